@@ -1,0 +1,43 @@
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+CLUSTER := $(PYTHON) -m local_cluster
+TAKE_OVER := $(if $(CI),--take-over)
+
+.PHONY: help setup check test soak cluster-up cluster-down images demo bench requirements
+
+help: ## show these lines
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: ## install what development needs: Debian packages (as root), uv, .venv
+	@tools/setup.sh
+
+check: setup ## format, lint, types, import walls, generated files, unit tests (under 2 minutes)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
+	$(PYTHON) -m pytest tests --ignore=tests/e2e
+
+test: check cluster-up images ## check, then the end-to-end tests on the local cluster
+	$(PYTHON) -m pytest tests/e2e -m "not soak"
+
+soak: check cluster-up images ## the sweeps that are too long for `make test`
+	$(PYTHON) -m pytest tests/e2e -m soak
+
+cluster-up: setup ## a real Kubernetes on this machine (as root)
+	$(CLUSTER) up --gpus 8 --simulated-nodes 200 $(TAKE_OVER)
+
+cluster-down: setup ## end it and leave nothing behind
+	$(CLUSTER) down $(TAKE_OVER)
+
+images: setup ## build the images whose inputs changed, and load them into the cluster
+	$(PYTHON) -m images build --load
+
+demo: cluster-up images ## what there is to see today: the cluster, its GPUs, and our images in it
+	@tools/demo.sh
+
+bench: cluster-up images ## measure, and print the table of benchmarks/README.md
+	$(PYTHON) -m benchmarks.local_cluster
+
+requirements: setup ## resolve the dependencies anew and export requirements/
+	@tools/export-requirements.sh

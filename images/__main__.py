@@ -1,0 +1,42 @@
+"""The command line: `python -m images build [NAME …] [--base REF] [--load]`."""
+
+import argparse
+import sys
+
+from local_cluster.errors import LocalClusterError
+
+from .base import build_base
+from .build import build_images, build_wheel, load_images
+from .catalogue import IMAGES
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line asks; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        built = build_images(options.names, options.base or build_base(), build_wheel())
+        if options.load:
+            load_images(built)
+    except LocalClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for reference in built.values():
+        print(reference)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m images", description="The images of Anneal.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="build the images whose inputs changed, and print their references")
+    runnable = [image.name for image in IMAGES if image.runs_in_cluster]
+    build.add_argument("names", nargs="*", default=runnable, help=f"images to build (default: {' '.join(runnable)})")
+    build.add_argument("--base", help="stand on this image, debian:bookworm-slim say, not on one made by debootstrap")
+    build.add_argument("--load", action="store_true", help="load them into the local cluster's node")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

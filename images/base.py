@@ -1,0 +1,57 @@
+"""The root file system that every image stands on, made by debootstrap: no image registry has to be in reach.
+
+It holds what `debian:bookworm-slim` holds, so the same Dockerfiles build on either.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from local_cluster.commands import run
+
+__all__ = ["build_base"]
+
+_SUITE = "bookworm"
+# As in Debian's slim images: what no program reads at run time.
+_DROPPED = (
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+)
+_EXCLUDES = "".join(f"path-exclude /{folder}/*\n" for folder in _DROPPED if folder.startswith("usr/share"))
+
+
+def build_base() -> str:
+    """Build the base image unless it is there; return its reference, a digest of this recipe."""
+    name = f"anneal.local/base:{hashlib.sha256(repr((_SUITE, _DROPPED)).encode()).hexdigest()[:16]}"
+    if name in run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split():
+        return name
+    print(f"building {name} with debootstrap (about a minute)", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        command = ["debootstrap", "--variant=minbase", "--merged-usr", _SUITE, str(root)]
+        run([*command, *_mirror()], timeout=600.0)
+        _slim(root)
+        container = run(["buildah", "from", "scratch"]).strip()
+        run(["buildah", "copy", "--quiet", container, str(root), "/"], timeout=300.0)
+        run(["buildah", "config", "--cmd", "bash", container])
+        run(["buildah", "commit", "--quiet", "--rm", container, name], timeout=300.0)
+    return name
+
+
+def _slim(root: Path) -> None:
+    for folder in _DROPPED:
+        shutil.rmtree(root / folder, ignore_errors=True)
+    (root / "var/lib/apt/lists/partial").mkdir(parents=True)
+    (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(_EXCLUDES)
+
+
+def _mirror() -> list[str]:
+    """The mirror that the machine's own apt uses, where it is a Debian; else debootstrap's default."""
+    said = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(SUITE)"])
+    mirrors = [line.split()[0] for line in said.splitlines() if " Debian " in f"{line} " and "security" not in line]
+    return mirrors[:1]

@@ -1,0 +1,73 @@
+"""Build what is missing, in the order of the catalogue, and load it into the cluster."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from local_cluster.commands import run
+from local_cluster.layout import Layout
+from local_cluster.loading import load_image
+from local_cluster.processes import find
+
+from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
+
+__all__ = ["build_images", "build_wheel", "load_images", "references"]
+
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def build_wheel() -> Path:
+    """Build our wheel into `dist/`; the same sources give the same bytes."""
+    dist = CHECKOUT / "dist"
+    for old in dist.glob("*.whl"):
+        old.unlink()
+    run([CHECKOUT / ".venv/bin/uv", "build", "--quiet", "--wheel", "--out-dir", dist, CHECKOUT])
+    return next(dist.glob("*.whl"))
+
+
+def references(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
+    """Return the reference of each named image, and before it those of the images it is built with."""
+    needed = set(names)
+    for image in reversed(IMAGES):
+        if image.name in needed:
+            needed |= {image.parent, *(["builder"] if image.requirements else [])}
+    return {image.name: reference(image, base, wheel) for image in IMAGES if image.name in needed}
+
+
+def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
+    """Build the named images and what they stand on, unless they are there; return their references."""
+    present = set(run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split())
+    wanted = references(names, base, wheel)
+    for name, tag in wanted.items():
+        if tag not in present:
+            started = time.monotonic()
+            print(f"building {tag}", flush=True)
+            _build(BY_NAME[name], tag, wanted, base)
+            print(f"built {tag} in {time.monotonic() - started:.0f} s", flush=True)
+    return {name: wanted[name] for name in names}
+
+
+def load_images(built: dict[str, str]) -> None:
+    """Load the images that pods use into the node, when a cluster with a node runs on this machine."""
+    layout = Layout.of_node()
+    if find(layout, "containerd") is None:
+        print("no cluster with a node runs here: the images stay in buildah's storage", flush=True)
+        return
+    for name, tag in built.items():
+        if BY_NAME[name].runs_in_cluster:
+            started = time.monotonic()
+            load_image(layout, tag)
+            print(f"loaded {tag} in {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _build(image: Image, tag: str, references: dict[str, str], base: str) -> None:
+    arguments = {"BASE": references.get(image.parent, base)}
+    if image.requirements:
+        arguments |= {"BUILDER": references["builder"], "REQUIREMENTS": image.requirements}
+    command: list[str | Path] = ["buildah", "build", "--quiet", "--layers", "--network=host", "--tag", tag]
+    for name, value in arguments.items():
+        command += ["--build-arg", f"{name}={value}"]
+    if image.name != "python" and _CERTIFICATES.exists():  # the machine's own trust reaches the package index
+        command += ["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
+    command += ["--ignorefile", CHECKOUT / "images/context.ignore", "--file", image.dockerfile, CHECKOUT]
+    run(command, timeout=1800.0)

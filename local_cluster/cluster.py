@@ -1,0 +1,186 @@
+"""Bring the cluster up, take it down, tell how it is.
+
+`up` is idempotent: it starts what does not run and leaves the rest alone. Where it finds that the runtime of an
+earlier start is gone, it first sweeps away what that one left on the machine; data in etcd and images stay.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from .build import build, exclusive
+from .cgroups import create_cgroup
+from .components import COMPONENTS, CONTROLLERS, KWOK, NODE, STORE_AND_API, Component, healthy
+from .configuration import write_configuration
+from .errors import NotReadyError, PreflightError
+from .holder import Holder, claim, holder_of
+from .kubernetes import (
+    advertise_gpus,
+    apply,
+    dns_answers,
+    kubectl,
+    simulate_nodes,
+    simulated_nodes_ready,
+    wait_for_rollout,
+)
+from .layout import Layout
+from .loading import import_archives
+from .network import create_bridge
+from .parts import PARTS
+from .pki import CLIENTS, write_kubeconfig, write_pki
+from .polling import poll
+from .preflight import check_machine
+from .processes import Process, end, find, start
+from .sweep import sweep
+from .system_images import image_archives
+
+__all__ = ["Status", "down", "start_components", "status", "up"]
+
+T = TypeVar("T")
+
+_HEALTHY_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Who holds the cluster, and which components run and are healthy."""
+
+    holder: Holder | None
+    components: dict[str, str]
+
+
+def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bool = False) -> None:
+    """Bring up whatever does not run yet, and return when the cluster can take work.
+
+    Raises PreflightError, HeldError, BuildError or NotReadyError; each message says what to do.
+    """
+    if findings := check_machine(layout):
+        raise PreflightError(findings)
+    with _locked(layout):
+        claim(layout, take_over=take_over)
+        parts = [part for part in PARTS if layout.has_node or not part.in_node]
+        programs = _step("programs", lambda: build(parts, layout.cache))
+        if layout.has_node and find(layout, "containerd") is None:
+            _step("sweep of an earlier start", lambda: sweep(layout))
+        _prepare(layout, programs)
+        if layout.has_node:
+            create_cgroup()
+            create_bridge()
+        simulated = (KWOK,) if simulated_nodes or find(layout, KWOK.name) else ()
+        _step("API server", lambda: start_components(layout, STORE_AND_API))
+        _step("controllers", lambda: start_components(layout, (*CONTROLLERS, *simulated)))
+        if layout.has_node:
+            _bring_up_node(layout, programs, gpus)
+        if simulated_nodes:
+            _step(f"{simulated_nodes} simulated nodes", lambda: _simulate(layout, simulated_nodes, gpus))
+
+
+def down(layout: Layout, *, take_over: bool = False) -> None:
+    """End every process, undo every change to the machine, delete the cluster's state; images and caches stay.
+
+    Raises HeldError when another checkout holds the cluster and `take_over` is off.
+    """
+    with _locked(layout):
+        claim(layout, take_over=take_over)
+        if containerd := find(layout, "containerd"):
+            end([containerd])  # its store outlives this; the sweep kills the rest
+        sweep(layout)
+        for entry in layout.state.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def status(layout: Layout) -> Status:
+    """Tell how the cluster is."""
+    names = [c for c in COMPONENTS.values() if layout.has_node or c not in NODE]
+    return Status(holder_of(layout), {c.name: _state(layout, c) for c in names})
+
+
+def start_components(layout: Layout, components: Sequence[Component]) -> None:
+    """Start those that do not run, and wait until all are healthy.
+
+    Raises NotReadyError with the end of the component's log.
+    """
+    started = {c.name: find(layout, c.name) or start(layout, c.name, c.command(layout)) for c in components}
+    for component in components:
+        process = started[component.name]
+        done = poll(partial(_settled, layout, component, process), _HEALTHY_SECONDS)
+        if not done or not process.alive():
+            raise NotReadyError(_complaint(layout, component, process))
+
+
+def _settled(layout: Layout, component: Component, process: Process) -> bool:
+    return not process.alive() or healthy(component, layout)
+
+
+def _complaint(layout: Layout, component: Component, process: Process) -> str:
+    what = f"is not healthy after {_HEALTHY_SECONDS:.0f} s" if process.alive() else "ended"
+    log = layout.logs / f"{component.name}.log"
+    tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
+    return f"{component.name} {what}; the end of {log}:\n{tail}"
+
+
+def _state(layout: Layout, component: Component) -> str:
+    if find(layout, component.name) is None:
+        return "stopped"
+    return "healthy" if healthy(component, layout) else "unhealthy"
+
+
+def _prepare(layout: Layout, programs: dict[str, Path]) -> None:
+    for folder in (layout.state, layout.run, layout.store, layout.bin, layout.config):
+        folder.mkdir(parents=True, exist_ok=True)
+    layout.state.chmod(0o711)
+    for name, program in programs.items():
+        link = layout.bin / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(program)
+    if not layout.etcd_data.exists():
+        data = layout.state / "etcd-data"
+        data.mkdir(mode=0o700)
+        layout.etcd_data.symlink_to(data)
+    write_pki(layout)
+    for client in CLIENTS:
+        write_kubeconfig(layout, client.file)
+    write_configuration(layout)
+
+
+def _bring_up_node(layout: Layout, programs: dict[str, Path], gpus: int) -> None:
+    containerd, registry, *kubelet_and_proxy = NODE
+    archives = _step("system images", lambda: image_archives(programs, layout.cache))
+    _step("container runtime", lambda: start_components(layout, [containerd, registry]))
+    _step("loading system images", lambda: import_archives(layout, archives))
+    _step("node", lambda: start_components(layout, kubelet_and_proxy))
+    for manifest in ("coredns.yaml", "storage.yaml"):
+        apply(layout, manifest)
+    _step("node Ready", lambda: kubectl(layout, "wait", "node/local", "--for=condition=Ready", "--timeout=90s"))
+    if gpus:
+        advertise_gpus(layout, gpus)
+    wait_for_rollout(layout, "kube-system", "coredns")
+    wait_for_rollout(layout, "local-path-storage", "local-path-provisioner")
+    if not _step("cluster DNS", lambda: poll(dns_answers, 30.0)):
+        raise NotReadyError(
+            "the cluster's DNS does not answer at 10.96.0.10; see `kubectl -n kube-system logs deployment/coredns`"
+        )
+
+
+def _simulate(layout: Layout, count: int, gpus: int) -> None:
+    simulate_nodes(layout, count, gpus)
+    if not poll(lambda: simulated_nodes_ready(layout) >= count, _HEALTHY_SECONDS):
+        raise NotReadyError(f"the simulated nodes are not Ready; see {layout.logs / 'kwok.log'}")
+
+
+@contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
+    with exclusive(layout.state.with_name(f"{layout.state.name}.lock")):
+        yield
+
+
+def _step(name: str, action: Callable[[], T]) -> T:
+    started = time.monotonic()
+    result = action()
+    print(f"{time.monotonic() - started:6.1f} s  {name}", flush=True)
+    return result

@@ -1,0 +1,63 @@
+"""What can go wrong with the local cluster.
+
+LocalClusterError
+├── PreflightError   the machine lacks something: each finding says what, and what to do
+├── HeldError        another checkout holds the cluster
+├── BuildError       a part's source did not compile
+├── CommandError     a program of the machine failed
+└── NotReadyError    a component did not become healthy in time, or ended
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "BuildError",
+    "CommandError",
+    "Finding",
+    "HeldError",
+    "LocalClusterError",
+    "NotReadyError",
+    "PreflightError",
+]
+
+
+class LocalClusterError(Exception):
+    """Anything the command line reports as one message, without a traceback."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the machine lacks, and what its owner can do about it."""
+
+    problem: str
+    remedy: str
+
+    @property
+    def sentence(self) -> str:
+        """The finding as one sentence."""
+        return f"{self.problem}: {self.remedy}"
+
+
+class PreflightError(LocalClusterError):
+    """The machine cannot hold the cluster that was asked for."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(["this machine cannot hold the cluster:", *(f"  - {f.sentence}" for f in findings)]))
+
+
+class HeldError(LocalClusterError):
+    """Another checkout started the cluster that runs on this machine."""
+
+
+class BuildError(LocalClusterError):
+    """A part did not compile; the message holds the compiler's last lines."""
+
+
+class CommandError(LocalClusterError):
+    """A program ended with a non-zero status; the message holds what it said."""
+
+
+class NotReadyError(LocalClusterError):
+    """Something did not become ready before its deadline."""

@@ -1,0 +1,131 @@
+"""Start, find and end the components: plain processes, each with a record, a log and a mark.
+
+The record holds the process id and the time the process began, so that a number used anew by the operating
+system is never mistaken for ours. The mark is an environment variable that children inherit: it finds what a
+component left behind after it was killed, such as containerd's shims.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .layout import Layout
+from .polling import poll
+
+__all__ = ["Process", "end", "find", "in_cgroup", "marked", "send", "start"]
+
+_MARK = "ANNEAL_LOCAL_CLUSTER"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that lives, or lived: `began` is its start in clock ticks since the machine's boot."""
+
+    pid: int
+    began: int
+
+    def alive(self) -> bool:
+        """Whether this very process still runs; a zombie does not."""
+        return _stat(self.pid) == (self.began, True)
+
+
+def start(layout: Layout, name: str, command: Sequence[str | Path]) -> Process:
+    """Start a component in a session of its own, so that it outlives us."""
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, _MARK: str(layout.state)}
+    environment["PATH"] = f"{layout.bin}:{environment.get('PATH', '')}"
+    with (layout.logs / f"{name}.log").open("ab") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+        )
+    began, _ = _stat(child.pid) or (0, False)
+    child.returncode = 0  # it is meant to outlive us: without this, Popen warns when it is collected
+    layout.pids.mkdir(parents=True, exist_ok=True)
+    (layout.pids / f"{name}.json").write_text(json.dumps({"pid": child.pid, "began": began}))
+    return Process(child.pid, began)
+
+
+def find(layout: Layout, name: str) -> Process | None:
+    """Return the component's process when it runs."""
+    try:
+        record = json.loads((layout.pids / f"{name}.json").read_text())
+        process = Process(record["pid"], record["began"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return process if process.alive() else None
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Send a signal; a process that has ended meanwhile is no error."""
+    if process.alive():
+        try:
+            os.kill(process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def end(processes: Sequence[Process], patience: float = 10.0) -> None:
+    """Ask the processes to end, and kill those that still run after `patience` seconds."""
+    for process in processes:
+        send(process, signal.SIGTERM)
+        send(process, signal.SIGCONT)
+    if not _gone(processes, patience):
+        for process in processes:
+            send(process, signal.SIGKILL)
+        _gone(processes, 10.0)
+
+
+def marked(layout: Layout) -> list[Process]:
+    """Every process that carries this cluster's mark: the components and what they started."""
+    mark = f"{_MARK}={layout.state}".encode()
+    found = []
+    for pid in _pids():
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue
+        stat = _stat(pid)
+        if stat and stat[1] and mark in environment.split(b"\0"):
+            found.append(Process(pid, stat[0]))
+    return found
+
+
+def in_cgroup(name: str) -> list[Process]:
+    """Every process in a cgroup with this first component: the containers' own processes."""
+    found = []
+    for pid in _pids():
+        try:
+            groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        except OSError:
+            continue
+        stat = _stat(pid)
+        if stat and stat[1] and any(line.split(":", 2)[2].startswith(f"/{name}/") for line in groups):
+            found.append(Process(pid, stat[0]))
+    return found
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _stat(pid: int) -> tuple[int, bool] | None:
+    """Return when a process began and whether it is more than a zombie (proc_pid_stat(5), fields 22 and 3)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[19]), fields[0] not in "ZX"
+
+
+def _gone(processes: Sequence[Process], patience: float) -> bool:
+    return poll(lambda: not any(process.alive() for process in processes), patience)

@@ -1,0 +1,83 @@
+"""The images of the cluster's own pods: static programs on an empty root, so nothing has to be downloaded.
+
+`busybox` is Debian's busybox-static. The storage provisioner's helper pods use it, and tests may.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import exclusive
+from .commands import run
+
+__all__ = ["BUSYBOX", "COREDNS", "LOCAL_PATH", "PAUSE", "image_archives"]
+
+PAUSE = "anneal.local/pause:1"
+COREDNS = "anneal.local/coredns:1"
+LOCAL_PATH = "anneal.local/local-path-provisioner:1"
+BUSYBOX = "anneal.local/busybox:1"
+
+_LINKS = (
+    "sh",
+    "cat",
+    "chmod",
+    "echo",
+    "httpd",
+    "ls",
+    "mkdir",
+    "mv",
+    "nslookup",
+    "rm",
+    "sleep",
+    "tail",
+    "test",
+    "wget",
+)
+
+
+@dataclass(frozen=True)
+class _Image:
+    reference: str
+    program: str
+    entrypoint: str
+    links: tuple[str, ...] = ()
+
+
+_IMAGES = (
+    _Image(PAUSE, "pause", '["/bin/pause"]'),
+    _Image(COREDNS, "coredns", '["/bin/coredns"]'),
+    _Image(LOCAL_PATH, "local-path-provisioner", '["/bin/local-path-provisioner"]'),
+    _Image(BUSYBOX, "busybox", "[]", _LINKS),
+)
+
+
+def image_archives(programs: Mapping[str, Path], cache: Path) -> dict[str, Path]:
+    """Return a docker-archive for each image reference, building those that the cache lacks."""
+    archives = {}
+    for image in _IMAGES:
+        program = programs.get(image.program) or Path("/bin") / image.program
+        digest = hashlib.sha256(program.read_bytes() + repr(image).encode()).hexdigest()[:16]
+        archive = cache / "system-images" / f"{image.program}-{digest}.tar"
+        with exclusive(cache / "locks" / "system-images"):
+            if not archive.exists():
+                _build(image, program, archive)
+        archives[image.reference] = archive
+    return archives
+
+
+def _build(image: _Image, program: Path, archive: Path) -> None:
+    context = archive.with_suffix(".context")
+    shutil.rmtree(context, ignore_errors=True)
+    (context / "root/bin").mkdir(parents=True)
+    shutil.copy2(program, context / "root/bin" / image.program)
+    for link in image.links:
+        (context / "root/bin" / link).symlink_to(image.program)
+    (context / "Dockerfile").write_text(f"FROM scratch\nCOPY root /\nENTRYPOINT {image.entrypoint}\n")
+    run(["buildah", "build", "--quiet", "--tag", image.reference, str(context)])
+    unfinished = archive.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    run(["buildah", "push", "--quiet", image.reference, f"docker-archive:{unfinished}:{image.reference}"])
+    unfinished.rename(archive)
+    shutil.rmtree(context)

@@ -1,0 +1,1 @@
+"""The operator: it reconciles FineTuneJob, ModelVersion and ABExperiment on a Kubernetes cluster."""

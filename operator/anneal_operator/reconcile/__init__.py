@@ -1,0 +1,1 @@
+"""One reconciler per kind: observe, decide, build, apply, one status write."""

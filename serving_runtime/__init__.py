@@ -1,0 +1,1 @@
+"""What runs beside a served model: the router's configuration and agent, the task API, the recorder."""

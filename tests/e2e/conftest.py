@@ -1,0 +1,116 @@
+"""The cluster that the end-to-end tests run on.
+
+Every module starts from a cluster that is up; `up` is idempotent, so a module that broke or ended it costs the
+next one only the repair. Where the machine cannot hold a node, the control plane alone runs, and every test
+marked `node` is skipped with the machine's own reason.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_cluster.layout import Layout
+from local_cluster.polling import poll
+from local_cluster.preflight import check_machine
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The running cluster, and the commands a person would type at it."""
+
+    layout: Layout
+    namespace: str = "default"
+
+    def tool(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run `python -m local_cluster` from this checkout."""
+        mode = [] if self.layout.has_node else ["--control-plane-only"]
+        return _run([sys.executable, "-m", "local_cluster", *mode, *arguments], check=check, timeout=timeout)
+
+    def up(self) -> None:
+        take_over = ["--take-over"] if os.environ.get("CI") else []
+        self.tool("up", "--gpus", "8", "--simulated-nodes", "200", *take_over, timeout=1800)
+
+    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
+        """Run kubectl in the test's namespace and return what it printed."""
+        return self.kubectl_process(*arguments, given=given, check=check).stdout
+
+    def kubectl_process(
+        self, *arguments: str, given: str | None = None, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(self.layout.bin / "kubectl"), f"--kubeconfig={self.layout.kubeconfig}", "-n", self.namespace]
+        return _run([*command, *arguments], given=given, check=check)
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", given=json.dumps(manifest))
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return result
+
+    def pod_phase(self, name: str) -> str:
+        return self.kubectl("get", "pod", name, "-o", "jsonpath={.status.phase}", check=False)
+
+    def wait_for_pod(self, name: str, phase: str = "Running", patience: float = 60) -> None:
+        reached = poll(lambda: self.pod_phase(name) == phase, patience)
+        assert reached, self.kubectl("describe", "pod", name)
+
+    def logs_until(self, name: str, text: str, patience: float = 60) -> str:
+        """Wait until a pod has printed a text; return all it printed."""
+        reached = poll(lambda: text in self.kubectl("logs", name, check=False), patience)
+        logs = self.kubectl("logs", name, check=False)
+        assert reached, f"{text!r} is not in {logs!r}\n{self.kubectl('describe', 'pod', name)}"
+        return logs
+
+
+def _run(
+    command: list[str], *, given: str | None = None, check: bool = True, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, check=False, timeout=timeout, cwd=CHECKOUT
+    )
+    if check:
+        assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def _missing_for_node() -> str:
+    return "; ".join(finding.sentence for finding in check_machine(Layout.of_node()))
+
+
+@pytest.fixture(scope="session")
+def node_obstacle() -> str:
+    """Why this machine cannot hold a node; empty where it can."""
+    return _missing_for_node()
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_node(request: pytest.FixtureRequest, node_obstacle: str) -> None:
+    if node_obstacle and request.node.get_closest_marker("node"):
+        pytest.skip(f"this machine cannot hold a node: {node_obstacle}")
+
+
+@pytest.fixture(scope="module")
+def running(node_obstacle: str) -> Cluster:
+    """The cluster, up and complete."""
+    cluster = Cluster(Layout.of_control_plane() if node_obstacle else Layout.of_node())
+    cluster.up()
+    return cluster
+
+
+@pytest.fixture
+def cluster(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster, with a namespace of the test's own that goes with it."""
+    name = request.node.originalname.replace("_", "-").removeprefix("test-")[:50].strip("-")
+    running.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true")
+    running.kubectl("create", "namespace", name)
+    yield Cluster(running.layout, name)
+    running.kubectl("delete", "namespace", name, "--wait=false", check=False)

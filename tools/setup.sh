@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Prepare this machine and this checkout: Debian packages (as root), uv, and the environment in .venv.
+# Run again it only checks; it says what it installs, and why something could not be installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/anneal
+packages="buildah busybox-static ca-certificates debootstrap git iproute2 kmod nftables runc util-linux"
+uv_version=0.13.8
+
+install_packages() {
+  command -v dpkg-query >/dev/null || { echo "setup: not a Debian system; it needs: $packages" >&2; return; }
+  missing=""
+  for package in $packages "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok' || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup: not root, so these Debian packages stay missing:$missing" >&2
+    return
+  fi
+  echo "setup: installing Debian packages:$missing"
+  apt-get update -qq
+  # shellcheck disable=SC2086 # a list of names
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+find_python() { # the interpreter itself, not a version manager's wrapper
+  for candidate in python3 python3.11 python3.12 python3.13 /usr/bin/python3; do
+    "$candidate" -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(1); print(sys._base_executable)' \
+      2>/dev/null && return
+  done
+  echo "setup: no Python 3.11 to 3.13 found: install Debian's python3" >&2
+  return 1
+}
+
+install_packages
+python=$(find_python) || { install_packages python3 python3-venv; python=$(find_python); }
+
+uv=$cache/uv-$uv_version/bin/uv
+if [ ! -x "$uv" ]; then
+  "$python" -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+  echo "setup: installing uv $uv_version into $cache"
+  rm -rf "$cache/uv-$uv_version"
+  "$python" -m venv "$cache/uv-$uv_version"
+  "$cache/uv-$uv_version/bin/pip" install -q --disable-pip-version-check "uv==$uv_version"
+fi
+
+stamp=$(cat requirements/dev.txt pyproject.toml tools/setup.sh | sha256sum)
+if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+  echo "setup: installing the development environment into .venv"
+  "$uv" venv -q --clear --python "$python" .venv
+  "$uv" pip sync -q --python .venv requirements/dev.txt
+  printf '%s' "$stamp" >.venv/stamp
+fi
