@@ -1,18 +1,21 @@
 """Build what is missing, in the order of the catalogue, and load it into the cluster."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from local_cluster.commands import run
-from local_cluster.layout import Layout
-from local_cluster.loading import load_image
+from local_cluster.errors import CommandError
+from local_cluster.layout import REGISTRY, Layout
+from local_cluster.loading import drop_images, load_image, loaded_images
 from local_cluster.processes import find
 
 from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
 
 __all__ = ["build_images", "build_wheel", "load_images", "references"]
 
+_KEPT = 2
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -36,7 +39,7 @@ def references(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
 
 def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
     """Build the named images and what they stand on, unless they are there; return their references."""
-    present = set(run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split())
+    present = set(_present())
     wanted = references(names, base, wheel)
     for name, tag in wanted.items():
         if tag not in present:
@@ -44,11 +47,15 @@ def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]
             print(f"building {tag}", flush=True)
             _build(BY_NAME[name], tag, wanted, base)
             print(f"built {tag} in {time.monotonic() - started:.0f} s", flush=True)
+    _prune(wanted)
     return {name: wanted[name] for name in names}
 
 
-def load_images(built: dict[str, str]) -> None:
-    """Load the images that pods use into the node, when a cluster with a node runs on this machine."""
+def load_images(built: Mapping[str, str]) -> None:
+    """Load the images that pods use into the node, when a cluster with a node runs on this machine.
+
+    Versions that were pruned here go from the node, too.
+    """
     layout = Layout.of_node()
     if find(layout, "containerd") is None:
         print("no cluster with a node runs here: the images stay in buildah's storage", flush=True)
@@ -58,13 +65,45 @@ def load_images(built: dict[str, str]) -> None:
             started = time.monotonic()
             load_image(layout, tag)
             print(f"loaded {tag} in {time.monotonic() - started:.1f} s", flush=True)
+    names = {image.name for image in IMAGES}
+    gone = set(loaded_images(layout)) - set(_present())
+    drop_images(layout, (tag for tag in gone if tag.startswith(f"{REGISTRY}/") and _name(tag) in names))
 
 
-def _build(image: Image, tag: str, references: dict[str, str], base: str) -> None:
+def _prune(wanted: Mapping[str, str]) -> None:
+    """Keep the two newest versions of each image, children first: a parent that is still stood on stays."""
+    present = _present()  # the newest first
+    for name in reversed(list(wanted)):
+        versions = [tag for tag in present if _name(tag) == name and tag != wanted[name]]
+        for tag in versions[_KEPT - 1 :]:
+            with suppress(CommandError):  # a container or a child of another checkout still uses it
+                run(["buildah", "rmi", tag])
+    with suppress(CommandError):  # an unfinished build of somebody else's still uses a layer
+        run(["buildah", "rmi", "--prune"])
+
+
+def _present() -> list[str]:
+    return run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split()
+
+
+def _name(tag: str) -> str:
+    return tag.removeprefix(f"{REGISTRY}/").partition(":")[0]
+
+
+def _build(image: Image, tag: str, references: Mapping[str, str], base: str) -> None:
     arguments = {"BASE": references.get(image.parent, base)}
     if image.requirements:
         arguments |= {"BUILDER": references["builder"], "REQUIREMENTS": image.requirements}
-    command: list[str | Path] = ["buildah", "build", "--quiet", "--layers", "--network=host", "--tag", tag]
+    command: list[str | Path] = [
+        "buildah",
+        "build",
+        "--quiet",
+        "--layers",
+        "--force-rm",
+        "--network=host",
+        "--tag",
+        tag,
+    ]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     if image.name != "python" and _CERTIFICATES.exists():  # the machine's own trust reaches the package index

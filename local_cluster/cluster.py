@@ -90,6 +90,7 @@ def down(layout: Layout, *, take_over: bool = False) -> None:
         if containerd := find(layout, "containerd"):
             end([containerd])  # its store outlives this; the sweep kills the rest
         sweep(layout)
+        shutil.rmtree(layout.store / "registry", ignore_errors=True)
         for entry in layout.state.iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
