@@ -154,7 +154,7 @@ def _bring_up_node(layout: Layout, programs: dict[str, Path], gpus: int) -> None
     archives = _step("system images", lambda: image_archives(programs, layout.cache))
     _step("container runtime", lambda: start_components(layout, [containerd, registry]))
     _step("loading system images", lambda: import_archives(layout, archives))
-    _step("node", lambda: start_components(layout, kubelet_and_proxy))
+    _step("kubelet and kube-proxy", lambda: start_components(layout, kubelet_and_proxy))
     for manifest in ("coredns.yaml", "storage.yaml"):
         apply(layout, manifest)
     _step("node Ready", lambda: kubectl(layout, "wait", "node/local", "--for=condition=Ready", "--timeout=90s"))

@@ -10,23 +10,26 @@ __all__ = ["write_configuration"]
 
 
 def write_configuration(layout: Layout) -> None:
-    """Write every file anew: they follow from the layout alone."""
-    layout.config.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Any] = {"audit-policy.json": _audit_policy()}
+    """Write the files that differ from what the layout says; kube-proxy ends when its file is written anew."""
+    files = {"audit-policy.json": _json(_audit_policy())}
     if layout.has_node:
         files |= {
-            "kubelet.json": _kubelet_configuration(layout),
-            "kube-proxy.json": _kube_proxy_configuration(layout),
+            "cni/10-anneal.conflist": _json(_network_configuration(layout)),
+            "containerd.toml": _containerd_configuration(layout),
+            "kube-proxy.json": _json(_kube_proxy_configuration(layout)),
+            "kubelet.json": _json(_kubelet_configuration(layout)),
+            "registry.json": _json(_registry_configuration(layout)),
+            f"registries/{REGISTRY}/hosts.toml": f'server = "http://{layout.address}:5000"\n',
         }
-        (layout.config / "containerd.toml").write_text(_containerd_configuration(layout))
-        (layout.config / "cni").mkdir(exist_ok=True)
-        mirror = layout.config / "registries" / REGISTRY
-        mirror.mkdir(parents=True, exist_ok=True)
-        (mirror / "hosts.toml").write_text(f'server = "http://{layout.address}:5000"\n')
-        files["registry.json"] = _registry_configuration(layout)
-        files["cni/10-anneal.conflist"] = _network_configuration(layout)
     for name, content in files.items():
-        (layout.config / name).write_text(json.dumps(content, indent=1))
+        path = layout.config / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != content:
+            path.write_text(content)
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1)
 
 
 def _audit_policy() -> dict[str, Any]:

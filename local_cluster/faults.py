@@ -63,7 +63,7 @@ def copy_data(layout: Layout, target: Path) -> None:
 
 def replay(layout: Layout, data: Path) -> None:
     """Restart etcd and the API server on another data directory: an empty one, or one of `copy_data`."""
-    stop(layout, "kube-apiserver")
+    kill(layout, "kube-apiserver")  # asked politely, it waits for its watchers
     stop(layout, "etcd")
     data.mkdir(mode=0o700, exist_ok=True)
     layout.etcd_data.unlink()

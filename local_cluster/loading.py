@@ -42,9 +42,12 @@ def load_image(layout: Layout, reference: str) -> None:
 
 
 def drop_images(layout: Layout, references: Iterable[str]) -> None:
-    """Forget images in containerd; their layers go when no other image has them."""
+    """Forget images in containerd, under the name and under the id; layers go when no other image has them."""
     for reference in references:
+        image_id = _held(layout, reference)
         _ctr(layout, "remove", reference)
+        if image_id in _ctr(layout, "list", "--quiet").split():
+            _ctr(layout, "remove", image_id)
 
 
 def loaded_images(layout: Layout) -> list[str]:

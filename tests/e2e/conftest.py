@@ -112,5 +112,9 @@ def cluster(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluste
     name = request.node.originalname.replace("_", "-").removeprefix("test-")[:50].strip("-")
     running.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true")
     running.kubectl("create", "namespace", name)
-    yield Cluster(running.layout, name)
-    running.kubectl("delete", "namespace", name, "--wait=false", check=False)
+    own = Cluster(running.layout, name)
+    account = ("get", "serviceaccount", "default")  # pods are refused until the controllers have made it
+    assert poll(lambda: own.kubectl_process(*account).returncode == 0, 60)
+    yield own
+    if running.layout.kubeconfig.exists():  # the test may have ended the cluster
+        running.kubectl("delete", "namespace", name, "--wait=false", check=False)

@@ -11,10 +11,11 @@ import pytest
 
 from local_cluster import faults
 from local_cluster.cgroups import cgroup_folders
+from local_cluster.components import COMPONENTS
 from local_cluster.layout import BRIDGE, CGROUP, Layout
 from local_cluster.network import tables_present
 from local_cluster.polling import poll
-from local_cluster.processes import in_cgroup, marked
+from local_cluster.processes import find, in_cgroup, marked
 from local_cluster.sweep import mounts_below
 
 from .conftest import CHECKOUT, Cluster
@@ -22,9 +23,9 @@ from .pods import pod, shell
 
 
 def test_up_of_a_running_cluster_changes_nothing(cluster: Cluster) -> None:
-    before = sorted(process.pid for process in marked(cluster.layout))
+    before = {name: find(cluster.layout, name) for name in COMPONENTS}
     cluster.up()
-    assert sorted(process.pid for process in marked(cluster.layout)) == before
+    assert {name: find(cluster.layout, name) for name in COMPONENTS} == before
 
 
 def test_replaying_a_copy_of_the_data_returns_to_that_moment(cluster: Cluster) -> None:
