@@ -18,10 +18,10 @@ check: setup ## format, lint, types, import walls, generated files, unit tests (
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	$(PYTHON) -m pytest tests --ignore=tests/e2e
 
-test: check cluster-up images ## check, then the end-to-end tests on the local cluster
+test: check ## check, then the end-to-end tests on the local cluster
 	$(PYTHON) -m pytest tests/e2e -m "not soak"
 
-soak: check cluster-up images ## the sweeps that are too long for `make test`
+soak: check ## the sweeps that are too long for `make test`
 	$(PYTHON) -m pytest tests/e2e -m soak
 
 cluster-up: setup ## a real Kubernetes on this machine (as root)

@@ -7,9 +7,12 @@ marked `node` is skipped with the machine's own reason.
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from local_cluster.layout import Layout
 from local_cluster.polling import poll
 from local_cluster.preflight import check_machine
 
+Live = Callable[[], AbstractContextManager[None]]
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -32,12 +36,17 @@ class Cluster:
 
     def tool(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run `python -m local_cluster` from this checkout."""
+        return _run([*self._tool(), *arguments], check=check, timeout=timeout)
+
+    def _tool(self) -> list[str]:
         mode = [] if self.layout.has_node else ["--control-plane-only"]
-        return _run([sys.executable, "-m", "local_cluster", *mode, *arguments], check=check, timeout=timeout)
+        return [sys.executable, "-m", "local_cluster", *mode]
 
     def up(self) -> None:
+        """Bring it up with what the tests need; its progress goes to the standard output."""
         take_over = ["--take-over"] if os.environ.get("CI") else []
-        self.tool("up", "--gpus", "8", "--simulated-nodes", "200", *take_over, timeout=1800)
+        command = [*self._tool(), "up", "--gpus", "8", "--simulated-nodes", "200", *take_over]
+        subprocess.run(command, check=True, cwd=CHECKOUT)
 
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """Run kubectl in the test's namespace and return what it printed."""
@@ -82,14 +91,10 @@ def _run(
     return done
 
 
-def _missing_for_node() -> str:
-    return "; ".join(finding.sentence for finding in check_machine(Layout.of_node()))
-
-
 @pytest.fixture(scope="session")
 def node_obstacle() -> str:
     """Why this machine cannot hold a node; empty where it can."""
-    return _missing_for_node()
+    return "; ".join(finding.sentence for finding in check_machine(Layout.of_node()))
 
 
 @pytest.fixture(autouse=True)
@@ -99,17 +104,28 @@ def _skip_without_node(request: pytest.FixtureRequest, node_obstacle: str) -> No
 
 
 @pytest.fixture(scope="module")
-def running(node_obstacle: str) -> Cluster:
+def running(node_obstacle: str, live: Live) -> Cluster:
     """The cluster, up and complete."""
     cluster = Cluster(Layout.of_control_plane() if node_obstacle else Layout.of_node())
-    cluster.up()
+    with live():  # on a new machine this builds for minutes: show how far it is
+        cluster.up()
     return cluster
+
+
+@pytest.fixture(scope="session")
+def live(request: pytest.FixtureRequest) -> Live:
+    """A context in which output is shown at once instead of being captured."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    show: Live = capture.global_and_fixture_disabled
+    return show
 
 
 @pytest.fixture
 def cluster(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster, with a namespace of the test's own that goes with it."""
-    name = request.node.originalname.replace("_", "-").removeprefix("test-")[:50].strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))
+    name = f"{words[:40].strip('-')}-{zlib.crc32(words.encode()):08x}"
     running.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true")
     running.kubectl("create", "namespace", name)
     own = Cluster(running.layout, name)

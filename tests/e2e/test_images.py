@@ -1,0 +1,135 @@
+"""The images, run by the cluster as users would run them: not root, in a namespace that enforces `restricted`."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from images.build import build_wheel
+from images.catalogue import BY_NAME
+
+from .conftest import CHECKOUT, Cluster, Live
+from .pods import HARDENED, pod
+
+pytestmark = pytest.mark.node
+
+# What each image is for, said as the imports that fail when a package or a system library is missing.
+IMPORTS = {
+    "operator": "anneal_operator, kopf, kubernetes.aio.client, mlflow, pydantic_settings",
+    "router": "serving_runtime, aiohttp, fastapi, kubernetes.aio.client, uvicorn",
+    "trainer": "training_runtime, accelerate, bitsandbytes, datasets, deepspeed, mlflow, peft, rensa, sklearn, trl",
+    "server": "serving_runtime, torch, transformers, vllm, vllm.entrypoints.openai.api_server",
+    "mlflow": "mlflow.server, psycopg2",
+}
+TOOLS = "gcc g++ cc make pip pip3 uv git"
+
+
+@pytest.fixture(scope="module")
+def images(running: Cluster, live: Live) -> dict[str, str]:
+    """The reference of each image that a pod uses, built and loaded."""
+    assert running.layout.has_node
+    with live():
+        subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
+    listed = subprocess.run(
+        [sys.executable, "-m", "images", "build"], check=True, cwd=CHECKOUT, capture_output=True, text=True
+    )
+    return {reference.split("/")[1].split(":")[0]: reference for reference in listed.stdout.split()}
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_an_image_runs_restricted_and_holds_what_it_needs(name: str, images: dict[str, str], cluster: Cluster) -> None:
+    cluster.kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    script = f"import os, shutil, {IMPORTS[name]}; print('image-works', os.getuid(), shutil.which('python'))"
+    cluster.apply(pod("main", _python(images[name], script), volumes=_SCRATCH))
+    assert cluster.logs_until("main", "image-works", patience=180).endswith(
+        "image-works 65532 /opt/anneal/bin/python\n"
+    )
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_an_image_holds_no_build_tools(name: str, images: dict[str, str], cluster: Cluster) -> None:
+    script = f"import shutil; print('tools:', [t for t in '{TOOLS}'.split() if shutil.which(t)])"
+    cluster.apply(pod("main", _python(images[name], script), volumes=_SCRATCH))
+    assert cluster.logs_until("main", "tools:") == "tools: []\n"
+
+
+def test_nginx_runs_lua_in_the_router_image(images: dict[str, str], cluster: Cluster) -> None:
+    configuration = (
+        "load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so; pid /tmp/pid; "
+        "events {} http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; "
+        "fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; server { listen 8080; "
+        "location / { content_by_lua_block { ngx.print(require('cjson').encode({works = true})) } } } }"
+    )
+    script = (
+        "import pathlib, subprocess, time, urllib.request\n"
+        f"pathlib.Path('/tmp/nginx.conf').write_text({configuration!r})\n"
+        "server = subprocess.Popen(['nginx', '-e', 'stderr', '-c', '/tmp/nginx.conf', '-g', 'daemon off;'])\n"
+        "for _ in range(50):\n"
+        "    try: print(urllib.request.urlopen('http://127.0.0.1:8080/').read().decode()); break\n"
+        "    except OSError: time.sleep(0.1)\n"
+        "server.terminate()\n"
+    )
+    cluster.apply(pod("main", _python(images["router"], script), volumes=_SCRATCH))
+    assert '{"works":true}' in cluster.logs_until("main", "works")
+
+
+@pytest.mark.parametrize("name", [name for name in IMPORTS if BY_NAME[name].has_wheel])
+def test_an_image_holds_the_checkout_s_code(name: str, images: dict[str, str], cluster: Cluster) -> None:
+    script = (
+        "import hashlib, pathlib, anneal_operator as package\n"
+        "root = pathlib.Path(package.__file__).parents[1]\n"
+        "files = sorted(f for p in ('anneal_operator', 'serving_runtime', 'training_runtime') "
+        "for f in (root / p).rglob('*.py'))\n"
+        "print('code', hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest())\n"
+    )
+    cluster.apply(pod("main", _python(images[name], script), volumes=_SCRATCH))
+    folders = (CHECKOUT / "operator/anneal_operator", CHECKOUT / "serving_runtime", CHECKOUT / "training_runtime")
+    content = b"".join(file.read_bytes() for folder in folders for file in sorted(folder.rglob("*.py")))
+    assert cluster.logs_until("main", "code") == f"code {hashlib.sha256(content).hexdigest()}\n"
+
+
+def test_trainer_and_server_share_the_torch_layers(images: dict[str, str]) -> None:
+    torch, trainer, server = (_layers(name) for name in (_torch(), images["trainer"], images["server"]))
+    assert trainer[: len(torch)] == torch
+    assert server[: len(torch)] == torch
+
+
+def test_the_wheel_of_the_same_sources_has_the_same_bytes() -> None:
+    first = hashlib.sha256(build_wheel().read_bytes()).hexdigest()
+    assert hashlib.sha256(build_wheel().read_bytes()).hexdigest() == first
+
+
+def test_a_pod_calls_the_api_server_with_its_own_token(images: dict[str, str], cluster: Cluster) -> None:
+    script = (
+        "from kubernetes import client, config; config.load_incluster_config(); "
+        "print('server', client.VersionApi().get_code().git_version)"
+    )
+    cluster.apply(pod("main", _python(images["operator"], script), volumes=_SCRATCH))
+    assert cluster.logs_until("main", "server") == "server v1.36.3\n"
+
+
+_SCRATCH = [{"name": "tmp", "emptyDir": {}}]
+
+
+def _python(image: str, script: str) -> dict[str, Any]:
+    mounts = {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}  # noqa: S108 - inside the container
+    home = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108
+    container = {"name": "main", "image": image, "imagePullPolicy": "Never", "securityContext": HARDENED, "env": home}
+    return {**container, "command": ["python", "-c", script], **mounts}
+
+
+def _torch() -> str:
+    built = subprocess.run(
+        [sys.executable, "-m", "images", "build", "torch"], check=True, cwd=CHECKOUT, capture_output=True, text=True
+    )
+    return built.stdout.strip()
+
+
+def _layers(reference: str) -> list[str]:
+    command = ["buildah", "inspect", "--type=image", reference]
+    inspected = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    layers: list[str] = inspected["OCIv1"]["rootfs"]["diff_ids"]
+    return layers
