@@ -69,6 +69,17 @@ def test_up_repairs_a_cluster_whose_every_process_was_killed(cluster: Cluster) -
 
 
 @pytest.mark.node
+@pytest.mark.parametrize("started", ["etcd", "kube-apiserver", "containerd", "kubelet"])
+def test_up_goes_on_where_an_interrupted_one_stopped(started: str, running: Cluster) -> None:
+    running.tool("down")
+    with subprocess.Popen([sys.executable, "-m", "local_cluster", "up"], cwd=CHECKOUT) as interrupted:
+        assert poll(lambda: find(running.layout, started) is not None, 60)
+        interrupted.kill()
+    running.up()
+    assert running.tool("status").returncode == 0
+
+
+@pytest.mark.node
 def test_down_leaves_no_process_mount_interface_table_or_cgroup(cluster: Cluster) -> None:
     cluster.apply(pod("worker", shell("exec sleep 3600")))
     cluster.wait_for_pod("worker")

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,20 @@ def test_a_job_that_asks_for_gpus_runs_on_the_node(cluster: Cluster) -> None:
     assert cluster.kubectl("logs", "job/train") == "trained\n"
     cluster.apply(pod("greedy", shell("true", resources={"limits": {"nvidia.com/gpu": "9"}})))
     assert poll(lambda: "Insufficient nvidia.com/gpu" in cluster.kubectl("describe", "pod", "greedy"), 30)
+
+
+def test_helm_installs_and_removes_a_chart(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: probe\nversion: 0.1.0\n")
+    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-helm}\ndata: {value: {{ .Values.value }}}\n"
+    (tmp_path / "templates/map.yaml").write_text(manifest)
+    access = [f"--kubeconfig={cluster.layout.kubeconfig}", f"--namespace={cluster.namespace}"]
+    helm = str(cluster.layout.bin / "helm")
+    install = [helm, "install", "probe", str(tmp_path), "--set", "value=set", "--wait", *access]
+    subprocess.run(install, check=True, capture_output=True)
+    assert cluster.get("configmap", "from-helm")["data"] == {"value": "set"}
+    subprocess.run([helm, "uninstall", "probe", "--wait", *access], check=True, capture_output=True)
+    assert "from-helm" not in cluster.kubectl("get", "configmaps")
 
 
 def _fetch(url: str) -> str:

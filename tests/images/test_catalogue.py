@@ -1,0 +1,77 @@
+"""An image's tag follows its content, all of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from images import catalogue
+from images.catalogue import BY_NAME, IMAGES, Image, reference
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A wheel."""
+    wheel = tmp_path / "anneal.whl"
+    wheel.write_bytes(b"one")
+    return wheel
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of our own, with a file for each that an image is made of."""
+    for image in IMAGES:
+        (tmp_path / "images" / image.name).mkdir(parents=True)
+        (tmp_path / "images" / image.name / "Dockerfile").write_text(image.name)
+        (tmp_path / "requirements").mkdir(exist_ok=True)
+        (tmp_path / "requirements" / (image.requirements or "none")).write_text("package==1")
+    monkeypatch.setattr(catalogue, "CHECKOUT", tmp_path)
+    return tmp_path
+
+
+def _changed(wheel: Path, before: dict[str, str], base: str = "base:1") -> set[str]:
+    return {name for name, tag in before.items() if reference(BY_NAME[name], base, wheel) != tag}
+
+
+@pytest.fixture
+def before(checkout: Path, wheel: Path) -> dict[str, str]:
+    """The tags before the change."""
+    assert checkout
+    return {image.name: reference(image, "base:1", wheel) for image in IMAGES}
+
+
+def test_a_code_change_touches_the_images_with_our_wheel(before: dict[str, str], wheel: Path) -> None:
+    wheel.write_bytes(b"two")
+    assert _changed(wheel, before) == {"operator", "router", "trainer", "server"}
+
+
+def test_a_new_requirement_touches_its_image_alone(before: dict[str, str], wheel: Path, checkout: Path) -> None:
+    (checkout / "requirements/trainer.txt").write_text("package==2")
+    assert _changed(wheel, before) == {"trainer"}
+
+
+def test_a_new_torch_touches_trainer_and_server(before: dict[str, str], wheel: Path, checkout: Path) -> None:
+    (checkout / "requirements/torch.txt").write_text("torch==2")
+    assert _changed(wheel, before) == {"torch", "trainer", "server"}
+
+
+def test_a_changed_recipe_touches_its_image(before: dict[str, str], wheel: Path, checkout: Path) -> None:
+    (checkout / "images/router/Dockerfile").write_text("changed")
+    assert _changed(wheel, before) == {"router"}
+
+
+def test_another_base_touches_every_image(before: dict[str, str], wheel: Path) -> None:
+    assert _changed(wheel, before, base="debian:bookworm-slim") == set(BY_NAME)
+
+
+def test_parents_come_before_their_children() -> None:
+    names = ["base", *(image.name for image in IMAGES)]
+    assert all(names.index(image.parent) < names.index(image.name) for image in IMAGES)
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+def test_an_image_has_its_recipe_and_ends_as_a_user_who_is_not_root(image: Image) -> None:
+    recipe = image.dockerfile.read_text()
+    assert recipe.splitlines()[-1] == "USER 65532:65532" or "\nUSER 65532:65532\n" in recipe or image.name == "builder"
+    assert image.requirements_file is None or image.requirements_file.exists()
+    assert replace(image) == image
