@@ -28,10 +28,15 @@ class LocalClusterError(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the machine lacks, and what its owner can do about it."""
+    """One thing the machine lacks, and what its owner can do about it.
+
+    `lasting` says that it lies in what the machine is (no root, no cgroups, the kernel), not in what is installed,
+    running or stored on it: then a control plane alone is the way out.
+    """
 
     problem: str
     remedy: str
+    lasting: bool = False
 
     @property
     def sentence(self) -> str:

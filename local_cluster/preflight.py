@@ -43,7 +43,8 @@ def check_machine(layout: Layout) -> list[Finding]:
     checks: list[Callable[[Layout], Iterator[Finding]]] = [_ports, _disk]
     if layout.has_node:
         if os.geteuid() != 0:
-            return [Finding("not root", "a node needs root; run this with sudo, or pass --control-plane-only")]
+            remedy = "a node needs root; run this with sudo, or pass --control-plane-only"
+            return [Finding("not root", remedy, lasting=True)]
         checks += [_programs, _controllers, _kernel, _subnet]
     return [finding for check in checks for finding in check(layout)]
 
@@ -60,6 +61,7 @@ def _controllers(_: Layout) -> Iterator[Finding]:
         yield Finding(
             f"cgroup controllers are missing under /sys/fs/cgroup ({', '.join(sorted(missing))})",
             "mount them (inside a container: run it privileged), or pass --control-plane-only",
+            lasting=True,
         )
 
 
@@ -86,6 +88,7 @@ def _kernel(_: Layout) -> Iterator[Finding]:
             yield Finding(
                 f"the kernel lacks {feature} ({said})",
                 "use a kernel with it, give the container the capability SYS_ADMIN, or pass --control-plane-only",
+                lasting=True,
             )
 
 
