@@ -4,6 +4,7 @@
 earlier start is gone, it first sweeps away what that one left on the machine; data in etcd and images stay.
 """
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,7 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
     if findings := check_machine(layout):
         raise PreflightError(findings)
     with _locked(layout):
+        _erase_another_version(layout)
         claim(layout, take_over=take_over)
         parts = [part for part in PARTS if layout.has_node or not part.in_node]
         programs = _step("programs", lambda: build(parts, layout.cache))
@@ -87,12 +89,7 @@ def down(layout: Layout, *, take_over: bool = False) -> None:
     """
     with _locked(layout):
         claim(layout, take_over=take_over)
-        if containerd := find(layout, "containerd"):
-            end([containerd])  # its store outlives this; the sweep kills the rest
-        sweep(layout)
-        shutil.rmtree(layout.store / "registry", ignore_errors=True)
-        for entry in layout.state.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        _erase(layout)
 
 
 def status(layout: Layout) -> Status:
@@ -172,6 +169,28 @@ def _simulate(layout: Layout, count: int, gpus: int) -> None:
     simulate_nodes(layout, count, gpus)
     if not poll(lambda: simulated_nodes_ready(layout) >= count, _HEALTHY_SECONDS):
         raise NotReadyError(f"the simulated nodes are not Ready; see {layout.logs / 'kwok.log'}")
+
+
+def _erase(layout: Layout) -> None:
+    if containerd := find(layout, "containerd"):
+        end([containerd])  # its store outlives this; the sweep kills the rest
+    sweep(layout)
+    shutil.rmtree(layout.store / "registry", ignore_errors=True)
+    for entry in layout.state.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _erase_another_version(layout: Layout) -> None:
+    """Keys and data of a cluster that ended are only good for the version of this tool that wrote them."""
+    layout.state.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.rglob("*")):
+        if source.suffix in (".py", ".yaml", ".mod", ".sum", ".go"):
+            digest.update(source.read_bytes())
+    stamp = layout.state / "version"
+    if find(layout, "kube-apiserver") is None and stamp.exists() and stamp.read_text() != digest.hexdigest():
+        _step("erasing the state of another version", lambda: _erase(layout))
+    stamp.write_text(digest.hexdigest())
 
 
 @contextmanager

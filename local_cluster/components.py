@@ -45,8 +45,6 @@ def healthy(component: Component, layout: Layout) -> bool:
     url = component.health.format(address=layout.address)
     trust = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
     trust.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
-    if ":6443" not in url and ":2379" not in url and ":10250" not in url:
-        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # self-signed by the component itself
     try:
         with urllib.request.urlopen(url, timeout=2, context=trust) as answer:  # noqa: S310 - the URLs are ours
             return bool(answer.status == 200)
@@ -124,6 +122,8 @@ def _controller_manager(layout: Layout) -> list[str]:
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
+        f"--tls-cert-file={pki / 'controllers.crt'}",
+        f"--tls-private-key-file={pki / 'controllers.key'}",
         f"--cluster-signing-cert-file={pki / 'ca.crt'}",
         f"--cluster-signing-key-file={pki / 'ca.key'}",
         f"--root-ca-file={pki / 'ca.crt'}",
@@ -137,6 +137,8 @@ def _scheduler(layout: Layout) -> list[str]:
     kubeconfig = layout.config / "kube-scheduler.kubeconfig"
     return [
         f"--bind-address={layout.address}",
+        f"--tls-cert-file={layout.pki / 'controllers.crt'}",
+        f"--tls-private-key-file={layout.pki / 'controllers.key'}",
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",

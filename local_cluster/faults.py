@@ -3,7 +3,6 @@
 Every call acts on one component of this cluster by its recorded process, never by name.
 """
 
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -57,7 +56,6 @@ def copy_data(layout: Layout, target: Path) -> None:
     """
     stop(layout, "etcd")
     shutil.copytree(layout.etcd_data.resolve(), target)
-    os.chmod(target, 0o700)  # noqa: PTH101 - etcd refuses a directory that others may read
     start(layout, "etcd")
 
 

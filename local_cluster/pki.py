@@ -89,6 +89,7 @@ def _servers(address: str) -> tuple[Identity, ...]:
     return (
         Identity("kube-apiserver", "kube-apiserver", hosts=tuple(dict.fromkeys(api_hosts))),
         Identity("etcd", "etcd", hosts=(address,)),
+        Identity("controllers", "controllers", hosts=(address,)),
         Identity("kubelet-server", f"system:node:{NODE_NAME}", "system:nodes", hosts=(NODE_NAME, address)),
     )
 

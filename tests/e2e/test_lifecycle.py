@@ -69,6 +69,17 @@ def test_up_repairs_a_cluster_whose_every_process_was_killed(cluster: Cluster) -
 
 
 @pytest.mark.node
+def test_up_starts_anew_on_what_another_version_of_the_tool_left(running: Cluster) -> None:
+    running.kubectl("create", "configmap", "of-another-version")
+    _kill_everything(running.layout)
+    (running.layout.state / "version").write_text("another")
+    (running.layout.pki / "controllers.crt").unlink()
+    running.up()
+    assert running.tool("status").returncode == 0
+    assert "of-another-version" not in running.kubectl("get", "configmaps")
+
+
+@pytest.mark.node
 @pytest.mark.parametrize("started", ["etcd", "kube-apiserver", "containerd", "kubelet"])
 def test_up_goes_on_where_an_interrupted_one_stopped(started: str, running: Cluster) -> None:
     running.tool("down")
