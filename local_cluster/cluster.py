@@ -35,8 +35,8 @@ from .network import create_bridge
 from .parts import PARTS
 from .pki import CLIENTS, write_kubeconfig, write_pki
 from .polling import poll
-from .preflight import check_machine
-from .processes import Process, end, find, start
+from .preflight import check_machine, check_ports
+from .processes import Process, end, find, start, unrecorded
 from .sweep import sweep
 from .system_images import image_archives
 
@@ -65,6 +65,9 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
     with _locked(layout):
         _erase_another_version(layout)
         claim(layout, take_over=take_over)
+        end(unrecorded(layout, COMPONENTS))
+        if findings := check_ports(layout):
+            raise PreflightError(findings)
         parts = [part for part in PARTS if layout.has_node or not part.in_node]
         programs = _step("programs", lambda: build(parts, layout.cache))
         if layout.has_node and find(layout, "containerd") is None:

@@ -13,9 +13,10 @@ from .components import COMPONENTS, NODE
 from .errors import Finding
 from .layout import BRIDGE, POD_SUBNET, Layout
 from .parts import PARTS
+from .polling import poll
 from .processes import find
 
-__all__ = ["check_machine"]
+__all__ = ["check_machine", "check_ports"]
 
 _PACKAGES = {
     "buildah": "buildah",
@@ -35,12 +36,13 @@ _PORTS = {
     "registry": (5000,),
 }
 _GIB = 1024**3
+_DYING_SECONDS = 5.0  # a killed program of many threads holds its sockets until the last of them has ended
 _COLD_BYTES, _WARM_BYTES = 14 * _GIB, 4 * _GIB
 
 
 def check_machine(layout: Layout) -> list[Finding]:
     """Return what is missing for this kind of cluster; an empty list means that it fits."""
-    checks: list[Callable[[Layout], Iterator[Finding]]] = [_ports, _disk]
+    checks: list[Callable[[Layout], Iterator[Finding]]] = [_disk]
     if layout.has_node:
         if os.geteuid() != 0:
             remedy = "a node needs root; run this with sudo, or pass --control-plane-only"
@@ -101,17 +103,23 @@ def _subnet(_: Layout) -> Iterator[Finding]:
             yield Finding(f"the pods' subnet {POD_SUBNET} is routed elsewhere ({route.strip()})", "remove that route")
 
 
-def _ports(layout: Layout) -> Iterator[Finding]:
+def check_ports(layout: Layout) -> list[Finding]:
+    """Return the ports that somebody else holds; one that is only about to be freed is waited for."""
+    poll(lambda: not _taken(layout), _DYING_SECONDS)
+    return [
+        Finding(
+            f"port {port} of {layout.address}, which {name} needs, is in use",
+            f"end the program that listens there (find it with `ss -ltnp 'sport = :{port}'`)",
+        )
+        for name, port in _taken(layout)
+    ]
+
+
+def _taken(layout: Layout) -> list[tuple[str, int]]:
     """A port may be taken by the component itself; where the address is not there yet, nothing can hold it."""
-    for name, ports in _PORTS.items():
-        if find(layout, name) or (not layout.has_node and COMPONENTS[name] in NODE):
-            continue
-        for port in ports:
-            if _in_use(layout.address, port):
-                yield Finding(
-                    f"port {port} of {layout.address}, which {name} needs, is in use",
-                    f"end the program that listens there (find it with `ss -ltnp 'sport = :{port}'`)",
-                )
+    needed = [name for name in _PORTS if layout.has_node or COMPONENTS[name] not in NODE]
+    stopped = [name for name in needed if find(layout, name) is None]
+    return [(name, port) for name in stopped for port in _PORTS[name] if _in_use(layout.address, port)]
 
 
 def _in_use(address: str, port: int) -> bool:

@@ -9,14 +9,14 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .layout import Layout
 from .polling import poll
 
-__all__ = ["Process", "end", "find", "in_cgroup", "marked", "send", "start"]
+__all__ = ["Process", "end", "find", "in_cgroup", "marked", "send", "start", "unrecorded"]
 
 _MARK = "ANNEAL_LOCAL_CLUSTER"
 
@@ -100,6 +100,12 @@ def marked(layout: Layout) -> list[Process]:
     return found
 
 
+def unrecorded(layout: Layout, names: Collection[str]) -> list[Process]:
+    """Components that run without a record: whoever started them was killed before writing it."""
+    recorded = {find(layout, name) for name in names}
+    return [process for process in marked(layout) if process not in recorded and _program(process.pid) in names]
+
+
 def in_cgroup(name: str) -> list[Process]:
     """Every process in a cgroup with this first component: the containers' own processes."""
     found = []
@@ -116,6 +122,13 @@ def in_cgroup(name: str) -> list[Process]:
 
 def _pids() -> Iterator[int]:
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> tuple[int, bool] | None:

@@ -12,13 +12,13 @@ from local_cluster import preflight
 from local_cluster.cgroups import REQUIRED_CONTROLLERS
 from local_cluster.errors import PreflightError
 from local_cluster.layout import Layout
-from local_cluster.preflight import check_machine
+from local_cluster.preflight import check_machine, check_ports
 
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A control plane's places in an empty folder, on a machine with nothing wrong."""
-    monkeypatch.setattr(preflight, "_PORTS", {})
+    monkeypatch.setattr(preflight, "_DYING_SECONDS", 0.0)
     monkeypatch.setattr(preflight, "_WARM_BYTES", 0)
     monkeypatch.setattr(preflight, "_COLD_BYTES", 0)
     return replace(Layout.of_control_plane(), state=tmp_path / "state", cache=tmp_path / "cache")
@@ -86,7 +86,8 @@ def test_a_port_in_use_is_named_with_its_component(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, taken_port: int
 ) -> None:
     monkeypatch.setattr(preflight, "_PORTS", {"etcd": (taken_port,)})
-    said = _only_finding(layout)
+    (finding,) = check_ports(layout)
+    said = finding.sentence
     assert f"port {taken_port} of 127.0.0.1, which etcd needs, is in use" in said
     assert f"ss -ltnp 'sport = :{taken_port}'" in said
 
@@ -99,4 +100,4 @@ def test_a_short_disk_is_told_with_what_is_needed(layout: Layout, monkeypatch: p
 def test_the_error_lists_every_finding(layout: Layout, monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
     monkeypatch.setattr(preflight, "_PORTS", {"etcd": (taken_port,)})
     monkeypatch.setattr(preflight, "_COLD_BYTES", 10**15)
-    assert str(PreflightError(check_machine(layout))).count("\n  - ") == 2
+    assert str(PreflightError([*check_machine(layout), *check_ports(layout)])).count("\n  - ") == 2

@@ -12,7 +12,7 @@ from local_cluster.errors import HeldError
 from local_cluster.holder import CHECKOUT, claim, holder_of
 from local_cluster.layout import Layout
 from local_cluster.polling import poll
-from local_cluster.processes import end, find, marked, start
+from local_cluster.processes import end, find, marked, start, unrecorded
 
 
 @pytest.fixture
@@ -50,6 +50,15 @@ def test_what_a_killed_process_left_behind_still_carries_the_mark(layout: Layout
     end([parent], patience=0.0)
     (orphan,) = marked(layout)
     assert orphan != parent
+
+
+def test_a_component_whose_record_was_never_written_is_found_by_its_program(layout: Layout) -> None:
+    start(layout, "sleep", ["sleep", "600"])
+    process = find(layout, "sleep")
+    assert unrecorded(layout, ["sleep"]) == []
+    (layout.pids / "sleep.json").unlink()
+    assert unrecorded(layout, ["etcd"]) == []
+    assert unrecorded(layout, ["sleep"]) == [process]
 
 
 def test_a_frozen_process_is_ended_too(layout: Layout) -> None:
