@@ -3,7 +3,9 @@
 import argparse
 import sys
 
+from local_cluster.build import exclusive
 from local_cluster.errors import LocalClusterError
+from local_cluster.layout import Layout
 
 from .base import build_base
 from .build import build_images, build_wheel, load_images
@@ -16,9 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        built = build_images(options.names, options.base or build_base(), build_wheel())
-        if options.load:
-            load_images(built)
+        with exclusive(Layout.of_node().cache / "locks" / "images"):  # one storage: builds would prune each other
+            built = build_images(options.names, options.base or build_base(), build_wheel())
+            if options.load:
+                load_images(built)
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

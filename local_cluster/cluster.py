@@ -45,6 +45,7 @@ __all__ = ["Status", "down", "start_components", "status", "up"]
 T = TypeVar("T")
 
 _HEALTHY_SECONDS = 90.0
+_RESTART_SECONDS, _RESTART_PAUSE_SECONDS = 15.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,27 @@ def start_components(layout: Layout, components: Sequence[Component]) -> None:
 
     Raises NotReadyError with the end of the component's log.
     """
-    started = {c.name: find(layout, c.name) or start(layout, c.name, c.command(layout)) for c in components}
     for component in components:
-        process = started[component.name]
+        if find(layout, component.name) is None:
+            start(layout, component.name, component.command(layout))
+    for component in components:
+        _wait_until_healthy(layout, component)
+
+
+def _wait_until_healthy(layout: Layout, component: Component) -> None:
+    """Wait, and start it again when it ends soon, as an init system would.
+
+    The kubelet does end while containerd, whose socket accepts already, still recovers the pods of an earlier start.
+    """
+    restarts_until = time.monotonic() + _RESTART_SECONDS
+    while True:
+        process = find(layout, component.name) or start(layout, component.name, component.command(layout))
         done = poll(partial(_settled, layout, component, process), _HEALTHY_SECONDS)
-        if not done or not process.alive():
+        if done and process.alive():
+            return
+        if process.alive() or time.monotonic() > restarts_until:
             raise NotReadyError(_complaint(layout, component, process))
+        time.sleep(_RESTART_PAUSE_SECONDS)
 
 
 def _settled(layout: Layout, component: Component, process: Process) -> bool:

@@ -20,7 +20,7 @@ install_packages() {
     return
   fi
   echo "setup: installing Debian packages:$missing"
-  apt-get update -qq
+  apt-get update -qq || echo "setup: some package lists could not be refreshed; trying with those there are" >&2
   # shellcheck disable=SC2086 # a list of names
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
