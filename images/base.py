@@ -10,7 +10,7 @@ from pathlib import Path
 
 from local_cluster.commands import run
 
-__all__ = ["build_base"]
+__all__ = ["build_base", "present_images"]
 
 _SUITE = "bookworm"
 # As in Debian's slim images: what no program reads at run time.
@@ -28,9 +28,9 @@ _EXCLUDES = "".join(f"path-exclude /{folder}/*\n" for folder in _DROPPED if fold
 def build_base() -> str:
     """Build the base image unless it is there; return its reference, a digest of this recipe."""
     name = f"anneal.local/base:{hashlib.sha256(repr((_SUITE, _DROPPED)).encode()).hexdigest()[:16]}"
-    if name in run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split():
+    if name in present_images():
         return name
-    print(f"building {name} with debootstrap (about a minute)", flush=True)
+    print(f"building {name} with debootstrap (about half a minute)", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         command = ["debootstrap", "--variant=minbase", "--merged-usr", _SUITE, str(root)]
@@ -41,6 +41,11 @@ def build_base() -> str:
         run(["buildah", "config", "--cmd", "bash", container])
         run(["buildah", "commit", "--quiet", "--rm", container, name], timeout=300.0)
     return name
+
+
+def present_images() -> list[str]:
+    """The references in buildah's storage, the newest first."""
+    return run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split()
 
 
 def _slim(root: Path) -> None:

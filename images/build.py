@@ -11,6 +11,7 @@ from local_cluster.layout import REGISTRY, Layout
 from local_cluster.loading import drop_images, load_image, loaded_images
 from local_cluster.processes import find
 
+from .base import present_images
 from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
 
 __all__ = ["build_images", "build_wheel", "load_images", "references"]
@@ -39,7 +40,7 @@ def references(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
 
 def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
     """Build the named images and what they stand on, unless they are there; return their references."""
-    present = set(_present())
+    present = set(present_images())
     wanted = references(names, base, wheel)
     for name, tag in wanted.items():
         if tag not in present:
@@ -66,13 +67,13 @@ def load_images(built: Mapping[str, str]) -> None:
             load_image(layout, tag)
             print(f"loaded {tag} in {time.monotonic() - started:.1f} s", flush=True)
     names = {image.name for image in IMAGES}
-    gone = set(loaded_images(layout)) - set(_present())
+    gone = set(loaded_images(layout)) - set(present_images())
     drop_images(layout, (tag for tag in gone if tag.startswith(f"{REGISTRY}/") and _name(tag) in names))
 
 
 def _prune(wanted: Mapping[str, str]) -> None:
     """Keep the two newest versions of each image, children first: a parent that is still stood on stays."""
-    present = _present()  # the newest first
+    present = present_images()  # the newest first
     for name in reversed(list(wanted)):
         versions = [tag for tag in present if _name(tag) == name and tag != wanted[name]]
         for tag in versions[_KEPT - 1 :]:
@@ -80,10 +81,6 @@ def _prune(wanted: Mapping[str, str]) -> None:
                 run(["buildah", "rmi", tag])
     with suppress(CommandError):  # an unfinished build of somebody else's still uses a layer
         run(["buildah", "rmi", "--prune"])
-
-
-def _present() -> list[str]:
-    return run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]).split()
 
 
 def _name(tag: str) -> str:

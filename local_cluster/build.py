@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from .commands import run
+from .commands import last_lines, run
 from .errors import BuildError
 from .parts import Part
 from .toolchain import find_go
@@ -84,7 +84,9 @@ def _build(part: Part, go: Path, cache: Path, count: str) -> None:
         process = subprocess.Popen(command, cwd=part.source, env=environment, stdout=log, stderr=log)
         _report(process, log, count, started)
         if process.returncode != 0:
-            raise BuildError(f"building {part.name} failed ({part.source / 'go.mod'}):\n{_tail(log)}")
+            raise BuildError(
+                f"building {part.name} failed ({part.source / 'go.mod'}):\n{last_lines(Path(log.name), _TAIL_LINES)}"
+            )
     if part.files:
         module = run([go, "list", "-C", part.source, "-m", "-f", "{{.Dir}}", str(part.version_of)]).strip()
         for file in part.files:
@@ -99,16 +101,9 @@ def _report(process: subprocess.Popen[bytes], log: IO[str], count: str, started:
         try:
             process.wait(timeout=_REPORT_SECONDS)
         except subprocess.TimeoutExpired:
-            packages = sum(1 for line in _lines(log) if not line.startswith("go: "))
+            packages = sum(
+                1 for line in Path(log.name).read_text(errors="replace").splitlines() if not line.startswith("go: ")
+            )
             print(f"{count}   {packages} packages compiled, {time.monotonic() - started:.0f} s", flush=True)
         else:
             return
-
-
-def _lines(log: IO[str]) -> list[str]:
-    log.flush()
-    return Path(log.name).read_text(errors="replace").splitlines()
-
-
-def _tail(log: IO[str]) -> str:
-    return "\n".join(f"    {line}" for line in _lines(log)[-_TAIL_LINES:])

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from .build import build, exclusive
 from .cgroups import create_cgroup
+from .commands import last_lines
 from .components import COMPONENTS, CONTROLLERS, KWOK, NODE, STORE_AND_API, Component, healthy
 from .configuration import write_configuration
 from .errors import NotReadyError, PreflightError
@@ -64,8 +65,9 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
     if findings := check_machine(layout):
         raise PreflightError(findings)
     with _locked(layout):
-        _erase_another_version(layout)
         claim(layout, take_over=take_over)
+        _erase_another_version(layout)
+        claim(layout, take_over=take_over)  # erasing took the first one along
         end(unrecorded(layout, COMPONENTS))
         if findings := check_ports(layout):
             raise PreflightError(findings)
@@ -137,8 +139,7 @@ def _settled(layout: Layout, component: Component, process: Process) -> bool:
 def _complaint(layout: Layout, component: Component, process: Process) -> str:
     what = f"is not healthy after {_HEALTHY_SECONDS:.0f} s" if process.alive() else "ended"
     log = layout.logs / f"{component.name}.log"
-    tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
-    return f"{component.name} {what}; the end of {log}:\n{tail}"
+    return f"{component.name} {what}; the end of {log}:\n{last_lines(log, 15)}"
 
 
 def _state(layout: Layout, component: Component) -> str:
@@ -153,8 +154,9 @@ def _prepare(layout: Layout, programs: dict[str, Path]) -> None:
     layout.state.chmod(0o711)
     for name, program in programs.items():
         link = layout.bin / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(program)
+        if not link.is_symlink() or link.readlink() != program:  # else somebody may be calling it
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
     if not layout.etcd_data.exists():
         data = layout.state / "etcd-data"
         data.mkdir(mode=0o700)
@@ -200,7 +202,10 @@ def _erase(layout: Layout) -> None:
 
 
 def _erase_another_version(layout: Layout) -> None:
-    """Keys and data of a cluster that ended are only good for the version of this tool that wrote them."""
+    """Keys and data of a cluster that ended are only good for the version of this tool that wrote them.
+
+    The caller has claimed the cluster: another checkout's stamp is never overwritten.
+    """
     layout.state.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.rglob("*")):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .errors import CommandError
 
-__all__ = ["run"]
+__all__ = ["last_lines", "run"]
 
 
 def run(command: Sequence[str | Path], *, given: str | None = None, timeout: float = 120.0) -> str:
@@ -24,3 +24,8 @@ def run(command: Sequence[str | Path], *, given: str | None = None, timeout: flo
     if done.returncode != 0:
         raise CommandError(f"{said}: exit {done.returncode}\n{(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout
+
+
+def last_lines(log: Path, count: int) -> str:
+    """Return the end of a program's log, indented for a message."""
+    return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-count:])
