@@ -1,0 +1,224 @@
+"""ABExperiment: versions behind one model name, a verdict on them, and the promotion that follows."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .conditions import Conditions
+from .schema import ModelName, ObjectName, Rule, Schema
+
+__all__ = [
+    "ABExperimentSpec",
+    "ABExperimentStatus",
+    "Decision",
+    "DecisionStatus",
+    "ExperimentPhase",
+    "MetricStatus",
+    "SampleRatio",
+    "Variant",
+    "VariantStatus",
+]
+
+ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "Inconclusive", "Failed"]
+
+_Duration = Annotated[str, StringConstraints(min_length=2, max_length=8, pattern=r"^[0-9]{1,6}[smhd]$")]
+_MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
+_HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z][-A-Za-z0-9]*$")]
+
+
+class Variant(Schema):
+    """One arm of the experiment."""
+
+    name: ObjectName
+    """What reports call it."""
+    model_version: ObjectName
+    """The ModelVersion in this namespace that answers."""
+    weight: int = Field(ge=1, le=10000)
+    """Its share of the users, beside the other weights."""
+
+
+class KeySource(Schema):
+    """Where a request names its user."""
+
+    header: _HeaderName
+    """The request header, for example `X-User-Id`."""
+
+
+class Assignment(Schema):
+    """How users are spread over the variants."""
+
+    key_from: list[KeySource] = Field(default=[KeySource(header="X-User-Id")], min_length=1, max_length=4)
+    """Where to look for the user, in this order. Requests that name nobody go to the control and are not analysed."""
+    salt: str | None = Field(default=None, min_length=1, max_length=63)
+    """Mixed into the hash of the user, so that two experiments split differently; the experiment's uid where it
+    is left out.
+    """
+
+
+class PrimaryMetric(Schema):
+    """The number that decides."""
+
+    name: _MetricName
+    """The metric's name in `POST /v1/feedback`, for example `user_rating`."""
+    source: Literal["Feedback"] = "Feedback"
+    """`Feedback`: what clients post about answers they got; a user's value is the mean of theirs."""
+    direction: Literal["Increase", "Decrease"] = "Increase"
+    """Which way is better."""
+
+
+class Metrics(Schema):
+    """What is measured."""
+
+    primary: PrimaryMetric
+    """The number that decides."""
+
+
+class Stopping(Schema):
+    """When the verdict is due."""
+
+    confidence: float = Field(default=0.95, ge=0.5, le=0.9999)
+    """The confidence of the interval that must exclude 0."""
+    min_users_per_variant: int = Field(default=200, ge=2, le=100000000)
+    """The sample: the one look at the numbers is taken when every variant has as many users with a value."""
+    min_duration: _Duration = "24h"
+    """The look is not taken earlier, so that no time of day is left out."""
+    max_duration: _Duration = "14d"
+    """After this time it ends Inconclusive, whatever the sample."""
+
+
+class Decision(Schema):
+    """What follows from the verdict."""
+
+    mode: Literal["Automatic", "Observe"] = "Automatic"
+    """`Automatic` promotes the winner; `Observe` only tells."""
+    scale_down_delay_seconds: int = Field(default=30, ge=0, le=86400)
+    """How long losers still run after a promotion, for answers under way."""
+
+
+class ABExperimentSpec(Schema):
+    """Which versions are compared, on whom, and by what."""
+
+    model: ModelName
+    """The name that clients call."""
+    control: ObjectName
+    """The variant that the others are compared with; it also gets the requests that name no user."""
+    variants: list[Variant] = Field(min_length=2, max_length=2)
+    """The arms: the control and the one that challenges it."""
+    assignment: Assignment = Field(default_factory=Assignment)
+    """How users are spread."""
+    metrics: Metrics
+    """What is measured."""
+    stopping: Stopping = Field(default_factory=Stopping)
+    """When the verdict is due."""
+    decision: Decision = Field(default_factory=Decision)
+    """What follows from it."""
+
+    rules: ClassVar = (
+        Rule(
+            "self == oldSelf", "an experiment that changes while it runs proves nothing: delete it and create another"
+        ),
+        Rule(
+            "self.variants.exists_one(v, v.name == self.control)",
+            "`control` must be the name of exactly one variant",
+            lambda spec: sum(variant.name == spec.control for variant in spec.variants) == 1,
+        ),
+        Rule(
+            "self.variants.all(v, self.variants.exists_one(w, w.name == v.name))",
+            "each variant needs a name of its own",
+            lambda spec: len({variant.name for variant in spec.variants}) == len(spec.variants),
+        ),
+        Rule(
+            "self.variants.all(v, self.variants.exists_one(w, w.modelVersion == v.modelVersion))",
+            "each variant needs a ModelVersion of its own",
+            lambda spec: len({variant.model_version for variant in spec.variants}) == len(spec.variants),
+        ),
+    )
+
+
+class MetricStatus(Schema):
+    """One metric of one variant."""
+
+    name: str
+    """The metric."""
+    users: int
+    """Users with a value."""
+    mean: float
+    """Mean of the users' values."""
+    stddev: float
+    """Standard deviation of the users' values."""
+    lift: float | None = None
+    """Difference of the means to the control's."""
+    lower: float | None = None
+    """Lower end of the difference's confidence interval (Welch)."""
+    upper: float | None = None
+    """Upper end of the difference's confidence interval (Welch)."""
+    p_value: float | None = None
+    """Two-sided p-value of the difference (Welch)."""
+
+
+class VariantStatus(Schema):
+    """What was observed of one variant."""
+
+    name: str
+    """The variant."""
+    weight: int
+    """Its share now: the winner of a promotion has all."""
+    users: int = 0
+    """Users who were given it."""
+    requests: int = 0
+    """Requests it answered for them."""
+    metrics: list[MetricStatus] = Field(default=[])
+    """What was measured."""
+
+
+class SampleRatio(Schema):
+    """Whether the users are spread as the weights say."""
+
+    p_value: float
+    """Chi-square; below 0.001 something loses users of one variant, and nothing is decided."""
+
+
+class DecisionStatus(Schema):
+    """The verdict, with what it rests on, so that it can be recomputed."""
+
+    outcome: Literal["Promoted", "Inconclusive"]
+    """What was decided."""
+    winner: str | None = None
+    """The variant that won."""
+    rule: str
+    """The rule that decided."""
+    reason: str
+    """The verdict in a sentence."""
+    decided_at: str
+    """When (RFC 3339, UTC)."""
+    snapshot: str
+    """The sufficient statistics it was computed from, as JSON."""
+
+
+class ABExperimentStatus(Schema):
+    """Where the experiment stands."""
+
+    phase: ExperimentPhase = "Pending"
+    """Where the experiment stands."""
+    observed_generation: int = 0
+    """The generation of the spec that this status speaks of."""
+    conditions: Conditions = Field(default=[])
+    """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`."""
+    started_at: str | None = None
+    """When the route was programmed and counting began (RFC 3339, UTC)."""
+    users: int = 0
+    """Users of all variants."""
+    variants: list[VariantStatus] = Field(default=[])
+    """What was observed of each variant."""
+    sample_ratio: SampleRatio | None = None
+    """Whether the users are spread as the weights say."""
+    decision: DecisionStatus | None = None
+    """The verdict."""
+
+    @classmethod
+    def read(cls, status: dict[str, object] | None) -> "ABExperimentStatus":
+        """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
+        try:
+            return cls.model_validate(status or {})
+        except ValueError:
+            return cls()

@@ -1,0 +1,166 @@
+"""FineTuneJob's status: what has happened so far."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .conditions import Conditions
+from .schema import Schema
+
+__all__ = [
+    "Checkpoint",
+    "DatasetStatus",
+    "EvaluationStatus",
+    "Failure",
+    "FineTuneJobStatus",
+    "JobPhase",
+    "MlflowRun",
+    "Progress",
+    "Provenance",
+    "Splits",
+]
+
+JobPhase = Literal["Pending", "Preparing", "Running", "Evaluating", "Publishing", "Succeeded", "Failed"]
+
+
+class Progress(Schema):
+    """How far training is, as its pod last said."""
+
+    step: int = 0
+    """Optimizer steps made."""
+    total_steps: int | None = None
+    """Optimizer steps to make."""
+    epoch: float | None = None
+    """Passes over the rows."""
+    percent: int = 0
+    """Share of the steps made, 0 to 100."""
+    eta_seconds: int | None = None
+    """The time the remaining steps will take at the pace so far."""
+    loss: float | None = None
+    """The training loss of the last report."""
+    eval_loss: float | None = None
+    """The validation loss of the last report."""
+    learning_rate: float | None = None
+    """The learning rate of the last report."""
+    updated_at: str
+    """When the pod said so (RFC 3339, UTC)."""
+
+
+class Splits(Schema):
+    """Rows of each part."""
+
+    train: int
+    """Rows that are trained on."""
+    validation: int
+    """Rows whose loss is watched."""
+    test: int
+    """Rows that evaluation asks."""
+
+
+class DatasetStatus(Schema):
+    """What preparation found."""
+
+    rows: int
+    """Rows that were kept."""
+    rejected: int
+    """Rows that could not be read or rendered; the report names line and reason."""
+    duplicates_removed: int
+    """Rows dropped as repetitions."""
+    pii_masked: int
+    """Pieces of personal data that were masked, or found where the action is `Report`."""
+    tokens: int
+    """Tokens of all rows."""
+    p99_tokens: int
+    """99 % of the rows are at most this long."""
+    truncated_percent: float
+    """Share of the rows longer than `maxSequenceLength`."""
+    splits: Splits
+    """Rows of each part."""
+    digest: str
+    """Content address of the prepared data: the same input and rules give the same."""
+
+
+class EvaluationStatus(Schema):
+    """What evaluation measured."""
+
+    metrics: dict[str, float]
+    """Each metric by its name, for example `accuracy` and `json_validity`."""
+
+
+class Failure(Schema):
+    """Why the job failed."""
+
+    stage: str
+    """The stage that failed."""
+    exit_code: int | None = None
+    """The exit code of its container."""
+    pod: str | None = None
+    """The pod whose failure ended it."""
+    message: str
+    """What the stage said, and the remedy where one is known."""
+
+
+class Checkpoint(Schema):
+    """The newest checkpoint that is complete and verified."""
+
+    step: int
+    """The optimizer step it was taken at."""
+
+
+class MlflowRun(Schema):
+    """The run in MLflow."""
+
+    run_id: str
+    """Its identifier."""
+    experiment: str
+    """The experiment it belongs to."""
+    url: str
+    """Its page."""
+
+
+class Provenance(Schema):
+    """What the result was made from."""
+
+    image: str
+    """The image of every stage."""
+    model_revision: str
+    """The exact artifact that training started from."""
+    dataset_digest: str | None = None
+    """Content address of the prepared data."""
+    plan_digest: str
+    """Content address of the plan that every stage read."""
+
+
+class FineTuneJobStatus(Schema):
+    """What has happened so far."""
+
+    phase: JobPhase = "Pending"
+    """Where the job stands."""
+    observed_generation: int = 0
+    """The generation of the spec that this status speaks of."""
+    conditions: Conditions = Field(default=[])
+    """`Succeeded`: True when it is published, False when it failed, Unknown while it works, with the reason."""
+    progress: Progress | None = None
+    """How far training is."""
+    dataset: DatasetStatus | None = None
+    """What preparation found."""
+    evaluation: EvaluationStatus | None = None
+    """What evaluation measured."""
+    checkpoint: Checkpoint | None = None
+    """The newest committed checkpoint."""
+    mlflow: MlflowRun | None = None
+    """Where the numbers are."""
+    model_version: str | None = None
+    """The ModelVersion that was made."""
+    failure: Failure | None = None
+    """Why it failed."""
+    provenance: Provenance | None = None
+    """What the result was made from."""
+
+    @classmethod
+    def read(cls, status: dict[str, Any] | None) -> "FineTuneJobStatus":
+        """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
+        try:
+            return cls.model_validate(status or {})
+        except ValueError:
+            return cls()

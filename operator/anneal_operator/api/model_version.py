@@ -1,0 +1,104 @@
+"""ModelVersion: one published result, registered in MLflow and served by vLLM."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .conditions import Conditions
+from .schema import Alias, ModelName, ObjectName, Rule, Schema
+from .serving import Serving
+
+__all__ = ["Artifact", "ModelVersionProvenance", "ModelVersionSpec", "ModelVersionStatus", "Registry", "VersionPhase"]
+
+VersionPhase = Literal["Registering", "Loading", "Ready", "Idle", "Failed"]
+
+_Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]
+_Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+_Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+class Artifact(Schema):
+    """The weights."""
+
+    uri: _Uri
+    """The folder in MLflow's artifact store: a complete Transformers model in safetensors."""
+    format: Literal["merged", "full"]
+    """How it came to be: a base with its adapter merged in, or all weights trained."""
+    digest: _Digest
+    """Digest of the folder's manifest; a server refuses to start on anything else."""
+
+
+class ModelVersionProvenance(Schema):
+    """What it was made from."""
+
+    fine_tune_job: ObjectName
+    """The job's name."""
+    fine_tune_job_uid: _Short
+    """The job's uid: another job of the same name is another job."""
+    mlflow_run_id: _Short
+    """The run with parameters, metrics and artifacts."""
+    dataset_digest: _Short
+    """Content address of the prepared data."""
+
+
+class ModelVersionSpec(Schema):
+    """One version of a model."""
+
+    model: ModelName
+    """The registered model in MLflow, and the name that clients call."""
+    artifact: Artifact
+    """The weights."""
+    aliases: list[Alias] = Field(default=[], max_length=16)
+    """Aliases set in MLflow when this list changes, and not set again when somebody moves them there."""
+    provenance: ModelVersionProvenance | None = None
+    """What it was made from."""
+    serving: Serving | None = None
+    """How it is served; without it the version is only registered."""
+
+    rules: ClassVar = (
+        Rule("self.model == oldSelf.model", "a version belongs to one model: create another ModelVersion"),
+        Rule("self.artifact == oldSelf.artifact", "a version's weights never change: create another ModelVersion"),
+        Rule(
+            "has(self.provenance) == has(oldSelf.provenance) && "
+            "(!has(self.provenance) || self.provenance == oldSelf.provenance)",
+            "where a version comes from never changes: create another ModelVersion",
+        ),
+    )
+
+
+class Registry(Schema):
+    """The version in MLflow."""
+
+    version: str
+    """Its number."""
+    url: str
+    """Its page."""
+    aliases: list[str] = Field(default=[])
+    """The aliases that point at it, as last read."""
+    aliases_set: list[str] = Field(default=[])
+    """The spec's aliases that were set already."""
+
+
+class ModelVersionStatus(Schema):
+    """Where the version stands."""
+
+    phase: VersionPhase = "Registering"
+    """Where the version stands; `Idle` is registered but without a server."""
+    observed_generation: int = 0
+    """The generation of the spec that this status speaks of."""
+    conditions: Conditions = Field(default=[])
+    """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers."""
+    registry: Registry | None = None
+    """The version in MLflow."""
+    ready: str = "0/0"
+    """Pods that answer, of those wanted."""
+    endpoint: str | None = None
+    """The router's URL for this namespace."""
+
+    @classmethod
+    def read(cls, status: dict[str, object] | None) -> "ModelVersionStatus":
+        """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
+        try:
+            return cls.model_validate(status or {})
+        except ValueError:
+            return cls()

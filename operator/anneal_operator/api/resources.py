@@ -1,0 +1,84 @@
+"""The three kinds, as the API server knows them."""
+
+from dataclasses import dataclass
+
+from .ab_experiment import ABExperimentSpec, ABExperimentStatus
+from .fine_tune_job import FineTuneJobSpec
+from .fine_tune_job_status import FineTuneJobStatus
+from .model_version import ModelVersionSpec, ModelVersionStatus
+from .schema import Schema
+
+__all__ = ["AB_EXPERIMENT", "CUSTOM_RESOURCES", "FINE_TUNE_JOB", "GROUP", "MODEL_VERSION", "VERSION", "CustomResource"]
+
+GROUP = "anneal.dev"
+VERSION = "v1alpha1"
+
+
+@dataclass(frozen=True)
+class CustomResource:
+    """One kind: its names, its models, and the columns that `kubectl get` prints (name, type, JSONPath)."""
+
+    kind: str
+    plural: str
+    short_name: str
+    spec: type[Schema]
+    status: type[Schema]
+    columns: tuple[tuple[str, str, str], ...]
+    description: str
+
+    @property
+    def singular(self) -> str:
+        """The name in lower case."""
+        return self.kind.lower()
+
+
+FINE_TUNE_JOB = CustomResource(
+    "FineTuneJob",
+    "finetunejobs",
+    "ftj",
+    FineTuneJobSpec,
+    FineTuneJobStatus,
+    (
+        ("PHASE", "string", ".status.phase"),
+        ("PROGRESS", "string", ".status.progress.percent"),
+        ("LOSS", "number", ".status.progress.loss"),
+        ("ETA", "string", ".status.progress.etaSeconds"),
+        ("MODEL", "string", ".spec.output.modelName"),
+        ("AGE", "date", ".metadata.creationTimestamp"),
+    ),
+    "FineTuneJob takes a language model from training data to a published ModelVersion.",
+)
+MODEL_VERSION = CustomResource(
+    "ModelVersion",
+    "modelversions",
+    "mv",
+    ModelVersionSpec,
+    ModelVersionStatus,
+    (
+        ("MODEL", "string", ".spec.model"),
+        ("VERSION", "string", ".status.registry.version"),
+        ("FORMAT", "string", ".spec.artifact.format"),
+        ("ALIASES", "string", ".status.registry.aliases"),
+        ("READY", "string", ".status.ready"),
+        ("PHASE", "string", ".status.phase"),
+        ("AGE", "date", ".metadata.creationTimestamp"),
+    ),
+    "ModelVersion is one published result: registered in MLflow, served by vLLM.",
+)
+AB_EXPERIMENT = CustomResource(
+    "ABExperiment",
+    "abexperiments",
+    "abx",
+    ABExperimentSpec,
+    ABExperimentStatus,
+    (
+        ("PHASE", "string", ".status.phase"),
+        ("MODEL", "string", ".spec.model"),
+        ("USERS", "integer", ".status.users"),
+        ("WINNER", "string", ".status.decision.winner"),
+        ("SRM-P", "number", ".status.sampleRatio.pValue"),
+        ("AGE", "date", ".metadata.creationTimestamp"),
+    ),
+    "ABExperiment splits a model name's users over versions, judges them, and promotes the winner.",
+)
+CUSTOM_RESOURCES = (FINE_TUNE_JOB, MODEL_VERSION, AB_EXPERIMENT)

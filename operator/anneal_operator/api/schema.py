@@ -1,0 +1,94 @@
+"""What every part of a custom resource is built on: strict parsing, and rules that hold here and in the API server.
+
+Two things decide whether a spec is accepted: this package, when the operator reads it, and the CRD made from it by
+`crdgen`, when the API server stores it. Both must agree, so a cross-field rule is written once, as a `Rule` with the
+CEL expression for the server and the same sentence in Python. A differential test holds them together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from typing_extensions import override
+
+__all__ = ["Alias", "ModelName", "ObjectName", "Quantity", "Rule", "Schema"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One cross-field rule: in CEL for the API server, in Python for us, with the sentence a user reads.
+
+    A rule without `holds` compares with the stored object (`oldSelf`): only the server can judge it.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool] | None = None
+
+
+class Schema(BaseModel):
+    """Base of every object of the API: camelCase names, no coercion, unknown fields dropped as by the server."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        frozen=True,
+        populate_by_name=True,
+        strict=True,
+        use_attribute_docstrings=True,
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _treat_nulls_as_the_server_does(cls, data: Any) -> Any:  # noqa: ANN401 - whatever a user wrote
+        """A null where there is a default is the default; anywhere else it is an error."""
+        if not isinstance(data, dict):
+            return data
+        kept = dict(data)
+        for field in cls.model_fields.values():
+            name = field.alias or ""
+            if name in kept and kept[name] is None:
+                if field.get_default(call_default_factory=True, validated_data={}) is None or field.is_required():
+                    raise ValueError(f"{name}: null is not a value; leave the field out")
+                del kept[name]
+        return kept
+
+    @model_validator(mode="after")
+    def _obey_rules(self) -> Self:
+        for rule in self.rules:
+            if rule.holds is not None and not rule.holds(self):
+                raise ValueError(rule.message)
+        return self
+
+    @classmethod
+    @override
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Carry the rules into the JSON schema, from where `crdgen` takes them."""
+        json_schema = handler(schema)
+        if cls.rules:
+            target = handler.resolve_ref_schema(json_schema)
+            target["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in cls.rules]
+        return json_schema
+
+    def dump(self) -> dict[str, Any]:
+        """Return it as the API stores it: camelCase, unset optionals left out."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+ModelName = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$")
+]
+# MLflow refuses an alias that reads like a version ("v3"), and "latest" is its own.
+Alias = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$"),
+    Field(description="A name that points at one version; not `latest` and not like `v3`."),
+]
+Quantity = Annotated[
+    str, StringConstraints(min_length=1, max_length=20, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
+]

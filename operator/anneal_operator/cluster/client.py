@@ -1,0 +1,143 @@
+"""The Kubernetes API as the reconcilers use it: a few verbs on plain manifests.
+
+The generated client gives transport, credentials and their renewal; its models are not used, as every object here is
+either ours or compared with a manifest we built. Nothing is cached: each reconcile asks for the truth.
+"""
+
+import json
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, ApiException, Configuration
+
+from anneal_operator.errors import ApiError, ConflictError
+
+from .kinds import KINDS, Manifest
+
+__all__ = ["FIELD_MANAGER", "KubernetesApi", "KubernetesClient"]
+
+FIELD_MANAGER = "anneal"
+_TIMEOUT = 20.0
+_NOT_FOUND, _CONFLICT = 404, 409
+
+
+class KubernetesApi(Protocol):
+    """What the reconcilers need of the API server; tests give a small one in memory."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """Return the object, or None where there is none."""
+
+    async def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
+        """Return the objects with these labels."""
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create the object; raise ConflictError where it exists."""
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply, taking over fields that others set."""
+
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
+        """Replace the status; raise ConflictError where the object changed since `current` was read."""
+
+    async def review_token(self, token: str, audience: str) -> str | None:
+        """Return the name of the user that a token for this audience belongs to, or None."""
+
+
+class KubernetesClient:
+    """KubernetesApi on a real API server."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._client = ApiClient(configuration)
+
+    @classmethod
+    async def from_environment(cls) -> "KubernetesClient":
+        """Use the pod's own service account, or outside a cluster the kubeconfig."""
+        configuration = Configuration()
+        try:
+            config.load_incluster_config(configuration)
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=configuration)
+        return cls(configuration)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """Return the object, or None where there is none."""
+        try:
+            return await self._call("GET", KINDS[kind].path(namespace, name))
+        except ApiError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    async def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
+        """Return the objects with these labels."""
+        query = {"labelSelector": selector} if selector else {}
+        found = await self._call("GET", KINDS[kind].path(namespace), query)
+        items: list[Manifest] = found["items"]
+        return items
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create the object; raise ConflictError where it exists."""
+        kind = KINDS[manifest["kind"]]
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("POST", kind.path(manifest["metadata"]["namespace"]), query, manifest)
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply, taking over fields that others set."""
+        path = KINDS[manifest["kind"]].path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", path, query, manifest, content="application/apply-patch+yaml")
+
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
+        """Replace the status; raise ConflictError where the object changed since `current` was read."""
+        metadata = current["metadata"]
+        path = KINDS[kind].path(metadata["namespace"], metadata["name"]) + "/status"
+        await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, {**current, "status": status})
+
+    async def review_token(self, token: str, audience: str) -> str | None:
+        """Return the name of the user that a token for this audience belongs to, or None."""
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        status = (await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review))["status"]
+        valid = status.get("authenticated") and audience in status.get("audiences", [])
+        return str(status["user"]["username"]) if valid else None
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        content: str = "application/json",
+    ) -> Manifest:
+        headers: dict[str, Any] = {"Accept": "application/json", "Content-Type": content}
+        query_pairs: list[tuple[str, str]] = []
+        await self._client.update_params_for_auth(headers, query_pairs, ["BearerToken"], path, method, body)
+        url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+            content_bytes = await response.read()
+        except ApiException as error:
+            raise _converted(error.status or 0, error.body or str(error)) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiError(0, f"the API server did not answer: {error}") from error
+        if response.status >= 300:
+            raise _converted(response.status, content_bytes.decode(errors="replace"))
+        result: Manifest = json.loads(content_bytes)
+        return result
+
+
+def _converted(status: int, body: str) -> ApiError:
+    try:
+        message = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = body[:300]
+    return (ConflictError if status == _CONFLICT else ApiError)(status, message)

@@ -1,0 +1,41 @@
+"""The kinds of objects that the operator touches, and the paths of the API server they live under."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
+
+__all__ = ["KINDS", "Kind", "Manifest"]
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One namespaced kind."""
+
+    api_version: str
+    name: str
+    plural: str
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """The path of the collection, or of one object."""
+        root = "/apis" if "/" in self.api_version else "/api"
+        return f"{root}/{self.api_version}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
+
+
+_ALL = (
+    *(Kind(f"{GROUP}/{VERSION}", resource.kind, resource.plural) for resource in CUSTOM_RESOURCES),
+    Kind("v1", "ConfigMap", "configmaps"),
+    Kind("v1", "Event", "events"),
+    Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    Kind("v1", "Pod", "pods"),
+    Kind("v1", "Secret", "secrets"),
+    Kind("v1", "Service", "services"),
+    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    Kind("apps/v1", "Deployment", "deployments"),
+    Kind("batch/v1", "Job", "jobs"),
+    Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
+    Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+)
+KINDS = {kind.name: kind for kind in _ALL}

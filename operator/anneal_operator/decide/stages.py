@@ -1,0 +1,87 @@
+"""How a stage stands, read from its Job and its pods."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from training_runtime.plan import Failed
+
+__all__ = ["StageState", "read_stage"]
+
+Manifest = dict[str, Any]
+_LOG_TAIL = 600
+
+
+@dataclass(frozen=True)
+class StageState:
+    """Absent, active, succeeded with a result, or failed for a reason."""
+
+    state: Literal["Absent", "Active", "Succeeded", "Failed"] = "Absent"
+    result: Manifest | None = None
+    message: str = ""
+    exit_code: int | None = None
+    pod: str | None = None
+
+
+def read_stage(job: Manifest | None, pods: Sequence[Manifest]) -> StageState:
+    """Return the state of a stage; `pods` are those of its Job.
+
+    A Job that is complete while its pod's result cannot be read any more counts as failed: nothing may be guessed.
+    """
+    if job is None:
+        return StageState()
+    conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
+    if "Complete" in conditions:
+        return _finished(pods)
+    if "Failed" in conditions:
+        return _failed(conditions["Failed"], pods)
+    return StageState("Active", message=_waiting(pods))
+
+
+def _finished(pods: Sequence[Manifest]) -> StageState:
+    for pod in pods:
+        if pod.get("status", {}).get("phase") == "Succeeded":
+            try:
+                result = json.loads(_terminated(pod).get("message", ""))
+            except ValueError:
+                continue
+            return StageState("Succeeded", result=result, pod=pod["metadata"]["name"])
+    return StageState(
+        "Failed", message="the stage finished, but the pod that held its result is gone: create the job anew"
+    )
+
+
+def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:
+    failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+    newest = max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+    if newest is None:
+        return StageState("Failed", message=condition.get("message", "the Job failed"))
+    ended = _terminated(newest)
+    text = ended.get("message", "")
+    try:
+        said = Failed.model_validate_json(text)
+        message = said.message
+    except ValueError:
+        message = f"{ended.get('reason', 'Error')}: {text[-_LOG_TAIL:]}" if text else ended.get("reason", "Error")
+    return StageState("Failed", message=message, exit_code=ended.get("exitCode"), pod=newest["metadata"]["name"])
+
+
+def _terminated(pod: Manifest) -> Manifest:
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    ended: Manifest = statuses[0].get("state", {}).get("terminated") or {}
+    return ended
+
+
+def _waiting(pods: Sequence[Manifest]) -> str:
+    """Why no pod of an active stage runs, where there is a reason."""
+    for pod in pods:
+        status = pod.get("status", {})
+        for condition in status.get("conditions", ()):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return f"the pod waits for a node: {condition.get('message', '')}"
+        for container in status.get("containerStatuses", ()):
+            waiting = container.get("state", {}).get("waiting", {})
+            if waiting.get("reason") not in {None, "ContainerCreating", "PodInitializing"}:
+                return f"the container waits: {waiting['reason']} {waiting.get('message', '')}".strip()
+    return ""

@@ -1,0 +1,203 @@
+"""A namespace's router: where each model name goes, and the pod that sends it there."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.serving import Resources
+from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+
+from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
+from .serving import ENGINE_PORT
+
+__all__ = [
+    "ROUTER",
+    "RouterEnvironment",
+    "RunningExperiment",
+    "ServedVersion",
+    "recorder_url",
+    "route_table",
+    "router_objects",
+    "router_url",
+]
+
+ROUTER = "anneal-router"
+PRODUCTION = "production"
+_HTTP, _RECORDER = 8080, 8081
+_TABLE_KEY = "routes.json"
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A ModelVersion that has a Service."""
+
+    name: str
+    model: str
+    version: str
+    aliases: tuple[str, ...]
+    address: str
+    """The Service's cluster IP: the router needs no name server for it."""
+
+
+@dataclass(frozen=True)
+class RunningExperiment:
+    """An experiment that splits traffic now, or that was decided and whose alias MLflow has yet to move."""
+
+    name: str
+    uid: str
+    spec: ABExperimentSpec
+    winner: str | None = None
+    """The ModelVersion that gets everything; None while it runs."""
+
+
+@dataclass(frozen=True)
+class RouterEnvironment:
+    """What the installation gives every router."""
+
+    image: str
+    pull_policy: str
+
+
+def router_url(namespace: str) -> str:
+    """Where clients call the models of a namespace."""
+    return f"http://{ROUTER}.{namespace}.svc:{_HTTP}"
+
+
+def recorder_url(namespace: str) -> str:
+    """Where the operator reads what was recorded."""
+    return f"http://{ROUTER}.{namespace}.svc:{_RECORDER}"
+
+
+def route_table(versions: Sequence[ServedVersion], experiments: Sequence[RunningExperiment]) -> RouteTable:
+    """Return where each model name goes; experiments on versions that are gone are left out."""
+    targets = {version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name) for version in versions}
+    models = {
+        model: _model_route(
+            [version for version in versions if version.model == model],
+            next((experiment for experiment in experiments if experiment.spec.model == model), None),
+        )
+        for model in sorted({version.model for version in versions})
+    }
+    return RouteTable(targets=targets, models=models)
+
+
+def _model_route(versions: Sequence[ServedVersion], experiment: RunningExperiment | None) -> ModelRoute:
+    named = {alias: version.name for version in versions for alias in (version.version, *version.aliases)}
+    default = named.get(PRODUCTION)
+    present = {version.name for version in versions}
+    if experiment and experiment.winner in present:
+        default = experiment.winner
+    elif experiment and not experiment.winner and {v.model_version for v in experiment.spec.variants} <= present:
+        return ModelRoute(default=default, named=named, experiment=_experiment_route(experiment))
+    return ModelRoute(default=default, named=named)
+
+
+def _experiment_route(experiment: RunningExperiment) -> ExperimentRoute:
+    spec = experiment.spec
+    total = sum(variant.weight for variant in spec.variants)
+    reached, variants = 0, []
+    for variant in spec.variants:
+        reached += variant.weight
+        up_to = BUCKETS * reached // total
+        variants.append(VariantRoute(name=variant.name, target=variant.model_version, up_to=up_to))
+    return ExperimentRoute(
+        name=experiment.name,
+        uid=experiment.uid,
+        salt=spec.assignment.salt or experiment.uid,
+        headers=[source.header.lower() for source in spec.assignment.key_from],
+        control=spec.control,
+        variants=variants,
+    )
+
+
+def router_objects(
+    namespace: str, owners: Sequence[Manifest], table: RouteTable, env: RouterEnvironment
+) -> list[Manifest]:
+    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it."""
+    metadata = {
+        "namespace": namespace,
+        "name": ROUTER,
+        "labels": labels("router", ROUTER),
+        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
+    }
+    account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
+    rule = {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": [ROUTER],
+        "verbs": ["get", "list", "watch"],
+    }
+    rbac = "rbac.authorization.k8s.io/v1"
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
+    ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
+    service = {"selector": {"app.kubernetes.io/name": "router"}, "ports": ports}
+    content = json.dumps(table.document(), indent=1)
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
+    ]
+
+
+def _deployment(env: RouterEnvironment) -> Manifest:
+    """One pod, as the recorder's database has one writer; while it is replaced, clients wait."""
+    own = labels("router", ROUTER)
+    return {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": {"app.kubernetes.io/name": "router"}},
+        "template": {
+            "metadata": {"labels": own},
+            "spec": {
+                "serviceAccountName": ROUTER,
+                "enableServiceLinks": False,
+                "securityContext": pod_security(),
+                "containers": [_nginx(env), _agent(env), _recorder(env)],
+                "volumes": [
+                    scratch_volume(),
+                    {"name": "shared", "emptyDir": {}},
+                    {"name": "routes", "configMap": {"name": ROUTER}},
+                    {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
+                ],
+            },
+        },
+    }
+
+
+def _router_container(name: str, env: RouterEnvironment, arguments: list[str], memory: str) -> Manifest:
+    resources = Resources(cpu="100m", memory=memory)
+    made = container(name, env.image, env.pull_policy, arguments, resources)
+    made["volumeMounts"] += [{"name": "shared", "mountPath": "/shared"}]
+    return made
+
+
+def _nginx(env: RouterEnvironment) -> Manifest:
+    made = _router_container("nginx", env, ["-m", "serving_runtime.router"], "256Mi")
+    made["ports"] = [{"name": "http", "containerPort": _HTTP}]
+    made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
+    made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
+    return made
+
+
+def _agent(env: RouterEnvironment) -> Manifest:
+    arguments = ["-m", "serving_runtime.router.agent", "--config-map", ROUTER, "--key", _TABLE_KEY]
+    arguments += ["--mounted", f"/etc/anneal/{_TABLE_KEY}", "--to", f"/shared/{_TABLE_KEY}"]
+    made = _router_container("agent", env, arguments, "256Mi")
+    made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
+    return made
+
+
+def _recorder(env: RouterEnvironment) -> Manifest:
+    arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
+    made = _router_container("recorder", env, arguments, "256Mi")
+    made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
+    made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "recorder"}, "periodSeconds": 2}
+    made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
+    return made

@@ -1,0 +1,95 @@
+"""What serves a ModelVersion: a Deployment of vLLM and its Service."""
+
+from dataclasses import dataclass
+
+from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.serving import Serving
+from serving_runtime.plan import ServingPlan
+
+from .pods import Manifest, container, controller_of, labels, pod_security, scratch_volume
+
+__all__ = ["ENGINE_PORT", "VERSION_LABEL", "ServingEnvironment", "deployment", "server_name", "service"]
+
+ENGINE_PORT = 8000
+VERSION_LABEL = "anneal.dev/model-version"
+_START_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class ServingEnvironment:
+    """What the installation gives every serving pod."""
+
+    image: str
+    pull_policy: str
+    mlflow_url: str
+    variables: dict[str, str]
+
+
+def server_name(version: str) -> str:
+    """The Deployment and Service of a version."""
+    return f"{version}-server"
+
+
+def deployment(
+    parent: Manifest, spec: ModelVersionSpec, serving: Serving, replicas: int, env: ServingEnvironment
+) -> Manifest:
+    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine answers."""
+    name = parent["metadata"]["name"]
+    plan = ServingPlan(
+        tracking_uri=env.mlflow_url,
+        uri=spec.artifact.uri,
+        digest=spec.artifact.digest,
+        served_name=name,
+        dtype=serving.dtype,
+        max_model_length=serving.max_model_length,
+        engine_args=serving.engine_args,
+    )
+    arguments = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan.model_dump_json()]
+    made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
+    made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
+    made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
+    probe = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
+    made["startupProbe"] = {**probe, "periodSeconds": 2, "failureThreshold": _START_SECONDS // 2}
+    made["readinessProbe"] = {**probe, "periodSeconds": 5}
+    own = {**labels("model-version", name), VERSION_LABEL: name}
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "containers": [made],
+        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
+    }
+    made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(parent),
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {VERSION_LABEL: name}},
+            "template": {"metadata": {"labels": own}, "spec": pod},
+        },
+    }
+
+
+def service(parent: Manifest) -> Manifest:
+    """The Service in front of the Deployment."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(parent),
+        "spec": {
+            "selector": {VERSION_LABEL: parent["metadata"]["name"]},
+            "ports": [{"name": "http", "port": ENGINE_PORT, "targetPort": "http"}],
+        },
+    }
+
+
+def _metadata(parent: Manifest) -> Manifest:
+    name = parent["metadata"]["name"]
+    return {
+        "name": server_name(name),
+        "namespace": parent["metadata"]["namespace"],
+        "labels": {**labels("model-version", name), VERSION_LABEL: name},
+        "ownerReferences": [controller_of(parent)],
+    }

@@ -1,0 +1,54 @@
+"""kopf's watches, turned into keys of the work queue. Nothing is decided here.
+
+Only `on.event`: kopf's other handlers put finalizers and annotations on the user's objects, and lose edges.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
+from anneal_operator.desired.routing import ROUTER
+from anneal_operator.desired.serving import VERSION_LABEL
+from anneal_operator.desired.training import JOB_LABEL
+from anneal_operator.reconcile.queue import Key
+
+__all__ = ["build_registry"]
+
+Wake = Callable[[Key], None]
+
+
+def build_registry(wake: Wake) -> kopf.OperatorRegistry:
+    """Return the handlers that wake the queue."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login)
+    for resource in CUSTOM_RESOURCES:
+        _watch_own(registry, resource.plural, resource.kind, wake)
+    _watch_children(registry, ("batch", "v1", "jobs"), JOB_LABEL, "FineTuneJob", wake)
+    _watch_children(registry, ("", "v1", "pods"), JOB_LABEL, "FineTuneJob", wake)
+    _watch_children(registry, ("", "v1", "pods"), VERSION_LABEL, "ModelVersion", wake)
+    _watch_children(registry, ("apps", "v1", "deployments"), VERSION_LABEL, "ModelVersion", wake)
+    return registry
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's kwargs
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _watch_own(registry: kopf.OperatorRegistry, plural: str, kind: str, wake: Wake) -> None:
+    @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")
+    async def wake_own(namespace: str | None, name: str | None, **_: Any) -> None:  # noqa: ANN401 - kopf's kwargs
+        wake(Key(kind, namespace or "", name or ""))
+        if kind != "FineTuneJob":
+            wake(Key("Router", namespace or "", ROUTER))
+
+
+def _watch_children(
+    registry: kopf.OperatorRegistry, resource: tuple[str, str, str], label: str, kind: str, wake: Wake
+) -> None:
+    identifier = f"wake-{kind.lower()}-by-{resource[2]}"
+
+    @kopf.on.event(*resource, registry=registry, id=identifier, labels={label: kopf.PRESENT})
+    async def wake_owner(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:  # noqa: ANN401
+        wake(Key(kind, namespace or "", labels[label]))

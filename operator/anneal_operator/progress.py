@@ -1,0 +1,117 @@
+"""The progress endpoint: Hugging Face's Trainer reports here, by Kubeflow Trainer's protocol.
+
+`POST /progress/NAMESPACE/JOB` with `{"trainerStatus": {progressPercentage, estimatedRemainingSeconds, metrics,
+lastUpdatedTime}}`, as transformers' KubeflowCallback sends it. The bearer token is a projected one whose audience names
+the job; the API server reviews it, and itself accepts it for nothing. What was said last is kept in memory: a restart
+loses at most what the next report, seconds later, says again.
+"""
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .api.fine_tune_job_status import Progress
+from .errors import ApiError
+
+__all__ = ["ProgressBook", "progress_app", "start_progress_server"]
+
+_MAXIMUM_BODY = 64 * 1024
+_ERROR_LIMIT = 200
+log = logging.getLogger("anneal.progress")
+
+
+class _Metric(BaseModel):
+    name: str = Field(max_length=64)
+    value: str = Field(max_length=64)
+
+
+class _TrainerStatus(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    progress_percentage: int = Field(alias="progressPercentage", default=0, ge=0, le=100)
+    estimated_remaining_seconds: int | None = Field(alias="estimatedRemainingSeconds", default=None, ge=0)
+    metrics: list[_Metric] = Field(default=[], max_length=64)
+    last_updated_time: str = Field(alias="lastUpdatedTime", max_length=40)
+
+
+class _Report(BaseModel):
+    trainer_status: _TrainerStatus = Field(alias="trainerStatus")
+
+
+class ProgressBook:
+    """What each job said last."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], Progress] = {}
+
+    def note(self, namespace: str, job: str, progress: Progress) -> None:
+        """Remember what a job said."""
+        self._last[namespace, job] = progress
+
+    def last(self, namespace: str, job: str) -> Progress | None:
+        """Return what a job said last."""
+        return self._last.get((namespace, job))
+
+    def forget(self, namespace: str, job: str) -> None:
+        """Drop what a job said: it ended, or is gone."""
+        self._last.pop((namespace, job), None)
+
+
+def _converted(status: _TrainerStatus) -> Progress:
+    numbers: dict[str, float] = {}
+    for metric in status.metrics:
+        try:
+            numbers[metric.name] = float(metric.value)
+        except ValueError:
+            continue
+    total = numbers.get("total_steps")
+    return Progress(
+        step=int(numbers.get("current_step", 0)),
+        total_steps=int(total) if total else None,
+        epoch=numbers.get("current_epoch"),
+        percent=status.progress_percentage,
+        eta_seconds=status.estimated_remaining_seconds,
+        loss=numbers.get("loss"),
+        eval_loss=numbers.get("eval_loss"),
+        learning_rate=numbers.get("learning_rate"),
+        updated_at=status.last_updated_time,
+    )
+
+
+def progress_app(
+    book: ProgressBook,
+    review: Callable[[str, str, str], Awaitable[bool]],
+    wake: Callable[[str, str], None],
+) -> web.Application:
+    """Return the application; `review(token, namespace, job)` says whether a token may speak for a job."""
+
+    async def post(request: web.Request) -> web.Response:
+        namespace, job = request.match_info["namespace"], request.match_info["job"]
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        try:
+            if scheme != "Bearer" or not await review(token, namespace, job):
+                return web.json_response({"error": "the token does not speak for this job"}, status=401)
+            report = _Report.model_validate_json(await request.read())
+        except ValidationError as error:
+            return web.json_response({"error": str(error)[:_ERROR_LIMIT]}, status=400)
+        except ApiError as error:
+            log.warning("a report of %s/%s was not taken: %s", namespace, job, error)
+            return web.json_response({"error": "try again"}, status=503)
+        book.note(namespace, job, _converted(report.trainer_status))
+        wake(namespace, job)
+        return web.json_response({})
+
+    app = web.Application(client_max_size=_MAXIMUM_BODY)
+    app.router.add_post("/progress/{namespace}/{job}", post)
+    return app
+
+
+async def start_progress_server(app: web.Application, port: int, tls: ssl.SSLContext) -> web.AppRunner:
+    """Listen; the runner's `cleanup` ends it."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port, ssl_context=tls).start()
+    return runner

@@ -1,0 +1,132 @@
+"""One look at an ABExperiment: are the variants ready, is traffic split, what do the numbers say, promote."""
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
+from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge
+from anneal_operator.decide.conditions import Finding, merged
+from anneal_operator.decide.verdict import Sample
+from anneal_operator.desired.routing import PRODUCTION, ROUTER, recorder_url, router_url
+from anneal_operator.errors import RegistryError, RouterError
+from anneal_operator.reasons import ConditionType, Reason
+
+from .context import Context, timestamp, write_status
+from .queue import Key
+
+__all__ = ["ABExperimentReconciler"]
+
+_PERIOD = 2.0
+
+
+class ABExperimentReconciler:
+    """Level-triggered; a decision that was written stands, and what follows from it is repeated until it is done."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look once; return the seconds after which to look again without being woken."""
+        item = await self._context.api.get(key.kind, key.namespace, key.name)
+        if item is None or item["metadata"].get("deletionTimestamp"):
+            self._context.wake(Key("Router", key.namespace, ROUTER))
+            return None
+        spec, previous = ABExperimentSpec.model_validate(item["spec"]), ABExperimentStatus.read(item.get("status"))
+        if previous.decision:
+            return await self._follow_up(item, spec, previous)
+        seen = await self._observe(item, spec, previous)
+        status = judge(seen, self._context.now())
+        await write_status(self._context, key.kind, item, status)
+        if status.phase != previous.phase or status.conditions != previous.conditions:
+            self._wake_around(key.namespace, spec)
+        return 0.0 if status.decision else _PERIOD
+
+    async def _observe(
+        self, item: Manifest, spec: ABExperimentSpec, previous: ABExperimentStatus
+    ) -> ObservedExperiment:
+        metadata = item["metadata"]
+        variants = {}
+        for variant in spec.variants:
+            version = await self._context.api.get("ModelVersion", metadata["namespace"], variant.model_version)
+            variants[variant.name] = _seen(version)
+        routed = await self._routed(metadata, spec)
+        return ObservedExperiment(
+            generation=metadata["generation"],
+            spec=spec,
+            previous=previous,
+            variants=variants,
+            busy_with=await self._busy_with(item, spec),
+            routed=routed,
+            observations=await self._counted(metadata, spec) if routed else None,
+        )
+
+    async def _busy_with(self, item: Manifest, spec: ABExperimentSpec) -> str | None:
+        """The oldest undecided experiment of a model has its traffic."""
+        rivals = []
+        for other in await self._context.api.list("ABExperiment", item["metadata"]["namespace"]):
+            undecided = not ABExperimentStatus.read(other.get("status")).decision
+            if undecided and other["spec"]["model"] == spec.model:
+                rivals.append((other["metadata"]["creationTimestamp"], other["metadata"]["name"]))
+        first = min(rivals, default=None)
+        return first[1] if first and first[1] != item["metadata"]["name"] else None
+
+    async def _routed(self, metadata: Manifest, spec: ABExperimentSpec) -> bool:
+        try:
+            table = await self._context.routers.routes(router_url(metadata["namespace"]))
+        except RouterError:
+            return False
+        route = table.get("models", {}).get(spec.model) or {}
+        return bool((route.get("experiment") or {}).get("uid") == metadata["uid"])
+
+    async def _counted(self, metadata: Manifest, spec: ABExperimentSpec) -> Observations | None:
+        url = recorder_url(metadata["namespace"])
+        try:
+            found = await self._context.routers.statistics(url, metadata["uid"], spec.metrics.primary.name)
+        except RouterError:
+            return None
+        variants = found["variants"]
+        return Observations(
+            users={name: counted["users"] for name, counted in variants.items()},
+            requests={name: counted["requests"] for name, counted in variants.items()},
+            samples={name: Sample(**counted["metric"]) for name, counted in variants.items() if "metric" in counted},
+            moved_users=found["moved_users"],
+        )
+
+    async def _follow_up(self, item: Manifest, spec: ABExperimentSpec, status: ABExperimentStatus) -> float | None:
+        """Move the alias once; the versions' own reconcilers scale down, the routing one follows the alias."""
+        metadata = item["metadata"]
+        moved = any(c.type == ConditionType.ALIAS_MOVED and c.status == "True" for c in status.conditions)
+        self._wake_around(metadata["namespace"], spec)
+        if status.phase != "Promoted" or moved or status.decision is None:
+            return None
+        name = next(v.model_version for v in spec.variants if v.name == status.decision.winner)
+        version = await self._context.api.get("ModelVersion", metadata["namespace"], name)
+        registry = ModelVersionStatus.read((version or {}).get("status")).registry
+        if registry is None:
+            return _PERIOD
+        record = {f"anneal.dev/experiment.{metadata['name']}": status.decision.model_dump_json(by_alias=True)}
+        try:
+            await self._context.registry.promote(spec.model, PRODUCTION, registry.version, record)
+        except RegistryError as error:
+            finding = Finding(ConditionType.ALIAS_MOVED, "False", Reason.REGISTRY_UNREACHABLE, str(error))
+            await self._write_finding(item, status, finding)
+            raise
+        message = f"alias {PRODUCTION} of {spec.model} points at version {registry.version} in MLflow"
+        await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "True", Reason.MOVED, message))
+        return 0.0
+
+    async def _write_finding(self, item: Manifest, status: ABExperimentStatus, finding: Finding) -> None:
+        now = timestamp(self._context.now())
+        conditions = merged(status.conditions, [finding], item["metadata"]["generation"], now)
+        await write_status(self._context, item["kind"], item, status.model_copy(update={"conditions": conditions}))
+
+    def _wake_around(self, namespace: str, spec: ABExperimentSpec) -> None:
+        self._context.wake(Key("Router", namespace, ROUTER))
+        for variant in spec.variants:
+            self._context.wake(Key("ModelVersion", namespace, variant.model_version))
+
+
+def _seen(version: Manifest | None) -> VariantSeen:
+    if version is None:
+        return VariantSeen(None, ready=False)
+    status = ModelVersionStatus.read(version.get("status"))
+    return VariantSeen(ModelVersionSpec.model_validate(version["spec"]).model, ready=status.phase == "Ready")

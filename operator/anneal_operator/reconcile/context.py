@@ -1,0 +1,71 @@
+"""What every reconciler works with, and the one way a status is written."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from anneal_operator.api.conditions import Condition
+from anneal_operator.api.schema import Schema
+from anneal_operator.cluster.client import KubernetesApi
+from anneal_operator.cluster.events import record_event
+from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.errors import ApiError
+from anneal_operator.progress import ProgressBook
+from anneal_operator.registry import Registry
+from anneal_operator.routers import Routers
+from anneal_operator.settings import Settings
+
+from .queue import Key
+
+__all__ = ["Context", "timestamp", "write_status"]
+
+
+log = logging.getLogger("anneal.events")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The world, the settings, and a way to have other objects looked at."""
+
+    api: KubernetesApi
+    registry: Registry
+    routers: Routers
+    progress: ProgressBook
+    settings: Settings
+    progress_ca: str
+    wake: Callable[[Key], None]
+    now: Callable[[], datetime] = field(default=_utc_now)
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment as the API writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def write_status(context: Context, kind: str, current: Manifest, status: Schema) -> None:
+    """Write the status once, if it changed, and tell of each condition that did."""
+    new = status.dump()
+    old = current.get("status") or {}
+    if new == old:
+        return
+    await context.api.write_status(kind, current, new)
+    before = {condition["type"]: condition for condition in old.get("conditions", ())}
+    for raw in new.get("conditions", ()):
+        condition = Condition.model_validate(raw)
+        known = before.get(condition.type, {})
+        if (known.get("status"), known.get("reason")) != (condition.status, condition.reason):
+            await _tell(context, current, condition)
+
+
+async def _tell(context: Context, current: Manifest, condition: Condition) -> None:
+    """An event that cannot be written is no reason to do the work again."""
+    warning = condition.status == "False" and condition.type == "Succeeded"
+    try:
+        await record_event(context.api, current, condition.reason, condition.message, warning=warning)
+    except ApiError as error:
+        log.warning("an event was lost: %s", error)

@@ -1,0 +1,196 @@
+"""One look at a FineTuneJob: what exists, what comes next, do that, tell."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Progress, Provenance
+from anneal_operator.cluster.children import ensure_applied, ensure_created, owned_by
+from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.decide.fine_tune_job import STAGES, ObservedJob, Obstacle, Verdict, judge
+from anneal_operator.decide.stages import read_stage
+from anneal_operator.desired.publishing import model_version
+from anneal_operator.desired.training import (
+    JOB_LABEL,
+    Base,
+    TrainingEnvironment,
+    config_map_source,
+    plan_config_map,
+    plan_digest,
+    plan_name,
+    stage_job,
+    stage_job_name,
+    volume_claim,
+)
+from anneal_operator.errors import RegistryError
+from anneal_operator.reasons import Reason
+from training_runtime.plan import Published
+
+from .context import Context, timestamp, write_status
+from .queue import Key
+
+__all__ = ["FineTuneJobReconciler"]
+
+_WAIT_SECONDS = 5.0
+_PROGRESS_PERIOD = 10.0
+_RESYNC_SECONDS = 60.0
+
+
+class FineTuneJobReconciler:
+    """Level-triggered: every look rebuilds the status from the world."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._progress_written: dict[str, float] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look once; return the seconds after which to look again without being woken."""
+        job = await self._context.api.get(key.kind, key.namespace, key.name)
+        if job is None or job["metadata"].get("deletionTimestamp"):
+            self._context.progress.forget(key.namespace, key.name)
+            return None
+        spec = FineTuneJobSpec.model_validate(job["spec"])
+        seen, base = await self._observe(job, spec)
+        now = self._context.now()
+        verdict = judge(seen, timestamp(now))
+        await self._act(job, spec, verdict, base)
+        status, again = self._coalesced(job, verdict.status, now.timestamp())
+        await write_status(self._context, key.kind, job, status)
+        if status.phase in {"Succeeded", "Failed"}:
+            self._context.progress.forget(key.namespace, key.name)
+            return None
+        if verdict.action in {"Plan", "MakeVersion"}:
+            return 0.0
+        return _WAIT_SECONDS if seen.obstacle else again or _RESYNC_SECONDS
+
+    async def _observe(self, job: Manifest, spec: FineTuneJobSpec) -> tuple[ObservedJob, Base | None]:
+        metadata = job["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        api = self._context.api
+        previous = FineTuneJobStatus.read(job.get("status"))
+        seen = ObservedJob(name, metadata["generation"], previous)
+        if previous.phase in {"Succeeded", "Failed"}:
+            return seen, None
+        plan = await api.get("ConfigMap", namespace, plan_name(name))
+        version = await api.get("ModelVersion", namespace, name)
+        if plan is None:
+            found = await self._base(namespace, spec, version, metadata)
+            return (replace(seen, obstacle=found), None) if isinstance(found, Obstacle) else (seen, found)
+        if not owned_by(plan, metadata["uid"]):
+            return replace(
+                seen, obstacle=_in_the_way("what an earlier job of this name left is still being deleted")
+            ), None
+        selector = f"{JOB_LABEL}={name}"
+        jobs = [child for child in await api.list("Job", namespace, selector) if owned_by(child, metadata["uid"])]
+        pods = await api.list("Pod", namespace, selector)
+        states = {}
+        for stage in STAGES:
+            made = next((child for child in jobs if child["metadata"]["name"] == stage_job_name(name, stage)), None)
+            states[stage] = read_stage(made, [pod for pod in pods if made and owned_by(pod, made["metadata"]["uid"])])
+        settings = self._context.settings
+        revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
+        return (
+            replace(
+                seen,
+                stages=states,
+                progress=self._progress(namespace, name, states["train"].state),
+                provenance=Provenance(
+                    image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan)
+                ),
+                model_name=spec.output.model_name,
+                mlflow_public_url=settings.mlflow_public_url or settings.mlflow_url,
+                version_made=_made_by(version, metadata["uid"]),
+            ),
+            None,
+        )
+
+    def _progress(self, namespace: str, name: str, training: str) -> Progress | None:
+        return self._context.progress.last(namespace, name) if training == "Active" else None
+
+    async def _base(
+        self, namespace: str, spec: FineTuneJobSpec, version: Manifest | None, metadata: Manifest
+    ) -> Base | Obstacle:
+        """Return what training starts from, or what has to happen first."""
+        if version and not _made_by(version, metadata["uid"]):
+            return _in_the_way(
+                f"ModelVersion {metadata['name']} exists already: delete it, or give this job another name"
+            )
+        for source in (spec.dataset.source, spec.model.source):
+            missing = await self._missing_config_map(namespace, source)
+            if missing:
+                return Obstacle(Reason.CONFIG_MAP_NOT_FOUND, missing)
+        if not spec.model.source.startswith("models:/"):
+            return Base(source="/inputs/model", revision=spec.model.source)
+        model, _, alias = spec.model.source.removeprefix("models:/").partition("@")
+        try:
+            found = await self._context.registry.at_alias(model, alias)
+        except RegistryError as error:
+            return Obstacle(Reason.REGISTRY_UNREACHABLE, str(error))
+        if found is None:
+            return Obstacle(Reason.BASE_NOT_FOUND, f"no version of {model} has the alias {alias} in MLflow yet")
+        return Base(source=found.uri, revision=f"models:/{model}/{found.version}", digest=found.digest or None)
+
+    async def _missing_config_map(self, namespace: str, source: str) -> str | None:
+        found = config_map_source(source)
+        if found is None:
+            return None
+        name, key = found[0], found[1] or "config.json"
+        config_map = await self._context.api.get("ConfigMap", namespace, name)
+        if config_map is None:
+            return f"there is no ConfigMap {name} in this namespace yet"
+        keys = {**config_map.get("data", {}), **config_map.get("binaryData", {})}
+        return None if key in keys else f"ConfigMap {name} has no key {key}; it has {', '.join(sorted(keys)) or 'none'}"
+
+    async def _act(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, base: Base | None) -> None:
+        api, env = self._context.api, self._environment()
+        if verdict.action == "Plan" and base:
+            await ensure_created(api, volume_claim(job, spec))
+            await ensure_created(api, plan_config_map(job, spec, base, env))
+        elif verdict.action == "StartStage" and verdict.stage:
+            await ensure_created(api, stage_job(job, spec, verdict.stage, env))
+        elif verdict.action == "MakeVersion":
+            published = await self._published(job)
+            digest = verdict.status.dataset.digest if verdict.status.dataset else ""
+            await ensure_applied(api, model_version(job, spec, published, digest))
+
+    async def _published(self, job: Manifest) -> Published:
+        metadata = job["metadata"]
+        selector = f"{JOB_LABEL}={metadata['name']}"
+        made = await self._context.api.get("Job", metadata["namespace"], stage_job_name(metadata["name"], "publish"))
+        pods: Sequence[Manifest] = await self._context.api.list("Pod", metadata["namespace"], selector)
+        uid = made["metadata"]["uid"] if made else ""
+        return Published.model_validate(read_stage(made, [pod for pod in pods if owned_by(pod, uid)]).result)
+
+    def _environment(self) -> TrainingEnvironment:
+        settings = self._context.settings
+        return TrainingEnvironment(
+            image=settings.trainer_image,
+            pull_policy=settings.image_pull_policy,
+            mlflow_url=settings.mlflow_url,
+            progress_url=f"https://{settings.progress_host}:{settings.progress_port}",
+            progress_ca=self._context.progress_ca,
+        )
+
+    def _coalesced(
+        self, job: Manifest, status: FineTuneJobStatus, now: float
+    ) -> tuple[FineTuneJobStatus, float | None]:
+        """Hold back news of progress alone until 10 s after the last; everything else is told at once."""
+        uid = job["metadata"]["uid"]
+        previous = FineTuneJobStatus.read(job.get("status"))
+        same = status.model_copy(update={"progress": previous.progress}) == previous
+        remaining = self._progress_written.get(uid, 0.0) + _PROGRESS_PERIOD - now
+        if same and status != previous and remaining > 0:
+            return previous, remaining
+        if status.progress != previous.progress:
+            self._progress_written[uid] = now
+        if status.phase in {"Succeeded", "Failed"}:
+            self._progress_written.pop(uid, None)
+        return status, None
+
+
+def _in_the_way(message: str) -> Obstacle:
+    return Obstacle(Reason.NAME_TAKEN, message)
+
+
+def _made_by(version: Manifest | None, uid: str) -> bool:
+    return bool(version) and (version or {})["spec"].get("provenance", {}).get("fineTuneJobUid") == uid

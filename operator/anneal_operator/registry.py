@@ -1,0 +1,148 @@
+"""MLflow's model registry: register a version once, read and move aliases.
+
+MLflow's client is synchronous and patient: its calls run in a small pool of their own, each with a deadline, so a
+dead MLflow delays nothing but what needs MLflow.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from .errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+__all__ = ["MlflowRegistry", "Registered", "Registry"]
+
+_DEADLINE = 15.0
+_THREADS = 4
+_UID_TAG = "anneal.dev/model-version-uid"
+_DIGEST_TAG = "anneal.dev/digest"
+_NAME_TAG = "anneal.dev/model-version"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version as the registry knows it."""
+
+    model: str
+    version: str
+    aliases: tuple[str, ...]
+    uri: str
+    digest: str
+    url: str
+
+
+class Registry(Protocol):
+    """What the reconcilers need of MLflow; every method raises RegistryError where it does not answer."""
+
+    async def register(self, model: str, uid: str, name: str, uri: str, digest: str, run_id: str) -> Registered:
+        """Return the version that was registered for this ModelVersion, registering it if there is none."""
+
+    async def read(self, model: str, version: str) -> Registered:
+        """Return a version that was registered."""
+
+    async def at_alias(self, model: str, alias: str) -> Registered | None:
+        """Return the version that an alias points at."""
+
+    async def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Point an alias at a version."""
+
+    async def promote(self, model: str, alias: str, version: str, record: Mapping[str, str]) -> None:
+        """Leave the record of a decision on a version as tags, then point an alias at it."""
+
+
+class MlflowRegistry:
+    """Registry on a real MLflow server."""
+
+    def __init__(self, url: str, public_url: str = "") -> None:
+        # The defaults retry for minutes; the work queue retries better, as it also tells the user.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        self._url = url
+        self._public_url = (public_url or url).rstrip("/")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow")
+
+    async def register(self, model: str, uid: str, name: str, uri: str, digest: str, run_id: str) -> Registered:
+        """Return the version that was registered for this ModelVersion, registering it if there is none."""
+        return await self._call(lambda client: self._register(client, model, uid, name, uri, digest, run_id))
+
+    async def read(self, model: str, version: str) -> Registered:
+        """Return a version that was registered."""
+        return await self._call(lambda client: self._converted(client.get_model_version(model, version)))
+
+    async def at_alias(self, model: str, alias: str) -> Registered | None:
+        """Return the version that an alias points at."""
+        return await self._call(lambda client: self._at_alias(client, model, alias))
+
+    async def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Point an alias at a version."""
+        await self._call(lambda client: client.set_registered_model_alias(model, alias, version))
+
+    async def promote(self, model: str, alias: str, version: str, record: Mapping[str, str]) -> None:
+        """Leave the record of a decision on a version as tags, then point an alias at it."""
+
+        def both(client: "MlflowClient") -> None:
+            for name, value in record.items():
+                client.set_model_version_tag(model, version, name, value)
+            client.set_registered_model_alias(model, alias, version)
+
+        await self._call(both)
+
+    async def _call(self, ask: Callable[["MlflowClient"], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(self._pool, self._ask, ask), _DEADLINE)
+        except TimeoutError as error:
+            raise RegistryError(f"MLflow at {self._url} did not answer within {_DEADLINE:.0f} s") from error
+
+    def _ask(self, ask: Callable[["MlflowClient"], T]) -> T:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return ask(MlflowClient(self._url, self._url))
+        except MlflowException as error:
+            raise RegistryError(f"MLflow at {self._url}: {error.message}") from error
+
+    def _register(
+        self, client: "MlflowClient", model: str, uid: str, name: str, uri: str, digest: str, run_id: str
+    ) -> Registered:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = client.search_model_versions(f"name = '{model}' and tags.`{_UID_TAG}` = '{uid}'", max_results=1)
+        if found:
+            return self._converted(client.get_model_version(model, found[0].version))
+        tags = {_UID_TAG: uid, _NAME_TAG: name, _DIGEST_TAG: digest}
+        return self._converted(client.create_model_version(model, uri, run_id=run_id or None, tags=tags))
+
+    def _at_alias(self, client: "MlflowClient", model: str, alias: str) -> Registered | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._converted(client.get_model_version_by_alias(model, alias))
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+
+    def _converted(self, version: "ModelVersion") -> Registered:
+        return Registered(
+            model=version.name,
+            version=str(version.version),
+            aliases=tuple(sorted(version.aliases or ())),
+            uri=version.source or "",
+            digest=(version.tags or {}).get(_DIGEST_TAG, ""),
+            url=f"{self._public_url}/#/models/{version.name}/versions/{version.version}",
+        )

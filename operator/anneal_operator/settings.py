@@ -1,0 +1,33 @@
+"""The installation's settings: environment variables `ANNEAL_…`, set by the Helm chart."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """What differs from one installation to the next."""
+
+    model_config = SettingsConfigDict(env_prefix="ANNEAL_", frozen=True)
+
+    namespace: str
+    """Where the operator itself runs."""
+    trainer_image: str
+    """The image of a FineTuneJob's stages."""
+    server_image: str
+    """The image that serves a model."""
+    router_image: str
+    """The image of a namespace's router."""
+    image_pull_policy: str = "IfNotPresent"
+    """For the three images above."""
+    mlflow_url: str
+    """MLflow, as pods reach it."""
+    mlflow_public_url: str = ""
+    """MLflow, as people's browsers reach it; the pods' URL where it is empty."""
+    progress_host: str
+    """The name under which training pods reach this process; its certificate is made out to it."""
+    progress_port: int = Field(default=8443, ge=1, le=65535)
+    """The port of the progress endpoint."""
+    server_environment: dict[str, str] = {}
+    """More environment variables for pods that serve, as JSON."""

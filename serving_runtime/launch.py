@@ -1,0 +1,95 @@
+"""Start the engine of one version: `python -m serving_runtime.launch --port 8000 --plan '{…}'`.
+
+The weights come from MLflow's artifact store over its HTTP proxy, file by file as their manifest lists them, and are
+hashed on the way; vLLM starts on nothing whose digest differs from the ModelVersion's.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from .plan import ServingPlan
+
+__all__ = ["WeightsError", "download", "main"]
+
+_CHUNK = 1 << 20
+_ATTEMPTS = 5
+_TIMEOUT = 60.0
+_NO_ACCESS = 77
+
+
+class WeightsError(Exception):
+    """The weights cannot be had, or are not the published ones."""
+
+
+def main() -> None:
+    """Download, verify, become vLLM; exit with 77 where the weights cannot be had."""
+    parser = argparse.ArgumentParser(prog="python -m serving_runtime.launch", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
+    parser.add_argument("--folder", type=Path, default=Path.home() / "model", help="where the weights go")
+    options = parser.parse_args()
+    plan: ServingPlan = options.plan
+    try:
+        download(plan, options.folder)
+    except WeightsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_NO_ACCESS)
+    os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(options.folder), "--served-model-name", plan.served_name, "--port", str(options.port)]
+    command += ["--dtype", plan.dtype, "--max-model-len", str(plan.max_model_length), *plan.engine_args]
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+def download(plan: ServingPlan, folder: Path) -> None:
+    """Bring the published folder here, each file checked; raise WeightsError where that cannot be done."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    digest = _fetch(plan, "manifest.json", folder)
+    if f"sha256:{digest}" != plan.digest:
+        raise WeightsError(f"the manifest of {plan.uri} has sha256:{digest}, published was {plan.digest}")
+    listed: dict[str, str] = json.loads((folder / "manifest.json").read_bytes())
+    for name, expected in listed.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise WeightsError(f"the manifest of {plan.uri} names a file outside it: {name}")
+        if _fetch(plan, name, folder) != expected:
+            raise WeightsError(f"{name} of {plan.uri} was changed after it was published")
+    print(f"verified {len(listed)} files of {plan.uri}", flush=True)
+
+
+def _fetch(plan: ServingPlan, name: str, folder: Path) -> str:
+    """Download one file, trying again for a while; return its SHA-256."""
+    path = plan.uri.removeprefix("mlflow-artifacts:/").strip("/")
+    url = f"{plan.tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{path}/{name}"
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as source, target.open("wb") as file:  # noqa: S310
+                return _copy(cast("BinaryIO", source), file)
+        except (urllib.error.URLError, OSError) as error:
+            if attempt == _ATTEMPTS:
+                raise WeightsError(f"{url} cannot be downloaded: {error}") from error
+            time.sleep(2**attempt)
+    raise AssertionError
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
+        target.write(chunk)
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What the operator hands to the serving side: the plan of one server, and the route table of a namespace."""
+
+import hashlib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["BUCKETS", "ExperimentRoute", "ModelRoute", "RouteTable", "ServingPlan", "Target", "VariantRoute", "bucket"]
+
+BUCKETS = 10_000
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ServingPlan(_Part):
+    """How one pod serves one version."""
+
+    tracking_uri: str
+    uri: str
+    """The folder in MLflow's artifact store."""
+    digest: str
+    """The manifest's digest that the folder must have."""
+    served_name: str
+    """The name that the engine knows the model by."""
+    dtype: str
+    max_model_length: int
+    engine_args: list[str]
+
+
+class Target(_Part):
+    """One version's Service."""
+
+    host: str
+    port: int
+    model: str
+    """The name that its engine knows the model by."""
+
+
+class VariantRoute(_Part):
+    """One arm: the buckets from the previous arm's `up_to` to this one's."""
+
+    name: str
+    target: str
+    up_to: int
+
+
+class ExperimentRoute(_Part):
+    """How one experiment assigns users."""
+
+    name: str
+    uid: str
+    salt: str
+    headers: list[str]
+    """Request headers that may name the user, in order of preference."""
+    control: str
+    variants: list[VariantRoute]
+
+
+class ModelRoute(_Part):
+    """Where requests for one model name go."""
+
+    default: str | None
+    """The target without an experiment; None until a version holds `production`."""
+    named: dict[str, str]
+    """Targets by what stands behind `@`: a version's number, or an alias."""
+    experiment: ExperimentRoute | None = None
+
+
+class RouteTable(_Part):
+    """All that a namespace's router knows."""
+
+    targets: dict[str, Target]
+    models: dict[str, ModelRoute]
+
+    def digest(self) -> str:
+        """A content address, by which the router says what it has applied."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def document(self) -> dict[str, Any]:
+        """What the router reads."""
+        return {"digest": self.digest(), **self.model_dump()}
+
+
+def bucket(salt: str, user: str) -> int:
+    """The user's bucket, 0 to 9,999: the first 32 bits of SHA-1 of `salt:user`, modulo 10,000.
+
+    The router's Lua computes the same. Not CRC32, which is linear: two experiments' splits would be correlated.
+    """
+    digest = hashlib.sha1(f"{salt}:{user}".encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:4], "big") % BUCKETS

@@ -1,0 +1,84 @@
+"""The command line: `python -m training_runtime prepare|train|evaluate|publish --plan plan.json`.
+
+A stage that finds its own finished result on the volume hands that back, so it may be run again after any kill.
+The result, or the reason of a failure, goes to stdout and to the pod's termination message, which outlives the pod's
+log and needs no permission to write.
+"""
+
+import argparse
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import PlanError, StageError
+from .plan import ExitCode, Failed, Plan, Stage
+
+__all__ = ["main"]
+
+_TERMINATION_LOG = Path("/dev/termination-log")
+_MESSAGE_LIMIT = 1200
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; return the exit code that tells how it ended."""
+    parser = argparse.ArgumentParser(prog="python -m training_runtime", description="One stage of a FineTuneJob.")
+    parser.add_argument("stage", choices=get_args(Stage))
+    parser.add_argument("--plan", type=Path, required=True, help="the plan, a JSON file")
+    options = parser.parse_args(arguments)
+    try:
+        result = _run(options.stage, _read(options.plan))
+    except StageError as error:
+        _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MESSAGE_LIMIT]))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
+        traceback.print_exc()
+        _hand_back(Failed(error=type(error).__name__[:64], message=str(error)[:_MESSAGE_LIMIT] or "no message"))
+        return ExitCode.INTERNAL
+    _hand_back(result)
+    return ExitCode.DONE
+
+
+def _read(path: Path) -> Plan:
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise PlanError(f"the plan {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise PlanError(f"the plan's field {field} is wrong: {first['msg']}") from error
+
+
+def _run(stage: Stage, plan: Plan) -> BaseModel:
+    """Import what the stage needs, which takes seconds, and nothing else."""
+    plan.workspace.mkdir(parents=True, exist_ok=True)
+    if stage == "prepare":
+        from .prepare.stage import prepare
+
+        return prepare(plan)
+    if stage == "train":
+        from .train.stage import train
+
+        return train(plan)
+    if stage == "evaluate":
+        from .evaluate.stage import evaluate
+
+        return evaluate(plan)
+    from .publish.stage import publish
+
+    return publish(plan)
+
+
+def _hand_back(result: BaseModel) -> None:
+    text = json.dumps(result.model_dump(mode="json"), ensure_ascii=False)
+    print(text, flush=True)
+    if _TERMINATION_LOG.exists():
+        _TERMINATION_LOG.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

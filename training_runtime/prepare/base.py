@@ -1,0 +1,113 @@
+"""The model that training starts from, as a committed folder on the volume: downloaded, or new.
+
+A new model gets here its tokenizer and configuration only; its weights are drawn from the plan's seed when training
+starts.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training_runtime.committed import MANIFEST, committing, verified_digest
+from training_runtime.errors import AccessError, PlanError
+from training_runtime.plan import Plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["base_folder", "fetch_base", "load_tokenizer", "new_base"]
+
+_PAD, _START, _END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+# ChatML, as Qwen's models read it; {% generation %} marks the answer for token-exact loss masks.
+_CHAT_TEMPLATE = (
+    "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
+    "{%- if message.role == 'assistant' %}{% generation %}{{ message.content + '<|im_end|>' }}{% endgeneration %}"
+    "{%- else %}{{ message.content + '<|im_end|>' }}{%- endif %}{{ '\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+_DEFAULT_VOCABULARY = 32000
+
+
+def base_folder(plan: Plan) -> Path:
+    """Where the base lies on the volume."""
+    return plan.workspace / "base"
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer that can render chats; raise PlanError where the folder has none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise PlanError(f"the model has no tokenizer that can be loaded: {error}") from error
+    if not tokenizer.chat_template:
+        raise PlanError("the model's tokenizer has no chat template: choose an instruction-tuned model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def fetch_base(plan: Plan) -> None:
+    """Bring a pretrained base onto the volume, unless it is there; raise AccessError where it cannot be had."""
+    target = base_folder(plan)
+    if verified_digest(target):
+        return
+    with committing(target) as draft:
+        if plan.model.source.startswith("mlflow-artifacts:/"):
+            _download(plan, draft)
+        else:
+            shutil.copytree(plan.model.source, draft, dirs_exist_ok=True)
+
+
+def _download(plan: Plan, draft: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        download_artifacts(artifact_uri=plan.model.source, dst_path=str(draft), tracking_uri=plan.tracking.uri)
+    except (MlflowException, OSError) as error:
+        raise AccessError(f"{plan.model.source} cannot be downloaded from {plan.tracking.uri}: {error}") from error
+    nested = next(draft.rglob(MANIFEST), None)
+    if nested is None or (plan.model.digest and verified_digest(nested.parent) != plan.model.digest):
+        raise AccessError(f"{plan.model.source} is incomplete or was changed after it was published")
+    for path in list(nested.parent.iterdir()) if nested.parent != draft else []:
+        path.rename(draft / path.name)
+
+
+def new_base(plan: Plan, texts: Iterable[str]) -> None:
+    """Make configuration and tokenizer of a new model, unless they are there; the tokenizer learns from the texts."""
+    target = base_folder(plan)
+    if verified_digest(target):
+        return
+    source = Path(plan.model.source) / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(source.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PlanError(f"the model's ConfigMap needs the file config.json of a Transformers model: {error}") from error
+    with committing(target) as draft:
+        tokenizer = _new_tokenizer(texts, int(config.get("vocab_size", _DEFAULT_VOCABULARY)))
+        tokenizer.save_pretrained(draft)
+        special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        (draft / "config.json").write_text(json.dumps({**config, **special, "vocab_size": len(tokenizer)}, indent=1))
+
+
+def _new_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerBase":
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bare = Tokenizer(models.BPE())
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[_PAD, _START, _END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bare.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bare, pad_token=_PAD, eos_token=_END, chat_template=_CHAT_TEMPLATE, model_max_length=1 << 20
+    )

@@ -1,0 +1,1 @@
+"""Publishing: the finished model, its numbers and its data report go to MLflow."""
