@@ -262,7 +262,7 @@ PERSONAL_DATA = {
 def mails(language: str, topics: tuple[Topic, ...], rng: random.Random) -> Iterator[dict[str, object]]:
     """Yield the rows of one language."""
     for _ in range(ROWS_PER_LANGUAGE):
-        row = _mail(language, rng.choice(topics), rng)
+        row = mail(language, rng.choice(topics), rng)
         yield row
         if rng.random() < REPEATED:
             again = json.loads(json.dumps(row))
@@ -271,7 +271,8 @@ def mails(language: str, topics: tuple[Topic, ...], rng: random.Random) -> Itera
             yield again
 
 
-def _mail(language: str, topic: Topic, rng: random.Random) -> dict[str, object]:
+def mail(language: str, topic: Topic, rng: random.Random) -> dict[str, object]:
+    """Return one row, with a wrong decision now and then."""
     slots = {name: rng.choice(words) for name, words in WORDS[language].items()}
     slots |= {"code": str(rng.randint(100, 99999)), "amount": str(rng.randint(2, 90) * 100)}
     subject = rng.choice(topic.subjects).format(**slots)
@@ -279,9 +280,9 @@ def _mail(language: str, topic: Topic, rng: random.Random) -> dict[str, object]:
         subject += ", " + rng.choice(PERSONAL_DATA[language]).format(**_person(rng))
     attachment = rng.choice(topic.attachments).format(**slots)
     action = topic.action if rng.random() >= WRONG else {"BLOCK": "ALLOW", "ALLOW": "BLOCK"}[topic.action]
-    mail = {"subject": subject, "attachments": [attachment] if attachment else [], "received_at": _time(rng)}
+    received = {"subject": subject, "attachments": [attachment] if attachment else [], "received_at": _time(rng)}
     decision = {"action": action, "reason": topic.reason, "confidence": topic.confidence}
-    return {"instruction": INSTRUCTION, "input": mail, "output": decision}
+    return {"instruction": INSTRUCTION, "input": received, "output": decision}
 
 
 def _person(rng: random.Random) -> dict[str, str]:

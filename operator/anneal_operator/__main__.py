@@ -38,7 +38,8 @@ log = logging.getLogger("anneal")
 def main() -> None:
     """Run until the process is told to end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    for chatty in ("aiohttp.access", "kopf"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     asyncio.run(_run(Settings()))
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .api.fine_tune_job_status import Progress
+from .decide.progress import progress_of
 from .errors import ApiError
 
 __all__ = ["ProgressBook", "progress_app", "start_progress_server"]
@@ -68,16 +69,17 @@ def _converted(status: _TrainerStatus) -> Progress:
         except ValueError:
             continue
     total = numbers.get("total_steps")
-    return Progress(
-        step=int(numbers.get("current_step", 0)),
-        total_steps=int(total) if total else None,
-        epoch=numbers.get("current_epoch"),
-        percent=status.progress_percentage,
-        eta_seconds=status.estimated_remaining_seconds,
-        loss=numbers.get("loss"),
-        eval_loss=numbers.get("eval_loss"),
-        learning_rate=numbers.get("learning_rate"),
-        updated_at=status.last_updated_time,
+    named = {
+        "epoch": numbers.get("current_epoch"),
+        **{n: numbers.get(n) for n in ("loss", "eval_loss", "learning_rate")},
+    }
+    return progress_of(
+        int(numbers.get("current_step", 0)),
+        int(total) if total else None,
+        status.progress_percentage,
+        status.estimated_remaining_seconds,
+        status.last_updated_time,
+        named,
     )
 
 

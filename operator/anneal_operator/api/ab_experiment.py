@@ -219,6 +219,6 @@ class ABExperimentStatus(Schema):
     def read(cls, status: dict[str, object] | None) -> "ABExperimentStatus":
         """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
         try:
-            return cls.model_validate(status or {})
+            return cls.parse(status or {})
         except ValueError:
             return cls()

@@ -26,6 +26,11 @@ JobPhase = Literal["Pending", "Preparing", "Running", "Evaluating", "Publishing"
 class Progress(Schema):
     """How far training is, as its pod last said."""
 
+    summary: str
+    """Steps made and to make, and the share in percent, for people."""
+    remaining: str | None = None
+    """The time the remaining steps will take, for people."""
+
     step: int = 0
     """Optimizer steps made."""
     total_steps: int | None = None
@@ -161,6 +166,6 @@ class FineTuneJobStatus(Schema):
     def read(cls, status: dict[str, Any] | None) -> "FineTuneJobStatus":
         """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
         try:
-            return cls.model_validate(status or {})
+            return cls.parse(status or {})
         except ValueError:
             return cls()

@@ -99,6 +99,6 @@ class ModelVersionStatus(Schema):
     def read(cls, status: dict[str, object] | None) -> "ModelVersionStatus":
         """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
         try:
-            return cls.model_validate(status or {})
+            return cls.parse(status or {})
         except ValueError:
             return cls()

@@ -40,9 +40,9 @@ FINE_TUNE_JOB = CustomResource(
     FineTuneJobStatus,
     (
         ("PHASE", "string", ".status.phase"),
-        ("PROGRESS", "string", ".status.progress.percent"),
+        ("PROGRESS", "string", ".status.progress.summary"),
         ("LOSS", "number", ".status.progress.loss"),
-        ("ETA", "string", ".status.progress.etaSeconds"),
+        ("ETA", "string", ".status.progress.remaining"),
         ("MODEL", "string", ".spec.output.modelName"),
         ("AGE", "date", ".metadata.creationTimestamp"),
     ),

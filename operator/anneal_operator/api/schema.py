@@ -9,13 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
 __all__ = ["Alias", "ModelName", "ObjectName", "Quantity", "Rule", "Schema"]
+
+
+_WRITTEN_BY_A_USER = object()
 
 
 @dataclass(frozen=True)
@@ -42,11 +53,16 @@ class Schema(BaseModel):
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
+    @classmethod
+    def parse(cls, data: object) -> Self:
+        """Read what a user wrote or the API stored; raise ValidationError where the server would refuse it."""
+        return cls.model_validate(data, context=_WRITTEN_BY_A_USER)
+
     @model_validator(mode="before")
     @classmethod
-    def _treat_nulls_as_the_server_does(cls, data: Any) -> Any:  # noqa: ANN401 - whatever a user wrote
-        """A null where there is a default is the default; anywhere else it is an error."""
-        if not isinstance(data, dict):
+    def _treat_nulls_as_the_server_does(cls, data: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        """A null where there is a default is the default; anywhere else it is an error. Code of ours may say None."""
+        if info.context is not _WRITTEN_BY_A_USER or not isinstance(data, dict):
             return data
         kept = dict(data)
         for field in cls.model_fields.values():

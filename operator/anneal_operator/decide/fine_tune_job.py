@@ -20,6 +20,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 
 from .conditions import Finding, merged
+from .progress import progress_of
 from .stages import StageState
 
 __all__ = ["STAGES", "ObservedJob", "Obstacle", "Verdict", "judge"]
@@ -172,17 +173,13 @@ def _dataset(prepared: Prepared) -> DatasetStatus:
 def _finished(trained: Trained, seen: ObservedJob) -> Progress:
     """The last word on progress: what the stage handed back, not what was reported on the way."""
     last = seen.progress or seen.previous.progress
-    return Progress(
-        step=trained.step,
-        total_steps=trained.step,
-        epoch=last.epoch if last else None,
-        percent=100,
-        eta_seconds=0,
-        loss=trained.loss,
-        eval_loss=trained.eval_loss,
-        learning_rate=last.learning_rate if last else None,
-        updated_at=last.updated_at if last else "",
-    )
+    numbers = {
+        "epoch": last.epoch if last else None,
+        "loss": trained.loss,
+        "eval_loss": trained.eval_loss,
+        "learning_rate": last.learning_rate if last else None,
+    }
+    return progress_of(trained.step, trained.step, 100, None, last.updated_at if last else "", numbers)
 
 
 def _run(published: Published, seen: ObservedJob) -> MlflowRun:

@@ -30,7 +30,7 @@ class ABExperimentReconciler:
         if item is None or item["metadata"].get("deletionTimestamp"):
             self._context.wake(Key("Router", key.namespace, ROUTER))
             return None
-        spec, previous = ABExperimentSpec.model_validate(item["spec"]), ABExperimentStatus.read(item.get("status"))
+        spec, previous = ABExperimentSpec.parse(item["spec"]), ABExperimentStatus.read(item.get("status"))
         if previous.decision:
             return await self._follow_up(item, spec, previous)
         seen = await self._observe(item, spec, previous)
@@ -129,4 +129,4 @@ def _seen(version: Manifest | None) -> VariantSeen:
     if version is None:
         return VariantSeen(None, ready=False)
     status = ModelVersionStatus.read(version.get("status"))
-    return VariantSeen(ModelVersionSpec.model_validate(version["spec"]).model, ready=status.phase == "Ready")
+    return VariantSeen(ModelVersionSpec.parse(version["spec"]).model, ready=status.phase == "Ready")

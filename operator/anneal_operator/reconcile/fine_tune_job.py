@@ -49,7 +49,7 @@ class FineTuneJobReconciler:
         if job is None or job["metadata"].get("deletionTimestamp"):
             self._context.progress.forget(key.namespace, key.name)
             return None
-        spec = FineTuneJobSpec.model_validate(job["spec"])
+        spec = FineTuneJobSpec.parse(job["spec"])
         seen, base = await self._observe(job, spec)
         now = self._context.now()
         verdict = judge(seen, timestamp(now))

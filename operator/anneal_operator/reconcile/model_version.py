@@ -35,7 +35,7 @@ class ModelVersionReconciler:
         if version is None or version["metadata"].get("deletionTimestamp"):
             self._context.wake(router)
             return None
-        spec = ModelVersionSpec.model_validate(version["spec"])
+        spec = ModelVersionSpec.parse(version["spec"])
         previous = ModelVersionStatus.read(version.get("status"))
         registry, problem = await self._registered(version, spec, previous)
         contests = await self._contests(key)
@@ -101,7 +101,7 @@ class ModelVersionReconciler:
         found = await self._context.api.list("ABExperiment", key.namespace)
         contests = {
             item["metadata"]["name"]: Contest(
-                ABExperimentSpec.model_validate(item["spec"]), ABExperimentStatus.read(item.get("status"))
+                ABExperimentSpec.parse(item["spec"]), ABExperimentStatus.read(item.get("status"))
             )
             for item in found
         }

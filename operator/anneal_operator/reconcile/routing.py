@@ -52,7 +52,7 @@ class RoutingReconciler:
             return None
         return ServedVersion(
             name=metadata["name"],
-            model=ModelVersionSpec.model_validate(item["spec"]).model,
+            model=ModelVersionSpec.parse(item["spec"]).model,
             version=status.registry.version,
             aliases=tuple(status.registry.aliases),
             address=service["spec"]["clusterIP"],
@@ -62,7 +62,7 @@ class RoutingReconciler:
 def _running(item: Manifest) -> RunningExperiment | None:
     """An experiment that has a say in the routes now."""
     metadata = item["metadata"]
-    spec, status = ABExperimentSpec.model_validate(item["spec"]), ABExperimentStatus.read(item.get("status"))
+    spec, status = ABExperimentSpec.parse(item["spec"]), ABExperimentStatus.read(item.get("status"))
     holds = {condition.type for condition in status.conditions if condition.status == "True"}
     if status.decision is None:
         ready = status.phase == "Running" or (status.phase == "WarmingUp" and ConditionType.VARIANTS_READY in holds)

@@ -1,0 +1,205 @@
+"""The steps of the demo, in their order. Each waits for what a user would wait for."""
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+from .commands import Commands, DemoError, wait_until
+from .users import Answer, new_mails, play
+
+__all__ = ["NAMESPACE", "SYSTEM", "Story"]
+
+NAMESPACE, SYSTEM = "anneal-demo", "anneal-system"
+_ROOT = Path(__file__).parents[1]
+_EXAMPLE = _ROOT / "examples/spam-filter"
+_EXPERIMENT = "spam-filter-base-or-tuned"
+# For vLLM without a GPU: 1 GiB for its cache, and no fixed cores, as here several engines share two.
+_ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+_USERS, _QUESTIONS, _PROBED = 360, 2, 40
+
+
+@dataclass
+class Story:
+    """What happens, and what was seen on the way."""
+
+    commands: Commands
+    images: Mapping[str, str]
+    tell: Callable[[str], None] = print
+    seconds: dict[str, float] = field(default_factory=dict)
+    before: list[Answer] = field(default_factory=list)
+    during: list[Answer] = field(default_factory=list)
+    after: list[Answer] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Tell the whole story."""
+        for name, step in (
+            ("clean up what an earlier demo left", self.clean),
+            ("install with Helm", self.install),
+            ("train, evaluate and publish two models", self.train),
+            ("serve both, ask and stream", self.serve),
+            ("start the experiment", self.start_experiment),
+            (f"{_USERS} users ask and rate", self.play_users),
+            ("verdict and promotion", self.await_promotion),
+        ):
+            self.tell(f"\n== {name}")
+            started = time.monotonic()
+            step()
+            self.seconds[name] = time.monotonic() - started
+            self.tell(f"-- {self.seconds[name]:.0f} s")
+
+    def clean(self) -> None:
+        """Start from nothing: an interrupted demo leaves no trace in the next."""
+        self.commands.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
+        self.commands.helm("uninstall", "anneal", "-n", SYSTEM, "--ignore-not-found", "--wait")
+        self.commands.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--wait")
+
+    def install(self) -> None:
+        """Install the chart, CRDs included, in namespaces that enforce the restricted standard."""
+        for namespace in (SYSTEM, NAMESPACE):
+            self.commands.kubectl("create", "namespace", namespace)
+            self.commands.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+        # Helm installs CRDs once and never again: on a cluster that has older ones this brings them up to date.
+        self.commands.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_ROOT / "crds"))
+        images = [f"--set=images.{name}={reference}" for name, reference in self.images.items()]
+        self.commands.helm(
+            "install",
+            "anneal",
+            str(_ROOT / "charts/anneal"),
+            f"--namespace={SYSTEM}",
+            *(f"--set-string=server.environment.{name}={value}" for name, value in _ENGINE.items()),
+            *images,
+        )
+        self.commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=180s")
+
+    def train(self) -> None:
+        """Apply both FineTuneJobs and watch them to their end."""
+        self.commands.kubectl("apply", "-n", NAMESPACE, "-f", str(_EXAMPLE / "cpu"))
+        seen: dict[str, str] = {}
+
+        def finished() -> bool:
+            jobs = self.commands.get("finetunejobs", "-n", NAMESPACE)["items"]
+            for job in jobs:
+                self._tell_phase(job, seen)
+            return all(phase == "Succeeded" for phase in seen.values())
+
+        wait_until(finished, 1200, lambda: self.describe("finetunejobs"))
+        self.tell(self.commands.kubectl("get", "finetunejobs,modelversions", "-n", NAMESPACE))
+
+    def _tell_phase(self, job: dict[str, Any], seen: dict[str, str]) -> None:
+        name, status = job["metadata"]["name"], job.get("status", {})
+        phase = status.get("phase", "Pending")
+        if seen.get(name) != phase:
+            seen[name] = phase
+            self.tell(f"{name}: {phase}: {status['conditions'][0]['message'] if status else 'just created'}")
+        if phase == "Failed":
+            raise DemoError(self.describe("finetunejobs"))
+
+    def serve(self) -> None:
+        """Wait until both versions answer; ask one question, and one as a stream."""
+        ready = ("wait", "-n", NAMESPACE, "--for=condition=Ready", "modelversions", "--all", "--timeout=600s")
+        self.commands.kubectl(*ready)
+        self.tell(self.commands.kubectl("get", "modelversions", "-n", NAMESPACE))
+        wait_until(self._routed_by_default, 60, lambda: self.describe("modelversions"))
+        mail = new_mails(1)[0]
+        self.tell(f"question: {mail.question}")
+        self.tell(f"answer:   {self._ask(mail.question)}")
+        self.tell(f"streamed: {'|'.join(self._stream(mail.question))}")
+        self.before = asyncio.run(play(self.router, _names(_PROBED), 1, rate=False))
+
+    def start_experiment(self) -> None:
+        """Apply the ABExperiment and wait until the router splits the traffic."""
+        self.commands.kubectl("apply", "-n", NAMESPACE, "-f", str(_EXAMPLE / "experiment.yaml"))
+        running = ("wait", "-n", NAMESPACE, "--for=jsonpath={.status.phase}=Running", "abexperiment", "--all")
+        self.commands.kubectl(*running, "--timeout=120s")
+
+    def play_users(self) -> None:
+        """Have the users ask and rate."""
+        self.during = asyncio.run(play(self.router, _names(_USERS), _QUESTIONS, rate=True))
+
+    def await_promotion(self) -> None:
+        """Wait for the verdict, the route, the alias, and the loser's end; then ask again."""
+
+        def promoted() -> bool:
+            return bool(self.experiment["status"]["phase"] == "Promoted")
+
+        wait_until(promoted, 180, lambda: self.describe("abexperiments"))
+        loser = self.loser
+        self.commands.kubectl(
+            "wait", "-n", NAMESPACE, "--for=jsonpath={.status.phase}=Idle", f"modelversion/{loser}", "--timeout=120s"
+        )
+        self.commands.kubectl(
+            "wait", "-n", NAMESPACE, "--for=condition=AliasMoved", "abexperiment", "--all", "--timeout=60s"
+        )
+        self.after = asyncio.run(play(self.router, _names(_PROBED), 1, rate=False))
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The ABExperiment."""
+        return self.commands.get("abexperiment", _EXPERIMENT, "-n", NAMESPACE)
+
+    @property
+    def winner(self) -> str:
+        """The ModelVersion that won."""
+        return self._version_of(wins=True)
+
+    @property
+    def loser(self) -> str:
+        """The ModelVersion that lost."""
+        return self._version_of(wins=False)
+
+    def _version_of(self, *, wins: bool) -> str:
+        experiment = self.experiment
+        name = experiment["status"]["decision"]["winner"]
+        return str(next(v["modelVersion"] for v in experiment["spec"]["variants"] if (v["name"] == name) is wins))
+
+    @property
+    def router(self) -> str:
+        """The router's address; on the machine that is the cluster's node, Services are in reach."""
+        service = self.commands.get("service", "anneal-router", "-n", NAMESPACE)
+        return f"http://{service['spec']['clusterIP']}:8080"
+
+    def _routed_by_default(self) -> bool:
+        with self._open("/-/routes") as response:
+            route = json.load(response)["models"].get("spam-filter", {})
+        return bool(route.get("default")) and len(set(route["named"].values())) > 1
+
+    def _ask(self, question: str) -> str:
+        with self._open("/v1/chat/completions", _chat(question, stream=False)) as response:
+            return str(json.load(response)["choices"][0]["message"]["content"])
+
+    def _stream(self, question: str) -> list[str]:
+        """The pieces of a streamed answer."""
+        pieces = []
+        with self._open("/v1/chat/completions", _chat(question, stream=True)) as response:
+            for line in response:
+                data = line.decode().removeprefix("data: ").strip()
+                if data and data != "[DONE]":
+                    pieces += [choice["delta"].get("content") or "" for choice in json.loads(data)["choices"]]
+        return pieces
+
+    def _open(self, path: str, body: dict[str, Any] | None = None) -> HTTPResponse:
+        headers = {"Content-Type": "application/json", "X-User-Id": "someone"}
+        content = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.router + path, content, headers)  # noqa: S310 - our own router
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=60)  # noqa: S310
+        return response
+
+    def describe(self, kind: str) -> str:
+        """What a person would look at when something is wrong."""
+        looks = (("get", "pods"), ("describe", kind), ("get", "events", "--sort-by=.lastTimestamp"))
+        return "\n".join(self.commands.kubectl(*look, "-n", NAMESPACE, check=False)[-6000:] for look in looks)
+
+
+def _chat(question: str, *, stream: bool) -> dict[str, Any]:
+    message = {"role": "user", "content": question}
+    return {"model": "spam-filter", "messages": [message], "max_tokens": 60, "temperature": 0, "stream": stream}
+
+
+def _names(count: int) -> list[str]:
+    return [f"user-{number}" for number in range(count)]
