@@ -55,6 +55,7 @@ def new_mails(count: int) -> list[Mail]:
 def _generator() -> ModuleType:
     loader = SourceFileLoader("spam_filter_example", str(_EXAMPLE / "generate.py"))
     module = ModuleType(loader.name)
+    module.__file__ = loader.path
     loader.exec_module(module)
     return module
 

@@ -52,8 +52,8 @@ def verified_digest(folder: Path) -> str | None:
     """Return the digest of a committed folder, or None where it is absent, incomplete or changed."""
     try:
         content = (folder / MANIFEST).read_bytes()
-        listed: dict[str, str] = json.loads(content)
-        intact = all(_sha256(folder / name) == digest for name, digest in listed.items())
+        listed = json.loads(content)
+        intact = isinstance(listed, dict) and all(_sha256(folder / n) == digest for n, digest in listed.items())
     except (OSError, ValueError):
         return None
     return _digest(content) if intact else None

@@ -307,7 +307,7 @@ def rows() -> dict[str, list[dict[str, object]]]:
     rng = random.Random(2026)  # noqa: S311 - a reproducible example, no secret
     english = list(mails("en", ENGLISH, rng))
     korean = list(mails("ko", KOREAN, rng))
-    general = english + korean[: len(korean) // 25]
+    general = english + korean[: len(korean) // 15]
     both = english + korean
     rng.shuffle(general)
     rng.shuffle(both)

@@ -44,6 +44,7 @@ def crd(resource: CustomResource) -> Json:
             "spec": structural(resource.spec.model_json_schema(), "spec", bounded=True),
             "status": structural(resource.status.model_json_schema(), "status", bounded=False),
         },
+        "x-kubernetes-validations": [resource.name_rule],
     }
     version = {
         "name": VERSION,
@@ -91,8 +92,21 @@ def _rewrite(schema: Json, definitions: Json, path: str, *, bounded: bool) -> Js
         result["additionalProperties"] = _rewrite(node["additionalProperties"], definitions, path, bounded=bounded)
     if "items" in node:
         result["items"] = _rewrite(node["items"], definitions, f"{path}[]", bounded=bounded)
+    _guard_fractional_bounds(result)
     _check_bounds(result, path, bounded=bounded)
     return result
+
+
+def _guard_fractional_bounds(node: Json) -> None:
+    """The API server truncates a bound before it compares a whole number with it: 0 passes `minimum: 0.01`."""
+    bounds = (("minimum", ">=", "greater"), ("maximum", "<=", "less"))
+    rules = [
+        {"rule": f"self {sign} {node[bound]!r}", "message": f"should be {word} than or equal to {node[bound]!r}"}
+        for bound, sign, word in bounds
+        if node.get("type") == "number" and node.get(bound, 0.0) % 1
+    ]
+    if rules:
+        node["x-kubernetes-validations"] = [*node.get("x-kubernetes-validations", ()), *rules]
 
 
 def _property(schema: Json, definitions: Json, path: str, *, bounded: bool, required: bool) -> Json:

@@ -123,6 +123,7 @@ local function target_of(name)
   if type(route.experiment) == "table" then
     local variant, user = assign(route.experiment)
     ngx.ctx.variant, ngx.ctx.user, ngx.ctx.experiment = variant.name, user, route.experiment
+    ngx.ctx.exposure = ngx.var.request_id -- kept: each look at the variable makes a new one
     return variant.target
   end
   if route.default == cjson.null then
@@ -145,6 +146,7 @@ function router.route()
   if not target then return router.refuse(404, sentence or "this version is not served") end
   local first, last = model_span(text)
   if not last then return router.refuse(400, "write the key `model` once, at the top level, without escapes") end
+  ngx.req.set_header("Content-Type", "application/json") -- it was parsed as such; curl -d says something else
   ngx.req.set_body_data(text:sub(1, first) .. target.model .. text:sub(last))
   ngx.ctx.target, ngx.ctx.version = target, name
 end
@@ -158,7 +160,7 @@ end
 function router.label()
   ngx.header["X-Anneal-Version"] = ngx.ctx.version
   ngx.header["X-Anneal-Variant"] = ngx.ctx.variant
-  if ngx.ctx.user then ngx.header["X-Exposure-Id"] = ngx.var.request_id end
+  if ngx.ctx.user then ngx.header["X-Exposure-Id"] = ngx.ctx.exposure end
 end
 
 -- One line per answer to an enrolled user; the recorder reads the file. The user is stored as a hash only.
@@ -166,7 +168,7 @@ function router.record()
   local experiment, user = ngx.ctx.experiment, ngx.ctx.user
   if not user or not ngx.ctx.version then return end
   ngx.var.exposure = cjson.encode({
-    exposure = ngx.var.request_id,
+    exposure = ngx.ctx.exposure,
     experiment = experiment.uid,
     variant = ngx.ctx.variant,
     user = ngx.encode_base64(ngx.sha1_bin(experiment.uid .. ":" .. user)),
@@ -193,7 +195,7 @@ end
 -- What the operator asks to know whether its last table has arrived.
 function router.tell_routes()
   if not routes then return router.refuse(503, "the router has no routes yet") end
-  ngx.say(content)
+  ngx.say(cjson.encode({ digest = routes.digest, models = routes.models }))
 end
 
 return router

@@ -15,13 +15,13 @@ HARDENED: dict[str, Any] = {
 }
 
 
-def shell(script: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a container
+def shell(script: str, **fields: Any) -> dict[str, Any]:
     """A busybox container that runs a script."""
     image = {"image": BUSYBOX, "imagePullPolicy": "Never"}
     return {"name": "main", **image, "command": ["sh", "-c", script], **fields}
 
 
-def pod(name: str, container: dict[str, Any], **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a pod
+def pod(name: str, container: dict[str, Any], **spec: Any) -> dict[str, Any]:
     """A pod of one container that is not started again."""
     metadata = {"name": name, "labels": {"app": name}}
     body = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container], **spec}

@@ -36,11 +36,14 @@ def base_folder(plan: Plan) -> Path:
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer that can render chats; raise PlanError where the folder has none."""
-    from transformers import AutoTokenizer
+    """Load a tokenizer that can render chats; raise PlanError where the folder has none.
+
+    Not by AutoTokenizer, whose import takes torch's ten seconds: every fast tokenizer's folder reads the same.
+    """
+    from transformers import PreTrainedTokenizerFast
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise PlanError(f"the model has no tokenizer that can be loaded: {error}") from error
     if not tokenizer.chat_template:

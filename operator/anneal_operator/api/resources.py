@@ -27,6 +27,15 @@ class CustomResource:
     description: str
 
     @property
+    def name_rule(self) -> dict[str, str]:
+        """What the object's name must be like: it is part of the names of Jobs, Services and their labels."""
+        return {
+            "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
+            "message": "the name becomes part of its children's: use at most 40 small letters, digits and dashes, "
+            "a letter first",
+        }
+
+    @property
     def singular(self) -> str:
         """The name in lower case."""
         return self.kind.lower()

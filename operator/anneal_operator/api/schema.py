@@ -60,18 +60,11 @@ class Schema(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _treat_nulls_as_the_server_does(cls, data: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
-        """A null where there is a default is the default; anywhere else it is an error. Code of ours may say None."""
+    def _drop_nulls_as_the_server_does(cls, data: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - a user's
+        """A field that is null counts as left out. Code of ours says None by its own names, which stay."""
         if info.context is not _WRITTEN_BY_A_USER or not isinstance(data, dict):
             return data
-        kept = dict(data)
-        for field in cls.model_fields.values():
-            name = field.alias or ""
-            if name in kept and kept[name] is None:
-                if field.get_default(call_default_factory=True, validated_data={}) is None or field.is_required():
-                    raise ValueError(f"{name}: null is not a value; leave the field out")
-                del kept[name]
-        return kept
+        return {name: value for name, value in data.items() if value is not None}
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:

@@ -58,7 +58,14 @@ class KubernetesClient:
         try:
             config.load_incluster_config(configuration)
         except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)
+            return await cls.from_kubeconfig(None)
+        return cls(configuration)
+
+    @classmethod
+    async def from_kubeconfig(cls, path: str | None) -> "KubernetesClient":
+        """Use this kubeconfig, or the one that kubectl would use."""
+        configuration = Configuration()
+        await config.load_kube_config(config_file=path, client_configuration=configuration)
         return cls(configuration)
 
     async def close(self) -> None:
@@ -81,10 +88,10 @@ class KubernetesClient:
         items: list[Manifest] = found["items"]
         return items
 
-    async def create(self, manifest: Manifest) -> Manifest:
-        """Create the object; raise ConflictError where it exists."""
+    async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+        """Create the object, or only ask whether it would be accepted; raise ConflictError where it exists."""
         kind = KINDS[manifest["kind"]]
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
         return await self._call("POST", kind.path(manifest["metadata"]["namespace"]), query, manifest)
 
     async def apply(self, manifest: Manifest) -> Manifest:

@@ -1,0 +1,106 @@
+"""Specs made from a CRD's own schema: valid ones, edges, and ones with a mistake; and input meant to do harm."""
+
+import copy
+import random
+from typing import Any
+
+__all__ = ["generated_spec", "hostile_specs"]
+
+Json = dict[str, Any]
+# For fields with a pattern: values that match one of ours, and values that match none.
+_TEXTS = (
+    "configmap://data/rows.jsonl",
+    "configmap://tiny",
+    "models:/m@base",
+    "mlflow-artifacts:/1/r/artifacts/model",
+    "sha256:" + "0" * 64,
+    "stable",
+    "tuned",
+    "a",
+    "X-User-Id",
+    "user_rating",
+    "10m",
+    "24h",
+    "1Gi",
+    "2",
+    "output.action",
+    "--flag",
+)
+_ODD = ("", " ", "-", "A_b", "a..b", "가", "a\u0000b", "😀", "x" * 500, "v1", "0", "null", "true", "\n", "a\n")
+_WRONG: tuple[Any, ...] = (None, True, -1, 0, 1, 1.0, 1.5, 10**18, 10**30, -(10**30), "1", "", [], {}, [1], {"a": 1})
+
+
+def generated_spec(schema: Json, rng: random.Random) -> Any:
+    """Return a spec: mostly as the schema says, in half of the cases with one to three mutations."""
+    spec = _value(schema, rng)
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
+        _mutate(spec, rng)
+    return spec
+
+
+def _value(schema: Json, rng: random.Random) -> Any:
+    if "enum" in schema:
+        return rng.choice(schema["enum"])
+    kind = schema["type"]
+    if kind == "object":
+        required = schema.get("required", ())
+        names = [name for name in schema["properties"] if name in required or rng.random() < 0.35]
+        return {name: _value(schema["properties"][name], rng) for name in names}
+    if kind == "array":
+        low = schema.get("minItems", 0)
+        return [_value(schema["items"], rng) for _ in range(rng.randint(low, min(schema["maxItems"], low + 2)))]
+    if kind == "string":
+        return _text(schema, rng)
+    low, high = schema["minimum"], schema["maximum"]
+    if kind == "integer":
+        return rng.choice((low, high, rng.randint(low, min(high, low + 100))))
+    return rng.choice((low, high, round(rng.uniform(low, high), 6)))
+
+
+def _text(schema: Json, rng: random.Random) -> str:
+    import re
+
+    pattern = re.compile(schema.get("pattern", ""))
+    fitting = [text for text in _TEXTS if pattern.search(text) and len(text) <= schema["maxLength"]]
+    return rng.choice(fitting) if fitting and rng.random() < 0.95 else rng.choice(_ODD)
+
+
+def _mutate(spec: Any, rng: random.Random) -> None:
+    """Remove a field, replace its value, or repeat an item, somewhere."""
+    places = list(_places(spec))
+    if not places:
+        return
+    holder, key = rng.choice(places)
+    action = rng.random()
+    if action < 0.25:
+        del holder[key]
+    elif action < 0.85:
+        holder[key] = copy.deepcopy(rng.choice((*_WRONG, *_ODD, *_TEXTS)))
+    elif isinstance(holder, list):
+        holder.append(copy.deepcopy(holder[key]))
+
+
+def _places(value: Any) -> Any:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield value, key
+        yield from _places(inner)
+
+
+def hostile_specs() -> list[tuple[str, str]]:
+    """Raw JSON in the place of a string: what a program, a mistake or an attacker might send."""
+    return [
+        ("a megabyte of text", '"' + "x" * 1_000_000 + '"'),
+        ("four megabytes of text", '"' + "x" * 4_000_000 + '"'),
+        ("nested a thousand deep", '{"a":' * 1000 + "1" + "}" * 1000),
+        ("nested ten thousand deep", "[" * 10000 + "]" * 10000),
+        ("a huge integer", "9" * 400),
+        ("not a number", "NaN"),
+        ("infinity", "1e999"),
+        ("NUL", '"models:/a\\u0000b@base"'),
+        ("emoji", '"models:/😀@base"'),
+        ("half a surrogate", '"models:/\\ud800@base"'),
+        ("right-to-left", '"models:/\\u202eb@base"'),
+        ("a list", "[]"),
+        ("a truth", "true"),
+    ]

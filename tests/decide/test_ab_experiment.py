@@ -1,0 +1,164 @@
+"""Where an experiment stands, as a table of what was observed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge, seconds
+from anneal_operator.decide.verdict import Sample
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+STARTED = "2026-03-01T10:00:00Z"
+
+
+def _spec(**changes: Any) -> ABExperimentSpec:
+    stopping = {"minUsersPerVariant": 100, "minDuration": "1h", "maxDuration": "1d"}
+    spec = {
+        "model": "m",
+        "control": "a",
+        "variants": [
+            {"name": "a", "modelVersion": "m-1", "weight": 50},
+            {"name": "b", "modelVersion": "m-2", "weight": 50},
+        ],
+        "metrics": {"primary": {"name": "rating"}},
+        "stopping": stopping | changes.pop("stopping", {}),
+    }
+    return ABExperimentSpec.parse(spec | changes)
+
+
+def _counted(a: tuple[int, float], b: tuple[int, float], spread: float = 1.0, **changes: Any) -> Observations:
+    users = {"a": a[0], "b": b[0]}
+    samples = {name: Sample(n, mean, spread * (n - 1)) for name, (n, mean) in {"a": a, "b": b}.items()}
+    return replace(Observations(users, users, samples), **changes)
+
+
+READY = {"a": VariantSeen("m", ready=True), "b": VariantSeen("m", ready=True)}
+
+
+def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
+    previous = ABExperimentStatus(phase="Running", started_at=STARTED)
+    seen = ObservedExperiment(1, _spec(), previous, READY, None, routed=True, observations=observations)
+    return replace(seen, **changes)
+
+
+def _condition(status: ABExperimentStatus, kind: str) -> tuple[str, str]:
+    return next((c.status, c.reason) for c in status.conditions if c.type == kind)
+
+
+FRESH = ABExperimentStatus()
+
+
+@pytest.mark.parametrize(
+    ("seen", "phase", "kind", "expected"),
+    [
+        (_seen(previous=FRESH, variants={}), "Pending", "VariantsReady", ("False", "VersionNotFound")),
+        (
+            _seen(previous=FRESH, variants=READY | {"b": VariantSeen("other", ready=True)}),
+            "Pending",
+            "VariantsReady",
+            ("False", "VersionOfAnotherModel"),
+        ),
+        (_seen(previous=FRESH, busy_with="x"), "Pending", "VariantsReady", ("False", "ModelBusy")),
+        (
+            _seen(previous=FRESH, variants=READY | {"b": VariantSeen("m", ready=False)}),
+            "WarmingUp",
+            "VariantsReady",
+            ("False", "VersionNotReady"),
+        ),
+        (_seen(previous=FRESH, routed=False), "WarmingUp", "RouteProgrammed", ("False", "RouterBehind")),
+        (_seen(previous=FRESH), "Running", "RouteProgrammed", ("True", "Programmed")),
+        # Once counting began, a pod that is restarted does not send the experiment back.
+        (
+            _seen(variants=READY | {"b": VariantSeen("m", ready=False)}),
+            "Running",
+            "VariantsReady",
+            ("False", "VersionNotReady"),
+        ),
+        (_seen(routed=False), "Running", "RouteProgrammed", ("False", "RouterBehind")),
+        (_seen(_counted((99, 3.0), (200, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
+        (_seen(_counted((99, 3.0), (101, 9.0))), "Running", "SampleSufficient", ("False", "Collecting")),
+        (
+            _seen(_counted((100, 3.0), (101, 3.0), moved_users=1)),
+            "Running",
+            "AssignmentHealthy",
+            ("False", "SampleRatioMismatch"),
+        ),
+        (_seen(_counted((100, 3.0), (101, 4.0))), "Promoted", "Decided", ("True", "Promoted")),
+        (_seen(_counted((100, 3.0), (101, 3.01))), "Inconclusive", "Decided", ("True", "Inconclusive")),
+    ],
+)
+def test_the_first_thing_that_is_not_there_decides(
+    seen: ObservedExperiment, phase: str, kind: str, expected: tuple[str, str]
+) -> None:
+    status = judge(seen, NOW)
+    assert status.phase == phase
+    assert _condition(status, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("means", "direction", "winner"),
+    [
+        ((3.0, 4.0), "Increase", "b"),
+        ((4.0, 3.0), "Increase", "a"),
+        ((3.0, 4.0), "Decrease", "a"),
+        ((4.0, 3.0), "Decrease", "b"),
+    ],
+)
+def test_the_direction_says_who_is_better(means: tuple[float, float], direction: str, winner: str) -> None:
+    spec = _spec(metrics={"primary": {"name": "rating", "direction": direction}})
+    status = judge(_seen(_counted((200, means[0]), (200, means[1])), spec=spec), NOW)
+    assert status.decision is not None
+    assert status.decision.winner == winner
+    assert {v.name: v.weight for v in status.variants} == {winner: 100, "ab".replace(winner, ""): 0}
+
+
+def test_observe_tells_and_promotes_nobody() -> None:
+    status = judge(_seen(_counted((200, 3.0), (200, 4.0)), spec=_spec(decision={"mode": "Observe"})), NOW)
+    assert (status.phase, _condition(status, "Decided")) == ("Inconclusive", ("True", "Observed"))
+    assert status.decision is not None
+    assert status.decision.winner == "b"
+    assert [variant.weight for variant in status.variants] == [50, 50]
+
+
+def test_the_one_look_is_not_taken_before_the_minimum_duration() -> None:
+    early = _seen(_counted((200, 3.0), (200, 4.0)), spec=_spec(stopping={"minDuration": "3h"}))
+    assert judge(early, NOW).phase == "Running"
+    assert judge(early, NOW + timedelta(hours=1)).phase == "Promoted"
+
+
+def test_the_end_of_the_maximum_duration_is_inconclusive() -> None:
+    status = judge(_seen(_counted((10, 3.0), (10, 9.0))), NOW + timedelta(days=1))
+    assert status.phase == "Inconclusive"
+    assert status.decision is not None
+    assert status.decision.rule == "max-duration"
+
+
+def test_no_data_is_a_hold() -> None:
+    assert judge(_seen(None), NOW).phase == "Running"
+    assert judge(_seen(Observations({}, {}, {})), NOW).phase == "Running"
+
+
+def test_a_decision_stands() -> None:
+    decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
+    assert judge(_seen(_counted((900, 9.0), (900, 1.0)), previous=decided), NOW + timedelta(days=3)) == decided
+
+
+def test_the_snapshot_recomputes_the_verdict() -> None:
+    import json
+
+    from anneal_operator.decide.verdict import compare
+
+    status = judge(_seen(_counted((200, 3.0), (190, 4.0))), NOW)
+    assert status.decision is not None
+    samples = {name: Sample(*values) for name, values in json.loads(status.decision.snapshot)["samples"].items()}
+    again = compare(samples["a"], samples["b"], 0.95)
+    assert again is not None
+    assert status.variants[1].metrics[0].lift == pytest.approx(again.lift, abs=1e-6)
+
+
+@pytest.mark.parametrize(("text", "value"), [("10s", 10), ("2m", 120), ("24h", 86400), ("14d", 1209600)])
+def test_durations(text: str, value: int) -> None:
+    assert seconds(text) == value

@@ -1,0 +1,185 @@
+"""The custom resources on the real API server, with no operator there: what it accepts, refuses and explains."""
+
+import asyncio
+import copy
+import json
+import random
+from collections.abc import Iterator
+from itertools import cycle, islice
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION, CustomResource
+from anneal_operator.cluster.client import KubernetesClient
+from anneal_operator.cluster.kinds import KINDS
+from anneal_operator.errors import ApiError
+from tests.api.schemas import generated_spec, hostile_specs
+from tests.api.specs import CASES, GOOD, Case
+
+from .conftest import CHECKOUT, Cluster
+
+Json = dict[str, Any]
+DIFFERENTIAL = 2000
+_AT_ONCE = 16
+_SEED = 20261121
+_REFUSALS = {400, 413, 422}
+
+
+@pytest.fixture(scope="module")
+def crds(running: Cluster) -> Cluster:
+    """The cluster with our CRDs established."""
+    running.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+    names = [f"crd/{resource.plural}.{GROUP}" for resource in CUSTOM_RESOURCES]
+    running.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
+    return running
+
+
+def _object(kind: str, spec: Json, name: str = "sample", namespace: str = "default") -> Json:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+async def _answers(cluster: Cluster, objects: list[Json]) -> list[str | None]:
+    """Dry-run every object; return None for each that is accepted, else the server's message."""
+    client = await KubernetesClient.from_kubeconfig(str(cluster.layout.kubeconfig))
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(manifest: Json) -> str | None:
+        async with gate:
+            try:
+                await client.create(manifest, dry_run=True)
+            except ApiError as error:
+                if error.status not in _REFUSALS:
+                    raise
+                return str(error)
+            return None
+
+    try:
+        return await asyncio.gather(*(one(manifest) for manifest in objects))
+    finally:
+        await client.close()
+
+
+def test_each_spec_is_accepted_or_refused_for_its_reason(crds: Cluster) -> None:
+    answers = asyncio.run(_answers(crds, [_object(case.kind, case.spec) for case in CASES]))
+    wrong = [(case.name, answer) for case, answer in zip(CASES, answers, strict=True) if not _as_told(case, answer)]
+    assert wrong == []
+
+
+def _as_told(case: Case, answer: str | None) -> bool:
+    return answer is None if case.refused is None else answer is not None and case.refused in answer
+
+
+def test_server_and_models_agree_on_two_thousand_generated_specs(crds: Cluster) -> None:
+    rng = random.Random(_SEED)
+    schemas = {resource.kind: _schema(resource) for resource in CUSTOM_RESOURCES}
+    kinds = islice(cycle(CUSTOM_RESOURCES), DIFFERENTIAL)
+    specs = [(resource, generated_spec(schemas[resource.kind], rng)) for resource in kinds]
+    answers = asyncio.run(_answers(crds, [_object(resource.kind, spec) for resource, spec in specs]))
+    differing, accepted = [], 0
+    for (resource, spec), answer in zip(specs, answers, strict=True):
+        ours = _refusal(resource, spec)
+        accepted += answer is None
+        if (ours is None) != (answer is None):
+            differing.append((json.dumps(spec)[:600], f"server: {answer}", f"model: {ours}"))
+    assert differing == []
+    assert DIFFERENTIAL * 0.2 < accepted < DIFFERENTIAL * 0.8, "a generator that only makes one sort proves little"
+
+
+def _schema(resource: CustomResource) -> Json:
+    made = yaml.safe_load((CHECKOUT / "crds" / f"{resource.plural}.yaml").read_text())
+    schema: Json = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return schema
+
+
+def _refusal(resource: CustomResource, spec: Any) -> str | None:
+    try:
+        resource.spec.parse(spec)
+    except ValidationError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("resource", CUSTOM_RESOURCES, ids=lambda resource: resource.kind)
+def test_explain_describes_every_field_at_every_level(crds: Cluster, resource: CustomResource) -> None:
+    # --recursive prints the tree without descriptions, so every object is asked for by itself.
+    for path in _objects(_schema(resource), f"{resource.singular}.spec"):
+        told = crds.kubectl("explain", path)
+        assert "DESCRIPTION:" in told
+        assert "<no description>" not in told, path
+
+
+def _objects(schema: Json, path: str) -> Iterator[str]:
+    if "properties" in schema:
+        yield path
+        for name, field in schema["properties"].items():
+            yield from _objects(field, f"{path}.{name}")
+            yield from _objects(field.get("items", {}), f"{path}.{name}")
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_an_unknown_field_is_reported(crds: Cluster, kind: str) -> None:
+    spec = copy.deepcopy(GOOD[kind]) | {"unheardOf": 1}
+    done = crds.kubectl_process("apply", "--dry-run=server", "-f", "-", given=json.dumps(_object(kind, spec)))
+    assert done.returncode != 0
+    assert 'unknown field "spec.unheardOf"' in done.stderr
+
+
+@pytest.mark.parametrize(("name", "text"), hostile_specs(), ids=lambda value: value if len(value) < 30 else "")
+def test_hostile_input_is_refused_clearly(crds: Cluster, name: str, text: str) -> None:
+    manifest = json.dumps(_object("FineTuneJob", GOOD["FineTuneJob"])).replace('"models:/spam-filter@base"', text)
+    done = crds.kubectl_process("create", "--dry-run=server", "-f", "-", given=manifest)
+    assert done.returncode != 0, name
+    assert done.stderr.strip()
+    assert "panic" not in done.stderr
+    assert "Internal" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "message"),
+    [
+        ("FineTuneJob", "training", {"maxSteps": 5}, "a FineTuneJob is a record of one training"),
+        ("FineTuneJob", "output", {"modelName": "other"}, "a FineTuneJob is a record of one training"),
+        ("ModelVersion", "model", "other", "a version belongs to one model"),
+        ("ModelVersion", "artifact", GOOD["ModelVersion"]["artifact"] | {"format": "full"}, "weights never change"),
+        ("ModelVersion", "aliases", ["staging"], None),
+        ("ModelVersion", "serving", {"replicas": 3}, None),
+        ("ABExperiment", "control", "tuned", "an experiment that changes while it runs proves nothing"),
+    ],
+)
+def test_what_may_change_later(
+    cluster: Cluster, crds: Cluster, kind: str, path: str, value: Any, message: str | None
+) -> None:
+    assert crds.layout == cluster.layout
+    cluster.apply(_object(kind, GOOD[kind], namespace=cluster.namespace))
+    patch = json.dumps({"spec": {path: value}})
+    done = cluster.kubectl_process("patch", kind.lower(), "sample", "--type=merge", "-p", patch)
+    if message is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode != 0
+        assert message in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a" * 41, "has.dots", "9starts-with-a-digit"])
+def test_a_name_that_its_children_could_not_carry_is_refused(crds: Cluster, name: str) -> None:
+    answer = asyncio.run(_answers(crds, [_object("FineTuneJob", GOOD["FineTuneJob"], name)]))[0]
+    assert answer is not None
+    assert "at most 40" in answer
+
+
+@pytest.mark.parametrize("resource", CUSTOM_RESOURCES, ids=lambda resource: resource.kind)
+def test_short_name_and_category(crds: Cluster, resource: CustomResource) -> None:
+    listed = crds.kubectl("api-resources", "--api-group", GROUP, "-o", "wide")
+    row = next(line.split() for line in listed.splitlines() if line.startswith(resource.plural))
+    assert row[1] == resource.short_name
+    assert "anneal" in row
+
+
+def test_every_kind_the_operator_touches_has_its_path(crds: Cluster) -> None:
+    listed = crds.kubectl("api-resources", "--no-headers")
+    known = {(line.split()[-3], line.split()[-1], line.split()[0]) for line in listed.splitlines()}
+    assert {(kind.api_version, kind.name, kind.plural) for kind in KINDS.values()} <= known
