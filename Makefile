@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 
-.PHONY: help setup check test soak cluster-up cluster-down images demo bench requirements
+.PHONY: help setup check test soak cluster-up cluster-down images demo generate bench requirements
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -16,6 +16,7 @@ check: setup ## format, lint, types, import walls, generated files, unit tests (
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
+	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
 	$(PYTHON) -m pytest tests --ignore=tests/e2e
 
 test: check ## check, then the end-to-end tests on the local cluster
@@ -33,8 +34,11 @@ cluster-down: setup ## end it and leave nothing behind
 images: setup ## build the images whose inputs changed, and load them into the cluster
 	$(PYTHON) -m images build --load
 
-demo: cluster-up images ## what there is to see today: the cluster, its GPUs, and our images in it
-	@tools/demo.sh
+demo: cluster-up images ## from nothing to a promoted winner: train, serve, compare, promote
+	$(PYTHON) -m demo
+
+generate: setup ## make crds/ and docs/reference.md from the API's models
+	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen
 
 bench: cluster-up images ## measure, and print the table of benchmarks/README.md
 	$(PYTHON) -m benchmarks.local_cluster

@@ -1,0 +1,234 @@
+"""The main job, by the demo's own steps: two trainings, two servers, an experiment, a promotion, and nothing left.
+
+The operator is killed with SIGKILL in the middle of every phase on the way; nothing of that may show in the outcome.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from demo.__main__ import built_images
+from demo.commands import Commands
+from demo.story import NAMESPACE, SYSTEM, Story
+from demo.summary import summary
+from local_cluster.polling import poll
+from serving_runtime.plan import bucket
+
+from .conftest import CHECKOUT, Cluster, Live
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(2400)]
+# Where the operator is killed, each time when it is seen there first.
+MOMENTS = (
+    ("finetunejob/spam-filter-base", "Preparing"),
+    ("finetunejob/spam-filter-base", "Running"),
+    ("finetunejob/spam-filter-base", "Evaluating"),
+    ("finetunejob/spam-filter-base", "Publishing"),
+    ("modelversion/spam-filter-base", "Loading"),
+    ("finetunejob/spam-filter-tuned", "Running"),
+    ("abexperiment/spam-filter-base-or-tuned", "Running"),
+    ("abexperiment/spam-filter-base-or-tuned", "Promoted"),
+)
+LEFT = "jobs,pods,services,deployments,replicasets,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims"
+
+
+class Killer(threading.Thread):
+    """Kills the operator once at each moment; `kills` tells at which it did."""
+
+    def __init__(self, commands: Commands) -> None:
+        super().__init__(daemon=True)
+        self._commands = commands
+        self._over = threading.Event()
+        self.kills: list[tuple[str, str]] = []
+
+    @override
+    def run(self) -> None:
+        """Look twice a second until told to end."""
+        while not self._over.wait(0.5):
+            for moment in MOMENTS:
+                if moment not in self.kills and self._phase(moment[0]) == moment[1] and kill_operator(self._commands):
+                    self.kills.append(moment)
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+    def _phase(self, name: str) -> str:
+        return self._commands.kubectl("get", "-n", NAMESPACE, name, "-o", "jsonpath={.status.phase}", check=False)
+
+
+def kill_operator(commands: Commands) -> bool:
+    """Kill the operator's process; its pod goes, too, as the kubelet would let a killed container wait ever longer."""
+    processes = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _is_operator(path)]
+    for path in processes:
+        os.kill(int(path.parent.name), signal.SIGKILL)
+    pods = ("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")
+    commands.kubectl(*pods, "--grace-period=0", "--force", "--wait=false", check=False)
+    return bool(processes)
+
+
+def _is_operator(path: Path) -> bool:
+    try:
+        return path.read_bytes().split(b"\0")[1:3] == [b"-m", b"anneal_operator"]
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def told(running: Cluster, live: Live) -> Iterator[tuple[Story, Killer]]:
+    """The story, run from its beginning to its end, with the kills."""
+    commands = Commands(running.layout)
+    with live():
+        subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
+        story = Story(commands, built_images(), tell=lambda line: print(line, flush=True))
+        killer = Killer(commands)
+        killer.start()
+        try:
+            story.run()
+        finally:
+            killer.end()
+        print("\n".join(summary(story)))
+    yield story, killer
+    story.clean()
+
+
+def _get(story: Story, name: str) -> dict[str, Any]:
+    return story.commands.get(name, "-n", NAMESPACE)
+
+
+def test_the_operator_was_killed_at_every_moment(told: tuple[Story, Killer]) -> None:
+    assert sorted(told[1].kills) == sorted(MOMENTS)
+
+
+@pytest.mark.parametrize(("name", "steps", "loss"), [("spam-filter-base", 120, 0.5), ("spam-filter-tuned", 90, 1.0)])
+def test_a_job_ends_with_its_data_numbers_run_and_version(
+    told: tuple[Story, Killer], name: str, steps: int, loss: float
+) -> None:
+    status = _get(told[0], f"finetunejob/{name}")["status"]
+    assert status["phase"] == "Succeeded"
+    assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [("Succeeded", "True", "Published")]
+    assert status["progress"]["summary"] == f"{steps}/{steps} 100%"
+    assert 0 < status["progress"]["loss"] < loss
+    assert status["checkpoint"] == {"step": steps}
+    assert status["modelVersion"] == name
+    data = status["dataset"]
+    assert data["rows"] == sum(data["splits"].values())
+    assert data["rows"] > 1000
+    assert data["duplicatesRemoved"] > 50
+    assert data["piiMasked"] > 50
+    assert status["evaluation"]["metrics"]["json_validity"] > 0.9
+    assert status["evaluation"]["metrics"]["accuracy"] > 0.8
+    assert status["provenance"]["datasetDigest"] == data["digest"]
+    assert "failure" not in status
+
+
+def test_the_adapter_s_base_is_the_version_that_had_the_alias(told: tuple[Story, Killer]) -> None:
+    status = _get(told[0], "finetunejob/spam-filter-tuned")["status"]
+    assert status["provenance"]["modelRevision"] == "models:/spam-filter/1"
+
+
+def test_each_stage_ran_once(told: tuple[Story, Killer]) -> None:
+    jobs = told[0].commands.get("jobs", "-n", NAMESPACE)["items"]
+    stages = ("prepare", "train", "evaluate", "publish")
+    names = [f"{job}-{stage}" for job in ("spam-filter-base", "spam-filter-tuned") for stage in stages]
+    assert sorted(job["metadata"]["name"] for job in jobs) == sorted(names)
+    assert [job["status"].get("failed", 0) for job in jobs] == [0] * len(jobs)
+
+
+def test_the_winner_serves_and_the_loser_is_scaled_down(told: tuple[Story, Killer]) -> None:
+    versions = {
+        name: _get(told[0], f"modelversion/{name}")["status"] for name in ("spam-filter-base", "spam-filter-tuned")
+    }
+    assert {name: (v["phase"], v["ready"]) for name, v in versions.items()} == {
+        "spam-filter-base": ("Idle", "0/0"),
+        "spam-filter-tuned": ("Ready", "1/1"),
+    }
+
+
+def test_the_experiment_ends_promoted_with_its_numbers(told: tuple[Story, Killer]) -> None:
+    status = _get(told[0], "abexperiment/spam-filter-base-or-tuned")["status"]
+    assert status["phase"] == "Promoted"
+    assert {c["type"]: c["status"] for c in status["conditions"]} == dict.fromkeys(
+        ("VariantsReady", "RouteProgrammed", "AssignmentHealthy", "SampleSufficient", "Decided", "AliasMoved"), "True"
+    )
+    assert status["decision"]["winner"] == "tuned"
+    stable, tuned = status["variants"]
+    assert (stable["weight"], tuned["weight"]) == (0, 100)
+    assert tuned["metrics"][0]["lower"] > 0
+    assert min(stable["users"], tuned["users"]) >= 150
+    assert status["sampleRatio"]["pValue"] > 0.001
+
+
+def test_no_user_changed_variant_and_each_got_the_one_its_hash_says(told: tuple[Story, Killer]) -> None:
+    story = told[0]
+    experiment = story.experiment
+    given = defaultdict(set)
+    for answer in story.during:
+        given[answer.user].add((answer.variant, answer.version))
+    arms = [("stable", "spam-filter-base"), ("tuned", "spam-filter-tuned")]
+    uid = experiment["metadata"]["uid"]
+    assert given == {user: {arms[bucket(uid, user) >= 5000]} for user in given}
+
+
+def test_before_and_after_everybody_gets_the_one_version(told: tuple[Story, Killer]) -> None:
+    story = told[0]
+    assert Counter((a.version, a.variant) for a in story.before) == {("spam-filter-base", None): len(story.before)}
+    assert Counter((a.version, a.variant) for a in story.after) == {("spam-filter-tuned", None): len(story.after)}
+
+
+def test_mlflow_has_one_run_and_one_version_per_job_and_the_aliases(told: tuple[Story, Killer]) -> None:
+    ask = _mlflow(told[0].commands)
+    versions = ask("model-versions/search", {"filter": "name = 'spam-filter'"})["model_versions"]
+    assert sorted(version["version"] for version in versions) == ["1", "2"]
+    model = ask("registered-models/get", {"name": "spam-filter"})["registered_model"]
+    assert {entry["alias"]: entry["version"] for entry in model["aliases"]} == {"base": "1", "production": "2"}
+    winner = ask("model-versions/get", {"name": "spam-filter", "version": "2"})["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in winner["tags"]}
+    assert json.loads(tags["anneal.dev/experiment.spam-filter-base-or-tuned"])["winner"] == "tuned"
+    for name in ("spam-filter-base", "spam-filter-tuned"):
+        status = _get(told[0], f"finetunejob/{name}")["status"]
+        run = ask("runs/get", {"run_id": status["mlflow"]["runId"]})["run"]
+        assert run["info"]["status"] == "FINISHED"
+        metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+        assert metrics["accuracy"] == pytest.approx(status["evaluation"]["metrics"]["accuracy"])
+        assert {"loss", "eval_loss", "learning_rate"} <= set(metrics)
+        artifacts = ask("artifacts/list", {"run_id": status["mlflow"]["runId"], "path": "model"})["files"]
+        assert {"model/model.safetensors", "model/manifest.json"} <= {file["path"] for file in artifacts}
+
+
+def _mlflow(commands: Commands) -> Callable[[str, dict[str, str]], dict[str, Any]]:
+    address = commands.get("service", "anneal-mlflow", "-n", SYSTEM)["spec"]["clusterIP"]
+
+    def ask(path: str, query: dict[str, str]) -> dict[str, Any]:
+        from urllib.parse import urlencode
+
+        url = f"http://{address}:5000/api/2.0/mlflow/{path}?{urlencode(query)}"
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "localhost:5000"})) as response:
+            found: dict[str, Any] = json.load(response)
+            return found
+
+    return ask
+
+
+def test_deleting_everything_leaves_nothing(told: tuple[Story, Killer]) -> None:
+    commands = told[0].commands
+    examples = CHECKOUT / "examples/spam-filter"
+    commands.kubectl("delete", "-n", NAMESPACE, "-f", str(examples / "experiment.yaml"), "-f", str(examples / "cpu"))
+    commands.kubectl("delete", "-n", NAMESPACE, "modelversions", "--all")
+
+    def left() -> list[str]:
+        found = commands.kubectl("get", LEFT, "-n", NAMESPACE, "-o", "name").split()
+        return [name for name in found if name not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}]
+
+    poll(lambda: not left(), 90)
+    assert left() == []
