@@ -24,6 +24,8 @@ _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _TIMEOUT = 60.0
 _NO_ACCESS = 77
+# Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", "VLLM_NO_USAGE_STATS": "1"}
 
 
 class WeightsError(Exception):
@@ -43,7 +45,7 @@ def main() -> None:
     except WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS)
-    os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    os.environ |= _ENVIRONMENT
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(options.folder), "--served-model-name", plan.served_name, "--port", str(options.port)]
     command += ["--dtype", plan.dtype, "--max-model-len", str(plan.max_model_length), *plan.engine_args]

@@ -134,3 +134,15 @@ def cluster(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluste
     yield own
     if running.layout.kubeconfig.exists():  # the test may have ended the cluster
         running.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+@pytest.fixture(scope="module")
+def images(running: Cluster, live: Live) -> dict[str, str]:
+    """The reference of each image that a pod uses, built and loaded."""
+    assert running.layout.has_node
+    with live():
+        subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
+    listed = subprocess.run(
+        [sys.executable, "-m", "images", "build"], check=True, cwd=CHECKOUT, capture_output=True, text=True
+    )
+    return {reference.split("/")[1].split(":")[0]: reference for reference in listed.stdout.split()}

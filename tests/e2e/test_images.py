@@ -11,7 +11,7 @@ import pytest
 from images.build import build_wheel
 from images.catalogue import BY_NAME
 
-from .conftest import CHECKOUT, Cluster, Live
+from .conftest import CHECKOUT, Cluster
 from .pods import HARDENED, pod
 
 pytestmark = pytest.mark.node
@@ -25,18 +25,6 @@ IMPORTS = {
     "mlflow": "mlflow.server, psycopg2",
 }
 TOOLS = "gcc g++ cc make pip pip3 uv git"
-
-
-@pytest.fixture(scope="module")
-def images(running: Cluster, live: Live) -> dict[str, str]:
-    """The reference of each image that a pod uses, built and loaded."""
-    assert running.layout.has_node
-    with live():
-        subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
-    listed = subprocess.run(
-        [sys.executable, "-m", "images", "build"], check=True, cwd=CHECKOUT, capture_output=True, text=True
-    )
-    return {reference.split("/")[1].split(":")[0]: reference for reference in listed.stdout.split()}
 
 
 @pytest.mark.parametrize("name", IMPORTS)

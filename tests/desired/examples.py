@@ -1,0 +1,122 @@
+"""What the builders make of the example; `python -m tests.desired.examples` writes it to golden/."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.serving import Serving
+from anneal_operator.desired.publishing import model_version
+from anneal_operator.desired.routing import (
+    RouterEnvironment,
+    RunningExperiment,
+    ServedVersion,
+    route_table,
+    router_objects,
+)
+from anneal_operator.desired.serving import ServingEnvironment, deployment, service
+from anneal_operator.desired.training import (
+    Base,
+    TrainingEnvironment,
+    plan_config_map,
+    stage_job,
+    volume_claim,
+)
+from training_runtime.plan import Published
+
+__all__ = ["EXAMPLES", "GOLDEN", "text"]
+
+GOLDEN = Path(__file__).parent / "golden"
+_CHECKOUT = Path(__file__).parents[2]
+_TRAINING = TrainingEnvironment(
+    "trainer:1", "IfNotPresent", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE"
+)
+_SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", {"VLLM_CPU_KVCACHE_SPACE": "1"})
+_ROUTER = RouterEnvironment("router:1", "IfNotPresent")
+
+
+def _parent(kind: str, name: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "team", "uid": f"uid-of-{name}"}
+    return {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata}
+
+
+def _job(name: str) -> tuple[dict[str, Any], FineTuneJobSpec]:
+    documents = yaml.safe_load_all((_CHECKOUT / f"examples/spam-filter/cpu/{name}.yaml").read_text())
+    manifest = next(document for document in documents if document["kind"] == "FineTuneJob")
+    return _parent("FineTuneJob", manifest["metadata"]["name"]), FineTuneJobSpec.parse(manifest["spec"])
+
+
+def _training_objects() -> list[dict[str, Any]]:
+    parent, spec = _job("tuned")
+    base = Base("mlflow-artifacts:/1/run/artifacts/model", "models:/spam-filter/1", "sha256:" + "0" * 64)
+    jobs = [stage_job(parent, spec, stage, _TRAINING) for stage in ("prepare", "train", "evaluate", "publish")]
+    return [plan_config_map(parent, spec, base, _TRAINING), volume_claim(parent, spec), *jobs]
+
+
+def _random_objects() -> list[dict[str, Any]]:
+    parent, spec = _job("base")
+    base = Base("/inputs/model", "configmap://tiny-qwen3")
+    return [plan_config_map(parent, spec, base, _TRAINING), stage_job(parent, spec, "prepare", _TRAINING)]
+
+
+def _version() -> tuple[dict[str, Any], dict[str, Any]]:
+    parent, spec = _job("tuned")
+    published = Published(
+        run_id="run",
+        experiment_id="1",
+        uri="mlflow-artifacts:/1/run/artifacts/model",
+        digest="sha256:" + "0" * 64,
+        format="merged",
+    )
+    made = model_version(parent, spec, published, "sha256:" + "1" * 64)
+    return made, {**made, "metadata": {**made["metadata"], "uid": "uid-of-version"}}
+
+
+def _serving_objects() -> list[dict[str, Any]]:
+    made, stored = _version()
+    spec = ModelVersionSpec.parse(made["spec"])
+    serving = spec.serving or Serving()
+    return [made, deployment(stored, spec, serving, 1, _SERVING), service(stored)]
+
+
+def _router_objects() -> list[dict[str, Any]]:
+    experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
+    running = RunningExperiment(experiment["metadata"]["name"], "uid-x", ABExperimentSpec.parse(experiment["spec"]))
+    versions = [
+        ServedVersion("spam-filter-base", "spam-filter", "1", ("base", "production"), "10.0.0.1"),
+        ServedVersion("spam-filter-tuned", "spam-filter", "2", (), "10.0.0.2"),
+    ]
+    owners = [_parent("ModelVersion", version.name) for version in versions]
+    return router_objects("team", owners, route_table(versions, [running]), _ROUTER)
+
+
+EXAMPLES = {
+    "training": _training_objects,
+    "training-from-new-weights": _random_objects,
+    "serving": _serving_objects,
+    "router": _router_objects,
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no anchors, and long texts as blocks."""
+
+
+_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
+_Dumper.add_representer(
+    str,
+    lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None),
+)
+
+
+def text(name: str) -> str:
+    """Return what a golden file must hold."""
+    return yaml.dump_all(EXAMPLES[name](), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    for name in EXAMPLES:
+        (GOLDEN / f"{name}.yaml").write_text(text(name))

@@ -1,0 +1,84 @@
+"""The server starts on the published weights or not at all. A real HTTP server stands for MLflow's artifact proxy."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from serving_runtime import launch
+from serving_runtime.launch import WeightsError, download
+from serving_runtime.plan import ServingPlan
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A published folder, under the path that MLflow's proxy would serve it."""
+    folder = tmp_path / "www/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "sub/model.safetensors").write_bytes(b"0" * 3_000_000)
+    files = {"config.json": folder / "config.json", "sub/model.safetensors": folder / "sub/model.safetensors"}
+    listed = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    (folder / "manifest.json").write_text(json.dumps(listed))
+    return folder
+
+
+@pytest.fixture
+def plan(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingPlan]:
+    """A plan for the published folder, with its server running."""
+    monkeypatch.setattr(launch, "_ATTEMPTS", 1)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    digest = hashlib.sha256((published / "manifest.json").read_bytes()).hexdigest()
+    yield ServingPlan(
+        tracking_uri=f"http://127.0.0.1:{server.server_address[1]}",
+        uri="mlflow-artifacts:/1/run/artifacts/model",
+        digest=f"sha256:{digest}",
+        served_name="m",
+        dtype="auto",
+        max_model_length=64,
+        engine_args=[],
+    )
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_every_file_arrives(plan: ServingPlan, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/left-over").touch()
+    download(plan, tmp_path / "model")
+    assert (tmp_path / "model/sub/model.safetensors").stat().st_size == 3_000_000
+    assert not (tmp_path / "model/left-over").exists()
+
+
+def test_another_manifest_is_refused(plan: ServingPlan, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="published was sha256:0000"):
+        download(plan.model_copy(update={"digest": "sha256:" + "0" * 64}), tmp_path / "model")
+
+
+def test_a_changed_file_is_refused(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
+    (published / "sub/model.safetensors").write_bytes(b"1" * 3_000_000)
+    with pytest.raises(WeightsError, match=r"model.safetensors of .* was changed after it was published"):
+        download(plan, tmp_path / "model")
+
+
+def test_a_missing_file_is_told_with_its_address(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
+    (published / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"http://127.0.0.1:.*/config.json cannot be downloaded: HTTP Error 404"):
+        download(plan, tmp_path / "model")
+
+
+def test_a_manifest_cannot_name_files_outside(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
+    manifest = json.dumps({"../../etc/passwd": "0"})
+    (published / "manifest.json").write_text(manifest)
+    digest = hashlib.sha256(manifest.encode()).hexdigest()
+    with pytest.raises(WeightsError, match="names a file outside it"):
+        download(plan.model_copy(update={"digest": f"sha256:{digest}"}), tmp_path / "model")

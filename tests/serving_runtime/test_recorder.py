@@ -1,0 +1,169 @@
+"""Exposures and feedback count once, whatever is repeated, late or cut off; statistics are by user."""
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from serving_runtime.recorder.app import create_app
+from serving_runtime.recorder.database import Database
+from serving_runtime.recorder.exposures import record_new_exposures
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """An empty database."""
+    return Database(tmp_path / "recorder.sqlite")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where nginx writes."""
+    made = tmp_path / "exposures"
+    made.mkdir()
+    return made
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """The recorder as it runs in its pod; gives its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="error"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    listener.close()
+
+
+def _post(address: str, body: dict[str, Any]) -> int:
+    """Return the status that feedback is answered with."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/v1/feedback", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def _line(number: int, user: str, variant: str = "a", experiment: str = "e") -> str:
+    exposure = {"exposure": f"{number:032x}", "experiment": experiment, "variant": variant, "user": user}
+    return json.dumps(exposure | {"at": 1.0, "status": 200}) + "\n"
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def test_what_is_appended_is_recorded_once(folder: Path, database: Database) -> None:
+    file = folder / "20260301T10.jsonl"
+    _append(file, _line(1, "u1") + _line(2, "u2"))
+    assert record_new_exposures(folder, database) == 2
+    assert record_new_exposures(folder, database) == 0
+    _append(file, _line(3, "u2") + _line(3, "u2"))
+    assert record_new_exposures(folder, database) == 2
+    assert database.statistics("e", "rating")["variants"] == {"a": {"users": 2, "requests": 3}}
+
+
+def test_half_a_line_is_read_when_it_is_whole(folder: Path, database: Database) -> None:
+    file, line = folder / "20260301T10.jsonl", _line(1, "u1")
+    _append(file, line[:20])
+    assert record_new_exposures(folder, database) == 0
+    _append(file, line[20:])
+    assert record_new_exposures(folder, database) == 1
+
+
+def test_a_broken_line_is_left_out_and_told(folder: Path, database: Database, caplog: Any) -> None:
+    _append(folder / "20260301T10.jsonl", '{"half\n' + _line(1, "u1"))
+    assert record_new_exposures(folder, database) == 1
+    assert "no JSON" in caplog.text
+
+
+def test_a_file_that_was_read_goes_when_the_next_hour_began(folder: Path, database: Database) -> None:
+    first, second = folder / "20260301T10.jsonl", folder / "20260301T11.jsonl"
+    _append(first, _line(1, "u1"))
+    record_new_exposures(folder, database)
+    assert first.exists()
+    _append(first, _line(2, "u2"))
+    _append(second, _line(3, "u3"))
+    assert record_new_exposures(folder, database) == 2
+    assert not first.exists()
+    assert database.statistics("e", "rating")["variants"]["a"]["users"] == 3
+
+
+def test_a_user_s_value_is_the_mean_of_theirs(folder: Path, database: Database) -> None:
+    lines = [_line(1, "u1"), _line(2, "u1"), _line(3, "u2"), _line(4, "u3", "b"), _line(5, "u4", "b")]
+    _append(folder / "20260301T10.jsonl", "".join(lines))
+    record_new_exposures(folder, database)
+    for number, value in ((1, 1.0), (2, 3.0), (3, 4.0), (4, 5.0)):
+        database.record_feedback(f"{number:032x}", "rating", value)
+    variants = database.statistics("e", "rating")["variants"]
+    assert variants["a"] == {"users": 2, "requests": 3, "metric": {"users": 2, "mean": 3.0, "squares": 2.0}}
+    assert variants["b"] == {"users": 2, "requests": 2, "metric": {"users": 1, "mean": 5.0, "squares": 0.0}}
+
+
+def test_feedback_before_its_exposure_counts_when_that_arrives(folder: Path, database: Database) -> None:
+    database.record_feedback(f"{1:032x}", "rating", 5.0)
+    assert database.statistics("e", "rating")["variants"] == {}
+    _append(folder / "20260301T10.jsonl", _line(1, "u1"))
+    record_new_exposures(folder, database)
+    assert database.statistics("e", "rating")["variants"]["a"]["metric"]["users"] == 1
+
+
+def test_feedback_said_again_replaces(folder: Path, database: Database) -> None:
+    _append(folder / "20260301T10.jsonl", _line(1, "u1"))
+    record_new_exposures(folder, database)
+    for value in (5.0, 5.0, 2.0):
+        database.record_feedback(f"{1:032x}", "rating", value)
+    assert database.statistics("e", "rating")["variants"]["a"]["metric"]["mean"] == 2.0
+
+
+def test_a_user_in_two_variants_is_noticed(folder: Path, database: Database) -> None:
+    _append(folder / "20260301T10.jsonl", _line(1, "u1", "a") + _line(2, "u1", "b") + _line(3, "u2", "b"))
+    record_new_exposures(folder, database)
+    assert database.statistics("e", "rating")["moved_users"] == 1
+
+
+def test_experiments_and_metrics_are_apart(folder: Path, database: Database) -> None:
+    _append(folder / "20260301T10.jsonl", _line(1, "u1") + _line(2, "u1", experiment="other"))
+    record_new_exposures(folder, database)
+    database.record_feedback(f"{1:032x}", "speed", 5.0)
+    assert database.statistics("e", "rating") == {"variants": {"a": {"users": 1, "requests": 1}}, "moved_users": 0}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4}, 200),
+        ({"exposureId": "0" * 31, "metric": "user_rating", "value": 4}, 422),
+        ({"exposureId": "0" * 32, "metric": "User Rating", "value": 4}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": "good"}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 1e300}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating"}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4, "variant": "tuned"}, 422),
+    ],
+)
+def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) -> None:
+    with _served(tmp_path) as address:
+        assert _post(address, body) == status
+
+
+def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
+    with _served(tmp_path) as address:
+        assert _post(address, {"exposureId": f"{1:032x}", "metric": "rating", "value": 4}) == 200
+    _append(tmp_path / "exposures/20260301T10.jsonl", _line(1, "u1"))
+    database = Database(tmp_path / "recorder.sqlite")
+    record_new_exposures(tmp_path / "exposures", database)
+    assert database.statistics("e", "rating")["variants"]["a"]["metric"]["mean"] == 4.0
