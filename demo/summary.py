@@ -11,8 +11,9 @@ def summary(story: Story) -> list[str]:
     base, tuned = jobs["spam-filter-base"]["status"], jobs["spam-filter-tuned"]["status"]
     experiment = story.experiment["status"]
     version = story.commands.get("modelversion", story.winner, "-n", NAMESPACE)["status"]["registry"]
-    people = {answer.user for answer in story.during}
-    moved = sum(len({a.variant for a in story.during if a.user == user}) > 1 for user in people)
+    enrolled = [answer for answer in story.during if answer.variant]
+    people = {answer.user for answer in enrolled}
+    moved = sum(len({answer.variant for answer in enrolled if answer.user == user}) > 1 for user in people)
     data, before = tuned["dataset"], story.before[0].version
     ratio, steps = experiment["sampleRatio"]["pValue"], ", ".join(f"{n} {s:.0f}" for n, s in story.seconds.items())
     return [
@@ -24,7 +25,7 @@ def summary(story: Story) -> list[str]:
         f"tuned     LoRA, {tuned['progress']['summary']}, loss {tuned['progress']['loss']}; {_metrics(tuned)}",
         f"served    two versions behind one name; before the experiment {before} gave all {len(story.before)} answers",
         (
-            f"users     {len(people)} users got {len(story.during)} answers; {moved} changed variant; "
+            f"users     {len(people)} users got {len(enrolled)} answers; {moved} changed variant; "
             f"sample ratio p = {ratio:.2g}"
         ),
         f"ratings   {'; '.join(_rating(variant) for variant in experiment['variants'])}",

@@ -7,6 +7,8 @@ reads; the copy that the kubelet mounts, up to a minute old, serves until the AP
 import argparse
 import asyncio
 import logging
+import signal
+import sys
 from pathlib import Path
 
 from kubernetes.aio import client, config, watch
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--mounted", type=Path, required=True, help="the copy mounted by the kubelet")
     parser.add_argument("--to", type=Path, required=True, help="the file that nginx reads")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a container's first process has no default action
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.mounted.exists() and not options.to.exists():
         replace_file(options.to, options.mounted.read_text())

@@ -1,0 +1,152 @@
+"""A FineTuneJob from its first look to its last, one look at a time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from anneal_operator.decide.progress import progress_of
+from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
+from anneal_operator.reconcile.queue import Key
+from tests.decide.test_fine_tune_job import RESULTS
+
+from .world import NAMESPACE, World
+
+KEY = Key("FineTuneJob", NAMESPACE, "job")
+SPEC: dict[str, Any] = {
+    "model": {"source": "models:/spam@base"},
+    "dataset": {"source": "configmap://data/rows.jsonl", "template": "messages"},
+    "output": {"modelName": "spam"},
+}
+PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:" + "0" * 64}
+
+
+@pytest.fixture
+def world() -> World:
+    """A job whose data is there, and whose base is not registered yet."""
+    made = World()
+    made.api.put("FineTuneJob", "job", spec=SPEC)
+    made.api.put("ConfigMap", "data", data={"rows.jsonl": ""})
+    return made
+
+
+def _register_base(world: World) -> None:
+    asyncio.run(
+        world.registry.register("spam", "u", "spam-base", "mlflow-artifacts:/1/b/artifacts/model", "sha256:b", "r")
+    )
+    asyncio.run(world.registry.set_alias("spam", "base", "1"))
+
+
+def _look(world: World, reconciler: FineTuneJobReconciler | None = None) -> float | None:
+    return asyncio.run((reconciler or FineTuneJobReconciler(world.context)).reconcile(KEY))
+
+
+def _status(world: World) -> dict[str, Any]:
+    return world.api.status("FineTuneJob", "job")
+
+
+def _result(stage: Any) -> dict[str, Any]:
+    result: dict[str, Any] = RESULTS[stage].model_dump(mode="json")
+    return result | (PUBLISHED if stage == "publish" else {})
+
+
+def test_from_the_first_look_to_the_published_version(world: World) -> None:
+    _register_base(world)
+    _look(world)
+    assert world.writes() == ["PersistentVolumeClaim/job-workspace", "ConfigMap/job-plan", "FineTuneJob/job/status"]
+    for stage, phase in (
+        ("prepare", "Preparing"),
+        ("train", "Running"),
+        ("evaluate", "Evaluating"),
+        ("publish", "Publishing"),
+    ):
+        _look(world)
+        assert world.writes() == [f"Job/job-{stage}", "FineTuneJob/job/status"]
+        assert _status(world)["phase"] == phase
+        _look(world)
+        assert world.writes() == [], "nothing changed, so nothing is written"
+        world.finish("job", stage, _result(stage))
+    _look(world)
+    assert world.writes() == ["ModelVersion/job", "FineTuneJob/job/status"]
+    _look(world)
+    assert world.writes() == ["FineTuneJob/job/status"]
+    assert (_status(world)["phase"], _status(world)["modelVersion"]) == ("Succeeded", "job")
+    assert _look(world) is None
+    assert world.writes() == []
+    version = world.api.objects["ModelVersion", "job"]
+    assert "ownerReferences" not in version["metadata"]
+    assert version["spec"]["provenance"]["fineTuneJobUid"] == world.api.objects["FineTuneJob", "job"]["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(
+    ("prepare_world", "reason", "words"),
+    [
+        (lambda w: w.api.objects.pop(("ConfigMap", "data")), "ConfigMapNotFound", "there is no ConfigMap data"),
+        (
+            lambda w: w.api.put("ConfigMap", "data", data={"x": ""}),
+            "ConfigMapNotFound",
+            "has no key rows.jsonl; it has x",
+        ),
+        (lambda _: None, "BaseNotFound", "no version of spam has the alias base"),
+        (lambda w: setattr(w.registry, "down", True), "RegistryUnreachable", "MLflow is down"),
+        (lambda w: w.api.put("ModelVersion", "job", spec={}), "NameTaken", "delete it, or give this job another name"),
+        (lambda w: w.api.put("ConfigMap", "job-plan", data={}), "NameTaken", "still being deleted"),
+    ],
+)
+def test_a_job_that_cannot_begin_says_why_and_looks_again(
+    world: World, prepare_world: Any, reason: str, words: str
+) -> None:
+    prepare_world(world)
+    assert _look(world) == 5.0
+    condition = _status(world)["conditions"][0]
+    assert (_status(world)["phase"], condition["reason"], condition["status"]) == ("Pending", reason, "Unknown")
+    assert words in condition["message"]
+    assert [name for name in world.writes() if not name.endswith("/status")] == []
+    _look(world)
+    assert world.writes() == []
+
+
+def test_a_failed_stage_ends_the_job_with_its_words(world: World) -> None:
+    _register_base(world)
+    _look(world)
+    _look(world)
+    world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
+    assert _look(world) is None
+    assert _status(world)["failure"]["message"] == "no row can be used"
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+
+
+def test_the_base_is_resolved_once(world: World) -> None:
+    _register_base(world)
+    _look(world)
+    asyncio.run(world.registry.register("spam", "u2", "x", "mlflow-artifacts:/1/other", "sha256:c", "r"))
+    asyncio.run(world.registry.set_alias("spam", "base", "2"))
+    _look(world)
+    assert _status(world)["provenance"]["modelRevision"] == "models:/spam/1"
+
+
+def test_progress_alone_is_written_every_ten_seconds_at_most(world: World) -> None:
+    _register_base(world)
+    reconciler = FineTuneJobReconciler(world.context)
+    for _ in range(2):
+        _look(world, reconciler)
+    world.finish("job", "prepare", _result("prepare"))
+    _look(world, reconciler)
+    world.writes()
+    written = []
+    for step in range(30):
+        world.context.progress.note(NAMESPACE, "job", progress_of(step, 30, step, None, f"t{step}", {}))
+        again = _look(world, reconciler)
+        written += world.writes()
+        assert again is not None
+        assert again <= 60
+        world.later(1)
+    assert len(written) == 3
+
+
+def test_a_job_that_is_gone_needs_nothing(world: World) -> None:
+    del world.api.objects["FineTuneJob", "job"]
+    assert _look(world) is None
+    assert world.writes() == []

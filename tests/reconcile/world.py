@@ -1,0 +1,202 @@
+"""A small world in memory for the reconcilers: API server, MLflow, routers. The end-to-end tests have real ones."""
+
+# ruff: noqa: ARG002 - the fakes take what the real ones take
+
+import copy
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from anneal_operator.errors import ConflictError, RegistryError, RouterError
+from anneal_operator.progress import ProgressBook
+from anneal_operator.reconcile.context import Context
+from anneal_operator.reconcile.queue import Key
+from anneal_operator.registry import Registered
+from anneal_operator.settings import Settings
+
+__all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
+
+Manifest = dict[str, Any]
+NAMESPACE = "team"
+
+
+class FakeApi:
+    """Objects by kind and name; counts what is written."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Manifest] = {}
+        self.writes: list[str] = []
+        self._numbers = itertools.count(1)
+
+    def put(self, kind: str, name: str, **fields: Any) -> Manifest:
+        """Set the scene: an object that somebody else made."""
+        metadata = {"name": name, "namespace": NAMESPACE, "uid": f"uid-{next(self._numbers)}", "generation": 1}
+        metadata |= {"creationTimestamp": f"2026-01-01T00:00:{next(self._numbers):02}Z"} | fields.pop("metadata", {})
+        made = {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata, **fields}
+        self.objects[kind, name] = made
+        return made
+
+    def status(self, kind: str, name: str) -> Manifest:
+        status: Manifest = self.objects[kind, name].get("status", {})
+        return status
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        assert namespace == NAMESPACE
+        return copy.deepcopy(self.objects.get((kind, name)))
+
+    async def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
+        assert namespace == NAMESPACE
+        name, _, value = selector.partition("=")
+        return [
+            copy.deepcopy(item)
+            for (item_kind, _), item in self.objects.items()
+            if item_kind == kind and (not selector or item["metadata"].get("labels", {}).get(name) == value)
+        ]
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        if manifest["kind"] == "Event":
+            return manifest
+        key = manifest["kind"], manifest["metadata"]["name"]
+        if key in self.objects:
+            raise ConflictError(409, "already exists")
+        return self._store(manifest)
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        return self._store(manifest)
+
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
+        name = current["metadata"]["name"]
+        self.writes.append(f"{kind}/{name}/status")
+        self.objects[kind, name]["status"] = copy.deepcopy(status)
+
+    async def review_token(self, token: str, audience: str) -> str | None:
+        return None
+
+    def _store(self, manifest: Manifest) -> Manifest:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        self.writes.append(f"{kind}/{name}")
+        old = self.objects.get((kind, name))
+        stored = copy.deepcopy(manifest)
+        stored["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}"
+        stored["metadata"]["generation"] = 1
+        if kind == "Service":
+            stored["spec"]["clusterIP"] = "10.0.0.1"
+        if old and "status" in old:
+            stored["status"] = old["status"]
+        self.objects[kind, name] = stored
+        return copy.deepcopy(stored)
+
+
+@dataclass
+class FakeRegistry:
+    """MLflow's model registry; `down` makes every call fail."""
+
+    versions: list[Registered] = field(default_factory=list)
+    uids: dict[str, Registered] = field(default_factory=dict)
+    aliases: dict[tuple[str, str], str] = field(default_factory=dict)
+    records: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    down: bool = False
+
+    def _check(self) -> None:
+        if self.down:
+            raise RegistryError("MLflow is down")
+
+    def _seen(self, version: Registered) -> Registered:
+        held = (
+            alias
+            for (model, alias), number in self.aliases.items()
+            if (model, number) == (version.model, version.version)
+        )
+        return replace(version, aliases=tuple(sorted(held)))
+
+    async def register(self, model: str, uid: str, name: str, uri: str, digest: str, run_id: str) -> Registered:
+        self._check()
+        if uid not in self.uids:
+            self.uids[uid] = Registered(model, str(len(self.versions) + 1), (), uri, digest, f"http://mlflow/{name}")
+            self.versions.append(self.uids[uid])
+        return self._seen(self.uids[uid])
+
+    async def read(self, model: str, version: str) -> Registered:
+        self._check()
+        return self._seen(next(v for v in self.versions if (v.model, v.version) == (model, version)))
+
+    async def at_alias(self, model: str, alias: str) -> Registered | None:
+        self._check()
+        number = self.aliases.get((model, alias))
+        return await self.read(model, number) if number else None
+
+    async def set_alias(self, model: str, alias: str, version: str) -> None:
+        self._check()
+        self.aliases[model, alias] = version
+
+    async def promote(self, model: str, alias: str, version: str, record: Mapping[str, str]) -> None:
+        await self.set_alias(model, alias, version)
+        self.records[version] = record
+
+
+@dataclass
+class FakeRouters:
+    """A router and recorder; None does not answer."""
+
+    table: dict[str, Any] | None = None
+    counted: dict[str, Any] | None = None
+
+    async def routes(self, url: str) -> dict[str, Any]:
+        if self.table is None:
+            raise RouterError("down")
+        return self.table
+
+    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+        if self.counted is None:
+            raise RouterError("down")
+        return self.counted
+
+
+class World:
+    """All of it, with a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.api, self.registry, self.routers = FakeApi(), FakeRegistry(), FakeRouters()
+        self.woken: list[Key] = []
+        self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+        settings = Settings(
+            namespace="system",
+            trainer_image="trainer:1",
+            server_image="server:1",
+            router_image="router:1",
+            mlflow_url="http://mlflow:5000",
+            progress_host="operator",
+        )
+        self.context = Context(
+            self.api, self.registry, self.routers, ProgressBook(), settings, "CA", self.woken.append, lambda: self.time
+        )
+
+    def later(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def writes(self) -> list[str]:
+        """Return and forget what was written since the last call."""
+        made, self.api.writes = self.api.writes, []
+        return made
+
+    def finish(self, job: str, stage: str, result: Manifest, *, exit_code: int = 0) -> None:
+        """End a stage's Job with a pod that said this."""
+        made = self.api.objects["Job", f"{job}-{stage}"]
+        kind = "Failed" if exit_code else "Complete"
+        made["status"] = {"conditions": [{"type": kind, "status": "True", "message": ""}]}
+        terminated = {"exitCode": exit_code, "message": json.dumps(result)}
+        self.api.put(
+            "Pod",
+            f"{job}-{stage}-pod",
+            metadata={
+                "labels": made["spec"]["template"]["metadata"]["labels"],
+                "ownerReferences": [{"uid": made["metadata"]["uid"]}],
+            },
+            status={
+                "phase": "Failed" if exit_code else "Succeeded",
+                "containerStatuses": [{"state": {"terminated": terminated}}],
+            },
+        )
