@@ -72,6 +72,7 @@ class Story:
             "anneal",
             str(_ROOT / "charts/anneal"),
             f"--namespace={SYSTEM}",
+            "--set=mlflow.publicUrl=http://localhost:5000",
             *(f"--set-string=server.environment.{name}={value}" for name, value in _ENGINE.items()),
             *images,
         )

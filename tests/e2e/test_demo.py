@@ -27,7 +27,7 @@ from serving_runtime.plan import bucket
 
 from .conftest import CHECKOUT, Cluster, Live
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.node
 # Where the operator is killed, each time when it is seen there first.
 MOMENTS = (
     ("finetunejob/spam-filter-base", "Preparing"),
@@ -53,18 +53,22 @@ class Killer(threading.Thread):
 
     @override
     def run(self) -> None:
-        """Look twice a second until told to end."""
-        while not self._over.wait(0.5):
+        """Look every second until told to end."""
+        while not self._over.wait(1.0):
+            phases = self._phases()
             for moment in MOMENTS:
-                if moment not in self.kills and self._phase(moment[0]) == moment[1] and kill_operator(self._commands):
+                if moment not in self.kills and moment in phases and kill_operator(self._commands):
                     self.kills.append(moment)
 
     def end(self) -> None:
         self._over.set()
         self.join()
 
-    def _phase(self, name: str) -> str:
-        return self._commands.kubectl("get", "-n", NAMESPACE, name, "-o", "jsonpath={.status.phase}", check=False)
+    def _phases(self) -> set[tuple[str, str]]:
+        columns = "custom-columns=KIND:.kind,NAME:.metadata.name,PHASE:.status.phase"
+        listed = self._commands.kubectl("get", "anneal", "-n", NAMESPACE, "--no-headers", "-o", columns, check=False)
+        rows = [line.split() for line in listed.splitlines()]
+        return {(f"{row[0].lower()}/{row[1]}", row[2]) for row in rows if len(row) == 3}
 
 
 def kill_operator(commands: Commands) -> bool:

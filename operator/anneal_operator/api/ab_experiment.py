@@ -19,7 +19,7 @@ __all__ = [
     "VariantStatus",
 ]
 
-ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "Inconclusive", "Failed"]
+ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "Inconclusive"]
 
 _Duration = Annotated[str, StringConstraints(min_length=2, max_length=8, pattern=r"^[0-9]{1,6}[smhd]$")]
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]

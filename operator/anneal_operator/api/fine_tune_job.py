@@ -190,7 +190,7 @@ class Evaluation(Schema):
     """What the tuned model is asked before it is published."""
 
     suites: list[Suite] = Field(default=[], max_length=8)
-    """The ways of judging; the loss on the test rows is always measured."""
+    """The ways of judging; without any, the answers are kept and nothing is measured."""
     max_rows: int = Field(default=500, ge=1, le=1000000)
     """How many test rows are asked at most."""
     max_new_tokens: int = Field(default=256, ge=1, le=32768)

@@ -1,11 +1,10 @@
 """One look at a FineTuneJob: what exists, what comes next, do that, tell."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Progress, Provenance
-from anneal_operator.cluster.children import ensure_applied, ensure_created, owned_by
+from anneal_operator.cluster.children import ensure_created, owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.fine_tune_job import STAGES, ObservedJob, Obstacle, Verdict, judge
 from anneal_operator.decide.stages import read_stage
@@ -53,7 +52,7 @@ class FineTuneJobReconciler:
         seen, base = await self._observe(job, spec)
         now = self._context.now()
         verdict = judge(seen, timestamp(now))
-        await self._act(job, spec, verdict, base)
+        await self._act(job, spec, verdict, base, seen)
         status, again = self._coalesced(job, verdict.status, now.timestamp())
         await write_status(self._context, key.kind, job, status)
         if status.phase in {"Succeeded", "Failed"}:
@@ -141,25 +140,19 @@ class FineTuneJobReconciler:
         keys = {**config_map.get("data", {}), **config_map.get("binaryData", {})}
         return None if key in keys else f"ConfigMap {name} has no key {key}; it has {', '.join(sorted(keys)) or 'none'}"
 
-    async def _act(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, base: Base | None) -> None:
+    async def _act(
+        self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, base: Base | None, seen: ObservedJob
+    ) -> None:
         api, env = self._context.api, self._environment()
         if verdict.action == "Plan" and base:
             await ensure_created(api, volume_claim(job, spec))
             await ensure_created(api, plan_config_map(job, spec, base, env))
         elif verdict.action == "StartStage" and verdict.stage:
             await ensure_created(api, stage_job(job, spec, verdict.stage, env))
-        elif verdict.action == "MakeVersion":
-            published = await self._published(job)
+        elif verdict.action == "MakeVersion" and seen.stages:
+            published = Published.model_validate(seen.stages["publish"].result)
             digest = verdict.status.dataset.digest if verdict.status.dataset else ""
-            await ensure_applied(api, model_version(job, spec, published, digest))
-
-    async def _published(self, job: Manifest) -> Published:
-        metadata = job["metadata"]
-        selector = f"{JOB_LABEL}={metadata['name']}"
-        made = await self._context.api.get("Job", metadata["namespace"], stage_job_name(metadata["name"], "publish"))
-        pods: Sequence[Manifest] = await self._context.api.list("Pod", metadata["namespace"], selector)
-        uid = made["metadata"]["uid"] if made else ""
-        return Published.model_validate(read_stage(made, [pod for pod in pods if owned_by(pod, uid)]).result)
+            await ensure_created(api, model_version(job, spec, published, digest))
 
     def _environment(self) -> TrainingEnvironment:
         settings = self._context.settings

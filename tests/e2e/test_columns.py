@@ -1,0 +1,130 @@
+"""What `kubectl get` prints in each phase, and who is listed by `kubectl get anneal`. AGE is left out: it changes."""
+
+import asyncio
+import copy
+from typing import Any
+
+import pytest
+
+from anneal_operator.api.ab_experiment import ABExperimentStatus, DecisionStatus, SampleRatio
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from anneal_operator.api.model_version import ModelVersionStatus, Registry
+from anneal_operator.api.schema import Schema
+from anneal_operator.cluster.client import KubernetesClient
+from anneal_operator.decide.progress import progress_of
+from tests.api.specs import GOOD
+
+from .conftest import CHECKOUT, Cluster
+
+NOW = "2026-03-01T12:00:00Z"
+
+
+def _progress(step: int, seconds: int | None) -> dict[str, Any]:
+    return {
+        "progress": progress_of(step, 90, step * 100 // 90, seconds, NOW, {"loss": 0.51389, "learning_rate": 0.002})
+    }
+
+
+DECISION = DecisionStatus(outcome="Promoted", winner="tuned", rule="r", reason="r", decided_at=NOW, snapshot="{}")
+REGISTRY = Registry(version="2", url="u", aliases=["base", "production"])
+TABLES: dict[str, tuple[dict[str, Schema], str]] = {
+    "finetunejobs": (
+        {
+            "a-pending": FineTuneJobStatus(phase="Pending"),
+            "b-preparing": FineTuneJobStatus(phase="Preparing"),
+            "c-running": FineTuneJobStatus(phase="Running", **_progress(42, 125)),
+            "d-evaluating": FineTuneJobStatus(phase="Evaluating", **_progress(90, None)),
+            "e-publishing": FineTuneJobStatus(phase="Publishing", **_progress(90, None)),
+            "f-succeeded": FineTuneJobStatus(phase="Succeeded", **_progress(90, None)),
+            "g-failed": FineTuneJobStatus(phase="Failed"),
+        },
+        """\
+NAME           PHASE        PROGRESS     LOSS     ETA    MODEL
+a-pending      Pending                                   spam-filter
+b-preparing    Preparing                                 spam-filter
+c-running      Running      42/90 46%    0.5139   2m5s   spam-filter
+d-evaluating   Evaluating   90/90 100%   0.5139          spam-filter
+e-publishing   Publishing   90/90 100%   0.5139          spam-filter
+f-succeeded    Succeeded    90/90 100%   0.5139          spam-filter
+g-failed       Failed                                    spam-filter
+""",
+    ),
+    "modelversions": (
+        {
+            "a-registering": ModelVersionStatus(phase="Registering", ready="0/1"),
+            "b-loading": ModelVersionStatus(phase="Loading", ready="0/1", registry=Registry(version="1", url="u")),
+            "c-ready": ModelVersionStatus(phase="Ready", ready="1/1", registry=REGISTRY),
+            "d-idle": ModelVersionStatus(phase="Idle", ready="0/0", registry=Registry(version="3", url="u")),
+            "e-failed": ModelVersionStatus(phase="Failed", ready="0/1", registry=Registry(version="4", url="u")),
+        },
+        """\
+NAME            MODEL         VERSION   FORMAT   ALIASES                 READY   PHASE
+a-registering   spam-filter             merged                           0/1     Registering
+b-loading       spam-filter   1         merged   []                      0/1     Loading
+c-ready         spam-filter   2         merged   ["base","production"]   1/1     Ready
+d-idle          spam-filter   3         merged   []                      0/0     Idle
+e-failed        spam-filter   4         merged   []                      0/1     Failed
+""",
+    ),
+    "abexperiments": (
+        {
+            "a-pending": ABExperimentStatus(phase="Pending"),
+            "b-warmingup": ABExperimentStatus(phase="WarmingUp"),
+            "c-running": ABExperimentStatus(phase="Running", users=312, sample_ratio=SampleRatio(p_value=0.57)),
+            "d-promoted": ABExperimentStatus(
+                phase="Promoted", users=360, sample_ratio=SampleRatio(p_value=0.6), decision=DECISION
+            ),
+            "e-inconclusive": ABExperimentStatus(phase="Inconclusive", users=9, sample_ratio=SampleRatio(p_value=1.0)),
+        },
+        """\
+NAME             PHASE          MODEL         USERS   WINNER   SRM-P
+a-pending        Pending        spam-filter   0
+b-warmingup      WarmingUp      spam-filter   0
+c-running        Running        spam-filter   312              0.57
+d-promoted       Promoted       spam-filter   360     tuned    0.6
+e-inconclusive   Inconclusive   spam-filter   9                1
+""",
+    ),
+}
+KINDS = {"finetunejobs": "FineTuneJob", "modelversions": "ModelVersion", "abexperiments": "ABExperiment"}
+
+
+async def _store(cluster: Cluster, kind: str, statuses: dict[str, Schema]) -> None:
+    client = await KubernetesClient.from_kubeconfig(str(cluster.layout.kubeconfig))
+    try:
+        for name, status in statuses.items():
+            metadata = {"name": name, "namespace": cluster.namespace}
+            manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata}
+            made = await client.create({**manifest, "spec": copy.deepcopy(GOOD[kind])})
+            await client.write_status(kind, made, status.dump())
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("plural", TABLES)
+def test_the_columns_tell_each_phase(cluster: Cluster, plural: str) -> None:
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+    statuses, expected = TABLES[plural]
+    asyncio.run(_store(cluster, KINDS[plural], statuses))
+    printed = cluster.kubectl("get", plural)
+    without_age = [line[: printed.splitlines()[0].index("AGE")].rstrip() for line in printed.splitlines()]
+    assert "\n".join(without_age) + "\n" == expected
+
+
+def test_a_status_that_changed_meanwhile_is_not_overwritten(cluster: Cluster) -> None:
+    from anneal_operator.errors import ConflictError
+
+    async def both() -> None:
+        client = await KubernetesClient.from_kubeconfig(str(cluster.layout.kubeconfig))
+        try:
+            metadata = {"name": "contested", "namespace": cluster.namespace}
+            manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata}
+            made = await client.create({**manifest, "spec": GOOD["FineTuneJob"]})
+            await client.write_status("FineTuneJob", made, FineTuneJobStatus(phase="Running").dump())
+            with pytest.raises(ConflictError):
+                await client.write_status("FineTuneJob", made, FineTuneJobStatus(phase="Failed").dump())
+        finally:
+            await client.close()
+
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+    asyncio.run(both())
