@@ -89,9 +89,9 @@ def test_server_and_models_agree_on_two_thousand_generated_specs(crds: Cluster) 
     assert DIFFERENTIAL * 0.2 < accepted < DIFFERENTIAL * 0.8, "a generator that only makes one sort proves little"
 
 
-def _schema(resource: CustomResource) -> Json:
+def _schema(resource: CustomResource, part: str = "spec") -> Json:
     made = yaml.safe_load((CHECKOUT / "crds" / f"{resource.plural}.yaml").read_text())
-    schema: Json = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema: Json = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part]
     return schema
 
 
@@ -106,7 +106,8 @@ def _refusal(resource: CustomResource, spec: Any) -> str | None:
 @pytest.mark.parametrize("resource", CUSTOM_RESOURCES, ids=lambda resource: resource.kind)
 def test_explain_describes_every_field_at_every_level(crds: Cluster, resource: CustomResource) -> None:
     # --recursive prints the tree without descriptions, so every object is asked for by itself.
-    for path in _objects(_schema(resource), f"{resource.singular}.spec"):
+    whole = {"properties": {part: _schema(resource, part) for part in ("spec", "status")}}
+    for path in _objects(whole, resource.singular):
         told = crds.kubectl("explain", path)
         assert "DESCRIPTION:" in told
         assert "<no description>" not in told, path
