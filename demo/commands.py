@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from local_cluster.layout import Layout
+from local_cluster.polling import poll
 
 __all__ = ["Commands", "DemoError", "wait_until"]
 
@@ -47,8 +47,5 @@ class Commands:
 
 def wait_until(reached: Callable[[], bool], patience: float, describe: Callable[[], str]) -> None:
     """Wait for something; raise DemoError with its description where it does not come about."""
-    deadline = time.monotonic() + patience
-    while not reached():
-        if time.monotonic() > deadline:
-            raise DemoError(f"not reached within {patience:.0f} s:\n{describe()}")
-        time.sleep(1)
+    if not poll(reached, patience, every=1.0):
+        raise DemoError(f"not reached within {patience:.0f} s:\n{describe()}")

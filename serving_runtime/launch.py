@@ -74,15 +74,18 @@ def _fetch(plan: ServingPlan, name: str, folder: Path) -> str:
     url = f"{plan.tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{path}/{name}"
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(1, _ATTEMPTS + 1):
+    failure: OSError | None = None
+    for attempt in range(_ATTEMPTS):
+        time.sleep(2**attempt if failure else 0)
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as source, target.open("wb") as file:  # noqa: S310
                 return _copy(cast("BinaryIO", source), file)
-        except (urllib.error.URLError, OSError) as error:
-            if attempt == _ATTEMPTS:
-                raise WeightsError(f"{url} cannot be downloaded: {error}") from error
-            time.sleep(2**attempt)
-    raise AssertionError
+        except urllib.error.HTTPError as error:
+            error.close()
+            failure = error
+        except OSError as error:
+            failure = error
+    raise WeightsError(f"{url} cannot be downloaded: {failure}") from failure
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
     BASE_NOT_FOUND = "BaseNotFound"
     NAME_TAKEN = "NameTaken"
+    REFUSED = "RefusedByApiServer"
     STAGE_RUNNING = "StageRunning"
     STAGE_FAILED = "StageFailed"
     PUBLISHED = "Published"

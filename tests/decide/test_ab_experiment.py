@@ -117,7 +117,7 @@ def test_the_direction_says_who_is_better(means: tuple[float, float], direction:
 
 def test_observe_tells_and_promotes_nobody() -> None:
     status = judge(_seen(_counted((200, 3.0), (200, 4.0)), spec=_spec(decision={"mode": "Observe"})), NOW)
-    assert (status.phase, _condition(status, "Decided")) == ("Inconclusive", ("True", "Observed"))
+    assert (status.phase, _condition(status, "Decided")) == ("Observed", ("True", "Observed"))
     assert status.decision is not None
     assert status.decision.winner == "b"
     assert [variant.weight for variant in status.variants] == [50, 50]

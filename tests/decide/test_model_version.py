@@ -30,7 +30,7 @@ def _contest(winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase
         "decision": {"scaleDownDelaySeconds": 60},
     }
     decision = winner and DecisionStatus(
-        outcome="Promoted", winner=winner, rule="r", reason="", decided_at=decided_at, snapshot=""
+        outcome="Winner", winner=winner, rule="r", reason="", decided_at=decided_at, snapshot=""
     )
     status = ABExperimentStatus(phase=phase if winner else "Running", decision=decision or None)
     return Contest(ABExperimentSpec.parse(spec), status)

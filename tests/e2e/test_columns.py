@@ -25,7 +25,7 @@ def _progress(step: int, seconds: int | None) -> dict[str, Any]:
     }
 
 
-DECISION = DecisionStatus(outcome="Promoted", winner="tuned", rule="r", reason="r", decided_at=NOW, snapshot="{}")
+DECISION = DecisionStatus(outcome="Winner", winner="tuned", rule="r", reason="r", decided_at=NOW, snapshot="{}")
 REGISTRY = Registry(version="2", url="u", aliases=["base", "production"])
 TABLES: dict[str, tuple[dict[str, Schema], str]] = {
     "finetunejobs": (
@@ -74,6 +74,7 @@ e-failed        spam-filter   4         merged   []                      0/1    
             "d-promoted": ABExperimentStatus(
                 phase="Promoted", users=360, sample_ratio=SampleRatio(p_value=0.6), decision=DECISION
             ),
+            "f-observed": ABExperimentStatus(phase="Observed", users=360, decision=DECISION),
             "e-inconclusive": ABExperimentStatus(phase="Inconclusive", users=9, sample_ratio=SampleRatio(p_value=1.0)),
         },
         """\
@@ -83,6 +84,7 @@ b-warmingup      WarmingUp      spam-filter   0
 c-running        Running        spam-filter   312              0.57
 d-promoted       Promoted       spam-filter   360     tuned    0.6
 e-inconclusive   Inconclusive   spam-filter   9                1
+f-observed       Observed       spam-filter   360     tuned
 """,
     ),
 }

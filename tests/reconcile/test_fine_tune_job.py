@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.decide.progress import progress_of
+from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
 from anneal_operator.reconcile.queue import Key
 from tests.decide.test_fine_tune_job import RESULTS
@@ -90,7 +91,7 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
         (lambda _: None, "BaseNotFound", "no version of spam has the alias base"),
         (lambda w: setattr(w.registry, "down", True), "RegistryUnreachable", "MLflow is down"),
         (lambda w: w.api.put("ModelVersion", "job", spec={}), "NameTaken", "delete it, or give this job another name"),
-        (lambda w: w.api.put("ConfigMap", "job-plan", data={}), "NameTaken", "still being deleted"),
+        (lambda w: w.api.put("ConfigMap", "job-plan", data={}), "NameTaken", "is being deleted"),
     ],
 )
 def test_a_job_that_cannot_begin_says_why_and_looks_again(
@@ -104,6 +105,27 @@ def test_a_job_that_cannot_begin_says_why_and_looks_again(
     assert [name for name in world.writes() if not name.endswith("/status")] == []
     _look(world)
     assert world.writes() == []
+
+
+def test_what_the_api_server_refuses_is_told_and_asked_again(world: World) -> None:
+    _register_base(world)
+    _look(world)
+    world.api.refuses["Job"] = ApiError(403, "exceeded quota: gpus")
+    for _ in range(2):
+        assert _look(world) == 5.0
+        condition = _status(world)["conditions"][0]
+        assert (_status(world)["phase"], condition["reason"]) == ("Preparing", "RefusedByApiServer")
+        assert "exceeded quota: gpus" in condition["message"]
+    del world.api.refuses["Job"]
+    _look(world)
+    assert ("Job", "job-prepare") in world.api.objects
+
+
+def test_an_api_server_that_fails_is_left_to_the_queue(world: World) -> None:
+    _register_base(world)
+    world.api.refuses["ConfigMap"] = ApiError(500, "etcd has no leader")
+    with pytest.raises(ApiError):
+        _look(world)
 
 
 def test_a_failed_stage_ends_the_job_with_its_words(world: World) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from anneal_operator.errors import ConflictError, RegistryError, RouterError
+from anneal_operator.errors import ApiError, ConflictError, RegistryError, RouterError
 from anneal_operator.progress import ProgressBook
 from anneal_operator.reconcile.context import Context
 from anneal_operator.reconcile.queue import Key
@@ -29,6 +29,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.writes: list[str] = []
+        self.refuses: dict[str, ApiError] = {}
         self._numbers = itertools.count(1)
 
     def put(self, kind: str, name: str, **fields: Any) -> Manifest:
@@ -60,6 +61,8 @@ class FakeApi:
         if manifest["kind"] == "Event":
             return manifest
         key = manifest["kind"], manifest["metadata"]["name"]
+        if manifest["kind"] in self.refuses:
+            raise self.refuses[manifest["kind"]]
         if key in self.objects:
             raise ConflictError(409, "already exists")
         return self._store(manifest)

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def plan(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A plan for the published folder, with its server running."""
     monkeypatch.setattr(launch, "_ATTEMPTS", 1)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     digest = hashlib.sha256((published / "manifest.json").read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ What it leaves in the workspace: `checkpoints/step-N` (committed), `history.json
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,8 +160,6 @@ def _arguments(plan: Plan, output: Path, *, watched: bool) -> "SFTConfig":
 
 def _reporters() -> list[str]:
     """Trainer's own progress reporter, where somebody listens."""
-    import os
-
     return ["kubeflow"] if "KUBEFLOW_TRAINER_SERVER_URL" in os.environ else []
 
 

@@ -19,7 +19,7 @@ __all__ = [
     "VariantStatus",
 ]
 
-ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "Inconclusive"]
+ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "Observed", "Inconclusive"]
 
 _Duration = Annotated[str, StringConstraints(min_length=2, max_length=8, pattern=r"^[0-9]{1,6}[smhd]$")]
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -181,8 +181,8 @@ class SampleRatio(Schema):
 class DecisionStatus(Schema):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
-    outcome: Literal["Promoted", "Inconclusive"]
-    """What was decided."""
+    outcome: Literal["Winner", "Inconclusive"]
+    """Whether a difference was shown."""
     winner: str | None = None
     """The variant that won."""
     rule: str
@@ -199,7 +199,7 @@ class ABExperimentStatus(Schema):
     """Where the experiment stands."""
 
     phase: ExperimentPhase = "Pending"
-    """Where the experiment stands."""
+    """Where the experiment stands; `Observed` has a winner that nothing follows from, as its mode says."""
     observed_generation: int = 0
     """The generation of the spec that this status speaks of."""
     conditions: Conditions = Field(default=[])

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .schema import Alias, ModelName, Quantity, Rule, Schema
+from .schema import ALIASES_RULE, Alias, ModelName, Quantity, Rule, Schema
 from .serving import Resources, Serving
 
 __all__ = ["Dataset", "Evaluation", "FineTuneJobSpec", "Suite"]
@@ -222,6 +222,8 @@ class Output(Schema):
     """Aliases the new version is given in MLflow."""
     serving: Serving | None = None
     """How the new version is served; without it the version is only registered."""
+
+    rules: ClassVar = (ALIASES_RULE,)
 
 
 class FineTuneJobSpec(Schema):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from .conditions import Conditions
-from .schema import Alias, ModelName, ObjectName, Rule, Schema
+from .schema import ALIASES_RULE, Alias, ModelName, ObjectName, Rule, Schema
 from .serving import Serving
 
 __all__ = ["Artifact", "ModelVersionProvenance", "ModelVersionSpec", "ModelVersionStatus", "Registry", "VersionPhase"]
@@ -56,6 +56,7 @@ class ModelVersionSpec(Schema):
     """How it is served; without it the version is only registered."""
 
     rules: ClassVar = (
+        ALIASES_RULE,
         Rule("self.model == oldSelf.model", "a version belongs to one model: create another ModelVersion"),
         Rule("self.artifact == oldSelf.artifact", "a version's weights never change: create another ModelVersion"),
         Rule(

@@ -5,6 +5,7 @@ Two things decide whether a spec is accepted: this package, when the operator re
 CEL expression for the server and the same sentence in Python. A differential test holds them together.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
@@ -12,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     GetJsonSchemaHandler,
     StringConstraints,
     ValidationInfo,
@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
-__all__ = ["Alias", "ModelName", "ObjectName", "Quantity", "Rule", "Schema"]
+__all__ = ["ALIASES_RULE", "Alias", "ModelName", "ObjectName", "Quantity", "Rule", "Schema"]
 
 
 _WRITTEN_BY_A_USER = object()
@@ -92,12 +92,12 @@ ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=63, patte
 ModelName = Annotated[
     str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$")
 ]
-# MLflow refuses an alias that reads like a version ("v3"), and "latest" is its own.
-Alias = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$"),
-    Field(description="A name that points at one version; not `latest` and not like `v3`."),
-]
+Alias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$")]
+ALIASES_RULE = Rule(
+    "!has(self.aliases) || self.aliases.all(alias, alias != 'latest' && !alias.matches('^v[0-9]+$'))",
+    "MLflow keeps `latest` and aliases like `v3` to itself: choose other names",
+    lambda holder: not any(alias == "latest" or re.fullmatch("v[0-9]+", alias) for alias in holder.aliases),
+)
 Quantity = Annotated[
     str, StringConstraints(min_length=1, max_length=20, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
 ]

@@ -217,10 +217,10 @@ def _decision(
         shown = f"{spec.metrics.primary.name} {result.lift:+.3f} {interval}, p = {result.p_value:.2g}"
         low, high = sorted((sign * result.lower, sign * result.upper))
         if low > 0:
-            return _verdict("Promoted", name, rule, f"{name} is better than {spec.control}: {shown}", observed, now)
+            return _verdict("Winner", name, rule, f"{name} is better than {spec.control}: {shown}", observed, now)
         if high < 0:
             return _verdict(
-                "Promoted", spec.control, rule, f"{spec.control} is better than {name}: {shown}", observed, now
+                "Winner", spec.control, rule, f"{spec.control} is better than {name}: {shown}", observed, now
             )
         reason = f"no difference between {name} and {spec.control} is shown: {shown}"
         return _verdict("Inconclusive", None, rule, reason, observed, now)
@@ -228,7 +228,7 @@ def _decision(
 
 
 def _verdict(
-    outcome: Literal["Promoted", "Inconclusive"],
+    outcome: Literal["Winner", "Inconclusive"],
     winner: str | None,
     rule: str,
     reason: str,
@@ -252,22 +252,26 @@ def _verdict(
 def _decided(
     seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
 ) -> ABExperimentStatus:
-    automatic = seen.spec.decision.mode == "Automatic"
-    promoted = decision.outcome == "Promoted" and automatic
-    reason = {True: Reason.PROMOTED, False: Reason.OBSERVED}[automatic] if decision.winner else Reason.INCONCLUSIVE
+    phase, reason = _ends_as(seen.spec, decision)
     finding = Finding(ConditionType.DECIDED, "True", reason, decision.reason)
     variants = status.variants
-    if promoted:
+    if phase == "Promoted":
         total = sum(variant.weight for variant in variants)
         variants = [v.model_copy(update={"weight": total if v.name == decision.winner else 0}) for v in variants]
     return status.model_copy(
         update={
-            "phase": "Promoted" if promoted else "Inconclusive",
+            "phase": phase,
             "decision": decision,
             "variants": variants,
             "conditions": merged(status.conditions, [finding], seen.generation, _text(now)),
         }
     )
+
+
+def _ends_as(spec: ABExperimentSpec, decision: DecisionStatus) -> tuple[ExperimentPhase, Reason]:
+    if decision.winner is None:
+        return "Inconclusive", Reason.INCONCLUSIVE
+    return ("Promoted", Reason.PROMOTED) if spec.decision.mode == "Automatic" else ("Observed", Reason.OBSERVED)
 
 
 def _status(

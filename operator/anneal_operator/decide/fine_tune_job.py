@@ -23,7 +23,7 @@ from .conditions import Finding, merged
 from .progress import progress_of
 from .stages import StageState
 
-__all__ = ["STAGES", "ObservedJob", "Obstacle", "Verdict", "judge"]
+__all__ = ["STAGES", "ObservedJob", "Obstacle", "Verdict", "judge", "refused"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 _PHASES: dict[Stage, JobPhase] = {
@@ -92,6 +92,13 @@ def judge(seen: ObservedJob, now: str) -> Verdict:
     if not seen.version_made:
         return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeVersion")
     return Verdict(_succeeded(seen, now), "Nothing")
+
+
+def refused(seen: ObservedJob, status: FineTuneJobStatus, answer: str, now: str) -> FineTuneJobStatus:
+    """Return the status of a job whose next step the API server refuses; it is asked again."""
+    message = f"the API server refuses the next step, and is asked again: {answer}"
+    finding = Finding(ConditionType.SUCCEEDED, "Unknown", Reason.REFUSED, message)
+    return status.model_copy(update={"conditions": merged(status.conditions, [finding], seen.generation, now)})
 
 
 def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStatus:

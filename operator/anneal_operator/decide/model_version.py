@@ -53,7 +53,7 @@ def replicas_wanted(name: str, spec: ModelVersionSpec, contests: Sequence[Contes
 
 def _lost(name: str, contest: Contest, now: datetime) -> bool:
     decision = contest.status.decision
-    if decision is None or decision.outcome != "Promoted" or contest.status.phase != "Promoted":
+    if decision is None or contest.status.phase != "Promoted":
         return False
     winner = next((v.model_version for v in contest.spec.variants if v.name == decision.winner), None)
     delay = timedelta(seconds=contest.spec.decision.scale_down_delay_seconds)

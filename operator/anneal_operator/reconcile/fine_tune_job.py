@@ -6,8 +6,8 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Progress, Provenance
 from anneal_operator.cluster.children import ensure_created, owned_by
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.fine_tune_job import STAGES, ObservedJob, Obstacle, Verdict, judge
-from anneal_operator.decide.stages import read_stage
+from anneal_operator.decide.fine_tune_job import STAGES, ObservedJob, Obstacle, Verdict, judge, refused
+from anneal_operator.decide.stages import StageState, read_stage
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.training import (
     JOB_LABEL,
@@ -21,9 +21,9 @@ from anneal_operator.desired.training import (
     stage_job_name,
     volume_claim,
 )
-from anneal_operator.errors import RegistryError
+from anneal_operator.errors import ApiError, RegistryError
 from anneal_operator.reasons import Reason
-from training_runtime.plan import Published
+from training_runtime.plan import Published, Stage
 
 from .context import Context, timestamp, write_status
 from .queue import Key
@@ -33,6 +33,7 @@ __all__ = ["FineTuneJobReconciler"]
 _WAIT_SECONDS = 5.0
 _PROGRESS_PERIOD = 10.0
 _RESYNC_SECONDS = 60.0
+_REFUSALS = {400, 403, 422}
 
 
 class FineTuneJobReconciler:
@@ -52,15 +53,16 @@ class FineTuneJobReconciler:
         seen, base = await self._observe(job, spec)
         now = self._context.now()
         verdict = judge(seen, timestamp(now))
-        await self._act(job, spec, verdict, base, seen)
-        status, again = self._coalesced(job, verdict.status, now.timestamp())
+        refusal = await self._act(job, spec, verdict, base, seen)
+        told = refused(seen, verdict.status, refusal, timestamp(now)) if refusal else verdict.status
+        status, again = self._coalesced(job, told, now.timestamp())
         await write_status(self._context, key.kind, job, status)
         if status.phase in {"Succeeded", "Failed"}:
             self._context.progress.forget(key.namespace, key.name)
             return None
-        if verdict.action in {"Plan", "MakeVersion"}:
-            return 0.0
-        return _WAIT_SECONDS if seen.obstacle else again or _RESYNC_SECONDS
+        if seen.obstacle or refusal:
+            return _WAIT_SECONDS
+        return 0.0 if verdict.action in {"Plan", "MakeVersion"} else again or _RESYNC_SECONDS
 
     async def _observe(self, job: Manifest, spec: FineTuneJobSpec) -> tuple[ObservedJob, Base | None]:
         metadata = job["metadata"]
@@ -76,32 +78,33 @@ class FineTuneJobReconciler:
             found = await self._base(namespace, spec, version, metadata)
             return (replace(seen, obstacle=found), None) if isinstance(found, Obstacle) else (seen, found)
         if not owned_by(plan, metadata["uid"]):
-            return replace(
-                seen, obstacle=_in_the_way("what an earlier job of this name left is still being deleted")
-            ), None
-        selector = f"{JOB_LABEL}={name}"
-        jobs = [child for child in await api.list("Job", namespace, selector) if owned_by(child, metadata["uid"])]
-        pods = await api.list("Pod", namespace, selector)
-        states = {}
-        for stage in STAGES:
-            made = next((child for child in jobs if child["metadata"]["name"] == stage_job_name(name, stage)), None)
-            states[stage] = read_stage(made, [pod for pod in pods if made and owned_by(pod, made["metadata"]["uid"])])
+            return replace(seen, obstacle=_in_the_way("what an earlier job of this name left is being deleted")), None
+        states = await self._states(namespace, name, metadata["uid"])
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
-        return (
-            replace(
-                seen,
-                stages=states,
-                progress=self._progress(namespace, name, states["train"].state),
-                provenance=Provenance(
-                    image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan)
-                ),
-                model_name=spec.output.model_name,
-                mlflow_public_url=settings.mlflow_public_url or settings.mlflow_url,
-                version_made=_made_by(version, metadata["uid"]),
-            ),
-            None,
+        provenance = Provenance(image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan))
+        seen = replace(
+            seen,
+            stages=states,
+            progress=self._progress(namespace, name, states["train"].state),
+            provenance=provenance,
+            model_name=spec.output.model_name,
+            mlflow_public_url=settings.mlflow_public_url or settings.mlflow_url,
+            version_made=_made_by(version, metadata["uid"]),
         )
+        return seen, None
+
+    async def _states(self, namespace: str, name: str, uid: str) -> dict[Stage, StageState]:
+        """How each stage stands; Jobs and pods of an earlier job of this name do not count."""
+        selector = f"{JOB_LABEL}={name}"
+        listed = await self._context.api.list("Job", namespace, selector)
+        jobs = {job["metadata"]["name"]: job for job in listed if owned_by(job, uid)}
+        pods = await self._context.api.list("Pod", namespace, selector)
+        states = {}
+        for stage in STAGES:
+            made = jobs.get(stage_job_name(name, stage))
+            states[stage] = read_stage(made, [pod for pod in pods if made and owned_by(pod, made["metadata"]["uid"])])
+        return states
 
     def _progress(self, namespace: str, name: str, training: str) -> Progress | None:
         return self._context.progress.last(namespace, name) if training == "Active" else None
@@ -142,17 +145,31 @@ class FineTuneJobReconciler:
 
     async def _act(
         self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, base: Base | None, seen: ObservedJob
-    ) -> None:
-        api, env = self._context.api, self._environment()
+    ) -> str:
+        """Do what comes next; return what the API server says where it refuses that, a full quota for example."""
+        try:
+            for manifest in self._wanted(job, spec, verdict, base, seen):
+                await ensure_created(self._context.api, manifest)
+        except ApiError as error:
+            if error.status not in _REFUSALS:
+                raise
+            return str(error)
+        return ""
+
+    def _wanted(
+        self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, base: Base | None, seen: ObservedJob
+    ) -> list[Manifest]:
+        """The objects that the next step needs."""
+        env = self._environment()
         if verdict.action == "Plan" and base:
-            await ensure_created(api, volume_claim(job, spec))
-            await ensure_created(api, plan_config_map(job, spec, base, env))
-        elif verdict.action == "StartStage" and verdict.stage:
-            await ensure_created(api, stage_job(job, spec, verdict.stage, env))
-        elif verdict.action == "MakeVersion" and seen.stages:
+            return [volume_claim(job, spec), plan_config_map(job, spec, base, env)]
+        if verdict.action == "StartStage" and verdict.stage:
+            return [stage_job(job, spec, verdict.stage, env)]
+        if verdict.action == "MakeVersion" and seen.stages:
             published = Published.model_validate(seen.stages["publish"].result)
             digest = verdict.status.dataset.digest if verdict.status.dataset else ""
-            await ensure_created(api, model_version(job, spec, published, digest))
+            return [model_version(job, spec, published, digest)]
+        return []
 
     def _environment(self) -> TrainingEnvironment:
         settings = self._context.settings
