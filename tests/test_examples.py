@@ -1,0 +1,58 @@
+"""The example's committed files are what its generator makes, and hold what the example promises."""
+
+import base64
+import gzip
+import json
+from collections import Counter
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from training_runtime.prepare.pii import find_and_mask
+
+EXAMPLE = Path(__file__).parents[1] / "examples/spam-filter"
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """The example's generate.py."""
+    loader = SourceFileLoader("generate", str(EXAMPLE / "generate.py"))
+    module = ModuleType(loader.name)
+    module.__file__ = loader.path
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    """The committed rows."""
+    return [json.loads(line) for line in (EXAMPLE / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_committed_data_is_what_the_generator_makes(generator: ModuleType) -> None:
+    data = generator.rows()
+    assert (EXAMPLE / "data.jsonl").read_text(encoding="utf-8") == generator.lines(data["all"])
+    packed = yaml.safe_load((EXAMPLE / "cpu/data.yaml").read_text())["binaryData"]
+    for name, part in data.items():
+        content = gzip.decompress(base64.b64decode(packed[f"{name}.jsonl.gz"])).decode()
+        assert content == generator.lines(part)
+
+
+def test_the_config_map_can_be_applied_from_the_client_side() -> None:
+    # kubectl keeps what was applied last in an annotation, and all annotations together hold 256 KiB.
+    assert (EXAMPLE / "cpu/data.yaml").stat().st_size < 250_000
+
+
+def test_there_are_two_thousand_rows_in_two_languages_with_repetitions_and_personal_data(rows: list[Any]) -> None:
+    assert len({json.dumps(row) for row in rows}) >= 2000
+    assert len(rows) - len({json.dumps(row) for row in rows}) > 50
+    assert Counter(row["output"]["action"] for row in rows).keys() == {"BLOCK", "ALLOW"}
+    korean = sum(any("가" <= letter <= "힣" for letter in row["input"]["subject"]) for row in rows)
+    assert 0.4 < korean / len(rows) < 0.6
+    found = sum((find_and_mask(row["input"]["subject"])[1] for row in rows), Counter[str]())
+    assert set(found) == {"이메일", "전화번호", "주민등록번호", "카드번호"}
+    assert min(found.values()) > 10
