@@ -23,9 +23,9 @@ class Commands:
 
     layout: Layout
 
-    def kubectl(self, *arguments: str, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, check: bool = True, given: str | None = None) -> str:
         """Run kubectl; return what it printed."""
-        return self._run("kubectl", *arguments, check=check)
+        return self._run("kubectl", *arguments, check=check, given=given)
 
     def helm(self, *arguments: str, check: bool = True) -> str:
         """Run helm; return what it printed."""
@@ -36,10 +36,10 @@ class Commands:
         found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
         return found
 
-    def _run(self, program: str, *arguments: str, check: bool) -> str:
+    def _run(self, program: str, *arguments: str, check: bool, given: str | None = None) -> str:
         command = [str(self.layout.bin / program), *arguments]
         environment = {**os.environ, "KUBECONFIG": str(self.layout.kubeconfig)}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=environment)
         if check and done.returncode != 0:
             raise DemoError(f"{program} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout

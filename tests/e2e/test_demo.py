@@ -226,6 +226,31 @@ def _mlflow(commands: Commands) -> Callable[[str, dict[str, str]], dict[str, Any
     return ask
 
 
+def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tuple[Story, Killer]) -> None:
+    commands = told[0].commands
+    rows = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bad"}, "data": {"rows.jsonl": '{"x": 1}\n{'}}
+    spec = {
+        "model": {"source": "models:/spam-filter@base"},
+        "dataset": {"source": "configmap://bad/rows.jsonl", "template": "instruction-io"},
+        "resources": {"cpu": "100m"},
+        "storage": {"template": {"size": "1Gi"}},
+        "output": {"modelName": "spam-filter"},
+    }
+    job = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "bad"}, "spec": spec}
+    for manifest in (rows, job):
+        commands.kubectl("apply", "-n", NAMESPACE, "-f", "-", given=json.dumps(manifest))
+    commands.kubectl("wait", "-n", NAMESPACE, "--for=jsonpath={.status.phase}=Failed", "ftj/bad", "--timeout=120s")
+    status = _get(told[0], "finetunejob/bad")["status"]
+    assert (status["failure"]["stage"], status["failure"]["exitCode"]) == ("prepare", 65)
+    assert "line 1: has no instruction; line 2: not JSON" in status["failure"]["message"]
+    assert status["failure"]["message"] in status["conditions"][0]["message"]
+    made = [
+        item for item in commands.get("jobs", "-n", NAMESPACE)["items"] if item["metadata"]["name"].startswith("bad-")
+    ]
+    assert [(item["metadata"]["name"], item["status"]["failed"]) for item in made] == [("bad-prepare", 1)]
+    commands.kubectl("delete", "-n", NAMESPACE, "ftj/bad", "configmap/bad")
+
+
 def test_deleting_everything_leaves_nothing(told: tuple[Story, Killer]) -> None:
     commands = told[0].commands
     examples = CHECKOUT / "examples/spam-filter"
