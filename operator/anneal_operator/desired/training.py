@@ -49,7 +49,7 @@ _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
 _WORKSPACE = "/workspace"
 _DATA_FOLDER, _MODEL_FOLDER = "/inputs/data", "/inputs/model"
 _TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.DIVERGED]
-_RETRIES = 3
+_RETRIES = 6  # with Kubernetes' pauses some ten minutes: as long as an MLflow is away when its node is drained
 
 
 @dataclass(frozen=True)
