@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Answer", "Mail", "new_mails", "play"]
+__all__ = ["Answer", "Mail", "example_generator", "new_mails", "play"]
 
 _EXAMPLE = Path(__file__).parents[1] / "examples/spam-filter"
 _SEED = 7
@@ -47,12 +47,13 @@ class Answer:
 
 def new_mails(count: int) -> list[Mail]:
     """Return mails that no model was trained on, in both languages alike."""
-    example = _generator()
+    example = example_generator()
     rng = random.Random(_SEED)  # noqa: S311 - the same mails in every run
     return [next(_mails(example, rng)) for _ in range(count)]
 
 
-def _generator() -> ModuleType:
+def example_generator() -> ModuleType:
+    """Return the example's generate.py; its folder is no package, as it is a user's."""
     loader = SourceFileLoader("spam_filter_example", str(_EXAMPLE / "generate.py"))
     module = ModuleType(loader.name)
     module.__file__ = loader.path

@@ -4,27 +4,16 @@ import base64
 import gzip
 import json
 from collections import Counter
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from demo.users import example_generator
 from training_runtime.prepare.pii import find_and_mask
 
 EXAMPLE = Path(__file__).parents[1] / "examples/spam-filter"
-
-
-@pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    """The example's generate.py."""
-    loader = SourceFileLoader("generate", str(EXAMPLE / "generate.py"))
-    module = ModuleType(loader.name)
-    module.__file__ = loader.path
-    loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +22,8 @@ def rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in (EXAMPLE / "data.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_committed_data_is_what_the_generator_makes(generator: ModuleType) -> None:
+def test_the_committed_data_is_what_the_generator_makes() -> None:
+    generator = example_generator()
     data = generator.rows()
     assert (EXAMPLE / "data.jsonl").read_text(encoding="utf-8") == generator.lines(data["all"])
     packed = yaml.safe_load((EXAMPLE / "cpu/data.yaml").read_text())["binaryData"]

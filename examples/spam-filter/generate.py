@@ -299,7 +299,7 @@ def _person(rng: random.Random) -> dict[str, str]:
 
 
 def _time(rng: random.Random) -> str:
-    return (datetime(2026, 1, 5) + timedelta(minutes=rng.randint(0, 200_000))).isoformat(timespec="minutes")  # noqa: DTZ001
+    return (datetime(2026, 1, 5) + timedelta(minutes=rng.randint(0, 200_000))).isoformat(timespec="minutes")  # noqa: DTZ001 - local
 
 
 def rows() -> dict[str, list[dict[str, object]]]:
