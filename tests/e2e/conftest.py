@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from demo.__main__ import built_images
 from local_cluster.layout import Layout
 from local_cluster.polling import poll
 from local_cluster.preflight import check_machine
@@ -142,7 +143,4 @@ def images(running: Cluster, live: Live) -> dict[str, str]:
     assert running.layout.has_node
     with live():
         subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
-    listed = subprocess.run(
-        [sys.executable, "-m", "images", "build"], check=True, cwd=CHECKOUT, capture_output=True, text=True
-    )
-    return {reference.split("/")[1].split(":")[0]: reference for reference in listed.stdout.split()}
+    return built_images()

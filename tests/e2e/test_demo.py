@@ -6,8 +6,6 @@ The operator is killed with SIGKILL in the middle of every phase on the way; not
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections import Counter, defaultdict
@@ -18,7 +16,6 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from demo.__main__ import built_images
 from demo.commands import Commands
 from demo.story import NAMESPACE, SYSTEM, Story
 from demo.summary import summary
@@ -89,12 +86,11 @@ def _is_operator(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def told(running: Cluster, live: Live) -> Iterator[tuple[Story, Killer]]:
+def told(running: Cluster, images: dict[str, str], live: Live) -> Iterator[tuple[Story, Killer]]:
     """The story, run from its beginning to its end, with the kills."""
     commands = Commands(running.layout)
     with live():
-        subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
-        story = Story(commands, built_images(), tell=lambda line: print(line, flush=True))
+        story = Story(commands, images, tell=lambda line: print(line, flush=True))
         killer = Killer(commands)
         killer.start()
         try:

@@ -10,7 +10,7 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged
 
-__all__ = ["Contest", "ObservedVersion", "judge", "replicas_wanted"]
+__all__ = ["Contest", "ObservedVersion", "judge", "replicas_wanted", "scale_down_due"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,20 @@ def replicas_wanted(name: str, spec: ModelVersionSpec, contests: Sequence[Contes
     return 0 if _lost(name, last, now) else spec.serving.replicas
 
 
+def scale_down_due(contest: Contest) -> datetime | None:
+    """When the delay after a decision is over; None while there is none."""
+    if contest.status.decision is None:
+        return None
+    delay = timedelta(seconds=contest.spec.decision.scale_down_delay_seconds)
+    return datetime.fromisoformat(contest.status.decision.decided_at) + delay
+
+
 def _lost(name: str, contest: Contest, now: datetime) -> bool:
-    decision = contest.status.decision
-    if decision is None or contest.status.phase != "Promoted":
+    decision, due = contest.status.decision, scale_down_due(contest)
+    if decision is None or due is None or contest.status.phase != "Promoted":
         return False
     winner = next((v.model_version for v in contest.spec.variants if v.name == decision.winner), None)
-    delay = timedelta(seconds=contest.spec.decision.scale_down_delay_seconds)
-    return name != winner and now >= datetime.fromisoformat(decision.decided_at) + delay
+    return name != winner and now >= due
 
 
 def judge(seen: ObservedVersion, now: str) -> ModelVersionStatus:

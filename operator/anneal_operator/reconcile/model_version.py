@@ -1,13 +1,11 @@
 """One look at a ModelVersion: register it, serve it, tell."""
 
-from datetime import datetime, timedelta
-
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.model_version import Registry as RegistryStatus
 from anneal_operator.cluster.children import ensure_applied
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.model_version import Contest, ObservedVersion, judge, replicas_wanted
+from anneal_operator.decide.model_version import Contest, ObservedVersion, judge, replicas_wanted, scale_down_due
 from anneal_operator.desired.routing import PRODUCTION, ROUTER, router_url
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.errors import RegistryError
@@ -62,7 +60,8 @@ class ModelVersionReconciler:
             self._context.wake(router)
             for name in contests:
                 self._context.wake(Key("ABExperiment", key.namespace, name))
-        return _RETRY_SECONDS if problem or _scales_down_soon(contests, now.timestamp()) else _REFRESH_SECONDS
+        delayed = any(due and now < due for due in map(scale_down_due, contests.values()))
+        return _RETRY_SECONDS if problem or delayed else _REFRESH_SECONDS
 
     async def _registered(
         self, version: Manifest, spec: ModelVersionSpec, previous: ModelVersionStatus
@@ -143,14 +142,3 @@ def _engine_problem(pods: list[Manifest]) -> str:
                 said = (ended.get("message") or "").strip().splitlines()[-3:]
                 return f"the engine ended with {ended.get('reason')} ({ended.get('exitCode')}): {' '.join(said)}"[:600]
     return ""
-
-
-def _scales_down_soon(contests: dict[str, Contest], now: float) -> bool:
-    """Whether a promotion's delay is still running."""
-    for contest in contests.values():
-        if contest.status.decision:
-            decided = datetime.fromisoformat(contest.status.decision.decided_at)
-            delay = timedelta(seconds=contest.spec.decision.scale_down_delay_seconds)
-            if now < (decided + delay).timestamp():
-                return True
-    return False
