@@ -59,7 +59,7 @@ def download(plan: ServingPlan, folder: Path) -> None:
     digest = _fetch(plan, "manifest.json", folder)
     if f"sha256:{digest}" != plan.digest:
         raise WeightsError(f"the manifest of {plan.uri} has sha256:{digest}, published was {plan.digest}")
-    listed: dict[str, str] = json.loads((folder / "manifest.json").read_bytes())
+    listed: dict[str, str] = json.loads((folder / "manifest.json").read_bytes())["files"]
     for name, expected in listed.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise WeightsError(f"the manifest of {plan.uri} names a file outside it: {name}")

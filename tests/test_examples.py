@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from demo.users import example_generator
-from training_runtime.prepare.pii import find_and_mask
+from training_runtime.prepare.pii import Finder
 
 EXAMPLE = Path(__file__).parents[1] / "examples/spam-filter"
 
@@ -43,6 +43,6 @@ def test_there_are_two_thousand_rows_in_two_languages_with_repetitions_and_perso
     assert Counter(row["output"]["action"] for row in rows).keys() == {"BLOCK", "ALLOW"}
     korean = sum(any("가" <= letter <= "힣" for letter in row["input"]["subject"]) for row in rows)
     assert 0.4 < korean / len(rows) < 0.6
-    found = sum((find_and_mask(row["input"]["subject"])[1] for row in rows), Counter[str]())
-    assert set(found) == {"이메일", "전화번호", "주민등록번호", "카드번호"}
-    assert min(found.values()) > 10
+    found = sum((Finder.of([]).mask(row["input"]["subject"])[1] for row in rows), Counter[str]())
+    assert set(found) >= {"이메일", "전화번호", "주민등록번호", "카드번호"}
+    assert min(found[kind] for kind in ("이메일", "전화번호", "주민등록번호", "카드번호")) > 10

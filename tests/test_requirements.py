@@ -16,6 +16,7 @@ DIRECT = {
     "operator": EXTRAS["operator"],
     "router": EXTRAS["router"],
     "trainer": EXTRAS["train"],
+    "trainer-test": [*EXTRAS["train"], *GROUPS["runtime-test"]],
     "server": EXTRAS["serve"],
     "server-cpu": EXTRAS["serve-cpu"],
     "mlflow": GROUPS["mlflow"],

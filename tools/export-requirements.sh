@@ -16,6 +16,7 @@ export_to() {
 export_to operator --no-dev --extra operator
 export_to router --no-dev --extra router
 export_to trainer --no-dev --extra train
+export_to trainer-test --no-dev --extra train --group runtime-test
 export_to server --no-dev --extra serve
 export_to server-cpu --no-dev --extra serve-cpu
 export_to mlflow --only-group mlflow

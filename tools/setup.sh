@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Prepare this machine and this checkout: Debian packages (as root), uv, and the environment in .venv.
 # Run again it only checks; it says what it installs, and why something could not be installed.
+# `tools/setup.sh runtime` also prepares what the training runtime's tests need: the trainer's own environment
+# (gigabytes: torch and CUDA libraries), an MLflow server's, and PostgreSQL, linked as .envs/trainer and .envs/mlflow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,4 +54,24 @@ if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c '' 
   "$uv" venv -q --clear --python "$python" .venv
   "$uv" pip sync -q --python .venv requirements/dev.txt
   printf '%s' "$stamp" >.venv/stamp
+fi
+
+environment() { # NAME REQUIREMENTS: an environment outside the checkout, keyed by what is in it
+  digest=$(sha256sum "requirements/$2.txt" | cut -c1-16)
+  place=$cache/environments/$1-$digest
+  if [ ! -e "$place/complete" ]; then
+    echo "setup: installing the $1's environment into $place"
+    rm -rf "$place"
+    "$uv" venv -q --python "$python" "$place"
+    "$uv" pip sync -q --python "$place" "requirements/$2.txt"
+    touch "$place/complete"
+  fi
+  mkdir -p .envs
+  ln -sfn "$place" ".envs/$1"
+}
+
+if [ "${1-}" = runtime ]; then
+  install_packages postgresql
+  environment trainer trainer-test
+  environment mlflow mlflow
 fi

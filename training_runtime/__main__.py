@@ -28,9 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training_runtime", description="One stage of a FineTuneJob.")
     parser.add_argument("stage", choices=get_args(Stage))
     parser.add_argument("--plan", type=Path, required=True, help="the plan, a JSON file")
+    parser.add_argument("--profile", action="store_true", help="train: write a trace to WORKSPACE/profile")
     options = parser.parse_args(arguments)
     try:
-        result = _run(options.stage, _read(options.plan))
+        result = _run(options.stage, _read(options.plan), profile=options.profile)
     except StageError as error:
         _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MESSAGE_LIMIT]))
         return error.exit_code
@@ -53,7 +54,7 @@ def _read(path: Path) -> Plan:
         raise PlanError(f"the plan's field {field} is wrong: {first['msg']}") from error
 
 
-def _run(stage: Stage, plan: Plan) -> BaseModel:
+def _run(stage: Stage, plan: Plan, *, profile: bool) -> BaseModel:
     """Import what the stage needs, which takes seconds, and nothing else."""
     plan.workspace.mkdir(parents=True, exist_ok=True)
     if stage == "prepare":
@@ -63,7 +64,7 @@ def _run(stage: Stage, plan: Plan) -> BaseModel:
     if stage == "train":
         from .train.stage import train
 
-        return train(plan)
+        return train(plan, profile=profile)
     if stage == "evaluate":
         from .evaluate.stage import evaluate
 

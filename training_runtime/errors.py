@@ -3,13 +3,23 @@
 StageError
 ├── PlanError       64  the plan cannot be followed: changing the job is the remedy
 ├── DataError       65  the data cannot be used: changing the data is the remedy
+├── GpuMemoryError  71  the GPU's memory does not hold the training: smaller batches are the remedy
+├── PreemptedError  75  the pod was asked to end; its work is saved: running again is the remedy
 ├── DivergedError   76  the loss is no number any more: changing the training settings is the remedy
 └── AccessError     77  something is not in reach for us: changing rights or addresses is the remedy
 """
 
 from .plan import ExitCode
 
-__all__ = ["AccessError", "DataError", "DivergedError", "PlanError", "StageError"]
+__all__ = [
+    "AccessError",
+    "DataError",
+    "DivergedError",
+    "GpuMemoryError",
+    "PlanError",
+    "PreemptedError",
+    "StageError",
+]
 
 
 class StageError(Exception):
@@ -30,8 +40,20 @@ class DataError(StageError):
     exit_code = ExitCode.BAD_DATA
 
 
+class GpuMemoryError(StageError):
+    """The GPU ran out of memory."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
+
+
+class PreemptedError(StageError):
+    """The stage was asked to end and saved its work first."""
+
+    exit_code = ExitCode.PREEMPTED
+
+
 class DivergedError(StageError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite, or shot up."""
 
     exit_code = ExitCode.DIVERGED
 

@@ -1,11 +1,11 @@
 """The plan: the one file that every stage reads, and the results that stages hand back.
 
-The operator fills it from a FineTuneJob; on a laptop a person can. It names local paths only, so a stage needs no
-Kubernetes: what a source like `configmap://…` means is settled before the plan is written.
+The operator fills it from a FineTuneJob; on a laptop a person can. What only a cluster knows is
+settled before it is written (`configmap://…` and `pvc://…` become paths), so a stage needs no Kubernetes.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,8 +39,11 @@ class ExitCode:
     BAD_PLAN = 64
     BAD_DATA = 65
     INTERNAL = 70
+    OUT_OF_MEMORY = 71
+    PREEMPTED = 75
     DIVERGED = 76
     NO_ACCESS = 77
+    STALLED = 78
 
 
 class _Part(BaseModel):
@@ -60,9 +63,54 @@ class ModelPlan(_Part):
 
     initialize: Literal["Pretrained", "Random"]
     source: str
-    """A local folder, or `mlflow-artifacts:/…`; for Random a folder with config.json."""
+    """A local folder, `hf://OWNER/NAME[@REVISION]`, `s3://BUCKET/PREFIX` or `mlflow-artifacts:/…`; for Random a
+    folder with config.json.
+    """
     digest: str | None = None
     """The manifest's digest that a downloaded folder must have."""
+    trust_remote_code: bool = False
+    """Whether Python code that lies beside the weights may run."""
+
+
+class ColumnsPlan(_Part):
+    """Where a row holds what: names, or dotted paths; without them the template's own names hold."""
+
+    input: str | None = None
+    output: str | None = None
+    instruction: str | None = None
+    label: str | None = None
+    """What rows are counted by in the report, and stratified by where the split names nothing else."""
+    group: str | None = None
+    """Rows with the same value stay in the same part."""
+
+
+class CleanPlan(_Part):
+    """What is done to a question's text before anything else; serving does the same."""
+
+    remove_pattern: str | None = None
+    """A regular expression whose matches are removed."""
+    collapse_whitespace: bool = False
+    min_characters: int = 1
+    max_characters: int | None = None
+
+
+class PiiPlan(_Part):
+    """What happens to personal data."""
+
+    action: Literal["Mask", "Drop", "Report", "Off"] = "Mask"
+    entities: list[str] = []
+    """The kinds that are looked for, by name; empty means all."""
+
+
+class QualityPlan(_Part):
+    """Which rows are too poor to learn from."""
+
+    min_score: float = 0.0
+    """From 0 to 1, `prepare.quality.score`."""
+    blocked_words: list[str] = []
+    """A row that holds one of them, in any case, is removed."""
+    languages: list[Literal["ko", "en"]] = []
+    """A row written in none of them is removed; empty lets every language in."""
 
 
 class SplitPlan(_Part):
@@ -77,11 +125,22 @@ class SplitPlan(_Part):
 class DatasetPlan(_Part):
     """The data and the rules of its preparation."""
 
-    path: Path
-    template: Literal["messages", "instruction-io"]
-    pii: Literal["Mask", "Report", "Off"]
-    duplicate_threshold: float
+    sources: list[str]
+    """Each a local file or folder, `s3://…`, `https://…` or `hf://datasets/OWNER/NAME[@REVISION][/PATH]`."""
+    format: Literal["auto", "jsonl", "json", "csv", "parquet"] = "auto"
+    template: Literal["auto", "messages", "alpaca", "question-answer", "instruction-io", "text"] = "auto"
+    columns: ColumnsPlan = ColumnsPlan()
+    system_prompt: str | None = None
+    response_schema: dict[str, Any] | None = None
+    """A JSON Schema that every answer must satisfy."""
+    clean: CleanPlan = CleanPlan()
+    pii: PiiPlan = PiiPlan()
+    duplicate_threshold: float | None = 0.85
+    """The Jaccard similarity from which two questions count as the same; None keeps repetitions."""
+    quality: QualityPlan = QualityPlan()
     split: SplitPlan
+    max_truncated_percent: float = 100.0
+    max_rejected_percent: float = 5.0
 
 
 class LoraPlan(_Part):
@@ -93,28 +152,89 @@ class LoraPlan(_Part):
     target_modules: list[str]
 
 
+class QuantizationPlan(_Part):
+    """The frozen base's precision, for an adapter that is trained beside it (QLoRA)."""
+
+    bits: Literal[4, 8]
+
+
+class EarlyStoppingPlan(_Part):
+    """When validation no longer gets better."""
+
+    patience: int
+    metric: str = "eval_loss"
+
+
+class GuardsPlan(_Part):
+    """When a training is ended because it goes wrong."""
+
+    spike_factor: float | None = None
+    """A loss above this multiple of the recent median ends the training; None watches for NaN only."""
+    spike_window: int = 50
+
+
 class TrainingPlan(_Part):
     """The optimisation; exactly one of epochs and max_steps is set."""
 
     epochs: int | None
     max_steps: int | None
     learning_rate: float
-    warmup_steps: int
-    weight_decay: float
+    scheduler: str = "cosine"
+    warmup_steps: int = 0
+    warmup_ratio: float | None = None
+    optimizer: str = "adamw_torch_fused"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
     per_device_batch_size: int
-    gradient_accumulation: int
+    gradient_accumulation: int = 1
     max_sequence_length: int
+    packing: bool = False
+    assistant_only_loss: bool = True
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where a GPU has it, else fp32."""
+    gradient_checkpointing: bool | None = None
+    """None: on a GPU only."""
+    evaluate_every_steps: int | None = None
+    """None: as often as a checkpoint is saved."""
     save_every_steps: int
     keep_checkpoints: int
     log_every_steps: int
     seed: int
+    early_stopping: EarlyStoppingPlan | None = None
+    guards: GuardsPlan = GuardsPlan()
+
+
+class DistributedPlan(_Part):
+    """How the work is shared out between processes."""
+
+    strategy: Literal["auto", "ddp", "fsdp", "zero1", "zero2", "zero3"] = "auto"
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    nodes: int = 1
+    processes_per_node: int = 1
+    """One for each GPU of a node."""
+    deepspeed_config: dict[str, Any] | None = None
+    """Merged over what the strategy gives."""
 
 
 class SuitePlan(_Part):
     """One way of judging answers."""
 
-    name: Literal["classification", "json"]
+    name: Literal["classification", "json", "text", "perplexity", "judge", "harness"]
     label_field: str | None = None
+    """classification: the answer's field that holds the label; without it the whole answer is the label."""
+    path: str | None = None
+    """A file of the user's own with rows like the data's, asked instead of the test rows; for harness the folder
+    of lm-evaluation-harness tasks.
+    """
+    tasks: list[str] = []
+    """harness: which tasks."""
+    schema_path: str | None = None
+    url: str | None = None
+    """judge: an OpenAI-compatible address."""
+    model: str | None = None
+    """judge: the model that judges."""
+    criteria: str | None = None
+    """judge: what a good answer is."""
 
 
 class EvaluationPlan(_Part):
@@ -123,6 +243,9 @@ class EvaluationPlan(_Part):
     suites: list[SuitePlan]
     max_rows: int
     max_new_tokens: int
+    compare_base: bool = True
+    """Whether the base is asked too; a new (Random) base never is."""
+    seed: int = 42
 
 
 class TrackingPlan(_Part):
@@ -130,6 +253,15 @@ class TrackingPlan(_Part):
 
     uri: str
     experiment: str
+    tags: dict[str, str] = {}
+
+
+class OutputPlan(_Part):
+    """What is published."""
+
+    formats: list[Literal["adapter", "merged", "merged-4bit"]] = []
+    """Beside the model that is served; empty means all that there are but merged-4bit."""
+    license: str | None = None
 
 
 class Plan(_Part):
@@ -142,9 +274,12 @@ class Plan(_Part):
     dataset: DatasetPlan
     lora: LoraPlan | None
     """None trains all weights."""
+    quantization: QuantizationPlan | None = None
     training: TrainingPlan
+    distributed: DistributedPlan = DistributedPlan()
     evaluation: EvaluationPlan
     tracking: TrackingPlan
+    output: OutputPlan = OutputPlan()
     model_name: str
 
 
@@ -155,7 +290,13 @@ class Prepared(_Part):
     rejected: int
     duplicates_removed: int
     pii_found: int
+    pii: dict[str, int] = {}
+    """By kind."""
+    removed: dict[str, int] = {}
+    """Rows left out, by kind: bad rows, repetitions, and what the rules of the plan took away."""
     tokens: int
+    p50_tokens: int = 0
+    p95_tokens: int = 0
     p99_tokens: int
     truncated_percent: float
     train: int
@@ -186,6 +327,8 @@ class Published(_Part):
     uri: str
     digest: str
     format: Literal["merged", "full"]
+    version: str = ""
+    """The model version in MLflow."""
 
 
 class Failed(_Part):

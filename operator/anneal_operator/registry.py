@@ -125,6 +125,11 @@ class MlflowRegistry:
         if found:
             return self._converted(client.get_model_version(model, found[0].version))
         tags = {_UID_TAG: uid, _NAME_TAG: name, _DIGEST_TAG: digest}
+        of_run = f"name = '{model}' and run_id = '{run_id}'"
+        if run_id and (found := client.search_model_versions(of_run, max_results=1)):  # the job registered it
+            for tag, value in tags.items():
+                client.set_model_version_tag(model, found[0].version, tag, value)
+            return self._converted(client.get_model_version(model, found[0].version))
         return self._converted(client.create_model_version(model, uri, run_id=run_id or None, tags=tags))
 
     def _at_alias(self, client: "MlflowClient", model: str, alias: str) -> Registered | None:

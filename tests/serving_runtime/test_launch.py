@@ -24,7 +24,7 @@ def published(tmp_path: Path) -> Path:
     (folder / "sub/model.safetensors").write_bytes(b"0" * 3_000_000)
     files = {"config.json": folder / "config.json", "sub/model.safetensors": folder / "sub/model.safetensors"}
     listed = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    (folder / "manifest.json").write_text(json.dumps(listed))
+    (folder / "manifest.json").write_text(json.dumps({"files": listed}))
     return folder
 
 
@@ -77,7 +77,7 @@ def test_a_missing_file_is_told_with_its_address(plan: ServingPlan, published: P
 
 
 def test_a_manifest_cannot_name_files_outside(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
-    manifest = json.dumps({"../../etc/passwd": "0"})
+    manifest = json.dumps({"files": {"../../etc/passwd": "0"}})
     (published / "manifest.json").write_text(manifest)
     digest = hashlib.sha256(manifest.encode()).hexdigest()
     with pytest.raises(WeightsError, match="names a file outside it"):

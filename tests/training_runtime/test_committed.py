@@ -45,7 +45,7 @@ def test_a_missing_file_is_noticed(committed: Path, name: str) -> None:
     assert verified_digest(committed) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"config.json": 5}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"{}", b'{"files": [1]}', b'{"files": {"config.json": 5}}'])
 def test_a_broken_manifest_is_no_manifest(committed: Path, content: bytes) -> None:
     (committed / MANIFEST).write_bytes(content)
     assert verified_digest(committed) is None

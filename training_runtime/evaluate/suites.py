@@ -1,42 +1,128 @@
-"""Judging answers: each suite turns answers and what was expected into named numbers."""
+"""Judging answers: each suite turns answers and what was expected into scores, classes and pictures."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from training_runtime.errors import DataError
+from training_runtime.errors import DataError, PlanError
+from training_runtime.page import heat_map
 from training_runtime.plan import SuitePlan
-from training_runtime.prepare.rows import at_path
+from training_runtime.prepare.conversations import at_path
 
-__all__ = ["judge"]
+from .scores import Scores
+
+__all__ = ["Judgement", "judge_answers"]
 
 _NO_LABEL = "(none)"
+_MOST_LABELS = 30
 
 
-def judge(suite: SuitePlan, answers: Sequence[str], expected: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """Yield each metric of a suite with its name."""
+@dataclass
+class Judgement:
+    """What a suite found."""
+
+    scores: dict[str, Scores] = field(default_factory=dict)
+    """Metrics that are compared between two models."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Metrics that have no rows of their own, as the macro F1."""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Per label: precision, recall, f1, support."""
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+
+    def all_metrics(self) -> dict[str, float]:
+        """Every metric by its name."""
+        return {**{name: scores.value for name, scores in self.scores.items()}, **self.metrics}
+
+
+def judge_answers(
+    suite: SuitePlan, answers: Sequence[str], expected: Sequence[str], schema: dict[str, Any] | None
+) -> Judgement:
+    """Judge by a suite that needs nothing but the answers."""
     if suite.name == "json":
-        valid = sum(_parsed(answer) is not None for answer in answers)
-        yield "json_validity", valid / len(answers)
-        return
-    field = suite.label_field or ""
-    truth = [_label(text, field) for text in expected]
+        return _json(suite, answers, schema)
+    if suite.name == "text":
+        return _text(answers, expected)
+    return _classification(suite, answers, expected)
+
+
+def _json(suite: SuitePlan, answers: Sequence[str], schema: dict[str, Any] | None) -> Judgement:
+    parsed = [_parsed(answer) for answer in answers]
+    found = Judgement({"json_validity": Scores.of([float(value is not None) for value in parsed])})
+    if suite.schema_path:
+        schema = _schema(Path(suite.schema_path))
+    if schema:
+        from jsonschema.validators import validator_for
+
+        validator = validator_for(schema)(schema)
+        valid = [float(value is not None and validator.is_valid(value)) for value in parsed]
+        found.scores["schema_validity"] = Scores.of(valid)
+    return found
+
+
+def _schema(path: Path) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PlanError(f"the json suite's schema {path} cannot be read: {error}") from error
+    return schema
+
+
+def _text(answers: Sequence[str], expected: Sequence[str]) -> Judgement:
+    """Exact match, ROUGE-L (F1 over words) and chrF (Popović 2015), each from 0 to 1."""
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import CHRF
+
+    rouge, chrf = RougeScorer(["rougeL"], tokenizer=_Words()), CHRF()
+    pairs = list(zip(answers, expected, strict=True))
+    return Judgement(
+        {
+            "exact_match": Scores.of([float(answer.strip() == truth.strip()) for answer, truth in pairs]),
+            "rouge_l": Scores.of([rouge.score(truth, answer)["rougeL"].fmeasure for answer, truth in pairs]),
+            "chrf": Scores.of([chrf.sentence_score(answer, [truth]).score / 100 for answer, truth in pairs]),
+        }
+    )
+
+
+class _Words:
+    """Words by spaces: rouge_score's own tokenizer drops every letter but a to z."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words in lower case."""
+        return text.casefold().split()
+
+
+def _classification(suite: SuitePlan, answers: Sequence[str], expected: Sequence[str]) -> Judgement:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    truth = [_label(text, suite.label_field) for text in expected]
     if _NO_LABEL in truth:
         row = truth.index(_NO_LABEL) + 1
-        raise DataError(f"test row {row} has no `{field}` in its answer: mend the data or the suite's labelField")
-    yield from _classification(truth, [_label(answer, field) for answer in answers])
-
-
-def _classification(truth: list[str], predicted: list[str]) -> Iterator[tuple[str, float]]:
-    """Accuracy, and the unweighted mean over the true labels of precision, recall and F1."""
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    yield "accuracy", float(accuracy_score(truth, predicted))
-    scores = precision_recall_fscore_support(
-        truth, predicted, labels=sorted(set(truth)), average="macro", zero_division=0
-    )
-    for name, value in zip(("precision", "recall", "f1"), scores, strict=False):
-        yield f"macro_{name}", float(value)
+        raise DataError(
+            f"test row {row} has no `{suite.label_field}` in its answer: mend the data or the suite's labelField"
+        )
+    predicted = [_label(answer, suite.label_field) for answer in answers]
+    labels = sorted(set(truth))
+    each = precision_recall_fscore_support(truth, predicted, labels=labels, average=None, zero_division=0)
+    macro = precision_recall_fscore_support(truth, predicted, labels=labels, average="macro", zero_division=0)
+    found = Judgement({"accuracy": Scores.of([float(a == b) for a, b in zip(truth, predicted, strict=True)])})
+    found.metrics = {
+        f"macro_{name}": float(value) for name, value in zip(("precision", "recall", "f1"), macro, strict=False)
+    }
+    names = ("precision", "recall", "f1", "support")
+    found.classes = {
+        label: {name: float(values[i]) for name, values in zip(names, each, strict=True)}
+        for i, label in enumerate(labels)
+    }
+    if len(labels) <= _MOST_LABELS:
+        everything = (
+            labels + [label for label, _ in Counter(predicted).most_common() if label not in labels][:_MOST_LABELS]
+        )
+        counts = confusion_matrix(truth, predicted, labels=everything)[: len(labels)].tolist()
+        found.pictures.append(("Confusion matrix", heat_map(labels, everything, counts)))
+    return found
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
@@ -47,9 +133,11 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _label(text: str, field: str) -> str:
+def _label(text: str, path: str | None) -> str:
+    if path is None:
+        return text.strip() or _NO_LABEL
     parsed = _parsed(text)
     try:
-        return _NO_LABEL if parsed is None else str(at_path(parsed, field))
+        return _NO_LABEL if parsed is None else str(at_path(parsed, path))
     except KeyError:
         return _NO_LABEL

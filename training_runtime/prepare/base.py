@@ -5,14 +5,15 @@ starts.
 """
 
 import json
-import shutil
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, PlanError
 from training_runtime.plan import Plan
+from training_runtime.sources import fetch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,6 +29,7 @@ _CHAT_TEMPLATE = (
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"
 )
 _DEFAULT_VOCABULARY = 32000
+_MOST_TEXTS = 100_000
 
 
 def base_folder(plan: Plan) -> Path:
@@ -62,7 +64,22 @@ def fetch_base(plan: Plan) -> None:
         if plan.model.source.startswith("mlflow-artifacts:/"):
             _download(plan, draft)
         else:
-            shutil.copytree(plan.model.source, draft, dirs_exist_ok=True)
+            fetch(plan.model.source, draft)
+            (draft / MANIFEST).unlink(missing_ok=True)
+        _check(plan, draft)
+
+
+def _check(plan: Plan, folder: Path) -> None:
+    for name, remedy in (("config.json", "a Transformers model"), ("tokenizer.json", "a model with a fast tokenizer")):
+        if not (folder / name).exists():
+            raise PlanError(f"{plan.model.source} has no {name}: name the folder of {remedy} as model.source")
+    custom = sorted(path.name for path in folder.glob("*.py"))
+    if custom and not plan.model.trust_remote_code:
+        raise PlanError(f"{plan.model.source} brings Python code ({custom[0]}): set model.trustRemoteCode to run it")
+    if not any(folder.glob("*.safetensors")):
+        raise PlanError(
+            f"{plan.model.source} has no weights in safetensors: pickled weights can run code, convert them"
+        )
 
 
 def _download(plan: Plan, draft: Path) -> None:
@@ -110,7 +127,7 @@ def _new_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenize
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bare.train_from_iterator(texts, trainer)
+    bare.train_from_iterator(islice(texts, _MOST_TEXTS), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bare, pad_token=_PAD, eos_token=_END, chat_template=_CHAT_TEMPLATE, model_max_length=1 << 20
     )

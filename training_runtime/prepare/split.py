@@ -1,4 +1,5 @@
-"""Holding rows out: the same rows and seed give the same parts, and each stratum keeps its share in every part."""
+"""Holding rows out: the same rows and seed give the same parts, each stratum keeps its share in every part, and rows
+of one group stay together."""
 
 import random
 from collections import defaultdict
@@ -7,35 +8,42 @@ from collections.abc import Sequence
 from training_runtime.errors import DataError
 from training_runtime.plan import SplitPlan
 
-__all__ = ["Parts", "split_rows"]
+__all__ = ["PARTS", "split_rows"]
 
-Parts = dict[str, list[int]]
+PARTS = ("train", "validation", "test")
 
 
-def split_rows(strata: Sequence[str], rule: SplitPlan) -> Parts:
-    """Return the positions of each part, in their order; raise DataError where a wanted part stays empty.
+def split_rows(strata: Sequence[str], groups: Sequence[int] | None, rule: SplitPlan) -> bytearray:
+    """Return each row's part as its number in PARTS; raise DataError where a wanted part stays empty.
 
-    `strata` has one entry per row. Shares are taken stratum by stratum with the rounding carried over, so that
-    many small strata do not all round the same way.
+    `strata` and `groups` have one entry per row; a group belongs to the stratum of its first row. Shares are taken
+    stratum by stratum with the rounding carried over, so that many small strata do not all round the same way.
     """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for position, stratum in enumerate(strata):
-        groups[stratum].append(position)
-    parts: Parts = {"train": [], "validation": [], "test": []}
-    owed = {"validation": 0.0, "test": 0.0}
+    parts = bytearray(len(strata))
+    owed = {1: 0.0, 2: 0.0}
     rng = random.Random(rule.seed)  # noqa: S311 - reproducible on purpose
-    for stratum in sorted(groups):
-        members = groups[stratum]
-        rng.shuffle(members)
-        for name, share in (("validation", rule.validation), ("test", rule.test)):
-            owed[name] += share * len(groups[stratum])
-            taken = min(round(owed[name]), len(members))
-            owed[name] -= taken
-            parts[name] += members[:taken]
-            members = members[taken:]
-        parts["train"] += members
-    wanted = {"train": 1.0, "validation": rule.validation, "test": rule.test}
-    for name, share in wanted.items():
-        if share > 0 and not parts[name]:
-            raise DataError(f"{len(strata)} rows leave none for {name}: give more rows or a larger share")
-    return {name: sorted(positions) for name, positions in parts.items()}
+    for waiting in _by_stratum(strata, groups):
+        rng.shuffle(waiting)
+        rows = sum(map(len, waiting))
+        for part, share in ((1, rule.validation), (2, rule.test)):
+            owed[part] += share * rows
+            while waiting and owed[part] >= len(waiting[-1]) / 2:
+                members = waiting.pop()
+                owed[part] -= len(members)
+                for position in members:
+                    parts[position] = part
+    for part, share in ((0, 1.0), (1, rule.validation), (2, rule.test)):
+        if share > 0 and parts.count(part) == 0:
+            raise DataError(f"{len(strata)} rows leave none for {PARTS[part]}: give more rows or a larger share")
+    return parts
+
+
+def _by_stratum(strata: Sequence[str], groups: Sequence[int] | None) -> list[list[list[int]]]:
+    """For each stratum its groups, each as the positions of its rows; without groups each row is one."""
+    units: dict[int, list[int]] = defaultdict(list)
+    for position in range(len(strata)):
+        units[groups[position] if groups is not None else position].append(position)
+    by_stratum: dict[str, list[list[int]]] = defaultdict(list)
+    for members in units.values():
+        by_stratum[strata[members[0]]].append(members)
+    return [by_stratum[stratum] for stratum in sorted(by_stratum)]

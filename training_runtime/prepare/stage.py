@@ -1,130 +1,233 @@
-"""The prepare stage: read, render, mask, drop repetitions, split, count, report.
+"""The prepare stage: from sources to tokens, in two passes over blocks of rows, with a report of what was found.
 
-What it leaves in `workspace/data`: train, validation and test rows as JSON Lines (`prompt`, `completion`, both chat),
-`prepared.json` with the numbers, `report.html`, and the manifest, written last. The digest of the rows depends only
-on the input and the rules.
+First pass: read, render, clean, judge, mask, sketch, onto a spool. Then repetitions are looked for and rows held out.
+Second pass: tokens and labels, into shards. Both passes use every processor and keep few blocks in memory.
+
+What it leaves in `workspace/data/KEY`: train, validation and test as Parquet shards (`input_ids`, `labels`, `messages`,
+`label`, `group`), `rejects.jsonl` with every row that was left out and why, `report.html`, and the manifest with the
+numbers, written last. KEY depends on the input and the rules alone, so the same work is not done twice; the bytes of
+the shards depend on nothing else either. `workspace/data/current` names the KEY that the plan asked for.
 """
 
 import hashlib
 import json
 import math
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from training_runtime.committed import committing, verified_digest
+from training_runtime.committed import MANIFEST, committing, facts_of, file_digest, verified_digest
 from training_runtime.errors import DataError
 from training_runtime.plan import Plan, Prepared
+from training_runtime.sources import fetch, is_local
 
-from .base import base_folder, fetch_base, load_tokenizer, new_base
-from .duplicates import without_duplicates
-from .pii import find_and_mask
-from .report import Found, render_report
-from .rows import Example, Rejected, read_rows, render
-from .split import Parts, split_rows
+from .base import base_folder, fetch_base, new_base
+from .conversations import detected_template
+from .first_pass import FirstPass, rows_of
+from .formats import Block, blocks, data_files
+from .report import render_report
+from .second_pass import SecondPass, Sharded, texts
+from .split import PARTS
+from .spool import BAD, Spool, hold_out
+from .workers import Pool, processors, workers
 
-__all__ = ["data_folder", "prepare"]
+__all__ = ["data_folder", "part_files", "prepare"]
+
+_VERSION = 1
+"""Raised when the same input and rules would give other bytes."""
+_SMALL = 4 << 20
+_FIRST = 10
+"""Bad rows that are shown."""
 
 
 def data_folder(plan: Plan) -> Path:
-    """Where the prepared data lies on the volume."""
-    return plan.workspace / "data"
+    """Where the prepared data lies on the volume; raise DataError where there is none that is whole."""
+    pointer = plan.workspace / "data/current"
+    folder = plan.workspace / "data" / (pointer.read_text().split()[0] if pointer.exists() else "none")
+    if not verified_digest(folder):
+        raise DataError("there is no prepared data on the volume: run the prepare stage first")
+    return folder
+
+
+def part_files(plan: Plan, part: str) -> list[str]:
+    """Return the shards of a part, in the order of their rows."""
+    return [str(path) for path in sorted((data_folder(plan) / part).glob("*.parquet"))]
 
 
 def prepare(plan: Plan) -> Prepared:
-    """Prepare the data, or hand back what an earlier run prepared; raise DataError where it cannot be used."""
-    target = data_folder(plan)
-    if verified_digest(target) and verified_digest(base_folder(plan)):
-        return Prepared.model_validate_json((target / "prepared.json").read_bytes())
-    examples, rejected = _read(plan)
-    examples, pii = _masked(examples, plan.dataset.pii)
-    kept = without_duplicates([example.text for example in examples], plan.dataset.duplicate_threshold)
-    duplicates = len(examples) - len(kept)
-    examples = [examples[position] for position in kept]
-    if plan.model.initialize == "Random":
-        new_base(plan, (example.text for example in examples))
-    else:
-        fetch_base(plan)
-    lengths = _lengths(plan, examples)
-    parts = split_rows([example.stratum for example in examples], plan.dataset.split)
-    numbers = Prepared(
-        rows=len(examples),
-        rejected=len(rejected),
-        duplicates_removed=duplicates,
-        pii_found=pii.total(),
-        tokens=sum(lengths),
-        p99_tokens=sorted(lengths)[math.ceil(0.99 * len(lengths)) - 1],
-        truncated_percent=_truncated(lengths, plan.training.max_sequence_length),
-        **{name: len(positions) for name, positions in parts.items()},
-        digest=_digest(examples, parts),
-    )
-    with committing(target) as draft:
-        _write(draft, examples, parts)
-        (draft / "prepared.json").write_text(numbers.model_dump_json())
-        page = render_report(f"Data of {plan.job.name}", numbers, Found(examples, rejected, pii, lengths))
-        (draft / "report.html").write_text(page, encoding="utf-8")
-    return numbers
+    """Prepare the data, or hand back what was prepared before; raise DataError where it cannot be used."""
+    rules = _digest(plan.model_dump_json(include={"model", "dataset", "training", "workspace"}))
+    pointer = plan.workspace / "data/current"
+    if pointer.exists() and pointer.read_text().split()[1:] == [rules] and verified_digest(base_folder(plan)):
+        folder = plan.workspace / "data" / pointer.read_text().split()[0]
+        if verified_digest(folder):
+            return Prepared.model_validate(facts_of(folder)["numbers"])
+    with _gathered(plan) as files:
+        if plan.model.initialize == "Pretrained":
+            fetch_base(plan)
+        key = _key(plan, files)
+        folder = plan.workspace / "data" / key
+        if not (verified_digest(folder) and verified_digest(base_folder(plan))):
+            _prepare(plan, files, folder)
+    pointer.with_name("current.draft").write_text(f"{key} {rules}")
+    pointer.with_name("current.draft").rename(pointer)
+    return Prepared.model_validate(facts_of(folder)["numbers"])
 
 
-def _read(plan: Plan) -> tuple[list[Example], list[Rejected]]:
-    examples: list[Example] = []
-    rejected: list[Rejected] = []
-    for row in read_rows(plan.dataset.path):
-        outcome = (
-            row if isinstance(row, Rejected) else render(row, plan.dataset.template, plan.dataset.split.stratify_by)
+@contextmanager
+def _gathered(plan: Plan) -> Iterator[list[Path]]:
+    """The data's files, in order; copies of what is far away are removed again, for they hold what is masked later."""
+    copies = plan.workspace / "data/.sources"
+    shutil.rmtree(copies, ignore_errors=True)
+    found: list[Path] = []
+    for number, source in enumerate(plan.dataset.sources):
+        if is_local(source):
+            path = Path(source.removeprefix("file://"))
+            if not path.exists():
+                raise DataError(f"{source} is not there: check dataset.source")
+        else:
+            path = copies / str(number)
+            fetch(source, path)
+        files = data_files(path)
+        if not files:
+            raise DataError(f"{source} holds no files: check dataset.source")
+        found += files
+    try:
+        yield found
+    finally:
+        shutil.rmtree(copies, ignore_errors=True)
+
+
+def _key(plan: Plan, files: Sequence[Path]) -> str:
+    """The content address of the work: the input's bytes, the rules, the tokenizer."""
+    new = plan.model.initialize == "Random"
+    told = {
+        "version": _VERSION,
+        "files": [(path.name, file_digest(path)) for path in files],
+        "dataset": plan.dataset.model_dump(mode="json", exclude={"sources"}),
+        "limit": plan.training.max_sequence_length,
+        "answers_only": plan.training.assistant_only_loss,
+        "base": file_digest(Path(plan.model.source) / "config.json") if new else verified_digest(base_folder(plan)),
+    }
+    return _digest(json.dumps(told, sort_keys=True, ensure_ascii=False))[:32]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _prepare(plan: Plan, files: Sequence[Path], folder: Path) -> None:
+    large = sum(path.stat().st_size for path in files) > _SMALL
+    with committing(folder) as draft, workers(processors() if large else 1) as pool:
+        files_of_spool = draft / ".spool"
+        files_of_spool.mkdir()
+        spool = _first_pass(plan, files, files_of_spool, pool)
+        hold_out(spool, plan.dataset, files_of_spool / "sketches")
+        if plan.model.initialize == "Random":
+            new_base(plan, texts(one.path for one in spool.blocks))
+        sharded = list(pool.map(SecondPass(plan, draft), spool.portions()))
+        spool.removed += [row for one in sharded for row in one.removed]
+        lengths = [length for one in sharded for length in one.lengths]
+        _check_lengths(plan, spool, sharded, lengths)
+        shutil.rmtree(files_of_spool)
+        _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths)
+
+
+def _first_pass(plan: Plan, files: Sequence[Path], folder: Path, pool: Pool) -> Spool:
+    stream = chain.from_iterable(blocks(path, plan.dataset.format) for path in files)
+    first = next(stream, Block("", 1))
+    if (template := plan.dataset.template) == "auto":
+        template = detected_template(_any_row(first), plan.dataset.columns)
+        print(json.dumps({"event": "template", "detected": template}), flush=True)
+    work = FirstPass(plan.dataset, template, folder, sketch=plan.dataset.duplicate_threshold is not None)
+    spool = Spool()
+    with (folder / "sketches").open("wb") as file:
+        for one in pool.map(work, enumerate(chain([first], stream))):
+            if one.sketches is not None:
+                file.write(one.sketches.tobytes())
+            spool.take(one)
+    _check_rejected(plan, spool)
+    return spool
+
+
+def _any_row(block: Block) -> dict[str, Any]:
+    row = next((row for _, _, row in rows_of(block) if isinstance(row, dict)), None)
+    if row is None:
+        raise DataError("the data's first block holds no row that can be read: check dataset.format")
+    return row
+
+
+def _check_rejected(plan: Plan, spool: Spool) -> None:
+    bad = spool.removed_as(*BAD)
+    for row in bad[:_FIRST]:
+        print(json.dumps({"event": "rejected", **asdict(row)}, ensure_ascii=False), flush=True)
+    first = "; ".join(f"{row.file} line {row.line}: {row.reason}" for row in (bad or spool.removed)[:_FIRST])
+    good, allowed = len(spool.strata), plan.dataset.max_rejected_percent
+    if not good:
+        raise DataError(f"no row can be used: {first or 'the data holds none'}")
+    percent = 100 * len(bad) / (good + len(spool.removed))
+    if percent > allowed:
+        raise DataError(
+            f"{len(bad)} rows cannot be used, {percent:.1f} % where {allowed:g} % are allowed (maxRejectedPercent): "
+            f"{first}"
         )
-        (rejected if isinstance(outcome, Rejected) else examples).append(outcome)  # type: ignore[arg-type]
-    if not examples:
-        reasons = "; ".join(f"line {row.line}: {row.reason}" for row in rejected[:10]) or "the file is empty"
-        raise DataError(f"no row of {plan.dataset.path.name} can be used as {plan.dataset.template}: {reasons}")
-    for row in rejected[:10]:
-        print(f"rejected line {row.line}: {row.reason}")
-    return examples, rejected
 
 
-def _masked(examples: Iterable[Example], action: str) -> tuple[list[Example], Counter[str]]:
-    total: Counter[str] = Counter()
-    result = []
-    for example in examples:
-        if action == "Off":
-            result.append(example)
-            continue
-        prompt = []
-        for message in example.prompt:
-            content, found = find_and_mask(message["content"])
-            prompt.append({**message, "content": content})
-            total += found
-        completion, found = find_and_mask(example.completion)
-        total += found
-        result.append(replace(example, prompt=prompt, completion=completion) if action == "Mask" else example)
-    return result, total
-
-
-def _lengths(plan: Plan, examples: Iterable[Example]) -> list[int]:
-    tokenizer = load_tokenizer(base_folder(plan))
-    chats = [[*example.prompt, {"role": "assistant", "content": example.completion}] for example in examples]
-    rendered = tokenizer.apply_chat_template(chats, tokenize=False)
-    return [len(ids) for ids in tokenizer(rendered, add_special_tokens=False)["input_ids"]]
+def _check_lengths(plan: Plan, spool: Spool, sharded: Sequence[Sharded], lengths: Sequence[int]) -> None:
+    limit, allowed = plan.training.max_sequence_length, plan.dataset.max_truncated_percent
+    if not any(one.rows.get("train") for one in sharded):
+        raise DataError(f"all rows are too long: none has an answer within {limit} tokens (maxSequenceLength)")
+    too_long = len(spool.removed_as("too-long"))
+    cut = sum(length > limit for length in lengths) + too_long
+    percent = 100 * cut / (len(lengths) + too_long)
+    if percent > allowed:
+        raise DataError(
+            f"{percent:.1f} % of the rows are longer than maxSequenceLength ({limit} tokens) and would be cut, where "
+            f"{allowed:g} % are allowed (maxTruncatedPercent)"
+        )
 
 
 def _truncated(lengths: Sequence[int], limit: int) -> float:
-    return round(100 * sum(length > limit for length in lengths) / len(lengths), 2)
+    return round(100 * sum(length > limit for length in lengths) / max(1, len(lengths)), 2)
 
 
-def _lines(examples: Sequence[Example], positions: Iterable[int]) -> str:
-    rows = (
-        {"prompt": examples[i].prompt, "completion": [{"role": "assistant", "content": examples[i].completion}]}
-        for i in positions
+def _numbers(plan: Plan, draft: Path, spool: Spool, sharded: Sequence[Sharded], ordered: Sequence[int]) -> Prepared:
+    kinds = Counter(row.kind for row in spool.removed)
+    shards = [(str(path.relative_to(draft)), file_digest(path)) for path in sorted(draft.glob("*/*.parquet"))]
+    return Prepared(
+        rows=len(ordered),
+        rejected=sum(kinds[kind] for kind in BAD),
+        duplicates_removed=kinds["repetition"],
+        pii_found=spool.pii.total(),
+        pii=dict(spool.pii),
+        removed=dict(kinds),
+        tokens=sum(ordered),
+        p50_tokens=_quantile(ordered, 0.5),
+        p95_tokens=_quantile(ordered, 0.95),
+        p99_tokens=_quantile(ordered, 0.99),
+        truncated_percent=_truncated(ordered, plan.training.max_sequence_length),
+        **{part: sum(one.rows.get(part, 0) for one in sharded) for part in PARTS},
+        digest=f"sha256:{_digest(json.dumps(shards))}",
     )
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _digest(examples: Sequence[Example], parts: Parts) -> str:
-    content = json.dumps({name: _lines(examples, positions) for name, positions in sorted(parts.items())})
-    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+def _quantile(ordered: Sequence[int], share: float) -> int:
+    """The smallest length that this share of the rows does not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _write(draft: Path, examples: Sequence[Example], parts: Parts) -> None:
-    for name, positions in parts.items():
-        (draft / f"{name}.jsonl").write_text(_lines(examples, positions), encoding="utf-8")
+def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Sequence[int]) -> None:
+    with (draft / "rejects.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in spool.removed)
+    title, limit = f"Data of {plan.job.name}", plan.training.max_sequence_length
+    (draft / "report.html").write_text(render_report(title, numbers, spool, lengths, limit), encoding="utf-8")
+    answers: dict[str, dict[str, int]] = {}
+    for (name, kind), count in sorted(spool.answers.items()):
+        answers.setdefault(name, {})[kind] = count
+    facts = {"numbers": numbers.model_dump(), "answers": answers, "labels": dict(sorted(spool.labels.items()))}
+    (draft / MANIFEST).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")

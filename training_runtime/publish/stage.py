@@ -1,28 +1,43 @@
-"""The publish stage: one MLflow run per job, with its parameters, curves, metrics, reports and weights.
+"""The publish stage: one MLflow run and one model version per job, with parameters, curves, reports and weights.
 
-The run is found again by the job's uid, so however often the stage is killed there is one. Registering the result as
-a version of the model is the operator's part.
+Both are found again by the job's uid, so however often the stage is killed there is one of each. What is published is a
+folder of safetensors with a model card and a manifest of every file's SHA-256: the finished model, the adapter where
+one was trained, and a 4-bit model where the plan asks for one. Aliases are the operator's part.
 """
 
 import json
+import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from training_runtime.committed import verified_digest
-from training_runtime.errors import AccessError, DataError
+from training_runtime.committed import committing, facts_of, verified_digest
+from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluation_folder
-from training_runtime.plan import Evaluated, Plan, Prepared, Published
+from training_runtime.plan import Plan, Published
 from training_runtime.prepare.stage import data_folder
-from training_runtime.train.stage import adapter_folder, history_file, model_folder
+from training_runtime.tracking import Spool, job_run
+from training_runtime.train.worker import adapter_folder, model_folder, results_file
+
+from .card import model_card
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["publish"]
+__all__ = ["publish", "published_folder"]
 
-_UID_TAG = "anneal.dev/job-uid"
 _DONE_TAG = "anneal.dev/published"
+_UID_TAG = "anneal.dev/job-uid"
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_MOST_PARAMETER = 6000
+"""Characters that MLflow takes for one parameter."""
+
+
+def published_folder(plan: Plan, name: str) -> Path:
+    """Where a folder lies on the volume as it is published: `model`, `adapter` or `merged-4bit`."""
+    return plan.workspace / "published" / name
 
 
 def publish(plan: Plan) -> Published:
@@ -30,70 +45,135 @@ def publish(plan: Plan) -> Published:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    digest = verified_digest(model_folder(plan))
-    if digest is None:
+    if verified_digest(model_folder(plan)) is None:
         raise DataError("there is no finished model on the volume: run the train stage first")
+    folders = _folders(plan)
     try:
         client = MlflowClient(plan.tracking.uri)
-        run = _run(client, plan)
+        run = job_run(client, plan)
         if _DONE_TAG not in run.data.tags:
-            _log_numbers(client, run.info.run_id, plan)
-            _upload(client, run.info.run_id, plan)
-            client.set_tag(run.info.run_id, _DONE_TAG, digest)
+            _log(client, run, plan)
+            for name in folders:
+                client.log_artifacts(run.info.run_id, str(published_folder(plan, name)), name)
+            client.set_tag(run.info.run_id, _DONE_TAG, folders["model"])
             client.set_terminated(run.info.run_id)
+        version = _registered(client, run, plan, folders["model"])
     except MlflowException as error:
         raise AccessError(f"MLflow at {plan.tracking.uri} did not take the run: {error.message}") from error
     return Published(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
         uri=f"{run.info.artifact_uri}/model",
-        digest=digest,
+        digest=folders["model"],
         format="merged" if plan.lora else "full",
+        version=str(version.version),
     )
 
 
-def _run(client: "MlflowClient", plan: Plan) -> "Run":
-    """Find the job's run, or make it."""
-    experiment = client.get_experiment_by_name(plan.tracking.experiment)
-    identifier = experiment.experiment_id if experiment else client.create_experiment(plan.tracking.experiment)
-    found = client.search_runs([identifier], f"tags.`{_UID_TAG}` = '{plan.job.uid}'", max_results=1)
-    if found:
-        return found[0]
-    tags = {_UID_TAG: plan.job.uid, "anneal.dev/job": f"{plan.job.namespace}/{plan.job.name}"}
-    return client.create_run(identifier, run_name=plan.job.name, tags=tags)
+def _folders(plan: Plan) -> dict[str, str]:
+    """Make each folder that is published, unless it is there; return the digest of each."""
+    wanted = plan.output.formats or ["merged", "adapter"]
+    made = {"model": model_folder(plan)}
+    if plan.lora and "adapter" in wanted:
+        made["adapter"] = adapter_folder(plan)
+    for name, source in made.items():
+        if not verified_digest(published_folder(plan, name)):
+            with committing(published_folder(plan, name)) as draft:
+                shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link)
+                _describe(plan, draft)
+    if "merged-4bit" in wanted and not verified_digest(published_folder(plan, "merged-4bit")):
+        with committing(published_folder(plan, "merged-4bit")) as draft:
+            _quantize(plan, draft)
+            _describe(plan, draft)
+    names = [*made, *(["merged-4bit"] if "merged-4bit" in wanted else [])]
+    return {name: verified_digest(published_folder(plan, name)) or "" for name in names}
 
 
-def _log_numbers(client: "MlflowClient", run_id: str, plan: Plan) -> None:
-    from mlflow.entities import Metric, Param
+def _describe(plan: Plan, folder: Path) -> None:
+    pickled = [path.name for path in folder.rglob("*") if path.suffix in _PICKLED]
+    if pickled:
+        raise PlanError(
+            f"{pickled[0]} is pickled, which can run code when it is loaded: only safetensors are published"
+        )
+    card = model_card(plan, facts_of(data_folder(plan)), _results(plan), _evaluation(plan))
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
-    prepared = Prepared.model_validate_json((data_folder(plan) / "prepared.json").read_bytes())
-    settings = {**plan.training.model_dump(), **(plan.lora.model_dump() if plan.lora else {})}
-    settings |= {
-        "method": "lora" if plan.lora else "full",
-        "base": plan.model.source,
-        "dataset_digest": prepared.digest,
-    }
-    params = [Param(name, str(value)) for name, value in settings.items() if value is not None]
-    history: list[dict[str, float]] = json.loads(history_file(plan).read_bytes())
-    finished = int(history_file(plan).stat().st_mtime * 1000)
-    metrics = [
-        Metric(name, value, finished, int(entry["step"]))
-        for entry in history
-        for name, value in entry.items()
-        if name != "step"
-    ]
-    measured = Evaluated.model_validate_json((evaluation_folder(plan) / "metrics.json").read_bytes()).metrics
-    metrics += [Metric(name, value, finished, int(history[-1]["step"])) for name, value in measured.items()]
+
+def _results(plan: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(results_file(plan).read_bytes())
+    return found
+
+
+def _evaluation(plan: Plan) -> dict[str, Any]:
+    path = evaluation_folder(plan) / "metrics.json"
+    if not path.exists():
+        raise DataError("there is no evaluation on the volume: run the evaluate stage first")
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
+
+
+def _quantize(plan: Plan, draft: Path) -> None:
+    """The merged model in 4 bit (nf4), as bitsandbytes and vLLM load it."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from training_runtime.prepare.base import load_tokenizer
+
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    device = 0 if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(
+        model_folder(plan), quantization_config=config, dtype=torch.bfloat16, device_map={"": device}
+    )
+    model.save_pretrained(draft)
+    load_tokenizer(model_folder(plan)).save_pretrained(draft)
+
+
+def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param
+
+    run_id, numbers = run.info.run_id, facts_of(data_folder(plan))["numbers"]
+    Spool(plan).replay(client, run_id)
+    settings = {**plan.training.model_dump(mode="json"), **(plan.lora.model_dump() if plan.lora else {})}
+    results = _results(plan)
+    settings |= {name: results[name] for name in ("method", "strategy", "processes", "precision", "parameters")}
+    settings |= {"base": plan.model.source, "base_digest": plan.model.digest, "dataset_digest": numbers["digest"]}
+    params = [Param(name, str(value)[:_MOST_PARAMETER]) for name, value in settings.items() if value is not None]
     client.log_batch(run_id, params=params)
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics=metrics[start : start + 1000])
-
-
-def _upload(client: "MlflowClient", run_id: str, plan: Plan) -> None:
+    step, now = int(results["steps"]), int(results_file(plan).stat().st_mtime * 1000)
+    evaluation = _evaluation(plan)
+    measured = {**evaluation["metrics"], **{f"base_{name}": value for name, value in evaluation["base"].items()}}
+    client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in measured.items()])
+    source = json.dumps({"sources": plan.dataset.sources})
+    data = Dataset(name=plan.job.name, digest=numbers["digest"][-36:], source_type="anneal", source=source)
+    client.log_inputs(run_id, datasets=[DatasetInput(data)])
     client.log_artifact(run_id, str(data_folder(plan) / "report.html"), "data")
     client.log_artifacts(run_id, str(evaluation_folder(plan)), "evaluation")
-    folders: dict[str, Path] = {"model": model_folder(plan)}
-    if plan.lora:
-        folders["adapter"] = adapter_folder(plan)
-    for name, folder in folders.items():
-        client.log_artifacts(run_id, str(folder), name)
+    client.log_artifact(run_id, str(results_file(plan)))
+
+
+def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> "ModelVersion":
+    """The model version made from the job's run: found, or registered."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(plan.model_name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    found = client.search_model_versions(f"name = '{plan.model_name}' and run_id = '{run.info.run_id}'", max_results=1)
+    if found:
+        return found[0]
+    numbers = facts_of(data_folder(plan))["numbers"]
+    lineage = {
+        _UID_TAG: plan.job.uid,
+        "anneal.dev/digest": digest,
+        "anneal.dev/dataset-digest": numbers["digest"],
+        "anneal.dev/base": plan.model.source,
+    }
+    made: ModelVersion = client.create_model_version(
+        plan.model_name,
+        f"{run.info.artifact_uri}/model",
+        run_id=run.info.run_id,
+        tags={**plan.tracking.tags, **lineage},
+    )
+    return made

@@ -13,6 +13,7 @@ from training_runtime.plan import (
     JobIdentity,
     LoraPlan,
     ModelPlan,
+    PiiPlan,
     Plan,
     SplitPlan,
     Stage,
@@ -126,9 +127,9 @@ def _plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEn
         workspace=Path(_WORKSPACE),
         model=ModelPlan(initialize=spec.model.initialize, source=base.source, digest=base.digest),
         dataset=DatasetPlan(
-            path=Path(_DATA_FOLDER) / (source[1] if source else ""),
+            sources=[str(Path(_DATA_FOLDER) / (source[1] if source else ""))],
             template=spec.dataset.template,
-            pii=spec.dataset.pii.action,
+            pii=PiiPlan(action=spec.dataset.pii.action),
             duplicate_threshold=spec.dataset.deduplicate.threshold,
             split=SplitPlan(
                 validation=split.validation, test=split.test, stratify_by=split.stratify_by, seed=split.seed

@@ -1,0 +1,151 @@
+"""Rows become conversations by their template; a row that cannot says why."""
+
+from typing import Any
+
+import pytest
+
+from training_runtime.errors import DataError, PlanError
+from training_runtime.plan import CleanPlan, ColumnsPlan, DatasetPlan, QualityPlan, SplitPlan
+from training_runtime.prepare.clean import Cleaner, Gate, score
+from training_runtime.prepare.conversations import Conversation, Rejected, Renderer, detected_template
+
+INSTRUCTION = {"instruction": "Decide.", "input": {"subject": "상품"}, "output": {"action": "BLOCK"}}
+
+
+def _plan(**changes: Any) -> DatasetPlan:
+    split = SplitPlan(validation=0.1, test=0.1, stratify_by=changes.pop("stratify_by", None), seed=1)
+    return DatasetPlan(sources=[], split=split, **changes)
+
+
+def _chat(*contents: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant") if len(contents) == 2 else ("system", "user", "assistant")
+    return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("template", "row", "changes", "messages"),
+    [
+        ("instruction-io", INSTRUCTION, {}, _chat('Decide.\n{"subject": "상품"}', '{"action": "BLOCK"}')),
+        ("alpaca", {"instruction": "Sum.", "input": "1 2", "output": "3"}, {}, _chat("Sum.\n1 2", "3")),
+        ("alpaca", {"instruction": "Hi.", "input": "", "output": "Ho."}, {}, _chat("Hi.", "Ho.")),
+        ("question-answer", {"question": "q", "answer": "a"}, {}, _chat("q", "a")),
+        (
+            "question-answer",
+            {"질문": "q", "답변": "a"},
+            {"columns": ColumnsPlan(input="질문", output="답변")},
+            _chat("q", "a"),
+        ),
+        (
+            "question-answer",
+            {"x": {"q": "1"}, "a": 5},
+            {"columns": ColumnsPlan(input="x.q", output="a")},
+            _chat("1", "5"),
+        ),
+        ("question-answer", {"question": "q", "answer": "a"}, {"system_prompt": "s"}, _chat("s", "q", "a")),
+        ("messages", {"messages": _chat("s", "q", "a")}, {}, _chat("s", "q", "a")),
+        ("messages", {"messages": _chat("q", "a")}, {"system_prompt": "s"}, _chat("s", "q", "a")),
+        (
+            "messages",
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+            {},
+            _chat("q", "a"),
+        ),
+        ("text", {"text": "plain"}, {}, [{"role": "text", "content": "plain"}]),
+        (
+            "question-answer",
+            {"question": "a★ b  c", "answer": "a★"},
+            {"clean": CleanPlan(remove_pattern="[^a-z ]", collapse_whitespace=True)},
+            _chat("a b c", "a★"),
+        ),
+    ],
+)
+def test_a_template_reads_its_columns(
+    template: Any, row: dict[str, Any], changes: dict[str, Any], messages: list[dict[str, str]]
+) -> None:
+    assert Renderer(_plan(**changes), template)(row).messages == messages
+
+
+def test_what_all_rows_share_is_not_compared() -> None:
+    assert Renderer(_plan(), "instruction-io")(INSTRUCTION).asked == '{"subject": "상품"}'
+    assert Renderer(_plan(), "messages")({"messages": _chat("system prompt", "q", "a")}).asked == "q"
+
+
+def test_labels_and_groups_are_found_by_path_also_inside_json_text() -> None:
+    plan = _plan(stratify_by="response.kind", columns=ColumnsPlan(input="q", output="response", group="meta.user"))
+    row = {"q": "x", "response": '{"kind": "claim"}', "meta": {"user": 7}}
+    assert Renderer(plan, "question-answer")(row) == Conversation(_chat("x", '{"kind": "claim"}'), "x", "claim", "7")
+
+
+@pytest.mark.parametrize(
+    ("template", "content", "reason"),
+    [
+        ("instruction-io", {"input": "x", "output": "y"}, "has no instruction"),
+        ("instruction-io", {"instruction": "x"}, "has no output"),
+        ("instruction-io", {"instruction": "x", "output": "  "}, "the answer is empty"),
+        ("question-answer", {"question": "x"}, "has no answer or completion or response or output"),
+        ("messages", {"messages": "x"}, "`messages` must be a list of at least a question and an answer"),
+        ("messages", {"messages": [{"role": "user", "content": "x"}]}, "`messages` must be a list of at least"),
+        ("messages", {"messages": [{"role": "user", "content": "x"}] * 2}, "the last of `messages` must be"),
+        ("messages", {"messages": [{"role": "tool", "content": "x"}] * 2}, "the role 'tool' is none of"),
+        ("messages", {"messages": ["x", "y"]}, "a message must be an object with role and content"),
+        ("text", {"txt": "x"}, "has no text"),
+        ("text", "is not JSON: half", "is not JSON"),
+    ],
+)
+def test_a_row_that_cannot_be_rendered_says_why(template: Any, content: Any, reason: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        Renderer(_plan(), template)(content)
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("row", "template"),
+    [
+        ({"messages": []}, "messages"),
+        ({"conversations": []}, "messages"),
+        (INSTRUCTION, "instruction-io"),
+        ({"instruction": "x", "input": "y", "output": "z"}, "alpaca"),
+        ({"question": "x", "answer": "y", "id": 1}, "question-answer"),
+        ({"text": "x"}, "text"),
+    ],
+)
+def test_a_template_is_detected(row: dict[str, Any], template: str) -> None:
+    assert detected_template(row, ColumnsPlan()) == template
+
+
+def test_columns_that_no_template_knows_are_named() -> None:
+    with pytest.raises(DataError, match=r"no template fits the columns body, title: set dataset\.template"):
+        detected_template({"title": "x", "body": "y"}, ColumnsPlan())
+
+
+def test_a_bad_pattern_is_a_bad_plan() -> None:
+    with pytest.raises(PlanError, match=r"clean\.removePattern is no regular expression"):
+        Cleaner(CleanPlan(remove_pattern="["))
+
+
+@pytest.mark.parametrize(
+    ("clean", "quality", "question", "answer", "kind"),
+    [
+        ({"min_characters": 5}, {}, "abc", "x", "length"),
+        ({"max_characters": 5}, {}, "abcdef", "x", "length"),
+        ({}, {"min_score": 0.5}, "why", "no", "quality"),
+        ({}, {"min_score": 0.5}, "why is it so late today", "spam " * 50, "quality"),
+        ({}, {"blocked_words": ["바보"]}, "이 바보야", "x", "blocked-word"),
+        ({}, {"blocked_words": ["Idiot"]}, "x", "you idiot", "blocked-word"),
+        ({}, {"languages": ["ko"]}, "where is the toll gate", "there", "language"),
+        ({}, {"languages": ["ko", "en"]}, "高速道路はどこですか", "ここです", "language"),
+        ({}, {"languages": ["ko"]}, "톨게이트가 어디 있나요", "ETC", None),
+        ({}, {"languages": ["ko"]}, "12345", "678", None),
+        ({}, {"min_score": 0.5}, "how do I get there from here", "take the second exit and turn left", None),
+    ],
+)
+def test_a_row_that_is_unfit_is_told_apart(
+    clean: dict[str, Any], quality: dict[str, Any], question: str, answer: str, kind: str | None
+) -> None:
+    found = Gate(CleanPlan(**clean), QualityPlan(**quality)).unfit(question, answer)
+    assert (found.kind if found else None) == kind
+
+
+def test_the_score_is_between_nothing_and_one() -> None:
+    assert score("q", "") == 0.0
+    assert score("a long question with many words in it here", "and an answer that says different things") == 1.0

@@ -1,0 +1,222 @@
+"""The prepare stage: the same input and rules give the same bytes, and every row is accounted for."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow.parquet import read_table
+
+from training_runtime.committed import facts_of
+from training_runtime.errors import DataError
+from training_runtime.plan import Plan
+from training_runtime.prepare import stage
+from training_runtime.prepare.stage import data_folder, part_files, prepare
+
+from .conftest import MakePlan, rows
+
+
+def _rejects(plan: Plan) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (data_folder(plan) / "rejects.jsonl").read_text().splitlines()]
+
+
+def _tables(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    return {
+        part: [row for path in part_files(plan, part) for row in read_table(path).to_pylist()]
+        for part in ("train", "validation", "test")
+    }
+
+
+def test_every_row_is_in_a_part_or_among_the_rejects(make_plan: MakePlan) -> None:
+    content: list[Any] = [
+        *rows(100),
+        *rows(100)[:5],
+        {"instruction": "x"},
+        {"instruction": "판단하라.", "input": "y" * 9, "output": {"action": "?"}},
+    ]
+    plan = make_plan(
+        content,
+        dataset__duplicate_threshold=0.85,
+        dataset__response_schema={"properties": {"action": {"enum": ["BLOCK", "ALLOW"]}}},
+        dataset__split__stratify_by="output.action",
+    )
+    found = prepare(plan)
+    tables = _tables(plan)
+    assert (found.rows, found.duplicates_removed, found.rejected) == (100, 5, 2)
+    assert {part: len(table) for part, table in tables.items()} == {"train": 80, "validation": 10, "test": 10}
+    assert {(row["line"], row["kind"], row["reason"][:20]) for row in _rejects(plan)} == {
+        *((line, "repetition", "repeats rows.jsonl l") for line in range(101, 106)),
+        (106, "incomplete", "has no output"),
+        (107, "schema", "breaks responseSchem"),
+    }
+    assert sum(row["label"] == "BLOCK" for row in tables["test"]) in (3, 4)
+    facts = facts_of(data_folder(plan))
+    assert facts["numbers"]["digest"] == found.digest
+    assert facts["answers"] == {"action": {"str": 107 - 1}, "n": {"int": 105}}
+    assert facts["labels"] == {"ALLOW": 69, "BLOCK": 36}
+
+
+def test_no_test_row_is_repeated_in_training(make_plan: MakePlan) -> None:
+    content = rows(120)
+    near = [{**row, "input": row["input"][:-1] + "9"} for row in content]
+    plan = make_plan([*content, *near], dataset__duplicate_threshold=0.7)
+    prepare(plan)
+    tables = _tables(plan)
+    questions = {
+        part: {json.loads(row["messages"])[0]["content"][:-1] for row in table} for part, table in tables.items()
+    }
+    assert not questions["test"] & questions["train"]
+    assert not questions["validation"] & questions["train"]
+
+
+def test_groups_stay_together(make_plan: MakePlan) -> None:
+    content = [{**row, "customer": number // 4} for number, row in enumerate(rows(120))]
+    plan = make_plan(content, dataset__columns__group="customer")
+    prepare(plan)
+    seen = {part: {row["group"] for row in table} for part, table in _tables(plan).items()}
+    assert not seen["train"] & seen["test"]
+    assert not seen["train"] & seen["validation"]
+
+
+def _bytes(plan: Plan) -> dict[str, bytes]:
+    folder = data_folder(plan)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_same_input_and_rules_give_the_same_bytes_however_many_processes(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training_runtime.prepare.formats._BLOCK_BYTES", 4096)
+    plan = make_plan(rows(200), dataset__duplicate_threshold=0.85)
+    first = prepare(plan)
+    alone = _bytes(plan)
+    monkeypatch.setattr(stage, "_SMALL", 0)
+    other = plan.model_copy(update={"workspace": tmp_path / "other"})
+    other.workspace.mkdir()
+    assert prepare(other) == first
+    assert _bytes(other) == alone
+    assert len(part_files(other, "train")) > 1
+
+
+def test_prepared_data_is_reused_and_other_rules_make_other_data(make_plan: MakePlan) -> None:
+    plan = make_plan()
+    first = prepare(plan)
+    before = {path: path.stat().st_mtime_ns for path in data_folder(plan).rglob("*")}
+    assert prepare(plan) == first
+    assert {path: path.stat().st_mtime_ns for path in data_folder(plan).rglob("*")} == before
+    shorter = plan.model_copy(update={"training": plan.training.model_copy(update={"max_sequence_length": 40})})
+    assert prepare(shorter).truncated_percent > 0
+    assert prepare(shorter).digest != first.digest
+    assert prepare(plan).digest == first.digest  # still on the volume
+    assert {path: path.stat().st_mtime_ns for path in data_folder(plan).rglob("*")} == before
+
+
+def test_changed_bytes_are_prepared_anew(make_plan: MakePlan) -> None:
+    plan = make_plan()
+    first = prepare(plan)
+    Path(part_files(plan, "train")[0]).write_bytes(b"changed")
+    with pytest.raises(DataError, match="run the prepare stage first"):
+        data_folder(plan)
+    assert prepare(plan) == first
+    assert len(_tables(plan)["train"]) == first.train
+
+
+def test_several_sources_and_formats_are_one_dataset(make_plan: MakePlan, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(60))
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (folder / "b.json").write_text(json.dumps(rows(70)[60:]))
+    plan = make_plan(rows(100)[70:])
+    plan = plan.model_copy(
+        update={"dataset": plan.dataset.model_copy(update={"sources": [*plan.dataset.sources, str(folder)]})}
+    )
+    assert prepare(plan).rows == 100
+
+
+@pytest.mark.parametrize(
+    ("action", "rest", "kept"), [("Mask", False, 80), ("Drop", False, 79), ("Report", True, 80), ("Off", True, 80)]
+)
+def test_personal_data_is_treated_as_the_plan_says(make_plan: MakePlan, action: str, kept: int, *, rest: bool) -> None:
+    content = rows(80)
+    content[7]["input"] = "홍길동의 주민등록번호는 123456-1234567입니다."
+    plan = make_plan(content, dataset__pii__action=action)
+    found = prepare(plan)
+    written = json.dumps(_tables(plan), ensure_ascii=False)
+    assert found.rows == kept
+    assert ("123456-1234567" in written) == rest
+    assert ("홍길동" in written) == rest
+    assert ("[주민등록번호]" in written) == (action == "Mask")
+    assert found.pii == ({} if action == "Off" else {"이름": 1, "주민등록번호": 1})
+    if action == "Drop":
+        assert [row["reason"] for row in _rejects(plan)] == ["holds 이름, 주민등록번호"]
+
+
+def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:
+    content = rows(80)
+    content[3]["input"] = "연락처는 010-1234-5678 입니다"
+    plan = make_plan(
+        [*content, content[0], content[0], {"x": 1}],
+        dataset__duplicate_threshold=0.9,
+        dataset__split__stratify_by="output.action",
+    )
+    prepare(plan)
+    page = (data_folder(plan) / "report.html").read_text()
+    assert page.count("<svg") == 5
+    for text in (
+        "duplicates removed",
+        "3 times",
+        "전화번호",
+        "has no instruction",
+        "as training reads it",
+        "[전화번호]",
+        "BLOCK",
+        "tokens",
+    ):
+        assert text in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "message"),
+    [
+        ([], {}, "rows.jsonl is empty"),
+        ([{"x": 1}] * 9, {}, "no template fits the columns x"),
+        ([{"x": 1}] * 9, {"dataset__template": "alpaca"}, "no row can be used: rows.jsonl line 1: has no instruction"),
+        (rows(4), {}, "4 rows leave none for validation"),
+        (rows(80), {"training__max_sequence_length": 5}, "all rows are too long: none has an answer within 5 tokens"),
+        (
+            rows(80),
+            {"training__max_sequence_length": 45, "dataset__max_truncated_percent": 1.0},
+            "would be cut, where 1 % are allowed",
+        ),
+        (
+            [*rows(20), *[{"x": 1}] * 3],
+            {},
+            "3 rows cannot be used, 13.0 % where 5 % are allowed (maxRejectedPercent): rows.jsonl line 21",
+        ),
+        (rows(20), {"dataset__columns__output": "result"}, "no row can be used: rows.jsonl line 1: has no result"),
+        (
+            rows(20),
+            {"dataset__sources": ["/nowhere/rows.jsonl"]},
+            "/nowhere/rows.jsonl is not there: check dataset.source",
+        ),
+    ],
+)
+def test_bad_data_says_what_is_wrong(
+    make_plan: MakePlan, content: list[Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare(make_plan(content, **changes))
+    assert message in str(caught.value)
+
+
+def test_copies_of_sources_do_not_stay(make_plan: MakePlan) -> None:
+    plan = make_plan()
+    prepare(plan)
+    assert sorted(path.name for path in (plan.workspace / "data").iterdir()) == sorted(
+        [data_folder(plan).name, "current"]
+    )

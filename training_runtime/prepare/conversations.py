@@ -1,0 +1,166 @@
+"""From a row to a conversation: what each template reads, and why a row cannot be used."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from training_runtime.errors import DataError
+from training_runtime.plan import ColumnsPlan, DatasetPlan
+
+from .clean import Cleaner
+
+__all__ = ["Conversation", "Rejected", "Renderer", "at_path", "detected_template"]
+
+Template = Literal["messages", "alpaca", "question-answer", "instruction-io", "text"]
+Message = dict[str, str]
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_QUESTION = ("question", "prompt", "input", "query")
+_ANSWER = ("answer", "completion", "response", "output")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What training reads, the last message the answer; without messages the row is plain text."""
+
+    messages: list[Message]
+    asked: str
+    """What is compared when repetitions are looked for: the questions without what all rows share."""
+    label: str
+    group: str
+
+
+class Rejected(Exception):  # noqa: N818 - a finding, no failure
+    """Why a row is not used; `kind` is the word it is counted under."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def at_path(content: Any, path: str) -> Any:  # noqa: ANN401 - a row holds anything
+    """Return what a dotted path points at, also inside JSON text; raise KeyError with the path where nothing is."""
+    value = content
+    for part in path.split("."):
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            try:
+                value = orjson.loads(value)
+            except ValueError:
+                raise KeyError(path) from None
+        if not isinstance(value, dict) or part not in value:
+            raise KeyError(path)
+        value = value[part]
+    return value
+
+
+def detected_template(row: dict[str, Any], columns: ColumnsPlan) -> Template:
+    """Return the template that a row's columns speak for; raise DataError where they speak for none."""
+    names = set(row)
+    if names & {"messages", "conversations"}:
+        return "messages"
+    if {"instruction", "output"} <= names:
+        structured = any(isinstance(row.get(name), (dict, list)) for name in ("input", "output"))
+        return "instruction-io" if structured else "alpaca"
+    if columns.input or (names & set(_QUESTION) and names & set(_ANSWER)):
+        return "question-answer"
+    if "text" in names:
+        return "text"
+    raise DataError(
+        f"no template fits the columns {', '.join(sorted(names))}: set dataset.template and dataset.columns"
+    )
+
+
+class Renderer:
+    """Turns rows into conversations by one template."""
+
+    def __init__(self, plan: DatasetPlan, template: Template) -> None:
+        self._columns = plan.columns
+        self._label = plan.split.stratify_by or plan.columns.label
+        self._cleaner = Cleaner(plan.clean)
+        self._system = [{"role": "system", "content": plan.system_prompt}] if plan.system_prompt else []
+        self._read = {
+            "messages": self._messages,
+            "alpaca": self._instruction,
+            "instruction-io": self._instruction,
+            "question-answer": self._question_answer,
+            "text": self._text,
+        }[template]
+
+    def __call__(self, row: Any) -> Conversation:  # noqa: ANN401 - a row holds anything until it is looked at
+        """Return the row's conversation; raise Rejected with the reason where it has none."""
+        if not isinstance(row, dict):
+            raise Rejected("unreadable", row if isinstance(row, str) else "is not a JSON object")
+        try:
+            messages, asked = self._read(row)
+            label = str(at_path(row, self._label)) if self._label else ""
+            group = str(at_path(row, self._columns.group)) if self._columns.group else ""
+        except KeyError as error:
+            raise Rejected("incomplete", f"has no {error.args[0]}") from error
+        if not messages[-1]["content"].strip():
+            raise Rejected("incomplete", "the answer is empty")
+        return Conversation(messages, asked, label, group)
+
+    def _messages(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+        found = row["messages"] if "messages" in row else at_path(row, "conversations")
+        if not isinstance(found, list) or len(found) < 2:
+            raise Rejected("incomplete", "`messages` must be a list of at least a question and an answer")
+        chat = [self._message(item) for item in found]
+        if chat[-1]["role"] != "assistant":
+            raise Rejected("incomplete", "the last of `messages` must be the assistant's answer")
+        if self._system and chat[0]["role"] != "system":
+            chat = [*self._system, *chat]
+        return chat, "\n".join(message["content"] for message in chat[:-1] if message["role"] != "system")
+
+    def _message(self, item: Any) -> Message:  # noqa: ANN401 - a row holds anything until it is looked at
+        if not isinstance(item, dict):
+            raise Rejected("unreadable", "a message must be an object with role and content")
+        named = str(item["role"] if "role" in item else at_path(item, "from"))
+        role = _ROLES.get(named)
+        if role is None:
+            raise Rejected("unreadable", f"the role {named!r} is none of system, user and assistant")
+        content = _as_text(item["content"] if "content" in item else at_path(item, "value"))
+        return {"role": role, "content": self._cleaner(content) if role == "user" else content}
+
+    def _instruction(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+        instruction = _as_text(at_path(row, self._columns.instruction or "instruction"))
+        try:
+            given = _as_text(at_path(row, self._columns.input or "input"))
+        except KeyError:
+            given = ""
+        given = self._cleaner(given)
+        answer = _as_text(at_path(row, self._columns.output or "output"))
+        return self._chat(f"{instruction}\n{given}" if given else instruction, answer), given or instruction
+
+    def _question_answer(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+        question = self._cleaner(_as_text(_first(row, self._columns.input, _QUESTION)))
+        answer = _as_text(_first(row, self._columns.output, _ANSWER))
+        if self._columns.instruction:
+            instruction = _as_text(at_path(row, self._columns.instruction))
+            return self._chat(f"{instruction}\n{question}", answer), question
+        return self._chat(question, answer), question
+
+    def _text(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+        text = self._cleaner(_as_text(at_path(row, self._columns.input or "text")))
+        return [{"role": "text", "content": text}], text
+
+    def _chat(self, question: str, answer: str) -> list[Message]:
+        return [*self._system, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _first(row: dict[str, Any], path: str | None, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - see at_path
+    if path:
+        return at_path(row, path)
+    for name in names:
+        if name in row:
+            return row[name]
+    raise KeyError(" or ".join(names))
+
+
+def _as_text(value: object) -> str:
+    """A text as it is; an object or list as JSON, one form for training, evaluation and serving."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,215 @@
+"""The first pass over the data: one block of rows read, rendered, cleaned, masked, judged and sketched.
+
+It runs in a process of its own and writes what goes on to a spool on the volume; only what is counted comes back.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from training_runtime.plan import DatasetPlan
+
+from .clean import Gate
+from .conversations import Conversation, Rejected, Renderer, Template
+from .duplicates import sketches
+from .formats import Block
+from .pii import Finder
+
+if TYPE_CHECKING:
+    from .duplicates import Array
+
+__all__ = ["FirstPass", "Removed", "Sample", "Spooled", "rows_of"]
+
+_SAMPLES = 10
+_MOST_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A row that goes no further."""
+
+    file: str
+    line: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row as it came and as training reads it."""
+
+    before: str
+    after: str
+    changed: bool
+
+
+@dataclass
+class Spooled:
+    """What one block came to."""
+
+    path: Path
+    rows: int = 0
+    labels: list[str] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    sketches: "Array | None" = None
+    removed: list[Removed] = field(default_factory=list)
+    pii: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often an answer's field had a type."""
+
+
+@dataclass
+class FirstPass:
+    """The rules, and the folder that spools go to. It is sent to the workers, so it holds no compiled state."""
+
+    plan: DatasetPlan
+    template: Template
+    spool: Path
+    sketch: bool
+
+    def __call__(self, numbered: tuple[int, Block]) -> Spooled:
+        """Work on one block; write its rows to `spool/NUMBER.parquet`."""
+        number, block = numbered
+        rules = _rules(self.plan.model_dump_json(), self.template)
+        found = Spooled(self.spool / f"{number:06d}.parquet")
+        kept: list[tuple[int, Conversation]] = []
+        for line, raw, row in rows_of(block):
+            try:
+                conversation = rules.apply(row, found, raw)
+            except Rejected as reason:
+                found.removed.append(Removed(block.file, line, reason.kind, str(reason)))
+            else:
+                kept.append((line, conversation))
+        if kept:
+            _write(found, block.file, kept)
+            if self.sketch:
+                found.sketches = sketches([conversation.asked for _, conversation in kept])
+        return found
+
+
+def rows_of(block: Block) -> Iterator[tuple[int, Any, Any]]:
+    """Line, the row as it came, and the parsed row, or why it could not be parsed."""
+    for line, row in block.rows:
+        yield line, row, row
+    if not block.lines:
+        return
+    for line, raw in enumerate(block.lines.split(b"\n"), block.first_line):
+        if not raw or raw.isspace():
+            continue
+        try:
+            row = orjson.loads(raw)
+            yield line, raw, row if isinstance(row, dict) else "is not a JSON object"
+        except ValueError as error:
+            yield line, raw, _why_not_json(raw, error)
+
+
+def _why_not_json(raw: bytes, error: ValueError) -> str:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8: save the file as UTF-8"
+    return f"is not JSON: {str(error).partition(': line')[0]}"
+
+
+class _Rules:
+    def __init__(self, plan: DatasetPlan, template: Template) -> None:
+        self._plan = plan
+        self._render = Renderer(plan, template)
+        self._gate = Gate(plan.clean, plan.quality)
+        self._schema = _validator(plan.response_schema)
+        # What all rows share, a system prompt or an instruction, is looked at once.
+        self._mask = lru_cache(4096)(Finder.of(plan.pii.entities).mask)
+
+    def apply(self, row: Any, found: Spooled, raw: Any) -> Conversation:  # noqa: ANN401 - a row holds anything
+        conversation = self._render(row)
+        answer = conversation.messages[-1]["content"]
+        if unfit := self._gate.unfit(conversation.asked, answer):
+            raise Rejected(unfit.kind, unfit.reason)
+        self._check_answer(answer, found.answers)
+        masked = conversation if self._plan.pii.action == "Off" else self._masked(conversation, found.pii)
+        changed = masked is not conversation
+        if len(found.samples) < _SAMPLES or (changed and sum(sample.changed for sample in found.samples) < _SAMPLES):
+            found.samples.append(Sample(_as_came(raw), _as_read(masked), changed))
+        return masked
+
+    def _masked(self, conversation: Conversation, counts: Counter[str]) -> Conversation:
+        pairs = [self._mask(message["content"]) for message in conversation.messages]
+        found = sum((counter for _, counter in pairs if counter), Counter[str]())
+        if not found:
+            return conversation
+        counts.update(found)
+        if self._plan.pii.action == "Drop":
+            raise Rejected("personal-data", f"holds {', '.join(sorted(found))}")
+        if self._plan.pii.action == "Report":
+            return conversation
+        messages = [{**m, "content": text} for m, (text, _) in zip(conversation.messages, pairs, strict=True)]
+        return Conversation(messages, conversation.asked, conversation.label, conversation.group)
+
+    def _check_answer(self, answer: str, fields: Counter[tuple[str, str]]) -> None:
+        parsed = _parsed(answer)
+        if isinstance(parsed, dict):
+            fields.update((name, type(value).__name__) for name, value in parsed.items())
+        if self._schema and (problem := next(self._schema.iter_errors(parsed), None)):
+            where = "/".join(map(str, problem.absolute_path)) or "the answer"
+            raise Rejected("schema", f"breaks responseSchema at {where}: {problem.message[:200]}")
+
+
+@lru_cache(1)
+def _rules(plan: str, template: Template) -> _Rules:
+    """One compiled set of rules per process."""
+    return _Rules(DatasetPlan.model_validate_json(plan), template)
+
+
+def _validator(schema: dict[str, Any] | None) -> Any:  # noqa: ANN401 - jsonschema makes its classes as it runs
+    if schema is None:
+        return None
+    from jsonschema.validators import validator_for
+
+    return validator_for(schema)(schema)
+
+
+def _parsed(answer: str) -> Any:  # noqa: ANN401 - JSON holds anything
+    if not answer.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return orjson.loads(answer)
+    except ValueError:
+        return None
+
+
+def _as_came(raw: Any) -> str:  # noqa: ANN401 - a row holds anything
+    return raw.decode() if isinstance(raw, bytes) else json.dumps(raw, ensure_ascii=False, default=str)
+
+
+def _as_read(conversation: Conversation) -> str:
+    return "\n".join(f"{message['role']}: {message['content']}" for message in conversation.messages)
+
+
+def _write(found: Spooled, file: str, kept: list[tuple[int, Conversation]]) -> None:
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    found.rows = len(kept)
+    found.labels = [conversation.label for _, conversation in kept]
+    found.groups = [_number(conversation.group) for _, conversation in kept]
+    columns = {
+        "file": [file] * len(kept),
+        "line": [line for line, _ in kept],
+        "messages": [orjson.dumps(conversation.messages).decode() for _, conversation in kept],
+        "label": found.labels,
+        "group": [conversation.group for _, conversation in kept],
+    }
+    write_table(pyarrow.table(columns), found.path, compression="zstd", compression_level=1)
+
+
+def _number(group: str) -> int:
+    """A group's name in eight bytes, so that a million of them fit."""
+    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big", signed=True)

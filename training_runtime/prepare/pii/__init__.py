@@ -1,0 +1,66 @@
+"""Personal data in Korean and English text: found by form and context, replaced by its kind.
+
+`numbers` holds what is written in digits, `words` what is written in letters. Nothing here learns: what has neither a
+form nor a telling neighbour (a lone name in a sentence) is not found.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from training_runtime.errors import PlanError
+
+from .kinds import Find, Kind
+from .numbers import find_numbers
+from .words import find_words
+
+__all__ = ["Finder", "Kind"]
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds the kinds it was made for."""
+
+    kinds: frozenset[Kind]
+
+    @staticmethod
+    def of(names: Sequence[str]) -> "Finder":
+        """Make a finder of the named kinds, of all where none is named; raise PlanError for an unknown name."""
+        unknown = sorted(set(names) - set(Kind.__members__))
+        if unknown:
+            raise PlanError(f"pii.entities knows no {', '.join(unknown)}: choose from {', '.join(Kind.__members__)}")
+        return Finder(frozenset(Kind[name] for name in names) or frozenset(Kind))
+
+    def find(self, text: str) -> list[Find]:
+        """Return the finds in the order of the text; none overlap."""
+        if len(text) < 4:
+            return []
+        found = [find for find in _candidates(text) if find.kind in self.kinds]
+        if len(found) > 1:
+            found = _apart(found)
+        return found
+
+    def mask(self, text: str) -> tuple[str, Counter[str]]:
+        """Return the text with each find replaced by its kind, `[전화번호]`, and how many of each there were."""
+        found = self.find(text)
+        if not found:
+            return text, Counter()
+        parts, end = [], 0
+        for find in found:
+            parts += [text[end : find.start], f"[{find.kind.value}]"]
+            end = find.end
+        return "".join([*parts, text[end:]]), Counter(find.kind.value for find in found)
+
+
+def _candidates(text: str) -> Iterator[Find]:
+    yield from find_numbers(text)
+    yield from find_words(text)
+
+
+def _apart(found: list[Find]) -> list[Find]:
+    """Where two overlap the longer stays, for it knows more of the context."""
+    kept: list[Find] = []
+    for find in sorted(found, key=lambda find: (find.start - find.end, find.start)):
+        if all(find.end <= other.start or find.start >= other.end for other in kept):
+            kept.append(find)
+    return sorted(kept, key=lambda find: find.start)

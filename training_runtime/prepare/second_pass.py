@@ -1,0 +1,118 @@
+"""The second pass: what the first left on the spool, less the repetitions, becomes tokens in shards of each part.
+
+It runs in a process of its own, one block at a time; which row belongs to which part was decided in between.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from training_runtime.plan import Plan
+
+from .base import base_folder, load_tokenizer
+from .first_pass import Removed
+from .split import PARTS
+from .tokens import IGNORED, Encoded, Encoder
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["LEFT_OUT", "SecondPass", "Sharded", "texts"]
+
+LEFT_OUT = 255
+"""Where a row belongs that repeats another."""
+
+
+@dataclass
+class Sharded:
+    """What one block came to."""
+
+    lengths: list[int] = field(default_factory=list)
+    """Of every row that stays, in tokens, before it was cut."""
+    rows: dict[str, int] = field(default_factory=dict)
+    removed: list[Removed] = field(default_factory=list)
+
+
+@dataclass
+class SecondPass:
+    """The tokenizer's plan and the folder the shards go to. It is sent to the workers."""
+
+    plan: Plan
+    target: Path
+
+    def __call__(self, item: tuple[Path, bytes]) -> Sharded:
+        """Work on one block; the bytes say which of PARTS each of its rows belongs to, or LEFT_OUT."""
+        import pyarrow
+        from pyarrow.parquet import read_table
+
+        path, parts = item
+        done = Sharded()
+        table = read_table(path, columns=["file", "line", "messages", "label", "group"], use_threads=False)
+        kept = [position for position, part in enumerate(parts) if part != LEFT_OUT]
+        table = table.take(kept)
+        encoded = list(_encoder(self.plan.model_dump_json()).encode(_messages(table)))
+        for number, part in enumerate(PARTS):
+            mine = [row for row, position in enumerate(kept) if parts[position] == number]
+            learnt = [row for row in mine if any(label != IGNORED for label in encoded[row].labels)]
+            done.removed += [_too_long(table, row, encoded[row]) for row in sorted(set(mine) - set(learnt))]
+            done.lengths += [encoded[row].length for row in learnt]
+            done.rows[part] = len(learnt)
+            if learnt:
+                self._write(pyarrow.table(_columns(table.take(learnt), [encoded[row] for row in learnt])), part, path)
+        return done
+
+    def _write(self, table: "pyarrow.Table", part: str, path: Path) -> None:
+        from pyarrow.parquet import write_table
+
+        folder = self.target / part
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(table, folder / path.name, compression="zstd", compression_level=1)
+
+
+@lru_cache(1)
+def _encoder(plan: str) -> Encoder:
+    """One tokenizer per process."""
+    parsed = Plan.model_validate_json(plan)
+    training = parsed.training
+    tokenizer = load_tokenizer(base_folder(parsed))
+    return Encoder(tokenizer, training.max_sequence_length, answers_only=training.assistant_only_loss)
+
+
+def _messages(table: "pyarrow.Table") -> list[list[dict[str, str]]]:
+    return [orjson.loads(text) for text in table["messages"].to_pylist()]
+
+
+def _columns(table: "pyarrow.Table", encoded: list[Encoded]) -> dict[str, "pyarrow.Array"]:
+    import pyarrow
+
+    ids = pyarrow.list_(pyarrow.int32())
+    return {
+        "input_ids": pyarrow.array([example.input_ids for example in encoded], type=ids),
+        "labels": pyarrow.array([example.labels for example in encoded], type=ids),
+        "messages": table["messages"],
+        "label": table["label"],
+        "group": table["group"],
+    }
+
+
+def _too_long(table: "pyarrow.Table", row: int, example: Encoded) -> Removed:
+    return Removed(
+        table["file"][row].as_py(),
+        table["line"][row].as_py(),
+        "too-long",
+        f"its question alone fills the {len(example.input_ids)} tokens a row may have",
+    )
+
+
+def texts(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield every message's text on the spool, for a new tokenizer to learn from."""
+    from pyarrow.parquet import ParquetFile
+
+    for path in paths:
+        for batch in ParquetFile(path).iter_batches(columns=["messages"]):
+            for text in batch["messages"].to_pylist():
+                yield from (message["content"] for message in orjson.loads(text))

@@ -1,0 +1,156 @@
+"""The plan's settings as Transformers, TRL, PEFT and DeepSpeed name them."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training_runtime.errors import PlanError
+from training_runtime.plan import Plan
+
+from .strategy import Strategy
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
+    from trl import SFTConfig
+
+__all__ = ["adapter_config", "deepspeed_config", "precision", "quantization_config", "trainer_arguments"]
+
+_DEFAULT_EPOCHS = 3
+_ALL_LINEAR = "all-linear"
+
+
+def precision(plan: Plan) -> str:
+    """Return fp32, bf16 or fp16; raise PlanError where the device cannot."""
+    import torch
+
+    wanted = plan.training.precision
+    if wanted == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    if wanted == "fp16" and not torch.cuda.is_available():
+        raise PlanError("training.precision: fp16 needs a GPU: use fp32 or bf16")
+    return wanted
+
+
+def adapter_config(plan: Plan) -> "LoraConfig | None":
+    """Return the adapter's shape, None where all weights are trained."""
+    from peft import LoraConfig, TaskType
+
+    if not plan.lora:
+        return None
+    modules = plan.lora.target_modules
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=plan.lora.rank,
+        lora_alpha=plan.lora.alpha,
+        lora_dropout=plan.lora.dropout,
+        target_modules=_ALL_LINEAR if modules == [_ALL_LINEAR] else modules,
+    )
+
+
+def quantization_config(plan: Plan) -> "BitsAndBytesConfig | None":
+    """Return how the frozen base is held, None for full precision (Dettmers et al. 2023, arXiv:2305.14314)."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not plan.quantization:
+        return None
+    if plan.quantization.bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32 if precision(plan) == "fp32" else torch.bfloat16,
+    )
+
+
+def deepspeed_config(plan: Plan, strategy: Strategy) -> dict[str, Any] | None:
+    """Return DeepSpeed's configuration, None for other strategies.
+
+    The optimizer stays PyTorch's, so that the plan's choice holds and no operator is compiled but for offloading.
+    """
+    if not strategy.startswith("zero"):
+        return None
+    zero: dict[str, Any] = {"stage": int(strategy[-1]), "overlap_comm": True, "contiguous_gradients": True}
+    if zero["stage"] == 3:
+        zero |= {"stage3_gather_16bit_weights_on_model_save": True, "stage3_param_persistence_threshold": "auto"}
+        zero |= {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}
+    offload = plan.distributed.offload
+    if offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    if offload == "parameters":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    made: dict[str, Any] = {
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": "auto"},
+        "fp16": {"enabled": "auto"},
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+    }
+    return made | (plan.distributed.deepspeed_config or {})
+
+
+def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: bool, on_terminal: bool) -> "SFTConfig":
+    """Return the trainer's settings; raise PlanError for names that it does not know."""
+    import torch
+    from trl import SFTConfig
+
+    settings, on_gpu, kind = plan.training, torch.cuda.is_available(), precision(plan)
+    checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
+    evaluate = settings.evaluate_every_steps or settings.save_every_steps
+    try:
+        return SFTConfig(
+            output_dir=str(output),
+            num_train_epochs=settings.epochs or _DEFAULT_EPOCHS,
+            max_steps=settings.max_steps or -1,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type=settings.scheduler,
+            warmup_steps=settings.warmup_ratio or settings.warmup_steps,
+            optim=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            per_device_train_batch_size=settings.per_device_batch_size,
+            per_device_eval_batch_size=settings.per_device_batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation,
+            max_length=settings.max_sequence_length,
+            packing=settings.packing,
+            eval_packing=settings.packing,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            save_strategy="steps",
+            save_steps=settings.save_every_steps,
+            eval_strategy="steps" if watched else "no",
+            eval_steps=evaluate,
+            logging_steps=settings.log_every_steps,
+            logging_nan_inf_filter=False,
+            seed=settings.seed,
+            data_seed=settings.seed,
+            bf16=kind == "bf16",
+            fp16=kind == "fp16",
+            use_cpu=not on_gpu,
+            gradient_checkpointing=checkpointing and strategy != "fsdp",
+            use_liger_kernel=on_gpu and _installed("liger_kernel"),
+            deepspeed=deepspeed_config(plan, strategy),
+            fsdp=True if strategy == "fsdp" else None,
+            fsdp_config={"version": 2, "activation_checkpointing": checkpointing} if strategy == "fsdp" else None,
+            ddp_find_unused_parameters=False,
+            dataloader_num_workers=0,
+            report_to=["tensorboard", *_progress()],
+            disable_tqdm=not on_terminal,
+        )
+    except ValueError as error:
+        raise PlanError(f"the trainer refuses the settings: {' '.join(str(error).split())[:500]}") from error
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _progress() -> list[str]:
+    """Trainer's own progress reporter, where somebody listens."""
+    return ["kubeflow"] if "KUBEFLOW_TRAINER_SERVER_URL" in os.environ else []

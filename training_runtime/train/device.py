@@ -1,0 +1,48 @@
+"""What the GPU is doing, as its driver tells; nothing on machines without one."""
+
+from functools import lru_cache
+
+__all__ = ["device_metrics", "gpu_bytes"]
+
+_GIB = 2**30
+
+
+def gpu_bytes() -> int:
+    """Return the memory of the smallest GPU, 0 without any."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return min((torch.cuda.get_device_properties(i).total_memory for i in range(count)), default=0)
+
+
+def device_metrics() -> dict[str, float]:
+    """Return memory in GiB and utilisation in percent of this process's GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    found = {
+        "gpu_memory_gib": torch.cuda.memory_allocated() / _GIB,
+        "gpu_memory_peak_gib": torch.cuda.max_memory_allocated() / _GIB,
+    }
+    return found | _utilisation(torch.cuda.current_device())
+
+
+@lru_cache(1)
+def _driver() -> bool:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    return True
+
+
+def _utilisation(device: int) -> dict[str, float]:
+    if not _driver():
+        return {}
+    import pynvml
+
+    rates = pynvml.nvmlDeviceGetUtilizationRates(pynvml.nvmlDeviceGetHandleByIndex(device))
+    return {"gpu_utilisation_percent": float(rates.gpu)}

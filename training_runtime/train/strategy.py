@@ -1,0 +1,60 @@
+"""Which way the work is shared out: chosen from the model's size and the GPU's memory, and explained.
+
+The estimate counts bytes per parameter: weights, gradients and Adam's states with their 32-bit master copy (16 in all
+for mixed precision; Rajbhandari et al. 2020, arXiv:1910.02054, section 3). Activations are what a fifth of the memory
+is left for; with gradient checkpointing that holds for usual batches, so a choice can still be too bold.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training_runtime.errors import PlanError
+from training_runtime.plan import Plan
+
+__all__ = ["Choice", "Strategy", "choose"]
+
+Strategy = Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"]
+_USABLE = 0.8
+_WEIGHTS, _GRADIENTS, _STATES = 2, 2, 12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A strategy, and the sentence that says why."""
+
+    strategy: Strategy
+    why: str
+
+
+def choose(plan: Plan, parameters: int, gpu_bytes: int) -> Choice:
+    """Return the plan's strategy, or for `auto` the simplest that fits; `gpu_bytes` is 0 without GPUs.
+
+    Raises PlanError for what cannot work together.
+    """
+    wanted, processes = plan.distributed, plan.distributed.nodes * plan.distributed.processes_per_node
+    if wanted.offload != "none" and wanted.strategy not in ("zero2", "zero3"):
+        raise PlanError(f"distributed.offload needs strategy zero2 or zero3, not {wanted.strategy}")
+    if wanted.offload == "parameters" and wanted.strategy != "zero3":
+        raise PlanError("distributed.offload: parameters needs strategy zero3")
+    if plan.quantization and wanted.strategy in ("fsdp", "zero3"):
+        raise PlanError(f"quantized weights cannot be sharded: use ddp, zero1 or zero2 instead of {wanted.strategy}")
+    if wanted.strategy != "auto":
+        if processes == 1 and wanted.strategy in ("ddp", "fsdp"):
+            return Choice("single", f"{wanted.strategy} of one process is that process")
+        return Choice(wanted.strategy, "the plan names it")
+    if processes == 1:
+        return Choice("single", "there is one process")
+    return _fitting(plan, parameters, gpu_bytes, processes)
+
+
+def _fitting(plan: Plan, parameters: int, gpu_bytes: int, processes: int) -> Choice:
+    weights = parameters * (plan.quantization.bits / 8 if plan.quantization else _WEIGHTS)
+    trained = 0 if plan.lora else parameters  # an adapter's share is lost in the reserve
+    room = gpu_bytes * _USABLE
+    whole = weights + trained * (_GRADIENTS + _STATES)
+    told = f"{parameters / 1e9:.2f} billion parameters, {gpu_bytes / 2**30:.0f} GiB per GPU, {processes} processes"
+    if not gpu_bytes or whole <= room or plan.quantization:
+        return Choice("ddp", f"{told}: a whole copy fits each")
+    if weights + trained * (_GRADIENTS + _STATES) / processes <= room and trained:
+        return Choice("zero2", f"{told}: the weights fit each, gradients and optimizer states only shared out")
+    return Choice("zero3", f"{told}: only shared-out weights fit")
