@@ -6,7 +6,9 @@ log and needs no permission to write.
 """
 
 import argparse
+import errno
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -37,10 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
         traceback.print_exc()
-        _hand_back(Failed(error=type(error).__name__[:64], message=str(error)[:_MESSAGE_LIMIT] or "no message"))
+        _hand_back(Failed(error=type(error).__name__[:64], message=_told(error)[:_MESSAGE_LIMIT]))
         return ExitCode.INTERNAL
     _hand_back(result)
     return ExitCode.DONE
+
+
+def _told(error: Exception) -> str:
+    """The libraries write through Rust and C++, so a full volume has no one type: it is known by the system's words."""
+    if os.strerror(errno.ENOSPC) in str(error):
+        return f"the volume is full: raise storage.template.size, or lower training.keepCheckpoints ({error})"
+    return str(error) or "no message"
 
 
 def _read(path: Path) -> Plan:

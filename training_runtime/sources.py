@@ -19,7 +19,7 @@ __all__ = ["fetch", "is_local"]
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
 _MOST_REDIRECTS = 5
-_HUB = re.compile(r"hf://(?P<kind>datasets/)?(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.+))?")
+_HUB = re.compile(r"hf://(?P<kind>datasets/)?(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<path>.+))?")
 
 
 def is_local(source: str) -> bool:
@@ -54,7 +54,7 @@ def _copy(path: Path, folder: Path) -> None:
 
 
 def _fetch_s3(source: str, folder: Path) -> None:
-    from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
+    from pyarrow.fs import FileType, LocalFileSystem, S3FileSystem, copy_files
 
     path = source.removeprefix("s3://")
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
@@ -67,11 +67,13 @@ def _fetch_s3(source: str, folder: Path) -> None:
         found = store.get_file_info(path)
         if found.type == FileType.NotFound:
             raise DataError(f"{source} is not there: check the bucket, the path and AWS_ENDPOINT_URL")
-        if found.type == FileType.File:
-            copy_files(path, str(folder / found.base_name), source_filesystem=store)
-        else:
-            wanted = FileSelector(path, recursive=True)
-            copy_files(wanted, str(folder), source_filesystem=store, destination_filesystem=LocalFileSystem())
+        alone = found.type == FileType.File
+        copy_files(
+            path,
+            str(folder / found.base_name if alone else folder),
+            source_filesystem=store,
+            destination_filesystem=LocalFileSystem(),
+        )
     except OSError as error:
         raise AccessError(
             f"{source} cannot be read ({_short(error)}): check that the secret's AWS_ACCESS_KEY_ID may read it, and "

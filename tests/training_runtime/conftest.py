@@ -24,12 +24,12 @@ CONFIG = {
     "model_type": "qwen3",
     "architectures": ["Qwen3ForCausalLM"],
     "vocab_size": 600,
-    "hidden_size": 32,
-    "intermediate_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 8,
+    "head_dim": 16,
     "tie_word_embeddings": True,
     "max_position_embeddings": 1024,
     "initializer_range": 0.3,
@@ -181,9 +181,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     subprocess.run([*user, programs / "initdb", "-D", data, "-A", "trust"], check=True, capture_output=True, cwd="/")
     settings: list[str | Path] = ["-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1", "-c", "fsync=off"]
     server = subprocess.Popen([*user, programs / "postgres", *settings], cwd="/")
-    address = f"postgresql://postgres@127.0.0.1:{port}"
+    address = f"postgresql+psycopg2://postgres@127.0.0.1:{port}"
     deadline = time.monotonic() + 60
-    ready: list[str | Path] = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+    ready: list[str | Path] = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-q"]
     while subprocess.run(ready, check=False).returncode and time.monotonic() < deadline:
         time.sleep(0.2)
     yield f"{address}/postgres"

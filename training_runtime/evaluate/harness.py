@@ -13,6 +13,7 @@ _BATCH = 16
 
 def run_tasks(suite: SuitePlan, model: Path, *, most: int, seed: int, trust: bool) -> dict[str, float]:
     """Return `TASK.METRIC` for every task of the suite; raise PlanError where a task is not there."""
+    import torch
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -27,6 +28,7 @@ def run_tasks(suite: SuitePlan, model: Path, *, most: int, seed: int, trust: boo
         model_args={"pretrained": str(model), "trust_remote_code": trust},
         tasks=list(suite.tasks),
         task_manager=manager,
+        device="cuda" if torch.cuda.is_available() else "cpu",
         batch_size=_BATCH,
         limit=most,
         bootstrap_iters=0,

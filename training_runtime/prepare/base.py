@@ -70,6 +70,10 @@ def fetch_base(plan: Plan) -> None:
 
 
 def _check(plan: Plan, folder: Path) -> None:
+    adapter = folder / "adapter_config.json"
+    if adapter.exists() and not (folder / "config.json").exists():
+        base = json.loads(adapter.read_bytes()).get("base_model_name_or_path", "another base")
+        raise PlanError(f"{plan.model.source} is an adapter for {base}, not a model: name that base, or a merged model")
     for name, remedy in (("config.json", "a Transformers model"), ("tokenizer.json", "a model with a fast tokenizer")):
         if not (folder / name).exists():
             raise PlanError(f"{plan.model.source} has no {name}: name the folder of {remedy} as model.source")

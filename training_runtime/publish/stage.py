@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.committed import committing, facts_of, verified_digest
+from training_runtime.committed import MANIFEST, committing, facts_of, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluation_folder
 from training_runtime.plan import Plan, Published
@@ -79,7 +79,9 @@ def _folders(plan: Plan) -> dict[str, str]:
     for name, source in made.items():
         if not verified_digest(published_folder(plan, name)):
             with committing(published_folder(plan, name)) as draft:
-                shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link)
+                # Links cost no room; what is written anew must not be one, or the original would change with it.
+                ours = shutil.ignore_patterns(MANIFEST, "README.md")
+                shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link, ignore=ours)
                 _describe(plan, draft)
     if "merged-4bit" in wanted and not verified_digest(published_folder(plan, "merged-4bit")):
         with committing(published_folder(plan, "merged-4bit")) as draft:

@@ -100,7 +100,9 @@ class _Job:
         numbers = with_perplexity({name: value for name, value in logs.items() if isinstance(value, (int, float))})
         if "loss" in numbers:
             numbers |= self._speed(numbers) | device_metrics()
-        logs |= numbers  # so that the progress reporter, which comes after, says it too
+        # The trainer's own history, and the progress reporter, which comes after, say it too.
+        logs |= numbers
+        state.log_history[-1] |= numbers
         self._course.spool.add(state.global_step, numbers)
         say("log", step=state.global_step, **numbers)
 

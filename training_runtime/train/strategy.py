@@ -1,8 +1,8 @@
 """Which way the work is shared out: chosen from the model's size and the GPU's memory, and explained.
 
 The estimate counts bytes per parameter: weights, gradients and Adam's states with their 32-bit master copy (16 in all
-for mixed precision; Rajbhandari et al. 2020, arXiv:1910.02054, section 3). Activations are what a fifth of the memory
-is left for; with gradient checkpointing that holds for usual batches, so a choice can still be too bold.
+for mixed precision; Rajbhandari et al. 2020, arXiv:1910.02054, section 3). Activations are what three tenths of the
+memory are left for; with gradient checkpointing that holds for usual batches, but a choice can still be too bold.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from training_runtime.plan import Plan
 __all__ = ["Choice", "Strategy", "choose"]
 
 Strategy = Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"]
-_USABLE = 0.8
+_USABLE = 0.7
 _WEIGHTS, _GRADIENTS, _STATES = 2, 2, 12
 
 

@@ -1,0 +1,154 @@
+"""Several processes train as one does: every strategy, two and four of them, on one node and on two."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_runtime.committed import verified_digest
+from training_runtime.plan import ExitCode, Plan
+from training_runtime.prepare.stage import prepare
+
+from .conftest import ROOT, free_port
+
+LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
+STEPS = 20
+
+
+def _start(plan: Plan, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+    path = folder / "plan.json"
+    path.write_text(plan.model_dump_json())
+    command = [sys.executable, "-m", "training_runtime", "train", "--plan", str(path)]
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=log, stderr=log)
+
+
+def _ended(process: subprocess.Popen[bytes], folder: Path, code: int = 0) -> None:
+    assert process.wait(280) == code, (folder / "log").read_text()[-6000:]
+
+
+def _losses(plan: Plan) -> list[float]:
+    history = json.loads((plan.workspace / "history.json").read_bytes())
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def _with(plan: Plan, workspace: Path, processes: int, **distributed: Any) -> Plan:
+    """The same training by several processes: the same rows in each step, shared out."""
+    shutil.copytree(plan.workspace, workspace)
+    for name in ("model", "adapter", "checkpoints", "tracking"):
+        shutil.rmtree(workspace / name, ignore_errors=True)
+    training = plan.training.model_copy(update={"per_device_batch_size": 8 // processes})
+    shared = plan.distributed.model_copy(update={"processes_per_node": processes, **distributed})
+    return plan.model_copy(update={"workspace": workspace, "training": training, "distributed": shared})
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Plan]:
+    """What one process comes to, for full training and for an adapter."""
+    from .conftest import make_plan
+
+    done: dict[str, Plan] = {}
+    for name, lora in (("full", None), ("lora", LORA)):
+        folder = tmp_path_factory.mktemp(name)
+        make = make_plan.__wrapped__(folder)  # type: ignore[attr-defined] # the fixture's own function
+        model = {"initialize": "Pretrained", "source": str(base)}
+        plan = make(
+            model=model,
+            lora=lora,
+            training__max_steps=STEPS,
+            training__save_every_steps=10,
+            training__per_device_batch_size=8,
+        )
+        prepare(plan)
+        _ended(_start(plan, folder), folder)
+        done[name] = plan
+    return done
+
+
+@pytest.mark.parametrize(
+    ("method", "strategy", "processes"),
+    [
+        ("full", "ddp", 2),
+        ("full", "fsdp", 2),
+        ("full", "zero1", 2),
+        ("full", "zero2", 2),
+        ("full", "zero3", 2),
+        ("lora", "zero3", 2),
+        ("full", "zero3", 4),
+        pytest.param("lora", "ddp", 2, marks=pytest.mark.soak),
+        pytest.param("lora", "zero2", 2, marks=pytest.mark.soak),
+        pytest.param("full", "ddp", 4, marks=pytest.mark.soak),
+        pytest.param("full", "fsdp", 4, marks=pytest.mark.soak),
+    ],
+)
+def test_losses_are_those_of_one_process(
+    alone: dict[str, Plan], tmp_path: Path, method: str, strategy: str, processes: int
+) -> None:
+    plan = _with(alone[method], tmp_path / "workspace", processes, strategy=strategy)
+    _ended(_start(plan, tmp_path), tmp_path)
+    expected, found = _losses(alone[method]), _losses(plan)
+    assert len(found) == STEPS
+    assert max(abs(a - b) for a, b in zip(expected, found, strict=True)) <= 1e-3
+    assert json.loads((plan.workspace / "train_results.json").read_bytes())["processes"] == processes
+    assert verified_digest(plan.workspace / "model")
+
+
+def test_offloaded_optimizer_states_come_to_the_same(alone: dict[str, Plan], tmp_path: Path) -> None:
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="zero3", offload="optimizer")
+    _ended(_start(plan, tmp_path), tmp_path)
+    assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
+
+
+def test_two_nodes_are_two_agents(alone: dict[str, Plan], tmp_path: Path) -> None:
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ddp", nodes=2, processes_per_node=1)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    nodes = []
+    for index in range(2):
+        folder = tmp_path / f"node{index}"
+        folder.mkdir()
+        nodes.append((_start(plan, folder, JOB_COMPLETION_INDEX=str(index), **meeting), folder))
+    for node, folder in nodes:
+        _ended(node, folder)
+    assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
+
+
+@pytest.mark.parametrize(
+    "strategy", ["ddp", "zero3", *(pytest.param(s, marks=pytest.mark.soak) for s in ("zero2", "fsdp"))]
+)
+def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
+    alone: dict[str, Plan], tmp_path: Path, strategy: str
+) -> None:
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy=strategy)
+    stage = _start(plan, tmp_path)
+    deadline = time.monotonic() + 200
+    while '"step": 4,' not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+        assert stage.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        time.sleep(0.05)
+    stage.send_signal(signal.SIGTERM)
+    _ended(stage, tmp_path, ExitCode.PREEMPTED)
+    assert "is saved, running again goes on from it" in (tmp_path / "log").read_text()
+    [checkpoint] = sorted((plan.workspace / "checkpoints").glob("step-*"))[-1:]
+    assert verified_digest(checkpoint)
+    _ended(_start(plan, tmp_path), tmp_path)
+    assert f'"resumed_from": "{checkpoint.name}"' in (tmp_path / "log").read_text()
+    assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
+
+
+def test_the_first_failure_is_the_one_that_is_told(alone: dict[str, Plan], tmp_path: Path) -> None:
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ddp")
+    wrong = plan.training.model_copy(update={"optimizer": "magic"})
+    _ended(_start(plan.model_copy(update={"training": wrong}), tmp_path), tmp_path, ExitCode.BAD_PLAN)
+    assert "the trainer refuses the settings" in (tmp_path / "log").read_text()
+
+
+def test_a_node_without_the_first_ones_address_says_so(alone: dict[str, Plan], tmp_path: Path) -> None:
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ddp", nodes=2, processes_per_node=1)
+    _ended(_start(plan, tmp_path), tmp_path, ExitCode.BAD_PLAN)
+    assert "several nodes need MASTER_ADDR" in (tmp_path / "log").read_text()

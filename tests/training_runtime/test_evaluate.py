@@ -1,0 +1,257 @@
+"""Suites against values worked out by hand and by the reference libraries; two models on the same rows."""
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typing_extensions import override
+
+from training_runtime.errors import AccessError, DataError, PlanError
+from training_runtime.evaluate.answers import answers, load, losses
+from training_runtime.evaluate.judge import judged
+from training_runtime.evaluate.scores import Scores, difference
+from training_runtime.evaluate.stage import evaluate, evaluation_folder
+from training_runtime.evaluate.suites import judge_answers
+from training_runtime.plan import Plan, SuitePlan
+from training_runtime.prepare.stage import prepare
+from training_runtime.train.stage import train
+
+from .conftest import MakePlan, rows, write_rows
+
+BLOCK, ALLOW = '{"action": "BLOCK"}', '{"action": "ALLOW"}'
+LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
+
+
+def test_classification_by_hand() -> None:
+    suite = SuitePlan(name="classification", label_field="action")
+    truth = [BLOCK, BLOCK, BLOCK, ALLOW]
+    found = judge_answers(suite, [BLOCK, BLOCK, "nonsense", BLOCK], truth, None)
+    assert found.all_metrics() == pytest.approx(
+        {"accuracy": 0.5, "macro_precision": 1 / 3, "macro_recall": 1 / 3, "macro_f1": 1 / 3}
+    )
+    assert found.classes["BLOCK"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3})
+    assert found.classes["ALLOW"] == pytest.approx({"precision": 0, "recall": 0, "f1": 0, "support": 1})
+    [(title, picture)] = found.pictures
+    assert title == "Confusion matrix"
+    assert "(none)" in picture
+    assert "BLOCK" in picture
+
+
+def test_a_label_that_the_data_lacks_is_told() -> None:
+    with pytest.raises(DataError, match="test row 2 has no `action` in its answer"):
+        judge_answers(SuitePlan(name="classification", label_field="action"), [BLOCK] * 2, [BLOCK, "{}"], None)
+
+
+def test_json_and_schema_validity() -> None:
+    schema = {"properties": {"action": {"enum": ["BLOCK"]}}, "required": ["action"]}
+    found = judge_answers(SuitePlan(name="json"), [BLOCK, ALLOW, "[1]", "x"], [BLOCK] * 4, schema)
+    assert found.all_metrics() == {"json_validity": 0.5, "schema_validity": 0.25}
+
+
+def test_text_metrics_know_korean() -> None:
+    found = judge_answers(SuitePlan(name="text"), ["통행료는 천 원", "틀림"], ["통행료는 천 원", "전혀 다른 답"], None)
+    assert found.all_metrics()["exact_match"] == 0.5
+    assert found.all_metrics()["rouge_l"] == 0.5
+    assert 0.5 <= found.all_metrics()["chrf"] < 0.6
+    partly = judge_answers(SuitePlan(name="text"), ["a b c d"], ["a x c y"], None)
+    assert partly.all_metrics()["rouge_l"] == pytest.approx(0.5)  # two of four words, in order
+
+
+def test_a_difference_has_an_interval_that_covers_it() -> None:
+    tuned, base = Scores.of([1.0] * 80 + [0.0] * 20), Scores.of([1.0] * 50 + [0.0] * 50)
+    found = difference(tuned, base, 1)
+    assert found == difference(tuned, base, 1)
+    assert found.value == pytest.approx(0.3)
+    assert 0.1 < found.low < 0.3 < found.high < 0.5
+    same = difference(base, base, 1)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_perplexity_weighs_tokens() -> None:
+    scores = Scores([2.0, 4.0], [1.0, 3.0], "exponential")
+    assert scores.value == pytest.approx(math.exp(6 / 4))
+
+
+def test_losses_are_the_models_own(base: Path) -> None:
+    model = load(base, trust_remote_code=False)
+    examples = [([5, 6, 7, 8], [-100, 6, 7, 8]), ([9, 10], [9, 10]), ([1, 2, 3], [-100, -100, 3])]
+    for (ids, labels), (loss, tokens) in zip(examples, losses(model, examples), strict=True):
+        own = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss.item()
+        assert tokens == sum(label != -100 for label in labels[1:])
+        assert loss / tokens == pytest.approx(own, abs=1e-4)
+
+
+def test_batched_answers_are_those_of_each_question_alone(base: Path) -> None:
+    prompts = [[{"role": "user", "content": text}] for text in ("가", "나 " * 30, "question?")]
+    together = answers(base, prompts, 8, seed=1, trust=False)
+    alone = [answers(base, [prompt], 8, seed=1, trust=False)[0] for prompt in prompts]
+    assert together == alone
+
+
+class _Judge(BaseHTTPRequestHandler):
+    """An OpenAI-compatible judge that likes answers with the word good."""
+
+    seen: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).seen.append({"body": body, "key": self.headers.get("Authorization")})
+        if self.headers.get("Authorization") == "Bearer wrong":
+            self.send_error(401)
+            return
+        judged_text = body["messages"][0]["content"].split("Answer to judge:\n")[1]
+        mark = "5" if judged_text.startswith("good") else "Mark: 2" if judged_text.startswith("bad") else "none"
+        content = json.dumps({"choices": [{"message": {"content": mark}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    @override
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def judge_url() -> Iterator[str]:
+    """A judge that listens."""
+    _Judge.seen = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Judge)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def test_a_judge_gives_marks(judge_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "secret")
+    suite = SuitePlan(name="judge", url=judge_url, model="judge-1", criteria="Be kind.")
+    scores = judged(suite, ["q1", "q2", "q3"], ["good", "bad", "odd"], ["e1", "e2", "e3"])
+    assert list(scores.parts) == [5.0, 2.0, 1.0]
+    assert {request["key"] for request in _Judge.seen} == {"Bearer secret"}
+    assert all("Be kind." in request["body"]["messages"][0]["content"] for request in _Judge.seen)
+
+
+def test_a_judge_that_refuses_is_told(judge_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "wrong")
+    with pytest.raises(AccessError, match=r"does not answer \(401"):
+        judged(SuitePlan(name="judge", url=judge_url, model="m"), ["q"], ["a"], ["e"])
+
+
+@pytest.fixture
+def task_folder(tmp_path: Path) -> Path:
+    """A task shaped like KoBEST's BoolQ: a passage, a question, yes or no."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    lines = [{"paragraph": f"도로 {n}호선은 열려 있다.", "question": "열려 있나?", "label": n % 2} for n in range(6)]
+    (folder / "boolq.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    (folder / "boolq.yaml").write_text(
+        "task: own_boolq\ndataset_path: json\n"
+        f"dataset_kwargs:\n  data_files:\n    test: {folder}/boolq.jsonl\n"
+        "output_type: multiple_choice\ntest_split: test\n"
+        'doc_to_text: "{{paragraph}} 질문: {{question}} 답변: "\ndoc_to_target: "{{label}}"\n'
+        'doc_to_choice: ["아니오", "예"]\n'
+        "metric_list:\n  - metric: acc\n    aggregation: mean\n    higher_is_better: true\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def trained(make_plan: MakePlan, base: Path) -> MakePlan:
+    """Make a plan that is trained, with the suites given."""
+
+    def make(**changes: Any) -> Plan:
+        plan = make_plan(
+            model={"initialize": "Pretrained", "source": str(base)},
+            lora=LORA,
+            training__learning_rate=1e-2,
+            training__max_steps=30,
+            training__save_every_steps=30,
+            **changes,
+        )
+        prepare(plan)
+        train(plan)
+        return plan
+
+    return make
+
+
+def test_both_models_are_asked_the_same_and_compared(trained: MakePlan, task_folder: Path, tmp_path: Path) -> None:
+    own = write_rows(tmp_path / "own.jsonl", rows(5))
+    plan = trained(
+        evaluation__suites=[
+            {"name": "json"},
+            {"name": "classification", "label_field": "action"},
+            {"name": "perplexity"},
+            {"name": "text", "path": str(own)},
+            {"name": "harness", "path": str(task_folder), "tasks": ["own_boolq"]},
+        ]
+    )
+    found = evaluate(plan)
+    assert evaluate(plan) == found
+    written = json.loads((evaluation_folder(plan) / "metrics.json").read_bytes())
+    assert written["metrics"] == found.metrics
+    assert found.metrics.keys() >= {
+        "json_validity",
+        "accuracy",
+        "macro_f1",
+        "perplexity",
+        "exact_match",
+        "own_boolq.acc",
+    }
+    assert written["base"].keys() == found.metrics.keys()
+    assert found.metrics["perplexity"] < written["base"]["perplexity"]
+    gap = written["differences"]["perplexity"]
+    assert gap["low"] <= gap["value"] <= gap["high"] < 0
+    lines = [json.loads(line) for line in (evaluation_folder(plan) / "answers.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines].count("test") == 8
+    assert [line["file"] for line in lines].count(str(own)) == 5
+    assert all({"tuned_answer", "base_answer"} <= line.keys() for line in lines)
+    page = (evaluation_folder(plan) / "report.html").read_text()
+    for text in ("Confusion matrix", "<svg", "difference (95 % interval)", "perplexity", "own_boolq.acc"):
+        assert text in page
+
+
+def test_a_new_base_is_not_asked(make_plan: MakePlan) -> None:
+    plan = make_plan(evaluation__suites=[{"name": "json"}])
+    prepare(plan)
+    train(plan)
+    evaluate(plan)
+    assert json.loads((evaluation_folder(plan) / "metrics.json").read_bytes())["base"] == {}
+
+
+@pytest.mark.parametrize(
+    ("suite", "error", "message"),
+    [
+        ({"name": "text", "path": "/nowhere.jsonl"}, DataError, "the evaluation file /nowhere.jsonl is not there"),
+        (
+            {"name": "harness", "path": "FOLDER", "tasks": ["nothing"]},
+            PlanError,
+            "has no task nothing: there are own_boolq",
+        ),
+        ({"name": "harness"}, PlanError, "needs `path`, a folder of task files"),
+        ({"name": "judge"}, PlanError, "needs `url`"),
+        ({"name": "json", "schema_path": "/nowhere.json"}, PlanError, "schema /nowhere.json cannot be read"),
+    ],
+)
+def test_a_suite_that_cannot_be_run_says_why(
+    make_plan: MakePlan, base: Path, task_folder: Path, suite: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    import shutil
+
+    from training_runtime.committed import committing
+    from training_runtime.train.worker import model_folder
+
+    if suite.get("path") == "FOLDER":
+        suite = {**suite, "path": str(task_folder)}
+    plan = make_plan(evaluation__suites=[suite], evaluation__max_new_tokens=1)
+    prepare(plan)
+    with committing(model_folder(plan)) as draft:
+        shutil.copytree(base, draft, dirs_exist_ok=True)
+    with pytest.raises(error, match=message):
+        evaluate(plan)

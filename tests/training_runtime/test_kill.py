@@ -1,0 +1,73 @@
+"""A training that is killed at any moment, also between the files of a checkpoint, goes on to the same losses."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare
+
+from .conftest import ROOT, MakePlan
+
+STEPS, SAVE = 60, 5
+
+
+def _start(plan: Plan, path: Path) -> subprocess.Popen[bytes]:
+    path.write_text(plan.model_dump_json())
+    command = [sys.executable, "-m", "training_runtime", "train", "--plan", str(path)]
+    with path.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _losses(plan: Plan) -> list[float]:
+    history = json.loads((plan.workspace / "history.json").read_bytes())
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def _reached(log: Path) -> int:
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"event": "log"')]
+    return max((int(line["step"]) for line in lines), default=0)
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+def test_random_kills_lose_no_more_than_one_interval(
+    make_plan: MakePlan, base: Path, tmp_path: Path, kills: int
+) -> None:
+    lora = {"rank": 8, "alpha": 64, "dropout": 0.1, "target_modules": ["all-linear"]}
+    changes = {"training__max_steps": STEPS, "training__save_every_steps": SAVE, "lora": lora}
+    plan = make_plan(model={"initialize": "Pretrained", "source": str(base)}, **changes)
+    prepare(plan)
+    assert _start(plan, tmp_path / "undisturbed.json").wait(300) == 0
+    undisturbed = _losses(plan)
+    (plan.workspace / "history.json").unlink()
+    rng = random.Random(kills)
+    done = 0
+    while done < kills:
+        for name in ("model", "adapter", "checkpoints"):
+            subprocess.run(["rm", "-rf", plan.workspace / name], check=True)
+        log = tmp_path / "killed.log"
+        log.unlink(missing_ok=True)
+        while done < kills:
+            before = _reached(log) if log.exists() else 0
+            process = _start(plan, tmp_path / "killed.json")
+            target = min(before + rng.randrange(2, 12), STEPS - 1)
+            while _reached(log) < target and process.poll() is None:
+                time.sleep(0.01)
+            if process.poll() is not None:
+                break
+            time.sleep(rng.random() * 0.2)
+            process.kill()
+            process.wait(30)
+            done += 1
+        assert _start(plan, tmp_path / "killed.json").wait(300) == 0
+        assert _losses(plan) == undisturbed
+        starts = [json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"event": "start"')]
+        resumed = [int((start["resumed_from"] or "step-0")[5:]) for start in starts]
+        assert resumed == sorted(resumed)
+        assert len(starts) > 1

@@ -1,0 +1,128 @@
+"""Publishing to a real MLflow on PostgreSQL: one run, one version, safetensors with their digests, a card."""
+
+import json
+from pathlib import Path
+
+import mlflow.artifacts
+import pytest
+from mlflow import MlflowClient
+
+from training_runtime.committed import verified_digest
+from training_runtime.errors import AccessError, DataError, PlanError
+from training_runtime.evaluate.stage import evaluate
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare
+from training_runtime.publish.stage import publish, published_folder
+from training_runtime.train.stage import train
+
+from .conftest import MakePlan, MlflowServer
+
+LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
+
+
+@pytest.fixture
+def trained(make_plan: MakePlan, base: Path, mlflow_server: MlflowServer) -> Plan:
+    """A plan with everything done but publishing."""
+    plan = make_plan(
+        model={"initialize": "Pretrained", "source": str(base)},
+        lora=LORA,
+        tracking__uri=mlflow_server.url,
+        tracking__experiment="publish",
+        evaluation__suites=[{"name": "json"}, {"name": "perplexity"}],
+        output={"formats": ["adapter", "merged", "merged-4bit"], "license": "apache-2.0"},
+    )
+    prepare(plan)
+    train(plan)
+    evaluate(plan)
+    return plan
+
+
+def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path: Path) -> None:
+    first = publish(trained)
+    assert publish(trained) == first
+    client = MlflowClient(trained.tracking.uri)
+    versions = client.search_model_versions(f"name = 'tests' and run_id = '{first.run_id}'")
+    assert [str(version.version) for version in versions] == [first.version]
+    version = client.get_model_version("tests", first.version)
+    assert version.source == first.uri
+    assert version.tags["anneal.dev/digest"] == first.digest
+    assert version.tags["anneal.dev/job-uid"] == trained.job.uid
+    assert version.tags["anneal.dev/dataset-digest"].startswith("sha256:")
+    run = client.get_run(first.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["method"] == "lora"
+    assert run.data.params["rank"] == "8"
+    assert run.data.metrics.keys() >= {"loss", "perplexity", "base_perplexity", "json_validity"}
+    assert run.inputs
+    assert [data.dataset.name for data in run.inputs.dataset_inputs] == ["job"]
+    assert {file.path for file in client.list_artifacts(first.run_id)} == {
+        "adapter",
+        "data",
+        "evaluation",
+        "merged-4bit",
+        "model",
+        "train_results.json",
+    }
+    fetched = Path(
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=first.uri, dst_path=str(tmp_path), tracking_uri=trained.tracking.uri
+        )
+    )
+    assert verified_digest(fetched) == first.digest
+
+
+def test_every_format_is_safetensors_and_loads_again(trained: Plan) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    publish(trained)
+    for name in ("model", "adapter", "merged-4bit"):
+        folder = published_folder(trained, name)
+        assert verified_digest(folder)
+        assert list(folder.glob("*.safetensors"))
+        assert not [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
+    quantized = AutoModelForCausalLM.from_pretrained(published_folder(trained, "merged-4bit"))
+    assert quantized.config.quantization_config.load_in_4bit
+    merged = AutoModelForCausalLM.from_pretrained(published_folder(trained, "model"))
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(trained.workspace / "base"), published_folder(trained, "adapter")
+    )
+    ids = merged.dummy_inputs["input_ids"]
+    assert (merged(ids).logits - adapted(ids).logits).abs().max() < 1e-3
+
+
+def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:
+    publish(trained)
+    card = (published_folder(trained, "model") / "README.md").read_text()
+    digest = json.loads((trained.workspace / "train_results.json").read_bytes())["dataset"]
+    for text in (
+        'license: "apache-2.0"',
+        digest,
+        trained.model.source,
+        "json_validity",
+        "| method | lora |",
+        "The base on the same rows",
+    ):
+        assert text in card
+
+
+def test_pickled_weights_are_not_published(trained: Plan) -> None:
+    (trained.workspace / "adapter/extra.pt").write_bytes(b"pickle")
+    from training_runtime.committed import committing
+
+    with committing(trained.workspace / "model") as draft:
+        (draft / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(PlanError, match=r"pytorch_model\.bin is pickled"):
+        publish(trained)
+
+
+def test_a_server_that_is_away_is_told(trained: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = trained.model_copy(update={"tracking": trained.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})})
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(AccessError, match=r"MLflow at http://127\.0\.0\.1:9 did not take"):
+        publish(away)
+
+
+def test_nothing_to_publish_is_told(make_plan: MakePlan) -> None:
+    with pytest.raises(DataError, match="run the train stage first"):
+        publish(make_plan())

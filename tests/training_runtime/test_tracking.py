@@ -1,0 +1,104 @@
+"""The spool: a tracker that is away holds nothing up, and what was spooled is sent once."""
+
+import json
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare
+from training_runtime.tracking import Spool, job_run
+from training_runtime.train.stage import train
+
+from .conftest import MakePlan, MlflowServer
+
+
+@pytest.fixture
+def plan(make_plan: MakePlan, mlflow_server: MlflowServer) -> Plan:
+    """A plan whose run goes to the real server."""
+    return make_plan(tracking__uri=mlflow_server.url, tracking__experiment="tracking", tracking__tags={"team": "tests"})
+
+
+@pytest.fixture
+def client(mlflow_server: MlflowServer) -> MlflowClient:
+    """A client of the real server."""
+    return MlflowClient(mlflow_server.url)
+
+
+def _points(client: MlflowClient, run_id: str, name: str) -> list[tuple[int, float]]:
+    return sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
+
+
+def test_a_job_has_one_run_with_its_tags(plan: Plan, client: MlflowClient) -> None:
+    run = job_run(client, plan)
+    assert job_run(client, plan).info.run_id == run.info.run_id
+    assert run.data.tags["team"] == "tests"
+    assert run.data.tags["anneal.dev/job"] == "tests/job"
+
+
+def test_what_was_spooled_is_sent_once(plan: Plan, client: MlflowClient) -> None:
+    spool = Spool(plan)
+    for step in range(1200):
+        spool.add(step, {"loss": float(step), "rate": 0.1})
+    run_id = job_run(client, plan).info.run_id
+    spool.replay(client, run_id)
+    spool.replay(client, run_id)
+    assert _points(client, run_id, "loss") == [(step, float(step)) for step in range(1200)]
+    # A kill between sending and noting it: all of it is sent again, and MLflow keeps one of two equal points.
+    (plan.workspace / "tracking/sent").unlink()
+    Spool(plan).replay(client, run_id)
+    assert len(_points(client, run_id, "rate")) == 1200
+
+
+def test_a_step_that_is_done_again_is_not_logged_again(plan: Plan) -> None:
+    first = Spool(plan)
+    first.add(1, {"loss": 1.0})
+    with (plan.workspace / "tracking/spool.jsonl").open("a") as file:
+        file.write('{"step": 2, "half')
+    second = Spool(plan)
+    second.add(1, {"loss": 9.0, "eval_loss": 2.0})
+    second.add(2, {"loss": 3.0})
+    lines = [json.loads(line) for line in (plan.workspace / "tracking/spool.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["metrics"]) for line in lines] == [
+        (1, {"loss": 1.0}),
+        (1, {"eval_loss": 2.0}),
+        (2, {"loss": 3.0}),
+    ]
+
+
+def test_curves_arrive_while_the_training_goes_on(plan: Plan, client: MlflowClient) -> None:
+    prepare(plan)
+    train(plan)
+    run_id = job_run(client, plan).info.run_id
+    history = json.loads((plan.workspace / "history.json").read_bytes())
+    assert dict(_points(client, run_id, "loss")) == pytest.approx(
+        {e["step"]: e["loss"] for e in history if "loss" in e}
+    )
+    for name in ("eval_loss", "eval_perplexity", "learning_rate", "tokens_per_second", "grad_norm"):
+        assert _points(client, run_id, name), name
+
+
+def test_a_server_that_dies_and_comes_back_gets_every_point_once(
+    plan: Plan, client: MlflowClient, mlflow_server: MlflowServer
+) -> None:
+    run_id = job_run(client, plan).info.run_id
+    spool = Spool(plan)
+    spool.start()
+    spool.add(1, {"loss": 1.0})
+    mlflow_server.stop()
+    began = time.monotonic()
+    for step in range(2, 50):
+        spool.add(step, {"loss": float(step)})
+    assert time.monotonic() - began < 2  # seconds; no step waits for the server
+    mlflow_server.start()
+    spool.close(60)
+    assert _points(client, run_id, "loss") == [(step, float(step)) for step in range(1, 50)]
+
+
+def test_without_a_server_a_training_ends_and_leaves_its_spool(make_plan: MakePlan) -> None:
+    plan = make_plan(tracking__uri="http://127.0.0.1:9")
+    prepare(plan)
+    train(plan)
+    assert (plan.workspace / "tracking/spool.jsonl").read_text().count('"loss"') == 8
+    assert not (plan.workspace / "tracking/sent").exists()

@@ -1,0 +1,258 @@
+"""Training for real, in this process: methods, settings, resume to the bit, stopping, guards, results."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training_runtime.committed import verified_digest
+from training_runtime.errors import DivergedError, GpuMemoryError, PlanError, PreemptedError
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare
+from training_runtime.train import worker
+from training_runtime.train.callback import Course
+from training_runtime.train.stage import train
+from training_runtime.train.worker import adapter_folder, history_file, model_folder, results_file
+
+from .conftest import MakePlan, rows
+
+LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A training listens to signals of this process: give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _losses(plan: Plan) -> list[float]:
+    return [entry["loss"] for entry in json.loads(history_file(plan).read_bytes()) if "loss" in entry]
+
+
+def _pretrained(base: Path, **changes: Any) -> dict[str, Any]:
+    return {"model": {"initialize": "Pretrained", "source": str(base)}, **changes}
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"lora": LORA},
+    "lora, named modules": {"lora": {**LORA, "target_modules": ["q_proj", "v_proj"]}},
+    "qlora 4 bit": {"lora": LORA, "quantization": {"bits": 4}},
+    "qlora 8 bit": {"lora": LORA, "quantization": {"bits": 8}},
+    "bf16": {"training__precision": "bf16"},
+    "packed": {"training__packing": True},
+    "packed lora with checkpointing": {
+        "training__packing": True,
+        "lora": LORA,
+        "training__gradient_checkpointing": True,
+    },
+    "all tokens": {"training__assistant_only_loss": False},
+    "adamw": {"training__optimizer": "adamw_torch", "training__scheduler": "linear", "training__warmup_ratio": 0.2},
+    "8 bit optimizer": {"training__optimizer": "adamw_8bit"},
+    "paged optimizer": {"training__optimizer": "paged_adamw_32bit"},
+    "constant rate": {"training__scheduler": "constant_with_warmup", "training__warmup_steps": 2},
+    "accumulated": {"training__gradient_accumulation": 2, "training__per_device_batch_size": 2},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_and_leaves_a_whole_model(make_plan: MakePlan, base: Path, name: str) -> None:
+    plan = make_plan(**_pretrained(base, training__max_steps=20, training__save_every_steps=20, **METHODS[name]))
+    prepare(plan)
+    found = train(plan)
+    losses = _losses(plan)
+    assert found.step == 20
+    assert sum(losses[-4:]) < sum(losses[:4]), losses
+    assert verified_digest(model_folder(plan))
+    weights = load_file(model_folder(plan) / "model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    assert (verified_digest(adapter_folder(plan)) is not None) == bool(plan.lora)
+    assert not [path for path in plan.workspace.glob("model/*") if path.suffix in (".bin", ".pt")]
+
+
+def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) -> None:
+    """Packed rows' losses are those of the rows alone: what stands before in the same pack is not seen."""
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    plan = make_plan(**_pretrained(base, training__packing=True, training__max_sequence_length=200))
+    prepare(plan)
+    plain = worker._rows(plan, "validation")  # noqa: SLF001 - what the trainer reads
+    packed = worker._packed(plan, plain)  # noqa: SLF001 - the same
+    assert len(packed) < len(plain)
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    collate = DataCollatorForLanguageModeling(0, padding_free=True)
+    first = packed[0]
+    batch = collate([first])
+    with torch.inference_mode():
+        inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
+        together = model(**inputs, use_cache=False).logits[0]
+        start = 0
+        for length in first["seq_lengths"]:
+            alone = model(input_ids=torch.tensor([first["input_ids"][start : start + length]])).logits[0]
+            assert torch.allclose(together[start : start + length], alone, atol=1e-4)
+            start += length
+
+
+def test_a_training_that_was_ended_goes_on_to_the_same_bits(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(
+        **_pretrained(base, lora={**LORA, "dropout": 0.1}, training__max_steps=12, training__save_every_steps=4)
+    )
+    prepare(plan)
+    train(plan)
+    undisturbed, weights = _losses(plan), (model_folder(plan) / "model.safetensors").read_bytes()
+    for name in ("model", "adapter", "checkpoints"):
+        shutil.rmtree(plan.workspace / name)
+    reached = threading.Event()
+    original = Course.__init__
+
+    def asked_at_step_six(self: Any, *args: Any) -> None:
+        original(self, *args)
+        agreed, steps = self.stop.agreed, []
+
+        def count() -> bool:
+            steps.append(1)
+            if len(steps) == 6:
+                reached.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+            return bool(agreed())
+
+        self.stop.agreed = count
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Course, "__init__", asked_at_step_six)
+        with pytest.raises(PreemptedError, match="step 6 is saved"):
+            train(plan)
+    assert reached.is_set()
+    assert not model_folder(plan).exists()
+    train(plan)
+    assert _losses(plan) == undisturbed
+    assert (model_folder(plan) / "model.safetensors").read_bytes() == weights
+
+
+def test_early_stopping_keeps_the_best_weights(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(
+        **_pretrained(
+            base,
+            training__max_steps=60,
+            training__learning_rate=0.5,  # it gets worse at once
+            training__save_every_steps=2,
+            training__keep_checkpoints=1,
+            training__early_stopping={"patience": 3},
+        )
+    )
+    prepare(plan)
+    found = train(plan)
+    results = json.loads(results_file(plan).read_bytes())
+    evaluations = {e["step"]: e["eval_loss"] for e in json.loads(history_file(plan).read_bytes()) if "eval_loss" in e}
+    assert found.step < 60
+    assert results["best_step"] == min(evaluations, key=lambda step: evaluations[step])
+    best = plan.workspace / f"checkpoints/step-{results['best_step']:08d}/model.safetensors"
+    saved, kept = load_file(model_folder(plan) / "model.safetensors"), load_file(best)
+    assert all(torch.equal(saved[name], kept[name]) for name in saved)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(
+        **_pretrained(base, training__learning_rate=1e30, training__max_grad_norm=1e30, training__max_steps=30)
+    )
+    prepare(plan)
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step \d+: lower training\.learningRate"):
+        train(plan)
+
+
+def test_memory_that_does_not_suffice_names_the_remedy(
+    make_plan: MakePlan, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    plan = make_plan(**_pretrained(base))
+    prepare(plan)
+    monkeypatch.setattr(SFTTrainer, "training_step", full)
+    with pytest.raises(GpuMemoryError, match=r"halve training\.perDeviceBatchSize") as caught:
+        train(plan)
+    assert caught.value.exit_code == 71
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lora": {**LORA, "target_modules": ["nothing_proj"]}}, "Target modules .*nothing_proj.* not found"),
+        ({"training__optimizer": "magic"}, "the trainer refuses the settings: .*magic"),
+        ({"training__scheduler": "zigzag"}, "the trainer refuses the settings: .*zigzag"),
+        ({"training__precision": "fp16"}, "fp16 needs a GPU"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_a_bad_plan(
+    make_plan: MakePlan, base: Path, changes: dict[str, Any], message: str
+) -> None:
+    plan = make_plan(**_pretrained(base, **changes))
+    prepare(plan)
+    with pytest.raises(PlanError, match=message):
+        train(plan)
+
+
+def test_a_corrupt_checkpoint_is_passed_over(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(
+        **_pretrained(base, training__max_steps=12, training__save_every_steps=4, training__keep_checkpoints=3)
+    )
+    prepare(plan)
+    train(plan)
+    undisturbed = _losses(plan)
+    shutil.rmtree(model_folder(plan))
+    newest = plan.workspace / "checkpoints/step-00000012/model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    train(plan)
+    assert _losses(plan) == undisturbed
+
+
+def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(**_pretrained(base, lora=LORA), content=rows(60))
+    prepared = prepare(plan)
+    train(plan)
+    results = json.loads(results_file(plan).read_bytes())
+    assert {name: results[name] for name in ("method", "strategy", "processes", "precision", "steps")} == {
+        "method": "lora",
+        "strategy": "single",
+        "processes": 1,
+        "precision": "fp32",
+        "steps": 8,
+    }
+    assert results["dataset"] == prepared.digest
+    assert 0 < results["trained_parameters"] < results["parameters"]
+    assert results["tokens"] > 0
+    assert results["tokens_per_second"] > 0
+    assert results["loss"] == _losses(plan)[-1]
+    assert list((plan.workspace / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_a_trace_is_written_on_request(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(**_pretrained(base, training__max_steps=2))
+    prepare(plan)
+    train(plan, profile=True)
+    assert list((plan.workspace / "profile").glob("*.pt.trace.json"))
+
+
+def test_every_log_line_is_json_with_its_event(
+    make_plan: MakePlan, base: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(**_pretrained(base))
+    prepare(plan)
+    train(plan)
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {line["event"] for line in lines} >= {"strategy", "start", "log", "checkpoint"}
+    assert [line["step"] for line in lines if line["event"] == "checkpoint"] == [4, 8]
