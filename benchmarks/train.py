@@ -1,0 +1,255 @@
+"""Measure training beside bare TRL: `.envs/trainer/bin/python -m benchmarks.train`.
+
+Both train the same tokens with the same settings, in turns, each in a process of its own; the time is that of the
+steps, without imports. Packing is compared on short rows; a checkpoint's stall with Trainer's own save. `--gpu` takes a
+random-initialised 8B configuration instead, LoRA in bf16, packed to 2,048 tokens.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+_ROUNDS = 5
+_TINY = {
+    "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
+    "vocab_size": 1500,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 32,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 2048,
+}
+_LARGE = {
+    **_TINY,
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": False,
+}
+_LORA = {"rank": 16, "alpha": 16, "dropout": 0.0, "target_modules": ["all-linear"]}
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--gpu", action="store_true", help="an 8B configuration with random weights, LoRA in bf16")
+    parser.add_argument(
+        "--one", choices=("ours", "bare"), help="run once, and print the figures (used by this program)"
+    )
+    parser.add_argument("--plan", type=Path)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_ours(options.plan) if options.one == "ours" else _bare(options.plan)))
+        return 0
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
+        folder = Path(name)
+        plain = _prepared(folder / "plain", gpu=options.gpu, packing=options.gpu)
+        rounds = [(_run("ours", plain), _run("bare", plain)) for _ in range(1 if options.gpu else _ROUNDS)]
+        print("| what | goal | median | least | greatest |\n| --- | --- | --- | --- | --- |")
+        _row("time of a step / bare TRL's", "<= 1.02", [ours["step"] / bare["step"] for ours, bare in rounds])
+        _row(
+            "a checkpoint's stall / Trainer's own save",
+            "<= 0.5",
+            [o["save"] / b["save"] for o, b in rounds if b["save"]],
+        )
+        _row("largest difference of a loss", "<= 0.01", [_apart(ours, bare) for ours, bare in rounds])
+        if not options.gpu:
+            packed = _prepared(folder / "packed", gpu=False, packing=True)
+            ratios = [_run("ours", packed)["tokens_per_second"] / ours["tokens_per_second"] for ours, _ in rounds]
+            _row("packed / padded tokens per second, short rows", ">= 2", ratios)
+        _row("tokens per second", "", [ours["tokens_per_second"] for ours, _ in rounds])
+        _row("peak GPU memory, GiB", "", [ours["gpu_gib"] for ours, _ in rounds])
+    return 0
+
+
+def _row(what: str, goal: str, figures: list[float]) -> None:
+    if figures:
+        values = (statistics.median(figures), min(figures), max(figures))
+        print(f"| {what} | {goal} | " + " | ".join(f"{value:.4g}" for value in values) + " |", flush=True)
+
+
+def _apart(ours: dict[str, Any], bare: dict[str, Any]) -> float:
+    found: list[float] = [abs(a - b) for a, b in zip(ours["losses"], bare["losses"], strict=True)]
+    return max(found)
+
+
+def _prepared(folder: Path, *, gpu: bool, packing: bool) -> Path:
+    """Prepare rows whose lengths differ as people's do; return the plan."""
+    folder.mkdir()
+    rng = random.Random(3)  # noqa: S311 - reproducible on purpose
+    words = [f"{rng.randrange(10**6):06d}" for _ in range(900)]
+    spread = [4] * 12 + [8] * 6 + [60]
+    with (folder / "rows.jsonl").open("w") as file:
+        for _ in range(4000):
+            question, answer = (" ".join(rng.choices(words, k=rng.choice(spread))) for _ in range(2))
+            file.write(json.dumps({"question": question, "answer": answer}) + "\n")
+    (folder / "config.json").write_text(json.dumps(_LARGE if gpu else _TINY))
+    length, batch = (2048, 4) if gpu else (512, 8)
+    training = {"epochs": None, "max_steps": 40, "learning_rate": 1e-4, "per_device_batch_size": batch}
+    training |= {"max_sequence_length": length, "save_every_steps": 20, "keep_checkpoints": 2, "log_every_steps": 1}
+    training |= {"seed": 1, "packing": packing, "gradient_checkpointing": gpu, "evaluate_every_steps": 10000}
+    plan = {
+        "job": {"name": "bench", "namespace": "bench", "uid": "bench"},
+        "workspace": str(folder / "workspace"),
+        "model": {"initialize": "Random", "source": str(folder)},
+        "dataset": {
+            "sources": [str(folder / "rows.jsonl")],
+            "duplicate_threshold": None,
+            "pii": {"action": "Off"},
+            "split": {"validation": 0.0, "test": 0.01, "stratify_by": None, "seed": 1},
+        },
+        "lora": _LORA if gpu else None,
+        "training": training,
+        "evaluation": {"suites": [], "max_rows": 1, "max_new_tokens": 1},
+        "tracking": {"uri": "http://127.0.0.1:9", "experiment": "bench"},
+        "model_name": "bench",
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    command: list[str | Path] = [sys.executable, "-m", "training_runtime", "prepare", "--plan", folder / "plan.json"]
+    subprocess.run(command, cwd=_CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+    return folder / "plan.json"
+
+
+def _run(which: str, plan: Path) -> dict[str, Any]:
+    workspace = Path(json.loads(plan.read_bytes())["workspace"])
+    for name in ("checkpoints", "model", "adapter", "tracking", "bare"):
+        subprocess.run(["rm", "-rf", workspace / name], check=True)
+    command: list[str | Path] = [sys.executable, "-m", "benchmarks.train", "--one", which, "--plan", plan]
+    done = subprocess.run(command, cwd=_CHECKOUT, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _ours(path: Path) -> dict[str, Any]:
+    from training_runtime.plan import Plan
+    from training_runtime.train import callback, worker
+
+    plan = Plan.model_validate_json(path.read_bytes())
+    clock = _Clock()
+    original = callback.make_callback
+
+    def with_clock(course: Any, trainer: Any) -> Any:  # noqa: ANN401 - the trainer's types
+        trainer.add_callback(clock.callback())
+        clock.watch_saving(trainer, course.checkpoints)
+        return original(course, trainer)
+
+    setattr(worker, "make_callback", with_clock)  # noqa: B010 - imported by name there
+    worker.train_here(plan)
+    losses = [entry["loss"] for entry in json.loads(worker.history_file(plan).read_bytes()) if "loss" in entry]
+    return clock.figures(losses)
+
+
+def _bare(path: Path) -> dict[str, Any]:
+    """TRL alone: the same tokens, settings and order of rows; checkpoints where Trainer writes them."""
+    from transformers import PrinterCallback, set_seed
+    from trl import SFTTrainer
+
+    from training_runtime.plan import Plan
+    from training_runtime.prepare.base import base_folder, load_tokenizer
+    from training_runtime.train import worker
+    from training_runtime.train.arguments import adapter_config, trainer_arguments
+    from training_runtime.train.model import draw_weights, load_model
+
+    plan = Plan.model_validate_json(path.read_bytes())
+    set_seed(plan.training.seed)
+    draw_weights(plan)
+    set_seed(plan.training.seed)
+    arguments = trainer_arguments(plan, plan.workspace / "bare", "single", watched=False, on_terminal=False)
+    arguments.report_to = []
+    rows = worker._packed(plan, worker._rows(plan, "train"))  # noqa: SLF001 - the very rows of the other
+    tokenizer = load_tokenizer(base_folder(plan))
+    clock = _Clock()
+    trainer = SFTTrainer(
+        model=load_model(plan, "single"),
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        peft_config=adapter_config(plan),
+        callbacks=[clock.callback()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    clock.watch_saving(trainer, None)
+    trainer.train()
+    return clock.figures([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+
+
+class _Clock:
+    """Seconds between the ends of steps, saves taken out and timed by themselves."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.saves: list[float] = []
+        self.saved = 0.0
+        self.tokens: list[float] = []
+
+    def callback(self) -> Any:  # noqa: ANN401 - the trainer's type
+        import time
+
+        from transformers import TrainerCallback
+
+        clock = self
+
+        class Ends(TrainerCallback):  # type: ignore[misc] # untyped base
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+                if "loss" in logs:
+                    clock.ends.append(time.perf_counter() - clock.saved)
+                    clock.tokens.append(logs.get("num_tokens", 0.0))
+
+        return Ends()
+
+    def watch_saving(self, trainer: Any, checkpoints: Any) -> None:  # noqa: ANN401 - the trainer's types
+        """Time Trainer's save, and with it the commit where there is one."""
+        import time
+
+        def timed(inner: Any, *, commits: bool) -> Any:  # noqa: ANN401 - any function
+            def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any function's
+                began = time.perf_counter()
+                result = inner(*args, **kwargs)
+                spent = time.perf_counter() - began
+                self.saved += spent
+                if commits:
+                    self.saves[-1] += spent
+                else:
+                    self.saves.append(spent)
+                return result
+
+            return wrapped
+
+        trainer._save_checkpoint = timed(trainer._save_checkpoint, commits=False)  # noqa: SLF001 - what is timed
+        if checkpoints:
+            checkpoints.take_over = timed(checkpoints.take_over, commits=True)
+
+    def figures(self, losses: list[float]) -> dict[str, Any]:
+        """Return what was measured, the first steps left out."""
+        import torch
+
+        steps = [b - a for a, b in zip(self.ends[5:], self.ends[6:], strict=False)]
+        return {
+            "step": statistics.median(steps),
+            "save": statistics.median(self.saves) if self.saves else 0.0,
+            "tokens_per_second": (self.tokens[-1] - self.tokens[5]) / (self.ends[-1] - self.ends[5]),
+            "gpu_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0,
+            "losses": losses,
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
