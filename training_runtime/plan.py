@@ -43,7 +43,6 @@ class ExitCode:
     PREEMPTED = 75
     DIVERGED = 76
     NO_ACCESS = 77
-    STALLED = 78
 
 
 class _Part(BaseModel):

@@ -36,12 +36,14 @@ def fetch(source: str, folder: Path) -> None:
     scheme = source.partition("://")[0]
     if scheme == "s3":
         _fetch_s3(source, folder)
-    elif scheme in ("https", "http"):
+    elif scheme == "https":
         _fetch_https(source, folder)
     elif scheme == "hf":
         _fetch_hub(source, folder)
-    else:
+    elif is_local(source):
         _copy(Path(source), folder)
+    else:
+        raise DataError(f"{source} is no source: name a path, s3://, https:// or hf://")
 
 
 def _copy(path: Path, folder: Path) -> None:

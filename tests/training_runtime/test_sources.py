@@ -234,9 +234,17 @@ def test_a_dataset_that_the_hub_does_not_have_is_told(hub: str, tmp_path: Path) 
     assert "AccessError: the hub refuses hf://datasets/team/nothing" in done.stderr
 
 
-@pytest.mark.parametrize("source", ["hf://only-a-name", "hf://a/b@c@d/e"])
-def test_an_address_that_is_none_is_told(tmp_path: Path, source: str) -> None:
-    with pytest.raises(DataError, match="write hf://OWNER/NAME"):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("hf://only-a-name", "write hf://OWNER/NAME"),
+        ("hf://a/b@c@d/e", "write hf://OWNER/NAME"),
+        ("http://example.com/rows.jsonl", "name a path, s3://, https:// or hf://"),
+        ("ftp://example.com/rows.jsonl", "name a path, s3://, https:// or hf://"),
+    ],
+)
+def test_an_address_that_is_none_is_told(tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         fetch(source, tmp_path)
 
 
