@@ -31,7 +31,8 @@ def _losses(plan: Plan) -> list[float]:
 
 
 def _reached(log: Path) -> int:
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"event": "log"')]
+    whole = log.read_text().rpartition("\n")[0].splitlines()  # the last line may be half written
+    lines = [json.loads(line) for line in whole if line.startswith('{"event": "log"')]
     return max((int(line["step"]) for line in lines), default=0)
 
 

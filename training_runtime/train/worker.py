@@ -210,6 +210,8 @@ def _finish(
 
 def _commit(plan: Plan, saved: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
     """The trained folder, without the trainer's pickled settings, and the merged model."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
     (saved / "training_args.bin").unlink(missing_ok=True)
     (saved / "README.md").unlink(missing_ok=True)
     with committing(adapter_folder(plan) if plan.lora else model_folder(plan)) as draft:
@@ -217,6 +219,8 @@ def _commit(plan: Plan, saved: Path, tokenizer: "PreTrainedTokenizerBase") -> No
         tokenizer.save_pretrained(draft)
     shutil.rmtree(saved)
     if plan.lora:
+        # With DeepSpeed's third stage in force every model is loaded in shards, by all processes together.
+        unset_hf_deepspeed_config()
         model = merged_model(plan, adapter_folder(plan))
         with committing(model_folder(plan)) as draft:
             model.save_pretrained(draft)
