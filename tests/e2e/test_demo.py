@@ -124,7 +124,7 @@ def test_a_job_ends_with_its_data_numbers_run_and_version(
     data = status["dataset"]
     assert data["rows"] == sum(data["splits"].values())
     assert data["rows"] > 1000
-    assert data["duplicatesRemoved"] > 50
+    assert data["duplicatesRemoved"] > 30  # planted: 76 in both languages, the base reads one
     assert data["piiMasked"] > 50
     assert status["evaluation"]["metrics"]["json_validity"] > 0.9
     assert status["evaluation"]["metrics"]["accuracy"] > 0.8
@@ -238,7 +238,7 @@ def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tupl
     commands.kubectl("wait", "-n", NAMESPACE, "--for=jsonpath={.status.phase}=Failed", "ftj/bad", "--timeout=120s")
     status = _get(told[0], "finetunejob/bad")["status"]
     assert (status["failure"]["stage"], status["failure"]["exitCode"]) == ("prepare", 65)
-    assert "line 1: has no instruction; line 2: not JSON" in status["failure"]["message"]
+    assert "rows.jsonl line 1: has no instruction; rows.jsonl line 2: is not JSON" in status["failure"]["message"]
     assert status["failure"]["message"] in status["conditions"][0]["message"]
     made = [
         item for item in commands.get("jobs", "-n", NAMESPACE)["items"] if item["metadata"]["name"].startswith("bad-")
