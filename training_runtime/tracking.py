@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["Spool", "job_run"]
+__all__ = ["UID_TAG", "Spool", "job_run"]
 
-_UID_TAG = "anneal.dev/job-uid"
+UID_TAG = "anneal.dev/job-uid"
+"""By which a job's run, and the version made from it, are found again."""
 _BATCH = 500
 _PAUSE_SECONDS = 2.0
 
@@ -29,10 +30,10 @@ def job_run(client: "MlflowClient", plan: Plan) -> "Run":
     """Find the job's run by its uid, or make it: however often a stage is killed, there is one."""
     experiment = client.get_experiment_by_name(plan.tracking.experiment)
     identifier = experiment.experiment_id if experiment else client.create_experiment(plan.tracking.experiment)
-    found = client.search_runs([identifier], f"tags.`{_UID_TAG}` = '{plan.job.uid}'", max_results=1)
+    found = client.search_runs([identifier], f"tags.`{UID_TAG}` = '{plan.job.uid}'", max_results=1)
     if found:
         return found[0]
-    job = {_UID_TAG: plan.job.uid, "anneal.dev/job": f"{plan.job.namespace}/{plan.job.name}"}
+    job = {UID_TAG: plan.job.uid, "anneal.dev/job": f"{plan.job.namespace}/{plan.job.name}"}
     return client.create_run(identifier, run_name=plan.job.name, tags={**plan.tracking.tags, **job})
 
 

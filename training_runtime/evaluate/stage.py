@@ -18,7 +18,7 @@ from training_runtime.prepare.base import base_folder
 from training_runtime.prepare.conversations import Rejected, Renderer, detected_template
 from training_runtime.prepare.first_pass import rows_of
 from training_runtime.prepare.formats import blocks, data_files
-from training_runtime.prepare.stage import part_files
+from training_runtime.prepare.stage import data_folder, part_files
 from training_runtime.train.worker import model_folder
 
 from .answers import answers, load, losses
@@ -74,6 +74,7 @@ def _models(plan: Plan) -> dict[str, Path]:
 
 
 def _evaluate(plan: Plan, target: Path) -> None:
+    data_folder(plan)
     models = _models(plan)
     asked: dict[str, _Asked] = {"": _ask(plan, models, _test_rows(plan))}
     judgements: dict[str, list[Judgement]] = {name: [] for name in models}

@@ -36,7 +36,7 @@ from .split import PARTS
 from .spool import BAD, Spool, hold_out
 from .workers import Pool, processors, workers
 
-__all__ = ["data_folder", "part_files", "prepare"]
+__all__ = ["data_facts", "data_folder", "part_files", "prepare"]
 
 _VERSION = 1
 """Raised when the same input and rules would give other bytes."""
@@ -46,17 +46,29 @@ _FIRST = 10
 
 
 def data_folder(plan: Plan) -> Path:
-    """Where the prepared data lies on the volume; raise DataError where there is none that is whole."""
-    pointer = plan.workspace / "data/current"
-    folder = plan.workspace / "data" / (pointer.read_text().split()[0] if pointer.exists() else "none")
+    """Where the prepared data lies on the volume; raise DataError where there is none that is whole.
+
+    Every byte is read for that, so a stage asks once, when it begins.
+    """
+    folder = _current(plan)
     if not verified_digest(folder):
         raise DataError("there is no prepared data on the volume: run the prepare stage first")
     return folder
 
 
+def data_facts(plan: Plan) -> dict[str, Any]:
+    """Return what the manifest says of the prepared data: its numbers, labels and the answers' fields."""
+    return facts_of(_current(plan))
+
+
 def part_files(plan: Plan, part: str) -> list[str]:
     """Return the shards of a part, in the order of their rows."""
-    return [str(path) for path in sorted((data_folder(plan) / part).glob("*.parquet"))]
+    return [str(path) for path in sorted((_current(plan) / part).glob("*.parquet"))]
+
+
+def _current(plan: Plan) -> Path:
+    pointer = plan.workspace / "data/current"
+    return plan.workspace / "data" / (pointer.read_text().split()[0] if pointer.exists() else "none")
 
 
 def prepare(plan: Plan) -> Prepared:

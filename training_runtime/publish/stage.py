@@ -11,12 +11,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.committed import MANIFEST, committing, facts_of, verified_digest
+from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluation_folder
 from training_runtime.plan import Plan, Published
-from training_runtime.prepare.stage import data_folder
-from training_runtime.tracking import Spool, job_run
+from training_runtime.prepare.stage import data_facts, data_folder
+from training_runtime.tracking import UID_TAG, Spool, job_run
 from training_runtime.train.worker import adapter_folder, model_folder, results_file
 
 from .card import model_card
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["publish", "published_folder"]
 
 _DONE_TAG = "anneal.dev/published"
-_UID_TAG = "anneal.dev/job-uid"
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _MOST_PARAMETER = 6000
 """Characters that MLflow takes for one parameter."""
@@ -97,7 +96,7 @@ def _describe(plan: Plan, folder: Path) -> None:
         raise PlanError(
             f"{pickled[0]} is pickled, which can run code when it is loaded: only safetensors are published"
         )
-    card = model_card(plan, facts_of(data_folder(plan)), _results(plan), _evaluation(plan))
+    card = model_card(plan, data_facts(plan), _results(plan), _evaluation(plan))
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -133,7 +132,7 @@ def _quantize(plan: Plan, draft: Path) -> None:
 def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
     from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
-    run_id, numbers = run.info.run_id, facts_of(data_folder(plan))["numbers"]
+    run_id, numbers = run.info.run_id, data_facts(plan)["numbers"]
     Spool(plan).replay(client, run_id)
     settings = {**plan.training.model_dump(mode="json"), **(plan.lora.model_dump() if plan.lora else {})}
     results = _results(plan)
@@ -165,9 +164,9 @@ def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> 
     found = client.search_model_versions(f"name = '{plan.model_name}' and run_id = '{run.info.run_id}'", max_results=1)
     if found:
         return found[0]
-    numbers = facts_of(data_folder(plan))["numbers"]
+    numbers = data_facts(plan)["numbers"]
     lineage = {
-        _UID_TAG: plan.job.uid,
+        UID_TAG: plan.job.uid,
         "anneal.dev/digest": digest,
         "anneal.dev/dataset-digest": numbers["digest"],
         "anneal.dev/base": plan.model.source,

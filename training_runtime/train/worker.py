@@ -17,11 +17,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.committed import committing, facts_of
+from training_runtime.committed import committing
 from training_runtime.errors import GpuMemoryError, PlanError, PreemptedError, StageError
 from training_runtime.plan import ExitCode, Failed, Plan
 from training_runtime.prepare.base import base_folder, load_tokenizer
-from training_runtime.prepare.stage import data_folder, part_files
+from training_runtime.prepare.stage import data_facts, part_files
 
 from .arguments import adapter_config, precision, trainer_arguments
 from .callback import Course, make_callback, say
@@ -257,7 +257,7 @@ def _results(plan: Plan, course: Course, trainer: "SFTTrainer", best: int, secon
         "seconds_of_this_attempt": round(seconds, 1),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         **device_metrics(),
-        "dataset": facts_of(data_folder(plan))["numbers"]["digest"],
+        "dataset": data_facts(plan)["numbers"]["digest"],
         "settings": plan.training.model_dump(mode="json"),
         "torch": torch.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
