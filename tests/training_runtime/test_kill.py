@@ -12,6 +12,7 @@ import pytest
 
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare
+from training_runtime.train.checkpoints import CommittedCheckpoints
 
 from .conftest import ROOT, MakePlan
 
@@ -30,14 +31,14 @@ def _losses(plan: Plan) -> list[float]:
     return [entry["loss"] for entry in history if "loss" in entry]
 
 
-def _reached(log: Path) -> int:
+def _reached(log: Path, event: str = "log") -> int:
     whole = log.read_text().rpartition("\n")[0].splitlines()  # the last line may be half written
-    lines = [json.loads(line) for line in whole if line.startswith('{"event": "log"')]
+    lines = [json.loads(line) for line in whole if line.startswith(f'{{"event": "{event}"')]
     return max((int(line["step"]) for line in lines), default=0)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
-def test_random_kills_lose_no_more_than_one_interval(
+def test_random_kills_lose_no_more_than_the_steps_since_the_last_commit(
     make_plan: MakePlan, base: Path, tmp_path: Path, kills: int
 ) -> None:
     lora = {"rank": 8, "alpha": 64, "dropout": 0.1, "target_modules": ["all-linear"]}
@@ -48,7 +49,7 @@ def test_random_kills_lose_no_more_than_one_interval(
     undisturbed = _losses(plan)
     (plan.workspace / "history.json").unlink()
     rng = random.Random(kills)
-    done = 0
+    done = beyond = 0
     while done < kills:
         for name in ("model", "adapter", "checkpoints"):
             subprocess.run(["rm", "-rf", plan.workspace / name], check=True)
@@ -66,9 +67,16 @@ def test_random_kills_lose_no_more_than_one_interval(
             process.kill()
             process.wait(30)
             done += 1
+            told = _reached(log, "checkpoint")
+            newest = CommittedCheckpoints(plan.workspace, 2).newest()
+            saved = int(newest.name[5:]) if newest else 0
+            assert saved >= told
+            assert _reached(log) - saved <= 2 * SAVE  # at most the interval in which the last one was being written
+            beyond += _reached(log) - saved > SAVE
         assert _start(plan, tmp_path / "killed.json").wait(300) == 0
         assert _losses(plan) == undisturbed
         starts = [json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"event": "start"')]
         resumed = [int((start["resumed_from"] or "step-0")[5:]) for start in starts]
         assert resumed == sorted(resumed)
         assert len(starts) > 1
+    print(f"{beyond} of {kills} kills came while a checkpoint was being written")

@@ -89,9 +89,9 @@ class _Job:
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        course = self._course
-        course.checkpoints.take_over(state.global_step, best_step(state.log_history, course.metric))
-        say("checkpoint", step=state.global_step)
+        course, step = self._course, state.global_step
+        best = best_step(state.log_history, course.metric)
+        course.checkpoints.take_over(step, best, lambda: say("checkpoint", step=step))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         check_loss(state.log_history, self._course.plan.training.guards)

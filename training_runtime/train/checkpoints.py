@@ -3,9 +3,14 @@
 Trainer writes a checkpoint file by file into its output folder, which is a draft folder here; when every process is
 done, the checkpoint is committed under `checkpoints/step-N` and only then older ones go. Trainer itself would take the
 highest number, complete or not.
+
+Where one process writes everything, a thread writes and commits while training goes on: one checkpoint at a time, and
+the next one waits for it. So a kill costs the steps since the last commit.
 """
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from training_runtime.committed import commit, verified_digest
@@ -31,10 +36,14 @@ def barrier() -> None:
 class CommittedCheckpoints:
     """The checkpoints of one job; `keep` are kept, and the best one beside them."""
 
-    def __init__(self, workspace: Path, keep: int) -> None:
+    def __init__(self, workspace: Path, keep: int, *, in_thread: bool = False) -> None:
         self.draft = workspace / "checkpoints/.draft"
         self._folder = workspace / "checkpoints"
         self._keep = keep
+        self.in_thread = in_thread
+        self._late: list[Callable[[], object]] = []
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._commit: Future[None] | None = None
 
     def start(self) -> None:
         """Clear what a kill left half-written; the other processes wait until that is done."""
@@ -52,15 +61,38 @@ class CommittedCheckpoints:
         folder = self._folder / f"step-{step:08d}"
         return folder if verified_digest(folder) else None
 
-    def take_over(self, step: int, best: int | None = None) -> None:
-        """Commit what the processes wrote for a step, then drop the oldest but the best."""
+    def write_later(self, work: Callable[[], object]) -> None:
+        """Have a part of the checkpoint that is being saved written by the thread that commits it."""
+        self._late.append(work)
+
+    def take_over(self, step: int, best: int | None = None, told: Callable[[], None] = lambda: None) -> None:
+        """Commit what the processes wrote for a step, drop the oldest but the best, then call `told`.
+
+        With a thread this returns before any of it; `settle` waits.
+        """
+        self.settle()
         barrier()
         if is_first():
-            commit(self.draft / f"checkpoint-{step}", self._folder / f"step-{step:08d}")
-            for old in self._listed()[: -self._keep]:
-                if old.name != f"step-{best or 0:08d}":
-                    shutil.rmtree(old, ignore_errors=True)
-        barrier()
+            late, self._late = self._late, []
+            self._commit = self._writer.submit(self._write, late, step, best, told)
+        if not self.in_thread:
+            self.settle()
+            barrier()
+
+    def settle(self) -> None:
+        """Wait until what was taken over is committed; raise what kept it from being."""
+        if self._commit:
+            done, self._commit = self._commit, None
+            done.result()
+
+    def _write(self, late: list[Callable[[], object]], step: int, best: int | None, told: Callable[[], None]) -> None:
+        for work in late:
+            work()
+        commit(self.draft / f"checkpoint-{step}", self._folder / f"step-{step:08d}")
+        for old in self._listed()[: -self._keep]:
+            if old.name != f"step-{best or 0:08d}":
+                shutil.rmtree(old, ignore_errors=True)
+        told()
 
     def _listed(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))

@@ -1,10 +1,13 @@
-"""What the GPU is doing, as its driver tells; nothing on machines without one."""
+"""What the GPU is doing, as its driver tells, nothing on machines without one; and the memory beside it."""
 
 from functools import lru_cache
+from pathlib import Path
 
-__all__ = ["device_metrics", "gpu_bytes"]
+__all__ = ["device_metrics", "gpu_bytes", "memory_left"]
 
 _GIB = 2**30
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
 def gpu_bytes() -> int:
@@ -13,6 +16,19 @@ def gpu_bytes() -> int:
 
     count = torch.cuda.device_count()
     return min((torch.cuda.get_device_properties(i).total_memory for i in range(count)), default=0)
+
+
+def memory_left(cgroup: Path = _CGROUP) -> int:
+    """Return the bytes that this process may still take: the machine's, or less where its container has a limit."""
+    import psutil
+
+    left = psutil.virtual_memory().available
+    for limit, used in _LIMITS:
+        try:
+            left = min(left, int((cgroup / limit).read_text()) - int((cgroup / used).read_text()))
+        except (OSError, ValueError):  # another version of cgroups, or no limit
+            continue
+    return int(left)
 
 
 def device_metrics() -> dict[str, float]:

@@ -71,7 +71,8 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
         draw_weights(plan)
     barrier()
     say("strategy", strategy=choice.strategy, why=choice.why)
-    checkpoints = CommittedCheckpoints(plan.workspace, plan.training.keep_checkpoints)
+    whole = choice.strategy in {"single", "ddp"}
+    checkpoints = CommittedCheckpoints(plan.workspace, plan.training.keep_checkpoints, in_thread=whole)
     checkpoints.start()
     newest = checkpoints.newest()
     barrier()
@@ -83,6 +84,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
         trainer = _trainer(plan, course, tokenizer)
         with _profiled(plan, wanted=profile):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        checkpoints.settle()
     except torch.OutOfMemoryError as error:
         raise GpuMemoryError(
             "the GPU's memory does not hold the training: halve training.perDeviceBatchSize and double "
@@ -148,12 +150,15 @@ def _trainer(plan: Plan, course: Course, tokenizer: "PreTrainedTokenizerBase") -
 def _trainer_class(course: Course) -> "type[SFTTrainer]":
     from trl import SFTTrainer
 
-    if course.strategy != "fsdp":
-        trainer: type[SFTTrainer] = SFTTrainer
-        return trainer
     from .fsdp import fsdp_trainer
+    from .snapshot import snapshotting_trainer
 
-    return fsdp_trainer()
+    if course.strategy == "fsdp":
+        return fsdp_trainer()
+    if course.checkpoints.in_thread:
+        return snapshotting_trainer(course.checkpoints)
+    trainer: type[SFTTrainer] = SFTTrainer
+    return trainer
 
 
 def _rows(plan: Plan, part: str) -> "Dataset":

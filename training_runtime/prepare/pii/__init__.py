@@ -5,7 +5,7 @@ form nor a telling neighbour (a lone name in a sentence) is not found.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training_runtime.errors import PlanError
@@ -35,7 +35,7 @@ class Finder:
         """Return the finds in the order of the text; none overlap."""
         if len(text) < 4:
             return []
-        found = [find for find in _candidates(text) if find.kind in self.kinds]
+        found = [find for find in (*find_numbers(text), *find_words(text, self.kinds)) if find.kind in self.kinds]
         if len(found) > 1:
             found = _apart(found)
         return found
@@ -50,11 +50,6 @@ class Finder:
             parts += [text[end : find.start], f"[{find.kind.value}]"]
             end = find.end
         return "".join([*parts, text[end:]]), Counter(find.kind.value for find in found)
-
-
-def _candidates(text: str) -> Iterator[Find]:
-    yield from find_numbers(text)
-    yield from find_words(text)
 
 
 def _apart(found: list[Find]) -> list[Find]:

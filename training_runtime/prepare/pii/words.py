@@ -81,15 +81,20 @@ _NO_NAMES = frozenset(
 )
 
 
-def find_words(text: str) -> Iterator[Find]:
-    """Yield every find; finds may overlap, where two kinds fit."""
-    if "@" in text:
+def find_words(text: str, kinds: frozenset[Kind]) -> Iterator[Find]:
+    """Yield every find of the kinds; finds may overlap, where two kinds fit."""
+    if Kind.EMAIL in kinds and "@" in text:
         yield from (Find(*match.span(), Kind.EMAIL) for match in _EMAIL.finditer(text))
-    if _ROAD_HINT.search(text):
-        yield from (Find(*match.span(), Kind.ADDRESS) for match in _KOREAN_ADDRESS.finditer(text))
-    if _STREET_HINT.search(text):
-        yield from (Find(*match.span(), Kind.ADDRESS) for match in _STREET.finditer(text))
-    yield from _names(text)
+    if Kind.ADDRESS in kinds:
+        yield from _addresses(text)
+    if Kind.NAME in kinds:
+        yield from _names(text)
+
+
+def _addresses(text: str) -> Iterator[Find]:
+    for hint, pattern in ((_ROAD_HINT, _KOREAN_ADDRESS), (_STREET_HINT, _STREET)):
+        if hint.search(text):
+            yield from (Find(*match.span(), Kind.ADDRESS) for match in pattern.finditer(text))
 
 
 def _names(text: str) -> Iterator[Find]:
