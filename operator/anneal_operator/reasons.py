@@ -24,6 +24,7 @@ class Reason(StrEnum):
 
     # FineTuneJob
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
     BASE_NOT_FOUND = "BaseNotFound"
     NAME_TAKEN = "NameTaken"
     REFUSED = "RefusedByApiServer"

@@ -9,6 +9,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
+from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.routing import (
     RouterEnvironment,
@@ -19,7 +20,6 @@ from anneal_operator.desired.routing import (
 )
 from anneal_operator.desired.serving import ServingEnvironment, deployment, service
 from anneal_operator.desired.training import (
-    Base,
     TrainingEnvironment,
     plan_config_map,
     stage_job,
@@ -53,7 +53,8 @@ def _training_objects() -> list[dict[str, Any]]:
     parent, spec = _job("tuned")
     base = Base("mlflow-artifacts:/1/run/artifacts/model", "models:/spam-filter/1", "sha256:" + "0" * 64)
     jobs = [stage_job(parent, spec, stage, _TRAINING) for stage in ("prepare", "train", "evaluate", "publish")]
-    return [plan_config_map(parent, spec, base, _TRAINING), volume_claim(parent, spec), *jobs]
+    claim = volume_claim(parent, spec)
+    return [plan_config_map(parent, spec, base, _TRAINING), *([claim] if claim else []), *jobs]
 
 
 def _random_objects() -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -23,7 +24,18 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
-__all__ = ["ALIASES_RULE", "Alias", "ModelName", "ObjectName", "Quantity", "Rule", "Schema"]
+__all__ = [
+    "ALIASES_RULE",
+    "Alias",
+    "DottedPath",
+    "FreeObject",
+    "LocalReference",
+    "ModelName",
+    "ObjectName",
+    "Quantity",
+    "Rule",
+    "Schema",
+]
 
 
 _WRITTEN_BY_A_USER = object()
@@ -101,3 +113,12 @@ ALIASES_RULE = Rule(
 Quantity = Annotated[
     str, StringConstraints(min_length=1, max_length=20, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
 ]
+DottedPath = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^.\s]+(\.[^.\s]+)*$")]
+FreeObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+
+
+class LocalReference(Schema):
+    """Another object of this namespace."""
+
+    name: ObjectName
+    """Its name."""

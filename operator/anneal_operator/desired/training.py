@@ -1,65 +1,38 @@
 """What a FineTuneJob needs to run: the plan, the volume, and one Job per stage."""
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
-from anneal_operator.api.fine_tune_job import Lora as LoraSpec
-from training_runtime.plan import (
-    DatasetPlan,
-    EvaluationPlan,
-    ExitCode,
-    JobIdentity,
-    LoraPlan,
-    ModelPlan,
-    PiiPlan,
-    Plan,
-    SplitPlan,
-    Stage,
-    SuitePlan,
-    TrackingPlan,
-    TrainingPlan,
-)
+from anneal_operator.api.training import StorageTemplate
+from training_runtime.plan import ExitCode, Stage
 
+from .inputs import data_sources, evaluation_sources, input_volumes, needs_hub
+from .plan import PLAN_KEY, WORKSPACE, Base, make_plan
 from .pods import Manifest, container, controller_of, labels, pod_security, scratch_volume
 
 __all__ = [
     "CA_KEY",
     "JOB_LABEL",
     "STAGE_LABEL",
-    "Base",
     "TrainingEnvironment",
-    "config_map_source",
+    "claim_name",
     "plan_config_map",
-    "plan_digest",
     "plan_name",
     "progress_audience",
     "stage_job",
     "stage_job_name",
     "volume_claim",
-    "volume_name",
 ]
 
 JOB_LABEL = "anneal.dev/fine-tune-job"
 STAGE_LABEL = "anneal.dev/stage"
 CA_KEY = "progress-ca.crt"
-_PLAN_KEY = "plan.json"
 _PLAN_FOLDER = "/etc/anneal"
 _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
-_WORKSPACE = "/workspace"
-_DATA_FOLDER, _MODEL_FOLDER = "/inputs/data", "/inputs/model"
+_ON_GPU: tuple[Stage, ...] = ("train", "evaluate")
+_PRODUCT_LABEL = "nvidia.com/gpu.product"
 _TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.DIVERGED]
 _RETRIES = 6  # with Kubernetes' pauses some ten minutes: as long as an MLflow is away when its node is drained
-
-
-@dataclass(frozen=True)
-class Base:
-    """The exact model that training starts from, after names and aliases are resolved."""
-
-    source: str
-    revision: str
-    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,21 +46,14 @@ class TrainingEnvironment:
     progress_ca: str
 
 
-def config_map_source(source: str) -> tuple[str, str] | None:
-    """Return the ConfigMap's name and key of `configmap://name[/key]`, or None for any other source."""
-    scheme, _, rest = source.partition("://")
-    name, _, key = rest.partition("/")
-    return (name, key) if scheme == "configmap" else None
-
-
 def plan_name(job: str) -> str:
     """The plan's ConfigMap."""
     return f"{job}-plan"
 
 
-def volume_name(job: str) -> str:
+def claim_name(job: str, spec: FineTuneJobSpec) -> str:
     """The volume claim on which the stages hand over."""
-    return f"{job}-workspace"
+    return spec.storage.claim_name or f"{job}-workspace"
 
 
 def stage_job_name(job: str, stage: Stage) -> str:
@@ -103,60 +69,31 @@ def progress_audience(namespace: str, job: str) -> str:
 def plan_config_map(parent: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEnvironment) -> Manifest:
     """The immutable ConfigMap that every stage reads."""
     metadata = parent["metadata"]
-    plan = _plan(metadata, spec, base, env)
+    plan = make_plan(metadata, spec, base, env.mlflow_url)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(parent, plan_name(metadata["name"]), {"anneal.dev/model-revision": base.revision}),
         "immutable": True,
-        "data": {_PLAN_KEY: plan.model_dump_json(indent=1), CA_KEY: env.progress_ca},
+        "data": {PLAN_KEY: plan.model_dump_json(indent=1), CA_KEY: env.progress_ca},
     }
 
 
-def plan_digest(config_map: Manifest) -> str:
-    """The plan's content address."""
-    return f"sha256:{hashlib.sha256(config_map['data'][_PLAN_KEY].encode()).hexdigest()}"
-
-
-def _plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEnvironment) -> Plan:
-    split, training = spec.dataset.split, spec.training
-    source = config_map_source(spec.dataset.source)
-    lora = spec.tuning.lora or LoraSpec()
-    return Plan(
-        job=JobIdentity(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]),
-        workspace=Path(_WORKSPACE),
-        model=ModelPlan(initialize=spec.model.initialize, source=base.source, digest=base.digest),
-        dataset=DatasetPlan(
-            sources=[str(Path(_DATA_FOLDER) / (source[1] if source else ""))],
-            template=spec.dataset.template,
-            pii=PiiPlan(action=spec.dataset.pii.action),
-            duplicate_threshold=spec.dataset.deduplicate.threshold,
-            split=SplitPlan(
-                validation=split.validation, test=split.test, stratify_by=split.stratify_by, seed=split.seed
-            ),
-        ),
-        lora=LoraPlan(**lora.model_dump()) if spec.tuning.method == "lora" else None,
-        training=TrainingPlan(**training.model_dump()),
-        evaluation=EvaluationPlan(
-            suites=[SuitePlan(**suite.model_dump()) for suite in spec.evaluation.suites],
-            max_rows=spec.evaluation.max_rows,
-            max_new_tokens=spec.evaluation.max_new_tokens,
-        ),
-        tracking=TrackingPlan(uri=env.mlflow_url, experiment=spec.output.model_name),
-        model_name=spec.output.model_name,
-    )
-
-
-def volume_claim(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:
-    """The volume claim on which the stages hand over."""
-    template = spec.storage.template
-    claim: Manifest = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": template.size}}}
+def volume_claim(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None:
+    """The volume claim to make, None where the job brings one."""
+    if spec.storage.claim_name:
+        return None
+    template = spec.storage.template or StorageTemplate()
+    claim: Manifest = {
+        "accessModes": list(template.access_modes),
+        "resources": {"requests": {"storage": template.size}},
+    }
     if template.storage_class_name:
         claim["storageClassName"] = template.storage_class_name
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": _metadata(parent, volume_name(parent["metadata"]["name"])),
+        "metadata": _metadata(parent, claim_name(parent["metadata"]["name"], spec)),
         "spec": claim,
     }
 
@@ -187,6 +124,7 @@ def stage_job(parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: Traini
                     "securityContext": pod_security(),
                     "containers": [_stage_container(parent, spec, stage, env)],
                     "volumes": _volumes(parent, spec, stage),
+                    **_placement(spec, stage),
                 },
             },
         },
@@ -202,28 +140,70 @@ def _failure_rules(stage: Stage) -> list[Manifest]:
 
 
 def _stage_container(parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment) -> Manifest:
-    arguments = ["-m", "training_runtime", stage, "--plan", f"{_PLAN_FOLDER}/{_PLAN_KEY}"]
+    arguments = ["-m", "training_runtime", stage, "--plan", f"{_PLAN_FOLDER}/{PLAN_KEY}"]
     made = container(stage, env.image, env.pull_policy, arguments, spec.resources)
-    made["env"] += [
-        {"name": "HF_HUB_OFFLINE", "value": "1"},
-        {"name": "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "value": "false"},
-    ]
+    made["env"] += _environment(parent, spec, stage, env)
+    secrets = {"prepare": (spec.dataset.secret_ref, spec.model.secret_ref), "evaluate": (spec.evaluation.secret_ref,)}
+    named = dict.fromkeys(reference.name for reference in secrets.get(stage, ()) if reference)
+    if named:
+        made["envFrom"] = [{"secretRef": {"name": name}} for name in named]
+    if stage in _ON_GPU and spec.resources.gpus_per_node:
+        for side in ("requests", "limits"):
+            made["resources"][side][spec.resources.gpu_resource_name] = str(spec.resources.gpus_per_node)
     made["volumeMounts"] += [
         {"name": "plan", "mountPath": _PLAN_FOLDER, "readOnly": True},
-        {"name": "workspace", "mountPath": _WORKSPACE},
+        {"name": "workspace", "mountPath": WORKSPACE, **_folder(parent, spec)},
+        *input_volumes(_inputs(spec, stage))[1],
     ]
     if stage == "train":
-        made["env"] += [
-            {"name": "KUBEFLOW_TRAINER_SERVER_URL", "value": _progress_url(parent, env)},
-            {"name": "KUBEFLOW_TRAINER_SERVER_CA_CERT", "value": f"{_PLAN_FOLDER}/{CA_KEY}"},
-            {"name": "KUBEFLOW_TRAINER_SERVER_TOKEN", "value": f"{_TOKEN_FOLDER}/token"},
-        ]
         made["volumeMounts"].append({"name": "progress-token", "mountPath": _TOKEN_FOLDER, "readOnly": True})
-    if stage == "prepare":
-        made["volumeMounts"] += [
-            {"name": volume["name"], "mountPath": folder, "readOnly": True} for folder, volume in _inputs(spec)
-        ]
+    if stage in _ON_GPU and spec.resources.shared_memory:
+        made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - a volume
     return made
+
+
+def _environment(
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment
+) -> list[dict[str, str]]:
+    """Only preparation may reach a hub, and only where something is to be had from one."""
+    made = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    if stage != "prepare" or not needs_hub(spec):
+        made["HF_HUB_OFFLINE"] = "1"
+    if stage == "train":
+        made |= {
+            "KUBEFLOW_TRAINER_SERVER_URL": _progress_url(parent, env),
+            "KUBEFLOW_TRAINER_SERVER_CA_CERT": f"{_PLAN_FOLDER}/{CA_KEY}",
+            "KUBEFLOW_TRAINER_SERVER_TOKEN": f"{_TOKEN_FOLDER}/token",
+        }
+    return [{"name": name, "value": value} for name, value in sorted(made.items())]
+
+
+def _folder(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:
+    """A claim that others use, too, holds a folder for each job."""
+    metadata = parent["metadata"]
+    own = f"anneal/{metadata['namespace']}.{metadata['name']}.{metadata['uid']}"
+    return {"subPath": own} if spec.storage.claim_name else {}
+
+
+def _placement(spec: FineTuneJobSpec, stage: Stage) -> Manifest:
+    """Where the pod may run; what concerns GPUs holds for pods that ask for some."""
+    wanted, machine = spec.scheduling, spec.resources
+    on_gpu = stage in _ON_GPU and machine.gpus_per_node > 0
+    selector = dict(wanted.node_selector)
+    if on_gpu and machine.gpu_product:
+        selector[_PRODUCT_LABEL] = machine.gpu_product
+    tolerations = [toleration.dump() for toleration in wanted.tolerations]
+    if on_gpu:
+        tolerations.append({"key": machine.gpu_resource_name, "operator": "Exists", "effect": "NoSchedule"})
+    made = {"nodeSelector": selector, "tolerations": tolerations, "priorityClassName": wanted.priority_class_name}
+    return {name: value for name, value in made.items() if value}
+
+
+def _inputs(spec: FineTuneJobSpec, stage: Stage) -> list[str]:
+    """The sources that a stage reads."""
+    if stage == "prepare":
+        return data_sources(spec)
+    return evaluation_sources(spec) if stage == "evaluate" else []
 
 
 def _progress_url(parent: Manifest, env: TrainingEnvironment) -> str:
@@ -231,33 +211,22 @@ def _progress_url(parent: Manifest, env: TrainingEnvironment) -> str:
     return f"{env.progress_url}/progress/{metadata['namespace']}/{metadata['name']}"
 
 
-def _inputs(spec: FineTuneJobSpec) -> list[tuple[str, Manifest]]:
-    """The ConfigMaps that preparation reads, each with its folder."""
-    sources = {
-        _DATA_FOLDER: config_map_source(spec.dataset.source),
-        _MODEL_FOLDER: config_map_source(spec.model.source),
-    }
-    return [
-        (folder, {"name": folder.rpartition("/")[2], "configMap": {"name": source[0]}})
-        for folder, source in sources.items()
-        if source
-    ]
-
-
 def _volumes(parent: Manifest, spec: FineTuneJobSpec, stage: Stage) -> list[Manifest]:
     metadata = parent["metadata"]
     volumes: list[Manifest] = [
         scratch_volume(),
         {"name": "plan", "configMap": {"name": plan_name(metadata["name"])}},
-        {"name": "workspace", "persistentVolumeClaim": {"claimName": volume_name(metadata["name"])}},
+        {"name": "workspace", "persistentVolumeClaim": {"claimName": claim_name(metadata["name"], spec)}},
     ]
     if stage == "train":
         audience = progress_audience(metadata["namespace"], metadata["name"])
         token = {"serviceAccountToken": {"audience": audience, "expirationSeconds": 3600, "path": "token"}}
         volumes.append({"name": "progress-token", "projected": {"sources": [token]}})
-    if stage == "prepare":
-        volumes += [volume for _, volume in _inputs(spec)]
-    return volumes
+    if stage in _ON_GPU and spec.resources.shared_memory:
+        volumes.append(
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}}
+        )
+    return volumes + input_volumes(_inputs(spec, stage))[0]
 
 
 def _metadata(parent: Manifest, name: str, annotations: dict[str, str] | None = None) -> Manifest:

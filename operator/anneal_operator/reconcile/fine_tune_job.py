@@ -8,14 +8,13 @@ from anneal_operator.cluster.children import ensure_created, owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.fine_tune_job import STAGES, ObservedJob, Obstacle, Verdict, judge, refused
 from anneal_operator.decide.stages import StageState, read_stage
+from anneal_operator.desired.inputs import claim_source, config_map_source, input_path, named_sources
+from anneal_operator.desired.plan import Base, plan_digest
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.training import (
     JOB_LABEL,
-    Base,
     TrainingEnvironment,
-    config_map_source,
     plan_config_map,
-    plan_digest,
     plan_name,
     stage_job,
     stage_job_name,
@@ -117,12 +116,12 @@ class FineTuneJobReconciler:
             return _in_the_way(
                 f"ModelVersion {metadata['name']} exists already: delete it, or give this job another name"
             )
-        for source in (spec.dataset.source, spec.model.source):
-            missing = await self._missing_config_map(namespace, source)
-            if missing:
-                return Obstacle(Reason.CONFIG_MAP_NOT_FOUND, missing)
+        missing = await self._missing(namespace, spec)
+        if missing:
+            return missing
         if not spec.model.source.startswith("models:/"):
-            return Base(source="/inputs/model", revision=spec.model.source)
+            address = spec.model.source + (f"@{spec.model.revision}" if spec.model.revision else "")
+            return Base(source=input_path(address), revision=address)
         model, _, alias = spec.model.source.removeprefix("models:/").partition("@")
         try:
             found = await self._context.registry.at_alias(model, alias)
@@ -132,11 +131,20 @@ class FineTuneJobReconciler:
             return Obstacle(Reason.BASE_NOT_FOUND, f"no version of {model} has the alias {alias} in MLflow yet")
         return Base(source=found.uri, revision=f"models:/{model}/{found.version}", digest=found.digest or None)
 
-    async def _missing_config_map(self, namespace: str, source: str) -> str | None:
-        found = config_map_source(source)
-        if found is None:
-            return None
-        name, key = found[0], found[1] or "config.json"
+    async def _missing(self, namespace: str, spec: FineTuneJobSpec) -> Obstacle | None:
+        """The first ConfigMap or claim that the job names and that is not there."""
+        for source in named_sources(spec):
+            found = config_map_source(source)
+            missing = await self._missing_key(namespace, found[0], found[1] or "config.json") if found else None
+            if missing:
+                return Obstacle(Reason.CONFIG_MAP_NOT_FOUND, missing)
+        claims = [claim for claim in map(claim_source, named_sources(spec)) if claim]
+        for claim in [*claims, *([spec.storage.claim_name] if spec.storage.claim_name else [])]:
+            if await self._context.api.get("PersistentVolumeClaim", namespace, claim) is None:
+                return Obstacle(Reason.CLAIM_NOT_FOUND, f"there is no PersistentVolumeClaim {claim} here yet")
+        return None
+
+    async def _missing_key(self, namespace: str, name: str, key: str) -> str | None:
         config_map = await self._context.api.get("ConfigMap", namespace, name)
         if config_map is None:
             return f"there is no ConfigMap {name} in this namespace yet"
@@ -162,7 +170,8 @@ class FineTuneJobReconciler:
         """The objects that the next step needs."""
         env = self._environment()
         if verdict.action == "Plan" and base:
-            return [volume_claim(job, spec), plan_config_map(job, spec, base, env)]
+            claim = volume_claim(job, spec)
+            return [*([claim] if claim else []), plan_config_map(job, spec, base, env)]
         if verdict.action == "StartStage" and verdict.stage:
             return [stage_job(job, spec, verdict.stage, env)]
         if verdict.action == "MakeVersion" and seen.stages:

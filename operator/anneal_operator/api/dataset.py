@@ -1,0 +1,178 @@
+"""FineTuneJob's data: where it lies, how its rows read, and the rules of its preparation."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .schema import DottedPath, FreeObject, LocalReference, Rule, Schema
+
+__all__ = ["Dataset"]
+
+DataSource = Annotated[
+    str,
+    StringConstraints(
+        max_length=400,
+        pattern=r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-A-Za-z0-9._]{1,253}"
+        r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+|s3://[^/\s]+/[^\s]+|https://[^/\s]+/[^\s]*"
+        r"|hf://datasets/[^/@\s]+/[^/@\s]+(@[^/@\s]+)?(/[^\s]+)?)$",
+    ),
+]
+Entity = Literal[
+    "RESIDENT_NUMBER",
+    "ALIEN_NUMBER",
+    "PHONE",
+    "EMAIL",
+    "CARD",
+    "PASSPORT",
+    "DRIVER_LICENSE",
+    "BUSINESS_NUMBER",
+    "BANK_ACCOUNT",
+    "ADDRESS",
+    "NAME",
+]
+_Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class Columns(Schema):
+    """Where a row holds what, by name or dotted path; what is left out has the template's own name."""
+
+    input: DottedPath | None = None
+    """The question, or the text that the instruction speaks of."""
+    output: DottedPath | None = None
+    """The answer, a text or an object; for template `messages` the list of messages."""
+    instruction: DottedPath | None = None
+    """The instruction."""
+    label: DottedPath | None = None
+    """What rows are counted by in the report, and stratified by where `split.stratifyBy` is left out."""
+    group: DottedPath | None = None
+    """Rows with the same value stay in the same part of the split."""
+
+
+class Clean(Schema):
+    """What is done to a question's text before anything else."""
+
+    remove_pattern: str | None = Field(default=None, min_length=1, max_length=500)
+    """A Python regular expression whose matches are removed."""
+    collapse_whitespace: bool = False
+    """Whether runs of white space become one space, and the ends are trimmed."""
+    min_characters: int = Field(default=1, ge=0, le=1000000)
+    """A row whose question is shorter is left out."""
+    max_characters: int | None = Field(default=None, ge=1, le=10000000)
+    """A row whose question is longer is left out."""
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.maxCharacters) || self.minCharacters <= self.maxCharacters",
+            "`minCharacters` must not be above `maxCharacters`",
+            lambda clean: clean.max_characters is None or clean.min_characters <= clean.max_characters,
+        ),
+    )
+
+
+class Pii(Schema):
+    """What happens to personal data found in the texts."""
+
+    action: Literal["Mask", "Drop", "Report", "Off"] = "Mask"
+    """`Mask` replaces each find by its kind, for example `[전화번호]`; `Drop` leaves the row out; `Report` only
+    counts; `Off` does not look.
+    """
+    entities: list[Entity] = Field(default=[], max_length=11)
+    """The kinds that are looked for; all where the list is empty."""
+
+
+class Deduplicate(Schema):
+    """When two rows count as the same."""
+
+    threshold: float = Field(default=0.85, ge=0.5, le=1.0)
+    """The similarity (Jaccard, estimated by MinHash) from which the later row is dropped."""
+
+
+class Quality(Schema):
+    """Which rows are too poor to learn from."""
+
+    min_score: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Rows that score less (length, variety, repetition) are left out."""
+    blocked_words: list[_Word] = Field(default=[], max_length=1000)
+    """A row that holds one of them, in any case, is left out."""
+    languages: list[Literal["ko", "en"]] = Field(default=[], max_length=2)
+    """A row written in none of them is left out; an empty list lets every language in."""
+
+
+class Split(Schema):
+    """How rows are held out."""
+
+    validation: float = Field(default=0.1, ge=0.0, le=0.5)
+    """The share of rows whose loss is watched while training."""
+    test: float = Field(default=0.1, ge=0.01, le=0.5)
+    """The share of rows that evaluation asks; training never sees them."""
+    stratify_by: DottedPath | None = None
+    """A column, or a dotted path into one, whose values keep their shares in every part, for example
+    `output.action`.
+    """
+    seed: int = Field(default=42, ge=0, le=2147483647)
+    """The same seed gives the same split."""
+
+    rules: ClassVar = (
+        Rule(
+            "self.validation + self.test <= 0.8",
+            "validation and test together must leave at least 20 % of the rows for training",
+            lambda split: split.validation + split.test <= 0.8,
+        ),
+    )
+
+
+class Dataset(Schema):
+    """The data, and how it becomes training examples."""
+
+    source: DataSource | None = None
+    """`configmap://NAME/KEY`, `pvc://CLAIM/PATH`, `s3://BUCKET/PATH`, `https://…` or
+    `hf://datasets/OWNER/NAME[@REVISION][/PATH]`; a file, also compressed, or a folder of files.
+    """
+    sources: list[DataSource] = Field(default=[], max_length=64)
+    """Several sources, instead of `source`."""
+    secret_ref: LocalReference | None = None
+    """The Secret with the credentials of `s3://` (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`,
+    `AWS_REGION`) or `hf://` (`HF_TOKEN`, `HF_ENDPOINT`); its keys become environment variables of the preparation.
+    """
+    format: Literal["auto", "jsonl", "json", "csv", "parquet"] = "auto"
+    """The files' format; `auto` looks at each file."""
+    template: Literal["auto", "messages", "alpaca", "question-answer", "instruction-io", "text"] = "auto"
+    """How a row reads: `messages` is a list of chat messages; `alpaca` has `instruction`, `input` and `output`;
+    `question-answer` a question and an answer; `instruction-io` like alpaca, input and output being texts or objects;
+    `text` is text alone; `auto` looks at the first rows.
+    """
+    columns: Columns = Field(default_factory=Columns)
+    """Where a row holds what."""
+    system_prompt: str | None = Field(default=None, min_length=1, max_length=20000)
+    """Put before every conversation that has no system message of its own."""
+    response_schema: FreeObject | None = None
+    """A JSON Schema that every answer must satisfy: rows whose answer does not are bad rows, and evaluation's suite
+    `json` counts the model's answers that do.
+    """
+    clean: Clean = Field(default_factory=Clean)
+    """The questions' texts."""
+    pii: Pii = Field(default_factory=Pii)
+    """Personal data."""
+    deduplicate: Deduplicate = Field(default_factory=Deduplicate)
+    """Repeated rows."""
+    quality: Quality = Field(default_factory=Quality)
+    """Poor rows."""
+    split: Split = Field(default_factory=Split)
+    """Training, validation and test."""
+    max_truncated_percent: float = Field(default=100.0, ge=0.0, le=100.0)
+    """Preparation fails where more rows than this are longer than `training.maxSequenceLength`."""
+    max_rejected_percent: float = Field(default=5.0, ge=0.0, le=100.0)
+    """Preparation fails where more rows than this are bad: unreadable, incomplete, or against `responseSchema`."""
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.source) != (has(self.sources) && size(self.sources) > 0)",
+            "give either `source` or a list of `sources`",
+            lambda dataset: (dataset.source is not None) != bool(dataset.sources),
+        ),
+    )
+
+    @property
+    def all_sources(self) -> list[str]:
+        """The sources in their order, however they were given."""
+        return [self.source] if self.source else self.sources

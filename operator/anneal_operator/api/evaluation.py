@@ -1,0 +1,86 @@
+"""FineTuneJob's evaluation: what the tuned model is asked, and how the answers are judged."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .schema import DottedPath, LocalReference, Rule, Schema
+
+__all__ = ["Evaluation", "Suite"]
+
+_CasesSource = Annotated[
+    str,
+    StringConstraints(
+        max_length=400,
+        pattern=r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-A-Za-z0-9._]{1,253}"
+        r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+)$",
+    ),
+]
+_Task = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class Suite(Schema):
+    """One way of judging answers."""
+
+    name: Literal["classification", "json", "text", "perplexity", "judge", "harness"]
+    """`classification` compares labels (accuracy, precision, recall and F1); `json` counts the answers that are
+    valid JSON, and satisfy `dataset.responseSchema`; `text` compares with the row's answer (exact match, ROUGE-L,
+    chrF); `perplexity` is that of the rows' answers; `judge` has another model give marks; `harness` runs tasks of
+    lm-evaluation-harness.
+    """
+    label_field: DottedPath | None = None
+    """The field of a JSON answer that holds the label, for `classification`; the whole answer is the label where it is
+    left out.
+    """
+    cases: _CasesSource | None = None
+    """Cases of your own instead of the test rows: `configmap://NAME/KEY` or `pvc://CLAIM/PATH`, a file with rows like
+    the data's. For `harness` the folder of the tasks.
+    """
+    tasks: list[_Task] = Field(default=[], max_length=64)
+    """The names of the tasks, for `harness`."""
+    url: str | None = Field(default=None, max_length=400, pattern=r"^https?://[^\s]+$")
+    """The OpenAI-compatible address of the model that judges, for `judge`, for example `https://host/v1`."""
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    """The model that judges, for `judge`."""
+    criteria: str | None = Field(default=None, min_length=1, max_length=4000)
+    """What a good answer is, for `judge`."""
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.labelField) || self.name == 'classification'",
+            "only `classification` takes a `labelField`",
+            lambda suite: suite.label_field is None or suite.name == "classification",
+        ),
+        Rule(
+            "(self.name == 'judge') ? (has(self.url) && has(self.model)) "
+            ": !(has(self.url) || has(self.model) || has(self.criteria))",
+            "`judge` needs `url` and `model`; no other suite takes `url`, `model` or `criteria`",
+            lambda suite: (
+                bool(suite.url and suite.model)
+                if suite.name == "judge"
+                else not (suite.url or suite.model or suite.criteria)
+            ),
+        ),
+        Rule(
+            "(self.name == 'harness') ? (has(self.cases) && size(self.tasks) > 0) : size(self.tasks) == 0",
+            "`harness` needs `tasks` and `cases`, the folder that defines them; no other suite takes `tasks`",
+            lambda suite: bool(suite.tasks and suite.cases) if suite.name == "harness" else not suite.tasks,
+        ),
+    )
+
+
+class Evaluation(Schema):
+    """What the tuned model is asked before it is published."""
+
+    suites: list[Suite] = Field(default=[], max_length=8)
+    """The ways of judging; without any, the answers are kept and nothing is measured."""
+    max_rows: int = Field(default=500, ge=1, le=1000000)
+    """How many test rows are asked at most."""
+    max_new_tokens: int = Field(default=256, ge=1, le=32768)
+    """After how many tokens an answer is cut off."""
+    compare_base: bool = True
+    """Whether the base is asked too, and the difference told with its confidence interval; a new (`Random`) base never
+    is.
+    """
+    secret_ref: LocalReference | None = None
+    """The Secret with the judge's `JUDGE_API_KEY`; its keys become environment variables of the evaluation."""

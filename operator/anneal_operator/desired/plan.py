@@ -1,0 +1,137 @@
+"""The plan that every stage of a FineTuneJob reads, from its spec."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal_operator.api.evaluation import Evaluation
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.training import Lora as LoraSpec
+from anneal_operator.api.training import Training, Tuning
+from training_runtime.plan import (
+    CleanPlan,
+    ColumnsPlan,
+    DatasetPlan,
+    DistributedPlan,
+    EarlyStoppingPlan,
+    EvaluationPlan,
+    GuardsPlan,
+    JobIdentity,
+    LoraPlan,
+    ModelPlan,
+    OutputPlan,
+    PiiPlan,
+    Plan,
+    QualityPlan,
+    QuantizationPlan,
+    SplitPlan,
+    SuitePlan,
+    TrackingPlan,
+    TrainingPlan,
+)
+
+from .inputs import input_path
+from .pods import Manifest
+
+__all__ = ["PLAN_KEY", "WORKSPACE", "Base", "make_plan", "plan_digest"]
+
+PLAN_KEY = "plan.json"
+WORKSPACE = "/workspace"
+_DEFAULT_BITS = 4
+
+
+@dataclass(frozen=True)
+class Base:
+    """The exact model that training starts from, after names and aliases are resolved."""
+
+    source: str
+    revision: str
+    digest: str | None = None
+
+
+def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str) -> Plan:
+    """Return the plan of a job with this metadata."""
+    return Plan(
+        job=JobIdentity(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]),
+        workspace=Path(WORKSPACE),
+        model=ModelPlan(
+            initialize=spec.model.initialize,
+            source=base.source,
+            digest=base.digest,
+            trust_remote_code=spec.model.trust_remote_code,
+        ),
+        dataset=_dataset(spec),
+        lora=_lora(spec.tuning),
+        quantization=_quantization(spec.tuning),
+        training=_training(spec.training),
+        distributed=DistributedPlan(
+            strategy=spec.distributed.strategy,
+            offload=spec.distributed.offload,
+            deepspeed_config=spec.distributed.deepspeed_config,
+            processes_per_node=max(1, spec.resources.gpus_per_node),
+        ),
+        evaluation=_evaluation(spec.evaluation),
+        tracking=TrackingPlan(
+            uri=mlflow_url,
+            experiment=spec.tracking.experiment or spec.output.model_name,
+            tags=spec.tracking.tags,
+        ),
+        output=OutputPlan(formats=spec.output.formats, license=spec.output.license),
+        model_name=spec.output.model_name,
+    )
+
+
+def plan_digest(config_map: Manifest) -> str:
+    """The plan's content address."""
+    return f"sha256:{hashlib.sha256(config_map['data'][PLAN_KEY].encode()).hexdigest()}"
+
+
+def _dataset(spec: FineTuneJobSpec) -> DatasetPlan:
+    data = spec.dataset
+    return DatasetPlan(
+        sources=[input_path(source) for source in data.all_sources],
+        format=data.format,
+        template=data.template,
+        columns=ColumnsPlan(**data.columns.model_dump()),
+        system_prompt=data.system_prompt,
+        response_schema=data.response_schema,
+        clean=CleanPlan(**data.clean.model_dump()),
+        pii=PiiPlan(**data.pii.model_dump()),
+        duplicate_threshold=data.deduplicate.threshold,
+        quality=QualityPlan(**data.quality.model_dump()),
+        split=SplitPlan(**data.split.model_dump()),
+        max_truncated_percent=data.max_truncated_percent,
+        max_rejected_percent=data.max_rejected_percent,
+    )
+
+
+def _lora(tuning: Tuning) -> LoraPlan | None:
+    return None if tuning.method == "full" else LoraPlan(**(tuning.lora or LoraSpec()).model_dump())
+
+
+def _quantization(tuning: Tuning) -> QuantizationPlan | None:
+    if tuning.method != "qlora":
+        return None
+    return QuantizationPlan(bits=tuning.quantization.bits if tuning.quantization else _DEFAULT_BITS)
+
+
+def _training(training: Training) -> TrainingPlan:
+    stopping, spike = training.early_stopping, training.guards.loss_spike
+    return TrainingPlan(
+        **training.model_dump(exclude={"early_stopping", "guards"}),
+        early_stopping=EarlyStoppingPlan(**stopping.model_dump()) if stopping else None,
+        guards=GuardsPlan(spike_factor=spike.factor, spike_window=spike.window) if spike else GuardsPlan(),
+    )
+
+
+def _evaluation(evaluation: Evaluation) -> EvaluationPlan:
+    suites = [
+        SuitePlan(**suite.model_dump(exclude={"cases"}), path=input_path(suite.cases) if suite.cases else None)
+        for suite in evaluation.suites
+    ]
+    return EvaluationPlan(
+        suites=suites,
+        max_rows=evaluation.max_rows,
+        max_new_tokens=evaluation.max_new_tokens,
+        compare_base=evaluation.compare_base,
+    )
