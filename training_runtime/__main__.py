@@ -9,14 +9,16 @@ import argparse
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
-from .errors import PlanError, StageError
+from .errors import PlanError, PreemptedError, StageError
 from .plan import ExitCode, Failed, Plan, Stage
 
 __all__ = ["main"]
@@ -90,5 +92,11 @@ def _hand_back(result: BaseModel) -> None:
         _TERMINATION_LOG.write_text(text, encoding="utf-8")
 
 
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    """The first process of a container has no handler of its own, so SIGTERM would do nothing."""
+    raise PreemptedError("asked to end: what is committed stays, running again does the rest")
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -30,6 +30,11 @@ class Reason(StrEnum):
     REFUSED = "RefusedByApiServer"
     STAGE_RUNNING = "StageRunning"
     STAGE_FAILED = "StageFailed"
+    STAGE_QUEUED = "StageQueued"
+    STAGE_PREEMPTED = "StagePreempted"
+    SUSPENDED = "Suspended"
+    GATE_FAILED = "GateFailed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
     PUBLISHED = "Published"
     # ModelVersion
     REGISTRY_UNREACHABLE = "RegistryUnreachable"

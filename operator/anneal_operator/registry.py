@@ -51,6 +51,9 @@ class Registry(Protocol):
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         """Return the version that an alias points at."""
 
+    async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
+        """Return the metrics of the run that made the version at an alias, None where there is no such version."""
+
     async def set_alias(self, model: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
 
@@ -80,6 +83,18 @@ class MlflowRegistry:
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         """Return the version that an alias points at."""
         return await self._call(lambda client: self._at_alias(client, model, alias))
+
+    async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
+        """Return the metrics of the run that made the version at an alias, None where there is no such version."""
+
+        def ask(client: "MlflowClient") -> Mapping[str, float] | None:
+            found = self._version_at(client, model, alias)
+            if found is None or not found.run_id:
+                return None
+            metrics: dict[str, float] = client.get_run(found.run_id).data.metrics
+            return metrics
+
+        return await self._call(ask)
 
     async def set_alias(self, model: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
@@ -133,10 +148,15 @@ class MlflowRegistry:
         return self._converted(client.create_model_version(model, uri, run_id=run_id or None, tags=tags))
 
     def _at_alias(self, client: "MlflowClient", model: str, alias: str) -> Registered | None:
+        found = self._version_at(client, model, alias)
+        return self._converted(found) if found else None
+
+    @staticmethod
+    def _version_at(client: "MlflowClient", model: str, alias: str) -> "ModelVersion | None":
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._converted(client.get_model_version_by_alias(model, alias))
+            return client.get_model_version_by_alias(model, alias)
         except MlflowException as error:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None

@@ -91,6 +91,11 @@ def _early_stopping_without_validation() -> Case:
     return Case("FineTuneJob.training.earlyStopping: no validation rows", "FineTuneJob", spec, refused)
 
 
+def _nodes(count: int, storage: Json, refused: str | None = None) -> Case:
+    spec = {**GOOD["FineTuneJob"], "resources": {"nodes": count}, "storage": storage}
+    return Case(f"FineTuneJob.resources.nodes: {count} with storage {storage}", "FineTuneJob", spec, refused)
+
+
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
 CASES = [
@@ -255,6 +260,26 @@ CASES = [
     _case("FineTuneJob", "evaluation.suites", [{"name": "text", "cases": "configmap://cases/own.jsonl"}]),
     _case("FineTuneJob", "evaluation.suites", [{"name": "text", "cases": "s3://a/b"}], _PATTERN),
     _case("FineTuneJob", "evaluation.compareBase", False),
+    _case("FineTuneJob", "evaluation.gates", [{"metric": "accuracy", "min": 0.9}, {"metric": "perplexity", "max": 12}]),
+    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1", "vsAlias": "production", "maxRegressionPercent": 2}]),
+    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1"}], "a gate needs `min`, `max` or `vsAlias`"),
+    _case("FineTuneJob", "evaluation.gates", [{"min": 1}], _REQUIRED),
+    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1", "min": 0.9, "maxRegressionPercent": 2}], "name one"),
+    _case("FineTuneJob", "suspend", True),
+    _case("FineTuneJob", "suspend", "true", "must be of type boolean"),
+    _case("FineTuneJob", "maxAttempts", 1),
+    _case("FineTuneJob", "maxAttempts", 0, _LOW),
+    _case("FineTuneJob", "activeDeadlineSeconds", 86400),
+    _case("FineTuneJob", "activeDeadlineSeconds", 0, _LOW),
+    _case("FineTuneJob", "ttlSecondsAfterFinished", 0),
+    _case("FineTuneJob", "ttlSecondsAfterFinished", -1, _LOW),
+    _nodes(2, {"template": {"accessModes": ["ReadWriteMany"]}}),
+    _nodes(2, {"claimName": "team-volume"}),
+    _nodes(2, {}, "several nodes share one volume"),
+    _nodes(65, {"claimName": "team-volume"}, _HIGH),
+    _case("FineTuneJob", "scheduling.queueName", "research"),
+    _case("FineTuneJob", "scheduling.queueName", "a b", _PATTERN),
+    _case("FineTuneJob", "scheduling.topologyKey", "topology.kubernetes.io/zone"),
     _case("FineTuneJob", "tracking", {"experiment": "filters", "tags": {"team": "mail"}}),
     _case("FineTuneJob", "tracking.tags", {"team": 3}, "must be of type string"),
     _case("FineTuneJob", "output.formats", ["adapter", "merged-4bit"]),

@@ -1,11 +1,15 @@
 """Where a FineTuneJob stands and what comes next, as a table of stages."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Provenance
-from anneal_operator.decide.fine_tune_job import STAGES, ObservedJob, Obstacle, judge
+from anneal_operator.api.conditions import Condition
+from anneal_operator.api.evaluation import Gate
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, GateStatus, Provenance
+from anneal_operator.decide.fine_tune_job import judge, seconds_to_live
+from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
 from anneal_operator.decide.progress import progress_of
 from anneal_operator.decide.stages import StageState
 from anneal_operator.reasons import Reason
@@ -25,7 +29,10 @@ RESULTS: dict[Stage, Any] = {
     ),
 }
 ABSENT, ACTIVE = StageState(), StageState("Active")
-FAILED = StageState("Failed", message="no row can be used", exit_code=65, pod="p")
+FAILED = StageState("Failed", message="no row can be used", exit_code=65, pod="p", node="n", failure_class="Data")
+LATE = StageState("Failed", message="not done in time", failure_class="Deadline")
+SUSPENDED, TAKEN_AWAY = StageState("Active", suspended=True), StageState("Active", preempted=True)
+GATE, HIGH_GATE = Gate(metric="accuracy", min=0.5), Gate(metric="accuracy", min=0.95)
 
 
 def _done(stage: Stage) -> StageState:
@@ -39,6 +46,17 @@ def _stages(*states: StageState | None) -> dict[Stage, StageState]:
 def _seen(**changes: Any) -> ObservedJob:
     provenance = Provenance(image="i", model_revision="m", plan_digest="p")
     return ObservedJob("job", 1, changes.pop("previous", FineTuneJobStatus()), provenance=provenance, **changes)
+
+
+def _training(state: StageState) -> dict[Stage, StageState]:
+    return _stages(None, state, ABSENT, ABSENT)
+
+
+def _evaluated(publishing: StageState) -> dict[Stage, StageState]:
+    return _stages(None, None, None, publishing)
+
+
+OBSTACLE = Obstacle(Reason.BASE_NOT_FOUND, "no base")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +74,36 @@ def _seen(**changes: Any) -> ObservedJob:
         (_seen(stages=_stages(None, None, None, ABSENT)), "Publishing", "StartStage", "publish", "StageRunning"),
         (_seen(stages=_stages(None, None, None, None)), "Publishing", "MakeVersion", None, "StageRunning"),
         (_seen(stages=_stages(None, None, None, None), version_made=True), "Succeeded", "Nothing", None, "Published"),
+        # Gates
+        (_seen(stages=_evaluated(ABSENT), gates=(GATE,)), "Publishing", "StartStage", "publish", "StageRunning"),
+        (_seen(stages=_evaluated(ABSENT), gates=(HIGH_GATE,)), "Failed", "Nothing", None, "GateFailed"),
+        (_seen(stages=_evaluated(ACTIVE), gates=(HIGH_GATE,)), "Publishing", "Wait", "publish", "StageRunning"),
+        (_seen(stages=_evaluated(ABSENT), unreachable="no MLflow"), "Evaluating", "Wait", "evaluate", "StageRunning"),
+        # Suspension
+        (_seen(suspend=True), "Suspended", "Wait", None, "Suspended"),
+        (_seen(suspend=True, obstacle=OBSTACLE), "Suspended", "Wait", None, "Suspended"),
+        (_seen(suspend=True, stages=_training(ABSENT)), "Suspended", "Wait", None, "Suspended"),
+        (_seen(suspend=True, stages=_training(ACTIVE)), "Suspended", "SuspendStage", "train", "Suspended"),
+        (_seen(suspend=True, stages=_training(SUSPENDED)), "Suspended", "Wait", "train", "Suspended"),
+        (_seen(suspend=True, stages=_training(FAILED)), "Failed", "Nothing", None, "StageFailed"),
+        (_seen(stages=_training(SUSPENDED)), "Running", "ResumeStage", "train", "StageRunning"),
+        # Queues
+        (_seen(stages=_training(SUSPENDED), queue="research"), "Queued", "Wait", "train", "StageQueued"),
+        (_seen(stages=_training(ACTIVE), queue="research"), "Running", "Wait", "train", "StageRunning"),
+        (_seen(stages=_training(SUSPENDED), queue="research", suspend=True), "Suspended", "Wait", "train", "Suspended"),
+        # Preemption
+        (_seen(stages=_training(TAKEN_AWAY)), "Preempted", "Wait", "train", "StagePreempted"),
+        (_seen(stages=_stages(TAKEN_AWAY, ABSENT, ABSENT, ABSENT)), "Preparing", "Wait", "prepare", "StageRunning"),
+        (_seen(stages=_training(TAKEN_AWAY), suspend=True), "Suspended", "SuspendStage", "train", "Suspended"),
+        # Deadline
+        (_seen(overdue=True), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, obstacle=OBSTACLE), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, suspend=True), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, stages=_training(ABSENT)), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, stages=_training(ACTIVE)), "Running", "Wait", "train", "StageRunning"),
+        (_seen(overdue=True, stages=_training(FAILED)), "Failed", "Nothing", None, "StageFailed"),
+        (_seen(overdue=True, stages=_training(LATE)), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, stages=_stages(None, None, None, None)), "Failed", "Nothing", None, "DeadlineExceeded"),
     ],
 )
 def test_the_first_stage_that_is_not_done_decides(
@@ -84,8 +132,58 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
 def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
     status = judge(_seen(stages=_stages(FAILED, ABSENT, ABSENT, ABSENT)), NOW).status
     assert status.failure is not None
-    assert status.failure.dump() == {"stage": "prepare", "exitCode": 65, "pod": "p", "message": "no row can be used"}
+    assert status.failure.dump() == {
+        "stage": "prepare",
+        "class": "Data",
+        "retryable": False,
+        "exitCode": 65,
+        "pod": "p",
+        "node": "n",
+        "message": "no row can be used",
+    }
     assert status.conditions[0].message == "the prepare stage failed: no row can be used"
+
+
+def test_gates_are_told_with_what_they_asked_for() -> None:
+    status = judge(_seen(stages=_evaluated(ABSENT), gates=(GATE, HIGH_GATE)), NOW).status
+    assert status.evaluation is not None
+    assert [(gate.required, gate.passed) for gate in status.evaluation.gates] == [
+        ("at least 0.5", True),
+        ("at least 0.95", False),
+    ]
+    assert status.failure is not None
+    assert (status.failure.stage, status.failure.failure_class) == ("evaluate", "Gate")
+    assert status.conditions[0].message == "the result is not published: accuracy is 0.9, and must be at least 0.95"
+
+
+def test_gates_that_were_passed_stay_passed_when_what_they_compare_with_changes() -> None:
+    told = (
+        GateStatus(metric="accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True),
+    )
+    gate = Gate(metric="accuracy", vs_alias="production")
+    seen = _seen(stages=_evaluated(ACTIVE), gates=(gate,), references={"production": {"accuracy": 0.99}}, judged=told)
+    status = judge(seen, NOW).status
+    assert status.evaluation is not None
+    assert tuple(status.evaluation.gates) == told
+
+
+@pytest.mark.parametrize(
+    ("status", "ttl", "left"),
+    [
+        ("True", 60, 30.0),
+        ("False", 60, 30.0),
+        ("True", 30, 0.0),
+        ("True", 0, 0.0),
+        ("True", None, None),
+        ("Unknown", 0, None),
+    ],
+)
+def test_a_job_that_has_ended_lives_as_long_as_it_may(status: Any, ttl: int | None, left: float | None) -> None:
+    condition = Condition(
+        type="Succeeded", status=status, reason="R", message="", last_transition_time=NOW, observed_generation=1
+    )
+    now = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+    assert seconds_to_live(FineTuneJobStatus(conditions=[condition]), ttl, now) == left
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])

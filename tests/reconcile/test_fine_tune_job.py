@@ -172,3 +172,156 @@ def test_a_job_that_is_gone_needs_nothing(world: World) -> None:
     del world.api.objects["FineTuneJob", "job"]
     assert _look(world) is None
     assert world.writes() == []
+
+
+def _change(world: World, **spec: Any) -> None:
+    world.api.objects["FineTuneJob", "job"]["spec"] = {**world.api.objects["FineTuneJob", "job"]["spec"], **spec}
+
+
+def _until(world: World, stage: str) -> None:
+    """Look until the stage's Job is there."""
+    _register_base(world)
+    _look(world)
+    for earlier in ("prepare", "train", "evaluate", "publish"):
+        _look(world)
+        if earlier == stage:
+            break
+        world.finish("job", earlier, _result(earlier))
+    assert ("Job", f"job-{stage}") in world.api.objects
+    world.writes()
+
+
+def test_a_job_is_suspended_and_goes_on(world: World) -> None:
+    _until(world, "train")
+    _change(world, suspend=True)
+    _look(world)
+    assert world.writes() == ["Job/job-train/patch", "FineTuneJob/job/status"]
+    assert world.api.objects["Job", "job-train"]["spec"]["suspend"] is True
+    assert _status(world)["phase"] == "Suspended"
+    _look(world)
+    assert world.writes() == []
+    _change(world, suspend=False)
+    _look(world)
+    assert world.api.objects["Job", "job-train"]["spec"]["suspend"] is False
+    assert world.writes() == ["Job/job-train/patch", "FineTuneJob/job/status"]
+    assert _status(world)["phase"] == "Running"
+    _look(world)
+    assert world.writes() == []
+
+
+def test_a_job_that_is_suspended_from_the_start_makes_nothing(world: World) -> None:
+    _register_base(world)
+    _change(world, suspend=True)
+    _look(world)
+    assert world.writes() == ["FineTuneJob/job/status"]
+    assert _status(world)["phase"] == "Suspended"
+
+
+def test_a_queued_job_is_left_to_kueue(world: World) -> None:
+    _change(world, scheduling={"queueName": "research"})
+    _until(world, "prepare")
+    made = world.api.objects["Job", "job-prepare"]
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+    assert made["spec"]["suspend"] is True
+    _look(world)
+    assert _status(world)["phase"] == "Queued"
+    world.writes()
+    made["spec"]["suspend"] = False  # as Kueue does
+    _look(world)
+    assert _status(world)["phase"] == "Preparing"
+    assert world.writes() == ["FineTuneJob/job/status"]
+
+
+def test_a_deadline_is_the_job_s_own_and_moves_with_the_spec(world: World) -> None:
+    world.api.objects["FineTuneJob", "job"]["metadata"]["creationTimestamp"] = "2026-03-01T11:59:00Z"
+    _change(world, activeDeadlineSeconds=600)
+    _until(world, "prepare")
+    made = world.api.objects["Job", "job-prepare"]
+    assert made["spec"]["activeDeadlineSeconds"] == 540
+    _look(world)
+    assert world.writes() == []
+    made["status"] = {"startTime": "2026-03-01T12:00:00Z"}
+    _change(world, activeDeadlineSeconds=1200)
+    _look(world)
+    assert world.writes() == ["Job/job-prepare/patch"]
+    assert made["spec"]["activeDeadlineSeconds"] == 1140
+    _look(world)
+    assert world.writes() == []
+    _change(world, activeDeadlineSeconds=None)
+    _look(world)
+    assert "activeDeadlineSeconds" not in made["spec"]
+
+
+def test_a_job_that_cannot_begin_in_time_fails(world: World) -> None:
+    world.api.objects["FineTuneJob", "job"]["metadata"]["creationTimestamp"] = "2026-03-01T11:59:00Z"
+    _change(world, activeDeadlineSeconds=90)
+    assert _look(world) == 5.0
+    assert _status(world)["phase"] == "Pending"
+    world.later(40)
+    assert _look(world) is None
+    assert (_status(world)["phase"], _status(world)["failure"]["class"]) == ("Failed", "Deadline")
+    assert "no version of spam has the alias base" in _status(world)["failure"]["message"]
+
+
+def test_a_job_that_has_ended_is_deleted_in_time(world: World) -> None:
+    _change(world, ttlSecondsAfterFinished=100)
+    _until(world, "prepare")
+    world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
+    assert _look(world) == 100
+    world.later(60)
+    assert _look(world) == 40
+    world.writes()
+    world.later(40)
+    assert _look(world) is None
+    assert world.writes() == ["FineTuneJob/job/delete"]
+
+
+def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> None:
+    _change(world, evaluation={"gates": [{"metric": "accuracy", "vsAlias": "base"}]})
+    world.registry.metrics["1"] = {"accuracy": 0.95}
+    _until(world, "evaluate")
+    world.finish("job", "evaluate", _result("evaluate"))
+    world.registry.down = True
+    assert _look(world) == 5.0
+    assert "the gates wait for MLflow" in _status(world)["conditions"][0]["message"]
+    world.registry.down = False
+    assert _look(world) is None
+    assert _status(world)["conditions"][0]["reason"] == "GateFailed"
+    assert _status(world)["evaluation"]["gates"] == [
+        {"metric": "accuracy", "value": 0.9, "required": "at least 0.95 (not worse than base)", "passed": False}
+    ]
+    assert ("Job", "job-publish") not in world.api.objects
+
+
+def test_several_nodes_find_each_other_by_a_headless_service(world: World) -> None:
+    _change(world, resources={"nodes": 2}, storage={"template": {"accessModes": ["ReadWriteMany"]}})
+    _until(world, "train")
+    service, made = world.api.objects["Service", "job-train"], world.api.objects["Job", "job-train"]
+    assert service["spec"]["selector"].items() <= made["spec"]["template"]["metadata"]["labels"].items()
+    assert (made["spec"]["completionMode"], made["spec"]["completions"]) == ("Indexed", 2)
+    pod = made["spec"]["template"]["spec"]
+    assert pod["subdomain"] == service["metadata"]["name"]
+    environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    assert environment["MASTER_ADDR"] == "job-train-0.job-train"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "words"),
+    [
+        ({"storage": {"claimName": "team"}}, "ClaimNotFound", "there is no PersistentVolumeClaim team"),
+        ({"dataset": {"source": "pvc://lake/rows"}}, "ClaimNotFound", "there is no PersistentVolumeClaim lake"),
+        (
+            {"evaluation": {"suites": [{"name": "text", "cases": "configmap://own/cases.jsonl"}]}},
+            "ConfigMapNotFound",
+            "there is no ConfigMap own",
+        ),
+    ],
+)
+def test_what_a_job_names_and_is_not_there_is_waited_for(
+    world: World, spec: dict[str, Any], reason: str, words: str
+) -> None:
+    _register_base(world)
+    _change(world, **spec)
+    assert _look(world) == 5.0
+    condition = _status(world)["conditions"][0]
+    assert (condition["reason"], words in condition["message"]) == (reason, True)

@@ -70,6 +70,15 @@ class FakeApi:
     async def apply(self, manifest: Manifest) -> Manifest:
         return self._store(manifest)
 
+    async def patch(self, kind: str, namespace: str, name: str, changes: Manifest) -> None:
+        self.writes.append(f"{kind}/{name}/patch")
+        _merge(self.objects[kind, name], changes)
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        assert self.objects[kind, name]["metadata"]["uid"] == uid
+        self.writes.append(f"{kind}/{name}/delete")
+        del self.objects[kind, name]
+
     async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
         name = current["metadata"]["name"]
         self.writes.append(f"{kind}/{name}/status")
@@ -93,6 +102,16 @@ class FakeApi:
         return copy.deepcopy(stored)
 
 
+def _merge(target: Manifest, changes: Manifest) -> None:
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            _merge(target.setdefault(name, {}), value)
+        elif value is None:
+            target.pop(name, None)
+        else:
+            target[name] = value
+
+
 @dataclass
 class FakeRegistry:
     """MLflow's model registry; `down` makes every call fail."""
@@ -101,6 +120,8 @@ class FakeRegistry:
     uids: dict[str, Registered] = field(default_factory=dict)
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
     records: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    metrics: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    """By version."""
     down: bool = False
 
     def _check(self) -> None:
@@ -130,6 +151,10 @@ class FakeRegistry:
         self._check()
         number = self.aliases.get((model, alias))
         return await self.read(model, number) if number else None
+
+    async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
+        found = await self.at_alias(model, alias)
+        return self.metrics.get(found.version, {}) if found else None
 
     async def set_alias(self, model: str, alias: str, version: str) -> None:
         self._check()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from training_runtime.committed import verified_digest
+from training_runtime.errors import PreemptedError
 from training_runtime.train.checkpoints import CommittedCheckpoints
 
 
@@ -53,3 +54,16 @@ def test_what_trainer_had_half_written_is_no_checkpoint(checkpoints: CommittedCh
     assert checkpoints.newest() is None
     checkpoints.start()
     assert list(checkpoints.draft.iterdir()) == []
+
+
+def test_an_attempt_that_was_thought_lost_commits_nothing_more(
+    checkpoints: CommittedCheckpoints, tmp_path: Path
+) -> None:
+    _save(checkpoints, 50)
+    later = CommittedCheckpoints(tmp_path, keep=2)
+    later.start()
+    with pytest.raises(PreemptedError, match="another attempt has begun"):
+        _save(checkpoints, 100)
+    newest = later.newest()
+    assert newest is not None
+    assert newest.name == "step-00000050"

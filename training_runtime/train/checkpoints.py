@@ -6,14 +6,18 @@ highest number, complete or not.
 
 Where one process writes everything, a thread writes and commits while training goes on: one checkpoint at a time, and
 the next one waits for it. So a kill costs the steps since the last commit.
+
+Whoever starts last holds the folder: a process that was thought lost with its node, and was not, commits nothing more.
 """
 
 import shutil
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from training_runtime.committed import commit, verified_digest
+from training_runtime.errors import PreemptedError
 
 __all__ = ["CommittedCheckpoints", "barrier", "is_first"]
 
@@ -39,6 +43,8 @@ class CommittedCheckpoints:
     def __init__(self, workspace: Path, keep: int, *, in_thread: bool = False) -> None:
         self.draft = workspace / "checkpoints/.draft"
         self._folder = workspace / "checkpoints"
+        self._holder = self._folder / ".holder"
+        self._self = uuid.uuid4().hex
         self._keep = keep
         self.in_thread = in_thread
         self._late: list[Callable[[], object]] = []
@@ -46,10 +52,11 @@ class CommittedCheckpoints:
         self._commit: Future[None] | None = None
 
     def start(self) -> None:
-        """Clear what a kill left half-written; the other processes wait until that is done."""
+        """Take the folder, and clear what a kill left half-written; the other processes wait until that is done."""
         if is_first():
             shutil.rmtree(self.draft, ignore_errors=True)
             self.draft.mkdir(parents=True)
+            self._holder.write_text(self._self)
         barrier()
 
     def newest(self) -> Path | None:
@@ -88,6 +95,8 @@ class CommittedCheckpoints:
     def _write(self, late: list[Callable[[], object]], step: int, best: int | None, told: Callable[[], None]) -> None:
         for work in late:
             work()
+        if self._holder.read_text() != self._self:
+            raise PreemptedError(f"step {step} is not saved: another attempt has begun, and holds the checkpoints")
         commit(self.draft / f"checkpoint-{step}", self._folder / f"step-{step:08d}")
         for old in self._listed()[: -self._keep]:
             if old.name != f"step-{best or 0:08d}":

@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .schema import DottedPath, LocalReference, Rule, Schema
+from .schema import Alias, DottedPath, LocalReference, Rule, Schema
 
-__all__ = ["Evaluation", "Suite"]
+__all__ = ["Evaluation", "Gate", "Suite"]
 
 _CasesSource = Annotated[
     str,
@@ -69,11 +69,43 @@ class Suite(Schema):
     )
 
 
+class Gate(Schema):
+    """What a metric must be like, or the result is not published."""
+
+    metric: str = Field(min_length=1, max_length=200)
+    """The metric, as `status.evaluation.metrics` names it, for example `accuracy`."""
+    min: float | None = Field(default=None, ge=-1e12, le=1e12)
+    """It must be at least this."""
+    max: float | None = Field(default=None, ge=-1e12, le=1e12)
+    """It must be at most this."""
+    vs_alias: Alias | None = None
+    """It must not be worse than that of the version that holds this alias in MLflow, for example `production`. Where
+    none holds it there is nothing to be worse than.
+    """
+    max_regression_percent: float = Field(default=0.0, ge=0.0, le=100.0)
+    """How much worse than that of `vsAlias` it may be."""
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.min) || has(self.max) || has(self.vsAlias)",
+            "a gate needs `min`, `max` or `vsAlias`",
+            lambda gate: not (gate.min is None and gate.max is None and gate.vs_alias is None),
+        ),
+        Rule(
+            "has(self.vsAlias) || self.maxRegressionPercent == 0.0",
+            "`maxRegressionPercent` compares with the version that holds `vsAlias`: name one",
+            lambda gate: gate.vs_alias is not None or gate.max_regression_percent == 0,
+        ),
+    )
+
+
 class Evaluation(Schema):
     """What the tuned model is asked before it is published."""
 
     suites: list[Suite] = Field(default=[], max_length=8)
     """The ways of judging; without any, the answers are kept and nothing is measured."""
+    gates: list[Gate] = Field(default=[], max_length=16)
+    """What the metrics must be like; the job fails where they are not, and publishes nothing."""
     max_rows: int = Field(default=500, ge=1, le=1000000)
     """How many test rows are asked at most."""
     max_new_tokens: int = Field(default=256, ge=1, le=32768)

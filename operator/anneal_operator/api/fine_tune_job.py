@@ -20,6 +20,20 @@ _ModelSource = Annotated[
         r"|hf://[^/@\s]+/[^/@\s]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+|s3://[^/\s]+/[^\s]+)$",
     ),
 ]
+_IMMUTABLE = (
+    "model",
+    "dataset",
+    "tuning",
+    "training",
+    "distributed",
+    "resources",
+    "scheduling",
+    "storage",
+    "evaluation",
+    "tracking",
+    "output",
+    "maxAttempts",
+)
 _TagValue = Annotated[str, StringConstraints(max_length=500)]
 
 
@@ -114,10 +128,32 @@ class FineTuneJobSpec(Schema):
     """Where the run is recorded."""
     output: Output
     """The model's name and how it is served."""
+    suspend: bool = False
+    """Whether the job rests: its pods end, and go on from the newest checkpoint when this is false again."""
+    max_attempts: int = Field(default=7, ge=1, le=100)
+    """How often a stage is tried. A pod that was preempted, evicted, or lost with its node is replaced and not
+    counted; what would fail again (bad data, no memory on the GPU) is not tried again.
+    """
+    active_deadline_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """How long after its creation the job may work; then it fails."""
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
+    """How long after its end the job is deleted, with its volume; its ModelVersion stays."""
 
     rules: ClassVar = (
         Rule(
-            "self == oldSelf", "a FineTuneJob is a record of one training: delete it, or create another with a new name"
+            " && ".join(f"self.{name} == oldSelf.{name}" for name in _IMMUTABLE),
+            "a FineTuneJob is a record of one training: only `suspend`, `activeDeadlineSeconds` and "
+            "`ttlSecondsAfterFinished` may change; delete it, or create another with a new name",
+        ),
+        Rule(
+            "self.resources.nodes == 1 || has(self.storage.claimName) || (has(self.storage.template) && "
+            "'ReadWriteMany' in self.storage.template.accessModes)",
+            "several nodes share one volume: `storage.template.accessModes` needs ReadWriteMany",
+            lambda spec: (
+                spec.resources.nodes == 1
+                or spec.storage.claim_name is not None
+                or (spec.storage.template is not None and "ReadWriteMany" in spec.storage.template.access_modes)
+            ),
         ),
         Rule(
             "self.model.initialize != 'Random' || self.tuning.method == 'full'",

@@ -8,11 +8,15 @@ from .conditions import Conditions
 from .schema import Schema
 
 __all__ = [
+    "Attempt",
+    "Attempts",
     "Checkpoint",
     "DatasetStatus",
     "EvaluationStatus",
     "Failure",
+    "FailureClass",
     "FineTuneJobStatus",
+    "GateStatus",
     "JobPhase",
     "MlflowRun",
     "Progress",
@@ -20,7 +24,34 @@ __all__ = [
     "Splits",
 ]
 
-JobPhase = Literal["Pending", "Preparing", "Running", "Evaluating", "Publishing", "Succeeded", "Failed"]
+JobPhase = Literal[
+    "Pending",
+    "Queued",
+    "Preparing",
+    "Running",
+    "Preempted",
+    "Evaluating",
+    "Publishing",
+    "Suspended",
+    "Succeeded",
+    "Failed",
+]
+FailureClass = Literal[
+    "CudaOutOfMemory",
+    "HostOutOfMemory",
+    "NCCL",
+    "Hardware",
+    "Data",
+    "Access",
+    "ImagePull",
+    "Unschedulable",
+    "Preempted",
+    "Diverged",
+    "Deadline",
+    "Gate",
+    "UserCode",
+    "Internal",
+]
 
 
 class Progress(Schema):
@@ -85,11 +116,52 @@ class DatasetStatus(Schema):
     """Content address of the prepared data: the same input and rules give the same."""
 
 
+class GateStatus(Schema):
+    """What became of a gate."""
+
+    metric: str
+    """The metric."""
+    value: float | None = None
+    """What was measured; nothing where no suite measures it."""
+    required: str
+    """What it must be like."""
+    passed: bool
+    """Whether it is."""
+
+
 class EvaluationStatus(Schema):
     """What evaluation measured."""
 
     metrics: dict[str, float]
     """Each metric by its name, for example `accuracy` and `json_validity`."""
+    gates: list[GateStatus] = Field(default=[])
+    """What became of each gate."""
+
+
+class Attempt(Schema):
+    """One training pod, or one set of pods that trained together."""
+
+    number: int
+    """The first is 1."""
+    reason: str
+    """`Running`, `Completed`, or the class of its failure."""
+    started_at: str
+    """When its first pod started (RFC 3339, UTC)."""
+    ended_at: str | None = None
+    """When it ended."""
+    gpu_seconds: int = 0
+    """Its GPUs times the seconds they were held."""
+
+
+class Attempts(Schema):
+    """How often training was begun."""
+
+    total: int
+    """All of them."""
+    gpu_seconds: int
+    """GPU seconds of all that ended."""
+    last: list[Attempt]
+    """The last ten."""
 
 
 class Failure(Schema):
@@ -97,10 +169,16 @@ class Failure(Schema):
 
     stage: str
     """The stage that failed."""
+    failure_class: FailureClass = Field(default="Internal", alias="class")
+    """What kind of failure it is."""
+    retryable: bool = False
+    """Whether trying again may help; the attempts are spent then."""
     exit_code: int | None = None
     """The exit code of its container."""
     pod: str | None = None
     """The pod whose failure ended it."""
+    node: str | None = None
+    """The node that it ran on."""
     message: str
     """What the stage said, and the remedy where one is known."""
 
@@ -151,6 +229,10 @@ class FineTuneJobStatus(Schema):
     """What preparation found."""
     evaluation: EvaluationStatus | None = None
     """What evaluation measured."""
+    attempts: Attempts | None = None
+    """How often training was begun."""
+    gpus: int = 0
+    """GPUs that training takes."""
     checkpoint: Checkpoint | None = None
     """The newest committed checkpoint."""
     mlflow: MlflowRun | None = None

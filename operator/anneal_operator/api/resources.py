@@ -52,6 +52,8 @@ FINE_TUNE_JOB = CustomResource(
         ("PROGRESS", "string", ".status.progress.summary"),
         ("LOSS", "number", ".status.progress.loss"),
         ("ETA", "string", ".status.progress.remaining"),
+        ("GPUS", "integer", ".status.gpus"),
+        ("ATTEMPTS", "integer", ".status.attempts.total"),
         ("MODEL", "string", ".spec.output.modelName"),
         ("AGE", "date", ".metadata.creationTimestamp"),
     ),

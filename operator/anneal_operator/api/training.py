@@ -207,6 +207,8 @@ class Distributed(Schema):
 class TrainingResources(Resources):
     """What each stage's pod asks for and may use at most; GPUs go to training and evaluation alone."""
 
+    nodes: int = Field(default=1, ge=1, le=64)
+    """Pods that train together, each on a node of its own where each takes all of a node's GPUs."""
     gpus_per_node: int = Field(default=0, ge=0, le=16)
     """GPUs of a pod, each with a process of its own; 0 trains on the CPU."""
     gpu_resource_name: _QualifiedName = "nvidia.com/gpu"
@@ -251,6 +253,12 @@ class Toleration(Schema):
 class Scheduling(Schema):
     """Which nodes the pods may run on, and before whom."""
 
+    queue_name: _LabelValue | None = Field(default=None, min_length=1)
+    """The Kueue LocalQueue that stages wait in; each stage's Job is made suspended, and Kueue starts it."""
+    topology_key: _QualifiedName | None = None
+    """A node label, for example `topology.kubernetes.io/zone`: the pods of a training on several nodes run where its
+    value is the same.
+    """
     priority_class_name: ObjectName | None = None
     """The pods' PriorityClass."""
     node_selector: dict[str, _LabelValue] = Field(default={}, max_length=16)

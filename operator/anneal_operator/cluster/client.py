@@ -38,6 +38,12 @@ class KubernetesApi(Protocol):
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply, taking over fields that others set."""
 
+    async def patch(self, kind: str, namespace: str, name: str, changes: Manifest) -> None:
+        """Merge changes into an object; raise ConflictError where a resourceVersion among them is not the newest."""
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Have exactly this object deleted, its children after it; one that is gone is as good."""
+
     async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
         """Replace the status; raise ConflictError where the object changed since `current` was read."""
 
@@ -99,6 +105,22 @@ class KubernetesClient:
         path = KINDS[manifest["kind"]].path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._call("PATCH", path, query, manifest, content="application/apply-patch+yaml")
+
+    async def patch(self, kind: str, namespace: str, name: str, changes: Manifest) -> None:
+        """Merge changes into an object; raise ConflictError where a resourceVersion among them is not the newest."""
+        path = KINDS[kind].path(namespace, name)
+        await self._call(
+            "PATCH", path, {"fieldManager": FIELD_MANAGER}, changes, content="application/merge-patch+json"
+        )
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Have exactly this object deleted, its children after it; one that is gone is as good."""
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            await self._call("DELETE", KINDS[kind].path(namespace, name), body=options)
+        except ApiError as error:
+            if error.status not in {_NOT_FOUND, _CONFLICT}:
+                raise
 
     async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
         """Replace the status; raise ConflictError where the object changed since `current` was read."""

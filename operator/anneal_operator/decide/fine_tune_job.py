@@ -1,31 +1,22 @@
 """Where a FineTuneJob stands and what comes next, from what was observed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
 
-from anneal_operator.api.fine_tune_job_status import (
-    Checkpoint,
-    DatasetStatus,
-    EvaluationStatus,
-    Failure,
-    FineTuneJobStatus,
-    JobPhase,
-    MlflowRun,
-    Progress,
-    Provenance,
-    Splits,
-)
+from anneal_operator.api.fine_tune_job_status import Failure, FineTuneJobStatus, JobPhase
 from anneal_operator.reasons import ConditionType, Reason
-from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
+from training_runtime.plan import Evaluated, Stage
 
 from .conditions import Finding, merged
-from .progress import progress_of
+from .failures import RETRYABLE
+from .gates import judge_gates, unmet
+from .job_status import with_finding
+from .observed_job import STAGES, ObservedJob, Obstacle
 from .stages import StageState
 
-__all__ = ["STAGES", "ObservedJob", "Obstacle", "Verdict", "judge", "refused"]
+__all__ = ["Verdict", "judge", "refused", "seconds_to_live"]
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
 _PHASES: dict[Stage, JobPhase] = {
     "prepare": "Preparing",
     "train": "Running",
@@ -41,36 +32,11 @@ _SENTENCES: dict[Stage, str] = {
 
 
 @dataclass(frozen=True)
-class Obstacle:
-    """Why a job cannot begin yet."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True)
-class ObservedJob:
-    """The world around one job."""
-
-    name: str
-    generation: int
-    previous: FineTuneJobStatus
-    obstacle: Obstacle | None = None
-    stages: Mapping[Stage, StageState] | None = None
-    """None until the plan exists."""
-    progress: Progress | None = None
-    provenance: Provenance | None = None
-    model_name: str = ""
-    mlflow_public_url: str = ""
-    version_made: bool = False
-
-
-@dataclass(frozen=True)
 class Verdict:
     """The status to write, and what to do."""
 
     status: FineTuneJobStatus
-    action: Literal["Wait", "Plan", "StartStage", "MakeVersion", "Nothing"]
+    action: Literal["Wait", "Plan", "StartStage", "SuspendStage", "ResumeStage", "MakeVersion", "Nothing"]
     stage: Stage | None = None
 
 
@@ -78,20 +44,75 @@ def judge(seen: ObservedJob, now: str) -> Verdict:
     """Return the status and the next action; the first thing that is not done decides."""
     if seen.previous.phase in {"Succeeded", "Failed"}:
         return Verdict(seen.previous, "Nothing")
-    if seen.obstacle:
-        return Verdict(_pending(seen, seen.obstacle, now), "Wait")
+    held = _held_up(seen, now)
+    if held:
+        return held
     if seen.stages is None:
         return Verdict(_pending(seen, Obstacle(Reason.STAGE_RUNNING, "the plan is being written"), now), "Plan")
     for stage in STAGES:
-        state = seen.stages[stage]
-        if state.state == "Failed":
-            return Verdict(_failed(seen, stage, state, now), "Nothing")
-        if state.state != "Succeeded":
-            action: Literal["StartStage", "Wait"] = "StartStage" if state.state == "Absent" else "Wait"
-            return Verdict(_working(seen, stage, state, now), action, stage)
+        verdict = _at_stage(seen, stage, seen.stages[stage], now)
+        if verdict:
+            return verdict
     if not seen.version_made:
         return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeVersion")
     return Verdict(_succeeded(seen, now), "Nothing")
+
+
+def seconds_to_live(status: FineTuneJobStatus, ttl: int | None, now: datetime) -> float | None:
+    """Return the seconds after which a job that has ended is to be deleted, 0 where it is time, None for never."""
+    ended = next((c for c in status.conditions if c.type == ConditionType.SUCCEEDED and c.status != "Unknown"), None)
+    if ttl is None or ended is None:
+        return None
+    left = datetime.fromisoformat(ended.last_transition_time) + timedelta(seconds=ttl) - now
+    return max(0.0, left.total_seconds())
+
+
+def _held_up(seen: ObservedJob, now: str) -> Verdict | None:
+    """What keeps a job from going on while none of its Jobs is at work, or has failed."""
+    between = all(state.state in {"Absent", "Succeeded"} for state in (seen.stages or {}).values())
+    if between and seen.overdue:
+        return Verdict(_overdue(seen, now), "Nothing")
+    if between and seen.suspend:
+        return Verdict(_resting(seen, "it goes on when suspend is false", now), "Wait")
+    return Verdict(_pending(seen, seen.obstacle, now), "Wait") if seen.obstacle else None
+
+
+def _at_stage(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Verdict | None:
+    """The verdict where this stage decides: it failed, is not done, or its result is not good enough."""
+    if state.state == "Failed":
+        return Verdict(_failed(seen, stage, state, now), "Nothing")
+    if state.state == "Absent":
+        return Verdict(_working(seen, stage, state, now), "StartStage", stage)
+    if state.state == "Active":
+        return _at_work(seen, stage, state, now)
+    if stage == "evaluate" and seen.stages and seen.stages["publish"].state == "Absent":
+        return _at_gates(seen, state, now)
+    return None
+
+
+def _at_work(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Verdict:
+    """A stage whose Job is there: resumed, suspended, or waited for."""
+    if seen.suspend:
+        action: Literal["Wait", "SuspendStage"] = "Wait" if state.suspended else "SuspendStage"
+        return Verdict(_resting(seen, f"{stage} goes on when suspend is false", now), action, stage)
+    if state.suspended and seen.queue:
+        message = f"the {stage} stage waits in queue {seen.queue} for Kueue to admit it"
+        return Verdict(with_finding(seen, "Queued", "Unknown", Reason.STAGE_QUEUED, message, now), "Wait", stage)
+    if state.suspended:
+        return Verdict(_working(seen, stage, state, now), "ResumeStage", stage)
+    if state.preempted and stage == "train":
+        message = "the training's pod was taken away; the next one goes on from the newest checkpoint"
+        return Verdict(with_finding(seen, "Preempted", "Unknown", Reason.STAGE_PREEMPTED, message, now), "Wait", stage)
+    return Verdict(_working(seen, stage, state, now), "Wait", stage)
+
+
+def _at_gates(seen: ObservedJob, state: StageState, now: str) -> Verdict | None:
+    if seen.unreachable:
+        waiting = replace(state, message=seen.unreachable)
+        return Verdict(_working(seen, "evaluate", waiting, now), "Wait", "evaluate")
+    metrics = Evaluated.model_validate(state.result).metrics
+    reason = unmet(judge_gates(seen.gates, metrics, seen.references), metrics)
+    return Verdict(_not_good_enough(seen, reason, now), "Nothing") if reason else None
 
 
 def refused(seen: ObservedJob, status: FineTuneJobStatus, answer: str, now: str) -> FineTuneJobStatus:
@@ -102,93 +123,53 @@ def refused(seen: ObservedJob, status: FineTuneJobStatus, answer: str, now: str)
 
 
 def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
-    return _with_finding(seen, "Pending", "Unknown", obstacle.reason, obstacle.message, now)
+    return with_finding(seen, "Pending", "Unknown", obstacle.reason, obstacle.message, now)
 
 
 def _working(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
     message = _SENTENCES[stage] + (f"; {state.message}" if state.message else "")
-    return _with_finding(seen, _PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message, now)
+    return with_finding(seen, _PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message, now)
 
 
 def _succeeded(seen: ObservedJob, now: str) -> FineTuneJobStatus:
     message = f"published as ModelVersion {seen.name}"
-    status = _with_finding(seen, "Succeeded", "True", Reason.PUBLISHED, message, now)
+    status = with_finding(seen, "Succeeded", "True", Reason.PUBLISHED, message, now)
     return status.model_copy(update={"model_version": seen.name})
 
 
 def _failed(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
     message = f"the {stage} stage failed: {state.message}"
-    status = _with_finding(seen, "Failed", "False", Reason.STAGE_FAILED, message, now)
-    failure = Failure(stage=stage, exit_code=state.exit_code, pod=state.pod, message=state.message)
+    reason = Reason.DEADLINE_EXCEEDED if state.failure_class == "Deadline" else Reason.STAGE_FAILED
+    status = with_finding(seen, "Failed", "False", reason, message, now)
+    failure = Failure(
+        stage=stage,
+        failure_class=state.failure_class,
+        retryable=state.failure_class in RETRYABLE,
+        exit_code=state.exit_code,
+        pod=state.pod,
+        node=state.node,
+        message=state.message,
+    )
     return status.model_copy(update={"failure": failure})
 
 
-def _with_finding(
-    seen: ObservedJob,
-    phase: JobPhase,
-    status: Literal["True", "False", "Unknown"],
-    reason: Reason,
-    message: str,
-    now: str,
-) -> FineTuneJobStatus:
-    finding = Finding(ConditionType.SUCCEEDED, status, reason, message)
-    return seen.previous.model_copy(
-        update={
-            "phase": phase,
-            "observed_generation": seen.generation,
-            "conditions": merged(seen.previous.conditions, [finding], seen.generation, now),
-            "provenance": seen.provenance or seen.previous.provenance,
-            **_results(seen),
-        }
-    )
+def _overdue(seen: ObservedJob, now: str) -> FineTuneJobStatus:
+    because = f": {seen.obstacle.message}" if seen.obstacle else ""
+    message = f"the job was not done within activeDeadlineSeconds: raise it{because}"
+    status = with_finding(seen, "Failed", "False", Reason.DEADLINE_EXCEEDED, message, now)
+    failure = Failure(stage=_next_stage(seen), failure_class="Deadline", message=message)
+    return status.model_copy(update={"failure": failure})
 
 
-def _results(seen: ObservedJob) -> dict[str, object]:
-    """What finished stages handed back, and how far training is."""
-    results = {stage: state.result for stage, state in (seen.stages or {}).items() if state.result}
-    update: dict[str, object] = {"progress": seen.progress or seen.previous.progress}
-    if "prepare" in results:
-        prepared = Prepared.model_validate(results["prepare"])
-        update["dataset"] = _dataset(prepared)
-        if seen.provenance:
-            update["provenance"] = seen.provenance.model_copy(update={"dataset_digest": prepared.digest})
-    if "train" in results:
-        trained = Trained.model_validate(results["train"])
-        update["checkpoint"] = Checkpoint(step=trained.step)
-        update["progress"] = _finished(trained, seen)
-    if "evaluate" in results:
-        update["evaluation"] = EvaluationStatus(metrics=Evaluated.model_validate(results["evaluate"]).metrics)
-    if "publish" in results:
-        update["mlflow"] = _run(Published.model_validate(results["publish"]), seen)
-    return update
+def _not_good_enough(seen: ObservedJob, reason: str, now: str) -> FineTuneJobStatus:
+    message = f"the result is not published: {reason}"
+    status = with_finding(seen, "Failed", "False", Reason.GATE_FAILED, message, now)
+    return status.model_copy(update={"failure": Failure(stage="evaluate", failure_class="Gate", message=message)})
 
 
-def _dataset(prepared: Prepared) -> DatasetStatus:
-    return DatasetStatus(
-        rows=prepared.rows,
-        rejected=prepared.rejected,
-        duplicates_removed=prepared.duplicates_removed,
-        pii_masked=prepared.pii_found,
-        tokens=prepared.tokens,
-        p99_tokens=prepared.p99_tokens,
-        truncated_percent=prepared.truncated_percent,
-        splits=Splits(train=prepared.train, validation=prepared.validation, test=prepared.test),
-        digest=prepared.digest,
-    )
+def _resting(seen: ObservedJob, message: str, now: str) -> FineTuneJobStatus:
+    return with_finding(seen, "Suspended", "Unknown", Reason.SUSPENDED, f"the job is suspended: {message}", now)
 
 
-def _finished(trained: Trained, seen: ObservedJob) -> Progress:
-    """The last word on progress: what the stage handed back, not what was reported on the way."""
-    last = seen.progress or seen.previous.progress
-    numbers = {
-        "epoch": last.epoch if last else None,
-        "loss": trained.loss,
-        "eval_loss": trained.eval_loss,
-        "learning_rate": last.learning_rate if last else None,
-    }
-    return progress_of(trained.step, trained.step, 100, None, last.updated_at if last else "", numbers)
-
-
-def _run(published: Published, seen: ObservedJob) -> MlflowRun:
-    page = f"{seen.mlflow_public_url}/#/experiments/{published.experiment_id}/runs/{published.run_id}"
-    return MlflowRun(run_id=published.run_id, experiment=seen.model_name, url=page)
+def _next_stage(seen: ObservedJob) -> Stage:
+    return next((stage for stage in STAGES if not seen.stages or seen.stages[stage].state != "Succeeded"), "publish")

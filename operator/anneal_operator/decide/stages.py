@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import Failed
+
+from .failures import classify, is_disrupted, waiting_class
 
 __all__ = ["StageState", "read_stage"]
 
@@ -22,6 +25,11 @@ class StageState:
     message: str = ""
     exit_code: int | None = None
     pod: str | None = None
+    node: str | None = None
+    failure_class: FailureClass = "Internal"
+    suspended: bool = False
+    preempted: bool = False
+    """Its pod was taken away, and no other runs yet."""
 
 
 def read_stage(job: Manifest | None, pods: Sequence[Manifest]) -> StageState:
@@ -36,7 +44,15 @@ def read_stage(job: Manifest | None, pods: Sequence[Manifest]) -> StageState:
         return _finished(pods)
     if "Failed" in conditions:
         return _failed(conditions["Failed"], pods)
-    return StageState("Active", message=_waiting(pods))
+    if job.get("spec", {}).get("suspend"):
+        return StageState("Active", suspended=True)
+    return StageState("Active", message=_waiting(pods), preempted=_is_preempted(pods))
+
+
+def _is_preempted(pods: Sequence[Manifest]) -> bool:
+    alive = any(pod.get("status", {}).get("phase") == "Running" and not is_disrupted(pod) for pod in pods)
+    ended = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed" or is_disrupted(pod)]
+    return not alive and any(classify(pod, _terminated(pod)) == "Preempted" for pod in ended)
 
 
 def _finished(pods: Sequence[Manifest]) -> StageState:
@@ -53,6 +69,11 @@ def _finished(pods: Sequence[Manifest]) -> StageState:
 
 
 def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:
+    if condition.get("reason") == "DeadlineExceeded":
+        blocked = next((found for found in map(waiting_class, pods) if found), None)
+        why = f"; {_waiting(pods)}" if blocked else ""
+        message = f"the job was not done within activeDeadlineSeconds: raise it{why}"
+        return StageState("Failed", message=message, failure_class="Deadline")
     failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
     newest = max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
     if newest is None:
@@ -64,7 +85,14 @@ def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:
         message = said.message
     except ValueError:
         message = f"{ended.get('reason', 'Error')}: {text[-_LOG_TAIL:]}" if text else ended.get("reason", "Error")
-    return StageState("Failed", message=message, exit_code=ended.get("exitCode"), pod=newest["metadata"]["name"])
+    return StageState(
+        "Failed",
+        message=message,
+        exit_code=ended.get("exitCode"),
+        pod=newest["metadata"]["name"],
+        node=newest.get("spec", {}).get("nodeName"),
+        failure_class=classify(newest, ended),
+    )
 
 
 def _terminated(pod: Manifest) -> Manifest:

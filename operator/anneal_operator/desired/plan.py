@@ -68,6 +68,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
             strategy=spec.distributed.strategy,
             offload=spec.distributed.offload,
             deepspeed_config=spec.distributed.deepspeed_config,
+            nodes=spec.resources.nodes,
             processes_per_node=max(1, spec.resources.gpus_per_node),
         ),
         evaluation=_evaluation(spec.evaluation),

@@ -12,10 +12,12 @@ from .pods import Manifest, container, controller_of, labels, pod_security, scra
 
 __all__ = [
     "CA_KEY",
+    "DEADLINE_ANNOTATION",
     "JOB_LABEL",
     "STAGE_LABEL",
     "TrainingEnvironment",
     "claim_name",
+    "headless_service",
     "plan_config_map",
     "plan_name",
     "progress_audience",
@@ -31,8 +33,11 @@ _PLAN_FOLDER = "/etc/anneal"
 _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
 _ON_GPU: tuple[Stage, ...] = ("train", "evaluate")
 _PRODUCT_LABEL = "nvidia.com/gpu.product"
-_TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.DIVERGED]
-_RETRIES = 6  # with Kubernetes' pauses some ten minutes: as long as an MLflow is away when its node is drained
+DEADLINE_ANNOTATION = "anneal.dev/active-deadline-seconds"
+_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+_TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.OUT_OF_MEMORY, ExitCode.DIVERGED]
+_RENDEZVOUS_PORT = 29500
+_GRACE_SECONDS = 120  # for the checkpoint that a pod saves when it is asked to end
 
 
 @dataclass(frozen=True)
@@ -98,35 +103,77 @@ def volume_claim(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None:
     }
 
 
-def stage_job(parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment) -> Manifest:
-    """The Job of a stage.
+def headless_service(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None:
+    """The names under which the pods of a training on several nodes find each other; None for a single pod."""
+    if spec.resources.nodes == 1:
+        return None
+    name = parent["metadata"]["name"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(parent, stage_job_name(name, "train")),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {JOB_LABEL: name, STAGE_LABEL: "train"},
+            "ports": [{"name": "rendezvous", "port": _RENDEZVOUS_PORT, "targetPort": _RENDEZVOUS_PORT}],
+        },
+    }
 
-    Data and settings that are wrong stay wrong, so their exit codes end the Job at once; a pod that was evicted is
-    replaced and not counted; anything else is tried again a few times, from the last committed checkpoint.
+
+def stage_job(
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, seconds_left: int | None = None
+) -> Manifest:
+    """The Job of a stage, which may work for as many seconds.
+
+    Kubernetes tries again by itself, so that the operator need not be there: data and settings that are wrong stay
+    wrong, and end the Job at once; a pod that was preempted or evicted is replaced and not counted; anything else is
+    tried again from the newest checkpoint. A new pod comes only when the old one has ended.
     """
     name = parent["metadata"]["name"]
     own = {JOB_LABEL: name, STAGE_LABEL: stage}
     metadata = _metadata(parent, stage_job_name(name, stage))
     metadata["labels"] |= own
+    if spec.scheduling.queue_name:
+        metadata["labels"][_QUEUE_LABEL] = spec.scheduling.queue_name
+    nodes = spec.resources.nodes if stage == "train" else 1
+    limits = {
+        "backoffLimit": spec.max_attempts * nodes - 1,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": _failure_rules(stage)},
+    }
+    if nodes > 1:
+        limits |= {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes}
+    if spec.scheduling.queue_name:
+        limits["suspend"] = True
+    if seconds_left is not None:
+        metadata["annotations"] = {DEADLINE_ANNOTATION: str(spec.active_deadline_seconds)}
+        limits["activeDeadlineSeconds"] = seconds_left
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata,
+        "spec": {**limits, "template": _pod_template(parent, spec, stage, env, own)},
+    }
+
+
+def _pod_template(
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, own: dict[str, str]
+) -> Manifest:
+    name = parent["metadata"]["name"]
+    together = {"subdomain": stage_job_name(name, stage)} if stage == "train" and spec.resources.nodes > 1 else {}
+    return {
+        "metadata": {"labels": {**labels("fine-tune-job", name), **own}},
         "spec": {
-            "backoffLimit": _RETRIES,
-            "podFailurePolicy": {"rules": _failure_rules(stage)},
-            "template": {
-                "metadata": {"labels": {**labels("fine-tune-job", name), **own}},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "securityContext": pod_security(),
-                    "containers": [_stage_container(parent, spec, stage, env)],
-                    "volumes": _volumes(parent, spec, stage),
-                    **_placement(spec, stage),
-                },
-            },
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": _GRACE_SECONDS,
+            "securityContext": pod_security(),
+            "containers": [_stage_container(parent, spec, stage, env)],
+            "volumes": _volumes(parent, spec, stage),
+            **together,
+            **_placement(spec, stage, own),
         },
     }
 
@@ -135,6 +182,7 @@ def _failure_rules(stage: Stage) -> list[Manifest]:
     codes = {"containerName": stage, "operator": "In", "values": _TERMINAL_EXIT_CODES}
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": {**codes, "values": [ExitCode.PREEMPTED]}},
         {"action": "FailJob", "onExitCodes": codes},
     ]
 
@@ -175,6 +223,9 @@ def _environment(
             "KUBEFLOW_TRAINER_SERVER_CA_CERT": f"{_PLAN_FOLDER}/{CA_KEY}",
             "KUBEFLOW_TRAINER_SERVER_TOKEN": f"{_TOKEN_FOLDER}/token",
         }
+    if stage == "train" and spec.resources.nodes > 1:
+        name = stage_job_name(parent["metadata"]["name"], stage)
+        made |= {"MASTER_ADDR": f"{name}-0.{name}", "MASTER_PORT": str(_RENDEZVOUS_PORT)}
     return [{"name": name, "value": value} for name, value in sorted(made.items())]
 
 
@@ -185,7 +236,7 @@ def _folder(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:
     return {"subPath": own} if spec.storage.claim_name else {}
 
 
-def _placement(spec: FineTuneJobSpec, stage: Stage) -> Manifest:
+def _placement(spec: FineTuneJobSpec, stage: Stage, own: dict[str, str]) -> Manifest:
     """Where the pod may run; what concerns GPUs holds for pods that ask for some."""
     wanted, machine = spec.scheduling, spec.resources
     on_gpu = stage in _ON_GPU and machine.gpus_per_node > 0
@@ -195,7 +246,14 @@ def _placement(spec: FineTuneJobSpec, stage: Stage) -> Manifest:
     tolerations = [toleration.dump() for toleration in wanted.tolerations]
     if on_gpu:
         tolerations.append({"key": machine.gpu_resource_name, "operator": "Exists", "effect": "NoSchedule"})
-    made = {"nodeSelector": selector, "tolerations": tolerations, "priorityClassName": wanted.priority_class_name}
+    near = wanted.topology_key if stage == "train" and machine.nodes > 1 else None
+    term = {"topologyKey": near, "labelSelector": {"matchLabels": own}}
+    made = {
+        "nodeSelector": selector,
+        "tolerations": tolerations,
+        "priorityClassName": wanted.priority_class_name,
+        "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}} if near else None,
+    }
     return {name: value for name, value in made.items() if value}
 
 

@@ -1,0 +1,65 @@
+"""What kind of failure ended a pod, as a table."""
+
+from typing import Any, get_args
+
+import pytest
+
+from anneal_operator.api.fine_tune_job_status import FailureClass
+from anneal_operator.decide.failures import RETRYABLE, classify, waiting_class
+
+Manifest = dict[str, Any]
+DISRUPTED: Manifest = {
+    "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "kind"),
+    [
+        ({}, {"exitCode": 64}, "UserCode"),
+        ({}, {"exitCode": 65}, "Data"),
+        ({}, {"exitCode": 70}, "Internal"),
+        ({}, {"exitCode": 71}, "CudaOutOfMemory"),
+        ({}, {"exitCode": 75}, "Preempted"),
+        ({}, {"exitCode": 76}, "Diverged"),
+        ({}, {"exitCode": 77}, "Access"),
+        ({}, {"exitCode": 1}, "Internal"),
+        ({}, {"exitCode": 137, "reason": "Error"}, "Internal"),
+        ({}, {"exitCode": 137, "reason": "OOMKilled"}, "HostOutOfMemory"),
+        ({}, {"exitCode": 0, "reason": "OOMKilled"}, "HostOutOfMemory"),
+        ({}, {}, "Internal"),
+        (DISRUPTED, {"exitCode": 137, "reason": "Error"}, "Preempted"),
+        (DISRUPTED, {"exitCode": 71}, "Preempted"),
+        ({"reason": "Evicted"}, {}, "Preempted"),
+        ({"reason": "NodeLost"}, {}, "Preempted"),
+        ({}, {"exitCode": 70, "message": "ncclSystemError: System call failed"}, "NCCL"),
+        ({}, {"exitCode": 1, "message": "NCCL error in: ProcessGroupNCCL"}, "NCCL"),
+        ({}, {"exitCode": 70, "message": "NVRM: Xid 79, GPU has fallen off the bus"}, "Hardware"),
+        ({}, {"exitCode": 70, "message": "CUDA error: uncorrectable ECC error encountered"}, "Hardware"),
+        ({}, {"exitCode": 70, "message": "KeyError: 'x'"}, "Internal"),
+    ],
+)
+def test_a_failure_has_a_class(status: Manifest, ended: Manifest, kind: FailureClass) -> None:
+    assert classify({"status": status}, ended) == kind
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ({"conditions": [{"type": "PodScheduled", "status": "False"}]}, "Unschedulable"),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, "ImagePull"),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]}, "ImagePull"),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "CreateContainerConfigError"}}}]}, "Access"),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
+        ({"containerStatuses": [{"state": {"running": {}}}]}, None),
+        ({}, None),
+    ],
+)
+def test_what_keeps_a_pod_from_starting_has_a_class(status: Manifest, kind: FailureClass | None) -> None:
+    assert waiting_class({"status": status}) == kind
+
+
+@pytest.mark.parametrize("kind", ["Data", "UserCode", "CudaOutOfMemory", "Diverged", "Deadline", "Gate"])
+def test_what_would_fail_again_is_not_retryable(kind: FailureClass) -> None:
+    assert kind not in RETRYABLE
+    assert set(get_args(FailureClass)) >= RETRYABLE
