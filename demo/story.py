@@ -80,7 +80,7 @@ class Story:
 
     def train(self) -> None:
         """Apply both FineTuneJobs and watch them to their end."""
-        self.commands.kubectl("apply", "-n", NAMESPACE, "-f", str(_EXAMPLE / "cpu"))
+        self.commands.kubectl("apply", "-n", NAMESPACE, "-k", str(_EXAMPLE / "cpu"))
         seen: dict[str, str] = {}
 
         def finished() -> bool:

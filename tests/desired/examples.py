@@ -21,6 +21,7 @@ from anneal_operator.desired.routing import (
 from anneal_operator.desired.serving import ServingEnvironment, deployment, service
 from anneal_operator.desired.training import (
     TrainingEnvironment,
+    headless_service,
     plan_config_map,
     stage_job,
     volume_claim,
@@ -43,14 +44,14 @@ def _parent(kind: str, name: str) -> dict[str, Any]:
     return {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata}
 
 
-def _job(name: str) -> tuple[dict[str, Any], FineTuneJobSpec]:
-    documents = yaml.safe_load_all((_CHECKOUT / f"examples/spam-filter/cpu/{name}.yaml").read_text())
+def _job(path: str) -> tuple[dict[str, Any], FineTuneJobSpec]:
+    documents = yaml.safe_load_all((_CHECKOUT / f"examples/{path}.yaml").read_text())
     manifest = next(document for document in documents if document["kind"] == "FineTuneJob")
     return _parent("FineTuneJob", manifest["metadata"]["name"]), FineTuneJobSpec.parse(manifest["spec"])
 
 
 def _training_objects() -> list[dict[str, Any]]:
-    parent, spec = _job("tuned")
+    parent, spec = _job("spam-filter/cpu/tuned")
     base = Base("mlflow-artifacts:/1/run/artifacts/model", "models:/spam-filter/1", "sha256:" + "0" * 64)
     jobs = [stage_job(parent, spec, stage, _TRAINING) for stage in ("prepare", "train", "evaluate", "publish")]
     claim = volume_claim(parent, spec)
@@ -58,13 +59,21 @@ def _training_objects() -> list[dict[str, Any]]:
 
 
 def _random_objects() -> list[dict[str, Any]]:
-    parent, spec = _job("base")
-    base = Base("/inputs/model", "configmap://tiny-qwen3")
+    parent, spec = _job("spam-filter/cpu/base")
+    base = Base("/inputs/configmap/tiny-qwen3", "configmap://tiny-qwen3")
     return [plan_config_map(parent, spec, base, _TRAINING), stage_job(parent, spec, "prepare", _TRAINING)]
 
 
+def _many_gpus() -> list[dict[str, Any]]:
+    parent, spec = _job("expressway-assistant/h100/job")
+    base = Base("/inputs/pvc/models/Qwen3-32B", "pvc://models/Qwen3-32B")
+    service, claim = headless_service(parent, spec), volume_claim(parent, spec)
+    jobs = [stage_job(parent, spec, stage, _TRAINING, 259000) for stage in ("prepare", "train", "evaluate")]
+    return [plan_config_map(parent, spec, base, _TRAINING), *(made for made in (claim, service) if made), *jobs]
+
+
 def _version() -> tuple[dict[str, Any], dict[str, Any]]:
-    parent, spec = _job("tuned")
+    parent, spec = _job("spam-filter/cpu/tuned")
     published = Published(
         run_id="run",
         experiment_id="1",
@@ -97,6 +106,7 @@ def _router_objects() -> list[dict[str, Any]]:
 EXAMPLES = {
     "training": _training_objects,
     "training-from-new-weights": _random_objects,
+    "training-on-many-gpus": _many_gpus,
     "serving": _serving_objects,
     "router": _router_objects,
 }

@@ -250,7 +250,8 @@ def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tupl
 def test_deleting_everything_leaves_nothing(told: tuple[Story, Killer]) -> None:
     commands = told[0].commands
     examples = CHECKOUT / "examples/spam-filter"
-    commands.kubectl("delete", "-n", NAMESPACE, "-f", str(examples / "experiment.yaml"), "-f", str(examples / "cpu"))
+    commands.kubectl("delete", "-n", NAMESPACE, "-f", str(examples / "experiment.yaml"))
+    commands.kubectl("delete", "-n", NAMESPACE, "-k", str(examples / "cpu"))
     commands.kubectl("delete", "-n", NAMESPACE, "modelversions", "--all")
 
     def left() -> list[str]:

@@ -113,6 +113,8 @@ def _join(plan: Plan, choice: Choice) -> None:
         os.environ.setdefault("MASTER_PORT", "29500")
         import deepspeed
 
+        # DeepSpeed would compile its shared-memory exchange at first use, which needs a compiler: gloo does without.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
     elif world > 1:
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
