@@ -18,7 +18,9 @@ from .cluster.client import KubernetesClient
 from .desired.training import progress_audience
 from .errors import ApiError
 from .handlers.watching import build_registry
-from .progress import ProgressBook, progress_app, start_progress_server
+from .logs import configure
+from .metrics import status_app
+from .progress import ProgressBook, progress_app, start_server
 from .reconcile.ab_experiment import ABExperimentReconciler
 from .reconcile.context import Context
 from .reconcile.fine_tune_job import FineTuneJobReconciler
@@ -32,14 +34,13 @@ from .settings import Settings
 __all__ = ["main"]
 
 _LIVENESS = "http://0.0.0.0:8080/healthz"
+_STATUS_PORT = 9090
 log = logging.getLogger("anneal")
 
 
 def main() -> None:
     """Run until the process is told to end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("aiohttp.access", "kopf"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    configure()
     asyncio.run(_run(Settings()))
 
 
@@ -64,11 +65,16 @@ async def _run(settings: Settings) -> None:
             return user is not None and user.startswith(f"system:serviceaccount:{namespace}:")
 
         app = progress_app(progress, review, lambda ns, job: queue.wake(Key("FineTuneJob", ns, job)))
-        server = await start_progress_server(app, settings.progress_port, tls)
+        watching = asyncio.Event()
+        servers = [
+            await start_server(app, settings.progress_port, tls),
+            await start_server(status_app(watching.is_set), _STATUS_PORT),
+        ]
         try:
-            await _watch_forever(queue)
+            await _watch_forever(queue, watching)
         finally:
-            await server.cleanup()
+            for server in servers:
+                await server.cleanup()
             await queue.close()
             await client.close()
 
@@ -102,8 +108,11 @@ class _Backoffs:
             pause = min(pause * 2, 30.0)
 
 
-async def _watch_forever(queue: WorkQueue) -> None:
-    """Keep kopf running until a signal ends it; what happened while it was down, its first listing tells."""
+async def _watch_forever(queue: WorkQueue, watching: asyncio.Event) -> None:
+    """Keep kopf running until a signal ends it; what happened while it was down, its first listing tells.
+
+    `watching` is set while it runs.
+    """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.watching.chunk_size = 500
@@ -117,8 +126,10 @@ async def _watch_forever(queue: WorkQueue) -> None:
                 clusterwide=True,
                 standalone=True,
                 liveness_endpoint=_LIVENESS,
+                ready_flag=watching,
             )
         except Exception:
+            watching.clear()
             log.exception("the watches ended; starting them again")
             await asyncio.sleep(random.uniform(1, 5))  # noqa: S311 - jitter
         else:

@@ -17,7 +17,7 @@ from .api.fine_tune_job_status import Progress
 from .decide.progress import progress_of
 from .errors import ApiError
 
-__all__ = ["ProgressBook", "progress_app", "start_progress_server"]
+__all__ = ["ProgressBook", "progress_app", "start_server"]
 
 _MAXIMUM_BODY = 64 * 1024
 _ERROR_LIMIT = 200
@@ -61,6 +61,12 @@ class ProgressBook:
         self._last.pop((namespace, job), None)
 
 
+def _tells_of_steps(status: _TrainerStatus, known: Progress | None) -> bool:
+    """Whether a report is news: when training ends, for whatever reason, the last one says 100 % and no step."""
+    told = {metric.name for metric in status.metrics}
+    return "current_step" in told or (known is None and "total_steps" in told)
+
+
 def _converted(status: _TrainerStatus) -> Progress:
     numbers: dict[str, float] = {}
     for metric in status.metrics:
@@ -102,8 +108,9 @@ def progress_app(
         except ApiError as error:
             log.warning("a report of %s/%s was not taken: %s", namespace, job, error)
             return web.json_response({"error": "try again"}, status=503)
-        book.note(namespace, job, _converted(report.trainer_status))
-        wake(namespace, job)
+        if _tells_of_steps(report.trainer_status, book.last(namespace, job)):
+            book.note(namespace, job, _converted(report.trainer_status))
+            wake(namespace, job)
         return web.json_response({})
 
     app = web.Application(client_max_size=_MAXIMUM_BODY)
@@ -111,7 +118,7 @@ def progress_app(
     return app
 
 
-async def start_progress_server(app: web.Application, port: int, tls: ssl.SSLContext) -> web.AppRunner:
+async def start_server(app: web.Application, port: int, tls: ssl.SSLContext | None = None) -> web.AppRunner:
     """Listen; the runner's `cleanup` ends it."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -12,6 +12,13 @@ _TEXTS = (
     "configmap://data/rows.jsonl",
     "configmap://tiny",
     "models:/m@base",
+    "hf://Qwen/Qwen3-8B",
+    "hf://datasets/team/voices@v2/train.parquet",
+    "pvc://claim/path",
+    "s3://bucket/rows.jsonl",
+    "https://example.com/rows.csv",
+    "http://judge/v1",
+    "nvidia.com/gpu",
     "mlflow-artifacts:/1/r/artifacts/model",
     "sha256:" + "0" * 64,
     "stable",
@@ -42,15 +49,21 @@ def _value(schema: Json, rng: random.Random) -> Any:
     if "enum" in schema:
         return rng.choice(schema["enum"])
     kind = schema["type"]
+    if kind == "object" and "properties" not in schema:
+        return {"a": _value(schema["additionalProperties"], rng) if "additionalProperties" in schema else 1}
     if kind == "object":
         required = schema.get("required", ())
-        names = [name for name in schema["properties"] if name in required or rng.random() < 0.35]
+        # A rule asks for `source` or `sources`, which the schema cannot say.
+        odds = {"source": 0.9, "sources": 0.05}
+        names = [name for name in schema["properties"] if name in required or rng.random() < odds.get(name, 0.25)]
         return {name: _value(schema["properties"][name], rng) for name in names}
     if kind == "array":
         low = schema.get("minItems", 0)
         return [_value(schema["items"], rng) for _ in range(rng.randint(low, min(schema["maxItems"], low + 2)))]
     if kind == "string":
         return _text(schema, rng)
+    if kind == "boolean":
+        return rng.random() < 0.5
     low, high = schema["minimum"], schema["maximum"]
     if kind == "integer":
         return rng.choice((low, high, rng.randint(low, min(high, low + 100))))

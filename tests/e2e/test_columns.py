@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentStatus, DecisionStatus, SampleRatio
-from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
 from anneal_operator.api.model_version import ModelVersionStatus, Registry
 from anneal_operator.api.schema import Schema
 from anneal_operator.cluster.client import KubernetesClient
@@ -25,6 +25,7 @@ def _progress(step: int, seconds: int | None) -> dict[str, Any]:
     }
 
 
+ATTEMPTS = Attempts(total=2, gpu_seconds=0, last=[])
 DECISION = DecisionStatus(outcome="Winner", winner="tuned", rule="r", reason="r", decided_at=NOW, snapshot="{}")
 REGISTRY = Registry(version="2", url="u", aliases=["base", "production"])
 TABLES: dict[str, tuple[dict[str, Schema], str]] = {
@@ -32,21 +33,27 @@ TABLES: dict[str, tuple[dict[str, Schema], str]] = {
         {
             "a-pending": FineTuneJobStatus(phase="Pending"),
             "b-preparing": FineTuneJobStatus(phase="Preparing"),
-            "c-running": FineTuneJobStatus(phase="Running", **_progress(42, 125)),
+            "c-running": FineTuneJobStatus(phase="Running", gpus=16, attempts=ATTEMPTS, **_progress(42, 125)),
             "d-evaluating": FineTuneJobStatus(phase="Evaluating", **_progress(90, None)),
             "e-publishing": FineTuneJobStatus(phase="Publishing", **_progress(90, None)),
             "f-succeeded": FineTuneJobStatus(phase="Succeeded", **_progress(90, None)),
             "g-failed": FineTuneJobStatus(phase="Failed"),
+            "h-queued": FineTuneJobStatus(phase="Queued"),
+            "i-preempted": FineTuneJobStatus(phase="Preempted"),
+            "j-suspended": FineTuneJobStatus(phase="Suspended"),
         },
         """\
-NAME           PHASE        PROGRESS     LOSS     ETA    MODEL
-a-pending      Pending                                   spam-filter
-b-preparing    Preparing                                 spam-filter
-c-running      Running      42/90 46%    0.5139   2m5s   spam-filter
-d-evaluating   Evaluating   90/90 100%   0.5139          spam-filter
-e-publishing   Publishing   90/90 100%   0.5139          spam-filter
-f-succeeded    Succeeded    90/90 100%   0.5139          spam-filter
-g-failed       Failed                                    spam-filter
+NAME           PHASE        PROGRESS     LOSS     ETA    GPUS   ATTEMPTS   MODEL
+a-pending      Pending                                   0                 spam-filter
+b-preparing    Preparing                                 0                 spam-filter
+c-running      Running      42/90 46%    0.5139   2m5s   16     2          spam-filter
+d-evaluating   Evaluating   90/90 100%   0.5139          0                 spam-filter
+e-publishing   Publishing   90/90 100%   0.5139          0                 spam-filter
+f-succeeded    Succeeded    90/90 100%   0.5139          0                 spam-filter
+g-failed       Failed                                    0                 spam-filter
+h-queued       Queued                                    0                 spam-filter
+i-preempted    Preempted                                 0                 spam-filter
+j-suspended    Suspended                                 0                 spam-filter
 """,
     ),
     "modelversions": (

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from anneal_operator.decide.progress import progress_of
 from anneal_operator.errors import ApiError
@@ -325,3 +326,21 @@ def test_what_a_job_names_and_is_not_there_is_waited_for(
     assert _look(world) == 5.0
     condition = _status(world)["conditions"][0]
     assert (condition["reason"], words in condition["message"]) == (reason, True)
+
+
+def test_gpu_seconds_are_counted_once_by_how_an_attempt_ended(world: World) -> None:
+    def counted() -> float:
+        labels = {"namespace": NAMESPACE, "reason": "Completed"}
+        return REGISTRY.get_sample_value("anneal_gpu_seconds_total", labels) or 0.0
+
+    _change(world, resources={"gpusPerNode": 8})
+    _until(world, "train")
+    world.finish("job", "train", _result("train"))
+    ended = world.api.objects["Pod", "job-train-pod"]["status"]["containerStatuses"][0]["state"]["terminated"]
+    ended |= {"startedAt": "2026-03-01T12:00:00Z", "finishedAt": "2026-03-01T12:01:00Z"}
+    before = counted()
+    for _ in range(2):
+        _look(world)
+    assert counted() - before == 480
+    assert _status(world)["attempts"]["gpuSeconds"] == 480
+    assert _status(world)["gpus"] == 8

@@ -13,6 +13,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
 from anneal_operator.errors import ApiError, ConflictError
+from anneal_operator.metrics import API_WRITES
 
 from .kinds import KINDS, Manifest
 
@@ -161,6 +162,8 @@ class KubernetesClient:
         if response.status >= 300:
             raise _converted(response.status, content_bytes.decode(errors="replace"))
         result: Manifest = json.loads(content_bytes)
+        if method != "GET" and "tokenreviews" not in path:
+            API_WRITES.labels(method.lower(), result.get("kind", "")).inc()
         return result
 
 

@@ -17,6 +17,7 @@ from anneal_operator.desired.training import (
     volume_claim,
 )
 from anneal_operator.errors import ApiError
+from anneal_operator.metrics import GPU_SECONDS, JobPhases
 from training_runtime.plan import Published
 
 from .context import Context, timestamp, write_status
@@ -37,12 +38,14 @@ class FineTuneJobReconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._progress_written: dict[str, float] = {}
+        self._phases = JobPhases()
 
     async def reconcile(self, key: Key) -> float | None:
         """Look once; return the seconds after which to look again without being woken."""
         job = await self._context.api.get(key.kind, key.namespace, key.name)
         if job is None or job["metadata"].get("deletionTimestamp"):
             self._context.progress.forget(key.namespace, key.name)
+            self._phases.note(key.namespace, key.name, None)
             return None
         spec = FineTuneJobSpec.parse(job["spec"])
         world = await look_at_job(self._context, job, spec)
@@ -52,6 +55,8 @@ class FineTuneJobReconciler:
         told = refused(world.seen, verdict.status, refusal, timestamp(now)) if refusal else verdict.status
         status, again = self._coalesced(job, told, now.timestamp())
         await write_status(self._context, key.kind, job, status)
+        self._phases.note(key.namespace, key.name, status.phase)
+        _count_gpu_seconds(key.namespace, world.seen.previous, status)
         if status.phase in {"Succeeded", "Failed"}:
             return await self._finished(job, spec, status, now)
         if world.seen.obstacle or world.seen.unreachable or refusal:
@@ -146,6 +151,14 @@ class FineTuneJobReconciler:
         if status.phase in {"Succeeded", "Failed"}:
             self._progress_written.pop(uid, None)
         return status, None
+
+
+def _count_gpu_seconds(namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
+    """Count the attempts that ended between two statuses, the second of which was written."""
+    ended = {attempt.started_at for attempt in (before.attempts.last if before.attempts else []) if attempt.ended_at}
+    for attempt in after.attempts.last if after.attempts else []:
+        if attempt.ended_at and attempt.started_at not in ended:
+            GPU_SECONDS.labels(namespace, attempt.reason).inc(attempt.gpu_seconds)
 
 
 def _whole_seconds_left(job: Manifest, spec: FineTuneJobSpec, now: datetime) -> int | None:

@@ -8,10 +8,14 @@ for comes back some day, and until then the object's status says what is wrong.
 import asyncio
 import logging
 import random
+import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from anneal_operator.errors import AnnealError, ConflictError
+from anneal_operator.logs import LOOK
+from anneal_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
 
 __all__ = ["Key", "WorkQueue"]
 
@@ -64,22 +68,29 @@ class WorkQueue:
 
     def _start(self, key: Key) -> None:
         del self._waiting[key]
+        QUEUE_DEPTH.inc()
         self._working[key] = asyncio.get_running_loop().create_task(self._work(key))
 
     async def _work(self, key: Key) -> None:
         again: float | None = None
+        LOOK.set({"look": uuid.uuid4().hex[:8], "kind": key.kind, "namespace": key.namespace, "name": key.name})
+        began, result = time.monotonic(), "failed"
         try:
             again = await self._reconcile(key)
             self._failures.pop(key, None)
+            result = "done"
         except AnnealError as error:
             again = self._backoff(key)
             level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
-            log.log(level, "%s %s/%s: %s; again in %.1f s", key.kind, key.namespace, key.name, error, again)
+            log.log(level, "%s; again in %.1f s", error, again)
         except Exception:
             again = self._backoff(key)
-            log.exception("%s %s/%s: a fault of ours; again in %.1f s", key.kind, key.namespace, key.name, again)
+            log.exception("a fault of ours; again in %.1f s", again)
         finally:
             del self._working[key]
+            QUEUE_DEPTH.dec()
+            RECONCILES.labels(key.kind, result).inc()
+            RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - began)
         if key in self._woken_while_working:
             self._woken_while_working.discard(key)
             again = 0.0 if key not in self._failures else again

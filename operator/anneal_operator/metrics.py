@@ -1,0 +1,57 @@
+"""What the operator counts for Prometheus, and the page that tells it: `GET /metrics`, `GET /readyz`.
+
+Counters begin at 0 with the process, as Prometheus expects of them; `anneal_jobs` is true once every object has been
+looked at, which the first listing brings about.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["API_WRITES", "GPU_SECONDS", "QUEUE_DEPTH", "RECONCILES", "RECONCILE_SECONDS", "JobPhases", "status_app"]
+
+RECONCILES = Counter("anneal_reconciles", "Looks at an object, by how they ended.", ["kind", "result"])
+RECONCILE_SECONDS = Histogram("anneal_reconcile_duration_seconds", "How long a look took.", ["kind"])
+QUEUE_DEPTH = Gauge("anneal_queue_depth", "Objects that are due to be looked at, or are being looked at.")
+API_WRITES = Counter("anneal_api_writes", "Writes that the Kubernetes API took.", ["verb", "kind"])
+JOBS = Gauge("anneal_jobs", "FineTuneJobs by phase.", ["phase"])
+GPU_SECONDS = Counter(
+    "anneal_gpu_seconds",
+    "GPU seconds of training attempts that ended, by how: the share of Completed is the goodput.",
+    ["namespace", "reason"],
+)
+
+
+class JobPhases:
+    """Which phase each FineTuneJob was in when last seen."""
+
+    def __init__(self) -> None:
+        self._phases: dict[tuple[str, str], str] = {}
+
+    def note(self, namespace: str, name: str, phase: str | None) -> None:
+        """Remember a job's phase; None for a job that is gone."""
+        before = self._phases.pop((namespace, name), None)
+        if phase:
+            self._phases[namespace, name] = phase
+        if phase != before:
+            tally = Tally(self._phases.values())
+            for changed in (before, phase):
+                if changed:
+                    JOBS.labels(changed).set(tally[changed])
+
+
+def status_app(ready: Callable[[], bool]) -> web.Application:
+    """Return the application; `ready` says whether the operator watches and is answered."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ready") if ready() else web.Response(text="not watching yet", status=503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/readyz", readyz)
+    return app

@@ -1,0 +1,52 @@
+"""What Prometheus reads, and when the operator calls itself ready."""
+
+import asyncio
+
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import REGISTRY
+
+from anneal_operator.metrics import JobPhases, status_app
+
+
+def _jobs(phase: str) -> float | None:
+    return REGISTRY.get_sample_value("anneal_jobs", {"phase": phase})
+
+
+def test_jobs_are_counted_in_the_phase_they_are_in() -> None:
+    phases = JobPhases()
+    phases.note("a", "one", "Running")
+    phases.note("a", "two", "Running")
+    phases.note("b", "one", "Pending")
+    assert (_jobs("Running"), _jobs("Pending")) == (2, 1)
+    phases.note("b", "one", "Running")
+    phases.note("a", "two", None)
+    phases.note("a", "unknown", None)
+    assert (_jobs("Running"), _jobs("Pending")) == (2, 0)
+
+
+def _ask(path: str, *, ready: bool) -> tuple[int, str]:
+    async def run() -> tuple[int, str]:
+        async with TestClient(TestServer(status_app(lambda: ready))) as client:
+            answer = await client.get(path)
+            return answer.status, await answer.text()
+
+    return asyncio.run(run())
+
+
+def test_the_page_tells_what_was_counted() -> None:
+    status, page = _ask("/metrics", ready=True)
+    assert status == 200
+    for name in (
+        "anneal_reconciles_total",
+        "anneal_reconcile_duration_seconds",
+        "anneal_queue_depth",
+        "anneal_api_writes_total",
+        "anneal_jobs",
+        "anneal_gpu_seconds_total",
+    ):
+        assert f"# TYPE {name}" in page
+
+
+def test_it_is_ready_when_it_watches() -> None:
+    assert _ask("/readyz", ready=True)[0] == 200
+    assert _ask("/readyz", ready=False)[0] == 503

@@ -1,0 +1,77 @@
+"""The progress endpoint: who may speak for a job, what a report says, what is no news."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from anneal_operator.errors import ApiError
+from anneal_operator.progress import ProgressBook, progress_app
+
+BEGIN = {"progressPercentage": 0, "metrics": [{"name": "total_steps", "value": "40"}]}
+STEP = {
+    "progressPercentage": 12,
+    "estimatedRemainingSeconds": 30,
+    "metrics": [
+        {"name": "current_step", "value": "5"},
+        {"name": "total_steps", "value": "40"},
+        {"name": "loss", "value": "1.5"},
+        {"name": "oddity", "value": "n/a"},
+    ],
+}
+END = {"progressPercentage": 100, "metrics": [{"name": "loss", "value": "1.4"}]}
+
+
+def _post(*reports: dict[str, Any], bearer: str = "good", fails: bool = False) -> tuple[list[int], str | None, int]:
+    """Post reports for one job; return the answers, the progress that is known then, and how often it was woken."""
+    book, woken = ProgressBook(), []
+
+    async def review(given: str, namespace: str, job: str) -> bool:
+        if fails:
+            raise ApiError(0, "no answer")
+        return (given, namespace, job) == ("good", "team", "job")
+
+    async def run() -> list[int]:
+        app = progress_app(book, review, lambda namespace, job: woken.append((namespace, job)))
+        async with TestClient(TestServer(app)) as client:
+            answers = []
+            for report in reports:
+                body = {"trainerStatus": {"lastUpdatedTime": "2026-03-01T12:00:00Z", **report}}
+                headers = {"Authorization": f"Bearer {bearer}"}
+                answers.append((await client.post("/progress/team/job", json=body, headers=headers)).status)
+            return answers
+
+    answers = asyncio.run(run())
+    known = book.last("team", "job")
+    return answers, known.summary if known else None, len(woken)
+
+
+@pytest.mark.parametrize(
+    ("reports", "summary", "woken"),
+    [
+        ([BEGIN], "0/40 0%", 1),
+        ([BEGIN, STEP], "5/40 12%", 2),
+        ([BEGIN, STEP, END], "5/40 12%", 2),
+        ([BEGIN, STEP, END, BEGIN], "5/40 12%", 2),
+        ([END], None, 0),
+    ],
+    ids=["begins", "goes on", "is ended early", "begins again", "only its end is heard"],
+)
+def test_what_is_known_of_a_training_that(reports: list[dict[str, Any]], summary: str | None, woken: int) -> None:
+    answers, known, times = _post(*reports)
+    assert answers == [200] * len(reports)
+    assert (known, times) == (summary, woken)
+
+
+@pytest.mark.parametrize(
+    ("report", "options", "status"),
+    [
+        (STEP, {"bearer": "of another job"}, 401),
+        (STEP, {"fails": True}, 503),
+        ({"progressPercentage": 101}, {}, 400),
+        ({"metrics": "many"}, {}, 400),
+    ],
+)
+def test_a_report_is_refused(report: dict[str, Any], options: dict[str, Any], status: int) -> None:
+    assert _post(report, **options) == ([status], None, 0)
