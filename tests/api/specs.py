@@ -96,6 +96,8 @@ def _nodes(count: int, storage: Json, refused: str | None = None) -> Case:
     return Case(f"FineTuneJob.resources.nodes: {count} with storage {storage}", "FineTuneJob", spec, refused)
 
 
+_OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
+_EXPERIMENT: Json = {"weight": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
 CASES = [
@@ -285,6 +287,10 @@ CASES = [
     _case("FineTuneJob", "output.formats", ["adapter", "merged-4bit"]),
     _case("FineTuneJob", "output.formats", ["gguf"], _ENUM),
     _case("FineTuneJob", "output.license", "Apache-2.0"),
+    _case("FineTuneJob", "output", {**_OUTPUT, "experiment": _EXPERIMENT}),
+    _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {**_EXPERIMENT, "weight": 100}}, _HIGH),
+    _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {}}, _REQUIRED),
+    _case("FineTuneJob", "output.experiment", _EXPERIMENT, "`experiment` compares versions that answer"),
     _case("FineTuneJob", "training.learningRate", 1),
     _case("FineTuneJob", "training.learningRate", 0, _LOW),
     _case("FineTuneJob", "training.learningRate", 1.5, _HIGH),

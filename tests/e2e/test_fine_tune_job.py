@@ -2,6 +2,8 @@
 
 import json
 import random
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 import yaml
 
 from demo.commands import Commands
-from demo.story import Story
+from demo.story import SYSTEM, Story
 from local_cluster.polling import poll
 
 from .conftest import CHECKOUT, Cluster, Live
@@ -182,6 +184,37 @@ def test_two_nodes_go_on_together_when_one_of_their_pods_is_killed(bench: Bench,
     assert status["attempts"]["total"] >= 2
     assert max(bench.resumed_from("pair")) >= 5
     assert status["checkpoint"]["step"] == 40
+
+
+@pytest.mark.parametrize("seconds", [15, pytest.param(120, marks=pytest.mark.soak)])
+def test_an_api_server_that_is_away_leaves_the_training_untouched(bench: Bench, seconds: int) -> None:
+    bench.submit("alone")
+    bench.wait_for_checkpoint("alone")
+    bench.cluster.tool("kill", "kube-apiserver")
+    time.sleep(seconds)  # the fault's length
+    bench.cluster.up()  # what lost its lease meanwhile is started again, too
+    status = bench.wait("alone", "Succeeded")
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
+    assert [pod["status"].get("phase") for pod in bench.pods("alone", "train")] == ["Succeeded"]
+
+
+@pytest.mark.parametrize("seconds", [45, pytest.param(600, marks=pytest.mark.soak)])
+def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Story, seconds: int) -> None:
+    bench.submit("resting", suspend=True)
+    bench.submit("bad", dataset={"source": "configmap://rows/rows.jsonl", "template": "alpaca"})
+    bench.wait("resting", "Suspended")
+    bench.wait("bad", "Failed")
+    address = operator.commands.get("service", "anneal-operator", "-n", SYSTEM)["spec"]["clusterIP"]
+
+    def writes() -> float:
+        with urllib.request.urlopen(f"http://{address}:9090/metrics") as page:
+            lines = page.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("anneal_api_writes_total{"))
+
+    poll(lambda: not bench.cluster.kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "name"), 60)
+    before = writes()
+    assert before > 0
+    assert not poll(lambda: writes() != before, seconds, every=5.0)
 
 
 def _deadline(bench: Bench) -> None:

@@ -344,3 +344,48 @@ def test_gpu_seconds_are_counted_once_by_how_an_attempt_ended(world: World) -> N
     assert counted() - before == 480
     assert _status(world)["attempts"]["gpuSeconds"] == 480
     assert _status(world)["gpus"] == 8
+
+
+def _published(world: World) -> None:
+    """Bring a job, whose version is to enter an experiment, to its published stage."""
+    output = {
+        "modelName": "spam",
+        "serving": {},
+        "experiment": {"weight": 20, "metrics": {"primary": {"name": "stars"}}},
+    }
+    _change(world, output=output)
+    _until(world, "publish")
+    world.finish("job", "publish", _result("publish"))
+    _look(world)
+    world.writes()
+
+
+def _version(world: World, name: str, *aliases: str, model: str = "spam") -> None:
+    status = {"phase": "Ready", "registry": {"version": "1", "url": "u", "aliases": list(aliases)}}
+    world.api.put("ModelVersion", name, spec={"model": model}, status=status)
+
+
+def test_a_version_enters_an_experiment_against_the_one_in_production(world: World) -> None:
+    _version(world, "other", "production", model="ham")
+    _version(world, "old", "base")
+    _version(world, "current", "production", "base")
+    _published(world)
+    assert _look(world) == 0.0
+    assert world.writes() == ["ABExperiment/job"]
+    spec = world.api.objects["ABExperiment", "job"]["spec"]
+    assert [(v["name"], v["modelVersion"], v["weight"]) for v in spec["variants"]] == [
+        ("production", "current", 80),
+        ("candidate", "job", 20),
+    ]
+    assert (spec["control"], spec["metrics"]["primary"]["name"]) == ("production", "stars")
+    assert "ownerReferences" not in world.api.objects["ABExperiment", "job"]["metadata"]
+    _look(world)
+    assert _status(world)["phase"] == "Succeeded"
+    assert world.writes() == ["FineTuneJob/job/status"]
+
+
+def test_without_a_version_in_production_there_is_nothing_to_compare_with(world: World) -> None:
+    _published(world)
+    _look(world)
+    assert _status(world)["phase"] == "Succeeded"
+    assert ("ABExperiment", "job") not in world.api.objects

@@ -10,11 +10,14 @@ from .schema import ModelName, ObjectName, Rule, Schema
 __all__ = [
     "ABExperimentSpec",
     "ABExperimentStatus",
+    "Assignment",
     "Decision",
     "DecisionStatus",
     "ExperimentPhase",
     "MetricStatus",
+    "Metrics",
     "SampleRatio",
+    "Stopping",
     "Variant",
     "VariantStatus",
 ]

@@ -4,13 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from .ab_experiment import Assignment, Decision, Metrics, Stopping
 from .dataset import Dataset
 from .evaluation import Evaluation
 from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema
 from .serving import Serving
 from .training import Distributed, Scheduling, Storage, Training, TrainingResources, Tuning
 
-__all__ = ["FineTuneJobSpec"]
+__all__ = ["ExperimentTemplate", "FineTuneJobSpec"]
 
 _ModelSource = Annotated[
     str,
@@ -86,6 +87,21 @@ class Tracking(Schema):
     """Tags of the run."""
 
 
+class ExperimentTemplate(Schema):
+    """The ABExperiment that the new version enters, as a candidate beside the one that holds `production`."""
+
+    weight: int = Field(default=50, ge=1, le=99)
+    """The candidate's share of the users, in percent."""
+    assignment: Assignment = Field(default_factory=Assignment)
+    """How users are spread."""
+    metrics: Metrics
+    """What is measured."""
+    stopping: Stopping = Field(default_factory=Stopping)
+    """When the verdict is due."""
+    decision: Decision = Field(default_factory=Decision)
+    """What follows from it."""
+
+
 class Output(Schema):
     """What is published."""
 
@@ -99,8 +115,17 @@ class Output(Schema):
     """Aliases the new version is given in MLflow."""
     serving: Serving | None = None
     """How the new version is served; without it the version is only registered."""
+    experiment: ExperimentTemplate | None = None
+    """An ABExperiment of the job's name, made where a version in this namespace holds `production`."""
 
-    rules: ClassVar = (ALIASES_RULE,)
+    rules: ClassVar = (
+        ALIASES_RULE,
+        Rule(
+            "!has(self.experiment) || has(self.serving)",
+            "`experiment` compares versions that answer: say in `serving` how this one is served",
+            lambda output: output.experiment is None or output.serving is not None,
+        ),
+    )
 
 
 class FineTuneJobSpec(Schema):

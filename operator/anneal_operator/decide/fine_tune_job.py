@@ -36,7 +36,9 @@ class Verdict:
     """The status to write, and what to do."""
 
     status: FineTuneJobStatus
-    action: Literal["Wait", "Plan", "StartStage", "SuspendStage", "ResumeStage", "MakeVersion", "Nothing"]
+    action: Literal[
+        "Wait", "Plan", "StartStage", "SuspendStage", "ResumeStage", "MakeVersion", "MakeExperiment", "Nothing"
+    ]
     stage: Stage | None = None
 
 
@@ -55,6 +57,8 @@ def judge(seen: ObservedJob, now: str) -> Verdict:
             return verdict
     if not seen.version_made:
         return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeVersion")
+    if seen.opponent:
+        return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeExperiment")
     return Verdict(_succeeded(seen, now), "Nothing")
 
 

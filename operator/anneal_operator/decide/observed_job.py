@@ -40,6 +40,8 @@ class ObservedJob:
     model_name: str = ""
     mlflow_public_url: str = ""
     version_made: bool = False
+    opponent: str | None = None
+    """The ModelVersion that this one is to be compared with, where an experiment is wanted and not made yet."""
     attempts: Attempts | None = None
     gpus: int = 0
     suspend: bool = False

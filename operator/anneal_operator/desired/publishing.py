@@ -1,13 +1,14 @@
-"""The ModelVersion that a FineTuneJob ends as. It has no owner: it outlives its job."""
+"""What a FineTuneJob ends as: a ModelVersion, and the experiment it enters. Without an owner, they outlive the job."""
 
-from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.ab_experiment import ABExperimentSpec, Variant
+from anneal_operator.api.fine_tune_job import ExperimentTemplate, FineTuneJobSpec
 from anneal_operator.api.model_version import Artifact, ModelVersionProvenance, ModelVersionSpec
 from anneal_operator.api.resources import GROUP, VERSION
 from training_runtime.plan import Published
 
 from .pods import Manifest, labels
 
-__all__ = ["model_version"]
+__all__ = ["experiment", "model_version"]
 
 
 def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published, dataset_digest: str) -> Manifest:
@@ -32,6 +33,33 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": labels("model-version", metadata["name"]),
+        },
+        "spec": made.dump(),
+    }
+
+
+def experiment(parent: Manifest, spec: FineTuneJobSpec, template: ExperimentTemplate, control: str) -> Manifest:
+    """The ABExperiment of a finished job's version beside another ModelVersion, the control."""
+    metadata = parent["metadata"]
+    made = ABExperimentSpec(
+        model=spec.output.model_name,
+        control="production",
+        variants=[
+            Variant(name="production", model_version=control, weight=100 - template.weight),
+            Variant(name="candidate", model_version=metadata["name"], weight=template.weight),
+        ],
+        assignment=template.assignment,
+        metrics=template.metrics,
+        stopping=template.stopping,
+        decision=template.decision,
+    )
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "ABExperiment",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": labels("ab-experiment", metadata["name"]),
         },
         "spec": made.dump(),
     }

@@ -7,7 +7,7 @@ from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
 from anneal_operator.cluster.children import ensure_created
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.fine_tune_job import Verdict, judge, refused, seconds_to_live
-from anneal_operator.desired.publishing import model_version
+from anneal_operator.desired.publishing import experiment, model_version
 from anneal_operator.desired.training import (
     DEADLINE_ANNOTATION,
     TrainingEnvironment,
@@ -61,7 +61,7 @@ class FineTuneJobReconciler:
             return await self._finished(job, spec, status, now)
         if world.seen.obstacle or world.seen.unreachable or refusal:
             return _WAIT_SECONDS
-        if verdict.action in {"Plan", "MakeVersion"}:
+        if verdict.action in {"Plan", "MakeVersion", "MakeExperiment"}:
             return 0.0
         left = seconds_left(job, spec, now)
         return min(again or _RESYNC_SECONDS, _RESYNC_SECONDS if left is None else left + 1)
@@ -104,6 +104,8 @@ class FineTuneJobReconciler:
             published = Published.model_validate(seen.stages["publish"].result)
             digest = verdict.status.dataset.digest if verdict.status.dataset else ""
             return [model_version(job, spec, published, digest)]
+        if verdict.action == "MakeExperiment" and spec.output.experiment and seen.opponent:
+            return [experiment(job, spec, spec.output.experiment, seen.opponent)]
         return []
 
     async def _adjust(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, made: Manifest) -> None:

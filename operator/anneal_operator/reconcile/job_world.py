@@ -5,6 +5,7 @@ from datetime import datetime
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Progress, Provenance
+from anneal_operator.api.model_version import ModelVersionStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.attempts import merged_attempts
@@ -20,6 +21,8 @@ from training_runtime.plan import Stage
 from .context import Context, timestamp
 
 __all__ = ["JobWorld", "look_at_job", "seconds_left"]
+
+_PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,20 @@ class _Look:
             seen = await self._with_references(seen, spec)
         elif seen.previous.evaluation:
             seen = replace(seen, judged=tuple(seen.previous.evaluation.gates))
+        if seen.version_made and spec.output.experiment:
+            seen = replace(seen, opponent=await self._opponent(namespace, name, spec))
         return JobWorld(seen, jobs=jobs)
+
+    async def _opponent(self, namespace: str, name: str, spec: FineTuneJobSpec) -> str | None:
+        """The ModelVersion that holds `production`, unless the experiment is there already."""
+        if await self._context.api.get("ABExperiment", namespace, name):
+            return None
+        for version in await self._context.api.list("ModelVersion", namespace):
+            found = ModelVersionStatus.read(version.get("status"))
+            of_model = version["spec"]["model"] == spec.output.model_name and version["metadata"]["name"] != name
+            if of_model and found.registry and _PRODUCTION in found.registry.aliases:
+                return str(version["metadata"]["name"])
+        return None
 
     async def _with_references(self, seen: ObservedJob, spec: FineTuneJobSpec) -> ObservedJob:
         """Add the metrics of the versions that gates compare with."""
