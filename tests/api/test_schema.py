@@ -1,13 +1,15 @@
 """What the models accept and refuse; the API server is asked the same in tests/e2e/test_api.py."""
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
+from anneal_operator.api.dataset import Entity
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from training_runtime.prepare.pii import Kind
 
 from .specs import CASES, GOOD, Case
 
@@ -47,3 +49,7 @@ def test_a_required_field_may_not_be_null() -> None:
 
 def test_a_status_that_cannot_be_read_counts_as_none() -> None:
     assert FineTuneJobStatus.read({"phase": "Unheard", "progress": 5}) == FineTuneJobStatus()
+
+
+def test_the_kinds_of_personal_data_are_those_that_are_found() -> None:
+    assert set(get_args(Entity)) == set(Kind.__members__)

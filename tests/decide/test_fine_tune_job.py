@@ -100,6 +100,8 @@ OBSTACLE = Obstacle(Reason.BASE_NOT_FOUND, "no base")
         (_seen(overdue=True, obstacle=OBSTACLE), "Failed", "Nothing", None, "DeadlineExceeded"),
         (_seen(overdue=True, suspend=True), "Failed", "Nothing", None, "DeadlineExceeded"),
         (_seen(overdue=True, stages=_training(ABSENT)), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, stages=_training(SUSPENDED), queue="q"), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(overdue=True, stages=_training(SUSPENDED), suspend=True), "Failed", "Nothing", None, "DeadlineExceeded"),
         (_seen(overdue=True, stages=_training(ACTIVE)), "Running", "Wait", "train", "StageRunning"),
         (_seen(overdue=True, stages=_training(FAILED)), "Failed", "Nothing", None, "StageFailed"),
         (_seen(overdue=True, stages=_training(LATE)), "Failed", "Nothing", None, "DeadlineExceeded"),

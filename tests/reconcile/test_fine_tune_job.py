@@ -210,6 +210,17 @@ def test_a_job_is_suspended_and_goes_on(world: World) -> None:
     assert world.writes() == []
 
 
+def test_a_job_that_rested_has_no_more_time_for_it(world: World) -> None:
+    world.api.objects["FineTuneJob", "job"]["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
+    _change(world, activeDeadlineSeconds=600)
+    _until(world, "prepare")
+    for suspend in (True, False):
+        _change(world, suspend=suspend)
+        _look(world)
+        world.later(60)
+    assert world.api.objects["Job", "job-prepare"]["spec"]["activeDeadlineSeconds"] == 540
+
+
 def test_a_job_that_is_suspended_from_the_start_makes_nothing(world: World) -> None:
     _register_base(world)
     _change(world, suspend=True)

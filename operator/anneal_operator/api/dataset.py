@@ -6,9 +6,9 @@ from pydantic import Field, StringConstraints
 
 from .schema import DottedPath, FreeObject, LocalReference, Rule, Schema
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "Entity"]
 
-DataSource = Annotated[
+_DataSource = Annotated[
     str,
     StringConstraints(
         max_length=400,
@@ -124,11 +124,11 @@ class Split(Schema):
 class Dataset(Schema):
     """The data, and how it becomes training examples."""
 
-    source: DataSource | None = None
+    source: _DataSource | None = None
     """`configmap://NAME/KEY`, `pvc://CLAIM/PATH`, `s3://BUCKET/PATH`, `https://…` or
     `hf://datasets/OWNER/NAME[@REVISION][/PATH]`; a file, also compressed, or a folder of files.
     """
-    sources: list[DataSource] = Field(default=[], max_length=64)
+    sources: list[_DataSource] = Field(default=[], max_length=64)
     """Several sources, instead of `source`."""
     secret_ref: LocalReference | None = None
     """The Secret with the credentials of `s3://` (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`,

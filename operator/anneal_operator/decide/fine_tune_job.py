@@ -73,8 +73,9 @@ def seconds_to_live(status: FineTuneJobStatus, ttl: int | None, now: datetime) -
 
 def _held_up(seen: ObservedJob, now: str) -> Verdict | None:
     """What keeps a job from going on while none of its Jobs is at work, or has failed."""
-    between = all(state.state in {"Absent", "Succeeded"} for state in (seen.stages or {}).values())
-    if between and seen.overdue:
+    states = (seen.stages or {}).values()
+    between = all(state.state in {"Absent", "Succeeded"} for state in states)
+    if seen.overdue and (between or any(state.suspended for state in states)):
         return Verdict(_overdue(seen, now), "Nothing")
     if between and seen.suspend:
         return Verdict(_resting(seen, "it goes on when suspend is false", now), "Wait")

@@ -118,9 +118,11 @@ class FineTuneJobReconciler:
         if verdict.action in {"SuspendStage", "ResumeStage"}:
             changes["suspend"] = verdict.action == "SuspendStage"
         deadline = None if spec.active_deadline_seconds is None else str(spec.active_deadline_seconds)
-        if metadata.get("annotations", {}).get(DEADLINE_ANNOTATION) != deadline:
-            began = datetime.fromisoformat(made.get("status", {}).get("startTime") or timestamp(self._context.now()))
-            changes["activeDeadlineSeconds"] = _whole_seconds_left(job, spec, began)
+        told = metadata.get("annotations", {}).get(DEADLINE_ANNOTATION)
+        if told != deadline or (deadline and verdict.action == "ResumeStage"):
+            began = made.get("status", {}).get("startTime") if verdict.action != "ResumeStage" else None
+            start = datetime.fromisoformat(began) if began else self._context.now()
+            changes["activeDeadlineSeconds"] = _whole_seconds_left(job, spec, start)
         if not changes:
             return
         known = {"resourceVersion": metadata.get("resourceVersion"), "annotations": {DEADLINE_ANNOTATION: deadline}}
