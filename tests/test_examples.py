@@ -3,6 +3,8 @@
 import base64
 import gzip
 import json
+import runpy
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import yaml
 from demo.users import example_generator
 from training_runtime.prepare.pii import Finder
 
-EXAMPLE = Path(__file__).parents[1] / "examples/spam-filter"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLE = EXAMPLES / "spam-filter"
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,27 @@ def test_there_are_two_thousand_rows_in_two_languages_with_repetitions_and_perso
     found = sum((Finder.of([]).mask(row["input"]["subject"])[1] for row in rows), Counter[str]())
     assert set(found) >= {"이메일", "전화번호", "주민등록번호", "카드번호"}
     assert min(found[kind] for kind in ("이메일", "전화번호", "주민등록번호", "카드번호")) > 10
+
+
+DATA = {
+    "claims-extraction": ("voices.jsonl", "utf-8", {"이름", "전화번호"}),
+    "expressway-assistant": ("chats.jsonl", "utf-8", {"이름", "전화번호", "주민등록번호"}),
+    "civil-law-qa": ("questions.csv", "cp949", {"이름", "계좌번호"}),
+    "support-chatbot": ("chats.jsonl", "utf-8", {"이메일", "카드번호"}),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_an_example_s_data_is_its_generator_s_with_repetitions_and_personal_data(name: str, tmp_path: Path) -> None:
+    file, encoding, kinds = DATA[name]
+    folder = EXAMPLES / name / "data"
+    shutil.copy(folder / "generate.py", tmp_path)
+    runpy.run_path(str(tmp_path / "generate.py"), run_name="__main__")
+    made = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".py")
+    assert [(tmp_path / each).read_bytes() == (folder / each).read_bytes() for each in made] == [True] * len(made)
+    lines = (folder / file).read_text(encoding=encoding).splitlines()
+    assert len(set(lines)) >= 200
+    assert len(lines) - len(set(lines)) > 10
+    found = sum((Finder.of([]).mask(line)[1] for line in lines), Counter[str]())
+    assert all(found[kind] > 10 for kind in kinds)
+    assert (folder / file).stat().st_size < 250_000  # kubectl keeps what was applied in an annotation
