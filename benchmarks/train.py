@@ -2,10 +2,12 @@
 
 Both train the same tokens with the same settings, in turns, each in a process of its own; the time is that of the
 steps, without imports. Packing is compared on short rows; a checkpoint's stall with Trainer's own save. `--gpu` takes a
-random-initialised 8B configuration instead, LoRA in bf16, packed to 2,048 tokens.
+random-initialised 8B configuration instead, LoRA in bf16, packed to 2,048 tokens, and where it is installed Unsloth
+trains it as well.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -44,6 +46,8 @@ _LARGE = {
     "head_dim": 128,
     "tie_word_embeddings": False,
 }
+_H100_FLOPS = 989e12
+"""Of dense bf16, by NVIDIA's data sheet of the H100 SXM: what the share that is used is a share of."""
 _LORA = {"rank": 16, "alpha": 16, "dropout": 0.0, "target_modules": ["all-linear"]}
 
 
@@ -52,12 +56,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gpu", action="store_true", help="an 8B configuration with random weights, LoRA in bf16")
     parser.add_argument(
-        "--one", choices=("ours", "bare"), help="run once, and print the figures (used by this program)"
+        "--one", choices=tuple(_TRAINERS), help="run once, and print the figures (used by this program)"
     )
     parser.add_argument("--plan", type=Path)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(_ours(options.plan) if options.one == "ours" else _bare(options.plan)))
+        print(json.dumps(_TRAINERS[options.one](options.plan)))
         return 0
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
         folder = Path(name)
@@ -71,7 +75,9 @@ def main() -> int:
             [o["save"] / b["save"] for o, b in rounds if b["save"]],
         )
         _row("largest difference of a loss", "<= 0.01", [_apart(ours, bare) for ours, bare in rounds])
-        if not options.gpu:
+        if options.gpu:
+            _gpu_rows(plain, rounds)
+        else:
             packed = _prepared(folder / "packed", gpu=False, packing=True)
             ratios = [
                 _run("ours", packed)["tokens_per_second"] / _run("ours", plain)["tokens_per_second"]
@@ -79,8 +85,22 @@ def main() -> int:
             ]
             _row("packed / padded tokens per second, short rows", ">= 2", ratios)
         _row("tokens per second", "", [ours["tokens_per_second"] for ours, _ in rounds])
-        _row("peak GPU memory, GiB", "", [ours["gpu_gib"] for ours, _ in rounds])
     return 0
+
+
+def _gpu_rows(plan: Path, rounds: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """What only a GPU has: memory, the share of its arithmetic that is used, and Unsloth, where it is installed."""
+    ours = [ours for ours, _ in rounds]
+    _row("peak GPU memory, GiB", "", [one["gpu_gib"] for one in ours])
+    _row("model FLOPs utilisation, 6 N per token", "", [one["flops"] / _H100_FLOPS for one in ours])
+    if importlib.util.find_spec("unsloth"):
+        theirs = [_run("unsloth", plan) for _ in rounds]
+        pairs = list(zip(ours, theirs, strict=True))
+        _row(
+            "tokens per second / Unsloth's", ">= 1", [a["tokens_per_second"] / b["tokens_per_second"] for a, b in pairs]
+        )
+        _row("peak GPU memory / Unsloth's", "", [a["gpu_gib"] / b["gpu_gib"] for a, b in pairs])
+        _row("largest difference of a loss to Unsloth's", "<= 0.01", [_apart(a, b) for a, b in pairs])
 
 
 def _row(what: str, goal: str, figures: list[float]) -> None:
@@ -149,7 +169,10 @@ def _ours(path: Path) -> dict[str, Any]:
     clock = _Clock()
     original = callback.make_callback
 
+    trained: list[Any] = []
+
     def with_clock(course: Any, trainer: Any) -> Any:  # noqa: ANN401 - the trainer's types
+        trained.append(trainer.model)
         trainer.add_callback(clock.callback())
         clock.watch_saving(trainer, course.checkpoints)
         return original(course, trainer)
@@ -157,7 +180,7 @@ def _ours(path: Path) -> dict[str, Any]:
     setattr(worker, "make_callback", with_clock)  # noqa: B010 - imported by name there
     worker.train_here(plan)
     losses = [entry["loss"] for entry in json.loads(worker.history_file(plan).read_bytes()) if "loss" in entry]
-    return clock.figures(losses)
+    return clock.figures(losses, trained[0])
 
 
 def _bare(path: Path) -> dict[str, Any]:
@@ -191,7 +214,54 @@ def _bare(path: Path) -> dict[str, Any]:
     trainer.remove_callback(PrinterCallback)
     clock.watch_saving(trainer, None)
     trainer.train()
-    return clock.figures([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    return clock.figures([entry["loss"] for entry in trainer.state.log_history if "loss" in entry], trainer.model)
+
+
+def _unsloth(path: Path) -> dict[str, Any]:
+    """Unsloth's own way, from the same weights: its patched model and adapter in TRL's trainer."""
+    from unsloth import FastLanguageModel, is_bfloat16_supported  # isort: skip # before all that it patches
+    import torch
+    from transformers import PrinterCallback
+    from trl import SFTTrainer
+
+    from training_runtime.plan import Plan
+    from training_runtime.prepare.base import base_folder
+    from training_runtime.train import worker
+    from training_runtime.train.arguments import trainer_arguments
+    from training_runtime.train.model import draw_weights
+
+    plan = Plan.model_validate_json(path.read_bytes())
+    draw_weights(plan)
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        str(base_folder(plan)),
+        max_seq_length=plan.training.max_sequence_length,
+        dtype=torch.bfloat16 if is_bfloat16_supported() else torch.float16,
+        load_in_4bit=False,
+    )
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=_LORA["rank"],
+        lora_alpha=_LORA["alpha"],
+        lora_dropout=_LORA["dropout"],
+        target_modules=modules,
+        use_gradient_checkpointing="unsloth",
+        random_state=plan.training.seed,
+    )
+    arguments = trainer_arguments(plan, plan.workspace / "bare", "single", watched=False, on_terminal=False)
+    arguments.report_to = []
+    clock = _Clock()
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=worker._packed(plan, worker._rows(plan, "train")),  # noqa: SLF001 - the very rows of the other
+        processing_class=tokenizer,
+        callbacks=[clock.callback()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    clock.watch_saving(trainer, None)
+    trainer.train()
+    return clock.figures([entry["loss"] for entry in trainer.state.log_history if "loss" in entry], trainer.model)
 
 
 class _Clock:
@@ -240,19 +310,24 @@ class _Clock:
         if checkpoints:
             checkpoints.take_over = timed(checkpoints.take_over, commits=True)
 
-    def figures(self, losses: list[float]) -> dict[str, Any]:
+    def figures(self, losses: list[float], model: Any) -> dict[str, Any]:  # noqa: ANN401 - the trainer's
         """Return what was measured, the first steps left out."""
         import torch
+
+        speed = (self.tokens[-1] - self.tokens[5]) / (self.ends[-1] - self.ends[5])
 
         steps = [b - a for a, b in zip(self.ends[5:], self.ends[6:], strict=False)]
         return {
             "step": statistics.median(steps),
             "save": statistics.median(self.saves) if self.saves else 0.0,
-            "tokens_per_second": (self.tokens[-1] - self.tokens[5]) / (self.ends[-1] - self.ends[5]),
+            "tokens_per_second": speed,
+            "flops": 6 * sum(weight.numel() for weight in model.parameters()) * speed,
             "gpu_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0,
             "losses": losses,
         }
 
+
+_TRAINERS = {"ours": _ours, "bare": _bare, "unsloth": _unsloth}
 
 if __name__ == "__main__":
     sys.exit(main())
