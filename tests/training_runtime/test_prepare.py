@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,11 @@ from pyarrow.parquet import read_table
 
 from training_runtime.committed import facts_of
 from training_runtime.errors import DataError
-from training_runtime.plan import Plan
+from training_runtime.plan import ExitCode, Plan
 from training_runtime.prepare import stage
 from training_runtime.prepare.stage import data_folder, part_files, prepare
 
-from .conftest import MakePlan, rows
+from .conftest import ROOT, MakePlan, rows
 
 
 def _rejects(plan: Plan) -> list[dict[str, Any]]:
@@ -220,3 +223,19 @@ def test_copies_of_sources_do_not_stay(make_plan: MakePlan) -> None:
     assert sorted(path.name for path in (plan.workspace / "data").iterdir()) == sorted(
         [data_folder(plan).name, "current"]
     )
+
+
+def test_a_preparation_that_is_asked_to_end_ends_and_is_done_by_the_next(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan(rows(20_000), dataset__duplicate_threshold=0.9)
+    path, log = tmp_path / "plan.json", tmp_path / "log"
+    path.write_text(plan.model_dump_json())
+    command = [sys.executable, "-m", "training_runtime", "prepare", "--plan", str(path)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+    deadline = time.monotonic() + 60
+    while '"event"' not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(30) == ExitCode.PREEMPTED, log.read_text()
+    assert "asked to end" in log.read_text()
+    assert prepare(plan).rows > 0
