@@ -7,7 +7,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from anneal_operator.errors import ApiError
-from anneal_operator.progress import ProgressBook, progress_app
+from anneal_operator.progress import ProgressBook, progress_app, remembered
 
 BEGIN = {"progressPercentage": 0, "metrics": [{"name": "total_steps", "value": "40"}]}
 STEP = {
@@ -75,3 +75,27 @@ def test_what_is_known_of_a_training_that(reports: list[dict[str, Any]], summary
 )
 def test_a_report_is_refused(report: dict[str, Any], options: dict[str, Any], status: int) -> None:
     assert _post(report, **options) == ([status], None, 0)
+
+
+def test_a_token_is_reviewed_once_a_minute_and_for_its_job_alone() -> None:
+    asked, clock = [], [0.0]
+
+    async def review(bearer: str, namespace: str, job: str) -> bool:
+        asked.append((bearer, namespace, job))
+        return bearer == "good"
+
+    async def run() -> list[bool]:
+        ask = remembered(review, lambda: clock[0])
+        answers = [await ask(bearer, "team", job) for bearer, job in (("good", "a"), ("good", "a"), ("good", "b"))]
+        answers += [await ask("bad", "team", "a"), await ask("bad", "team", "a")]
+        clock[0] = 61.0
+        return [*answers, await ask("good", "team", "a")]
+
+    assert asyncio.run(run()) == [True, True, True, False, False, True]
+    assert [(bearer, job) for bearer, _, job in asked] == [
+        ("good", "a"),
+        ("good", "b"),
+        ("bad", "a"),
+        ("bad", "a"),
+        ("good", "a"),
+    ]

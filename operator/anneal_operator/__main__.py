@@ -20,7 +20,7 @@ from .errors import ApiError
 from .handlers.watching import build_registry
 from .logs import configure
 from .metrics import status_app
-from .progress import ProgressBook, progress_app, start_server
+from .progress import ProgressBook, progress_app, remembered, start_server
 from .reconcile.ab_experiment import ABExperimentReconciler
 from .reconcile.context import Context
 from .reconcile.fine_tune_job import FineTuneJobReconciler
@@ -64,7 +64,7 @@ async def _run(settings: Settings) -> None:
             user = await client.review_token(token, progress_audience(namespace, job))
             return user is not None and user.startswith(f"system:serviceaccount:{namespace}:")
 
-        app = progress_app(progress, review, lambda ns, job: queue.wake(Key("FineTuneJob", ns, job)))
+        app = progress_app(progress, remembered(review), lambda ns, job: queue.wake(Key("FineTuneJob", ns, job)))
         watching = asyncio.Event()
         servers = [
             await start_server(app, settings.progress_port, tls),

@@ -6,8 +6,10 @@ the job; the API server reviews it, and itself accepts it for nothing. What was 
 loses at most what the next report, seconds later, says again.
 """
 
+import hashlib
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -17,10 +19,13 @@ from .api.fine_tune_job_status import Progress
 from .decide.progress import progress_of
 from .errors import ApiError
 
-__all__ = ["ProgressBook", "progress_app", "start_server"]
+__all__ = ["ProgressBook", "Review", "progress_app", "remembered", "start_server"]
 
 _MAXIMUM_BODY = 64 * 1024
 _ERROR_LIMIT = 200
+_REMEMBERED_SECONDS = 60.0
+Review = Callable[[str, str, str], Awaitable[bool]]
+"""Whether a token may speak for a job: `(token, namespace, job)`."""
 log = logging.getLogger("anneal.progress")
 
 
@@ -89,12 +94,26 @@ def _converted(status: _TrainerStatus) -> Progress:
     )
 
 
-def progress_app(
-    book: ProgressBook,
-    review: Callable[[str, str, str], Awaitable[bool]],
-    wake: Callable[[str, str], None],
-) -> web.Application:
-    """Return the application; `review(token, namespace, job)` says whether a token may speak for a job."""
+def remembered(review: Review, clock: Callable[[], float] = time.monotonic) -> Review:
+    """Ask once a minute, not for every report: a review is a request to the API server. A refusal is not kept."""
+    until: dict[tuple[str, str, str], float] = {}
+
+    async def ask(token: str, namespace: str, job: str) -> bool:
+        key, now = (hashlib.sha256(token.encode()).hexdigest(), namespace, job), clock()
+        if until.get(key, now) > now:
+            return True
+        for old in [known for known, end in until.items() if end <= now]:
+            del until[old]
+        good = await review(token, namespace, job)
+        if good:
+            until[key] = now + _REMEMBERED_SECONDS
+        return good
+
+    return ask
+
+
+def progress_app(book: ProgressBook, review: Review, wake: Callable[[str, str], None]) -> web.Application:
+    """Return the application."""
 
     async def post(request: web.Request) -> web.Response:
         namespace, job = request.match_info["namespace"], request.match_info["job"]

@@ -138,7 +138,7 @@ def stage_job(
         metadata["labels"][_QUEUE_LABEL] = spec.scheduling.queue_name
     nodes = spec.resources.nodes if stage == "train" else 1
     limits = {
-        "backoffLimit": spec.max_attempts * nodes - 1,
+        "backoffLimit": spec.max_attempts * nodes - 1,  # an attempt of several nodes fails in each of their pods
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": _failure_rules(stage)},
     }
