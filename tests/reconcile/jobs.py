@@ -1,0 +1,65 @@
+"""One FineTuneJob in the small world, and the steps that bring it along."""
+
+import asyncio
+from typing import Any
+
+from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
+from anneal_operator.reconcile.queue import Key
+from tests.decide.test_fine_tune_job import RESULTS
+
+from .world import NAMESPACE, World
+
+__all__ = ["KEY", "change", "job_world", "look", "register_base", "result", "status", "until"]
+
+KEY = Key("FineTuneJob", NAMESPACE, "job")
+SPEC: dict[str, Any] = {
+    "model": {"source": "models:/spam@base"},
+    "dataset": {"source": "configmap://data/rows.jsonl", "template": "messages"},
+    "output": {"modelName": "spam"},
+}
+PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:" + "0" * 64}
+
+
+def register_base(world: World) -> None:
+    asyncio.run(
+        world.registry.register("spam", "u", "spam-base", "mlflow-artifacts:/1/b/artifacts/model", "sha256:b", "r")
+    )
+    asyncio.run(world.registry.set_alias("spam", "base", "1"))
+
+
+def look(world: World, reconciler: FineTuneJobReconciler | None = None) -> float | None:
+    return asyncio.run((reconciler or FineTuneJobReconciler(world.context)).reconcile(KEY))
+
+
+def status(world: World) -> dict[str, Any]:
+    return world.api.status("FineTuneJob", "job")
+
+
+def result(stage: Any) -> dict[str, Any]:
+    result: dict[str, Any] = RESULTS[stage].model_dump(mode="json")
+    return result | (PUBLISHED if stage == "publish" else {})
+
+
+def job_world() -> World:
+    """A job whose data is there, and whose base is not registered yet."""
+    made = World()
+    made.api.put("FineTuneJob", "job", spec=SPEC)
+    made.api.put("ConfigMap", "data", data={"rows.jsonl": ""})
+    return made
+
+
+def change(world: World, **spec: Any) -> None:
+    world.api.objects["FineTuneJob", "job"]["spec"] = {**world.api.objects["FineTuneJob", "job"]["spec"], **spec}
+
+
+def until(world: World, stage: str) -> None:
+    """Look until the stage's Job is there."""
+    register_base(world)
+    look(world)
+    for earlier in ("prepare", "train", "evaluate", "publish"):
+        look(world)
+        if earlier == stage:
+            break
+        world.finish("job", earlier, result(earlier))
+    assert ("Job", f"job-{stage}") in world.api.objects
+    world.writes()

@@ -1,0 +1,225 @@
+"""What a FineTuneJob's spec says of its course: suspension, queues, deadlines, nodes, gates, experiments, its end."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from .jobs import change, job_world, look, register_base, result, status, until
+from .world import NAMESPACE, World
+
+
+@pytest.fixture
+def world() -> World:
+    """A job whose data is there, and whose base is not registered yet."""
+    return job_world()
+
+
+def test_a_job_is_suspended_and_goes_on(world: World) -> None:
+    until(world, "train")
+    change(world, suspend=True)
+    look(world)
+    assert world.writes() == ["Job/job-train/patch", "FineTuneJob/job/status"]
+    assert world.api.objects["Job", "job-train"]["spec"]["suspend"] is True
+    assert status(world)["phase"] == "Suspended"
+    look(world)
+    assert world.writes() == []
+    change(world, suspend=False)
+    look(world)
+    assert world.api.objects["Job", "job-train"]["spec"]["suspend"] is False
+    assert world.writes() == ["Job/job-train/patch", "FineTuneJob/job/status"]
+    assert status(world)["phase"] == "Running"
+    look(world)
+    assert world.writes() == []
+
+
+def test_a_job_that_rested_has_no_more_time_for_it(world: World) -> None:
+    world.api.objects["FineTuneJob", "job"]["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
+    change(world, activeDeadlineSeconds=600)
+    until(world, "prepare")
+    for suspend in (True, False):
+        change(world, suspend=suspend)
+        look(world)
+        world.later(60)
+    assert world.api.objects["Job", "job-prepare"]["spec"]["activeDeadlineSeconds"] == 540
+
+
+def test_a_job_that_is_suspended_from_the_start_makes_nothing(world: World) -> None:
+    register_base(world)
+    change(world, suspend=True)
+    look(world)
+    assert world.writes() == ["FineTuneJob/job/status"]
+    assert status(world)["phase"] == "Suspended"
+
+
+def test_a_queued_job_is_left_to_kueue(world: World) -> None:
+    change(world, scheduling={"queueName": "research"})
+    until(world, "prepare")
+    made = world.api.objects["Job", "job-prepare"]
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+    assert made["spec"]["suspend"] is True
+    look(world)
+    assert status(world)["phase"] == "Queued"
+    world.writes()
+    made["spec"]["suspend"] = False  # as Kueue does
+    look(world)
+    assert status(world)["phase"] == "Preparing"
+    assert world.writes() == ["FineTuneJob/job/status"]
+
+
+def test_a_deadline_is_the_job_s_own_and_moves_with_the_spec(world: World) -> None:
+    world.api.objects["FineTuneJob", "job"]["metadata"]["creationTimestamp"] = "2026-03-01T11:59:00Z"
+    change(world, activeDeadlineSeconds=600)
+    until(world, "prepare")
+    made = world.api.objects["Job", "job-prepare"]
+    assert made["spec"]["activeDeadlineSeconds"] == 540
+    look(world)
+    assert world.writes() == []
+    made["status"] = {"startTime": "2026-03-01T12:00:00Z"}
+    change(world, activeDeadlineSeconds=1200)
+    look(world)
+    assert world.writes() == ["Job/job-prepare/patch"]
+    assert made["spec"]["activeDeadlineSeconds"] == 1140
+    look(world)
+    assert world.writes() == []
+    change(world, activeDeadlineSeconds=None)
+    look(world)
+    assert "activeDeadlineSeconds" not in made["spec"]
+
+
+def test_a_job_that_cannot_begin_in_time_fails(world: World) -> None:
+    world.api.objects["FineTuneJob", "job"]["metadata"]["creationTimestamp"] = "2026-03-01T11:59:00Z"
+    change(world, activeDeadlineSeconds=90)
+    assert look(world) == 5.0
+    assert status(world)["phase"] == "Pending"
+    world.later(40)
+    assert look(world) is None
+    assert (status(world)["phase"], status(world)["failure"]["class"]) == ("Failed", "Deadline")
+    assert "no version of spam has the alias base" in status(world)["failure"]["message"]
+
+
+def test_a_job_that_has_ended_is_deleted_in_time(world: World) -> None:
+    change(world, ttlSecondsAfterFinished=100)
+    until(world, "prepare")
+    world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
+    assert look(world) == 100
+    world.later(60)
+    assert look(world) == 40
+    world.writes()
+    world.later(40)
+    assert look(world) is None
+    assert world.writes() == ["FineTuneJob/job/delete"]
+
+
+def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> None:
+    change(world, evaluation={"gates": [{"metric": "accuracy", "vsAlias": "base"}]})
+    world.registry.metrics["1"] = {"accuracy": 0.95}
+    until(world, "evaluate")
+    world.finish("job", "evaluate", result("evaluate"))
+    world.registry.down = True
+    assert look(world) == 5.0
+    assert "the gates wait for MLflow" in status(world)["conditions"][0]["message"]
+    world.registry.down = False
+    assert look(world) is None
+    assert status(world)["conditions"][0]["reason"] == "GateFailed"
+    assert status(world)["evaluation"]["gates"] == [
+        {"metric": "accuracy", "value": 0.9, "required": "at least 0.95 (not worse than base)", "passed": False}
+    ]
+    assert ("Job", "job-publish") not in world.api.objects
+
+
+def test_several_nodes_find_each_other_by_a_headless_service(world: World) -> None:
+    change(world, resources={"nodes": 2}, storage={"template": {"accessModes": ["ReadWriteMany"]}})
+    until(world, "train")
+    service, made = world.api.objects["Service", "job-train"], world.api.objects["Job", "job-train"]
+    assert service["spec"]["selector"].items() <= made["spec"]["template"]["metadata"]["labels"].items()
+    assert (made["spec"]["completionMode"], made["spec"]["completions"]) == ("Indexed", 2)
+    pod = made["spec"]["template"]["spec"]
+    assert pod["subdomain"] == service["metadata"]["name"]
+    environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    assert environment["MASTER_ADDR"] == "job-train-0.job-train"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "words"),
+    [
+        ({"storage": {"claimName": "team"}}, "ClaimNotFound", "there is no PersistentVolumeClaim team"),
+        ({"dataset": {"source": "pvc://lake/rows"}}, "ClaimNotFound", "there is no PersistentVolumeClaim lake"),
+        (
+            {"evaluation": {"suites": [{"name": "text", "cases": "configmap://own/cases.jsonl"}]}},
+            "ConfigMapNotFound",
+            "there is no ConfigMap own",
+        ),
+    ],
+)
+def test_what_a_job_names_and_is_not_there_is_waited_for(
+    world: World, spec: dict[str, Any], reason: str, words: str
+) -> None:
+    register_base(world)
+    change(world, **spec)
+    assert look(world) == 5.0
+    condition = status(world)["conditions"][0]
+    assert (condition["reason"], words in condition["message"]) == (reason, True)
+
+
+def test_gpu_seconds_are_counted_once_by_how_an_attempt_ended(world: World) -> None:
+    def counted() -> float:
+        labels = {"namespace": NAMESPACE, "reason": "Completed"}
+        return REGISTRY.get_sample_value("anneal_gpu_seconds_total", labels) or 0.0
+
+    change(world, resources={"gpusPerNode": 8})
+    until(world, "train")
+    world.finish("job", "train", result("train"))
+    ended = world.api.objects["Pod", "job-train-pod"]["status"]["containerStatuses"][0]["state"]["terminated"]
+    ended |= {"startedAt": "2026-03-01T12:00:00Z", "finishedAt": "2026-03-01T12:01:00Z"}
+    before = counted()
+    for _ in range(2):
+        look(world)
+    assert counted() - before == 480
+    assert status(world)["attempts"]["gpuSeconds"] == 480
+    assert status(world)["gpus"] == 8
+
+
+def _published(world: World) -> None:
+    """Bring a job, whose version is to enter an experiment, to its published stage."""
+    output = {
+        "modelName": "spam",
+        "serving": {},
+        "experiment": {"weight": 20, "metrics": {"primary": {"name": "stars"}}},
+    }
+    change(world, output=output)
+    until(world, "publish")
+    world.finish("job", "publish", result("publish"))
+    look(world)
+    world.writes()
+
+
+def _version(world: World, name: str, *aliases: str, model: str = "spam") -> None:
+    status = {"phase": "Ready", "registry": {"version": "1", "url": "u", "aliases": list(aliases)}}
+    world.api.put("ModelVersion", name, spec={"model": model}, status=status)
+
+
+def test_a_version_enters_an_experiment_against_the_one_in_production(world: World) -> None:
+    _version(world, "other", "production", model="ham")
+    _version(world, "old", "base")
+    _version(world, "current", "production", "base")
+    _published(world)
+    assert look(world) == 0.0
+    assert world.writes() == ["ABExperiment/job"]
+    spec = world.api.objects["ABExperiment", "job"]["spec"]
+    assert [(v["name"], v["modelVersion"], v["weight"]) for v in spec["variants"]] == [
+        ("production", "current", 80),
+        ("candidate", "job", 20),
+    ]
+    assert (spec["control"], spec["metrics"]["primary"]["name"]) == ("production", "stars")
+    assert "ownerReferences" not in world.api.objects["ABExperiment", "job"]["metadata"]
+    look(world)
+    assert status(world)["phase"] == "Succeeded"
+    assert world.writes() == ["FineTuneJob/job/status"]
+
+
+def test_without_a_version_in_production_there_is_nothing_to_compare_with(world: World) -> None:
+    _published(world)
+    look(world)
+    assert status(world)["phase"] == "Succeeded"
+    assert ("ABExperiment", "job") not in world.api.objects
