@@ -198,6 +198,32 @@ def test_an_api_server_that_is_away_leaves_the_training_untouched(bench: Bench, 
     assert [pod["status"].get("phase") for pod in bench.pods("alone", "train")] == ["Succeeded"]
 
 
+@pytest.mark.soak
+def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench) -> None:
+    bench.submit("alone")
+    bench.wait_for_checkpoint("alone")
+    bench.cluster.tool("kill", "kubelet")
+    time.sleep(20)  # the fault's length
+    bench.cluster.up()
+    status = bench.wait("alone", "Succeeded")
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
+
+
+@pytest.mark.soak
+def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator: Story) -> None:
+    mlflow = ("scale", "deployment", "anneal-mlflow", "-n", SYSTEM)
+    operator.commands.kubectl(*mlflow, "--replicas=0")
+    try:
+        bench.submit("untracked")
+        bench.wait("untracked", "Publishing")
+        assert poll(lambda: "Failed" in [pod["status"]["phase"] for pod in bench.pods("untracked", "publish")], 300)
+    finally:
+        operator.commands.kubectl(*mlflow, "--replicas=1")
+    status = bench.wait("untracked", "Succeeded")
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
+    assert status["mlflow"]["runId"]
+
+
 @pytest.mark.parametrize("seconds", [45, pytest.param(600, marks=pytest.mark.soak)])
 def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Story, seconds: int) -> None:
     bench.submit("resting", suspend=True)

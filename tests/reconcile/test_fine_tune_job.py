@@ -42,6 +42,14 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
     assert (status(world)["phase"], status(world)["modelVersion"]) == ("Succeeded", "job")
     assert look(world) is None
     assert world.writes() == []
+    assert world.api.events == [
+        ("StageRunning", "the plan is being written"),
+        ("Preparing", "the data is being prepared"),
+        ("Running", "the model is being trained"),
+        ("Evaluating", "the model is being evaluated"),
+        ("Publishing", "the result is being published"),
+        ("Published", "published as ModelVersion job"),
+    ]
     version = world.api.objects["ModelVersion", "job"]
     assert "ownerReferences" not in version["metadata"]
     assert version["spec"]["provenance"]["fineTuneJobUid"] == world.api.objects["FineTuneJob", "job"]["metadata"]["uid"]

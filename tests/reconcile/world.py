@@ -29,6 +29,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.writes: list[str] = []
+        self.events: list[tuple[str, str]] = []
         self.refuses: dict[str, ApiError] = {}
         self._numbers = itertools.count(1)
 
@@ -59,6 +60,7 @@ class FakeApi:
 
     async def create(self, manifest: Manifest) -> Manifest:
         if manifest["kind"] == "Event":
+            self.events.append((manifest["reason"], manifest["message"]))
             return manifest
         key = manifest["kind"], manifest["metadata"]["name"]
         if manifest["kind"] in self.refuses:

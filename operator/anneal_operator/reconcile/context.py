@@ -48,24 +48,29 @@ def timestamp(moment: datetime) -> str:
 
 
 async def write_status(context: Context, kind: str, current: Manifest, status: Schema) -> None:
-    """Write the status once, if it changed, and tell of each condition that did."""
+    """Write the status once, if it changed, and tell of each condition that did, or else of the phase."""
     new = status.dump()
     old = current.get("status") or {}
     if new == old:
         return
     await context.api.write_status(kind, current, new)
     before = {condition["type"]: condition for condition in old.get("conditions", ())}
-    for raw in new.get("conditions", ()):
-        condition = Condition.model_validate(raw)
-        known = before.get(condition.type, {})
-        if (known.get("status"), known.get("reason")) != (condition.status, condition.reason):
-            await _tell(context, current, condition)
+    conditions = [Condition.model_validate(raw) for raw in new.get("conditions", ())]
+    changed = [condition for condition in conditions if _differs(condition, before.get(condition.type, {}))]
+    for condition in changed:
+        warning = condition.status == "False" and condition.type == "Succeeded"
+        await _tell(context, current, condition.reason, condition.message, warning=warning)
+    if conditions and not changed and new.get("phase") != old.get("phase"):
+        await _tell(context, current, new["phase"], conditions[0].message, warning=False)
 
 
-async def _tell(context: Context, current: Manifest, condition: Condition) -> None:
+def _differs(condition: Condition, known: Manifest) -> bool:
+    return (known.get("status"), known.get("reason")) != (condition.status, condition.reason)
+
+
+async def _tell(context: Context, current: Manifest, reason: str, message: str, *, warning: bool) -> None:
     """An event that cannot be written is no reason to do the work again."""
-    warning = condition.status == "False" and condition.type == "Succeeded"
     try:
-        await record_event(context.api, current, condition.reason, condition.message, warning=warning)
+        await record_event(context.api, current, reason, message, warning=warning)
     except ApiError as error:
         log.warning("an event was lost: %s", error)
