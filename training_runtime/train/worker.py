@@ -85,6 +85,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
         with _profiled(plan, wanted=profile):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         checkpoints.settle()
+        barrier()  # the best checkpoint may be the one that was just being written
     except torch.OutOfMemoryError as error:
         raise GpuMemoryError(
             "the GPU's memory does not hold the training: halve training.perDeviceBatchSize and double "
