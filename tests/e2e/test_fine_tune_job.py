@@ -224,6 +224,36 @@ def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator
     assert status["mlflow"]["runId"]
 
 
+@pytest.mark.soak
+def test_a_namespace_goes_in_mid_training_with_the_operator_away(bench: Bench, operator: Story) -> None:
+    replicas = ("scale", "deployment", "anneal-operator", "-n", SYSTEM)
+    bench.submit("doomed")
+    bench.wait_for_checkpoint("doomed")
+    operator.commands.kubectl(*replicas, "--replicas=0")
+    try:
+        began = time.monotonic()
+        bench.cluster.kubectl("delete", "namespace", bench.cluster.namespace, "--wait=true")
+        assert time.monotonic() - began < 60
+    finally:
+        operator.commands.kubectl(*replicas, "--replicas=1")
+        operator.commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=120s")
+
+
+@pytest.mark.soak
+def test_a_definition_that_comes_back_is_served_again_by_the_same_operator(bench: Bench, operator: Story) -> None:
+    def restarts() -> list[tuple[str, int]]:
+        pods = operator.commands.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")["items"]
+        return [(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods]
+
+    before = restarts()
+    bench.cluster.kubectl("delete", "crd", "finetunejobs.anneal.dev", "--wait=true")
+    bench.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+    bench.cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.anneal.dev", "--timeout=60s")
+    bench.submit("anew")
+    assert bench.wait("anew", "Preparing", 90)
+    assert restarts() == before
+
+
 @pytest.mark.parametrize("seconds", [45, pytest.param(600, marks=pytest.mark.soak)])
 def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Story, seconds: int) -> None:
     bench.submit("resting", suspend=True)
