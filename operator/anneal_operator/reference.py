@@ -46,6 +46,8 @@ def _rows(schema: Json, path: str) -> Iterator[str]:
 def _type(field: Json) -> str:
     if "enum" in field:
         return " \\| ".join(f"`{value}`" for value in field["enum"])
+    if field["type"] == "array" and "enum" in field["items"]:
+        return f"list of {_type(field['items'])}"
     kind = f"list of {field['items']['type']}s" if field["type"] == "array" else str(field["type"])
     low, high = field.get("minimum"), field.get("maximum")
     return f"{kind}, {low} to {high}" if high is not None else kind
