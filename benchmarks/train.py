@@ -8,6 +8,7 @@ trains it as well.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -22,6 +23,7 @@ __all__ = ["main"]
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _ROUNDS, _PACKED_ROUNDS = 5, 3
+_STEPS, _WARM_UP = 80, 20
 _TINY = {
     "model_type": "qwen3",
     "architectures": ["Qwen3ForCausalLM"],
@@ -126,7 +128,7 @@ def _prepared(folder: Path, *, gpu: bool, packing: bool) -> Path:
             file.write(json.dumps({"question": question, "answer": answer}) + "\n")
     (folder / "config.json").write_text(json.dumps(_LARGE if gpu else _TINY))
     length, batch = (2048, 4) if gpu else (512, 1 if packing else 8)
-    training = {"epochs": None, "max_steps": 40, "learning_rate": 1e-4, "per_device_batch_size": batch}
+    training = {"epochs": None, "max_steps": _STEPS, "learning_rate": 1e-4, "per_device_batch_size": batch}
     training |= {"max_sequence_length": length, "save_every_steps": 20, "keep_checkpoints": 2, "log_every_steps": 1}
     training |= {"seed": 1, "packing": packing, "gradient_checkpointing": gpu, "evaluate_every_steps": 10000}
     plan = {
@@ -311,12 +313,13 @@ class _Clock:
             checkpoints.take_over = timed(checkpoints.take_over, commits=True)
 
     def figures(self, losses: list[float], model: Any) -> dict[str, Any]:  # noqa: ANN401 - the trainer's
-        """Return what was measured, the first steps left out."""
+        """Return what was measured, without the first steps: while they run, MLflow's client is being imported."""
         import torch
 
-        speed = (self.tokens[-1] - self.tokens[5]) / (self.ends[-1] - self.ends[5])
+        ends, tokens = self.ends[_WARM_UP:], self.tokens[_WARM_UP:]
+        speed = (tokens[-1] - tokens[0]) / (ends[-1] - ends[0])
 
-        steps = [b - a for a, b in zip(self.ends[5:], self.ends[6:], strict=False)]
+        steps = [b - a for a, b in itertools.pairwise(ends)]
         return {
             "step": statistics.median(steps),
             "save": statistics.median(self.saves) if self.saves else 0.0,
