@@ -187,49 +187,27 @@ def _ours(path: Path) -> dict[str, Any]:
 
 def _bare(path: Path) -> dict[str, Any]:
     """TRL alone: the same tokens, settings and order of rows; checkpoints where Trainer writes them."""
-    from transformers import PrinterCallback, set_seed
-    from trl import SFTTrainer
+    from transformers import set_seed
 
     from training_runtime.plan import Plan
     from training_runtime.prepare.base import base_folder, load_tokenizer
-    from training_runtime.train import worker
-    from training_runtime.train.arguments import adapter_config, trainer_arguments
+    from training_runtime.train.arguments import adapter_config
     from training_runtime.train.model import draw_weights, load_model
 
     plan = Plan.model_validate_json(path.read_bytes())
     set_seed(plan.training.seed)
     draw_weights(plan)
     set_seed(plan.training.seed)
-    arguments = trainer_arguments(plan, plan.workspace / "bare", "single", watched=False, on_terminal=False)
-    arguments.report_to = []
-    rows = worker._packed(plan, worker._rows(plan, "train"))  # noqa: SLF001 - the very rows of the other
-    tokenizer = load_tokenizer(base_folder(plan))
-    clock = _Clock()
-    trainer = SFTTrainer(
-        model=load_model(plan, "single"),
-        args=arguments,
-        train_dataset=rows,
-        processing_class=tokenizer,
-        peft_config=adapter_config(plan),
-        callbacks=[clock.callback()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    clock.watch_saving(trainer, None)
-    trainer.train()
-    return clock.figures([entry["loss"] for entry in trainer.state.log_history if "loss" in entry], trainer.model)
+    return _by_trl(plan, load_model(plan, "single"), load_tokenizer(base_folder(plan)), adapter_config(plan))
 
 
 def _unsloth(path: Path) -> dict[str, Any]:
     """Unsloth's own way, from the same weights: its patched model and adapter in TRL's trainer."""
     from unsloth import FastLanguageModel, is_bfloat16_supported  # isort: skip # before all that it patches
     import torch
-    from transformers import PrinterCallback
-    from trl import SFTTrainer
 
     from training_runtime.plan import Plan
     from training_runtime.prepare.base import base_folder
-    from training_runtime.train import worker
-    from training_runtime.train.arguments import trainer_arguments
     from training_runtime.train.model import draw_weights
 
     plan = Plan.model_validate_json(path.read_bytes())
@@ -250,14 +228,26 @@ def _unsloth(path: Path) -> dict[str, Any]:
         use_gradient_checkpointing="unsloth",
         random_state=plan.training.seed,
     )
+    return _by_trl(plan, model, tokenizer, None)
+
+
+def _by_trl(plan: Any, model: Any, tokenizer: Any, adapter: Any) -> dict[str, Any]:  # noqa: ANN401 - the libraries'
+    """Train the very rows of ours with TRL's own trainer and the same settings."""
+    from transformers import PrinterCallback
+    from trl import SFTTrainer
+
+    from training_runtime.train import worker
+    from training_runtime.train.arguments import trainer_arguments
+
     arguments = trainer_arguments(plan, plan.workspace / "bare", "single", watched=False, on_terminal=False)
     arguments.report_to = []
     clock = _Clock()
     trainer = SFTTrainer(
         model=model,
         args=arguments,
-        train_dataset=worker._packed(plan, worker._rows(plan, "train")),  # noqa: SLF001 - the very rows of the other
+        train_dataset=worker._packed(plan, worker._rows(plan, "train")),  # noqa: SLF001 - the very rows of ours
         processing_class=tokenizer,
+        peft_config=adapter,
         callbacks=[clock.callback()],
     )
     trainer.remove_callback(PrinterCallback)

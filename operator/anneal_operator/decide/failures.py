@@ -9,12 +9,13 @@ from typing import Any
 from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import ExitCode
 
-__all__ = ["RETRYABLE", "classify", "is_disrupted", "waiting_class"]
+__all__ = ["OVERDUE", "RETRYABLE", "classify", "is_disrupted", "waiting_class"]
 
 Manifest = dict[str, Any]
 RETRYABLE: frozenset[FailureClass] = frozenset(
     {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Internal"}
 )
+OVERDUE = "the job was not done within activeDeadlineSeconds: raise it"
 _BY_EXIT_CODE: dict[int, FailureClass] = {
     ExitCode.BAD_PLAN: "UserCode",
     ExitCode.BAD_DATA: "Data",

@@ -9,7 +9,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
 
 from .conditions import Finding, merged
-from .failures import RETRYABLE
+from .failures import OVERDUE, RETRYABLE
 from .gates import judge_gates, unmet
 from .job_status import with_finding
 from .observed_job import STAGES, ObservedJob, Obstacle
@@ -160,7 +160,7 @@ def _failed(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Fin
 
 def _overdue(seen: ObservedJob, now: str) -> FineTuneJobStatus:
     because = f": {seen.obstacle.message}" if seen.obstacle else ""
-    message = f"the job was not done within activeDeadlineSeconds: raise it{because}"
+    message = OVERDUE + because
     status = with_finding(seen, "Failed", "False", Reason.DEADLINE_EXCEEDED, message, now)
     failure = Failure(stage=_next_stage(seen), failure_class="Deadline", message=message)
     return status.model_copy(update={"failure": failure})

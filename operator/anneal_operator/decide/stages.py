@@ -8,7 +8,7 @@ from typing import Any, Literal
 from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import Failed
 
-from .failures import classify, is_disrupted, waiting_class
+from .failures import OVERDUE, classify, is_disrupted, waiting_class
 
 __all__ = ["StageState", "read_stage"]
 
@@ -72,8 +72,7 @@ def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:
     if condition.get("reason") == "DeadlineExceeded":
         blocked = next((found for found in map(waiting_class, pods) if found), None)
         why = f"; {_waiting(pods)}" if blocked else ""
-        message = f"the job was not done within activeDeadlineSeconds: raise it{why}"
-        return StageState("Failed", message=message, failure_class="Deadline")
+        return StageState("Failed", message=OVERDUE + why, failure_class="Deadline")
     failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
     newest = max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
     if newest is None:
