@@ -50,3 +50,7 @@ def test_the_page_tells_what_was_counted() -> None:
 def test_it_is_ready_when_it_watches() -> None:
     assert _ask("/readyz", ready=True)[0] == 200
     assert _ask("/readyz", ready=False)[0] == 503
+
+
+def test_one_that_waits_for_the_lease_is_alive() -> None:
+    assert _ask("/healthz", ready=False)[0] == 200

@@ -1,23 +1,25 @@
 """Start everything: `python -m anneal_operator`.
 
-The order matters: the API client, the work queue on it, the progress endpoint, and last kopf, whose watches wake the
-queue. kopf ends on API errors that last; it is then started again, with all else still running.
+The order matters: the API client, the work queue on it, the endpoints, then the lease, and under it kopf, whose watches
+wake the queue.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
+import signal
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import aiohttp
-import kopf
 
 from .certificate import progress_certificate
 from .cluster.client import KubernetesClient
+from .cluster.lease import Lease
 from .desired.training import progress_audience
 from .errors import ApiError
-from .handlers.watching import build_registry
+from .handlers.supervising import watch_forever
 from .logs import configure
 from .metrics import status_app
 from .progress import ProgressBook, progress_app, remembered, start_server
@@ -33,7 +35,6 @@ from .settings import Settings
 
 __all__ = ["main"]
 
-_LIVENESS = "http://0.0.0.0:8080/healthz"
 _STATUS_PORT = 9090
 log = logging.getLogger("anneal")
 
@@ -41,13 +42,16 @@ log = logging.getLogger("anneal")
 def main() -> None:
     """Run until the process is told to end."""
     configure()
-    asyncio.run(_run(Settings()))
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_run(Settings()))
 
 
 async def _run(settings: Settings) -> None:
-    client = await KubernetesClient.from_environment()
+    client, lease_client = await KubernetesClient.from_environment(), await KubernetesClient.from_environment()
+    lease = Lease(lease_client, settings.namespace, settings.identity)
     async with aiohttp.ClientSession() as session:
         tls, certificate = await _certificate(client, settings)
+        client.fence(lease.is_held)
         progress = ProgressBook()
         context = Context(
             api=client,
@@ -59,24 +63,48 @@ async def _run(settings: Settings) -> None:
             wake=lambda key: queue.wake(key),
         )
         queue = WorkQueue(_dispatch(context))
+        watching = asyncio.Event()
 
         async def review(token: str, namespace: str, job: str) -> bool:
             user = await client.review_token(token, progress_audience(namespace, job))
             return user is not None and user.startswith(f"system:serviceaccount:{namespace}:")
 
-        app = progress_app(progress, remembered(review), lambda ns, job: queue.wake(Key("FineTuneJob", ns, job)))
-        watching = asyncio.Event()
+        def wake_job(namespace: str, job: str) -> None:
+            if watching.is_set():
+                queue.wake(Key("FineTuneJob", namespace, job))
+
         servers = [
-            await start_server(app, settings.progress_port, tls),
+            await start_server(progress_app(progress, remembered(review), wake_job), settings.progress_port, tls),
             await start_server(status_app(watching.is_set), _STATUS_PORT),
         ]
         try:
-            await _watch_forever(queue, watching)
+            await _lead_forever(lease, queue, watching)
         finally:
             for server in servers:
                 await server.cleanup()
-            await queue.close()
             await client.close()
+            await lease_client.close()
+
+
+async def _lead_forever(lease: Lease, queue: WorkQueue, watching: asyncio.Event) -> None:
+    """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
+
+    async def work() -> None:
+        try:
+            await watch_forever(queue.wake, watching)
+        finally:
+            await queue.stop()
+
+    ended = False
+    while not ended:
+        _end_at_sigterm()
+        ended = await lease.lead(work)
+
+
+def _end_at_sigterm() -> None:
+    """End while waiting for the lease, too; kopf puts its own handler in this one's place, and leaves it there."""
+    if waiting := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, waiting.cancel)
 
 
 async def _certificate(client: KubernetesClient, settings: Settings) -> tuple[ssl.SSLContext, str]:
@@ -96,44 +124,6 @@ def _dispatch(context: Context) -> Callable[[Key], Awaitable[float | None]]:
         "Router": RoutingReconciler(context).reconcile,
     }
     return lambda key: reconcilers[key.kind](key)
-
-
-class _Backoffs:
-    """kopf's pauses between failing requests, without end: a list would end the process with its last."""
-
-    def __iter__(self) -> Iterator[float]:
-        pause = 1.0
-        while True:
-            yield random.uniform(pause / 2, pause)  # noqa: S311 - jitter
-            pause = min(pause * 2, 30.0)
-
-
-async def _watch_forever(queue: WorkQueue, watching: asyncio.Event) -> None:
-    """Keep kopf running until a signal ends it; what happened while it was down, its first listing tells.
-
-    `watching` is set while it runs.
-    """
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.watching.chunk_size = 500
-    settings.watching.client_timeout = 600
-    settings.networking.error_backoffs = _Backoffs()
-    while True:
-        try:
-            await kopf.operator(
-                registry=build_registry(queue.wake),
-                settings=settings,
-                clusterwide=True,
-                standalone=True,
-                liveness_endpoint=_LIVENESS,
-                ready_flag=watching,
-            )
-        except Exception:
-            watching.clear()
-            log.exception("the watches ended; starting them again")
-            await asyncio.sleep(random.uniform(1, 5))  # noqa: S311 - jitter
-        else:
-            return
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the operator counts for Prometheus, and the page that tells it: `GET /metrics`, `GET /readyz`.
+"""What the operator counts for Prometheus, and the page that tells it: `GET /metrics`, `GET /healthz`, `GET /readyz`.
 
 Counters begin at 0 with the process, as Prometheus expects of them; `anneal_jobs` is true once every object has been
 looked at, which the first listing brings about.
@@ -43,15 +43,24 @@ class JobPhases:
 
 
 def status_app(ready: Callable[[], bool]) -> web.Application:
-    """Return the application; `ready` says whether the operator watches and is answered."""
+    """Return the application; `ready` says whether this operator leads and watches.
+
+    `/healthz` answers as long as the event loop turns; one that waits for the lease is healthy, and not ready.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="alive")
+
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ready") if ready() else web.Response(text="not watching yet", status=503)
+        return (
+            web.Response(text="ready") if ready() else web.Response(text="not leading, or not watching yet", status=503)
+        )
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     return app

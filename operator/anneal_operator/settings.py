@@ -1,5 +1,8 @@
 """The installation's settings: environment variables `ANNEAL_…`, set by the Helm chart."""
 
+import socket
+import uuid
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -13,6 +16,8 @@ class Settings(BaseSettings):
 
     namespace: str
     """Where the operator itself runs."""
+    identity: str = Field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
+    """What no other living operator calls itself: the pod's name."""
     trainer_image: str
     """The image of a FineTuneJob's stages."""
     server_image: str

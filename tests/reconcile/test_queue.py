@@ -29,7 +29,7 @@ def test_a_key_that_waits_is_worked_on_once() -> None:
             queue.wake(key)
         await asyncio.sleep(0.01)
         assert sorted(key.name for key in seen) == ["a", "b"]
-        await queue.close()
+        await queue.stop()
 
     _run(body)
 
@@ -54,7 +54,7 @@ def test_a_key_woken_while_it_is_worked_on_is_looked_at_again_by_the_same_worker
         gate.set()
         await asyncio.sleep(0.01)
         assert (looks, most) == (2, 1)
-        await queue.close()
+        await queue.stop()
 
     _run(body)
 
@@ -70,7 +70,7 @@ def test_a_later_wake_does_not_delay_an_earlier_one() -> None:
         queue.wake(A, after=0.02)
         queue.wake(A, after=60)
         await asyncio.wait_for(seen.wait(), 2)
-        await queue.close()
+        await queue.stop()
 
     _run(body)
 
@@ -91,7 +91,7 @@ def test_a_result_has_the_key_looked_at_again() -> None:
         queue = WorkQueue(reconcile)
         queue.wake(A)
         await asyncio.wait_for(thrice.wait(), 2)
-        await queue.close()
+        await queue.stop()
 
     _run(body)
 
@@ -124,6 +124,6 @@ def test_a_failing_key_does_not_hold_up_another_and_recovers() -> None:
         queue.wake(B)
         await asyncio.wait_for(done[B].wait(), 1)
         await asyncio.wait_for(done[A].wait(), 5)
-        await queue.close()
+        await queue.stop()
 
     _run(body)

@@ -73,8 +73,12 @@ class FakeApi:
         return self._store(manifest)
 
     async def patch(self, kind: str, namespace: str, name: str, changes: Manifest) -> None:
+        expected = changes.get("metadata", {}).get("resourceVersion")
+        if expected not in {None, self.objects[kind, name]["metadata"].get("resourceVersion")}:
+            raise ConflictError(409, "the object has been modified")
         self.writes.append(f"{kind}/{name}/patch")
         _merge(self.objects[kind, name], changes)
+        self.objects[kind, name]["metadata"]["resourceVersion"] = str(next(self._numbers))
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         assert self.objects[kind, name]["metadata"]["uid"] == uid
@@ -96,6 +100,7 @@ class FakeApi:
         stored = copy.deepcopy(manifest)
         stored["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}"
         stored["metadata"]["generation"] = 1
+        stored["metadata"]["resourceVersion"] = str(next(self._numbers))
         if kind == "Service":
             stored["spec"]["clusterIP"] = "10.0.0.1"
         if old and "status" in old:

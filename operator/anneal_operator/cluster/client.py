@@ -5,6 +5,7 @@ either ours or compared with a manifest we built. Nothing is cached: each reconc
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -57,6 +58,11 @@ class KubernetesClient:
 
     def __init__(self, configuration: Configuration) -> None:
         self._client = ApiClient(configuration)
+        self._may_write: Callable[[], bool] = lambda: True
+
+    def fence(self, may_write: Callable[[], bool]) -> None:
+        """Refuse writes from now on whenever `may_write` says no: a leader that was paused wakes in mid-sentence."""
+        self._may_write = may_write
 
     @classmethod
     async def from_environment(cls) -> "KubernetesClient":
@@ -148,6 +154,9 @@ class KubernetesClient:
         body: Manifest | None = None,
         content: str = "application/json",
     ) -> Manifest:
+        writes = method != "GET" and "tokenreviews" not in path
+        if writes and not self._may_write():
+            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
         headers: dict[str, Any] = {"Accept": "application/json", "Content-Type": content}
         query_pairs: list[tuple[str, str]] = []
         await self._client.update_params_for_auth(headers, query_pairs, ["BearerToken"], path, method, body)
@@ -162,7 +171,7 @@ class KubernetesClient:
         if response.status >= 300:
             raise _converted(response.status, content_bytes.decode(errors="replace"))
         result: Manifest = json.loads(content_bytes)
-        if method != "GET" and "tokenreviews" not in path:
+        if writes:
             API_WRITES.labels(method.lower(), result.get("kind", "")).inc()
         return result
 

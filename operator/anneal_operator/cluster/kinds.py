@@ -35,6 +35,7 @@ _ALL = (
     Kind("v1", "ServiceAccount", "serviceaccounts"),
     Kind("apps/v1", "Deployment", "deployments"),
     Kind("batch/v1", "Job", "jobs"),
+    Kind("coordination.k8s.io/v1", "Lease", "leases"),
     Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
     Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
 )

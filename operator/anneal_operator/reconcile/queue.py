@@ -57,14 +57,16 @@ class WorkQueue:
             waiting.cancel()
         self._waiting[key] = loop.call_at(due, self._start, key)
 
-    async def close(self) -> None:
-        """End all work; what was under way is done again after the next start."""
+    async def stop(self) -> None:
+        """End all work and forget it; the next listing of the watches brings everything back."""
         for handle in self._waiting.values():
             handle.cancel()
         tasks = list(self._working.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for memory in (self._waiting, self._woken_while_working, self._failures):
+            memory.clear()
 
     def _start(self, key: Key) -> None:
         del self._waiting[key]

@@ -1,0 +1,134 @@
+"""One leader at a time, whatever the API server does."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from typing_extensions import override
+
+from anneal_operator.cluster import lease as module
+from anneal_operator.cluster.lease import Lease
+from anneal_operator.errors import ApiError
+from tests.reconcile.world import NAMESPACE, FakeApi, Manifest
+
+
+class _Api(FakeApi):
+    """An API server that can be unreachable for one of its callers."""
+
+    def __init__(self, objects: dict[tuple[str, str], Manifest]) -> None:
+        super().__init__()
+        self.objects = objects
+        self.unreachable = False
+        self.silent = False
+
+    @override
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        if self.silent:
+            await asyncio.sleep(60)
+        if self.unreachable:
+            raise ApiError(0, "connection refused")
+        return await super().get(kind, namespace, name)
+
+
+class _Candidate:
+    """An operator that notes when it leads."""
+
+    def __init__(self, objects: dict[tuple[str, str], Manifest], name: str) -> None:
+        self.api = _Api(objects)
+        self.lease = Lease(self.api, NAMESPACE, name)
+        self.leads = False
+        self.end = asyncio.Event()
+
+    async def work(self) -> None:
+        self.leads = True
+        try:
+            await self.end.wait()
+        finally:
+            self.leads = False
+
+
+@pytest.fixture(autouse=True)
+def _short_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DURATION", 0.6)
+    monkeypatch.setattr(module, "_TRUSTED", 0.4)
+    monkeypatch.setattr(module, "_PERIOD", 0.02)
+
+
+def _run(body: Callable[[_Candidate, _Candidate], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        objects: dict[tuple[str, str], Manifest] = {}
+        await asyncio.wait_for(body(_Candidate(objects, "one"), _Candidate(objects, "two")), 20)
+
+    asyncio.run(bounded())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the condition is another object's
+        await asyncio.sleep(0.005)
+
+
+def test_the_second_begins_at_once_when_the_first_has_ended() -> None:
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        second = asyncio.ensure_future(two.lease.lead(two.work))
+        await asyncio.sleep(1.0)
+        assert one.leads
+        assert not two.leads
+        one.end.set()
+        assert await first
+        assert not one.lease.is_held()
+        await _until(lambda: two.leads)
+        two.end.set()
+        assert await second
+        spec = one.api.objects["Lease", "anneal-operator"]["spec"]
+        assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("", 1)
+
+    _run(body)
+
+
+@pytest.mark.parametrize("fault", ["unreachable", "silent"])
+def test_a_leader_that_cannot_renew_stops_before_another_begins(fault: str) -> None:
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        second = asyncio.ensure_future(two.lease.lead(two.work))
+        setattr(one.api, fault, True)
+        while not two.leads:
+            assert not (one.lease.is_held() and two.lease.is_held())
+            await asyncio.sleep(0.005)
+        assert not one.leads
+        assert not await first
+        second.cancel()
+
+    _run(body)
+
+
+def test_refused_connections_end_neither_the_wait_nor_the_next_term() -> None:
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        one.api.unreachable = True
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await asyncio.sleep(0.1)
+        assert not one.leads
+        one.api.unreachable = False
+        await _until(lambda: one.leads)
+        one.api.unreachable = True
+        assert not await first
+        one.api.unreachable = False
+        again = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        again.cancel()
+
+    _run(body)
+
+
+def test_what_the_work_raises_is_raised_and_the_lease_given_back() -> None:
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        async def broken() -> None:
+            raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            await one.lease.lead(broken)
+        assert one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] == ""
+
+    _run(body)
