@@ -52,19 +52,20 @@ stamp=$(cat requirements/dev.txt pyproject.toml tools/setup.sh | sha256sum)
 if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c '' 2>/dev/null; then
   echo "setup: installing the development environment into .venv"
   "$uv" venv -q --clear --python "$python" .venv
-  "$uv" pip sync -q --python .venv requirements/dev.txt
+  "$uv" pip sync -q --compile-bytecode --python .venv requirements/dev.txt
   printf '%s' "$stamp" >.venv/stamp
 fi
 
+# Compiled once, as every test starts new processes, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
 environment() { # NAME REQUIREMENTS: an environment outside the checkout, keyed by what is in it
   digest=$(sha256sum "requirements/$2.txt" | cut -c1-16)
   place=$cache/environments/$1-$digest
-  if [ ! -e "$place/complete" ]; then
+  if [ ! -e "$place/compiled" ]; then
     echo "setup: installing the $1's environment into $place"
     rm -rf "$place"
     "$uv" venv -q --python "$python" "$place"
-    "$uv" pip sync -q --python "$place" "requirements/$2.txt"
-    touch "$place/complete"
+    "$uv" pip sync -q --compile-bytecode --python "$place" "requirements/$2.txt"
+    touch "$place/compiled"
   fi
   mkdir -p .envs
   ln -sfn "$place" ".envs/$1"

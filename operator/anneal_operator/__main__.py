@@ -13,13 +13,16 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import aiohttp
+import kopf
 
 from .certificate import progress_certificate
 from .cluster.client import KubernetesClient
 from .cluster.lease import Lease
-from .desired.training import progress_audience
+from .cluster.watched_jobs import WatchedJobs
+from .desired.training import JOB_LABEL, plan_name, progress_audience
 from .errors import ApiError
 from .handlers.supervising import watch_forever
+from .handlers.watching import build_registry
 from .logs import configure
 from .metrics import status_app
 from .progress import ProgressBook, progress_app, remembered, start_server
@@ -53,8 +56,10 @@ async def _run(settings: Settings) -> None:
         tls, certificate = await _certificate(client, settings)
         client.fence(lease.is_held)
         progress = ProgressBook()
+        watched = WatchedJobs(client, JOB_LABEL, plan_name)
         context = Context(
             api=client,
+            watched=watched,
             registry=MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url),
             routers=HttpRouters(session),
             progress=progress,
@@ -78,7 +83,7 @@ async def _run(settings: Settings) -> None:
             await start_server(status_app(watching.is_set), _STATUS_PORT),
         ]
         try:
-            await _lead_forever(lease, queue, watching)
+            await _lead_forever(lease, build_registry(queue.wake, watched), queue, watching)
         finally:
             for server in servers:
                 await server.cleanup()
@@ -86,12 +91,14 @@ async def _run(settings: Settings) -> None:
             await lease_client.close()
 
 
-async def _lead_forever(lease: Lease, queue: WorkQueue, watching: asyncio.Event) -> None:
+async def _lead_forever(
+    lease: Lease, registry: kopf.OperatorRegistry, queue: WorkQueue, watching: asyncio.Event
+) -> None:
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
         try:
-            await watch_forever(queue.wake, watching)
+            await watch_forever(registry, watching)
         finally:
             await queue.stop()
 

@@ -11,6 +11,8 @@ import pytest
 from typing_extensions import override
 
 from anneal_operator.cluster.client import KubernetesApi
+from anneal_operator.cluster.watched_jobs import WatchedJobs
+from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
 from anneal_operator.reconcile.queue import Key
 from tests.decide.test_fine_tune_job import RESULTS
@@ -70,10 +72,11 @@ class _DeadlyApi(FakeApi):
         self._turn(after=True)
 
     @override
-    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> Manifest:
         self._turn(after=False)
-        await super().write_status(kind, current, status)
+        written = await super().write_status(kind, current, status)
         self._turn(after=True)
+        return written
 
 
 def _live(life: str, at: int = -1, *, after: bool = False) -> _DeadlyApi:
@@ -101,6 +104,7 @@ def _live(life: str, at: int = -1, *, after: bool = False) -> _DeadlyApi:
 def _look(world: World, api: KubernetesApi) -> None:
     context = copy.copy(world.context)
     object.__setattr__(context, "api", api)
+    object.__setattr__(context, "watched", WatchedJobs(api, JOB_LABEL, plan_name))
     try:
         asyncio.run(FineTuneJobReconciler(context).reconcile(KEY))
     except _Killed:

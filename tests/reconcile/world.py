@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from anneal_operator.cluster.watched_jobs import WatchedJobs
+from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.errors import ApiError, ConflictError, RegistryError, RouterError
 from anneal_operator.progress import ProgressBook
 from anneal_operator.reconcile.context import Context
@@ -85,10 +87,11 @@ class FakeApi:
         self.writes.append(f"{kind}/{name}/delete")
         del self.objects[kind, name]
 
-    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> Manifest:
         name = current["metadata"]["name"]
         self.writes.append(f"{kind}/{name}/status")
         self.objects[kind, name]["status"] = copy.deepcopy(status)
+        return copy.deepcopy(self.objects[kind, name])
 
     async def review_token(self, token: str, audience: str) -> str | None:
         return None
@@ -206,7 +209,15 @@ class World:
             progress_host="operator",
         )
         self.context = Context(
-            self.api, self.registry, self.routers, ProgressBook(), settings, "CA", self.woken.append, lambda: self.time
+            self.api,
+            WatchedJobs(self.api, JOB_LABEL, plan_name, max_age=-1.0),
+            self.registry,
+            self.routers,
+            ProgressBook(),
+            settings,
+            "CA",
+            self.woken.append,
+            lambda: self.time,
         )
 
     def later(self, seconds: float) -> None:

@@ -19,6 +19,7 @@ from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare
 from training_runtime.train import worker
 from training_runtime.train.callback import Course
+from training_runtime.train.model import load_model
 from training_runtime.train.stage import train
 from training_runtime.train.worker import adapter_folder, history_file, model_folder, results_file
 
@@ -82,7 +83,7 @@ def test_a_method_learns_and_leaves_a_whole_model(make_plan: MakePlan, base: Pat
 
 
 def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) -> None:
-    """Packed rows' losses are those of the rows alone: what stands before in the same pack is not seen."""
+    """A packed row's logits and gradients are those of the row alone: what stands before in its pack is not seen."""
     from transformers import AutoModelForCausalLM
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -91,18 +92,24 @@ def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) ->
     plain = worker._rows(plan, "validation")  # noqa: SLF001 - what the trainer reads
     packed = worker._packed(plan, plain)  # noqa: SLF001 - the same
     assert len(packed) < len(plain)
-    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    model = load_model(plan, "single").eval()
+    assert model.config._attn_implementation == "sdpa_packed"  # noqa: SLF001 - where transformers keeps it
+    simple = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     collate = DataCollatorForLanguageModeling(0, padding_free=True)
-    first = packed[0]
-    batch = collate([first])
-    with torch.inference_mode():
-        inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
-        together = model(**inputs, use_cache=False).logits[0]
-        start = 0
-        for length in first["seq_lengths"]:
-            alone = model(input_ids=torch.tensor([first["input_ids"][start : start + length]])).logits[0]
-            assert torch.allclose(together[start : start + length], alone, atol=1e-4)
-            start += length
+    first, second = packed[0], packed[1]
+    batch = collate([first, second])
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
+    together = model(**inputs, use_cache=False).logits[0]
+    alone = [
+        simple(input_ids=ids[None]).logits[0]
+        for ids in batch["input_ids"][0].split([*first["seq_lengths"], *second["seq_lengths"]])
+    ]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+    weight = torch.randn(together.shape, generator=torch.Generator().manual_seed(1))
+    for logits in (together, torch.cat(alone)):
+        (logits * weight).mean().backward()
+    for ours, theirs in zip(model.parameters(), simple.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-5)
 
 
 def test_a_training_that_was_ended_goes_on_to_the_same_bits(make_plan: MakePlan, base: Path) -> None:

@@ -10,6 +10,7 @@ from training_runtime.plan import Plan
 from training_runtime.prepare.base import base_folder
 
 from .arguments import precision, quantization_config
+from .packed_attention import register_packed_attention
 from .strategy import Strategy
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def load_model(plan: Plan, strategy: Strategy) -> "PreTrainedModel":
     """Return the base in training's precision."""
     from transformers import AutoModelForCausalLM
 
-    settings: dict[str, Any] = {"dtype": _dtype(plan, strategy), "attn_implementation": _attention()}
+    settings: dict[str, Any] = {"dtype": _dtype(plan, strategy), "attn_implementation": _attention(plan)}
     if quantization := quantization_config(plan):
         settings |= {"quantization_config": quantization, "device_map": {"": _device()}}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -87,11 +88,13 @@ def _dtype(plan: Plan, strategy: Strategy) -> "torch.dtype":
     return torch.float16 if kind == "fp16" else torch.bfloat16
 
 
-def _attention() -> str:
+def _attention(plan: Plan) -> str:
     import torch
     from transformers.utils import is_flash_attn_2_available
 
-    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else "sdpa"
+    if torch.cuda.is_available() and is_flash_attn_2_available():
+        return "flash_attention_2"
+    return register_packed_attention() if plan.training.packing else "sdpa"
 
 
 def _device() -> "int | str":

@@ -30,9 +30,6 @@ async def ensure_applied(api: KubernetesApi, manifest: Manifest) -> Manifest:
 async def ensure_created(api: KubernetesApi, manifest: Manifest) -> Manifest:
     """Create an object that never changes, unless it is there; return what is there."""
     metadata = manifest["metadata"]
-    current = await api.get(manifest["kind"], metadata["namespace"], metadata["name"])
-    if current:
-        return current
     try:
         return await api.create(manifest)
     except ConflictError:

@@ -46,8 +46,8 @@ class KubernetesApi(Protocol):
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Have exactly this object deleted, its children after it; one that is gone is as good."""
 
-    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
-        """Replace the status; raise ConflictError where the object changed since `current` was read."""
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> Manifest:
+        """Replace the status, return the object; raise ConflictError where it changed since `current` was read."""
 
     async def review_token(self, token: str, audience: str) -> str | None:
         """Return the name of the user that a token for this audience belongs to, or None."""
@@ -129,11 +129,11 @@ class KubernetesClient:
             if error.status not in {_NOT_FOUND, _CONFLICT}:
                 raise
 
-    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> None:
-        """Replace the status; raise ConflictError where the object changed since `current` was read."""
+    async def write_status(self, kind: str, current: Manifest, status: Manifest) -> Manifest:
+        """Replace the status, return the object; raise ConflictError where it changed since `current` was read."""
         metadata = current["metadata"]
         path = KINDS[kind].path(metadata["namespace"], metadata["name"]) + "/status"
-        await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, {**current, "status": status})
+        return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, {**current, "status": status})
 
     async def review_token(self, token: str, audience: str) -> str | None:
         """Return the name of the user that a token for this audience belongs to, or None."""

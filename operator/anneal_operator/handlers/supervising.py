@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import kopf
 
-from .watching import Wake, build_registry
-
 __all__ = ["watch_forever"]
 
 _RESYNC_SECONDS = 300
@@ -25,7 +23,7 @@ class _Backoffs:
             pause = min(pause * 2, 30.0)
 
 
-async def watch_forever(wake: Wake, watching: asyncio.Event) -> None:
+async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event) -> None:
     """Keep kopf running until a signal ends it; what happened while it was down, its first listing tells.
 
     `watching` is set while it runs. Every five minutes each watch is ended and everything listed again, so that one
@@ -41,7 +39,7 @@ async def watch_forever(wake: Wake, watching: asyncio.Event) -> None:
         while True:
             try:
                 await kopf.operator(
-                    registry=build_registry(wake),
+                    registry=registry,
                     settings=settings,
                     clusterwide=True,
                     standalone=True,

@@ -10,6 +10,7 @@ from anneal_operator.api.schema import Schema
 from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.events import record_event
 from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.errors import ApiError
 from anneal_operator.progress import ProgressBook
 from anneal_operator.registry import Registry
@@ -33,6 +34,7 @@ class Context:
     """The world, the settings, and a way to have other objects looked at."""
 
     api: KubernetesApi
+    watched: WatchedJobs
     registry: Registry
     routers: Routers
     progress: ProgressBook
@@ -47,13 +49,16 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def write_status(context: Context, kind: str, current: Manifest, status: Schema) -> None:
-    """Write the status once, if it changed, and tell of each condition that did, or else of the phase."""
+async def write_status(context: Context, kind: str, current: Manifest, status: Schema) -> Manifest:
+    """Write the status once, if it changed, and tell of each condition that did, or else of the phase.
+
+    The object is returned as it is now.
+    """
     new = status.dump()
     old = current.get("status") or {}
     if new == old:
-        return
-    await context.api.write_status(kind, current, new)
+        return current
+    written = await context.api.write_status(kind, current, new)
     before = {condition["type"]: condition for condition in old.get("conditions", ())}
     conditions = [Condition.model_validate(raw) for raw in new.get("conditions", ())]
     changed = [condition for condition in conditions if _differs(condition, before.get(condition.type, {}))]
@@ -62,6 +67,7 @@ async def write_status(context: Context, kind: str, current: Manifest, status: S
         await _tell(context, current, condition.reason, condition.message, warning=warning)
     if conditions and not changed and new.get("phase") != old.get("phase"):
         await _tell(context, current, new["phase"], conditions[0].message, warning=False)
+    return written
 
 
 def _differs(condition: Condition, known: Manifest) -> bool:

@@ -16,7 +16,7 @@ from anneal_operator.desired.training import (
     stage_job,
     volume_claim,
 )
-from anneal_operator.errors import ApiError
+from anneal_operator.errors import AnnealError, ApiError
 from anneal_operator.metrics import GPU_SECONDS, JobPhases
 from training_runtime.plan import Published
 
@@ -30,6 +30,10 @@ _WAIT_SECONDS = 5.0
 _PROGRESS_PERIOD = 10.0
 _RESYNC_SECONDS = 60.0
 _REFUSALS = {400, 403, 422}
+_ENDED = {"Succeeded", "Failed"}
+_LEADING_ON = {"Plan", "MakeVersion", "MakeExperiment"}
+"""What needs no waiting before the next step: the first stage after the plan, the end after the version."""
+_MOST_STEPS = 4
 
 
 class FineTuneJobReconciler:
@@ -42,37 +46,59 @@ class FineTuneJobReconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """Look once; return the seconds after which to look again without being woken."""
-        job = await self._context.api.get(key.kind, key.namespace, key.name)
+        job = await self._context.watched.job(key.namespace, key.name)
+        phase = (job or {}).get("status", {}).get("phase")
         if job is None or job["metadata"].get("deletionTimestamp"):
-            self._context.progress.forget(key.namespace, key.name)
-            self._phases.note(key.namespace, key.name, None)
+            self._forget(key, None)
             return None
-        spec = FineTuneJobSpec.parse(job["spec"])
-        world = await look_at_job(self._context, job, spec)
-        now = self._context.now()
-        verdict = judge(world.seen, timestamp(now))
-        refusal = await self._act(job, spec, verdict, world)
+        if phase in _ENDED:
+            self._forget(key, phase)
+            return await self._finished(job, job.get("status"))
+        try:
+            return await self._go_on(key, job)
+        except AnnealError:
+            self._context.watched.forget(key.namespace, key.name)
+            raise
+
+    async def _go_on(self, key: Key, job: Manifest) -> float | None:
+        """Bring a job that has not ended as far as it can go now, and tell once."""
+        spec, now = FineTuneJobSpec.parse(job["spec"]), self._context.now()
+        for step in range(_MOST_STEPS):
+            world = await look_at_job(self._context, job, spec)
+            verdict = judge(world.seen, timestamp(now))
+            if step == 0 and not world.is_fresh and (verdict.action != "Wait" or verdict.status.phase in _ENDED):
+                self._context.watched.forget(key.namespace, key.name)  # what is not only to be told needs the truth
+                return 0.0
+            refusal = await self._act(job, spec, verdict, world)
+            if refusal or verdict.action not in _LEADING_ON:
+                break
         told = refused(world.seen, verdict.status, refusal, timestamp(now)) if refusal else verdict.status
         status, again = self._coalesced(job, told, now.timestamp())
-        await write_status(self._context, key.kind, job, status)
+        written = await write_status(self._context, key.kind, job, status)
+        self._context.watched.observe(written)
         self._phases.note(key.namespace, key.name, status.phase)
         _count_gpu_seconds(key.namespace, world.seen.previous, status)
-        if status.phase in {"Succeeded", "Failed"}:
-            return await self._finished(job, spec, status, now)
+        if status.phase in _ENDED:
+            self._forget(key, status.phase)
+            return await self._finished(written, written.get("status"))
         if world.seen.obstacle or world.seen.unreachable or refusal:
+            self._context.watched.forget(key.namespace, key.name)  # no watch tells when that is mended
             return _WAIT_SECONDS
-        if verdict.action in {"Plan", "MakeVersion", "MakeExperiment"}:
-            return 0.0
         left = seconds_left(job, spec, now)
         return min(again or _RESYNC_SECONDS, _RESYNC_SECONDS if left is None else left + 1)
 
-    async def _finished(
-        self, job: Manifest, spec: FineTuneJobSpec, status: FineTuneJobStatus, now: datetime
-    ) -> float | None:
+    def _forget(self, key: Key, phase: str | None) -> None:
+        """Keep nothing of a job that is gone (no phase) or has ended."""
+        self._context.progress.forget(key.namespace, key.name)
+        self._context.watched.forget(key.namespace, key.name)
+        self._phases.note(key.namespace, key.name, phase)
+
+    async def _finished(self, job: Manifest, status: Manifest | None) -> float | None:
         """What is left to do for a job that has ended: to delete it when its time has come."""
-        metadata = job["metadata"]
-        self._context.progress.forget(metadata["namespace"], metadata["name"])
-        left = seconds_to_live(status, spec.ttl_seconds_after_finished, now)
+        metadata, ttl = job["metadata"], job["spec"].get("ttlSecondsAfterFinished")
+        if ttl is None:
+            return None
+        left = seconds_to_live(FineTuneJobStatus.read(status), ttl, self._context.now())
         if left == 0:
             await self._context.api.delete("FineTuneJob", metadata["namespace"], metadata["name"], metadata["uid"])
         return left or None
@@ -81,7 +107,11 @@ class FineTuneJobReconciler:
         """Do what comes next; return what the API server says where it refuses that, a full quota for example."""
         try:
             for manifest in self._wanted(job, spec, verdict, world):
-                await ensure_created(self._context.api, manifest)
+                made = await ensure_created(self._context.api, manifest)
+                if made["kind"] == "Job":
+                    self._context.watched.observe(made)
+                if verdict.action == "Plan" and made["kind"] == "ConfigMap":
+                    self._context.watched.planned(job, made)
             for stage_manifest in (world.jobs or {}).values():
                 await self._adjust(job, spec, verdict, stage_manifest)
         except ApiError as error:

@@ -8,12 +8,13 @@ from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Progress
 from anneal_operator.api.model_version import ModelVersionStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.cluster.watched_jobs import Known
 from anneal_operator.decide.attempts import merged_attempts
 from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
 from anneal_operator.decide.stages import read_stage
 from anneal_operator.desired.inputs import claim_source, config_map_source, input_path, named_sources
 from anneal_operator.desired.plan import Base, plan_digest
-from anneal_operator.desired.training import JOB_LABEL, plan_name, stage_job_name
+from anneal_operator.desired.training import stage_job_name
 from anneal_operator.errors import RegistryError
 from anneal_operator.reasons import Reason
 from training_runtime.plan import Stage
@@ -32,6 +33,8 @@ class JobWorld:
     seen: ObservedJob
     base: Base | None = None
     jobs: dict[Stage, Manifest] | None = None
+    is_fresh: bool = True
+    """Whether the API server was asked for all of it just now."""
 
 
 async def look_at_job(context: Context, job: Manifest, spec: FineTuneJobSpec) -> JobWorld:
@@ -56,7 +59,6 @@ class _Look:
     async def look(self, job: Manifest, spec: FineTuneJobSpec) -> JobWorld:
         metadata = job["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        api = self._context.api
         previous = FineTuneJobStatus.read(job.get("status"))
         left = seconds_left(job, spec, self._context.now())
         seen = ObservedJob(
@@ -69,26 +71,23 @@ class _Look:
             overdue=left is not None and left <= 0,
             gates=tuple(spec.evaluation.gates),
         )
-        if previous.phase in {"Succeeded", "Failed"}:
-            return JobWorld(seen)
-        plan = await api.get("ConfigMap", namespace, plan_name(name))
-        version = await api.get("ModelVersion", namespace, name)
-        if plan is None:
-            found = await self._base(namespace, spec, version, metadata)
+        known, is_fresh = await self._context.watched.around(job)
+        if known.plan is None:
+            found = await self._base(namespace, spec, metadata)
             if isinstance(found, Obstacle):
                 return JobWorld(replace(seen, obstacle=found))
             return JobWorld(seen, base=found)
-        if not owned_by(plan, metadata["uid"]):
+        if not owned_by(known.plan, metadata["uid"]):
             obstacle = _in_the_way("what an earlier job of this name left is being deleted")
             return JobWorld(replace(seen, obstacle=obstacle))
-        return await self._look_at_work(job, spec, seen, plan, version)
+        return replace(await self._look_at_work(job, spec, seen, known, known.plan), is_fresh=is_fresh)
 
     async def _look_at_work(
-        self, job: Manifest, spec: FineTuneJobSpec, seen: ObservedJob, plan: Manifest, version: Manifest | None
+        self, job: Manifest, spec: FineTuneJobSpec, seen: ObservedJob, known: Known, plan: Manifest
     ) -> JobWorld:
         metadata = job["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        jobs, pods = await self._children(namespace, name, metadata["uid"])
+        jobs, pods = _children(known, name, metadata["uid"])
         states = {stage: read_stage(jobs.get(stage), pods[stage]) for stage in STAGES}
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
@@ -101,7 +100,7 @@ class _Look:
             provenance=provenance,
             model_name=spec.output.model_name,
             mlflow_public_url=settings.mlflow_public_url or settings.mlflow_url,
-            version_made=_made_by(version, metadata["uid"]),
+            version_made=states["publish"].state == "Succeeded" and await self._is_made(metadata),
             attempts=attempts,
         )
         if states["evaluate"].state == "Succeeded" and states["publish"].state == "Absent":
@@ -133,28 +132,16 @@ class _Look:
             return replace(seen, unreachable=f"the gates wait for MLflow: {error}")
         return replace(seen, references=found)
 
-    async def _children(
-        self, namespace: str, name: str, uid: str
-    ) -> tuple[dict[Stage, Manifest], dict[Stage, list[Manifest]]]:
-        """Each stage's Job and its pods; those of an earlier job of this name do not count."""
-        selector = f"{JOB_LABEL}={name}"
-        listed = await self._context.api.list("Job", namespace, selector)
-        by_name = {job["metadata"]["name"]: job for job in listed if owned_by(job, uid)}
-        found = {stage: by_name.get(stage_job_name(name, stage)) for stage in STAGES}
-        jobs = {stage: job for stage, job in found.items() if job}
-        pods = await self._context.api.list("Pod", namespace, selector)
-        return jobs, {
-            stage: [pod for pod in pods if stage in jobs and owned_by(pod, jobs[stage]["metadata"]["uid"])]
-            for stage in STAGES
-        }
+    async def _is_made(self, metadata: Manifest) -> bool:
+        version = await self._context.api.get("ModelVersion", metadata["namespace"], metadata["name"])
+        return _made_by(version, metadata["uid"])
 
     def _progress(self, namespace: str, name: str, training: str) -> Progress | None:
         return self._context.progress.last(namespace, name) if training == "Active" else None
 
-    async def _base(
-        self, namespace: str, spec: FineTuneJobSpec, version: Manifest | None, metadata: Manifest
-    ) -> Base | Obstacle:
+    async def _base(self, namespace: str, spec: FineTuneJobSpec, metadata: Manifest) -> Base | Obstacle:
         """Return what training starts from, or what has to happen first."""
+        version = await self._context.api.get("ModelVersion", namespace, metadata["name"])
         if version and not _made_by(version, metadata["uid"]):
             return _in_the_way(
                 f"ModelVersion {metadata['name']} exists already: delete it, or give this job another name"
@@ -193,6 +180,17 @@ class _Look:
             return f"there is no ConfigMap {name} in this namespace yet"
         keys = {**config_map.get("data", {}), **config_map.get("binaryData", {})}
         return None if key in keys else f"ConfigMap {name} has no key {key}; it has {', '.join(sorted(keys)) or 'none'}"
+
+
+def _children(known: Known, name: str, uid: str) -> tuple[dict[Stage, Manifest], dict[Stage, list[Manifest]]]:
+    """Each stage's Job and its pods; those of an earlier job of this name do not count."""
+    found = {stage: known.jobs.get(stage_job_name(name, stage)) for stage in STAGES}
+    jobs = {stage: job for stage, job in found.items() if job and owned_by(job, uid)}
+    pods = known.pods.values()
+    return jobs, {
+        stage: [pod for pod in pods if stage in jobs and owned_by(pod, jobs[stage]["metadata"]["uid"])]
+        for stage in STAGES
+    }
 
 
 def _in_the_way(message: str) -> Obstacle:

@@ -1,0 +1,127 @@
+"""What the watches told of FineTuneJobs at work, so that not every look at one asks the API server.
+
+A hint, never the truth: what two watches tell need not fit together yet, and one that broke does not tell what vanished
+meanwhile. So whoever is about to do something looks afresh, and once a minute so does everybody. Only jobs at work are
+kept, and of their children what a look reads: a finished job costs no memory.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .client import KubernetesApi
+from .kinds import Manifest
+
+__all__ = ["Known", "WatchedJobs"]
+
+_MAX_AGE = 55.0
+
+
+@dataclass
+class Known:
+    """One FineTuneJob and what belongs to its name: plan, Jobs and pods, by their names."""
+
+    job: Manifest
+    plan: Manifest | None = None
+    jobs: dict[str, Manifest] = field(default_factory=dict)
+    pods: dict[str, Manifest] = field(default_factory=dict)
+    read_at: float | None = None
+    """When the API server was asked, on the monotonic clock; None while a watch told of the job, and no more."""
+
+
+class WatchedJobs:
+    """`label` is what children carry their job's name under, `plan_name` makes a plan's name of a job's."""
+
+    def __init__(
+        self, api: KubernetesApi, label: str, plan_name: Callable[[str], str], max_age: float = _MAX_AGE
+    ) -> None:
+        self._api = api
+        self._label = label
+        self._plan_name = plan_name
+        self._max_age = max_age
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def observe(self, manifest: Manifest, *, deleted: bool = False) -> None:
+        """Take in a FineTuneJob, or a Job or pod of one, as a watch told of it or a write was answered."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        if kind == "FineTuneJob":
+            self._observe_job(manifest, (metadata["namespace"], metadata["name"]), deleted=deleted)
+            return
+        known = self._known.get((metadata["namespace"], metadata.get("labels", {}).get(self._label, "")))
+        if known:
+            _put(known.jobs if kind == "Job" else known.pods, manifest, deleted=deleted)
+
+    def planned(self, job: Manifest, plan: Manifest) -> None:
+        """Take in the plan that was just made for a job."""
+        self._known[_key(job)].plan = plan
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Keep nothing of a job that has ended, or of which something false was known."""
+        self._known.pop((namespace, name), None)
+
+    async def job(self, namespace: str, name: str) -> Manifest | None:
+        """Return the FineTuneJob, None where there is none."""
+        known = self._known.get((namespace, name))
+        if known and (known.read_at is None or time.monotonic() - known.read_at <= self._max_age):
+            return known.job
+        self.forget(namespace, name)
+        found = await self._api.get("FineTuneJob", namespace, name)
+        if found:
+            self._known[namespace, name] = Known(_trimmed(found))
+        return found
+
+    async def around(self, job: Manifest) -> tuple[Known, bool]:
+        """Return all that is known around a job, and whether the API server was asked just now."""
+        known = self._known.setdefault(_key(job), Known(job))
+        if known.read_at is not None:
+            return known, False
+        asked = time.monotonic()
+        namespace, name = _key(job)
+        known.plan = await self._api.get("ConfigMap", namespace, self._plan_name(name))
+        if known.plan:  # without a plan nothing else has been made
+            selector = f"{self._label}={name}"
+            jobs, pods = await asyncio.gather(
+                self._api.list("Job", namespace, selector), self._api.list("Pod", namespace, selector)
+            )
+            known.jobs, known.pods = _by_name(jobs), _by_name(pods)
+        known.read_at = asked
+        return known, True
+
+    def _observe_job(self, manifest: Manifest, key: tuple[str, str], *, deleted: bool) -> None:
+        known = self._known.get(key)
+        if deleted:
+            self._known.pop(key, None)
+        elif known is None:
+            self._known[key] = Known(_trimmed(manifest))
+        elif not _is_older(manifest, known.job):
+            known.job = _trimmed(manifest)
+
+
+def _key(job: Manifest) -> tuple[str, str]:
+    return job["metadata"]["namespace"], job["metadata"]["name"]
+
+
+def _by_name(found: list[Manifest]) -> dict[str, Manifest]:
+    return {item["metadata"]["name"]: _trimmed(item) for item in found}
+
+
+def _put(target: dict[str, Manifest], manifest: Manifest, *, deleted: bool) -> None:
+    name = manifest["metadata"]["name"]
+    if deleted:
+        target.pop(name, None)
+    elif name not in target or not _is_older(manifest, target[name]):
+        target[name] = _trimmed(manifest)
+
+
+def _is_older(one: Manifest, other: Manifest) -> bool:
+    """By resourceVersion, which Kubernetes says is a growing number (KEP-5504)."""
+    return int(one["metadata"].get("resourceVersion", 0)) < int(other["metadata"].get("resourceVersion", 0))
+
+
+def _trimmed(manifest: Manifest) -> Manifest:
+    """What nobody reads, left out: who manages which field, and the templates of pods."""
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
+    spec = manifest.get("spec", {})
+    kept = {name: value for name, value in spec.items() if name not in {"template", "containers", "volumes"}}
+    return {**manifest, "metadata": metadata, "spec": kept}

@@ -1,0 +1,92 @@
+"""The operator as a process of this machine, outside the cluster, behind a proxy: to be killed and starved by tests."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_cluster.polling import poll
+
+from .api_proxy import ApiProxy
+from .conftest import CHECKOUT
+
+__all__ = ["OutsideOperator"]
+
+_STATUS = "http://127.0.0.1:9090/readyz"
+
+
+@dataclass
+class OutsideOperator:
+    """Started again under the same name, it need not wait for its own lease."""
+
+    proxy: ApiProxy
+    namespace: str
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    _log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._log = self.folder / "operator.log"
+
+    def start(self) -> None:
+        """Start it, without waiting."""
+        kubeconfig = self.folder / "kubeconfig"
+        kubeconfig.write_text(json.dumps(_kubeconfig(self.proxy.url)))
+        settings = {
+            "NAMESPACE": self.namespace,
+            "IDENTITY": "outside",
+            "TRAINER_IMAGE": "trainer",
+            "SERVER_IMAGE": "server",
+            "ROUTER_IMAGE": "router",
+            "MLFLOW_URL": "http://127.0.0.1:9",
+            "PROGRESS_HOST": "localhost",
+        }
+        environment = {f"ANNEAL_{name}": value for name, value in settings.items()}
+        environment |= {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(CHECKOUT / "operator") + f":{CHECKOUT}"}
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "anneal_operator"], env=os.environ | environment, stdout=log, stderr=log
+            )
+        self.starts += 1
+
+    def wait_until_it_leads(self, patience: float = 60) -> None:
+        assert poll(self._is_ready, patience, every=0.2), self.log()
+
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL: it can say nothing and finish nothing."""
+        if self.process:
+            self.process.kill()
+
+    def end(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait(20)
+
+    def log(self) -> str:
+        return self._log.read_text()[-6000:]
+
+    def _is_ready(self) -> bool:
+        assert self.is_alive(), self.log()
+        try:
+            with urllib.request.urlopen(_STATUS, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def _kubeconfig(url: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": url}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+        "current-context": "proxy",
+    }

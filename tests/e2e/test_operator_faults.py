@@ -1,0 +1,188 @@
+"""The real operator on the real API server, killed at its writes and starved of answers; pods live by a script.
+
+A sample in `make test`; every write and every fault at length in `make soak`.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from demo.commands import Commands
+from demo.story import Story
+from local_cluster.polling import poll
+
+from .api_proxy import ApiProxy, Fault, Kill
+from .conftest import Cluster
+from .outside_operator import OutsideOperator
+from .scripted_pods import ROWS, scripted_nodes, scripted_spec
+
+pytestmark = [pytest.mark.timeout(3600)]
+STAGES = ["prepare", "train", "evaluate", "publish"]
+TRAINING_SECONDS = 2.0
+CONVERGENCE = 60.0
+NAMESPACE = "operator-faults"
+Manifest = dict[str, Any]
+
+
+@dataclass
+class Stand:
+    """An operator behind a proxy, and jobs whose pods live by a script."""
+
+    cluster: Cluster
+    proxy: ApiProxy
+    operator: OutsideOperator
+
+    def submit(self, name: str) -> None:
+        manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
+        self.cluster.apply({**manifest, "spec": scripted_spec()})
+
+    def phase(self, name: str) -> str:
+        path = "jsonpath={.status.phase}"
+        return self.cluster.kubectl("get", "finetunejob", name, "-o", path, check=False)
+
+    def wait(self, name: str, *phases: str, patience: float = 120) -> None:
+        reached = poll(lambda: self.phase(name) in phases, patience, every=0.2)
+        assert reached, self.cluster.kubectl("get", "finetunejob", name, "-o", "yaml") + self.operator.log()
+
+    def made(self, name: str) -> dict[str, Manifest]:
+        """The Jobs and pods of a job by their names."""
+        found = self.cluster.get("jobs,pods", "-l", f"anneal.dev/fine-tune-job={name}")["items"]
+        return {f"{item['kind']}/{item['metadata']['name']}": item for item in found}
+
+    def end(self, name: str) -> Manifest:
+        """What a finished job left, without what differs from one life to the next."""
+        job = self.cluster.get("finetunejob", name)
+        version = self.cluster.get("modelversion", name)
+        pods = [key for key in self.made(name) if key.startswith("Pod/")]
+        assert len(pods) == len(STAGES), f"a stage was done more than once: {sorted(pods)}"
+        kinds = "jobs,configmaps,persistentvolumeclaims,services"
+        left = self.cluster.get(kinds, "-l", f"app.kubernetes.io/instance={name}")["items"]
+        status = json.loads(json.dumps(job["status"]).replace(name, "NAME"))
+        for condition in status["conditions"]:
+            del condition["lastTransitionTime"]
+        for attempt in status["attempts"]["last"]:
+            assert attempt["reason"] == "Completed"
+        status["attempts"] = {"count": len(status["attempts"]["last"])}
+        names = sorted(f"{item['kind']}/{item['metadata']['name']}".replace(name, "NAME") for item in left)
+        return {"status": status, "left": names, "version": version["spec"]["model"]}
+
+    def delete(self, name: str) -> None:
+        self.cluster.kubectl("delete", "finetunejob,modelversion", name, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """No other operator may be there: it would do the work."""
+    folder = tmp_path_factory.mktemp("stand")
+    Story(Commands(running.layout), {}).clean()
+    running.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
+    running.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    running.kubectl("create", "namespace", NAMESPACE)
+    cluster = Cluster(running.layout, NAMESPACE)
+    for manifest in ROWS:
+        cluster.apply(manifest)
+    seconds = {"train": TRAINING_SECONDS}
+    with ApiProxy(running.layout) as proxy, scripted_nodes(cluster, folder, volumes=150, seconds=seconds):
+        operator = OutsideOperator(proxy, NAMESPACE, folder)
+        try:
+            yield Stand(cluster, proxy, operator)
+        finally:
+            operator.end()
+            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest.fixture
+def running_stand(stand: Stand) -> Iterator[Stand]:
+    """The same with an operator that leads, and without a fault."""
+    stand.proxy.play(None)
+    stand.proxy.kill = None
+    if not stand.operator.is_alive():
+        stand.operator.start()
+    stand.operator.wait_until_it_leads()
+    yield stand
+    stand.proxy.play(None)
+    stand.proxy.kill = None
+
+
+def _writes_of(stand: Stand, name: str) -> tuple[int, Manifest]:
+    """Live one life undisturbed; return how many writes it took, and its end."""
+    before = len(stand.proxy.writes)
+    stand.submit(name)
+    stand.wait(name, "Succeeded", "Failed")
+    end = stand.end(name)
+    stand.delete(name)
+    return len([write for write in stand.proxy.writes[before:] if name in write or "/events" in write]), end
+
+
+def _life_with_kill(stand: Stand, name: str, at: int, *, after: bool) -> Manifest:
+    """Live one life in which the operator is killed at a write, and started again at once."""
+    stand.proxy.writes.clear()
+    stand.proxy.kill = Kill(at, after, stand.operator.kill)
+    stand.submit(name)
+    assert poll(lambda: not stand.operator.is_alive(), 60, every=0.1), "the write never came"
+    stand.proxy.kill = None
+    stand.operator.start()
+    stand.wait(name, "Succeeded", "Failed")
+    end = stand.end(name)
+    stand.delete(name)
+    return end
+
+
+def test_a_kill_at_a_write_changes_nothing_of_the_end(running_stand: Stand) -> None:
+    """A sample: the first write, that of the training's Job, and one near the end, before and after."""
+    count, undisturbed = _writes_of(running_stand, "undisturbed")
+    assert count > 10
+    for at, after in ((1, False), (count // 2, True), (count - 2, False)):
+        name = f"killed-{at}-{'after' if after else 'before'}"
+        assert _life_with_kill(running_stand, name, at, after=after) == undisturbed, name
+        running_stand.operator.wait_until_it_leads()
+
+
+@pytest.mark.soak
+def test_a_kill_at_every_write_changes_nothing_of_the_end(running_stand: Stand) -> None:
+    count, undisturbed = _writes_of(running_stand, "undisturbed")
+    for at in range(1, count + 1):
+        for after in (False, True):
+            name = f"killed-{at}-{'after' if after else 'before'}"
+            assert _life_with_kill(running_stand, name, at, after=after) == undisturbed, name
+            running_stand.operator.wait_until_it_leads()
+
+
+FAULTS: list[Fault] = ["refused", "500", "403", "429", "slow", "410"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("seconds", [15, pytest.param(120, marks=pytest.mark.soak)])
+def test_a_fault_of_the_api_server_leaves_the_work_untouched(running_stand: Stand, fault: Fault, seconds: int) -> None:
+    """One job is at work, one is deleted meanwhile, one comes; the process lives on, and all is well a minute after."""
+    name = f"{fault}-{seconds}"
+    at_work, deleted, new = f"at-work-{name}", f"deleted-{name}", f"new-{name}"
+    for job in (at_work, deleted):
+        running_stand.submit(job)
+    for job in (at_work, deleted):
+        running_stand.wait(job, "Running", "Evaluating", "Publishing", "Succeeded")
+    before, process = running_stand.made(at_work), running_stand.operator.process
+    running_stand.proxy.requests = 0
+    running_stand.proxy.play(fault)
+    running_stand.cluster.kubectl("delete", "finetunejob", deleted, "--wait=false")
+    running_stand.submit(new)
+    time.sleep(seconds)  # the fault's length is what is tested
+    rate = running_stand.proxy.requests / seconds
+    running_stand.proxy.play(None)
+    for job in (at_work, new):
+        running_stand.wait(job, "Succeeded", patience=CONVERGENCE)
+    assert rate < 40, f"{rate:.0f} requests per second while nothing answered"
+    assert running_stand.operator.process is process, "the operator was started anew"
+    assert running_stand.operator.is_alive()
+    after = running_stand.made(at_work)
+    uids = {key: item["metadata"]["uid"] for key, item in after.items()}
+    assert {key: item["metadata"]["uid"] for key, item in before.items()}.items() <= uids.items()
+    running_stand.end(at_work)
+    running_stand.end(new)
+    assert poll(lambda: not running_stand.made(deleted), CONVERGENCE, every=0.5), running_stand.made(deleted)
+    for job in (at_work, new, deleted):
+        running_stand.delete(job)
