@@ -6,7 +6,8 @@ StageError
 ├── GpuMemoryError  71  the GPU's memory does not hold the training: smaller batches are the remedy
 ├── PreemptedError  75  the pod was asked to end; its work is saved: running again is the remedy
 ├── DivergedError   76  the loss is no number any more: changing the training settings is the remedy
-└── AccessError     77  something is not in reach for us: changing rights or addresses is the remedy
+├── AccessError     77  something is not in reach for us: changing rights or addresses is the remedy
+└── StalledError    78  no step was made for too long: another machine, or patience, is the remedy
 """
 
 from .plan import ExitCode
@@ -19,6 +20,7 @@ __all__ = [
     "PlanError",
     "PreemptedError",
     "StageError",
+    "StalledError",
 ]
 
 
@@ -62,3 +64,9 @@ class AccessError(StageError):
     """A server refused, or is not there."""
 
     exit_code = ExitCode.NO_ACCESS
+
+
+class StalledError(StageError):
+    """Training made no step for too long."""
+
+    exit_code = ExitCode.STALLED

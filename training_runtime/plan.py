@@ -43,6 +43,7 @@ class ExitCode:
     PREEMPTED = 75
     DIVERGED = 76
     NO_ACCESS = 77
+    STALLED = 78
 
 
 class _Part(BaseModel):
@@ -170,6 +171,8 @@ class GuardsPlan(_Part):
     spike_factor: float | None = None
     """A loss above this multiple of the recent median ends the training; None watches for NaN only."""
     spike_window: int = 50
+    stalled_after_seconds: int = 600
+    """How long a training may show no sign of life, at the least: ten steps are always waited for."""
 
 
 class TrainingPlan(_Part):

@@ -104,15 +104,13 @@ class ApiProxy:
             if self.kill.after:
                 await self._pass_on(request)
             self.kill.end()
-            raise ConnectionResetError
+            return _aborted(request)
         return await self._pass_on(request)
 
     async def _faulty(self, request: web.Request) -> web.Response | None:
         """What the fault that is being played answers instead of the API server."""
         if self.fault == "refused":
-            if request.transport:
-                request.transport.abort()
-            raise ConnectionResetError
+            return _aborted(request)
         if self.fault == "slow":
             await asyncio.sleep(_LATENCY_SECONDS)
         if self.fault == "410" and "watch" in request.query and request.path not in self._gone:
@@ -138,6 +136,13 @@ class ApiProxy:
                 await stream
             self._streams.discard(stream)
             return response
+
+
+def _aborted(request: web.Request) -> web.Response:
+    """What is answered arrives nowhere any more."""
+    if request.transport:
+        request.transport.abort()
+    return web.Response()
 
 
 async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:

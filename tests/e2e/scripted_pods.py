@@ -139,8 +139,11 @@ def _stages(layout: Layout, seconds: dict[str, float]) -> list[dict[str, Any]]:
         script["metadata"]["name"] = f"anneal-{stage}"
         script["spec"]["selector"]["matchLabels"] = {"anneal.dev/stage": stage}
         script["spec"]["delay"] = {"durationMilliseconds": int(seconds.get(stage, 0.0) * 1000)}
-        ending = f"            exitCode: 0\n            message: {json.dumps(json.dumps(handed))}\n"
         template = script["spec"]["next"]["statusTemplate"]
-        script["spec"]["next"]["statusTemplate"] = template.replace("            exitCode: 0\n", ending)
+        indent, ending = " " * 6, f"message: {json.dumps(json.dumps(handed))}\n"
+        assert f"{indent}exitCode: 0\n" in template
+        template = template.replace("exitCode: 0\n", f"exitCode: 0\n{indent}{ending}")
+        began = "$origin.state.running.startedAt"  # kwok's own template says that it began when it ended
+        script["spec"]["next"]["statusTemplate"] = template.replace("startedAt: {{ $now", f"startedAt: {{{{ {began}")
         made.append(script)
     return made

@@ -45,8 +45,8 @@ class Stand:
         return self.cluster.kubectl("get", "finetunejob", name, "-o", path, check=False)
 
     def wait(self, name: str, *phases: str, patience: float = 120) -> None:
-        reached = poll(lambda: self.phase(name) in phases, patience, every=0.2)
-        assert reached, self.cluster.kubectl("get", "finetunejob", name, "-o", "yaml") + self.operator.log()
+        poll(lambda: self.phase(name) in {*phases, "Failed"}, patience, every=0.2)
+        assert self.phase(name) in phases, self.cluster.kubectl("get", "finetunejob", name, "-o", "yaml") + self.operator.log()
 
     def made(self, name: str) -> dict[str, Manifest]:
         """The Jobs and pods of a job by their names."""
@@ -62,6 +62,7 @@ class Stand:
         kinds = "jobs,configmaps,persistentvolumeclaims,services"
         left = self.cluster.get(kinds, "-l", f"app.kubernetes.io/instance={name}")["items"]
         status = json.loads(json.dumps(job["status"]).replace(name, "NAME"))
+        del status["provenance"]["planDigest"]  # the plan names the job
         for condition in status["conditions"]:
             del condition["lastTransitionTime"]
         for attempt in status["attempts"]["last"]:
@@ -112,7 +113,7 @@ def _writes_of(stand: Stand, name: str) -> tuple[int, Manifest]:
     """Live one life undisturbed; return how many writes it took, and its end."""
     before = len(stand.proxy.writes)
     stand.submit(name)
-    stand.wait(name, "Succeeded", "Failed")
+    stand.wait(name, "Succeeded")
     end = stand.end(name)
     stand.delete(name)
     return len([write for write in stand.proxy.writes[before:] if name in write or "/events" in write]), end
@@ -126,7 +127,7 @@ def _life_with_kill(stand: Stand, name: str, at: int, *, after: bool) -> Manifes
     assert poll(lambda: not stand.operator.is_alive(), 60, every=0.1), "the write never came"
     stand.proxy.kill = None
     stand.operator.start()
-    stand.wait(name, "Succeeded", "Failed")
+    stand.wait(name, "Succeeded")
     end = stand.end(name)
     stand.delete(name)
     return end

@@ -11,6 +11,7 @@ from training_runtime.tracking import Spool
 
 from .checkpoints import CommittedCheckpoints, is_first
 from .device import device_metrics
+from .heartbeat import Heartbeat
 from .strategy import Strategy
 from .watch import StopRequest, best_step, check_loss, is_exhausted, with_perplexity
 
@@ -36,6 +37,7 @@ class Course:
         self.checkpoints = checkpoints
         self.strategy = strategy
         self.preempted = False
+        self.heartbeat = Heartbeat(plan.training.guards.stalled_after_seconds)
         self.metric = plan.training.early_stopping.metric if plan.training.early_stopping else "eval_loss"
         self.stop = StopRequest()
         self.spool = Spool(plan) if is_first() else None
@@ -78,10 +80,17 @@ class _Job:
             self._course.spool.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
+        self._course.heartbeat.step()
         if self._course.stop.agreed():
             self._course.preempted = state.global_step < state.max_steps
             control.should_save = True
             control.should_training_stop = True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
+        self._course.heartbeat.beat()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
+        self._course.heartbeat.stop()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         rule = self._course.plan.training.early_stopping
@@ -90,6 +99,7 @@ class _Job:
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         course, step = self._course, state.global_step
+        course.heartbeat.beat()
         best = best_step(state.log_history, course.metric)
         course.checkpoints.take_over(step, best, lambda: say("checkpoint", step=step))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_runtime.committed import committing
-from training_runtime.errors import GpuMemoryError, PlanError, PreemptedError, StageError
+from training_runtime.errors import GpuMemoryError, PlanError, PreemptedError, StageError, StalledError
 from training_runtime.plan import ExitCode, Failed, Plan
 from training_runtime.prepare.base import base_folder, load_tokenizer
 from training_runtime.prepare.stage import data_facts, part_files
@@ -95,7 +95,8 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
         if course.spool:
             course.spool.close(_LAST_METRICS_SECONDS)
     if course.preempted:
-        raise PreemptedError(f"asked to end: step {trainer.state.global_step} is saved, running again goes on from it")
+        kind = StalledError if course.heartbeat.was_late else PreemptedError
+        raise kind(f"asked to end: step {trainer.state.global_step} is saved, running again goes on from it")
     _finish(plan, course, trainer, tokenizer, time.monotonic() - began)
 
 

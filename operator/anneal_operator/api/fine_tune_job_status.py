@@ -47,6 +47,7 @@ FailureClass = Literal[
     "Unschedulable",
     "Preempted",
     "Diverged",
+    "Stalled",
     "Deadline",
     "Gate",
     "UserCode",

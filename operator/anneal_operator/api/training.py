@@ -90,6 +90,8 @@ class Guards(Schema):
 
     loss_spike: LossSpike | None = None
     """Ends a training whose loss jumps; not watched where it is left out."""
+    stalled_after_seconds: int = Field(default=600, ge=10, le=86400)
+    """Ends an attempt that made no step, validation or checkpoint for so long, or for ten steps; it is tried again."""
 
 
 class Training(Schema):

@@ -13,7 +13,7 @@ __all__ = ["OVERDUE", "RETRYABLE", "classify", "is_disrupted", "waiting_class"]
 
 Manifest = dict[str, Any]
 RETRYABLE: frozenset[FailureClass] = frozenset(
-    {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Internal"}
+    {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Stalled", "Internal"}
 )
 OVERDUE = "the job was not done within activeDeadlineSeconds: raise it"
 _BY_EXIT_CODE: dict[int, FailureClass] = {
@@ -23,6 +23,7 @@ _BY_EXIT_CODE: dict[int, FailureClass] = {
     ExitCode.PREEMPTED: "Preempted",
     ExitCode.DIVERGED: "Diverged",
     ExitCode.NO_ACCESS: "Access",
+    ExitCode.STALLED: "Stalled",
 }
 _BY_WAITING: dict[str, FailureClass] = {
     "ErrImagePull": "ImagePull",
@@ -51,6 +52,8 @@ def classify(pod: Manifest, terminated: Manifest) -> FailureClass:
     found = _BY_EXIT_CODE.get(terminated.get("exitCode", -1))
     if found:
         return found
+    if '"StalledError"' in said:  # the probe's word for it, of a process that could not end by itself
+        return "Stalled"
     if _HARDWARE.search(said):
         return "Hardware"
     return "NCCL" if _NCCL.search(said) else "Internal"

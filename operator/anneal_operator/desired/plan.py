@@ -6,8 +6,8 @@ from pathlib import Path
 
 from anneal_operator.api.evaluation import Evaluation
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.training import Guards, Training, Tuning
 from anneal_operator.api.training import Lora as LoraSpec
-from anneal_operator.api.training import Training, Tuning
 from training_runtime.plan import (
     CleanPlan,
     ColumnsPlan,
@@ -117,12 +117,18 @@ def _quantization(tuning: Tuning) -> QuantizationPlan | None:
 
 
 def _training(training: Training) -> TrainingPlan:
-    stopping, spike = training.early_stopping, training.guards.loss_spike
+    stopping = training.early_stopping
     return TrainingPlan(
         **training.model_dump(exclude={"early_stopping", "guards"}),
         early_stopping=EarlyStoppingPlan(**stopping.model_dump()) if stopping else None,
-        guards=GuardsPlan(spike_factor=spike.factor, spike_window=spike.window) if spike else GuardsPlan(),
+        guards=_guards(training.guards),
     )
+
+
+def _guards(guards: Guards) -> GuardsPlan:
+    spike = guards.loss_spike
+    watched = {"spike_factor": spike.factor, "spike_window": spike.window} if spike else {}
+    return GuardsPlan(stalled_after_seconds=guards.stalled_after_seconds, **watched)
 
 
 def _evaluation(evaluation: Evaluation) -> EvaluationPlan:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.training import StorageTemplate
+from training_runtime import HEARTBEAT_VARIABLE
 from training_runtime.plan import ExitCode, Stage
 
 from .inputs import data_sources, evaluation_sources, input_volumes, needs_hub
 from .plan import PLAN_KEY, WORKSPACE, Base, make_plan
-from .pods import Manifest, container, controller_of, labels, pod_security, scratch_volume
+from .pods import HOME, Manifest, container, controller_of, labels, pod_security, scratch_volume
 
 __all__ = [
     "CA_KEY",
@@ -37,6 +38,7 @@ DEADLINE_ANNOTATION = "anneal.dev/active-deadline-seconds"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.OUT_OF_MEMORY, ExitCode.DIVERGED]
 _RENDEZVOUS_PORT = 29500
+_HEARTBEAT_FILE = f"{HOME}/heartbeat"
 _GRACE_SECONDS = 120  # for the checkpoint that a pod saves when it is asked to end
 
 
@@ -204,10 +206,22 @@ def _stage_container(parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env:
         *input_volumes(_inputs(spec, stage))[1],
     ]
     if stage == "train":
+        made["livenessProbe"] = _liveness()
         made["volumeMounts"].append({"name": "progress-token", "mountPath": _TOKEN_FOLDER, "readOnly": True})
     if stage in _ON_GPU and spec.resources.shared_memory:
         made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - a volume
     return made
+
+
+def _liveness() -> Manifest:
+    """A training that shows no sign of life is ended; a busy machine may be slow to answer, which proves nothing."""
+    return {
+        "exec": {"command": ["python", "-m", "training_runtime.train.heartbeat", _HEARTBEAT_FILE]},
+        "periodSeconds": 20,
+        "timeoutSeconds": 15,
+        "failureThreshold": 3,
+        "terminationGracePeriodSeconds": 30,
+    }
 
 
 def _environment(
@@ -219,6 +233,7 @@ def _environment(
         made["HF_HUB_OFFLINE"] = "1"
     if stage == "train":
         made |= {
+            HEARTBEAT_VARIABLE: _HEARTBEAT_FILE,
             "KUBEFLOW_TRAINER_SERVER_URL": _progress_url(parent, env),
             "KUBEFLOW_TRAINER_SERVER_CA_CERT": f"{_PLAN_FOLDER}/{CA_KEY}",
             "KUBEFLOW_TRAINER_SERVER_TOKEN": f"{_TOKEN_FOLDER}/token",

@@ -1,0 +1,82 @@
+"""Signs of life of a training, and the probe that Kubernetes ends it by when they stop.
+
+A hung collective, a dead disk or a stopped process cannot end itself, so somebody else must look: the kubelet runs this
+module as the container's liveness probe. It says why in the termination message, which outlives the container. Times
+are the machine's monotonic clock, which all its processes share.
+"""
+
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from training_runtime import HEARTBEAT_VARIABLE
+
+__all__ = ["Heartbeat", "main"]
+
+_TERMINATION_LOG = Path("/dev/termination-log")
+_STEPS = 50
+_SLOW = 10.0
+"""A step that takes so many times as long as the median of the recent ones has stalled."""
+
+
+class Heartbeat:
+    """Written by one process of each pod; `least` is the number of seconds that may always pass."""
+
+    def __init__(self, least: float) -> None:
+        name = os.environ.get(HEARTBEAT_VARIABLE, "")
+        beats = name and os.environ.get("LOCAL_RANK", "0") == "0"
+        self._file = Path(name) if beats else None
+        self._least = least
+        self._steps: deque[float] = deque(maxlen=_STEPS)
+        self._last_step: float | None = None
+        self._due = float("inf")
+        self.was_late = False
+        """Whether a sign of life ever came too late, so that the probe may have asked for the end."""
+
+    def step(self) -> None:
+        """A step was made."""
+        now = time.monotonic()
+        if self._last_step is not None:
+            self._steps.append(now - self._last_step)
+        self._last_step = now
+        self.beat()
+
+    def beat(self) -> None:
+        """Something that takes long, a checkpoint or a validation, has gone on."""
+        now = time.monotonic()
+        self.was_late = self.was_late or now > self._due
+        allowed = max(self._least, _SLOW * statistics.median(self._steps)) if self._steps else self._least
+        self._due = now + allowed
+        if self._file:
+            self._file.write_text(f"{self._due} {allowed:.0f}")
+
+    def stop(self) -> None:
+        """What comes now has no steps, and may take what it takes."""
+        if self._file:
+            self._file.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Return 1 where a sign of life is overdue; before the first step and after the last, none is."""
+    try:
+        due, allowed = Path(sys.argv[1]).read_text().split()
+        late = time.monotonic() > float(due)
+    except (OSError, ValueError):
+        return 0
+    if late:
+        message = (
+            f"no step, validation or checkpoint was made for {allowed} s: look at the nodes and the volume; raise "
+            "training.guards.stalledAfterSeconds where one of them takes longer"
+        )
+        with contextlib.suppress(OSError):
+            _TERMINATION_LOG.write_text(json.dumps({"error": "StalledError", "message": message}))
+    return int(late)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
