@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from anneal_operator.api.fine_tune_job_status import FailureClass
-from anneal_operator.decide.failures import RETRYABLE, classify, waiting_class
+from anneal_operator.decide.failures import RETRYABLE, classify, held_back
 
 Manifest = dict[str, Any]
 DISRUPTED: Manifest = {
@@ -37,6 +37,8 @@ DISRUPTED: Manifest = {
         ({}, {"exitCode": 70, "message": "NVRM: Xid 79, GPU has fallen off the bus"}, "Hardware"),
         ({}, {"exitCode": 70, "message": "CUDA error: uncorrectable ECC error encountered"}, "Hardware"),
         ({}, {"exitCode": 70, "message": "KeyError: 'x'"}, "Internal"),
+        ({}, {"exitCode": 78}, "Stalled"),
+        ({}, {"exitCode": 137, "message": '{"error": "StalledError", "message": "no step"}'}, "Stalled"),
     ],
 )
 def test_a_failure_has_a_class(status: Manifest, ended: Manifest, kind: FailureClass) -> None:
@@ -56,7 +58,8 @@ def test_a_failure_has_a_class(status: Manifest, ended: Manifest, kind: FailureC
     ],
 )
 def test_what_keeps_a_pod_from_starting_has_a_class(status: Manifest, kind: FailureClass | None) -> None:
-    assert waiting_class({"status": status}) == kind
+    found = held_back({"status": status})
+    assert (found[0] if found else None) == kind
 
 
 @pytest.mark.parametrize("kind", ["Data", "UserCode", "CudaOutOfMemory", "Diverged", "Deadline", "Gate"])

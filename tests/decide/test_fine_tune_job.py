@@ -146,6 +146,21 @@ def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
     assert status.conditions[0].message == "the prepare stage failed: no row can be used"
 
 
+def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up() -> None:
+    pulling = StageState("Active", message="the container waits: ErrImagePull", held_back="ImagePull")
+    waiting = judge(_seen(stages=_training(pulling)), NOW).status
+    assert waiting.failure is not None
+    assert (waiting.phase, waiting.failure.failure_class, waiting.failure.retryable) == ("Running", "ImagePull", True)
+    late = judge(_seen(stages=_training(LATE), previous=waiting), NOW).status
+    assert late.failure is not None
+    assert (late.phase, late.conditions[0].reason) == ("Failed", "DeadlineExceeded")
+    assert (late.failure.failure_class, late.failure.message) == (
+        "ImagePull",
+        "not done in time; the container waits: ErrImagePull",
+    )
+    assert judge(_seen(stages=_training(ACTIVE), previous=waiting), NOW).status.failure is None
+
+
 def test_gates_are_told_with_what_they_asked_for() -> None:
     status = judge(_seen(stages=_evaluated(ABSENT), gates=(GATE, HIGH_GATE)), NOW).status
     assert status.evaluation is not None

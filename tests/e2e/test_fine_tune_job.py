@@ -1,11 +1,15 @@
 """FineTuneJobs on the real cluster, trained for real: the examples, and what goes wrong on the way."""
 
+import contextlib
 import json
+import os
 import random
+import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +25,14 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 EXAMPLES = ("claims-extraction", "expressway-assistant", "civil-law-qa", "support-chatbot")
 LEFT = "jobs,pods,services,configmaps,persistentvolumeclaims"
 PATIENCE = 600.0
+TRAINING = {
+    "maxSteps": 40,
+    "learningRate": 0.002,
+    "perDeviceBatchSize": 4,
+    "maxSequenceLength": 128,
+    "saveEverySteps": 5,
+    "logEverySteps": 1,
+}
 Manifest = dict[str, Any]
 
 
@@ -32,12 +44,11 @@ class Bench:
 
     def submit(self, name: str, **spec: Any) -> None:
         """Apply a small job; the keywords replace parts of its spec."""
-        training = {"maxSteps": 40, "learningRate": 0.002, "perDeviceBatchSize": 4, "maxSequenceLength": 128}
         small = {
             "model": {"source": "configmap://tiny-qwen3", "initialize": "Random"},
             "dataset": {"source": "configmap://rows/rows.jsonl", "deduplicate": {"threshold": 1.0}},
             "tuning": {"method": "full"},
-            "training": {**training, "saveEverySteps": 5, "logEverySteps": 1},
+            "training": TRAINING,
             "resources": {"cpu": "100m", "memory": "4Gi"},
             "storage": {"template": {"size": "1Gi"}},
             "evaluation": {"suites": [{"name": "perplexity"}], "maxRows": 4, "maxNewTokens": 4},
@@ -209,6 +220,57 @@ def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench) -> N
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
 
 
+def test_a_training_that_stands_still_is_ended_and_goes_on(bench: Bench) -> None:
+    bench.submit("frozen", training={**TRAINING, "guards": {"stalledAfterSeconds": 10}}, maxAttempts=2)
+    [pod] = bench.wait_for_checkpoint("frozen")
+    _signal(bench.cluster.get("pod", pod)["metadata"]["uid"], signal.SIGSTOP)
+    status = bench.wait("frozen", "Succeeded")
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Stalled", "Completed"]
+    assert max(bench.resumed_from("frozen")) >= 5
+
+
+def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Story) -> None:
+    """Two operators: the first one's process rests for longer than its lease, and a job goes on under the second."""
+    scale = ("scale", "deployment", "anneal-operator", "-n", SYSTEM)
+    lease = ("get", "lease", "anneal-operator", "-n", SYSTEM, "-o", "jsonpath={.spec.holderIdentity}")
+    operator.commands.kubectl(*scale, "--replicas=2")
+    try:
+        running = ("wait", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")
+        assert poll(lambda: len(_operators(operator)) == 2, 60)
+        operator.commands.kubectl(*running, "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+        bench.submit("led-by-two")
+        bench.wait("led-by-two", "Preparing")
+        first = operator.commands.kubectl(*lease)
+        uid = _operators(operator)[first]
+        _signal(uid, signal.SIGSTOP)
+        assert poll(lambda: operator.commands.kubectl(*lease) not in {first, ""}, 40, every=0.5)
+        bench.wait("led-by-two", "Running")
+        _signal(uid, signal.SIGCONT)
+        status = bench.wait("led-by-two", "Succeeded")
+        assert operator.commands.kubectl(*lease) != first
+    finally:
+        operator.commands.kubectl(*scale, "--replicas=1")
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
+    assert [len(bench.pods("led-by-two", stage)) for stage in ("prepare", "train", "evaluate", "publish")] == [1] * 4
+
+
+def _operators(operator: Story) -> dict[str, str]:
+    """The operators' pods by their names, with their uids."""
+    pods = operator.commands.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")["items"]
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+
+
+def _signal(uid: str, number: int) -> None:
+    """Send a signal to the Python processes of a pod, found by its control group."""
+    sent = 0
+    for group in Path("/proc").glob("[0-9]*/cgroup"):
+        with contextlib.suppress(OSError):
+            if uid in group.read_text() and b"python" in (group.parent / "cmdline").read_bytes():
+                os.kill(int(group.parent.name), number)
+                sent += 1
+    assert sent
+
+
 @pytest.mark.soak
 def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator: Story) -> None:
     mlflow = ("scale", "deployment", "anneal-mlflow", "-n", SYSTEM)
@@ -265,7 +327,8 @@ def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Story,
     def writes() -> float:
         with urllib.request.urlopen(f"http://{address}:9090/metrics") as page:
             lines = page.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("anneal_api_writes_total{"))
+        counted = (line for line in lines if line.startswith("anneal_api_writes_total{") and 'kind="Lease"' not in line)
+        return sum(float(line.split()[-1]) for line in counted)
 
     poll(lambda: not bench.cluster.kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "name"), 60)
     before = writes()
@@ -320,6 +383,8 @@ def test_what_keeps_a_job_from_working_is_told_and_it_works_when_that_is_mended(
 
     assert poll(lambda: told("unplaced", "waits for a node: 0/"), 60), bench.status("unplaced")
     assert poll(lambda: told("keyless", 'secret "keys" not found'), 60), bench.status("keyless")
+    classes = [bench.status(name)["failure"]["class"] for name in ("unplaced", "keyless")]
+    assert classes == ["Unschedulable", "Access"]
     bench.wait("queued", "Queued", 60)
     bench.cluster.kubectl("patch", "job", "queued-prepare", "--type=merge", "-p", '{"spec": {"suspend": false}}')
     assert poll(lambda: bench.cluster.kubectl_process("get", "job", "queued-train").returncode == 0, 120)

@@ -166,10 +166,10 @@ class Attempts(Schema):
 
 
 class Failure(Schema):
-    """Why the job failed."""
+    """Why the job failed, or what holds it back now."""
 
     stage: str
-    """The stage that failed."""
+    """The stage that failed, or that cannot start."""
     failure_class: FailureClass = Field(default="Internal", alias="class")
     """What kind of failure it is."""
     retryable: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import ExitCode
 
-__all__ = ["OVERDUE", "RETRYABLE", "classify", "is_disrupted", "waiting_class"]
+__all__ = ["OVERDUE", "RETRYABLE", "classify", "held_back", "is_disrupted"]
 
 Manifest = dict[str, Any]
 RETRYABLE: frozenset[FailureClass] = frozenset(
@@ -25,6 +25,7 @@ _BY_EXIT_CODE: dict[int, FailureClass] = {
     ExitCode.NO_ACCESS: "Access",
     ExitCode.STALLED: "Stalled",
 }
+_STARTING = {"ContainerCreating", "PodInitializing"}
 _BY_WAITING: dict[str, FailureClass] = {
     "ErrImagePull": "ImagePull",
     "ImagePullBackOff": "ImagePull",
@@ -59,14 +60,16 @@ def classify(pod: Manifest, terminated: Manifest) -> FailureClass:
     return "NCCL" if _NCCL.search(said) else "Internal"
 
 
-def waiting_class(pod: Manifest) -> FailureClass | None:
-    """Return what keeps a pod from starting, None where nothing that we know does."""
+def held_back(pod: Manifest) -> tuple[FailureClass, str] | None:
+    """Return what keeps a pod from starting, and what Kubernetes says of it; None where nothing does."""
     status = pod.get("status", {})
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return "Unschedulable"
+            return "Unschedulable", f"the pod waits for a node: {condition.get('message', '')}"
     for container in status.get("containerStatuses", ()):
-        found = _BY_WAITING.get(container.get("state", {}).get("waiting", {}).get("reason", ""))
-        if found:
-            return found
+        waiting = container.get("state", {}).get("waiting", {})
+        reason = waiting.get("reason", "ContainerCreating")
+        if reason not in _STARTING:
+            said = f"the container waits: {reason} {waiting.get('message', '')}".strip()
+            return _BY_WAITING.get(reason, "Internal"), said
     return None

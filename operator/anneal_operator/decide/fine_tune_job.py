@@ -133,7 +133,11 @@ def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStat
 
 def _working(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
     message = _SENTENCES[stage] + (f"; {state.message}" if state.message else "")
-    return with_finding(seen, _PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message, now)
+    status = with_finding(seen, _PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message, now)
+    if not state.held_back:
+        return status
+    failure = Failure(stage=stage, failure_class=state.held_back, retryable=True, message=state.message)
+    return status.model_copy(update={"failure": failure})
 
 
 def _succeeded(seen: ObservedJob, now: str) -> FineTuneJobStatus:
@@ -143,8 +147,11 @@ def _succeeded(seen: ObservedJob, now: str) -> FineTuneJobStatus:
 
 
 def _failed(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
+    known, overdue = seen.previous.failure, state.failure_class == "Deadline"
+    if overdue and known and known.stage == stage:  # its pods, which told what held them back, are gone by now
+        state = replace(state, failure_class=known.failure_class, message=f"{state.message}; {known.message}")
     message = f"the {stage} stage failed: {state.message}"
-    reason = Reason.DEADLINE_EXCEEDED if state.failure_class == "Deadline" else Reason.STAGE_FAILED
+    reason = Reason.DEADLINE_EXCEEDED if overdue else Reason.STAGE_FAILED
     status = with_finding(seen, "Failed", "False", reason, message, now)
     failure = Failure(
         stage=stage,

@@ -41,6 +41,7 @@ def with_finding(
             "provenance": seen.provenance or seen.previous.provenance,
             "attempts": seen.attempts or seen.previous.attempts,
             "gpus": seen.gpus,
+            "failure": None,
             **_results(seen),
         }
     )

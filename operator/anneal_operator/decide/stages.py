@@ -8,7 +8,7 @@ from typing import Any, Literal
 from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import Failed
 
-from .failures import OVERDUE, classify, is_disrupted, waiting_class
+from .failures import OVERDUE, classify, held_back, is_disrupted
 
 __all__ = ["StageState", "read_stage"]
 
@@ -27,6 +27,8 @@ class StageState:
     pod: str | None = None
     node: str | None = None
     failure_class: FailureClass = "Internal"
+    held_back: FailureClass | None = None
+    """What keeps an active stage's pod from starting; `message` says more."""
     suspended: bool = False
     preempted: bool = False
     """Its pod was taken away, and no other runs yet."""
@@ -46,7 +48,8 @@ def read_stage(job: Manifest | None, pods: Sequence[Manifest]) -> StageState:
         return _failed(conditions["Failed"], pods)
     if job.get("spec", {}).get("suspend"):
         return StageState("Active", suspended=True)
-    return StageState("Active", message=_waiting(pods), preempted=_is_preempted(pods))
+    kind, why = next((found for found in map(held_back, pods) if found), (None, ""))
+    return StageState("Active", message=why, held_back=kind, preempted=_is_preempted(pods))
 
 
 def _is_preempted(pods: Sequence[Manifest]) -> bool:
@@ -70,9 +73,7 @@ def _finished(pods: Sequence[Manifest]) -> StageState:
 
 def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:
     if condition.get("reason") == "DeadlineExceeded":
-        blocked = next((found for found in map(waiting_class, pods) if found), None)
-        why = f"; {_waiting(pods)}" if blocked else ""
-        return StageState("Failed", message=OVERDUE + why, failure_class="Deadline")
+        return StageState("Failed", message=OVERDUE, failure_class="Deadline")
     failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
     newest = max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
     if newest is None:
@@ -98,17 +99,3 @@ def _terminated(pod: Manifest) -> Manifest:
     statuses = pod.get("status", {}).get("containerStatuses") or [{}]
     ended: Manifest = statuses[0].get("state", {}).get("terminated") or {}
     return ended
-
-
-def _waiting(pods: Sequence[Manifest]) -> str:
-    """Why no pod of an active stage runs, where there is a reason."""
-    for pod in pods:
-        status = pod.get("status", {})
-        for condition in status.get("conditions", ()):
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return f"the pod waits for a node: {condition.get('message', '')}"
-        for container in status.get("containerStatuses", ()):
-            waiting = container.get("state", {}).get("waiting", {})
-            if waiting.get("reason") not in {None, "ContainerCreating", "PodInitializing"}:
-                return f"the container waits: {waiting['reason']} {waiting.get('message', '')}".strip()
-    return ""

@@ -217,8 +217,8 @@ def _liveness() -> Manifest:
     """A training that shows no sign of life is ended; a busy machine may be slow to answer, which proves nothing."""
     return {
         "exec": {"command": ["python", "-m", "training_runtime.train.heartbeat", _HEARTBEAT_FILE]},
-        "periodSeconds": 20,
-        "timeoutSeconds": 15,
+        "periodSeconds": 10,
+        "timeoutSeconds": 10,
         "failureThreshold": 3,
         "terminationGracePeriodSeconds": 30,
     }
