@@ -115,6 +115,9 @@ def _api_server(layout: Layout) -> list[str]:
     ]
 
 
+_UNLIMITED = ("--kube-api-qps=5000", "--kube-api-burst=5000")  # by default a thousand pods take a minute to go
+
+
 def _controller_manager(layout: Layout) -> list[str]:
     pki, kubeconfig = layout.pki, layout.config / "kube-controller-manager.kubeconfig"
     return [
@@ -130,6 +133,7 @@ def _controller_manager(layout: Layout) -> list[str]:
         f"--service-account-private-key-file={pki / 'service-accounts.key'}",
         "--use-service-account-credentials",
         "--leader-elect=false",
+        *_UNLIMITED,
     ]
 
 
@@ -143,6 +147,7 @@ def _scheduler(layout: Layout) -> list[str]:
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
         "--leader-elect=false",
+        *_UNLIMITED,
     ]
 
 

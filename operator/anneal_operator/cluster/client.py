@@ -22,6 +22,8 @@ __all__ = ["FIELD_MANAGER", "KubernetesApi", "KubernetesClient"]
 
 FIELD_MANAGER = "anneal"
 _TIMEOUT = 20.0
+_CONNECTIONS = 32
+"""Requests at once; a thousand jobs that come together would each open a connection of their own."""
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
@@ -57,6 +59,7 @@ class KubernetesClient:
     """KubernetesApi on a real API server."""
 
     def __init__(self, configuration: Configuration) -> None:
+        configuration.connection_pool_maxsize = _CONNECTIONS
         self._client = ApiClient(configuration)
         self._may_write: Callable[[], bool] = lambda: True
 

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import kopf
+from typing_extensions import override
 
 __all__ = ["watch_forever"]
 
@@ -23,6 +25,22 @@ class _Backoffs:
             pause = min(pause * 2, 30.0)
 
 
+class _NothingKept(kopf.DiffBaseStorage):
+    """kopf's memory of what an object was: for handlers of changes, which we have none of; it copies every object."""
+
+    @override
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    @override
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    @override
+    def store(self, **_: Any) -> None:
+        return None
+
+
 async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event) -> None:
     """Keep kopf running until a signal ends it; what happened while it was down, its first listing tells.
 
@@ -31,6 +49,7 @@ async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event
     """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NothingKept()
     settings.process.ultimate_exiting_timeout = None  # kopf would kill this process, as if it were the whole of it
     settings.watching.chunk_size = 500
     settings.watching.client_timeout = _RESYNC_SECONDS

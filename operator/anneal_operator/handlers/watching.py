@@ -3,8 +3,7 @@
 Only `on.event`: kopf's other handlers put finalizers and annotations on the user's objects, and lose edges.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 
@@ -17,7 +16,14 @@ from anneal_operator.reconcile.queue import Key
 
 __all__ = ["build_registry"]
 
-Wake = Callable[[Key], None]
+_GATHERING_SECONDS = 0.1
+"""A Job and its pod change several times in a row; one look afterwards sees it all."""
+
+
+class Wake(Protocol):
+    """The work queue's `wake`."""
+
+    def __call__(self, key: Key, after: float = 0.0) -> None: ...
 
 
 def build_registry(wake: Wake, watched: WatchedJobs) -> kopf.OperatorRegistry:
@@ -48,7 +54,7 @@ def _watch_jobs(registry: kopf.OperatorRegistry, wake: Wake, watched: WatchedJob
         @kopf.on.event(*resource, registry=registry, id=f"wake-by-{resource[2]}", labels={JOB_LABEL: kopf.PRESENT})
         async def wake_by_child(event: Any, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:  # noqa: ANN401
             watched.observe(event["object"], deleted=event["type"] == "DELETED")
-            wake(Key("FineTuneJob", namespace or "", labels[JOB_LABEL]))
+            wake(Key("FineTuneJob", namespace or "", labels[JOB_LABEL]), _GATHERING_SECONDS)
 
 
 def _watch_own(registry: kopf.OperatorRegistry, plural: str, kind: str, wake: Wake) -> None:

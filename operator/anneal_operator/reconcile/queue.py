@@ -45,8 +45,7 @@ class WorkQueue:
     def wake(self, key: Key, after: float = 0.0) -> None:
         """Have a key looked at, at the latest after so many seconds."""
         if key in self._working:
-            if after == 0.0:
-                self._woken_while_working.add(key)
+            self._woken_while_working.add(key)
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + after

@@ -1,0 +1,97 @@
+"""Nodes of one's own that a kwok of their own plays: for pods that live by a script.
+
+The 200 simulated nodes of `up` complete a Job's pod at once, and without a word. Here it is said what pods do.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .kubernetes import kubectl
+from .layout import Layout
+from .polling import poll
+
+__all__ = ["completion", "played_nodes"]
+
+Manifest = dict[str, Any]
+_STANDARD = ("node-initialize.yaml", "node-heartbeat-with-lease.yaml", "pod-ready.yaml", "pod-delete.yaml")
+_PORT = 11247
+
+
+@contextmanager
+def played_nodes(layout: Layout, folder: Path, label: str, count: int, stages: Sequence[Manifest]) -> Iterator[None]:
+    """Have as many nodes, labelled and tainted `label=true`; `stages` are kwok's, beside becoming ready and going.
+
+    Everything that carries the label is removed before and after: nodes, volumes, storage classes.
+    """
+    files = [layout.bin / name for name in _STANDARD]
+    for number, stage in enumerate(stages):
+        files.append(folder / f"stage-{number}.json")
+        files[-1].write_text(json.dumps(stage))
+    _remove(layout, label)
+    items = [_node(f"{label.rpartition('/')[2]}-{number}", label) for number in range(count)]
+    kubectl(layout, "create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    with (folder / "kwok.log").open("w") as log:
+        kwok = subprocess.Popen(_command(layout, label, files), stdout=log, stderr=log)
+    try:
+        if not poll(lambda: _ready(layout, label) == count, 90, every=0.5):
+            raise TimeoutError(f"the nodes {label} are not Ready; see {folder / 'kwok.log'}")
+        yield
+    finally:
+        kwok.terminate()
+        kwok.wait(20)
+        _remove(layout, label)
+
+
+def completion(layout: Layout, name: str, labels: Mapping[str, str], message: str, seconds: float) -> Manifest:
+    """kwok's own way for a Job's pod to complete, for pods with these labels: after a time, and with last words."""
+    import yaml  # only what plays nodes needs it
+
+    stage: Manifest = yaml.safe_load((layout.bin / "pod-complete.yaml").read_text())
+    stage["metadata"]["name"] = name
+    stage["spec"]["selector"]["matchLabels"] = dict(labels)
+    stage["spec"]["delay"] = {"durationMilliseconds": int(seconds * 1000)}
+    template = stage["spec"]["next"]["statusTemplate"]
+    ending = f"exitCode: 0\n{' ' * 6}message: {json.dumps(message)}\n"
+    began = "startedAt: {{ $origin.state.running.startedAt"  # kwok's template says that it began when it ended
+    template = template.replace("exitCode: 0\n", ending).replace("startedAt: {{ $now", began)
+    stage["spec"]["next"]["statusTemplate"] = template
+    return stage
+
+
+def _command(layout: Layout, label: str, files: Sequence[Path]) -> list[str]:
+    return [
+        str(layout.bin / "kwok"),
+        f"--kubeconfig={layout.config / 'kwok.kubeconfig'}",
+        "--manage-all-nodes=false",
+        f"--manage-nodes-with-annotation-selector={label}=true",
+        "--node-lease-duration-seconds=40",
+        "--cidr=10.97.0.1/16",
+        f"--server-address={layout.address}:{_PORT}",
+        *(f"--config={file}" for file in files),
+    ]
+
+
+def _node(name: str, label: str) -> Manifest:
+    room = {"cpu": "192", "memory": "2048Gi", "ephemeral-storage": "1Ti", "pods": "500", "nvidia.com/gpu": "8"}
+    labels = {label: "true", "kubernetes.io/hostname": name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels, "annotations": {label: "true"}},
+        "spec": {"taints": [{"key": label, "value": "true", "effect": "NoSchedule"}]},
+        "status": {"capacity": room, "allocatable": room},
+    }
+
+
+def _ready(layout: Layout, label: str) -> int:
+    path = "jsonpath={range .items[*]}{.status.conditions[?(@.type=='Ready')].status} {end}"
+    return kubectl(layout, "get", "nodes", "-l", label, "-o", path).split().count("True")
+
+
+def _remove(layout: Layout, label: str) -> None:
+    for kind in ("nodes", "persistentvolumes", "storageclasses"):
+        kubectl(layout, "delete", kind, "-l", label, "--ignore-not-found", "--wait=false")
