@@ -1,0 +1,1 @@
+"""The operator at scale: beside JobSet, and under load."""

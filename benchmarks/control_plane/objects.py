@@ -1,0 +1,157 @@
+"""What is created, and the namespace it is created in."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import aiohttp
+
+from local_cluster.kubernetes import kubectl
+from local_cluster.layout import Layout
+
+__all__ = [
+    "AGENT",
+    "LABEL",
+    "NAMESPACE",
+    "Manifest",
+    "bare_job",
+    "clean",
+    "fine_tune_job",
+    "job_set",
+    "post",
+    "scene",
+    "session",
+    "write_statuses",
+]
+
+Manifest = dict[str, Any]
+LABEL = "anneal-bench/played"
+NAMESPACE = "anneal-bench"
+AGENT = "anneal-bench"
+"""The user agent of what this benchmark itself asks for, by which the audit log tells it from the managers."""
+_PARALLEL = 16
+
+
+def _template() -> Manifest:
+    return {
+        "spec": {
+            "restartPolicy": "Never",
+            "nodeSelector": {LABEL: "true"},
+            "tolerations": [{"key": LABEL, "operator": "Exists"}],
+            "containers": [{"name": "main", "image": "trainer", "resources": {"requests": {"cpu": "100m"}}}],
+        }
+    }
+
+
+def bare_job(name: str) -> Manifest:
+    """A Job of one pod, without any manager."""
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"template": _template()}}
+
+
+def job_set(name: str) -> Manifest:
+    """A JobSet of one such Job, with what its webhook would set."""
+    job = {"completionMode": "Indexed", "completions": 1, "parallelism": 1, "backoffLimit": 6, "template": _template()}
+    spec = {
+        "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
+        "successPolicy": {"operator": "All"},
+        "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
+        "replicatedJobs": [{"name": "w", "replicas": 1, "template": {"spec": job}}],
+    }
+    return {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": {"name": name}, "spec": spec}
+
+
+def fine_tune_job(name: str) -> Manifest:
+    """A FineTuneJob on a volume that all share."""
+    spec = {
+        "model": {"source": "configmap://tiny", "initialize": "Random"},
+        "dataset": {"source": "configmap://rows/rows.jsonl"},
+        "tuning": {"method": "full"},
+        "resources": {"cpu": "100m", "memory": "16Mi"},
+        "scheduling": {"nodeSelector": {LABEL: "true"}, "tolerations": [{"key": LABEL, "operator": "Exists"}]},
+        "storage": {"claimName": "shared"},
+        "output": {"modelName": "bench"},
+    }
+    return {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}, "spec": spec}
+
+
+def scene(layout: Layout) -> None:
+    """Make anew what the jobs of a namespace share: data, model, and a volume."""
+    clean(layout)
+    size = {"storage": "1Gi"}
+    volume = {
+        "capacity": size,
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "",
+        "hostPath": {"path": "/tmp/anneal-bench"},  # noqa: S108 - a played node mounts nothing
+        "claimRef": {"namespace": NAMESPACE, "name": "shared"},
+    }
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": size}, "storageClassName": ""}
+    for manifest in (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        _object("ConfigMap", "rows", data={"rows.jsonl": "{}\n"}),
+        _object("ConfigMap", "tiny", data={"config.json": "{}"}),
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "anneal-bench", "labels": {LABEL: "true"}},
+            "spec": volume,
+        },
+        _object("PersistentVolumeClaim", "shared", spec=claim),
+    ):
+        kubectl(layout, "apply", "-f", "-", given=json.dumps(manifest))
+
+
+def clean(layout: Layout) -> None:
+    """Remove what an earlier round left: the Jobs first, as a namespace waits for pods, and those for their Jobs."""
+    if kubectl(layout, "get", "namespace", NAMESPACE, "--ignore-not-found"):
+        jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs?propagationPolicy=Background"
+        kubectl(layout, "delete", "--raw", jobs)
+    kubectl(layout, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", timeout=300)
+    kubectl(layout, "delete", "persistentvolume", "anneal-bench", "--ignore-not-found", "--wait=true")
+
+
+def session(layout: Layout) -> aiohttp.ClientSession:
+    """The administrator's connections to the API server."""
+    trust = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
+    trust.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
+    return aiohttp.ClientSession(
+        f"https://{layout.address}:6443",
+        connector=aiohttp.TCPConnector(ssl=trust, limit=_PARALLEL),
+        headers={"User-Agent": AGENT},
+    )
+
+
+async def post(
+    client: aiohttp.ClientSession, path: str, manifests: Iterable[Manifest], rate: float | None = None
+) -> None:
+    """Create the objects, 16 at a time, or so many per second."""
+    tasks = []
+    for manifest in manifests:
+        tasks.append(asyncio.ensure_future(_send(client.post(path, json=manifest))))
+        if rate:
+            await asyncio.sleep(1 / rate)
+    await asyncio.gather(*tasks)
+
+
+async def write_statuses(client: aiohttp.ClientSession, path: str, statuses: Mapping[str, Manifest]) -> None:
+    """Give objects of a collection a status each, by their names."""
+    headers = {"Content-Type": "application/merge-patch+json"}
+    await asyncio.gather(
+        *(
+            _send(client.patch(f"{path}/{name}/status", data=json.dumps({"status": status}), headers=headers))
+            for name, status in statuses.items()
+        )
+    )
+
+
+async def _send(request: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> None:
+    async with request as answer:
+        if answer.status >= 300:
+            raise RuntimeError(await answer.text())
+
+
+def _object(kind: str, name: str, **fields: Any) -> Manifest:  # noqa: ANN401 - a manifest's fields
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, **fields}
