@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import aiohttp
-import kopf
 
 from .certificate import progress_certificate
 from .cluster.client import KubernetesClient
@@ -83,7 +82,7 @@ async def _run(settings: Settings) -> None:
             await start_server(status_app(watching.is_set), _STATUS_PORT),
         ]
         try:
-            await _lead_forever(lease, build_registry(queue.wake, watched), queue, watching)
+            await _lead_forever(lease, watched, queue, watching)
         finally:
             for server in servers:
                 await server.cleanup()
@@ -91,16 +90,15 @@ async def _run(settings: Settings) -> None:
             await lease_client.close()
 
 
-async def _lead_forever(
-    lease: Lease, registry: kopf.OperatorRegistry, queue: WorkQueue, watching: asyncio.Event
-) -> None:
+async def _lead_forever(lease: Lease, watched: WatchedJobs, queue: WorkQueue, watching: asyncio.Event) -> None:
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
         try:
-            await watch_forever(registry, watching)
+            await watch_forever(build_registry(queue.wake, watched), watching)
         finally:
             await queue.stop()
+            watched.clear()
 
     ended = False
     while not ended:

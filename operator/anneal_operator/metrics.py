@@ -4,7 +4,6 @@ Counters begin at 0 with the process, as Prometheus expects of them; `anneal_job
 looked at, which the first listing brings about.
 """
 
-from collections import Counter as Tally
 from collections.abc import Callable
 
 from aiohttp import web
@@ -35,11 +34,10 @@ class JobPhases:
         before = self._phases.pop((namespace, name), None)
         if phase:
             self._phases[namespace, name] = phase
-        if phase != before:
-            tally = Tally(self._phases.values())
-            for changed in (before, phase):
-                if changed:
-                    JOBS.labels(changed).set(tally[changed])
+        if before and phase != before:
+            JOBS.labels(before).dec()
+        if phase and phase != before:
+            JOBS.labels(phase).inc()
 
 
 def status_app(ready: Callable[[], bool]) -> web.Application:

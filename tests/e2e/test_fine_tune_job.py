@@ -287,6 +287,23 @@ def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator
 
 
 @pytest.mark.soak
+def test_an_image_that_is_not_there_is_told_and_named_when_time_is_up(bench: Bench, operator: Story) -> None:
+    deployment = ("deployment/anneal-operator", "-n", SYSTEM)
+    image = operator.images["trainer"]
+    try:
+        operator.commands.kubectl("set", "env", *deployment, "ANNEAL_TRAINER_IMAGE=localhost:1/none:1")
+        operator.commands.kubectl("rollout", "status", *deployment, "--timeout=120s")
+        bench.submit("pulled", activeDeadlineSeconds=40)
+        assert poll(lambda: bench.status("pulled").get("failure", {}).get("class") == "ImagePull", 60)
+        status = bench.wait("pulled", "Failed")
+    finally:
+        operator.commands.kubectl("set", "env", *deployment, f"ANNEAL_TRAINER_IMAGE={image}")
+        operator.commands.kubectl("rollout", "status", *deployment, "--timeout=120s")
+    assert (status["failure"]["class"], status["conditions"][0]["reason"]) == ("ImagePull", "DeadlineExceeded")
+    assert "ImagePull" in status["failure"]["message"]
+
+
+@pytest.mark.soak
 def test_a_namespace_goes_in_mid_training_with_the_operator_away(bench: Bench, operator: Story) -> None:
     replicas = ("scale", "deployment", "anneal-operator", "-n", SYSTEM)
     bench.submit("doomed")

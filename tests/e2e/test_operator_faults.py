@@ -22,7 +22,7 @@ from .scripted_pods import ROWS, scripted_nodes, scripted_spec
 
 pytestmark = [pytest.mark.timeout(3600)]
 STAGES = ["prepare", "train", "evaluate", "publish"]
-TRAINING_SECONDS = 2.0
+TRAINING_SECONDS = 3.0
 CONVERGENCE = 60.0
 NAMESPACE = "operator-faults"
 Manifest = dict[str, Any]
@@ -191,3 +191,20 @@ def test_a_fault_of_the_api_server_leaves_the_work_untouched(running_stand: Stan
     assert poll(lambda: not running_stand.made(deleted), CONVERGENCE, every=0.5), running_stand.made(deleted)
     for job in (at_work, new, deleted):
         running_stand.delete(job)
+
+
+@pytest.mark.soak
+def test_a_training_whose_node_is_lost_goes_on_on_another(running_stand: Stand) -> None:
+    """The node's object is deleted, as a cloud does; only then does Kubernetes know that its pods have ended."""
+    running_stand.submit("homeless")
+    running_stand.wait("homeless", "Running")
+    selector = "anneal.dev/fine-tune-job=homeless,anneal.dev/stage=train"
+    path = "jsonpath={.items[0].spec.nodeName}"
+    assert poll(lambda: running_stand.cluster.kubectl("get", "pods", "-l", selector, "-o", path, check=False) != "", 10)
+    running_stand.cluster.kubectl(
+        "delete", "node", running_stand.cluster.kubectl("get", "pods", "-l", selector, "-o", path)
+    )
+    running_stand.wait("homeless", "Succeeded", patience=180)
+    attempts = running_stand.cluster.get("finetunejob", "homeless")["status"]["attempts"]["last"]
+    assert [attempt["reason"] for attempt in attempts] == ["Preempted", "Completed"]
+    running_stand.delete("homeless")

@@ -54,7 +54,12 @@ class WatchedJobs:
 
     def planned(self, job: Manifest, plan: Manifest) -> None:
         """Take in the plan that was just made for a job."""
-        self._known[_key(job)].plan = plan
+        if known := self._known.get(_key(job)):  # it may have been deleted meanwhile
+            known.plan = plan
+
+    def clear(self) -> None:
+        """Forget everything: other operators lead, and nobody tells of what happens."""
+        self._known.clear()
 
     def forget(self, namespace: str, name: str) -> None:
         """Keep nothing of a job that has ended, or of which something false was known."""
@@ -68,7 +73,7 @@ class WatchedJobs:
         self.forget(namespace, name)
         found = await self._api.get("FineTuneJob", namespace, name)
         if found:
-            self._known[namespace, name] = Known(_trimmed(found))
+            self._known[namespace, name] = Known(_unmanaged(found))
         return found
 
     async def around(self, job: Manifest) -> tuple[Known, bool]:
@@ -93,9 +98,9 @@ class WatchedJobs:
         if deleted:
             self._known.pop(key, None)
         elif known is None:
-            self._known[key] = Known(_trimmed(manifest))
+            self._known[key] = Known(_unmanaged(manifest))
         elif not _is_older(manifest, known.job):
-            known.job = _trimmed(manifest)
+            known.job = _unmanaged(manifest)
 
 
 def _key(job: Manifest) -> tuple[str, str]:
@@ -119,9 +124,14 @@ def _is_older(one: Manifest, other: Manifest) -> bool:
     return int(one["metadata"].get("resourceVersion", 0)) < int(other["metadata"].get("resourceVersion", 0))
 
 
-def _trimmed(manifest: Manifest) -> Manifest:
-    """What nobody reads, left out: who manages which field, and the templates of pods."""
+def _unmanaged(manifest: Manifest) -> Manifest:
+    """The object without its record of who manages which field, which nobody reads, and which is long."""
     metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
-    spec = manifest.get("spec", {})
+    return {**manifest, "metadata": metadata}
+
+
+def _trimmed(child: Manifest) -> Manifest:
+    """The same of a Job or pod, and without what its containers are."""
+    spec = child.get("spec", {})
     kept = {name: value for name, value in spec.items() if name not in {"template", "containers", "volumes"}}
-    return {**manifest, "metadata": metadata, "spec": kept}
+    return {**_unmanaged(child), "spec": kept}
