@@ -46,18 +46,33 @@ def played_nodes(layout: Layout, folder: Path, label: str, count: int, stages: S
         _remove(layout, label)
 
 
-def completion(layout: Layout, name: str, labels: Mapping[str, str], message: str, seconds: float) -> Manifest:
-    """kwok's own way for a Job's pod to complete, for pods with these labels: after a time, and with last words."""
+def completion(
+    layout: Layout,
+    name: str,
+    labels: Mapping[str, str],
+    message: str,
+    seconds: float,
+    *,
+    exit_code: int = 0,
+    but_not: Sequence[Manifest] = (),
+) -> Manifest:
+    """kwok's own way for a Job's pod to complete, for pods with these labels: after a time, and with last words.
+
+    `but_not` are kwok's expressions beside the labels, for pods that another stage is meant for.
+    """
     import yaml  # only what plays nodes needs it
 
     stage: Manifest = yaml.safe_load((layout.bin / "pod-complete.yaml").read_text())
     stage["metadata"]["name"] = name
     stage["spec"]["selector"]["matchLabels"] = dict(labels)
+    stage["spec"]["selector"]["matchExpressions"] += but_not
     stage["spec"]["delay"] = {"durationMilliseconds": int(seconds * 1000)}
     template = stage["spec"]["next"]["statusTemplate"]
-    ending = f"exitCode: 0\n{' ' * 6}message: {json.dumps(message)}\n"
+    ending = f"exitCode: {exit_code}\n{' ' * 6}message: {json.dumps(message)}\n"
     began = "startedAt: {{ $origin.state.running.startedAt"  # kwok's template says that it began when it ended
     template = template.replace("exitCode: 0\n", ending).replace("startedAt: {{ $now", began)
+    if exit_code:
+        template = template.replace("reason: Completed", "reason: Error").replace("phase: Succeeded", "phase: Failed")
     stage["spec"]["next"]["statusTemplate"] = template
     return stage
 

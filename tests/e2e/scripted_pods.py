@@ -11,10 +11,11 @@ from tests.decide.test_fine_tune_job import RESULTS
 
 from .conftest import Cluster
 
-__all__ = ["ROWS", "scripted_nodes", "scripted_spec"]
+__all__ = ["EXIT_CODES", "ROWS", "scripted_nodes", "scripted_spec"]
 
 _LABEL = "anneal-test/scripted"
 _CLASS = "scripted"
+EXIT_CODES = (64, 65, 70, 71, 76, 77, 78)
 _PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:" + "0" * 64}
 ROWS = [
     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": {"rows.jsonl": "{}\n"}},
@@ -38,14 +39,21 @@ def scripted_spec(**spec: Any) -> dict[str, Any]:
 
 @contextmanager
 def scripted_nodes(cluster: Cluster, folder: Path, *, volumes: int, seconds: dict[str, float]) -> Iterator[None]:
-    """Two nodes whose pods do as the script says, and volumes for as many jobs; all of it goes at the end."""
+    """Two nodes whose pods do as the script says, and volumes for as many jobs; all of it goes at the end.
+
+    Every pod of a job `exit-CODE` ends with that code.
+    """
+    failing = {f"exit-{code}": code for code in EXIT_CODES}
+    others = {"key": '.metadata.labels["anneal.dev/fine-tune-job"]', "operator": "NotIn", "values": list(failing)}
     stages = []
     for stage, result in RESULTS.items():
-        handed = result.model_dump(mode="json") | (_PUBLISHED if stage == "publish" else {})
-        labels = {"anneal.dev/stage": stage}
-        stages.append(
-            completion(cluster.layout, f"anneal-{stage}", labels, json.dumps(handed), seconds.get(stage, 0.0))
-        )
+        handed = json.dumps(result.model_dump(mode="json") | (_PUBLISHED if stage == "publish" else {}))
+        label, patience = {"anneal.dev/stage": str(stage)}, seconds.get(stage, 0.0)
+        stages.append(completion(cluster.layout, f"anneal-{stage}", label, handed, patience, but_not=[others]))
+    for job, code in failing.items():
+        said = json.dumps({"error": "StageError", "message": f"ended with {code}"})
+        label = {"anneal.dev/fine-tune-job": job}
+        stages.append(completion(cluster.layout, f"anneal-{job}", label, said, 0.0, exit_code=code))
     with played_nodes(cluster.layout, folder, _LABEL, 2, stages):
         cluster.apply({"apiVersion": "v1", "kind": "List", "items": _volumes(volumes)})
         yield

@@ -18,7 +18,7 @@ from local_cluster.polling import poll
 from .api_proxy import ApiProxy, Fault, Kill
 from .conftest import Cluster
 from .outside_operator import OutsideOperator
-from .scripted_pods import ROWS, scripted_nodes, scripted_spec
+from .scripted_pods import EXIT_CODES, ROWS, scripted_nodes, scripted_spec
 
 pytestmark = [pytest.mark.timeout(3600)]
 STAGES = ["prepare", "train", "evaluate", "publish"]
@@ -36,9 +36,9 @@ class Stand:
     proxy: ApiProxy
     operator: OutsideOperator
 
-    def submit(self, name: str) -> None:
+    def submit(self, name: str, **spec: Any) -> None:
         manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
-        self.cluster.apply({**manifest, "spec": scripted_spec()})
+        self.cluster.apply({**manifest, "spec": scripted_spec(**spec)})
 
     def phase(self, name: str) -> str:
         path = "jsonpath={.status.phase}"
@@ -153,6 +153,30 @@ def test_a_kill_at_every_write_changes_nothing_of_the_end(running_stand: Stand) 
             name = f"killed-{at}-{'after' if after else 'before'}"
             assert _life_with_kill(running_stand, name, at, after=after) == undisturbed, name
             running_stand.operator.wait_until_it_leads()
+
+
+def test_an_exit_code_decides_on_class_and_number_of_attempts(running_stand: Stand) -> None:
+    """By the real Job controller: what would fail again is not tried again."""
+    table = {
+        64: ("UserCode", 1),
+        65: ("Data", 1),
+        70: ("Internal", 2),
+        71: ("CudaOutOfMemory", 1),
+        76: ("Diverged", 1),
+        77: ("Access", 2),
+        78: ("Stalled", 2),
+    }
+    assert tuple(table) == EXIT_CODES
+    for code in table:
+        running_stand.submit(f"exit-{code}", maxAttempts=2)
+    for code, (kind, pods) in table.items():
+        name = f"exit-{code}"
+        running_stand.wait(name, "Failed")
+        failure = running_stand.cluster.get("finetunejob", name)["status"]["failure"]
+        assert (failure["class"], failure["exitCode"], failure["message"]) == (kind, code, f"ended with {code}")
+        assert failure["retryable"] is (pods > 1)
+        assert sum(key.startswith("Pod/") for key in running_stand.made(name)) == pods, name
+        running_stand.delete(name)
 
 
 FAULTS: list[Fault] = ["refused", "500", "403", "429", "slow", "410"]
