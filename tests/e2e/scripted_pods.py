@@ -1,20 +1,22 @@
 """Pods of FineTuneJobs that live by a script: each stage takes its time, and hands back what a stage does."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from local_cluster.simulation import completion, played_nodes
 from tests.decide.test_fine_tune_job import RESULTS
+from training_runtime.plan import Stage
 
 from .conftest import Cluster
 
-__all__ = ["EXIT_CODES", "ROWS", "scripted_nodes", "scripted_spec"]
+__all__ = ["EXIT_CODES", "ROWS", "SLOW", "scripted_nodes", "scripted_spec"]
 
 _LABEL = "anneal-test/scripted"
 _CLASS = "scripted"
+SLOW, SLOW_TRAINING_SECONDS = "slow", 75.0
 EXIT_CODES = (64, 65, 70, 71, 76, 77, 78)
 _PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:" + "0" * 64}
 ROWS = [
@@ -41,15 +43,15 @@ def scripted_spec(**spec: Any) -> dict[str, Any]:
 def scripted_nodes(cluster: Cluster, folder: Path, *, volumes: int, seconds: dict[str, float]) -> Iterator[None]:
     """Two nodes whose pods do as the script says, and volumes for as many jobs; all of it goes at the end.
 
-    Every pod of a job `exit-CODE` ends with that code.
+    Every pod of a job `exit-CODE` ends with that code; the job SLOW trains for longer than others.
     """
     failing = {f"exit-{code}": code for code in EXIT_CODES}
-    others = {"key": '.metadata.labels["anneal.dev/fine-tune-job"]', "operator": "NotIn", "values": list(failing)}
-    stages = []
-    for stage, result in RESULTS.items():
-        handed = json.dumps(result.model_dump(mode="json") | (_PUBLISHED if stage == "publish" else {}))
-        label, patience = {"anneal.dev/stage": str(stage)}, seconds.get(stage, 0.0)
-        stages.append(completion(cluster.layout, f"anneal-{stage}", label, handed, patience, but_not=[others]))
+    stages = [_completion(cluster, "train", SLOW_TRAINING_SECONDS, {"anneal.dev/fine-tune-job": SLOW}, "slow")]
+    key = '.metadata.labels["anneal.dev/fine-tune-job"]'
+    for stage in RESULTS:
+        elsewhere = [*failing, *([SLOW] if stage == "train" else [])]
+        others = {"key": key, "operator": "NotIn", "values": elsewhere}
+        stages.append(_completion(cluster, stage, seconds.get(stage, 0.0), {}, "usual", others))
     for job, code in failing.items():
         said = json.dumps({"error": "StageError", "message": f"ended with {code}"})
         label = {"anneal.dev/fine-tune-job": job}
@@ -57,6 +59,15 @@ def scripted_nodes(cluster: Cluster, folder: Path, *, volumes: int, seconds: dic
     with played_nodes(cluster.layout, folder, _LABEL, 2, stages):
         cluster.apply({"apiVersion": "v1", "kind": "List", "items": _volumes(volumes)})
         yield
+
+
+def _completion(
+    cluster: Cluster, stage: Stage, seconds: float, labels: Mapping[str, str], name: str, *but_not: dict[str, Any]
+) -> dict[str, Any]:
+    """The end of a stage's pod, with what that stage hands back."""
+    handed = RESULTS[stage].model_dump(mode="json") | (_PUBLISHED if stage == "publish" else {})
+    own = {"anneal.dev/stage": stage, **labels}
+    return completion(cluster.layout, f"{name}-{stage}", own, json.dumps(handed), seconds, but_not=but_not)
 
 
 def _volumes(count: int) -> list[dict[str, Any]]:

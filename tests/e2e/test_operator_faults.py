@@ -18,7 +18,7 @@ from local_cluster.polling import poll
 from .api_proxy import ApiProxy, Fault, Kill
 from .conftest import Cluster
 from .outside_operator import OutsideOperator
-from .scripted_pods import EXIT_CODES, ROWS, scripted_nodes, scripted_spec
+from .scripted_pods import EXIT_CODES, ROWS, SLOW, scripted_nodes, scripted_spec
 
 pytestmark = [pytest.mark.timeout(3600)]
 STAGES = ["prepare", "train", "evaluate", "publish"]
@@ -220,15 +220,15 @@ def test_a_fault_of_the_api_server_leaves_the_work_untouched(running_stand: Stan
 @pytest.mark.soak
 def test_a_training_whose_node_is_lost_goes_on_on_another(running_stand: Stand) -> None:
     """The node's object is deleted, as a cloud does; only then does Kubernetes know that its pods have ended."""
-    running_stand.submit("homeless")
-    running_stand.wait("homeless", "Running")
-    selector = "anneal.dev/fine-tune-job=homeless,anneal.dev/stage=train"
+    running_stand.submit(SLOW)
+    running_stand.wait(SLOW, "Running")
+    selector = f"anneal.dev/fine-tune-job={SLOW},anneal.dev/stage=train"
     path = "jsonpath={.items[0].spec.nodeName}"
     assert poll(lambda: running_stand.cluster.kubectl("get", "pods", "-l", selector, "-o", path, check=False) != "", 10)
     running_stand.cluster.kubectl(
         "delete", "node", running_stand.cluster.kubectl("get", "pods", "-l", selector, "-o", path)
     )
-    running_stand.wait("homeless", "Succeeded", patience=180)
-    attempts = running_stand.cluster.get("finetunejob", "homeless")["status"]["attempts"]["last"]
+    running_stand.wait(SLOW, "Succeeded", patience=240)
+    attempts = running_stand.cluster.get("finetunejob", SLOW)["status"]["attempts"]["last"]
     assert [attempt["reason"] for attempt in attempts] == ["Preempted", "Completed"]
-    running_stand.delete("homeless")
+    running_stand.delete(SLOW)

@@ -16,7 +16,7 @@ from anneal_operator.reconcile.queue import Key
 
 __all__ = ["build_registry"]
 
-_GATHERING_SECONDS = 0.1
+_GATHERING_SECONDS = 0.5
 """A Job and its pod change several times in a row; one look afterwards sees it all."""
 
 
