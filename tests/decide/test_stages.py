@@ -42,6 +42,11 @@ def test_a_result_that_is_gone_is_not_guessed(pods: list[Manifest]) -> None:
     assert "gone" in state.message
 
 
+def test_a_stage_that_is_passed_has_succeeded_also_when_its_pod_is_gone() -> None:
+    state = read_stage(_job(("Complete", "")), [], is_passed=True)
+    assert (state.state, state.result) == ("Succeeded", None)
+
+
 def test_a_failure_tells_what_the_newest_pod_said() -> None:
     said = json.dumps({"error": "DataError", "message": "no row can be used"})
     pods = [_pod("Failed", "old", "1", message="x", exitCode=1), _pod("Failed", "new", "2", message=said, exitCode=65)]

@@ -34,16 +34,17 @@ class StageState:
     """Its pod was taken away, and no other runs yet."""
 
 
-def read_stage(job: Manifest | None, pods: Sequence[Manifest]) -> StageState:
-    """Return the state of a stage; `pods` are those of its Job.
+def read_stage(job: Manifest | None, pods: Sequence[Manifest], *, is_passed: bool = False) -> StageState:
+    """Return the state of a stage; `pods` are those of its Job, `is_passed` says that a later stage has begun.
 
-    A Job that is complete while its pod's result cannot be read any more counts as failed: nothing may be guessed.
+    A Job that is complete while its pod's result cannot be read any more counts as failed: nothing may be guessed. But
+    the result of a stage that is passed has done its work: its pod may go, with its node for example.
     """
     if job is None:
         return StageState()
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
     if "Complete" in conditions:
-        return _finished(pods)
+        return _finished(pods, is_passed=is_passed)
     if "Failed" in conditions:
         return _failed(conditions["Failed"], pods)
     if job.get("spec", {}).get("suspend"):
@@ -58,7 +59,7 @@ def _is_preempted(pods: Sequence[Manifest]) -> bool:
     return not alive and any(classify(pod, _terminated(pod)) == "Preempted" for pod in ended)
 
 
-def _finished(pods: Sequence[Manifest]) -> StageState:
+def _finished(pods: Sequence[Manifest], *, is_passed: bool) -> StageState:
     for pod in pods:
         if pod.get("status", {}).get("phase") == "Succeeded":
             try:
@@ -66,6 +67,8 @@ def _finished(pods: Sequence[Manifest]) -> StageState:
             except ValueError:
                 continue
             return StageState("Succeeded", result=result, pod=pod["metadata"]["name"])
+    if is_passed:
+        return StageState("Succeeded")
     return StageState(
         "Failed", message="the stage finished, but the pod that held its result is gone: create the job anew"
     )

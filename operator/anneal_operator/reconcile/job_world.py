@@ -88,7 +88,10 @@ class _Look:
         metadata = job["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         jobs, pods = _children(known, name, metadata["uid"])
-        states = {stage: read_stage(jobs.get(stage), pods[stage]) for stage in STAGES}
+        states = {
+            stage: read_stage(jobs.get(stage), pods[stage], is_passed=any(later in jobs for later in STAGES[number:]))
+            for number, stage in enumerate(STAGES, 1)
+        }
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
         provenance = Provenance(image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan))
