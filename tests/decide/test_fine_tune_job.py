@@ -131,6 +131,12 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
     assert status.model_version == "job"
 
 
+def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:
+    told = judge(_seen(stages=_stages(None, ACTIVE, ABSENT, ABSENT)), NOW).status
+    gone = {**_stages(None, ACTIVE, ABSENT, ABSENT), "prepare": StageState("Succeeded")}
+    assert judge(_seen(stages=gone, previous=told), NOW).status == told
+
+
 def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
     status = judge(_seen(stages=_stages(FAILED, ABSENT, ABSENT, ABSENT)), NOW).status
     assert status.failure is not None

@@ -10,6 +10,7 @@ from anneal_operator.api.fine_tune_job_status import (
     JobPhase,
     MlflowRun,
     Progress,
+    Provenance,
     Splits,
 )
 from anneal_operator.reasons import ConditionType, Reason
@@ -38,13 +39,21 @@ def with_finding(
             "phase": phase,
             "observed_generation": seen.generation,
             "conditions": merged(seen.previous.conditions, [finding], seen.generation, now),
-            "provenance": seen.provenance or seen.previous.provenance,
+            "provenance": _provenance(seen),
             "attempts": seen.attempts or seen.previous.attempts,
             "gpus": seen.gpus,
             "failure": None,
             **_results(seen),
         }
     )
+
+
+def _provenance(seen: ObservedJob) -> Provenance | None:
+    """Where the job comes from; of its data the digest that was told before, as its pod may be gone."""
+    known = seen.previous.provenance
+    if seen.provenance is None or known is None:
+        return seen.provenance or known
+    return seen.provenance.model_copy(update={"dataset_digest": known.dataset_digest})
 
 
 def _results(seen: ObservedJob) -> dict[str, object]:
