@@ -5,22 +5,21 @@ election among one controller manager and one scheduler, and a kubelet that tole
 """
 
 import socket
-import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .layout import CLUSTER_DOMAIN, NODE_NAME, SERVICE_SUBNET, Layout
+from .pki import administrator_tls
 
-__all__ = ["COMPONENTS", "CONTROLLERS", "KWOK", "NODE", "STORE_AND_API", "Component", "healthy"]
+__all__ = ["COMPONENTS", "CONTROLLERS", "KWOK", "NODE", "STORE_AND_API", "Component", "healthy", "kwok_arguments"]
 
-KWOK_STAGES = (  # what simulated nodes and pods do: files of kwok's own module
+_KWOK_STAGES = (  # what simulated nodes and pods do: files of kwok's own module
     "node-initialize.yaml",
     "node-heartbeat-with-lease.yaml",
     "pod-ready.yaml",
-    "pod-complete.yaml",
     "pod-delete.yaml",
 )
 
@@ -43,8 +42,7 @@ def healthy(component: Component, layout: Layout) -> bool:
     if component.health == "socket":
         return _accepts(layout.containerd_socket)
     url = component.health.format(address=layout.address)
-    trust = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
-    trust.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
+    trust = administrator_tls(layout)
     try:
         with urllib.request.urlopen(url, timeout=2, context=trust) as answer:  # noqa: S310 - the URLs are ours
             return bool(answer.status == 200)
@@ -173,16 +171,23 @@ def _kube_proxy(layout: Layout) -> list[str]:
     return [f"--config={layout.config / 'kube-proxy.json'}", f"--hostname-override={NODE_NAME}"]
 
 
-def _kwok(layout: Layout) -> list[str]:
+def kwok_arguments(layout: Layout, annotation: str, cidr: str, port: int, stages: Iterable[Path]) -> list[str]:
+    """How kwok is called to play the nodes with an annotation; `stages` come to those of all nodes and pods."""
     return [
         f"--kubeconfig={layout.config / 'kwok.kubeconfig'}",
         "--manage-all-nodes=false",
-        "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+        f"--manage-nodes-with-annotation-selector={annotation}",
         "--node-lease-duration-seconds=40",
-        "--cidr=10.99.0.1/16",
-        *(f"--config={layout.bin / stage}" for stage in KWOK_STAGES),
-        f"--server-address={layout.address}:10247",
+        f"--cidr={cidr}",
+        *(f"--config={layout.bin / stage}" for stage in _KWOK_STAGES),
+        *(f"--config={stage}" for stage in stages),
+        f"--server-address={layout.address}:{port}",
     ]
+
+
+def _kwok(layout: Layout) -> list[str]:
+    complete = layout.bin / "pod-complete.yaml"
+    return kwok_arguments(layout, "kwok.x-k8s.io/node=fake", "10.99.0.1/16", 10247, [complete])
 
 
 STORE_AND_API = (

@@ -49,9 +49,9 @@ def simulate_nodes(layout: Layout, count: int, gpus: int) -> None:
         kubectl(layout, "create", "-f", "-", given=given)
 
 
-def simulated_nodes_ready(layout: Layout) -> int:
-    """Count the simulated nodes that are Ready."""
-    nodes = json.loads(kubectl(layout, "get", "nodes", "-l", "type=kwok", "-o", "json"))["items"]
+def simulated_nodes_ready(layout: Layout, label: str = "type=kwok") -> int:
+    """Count the simulated nodes that are Ready: those of `up`, or others by their label."""
+    nodes = json.loads(kubectl(layout, "get", "nodes", "-l", label, "-o", "json"))["items"]
     conditions = [condition for node in nodes for condition in node["status"].get("conditions", [])]
     return sum(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 

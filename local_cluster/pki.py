@@ -7,6 +7,7 @@ Kubernetes gives meaning to (https://kubernetes.io/docs/setup/best-practices/cer
 import base64
 import ipaddress
 import json
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .layout import CLUSTER_DOMAIN, NODE_NAME, SERVICE_ADDRESS, Layout
 
-__all__ = ["CLIENTS", "Identity", "write_kubeconfig", "write_pki"]
+__all__ = ["CLIENTS", "Identity", "administrator_tls", "write_kubeconfig", "write_pki"]
 
 _LIFETIME = timedelta(days=3650)
 
@@ -58,6 +59,13 @@ def write_pki(layout: Layout) -> None:
     tokens = ec.generate_private_key(ec.SECP256R1())
     _write_private(layout.pki / "service-accounts.key", _pem(tokens))
     (layout.pki / "complete").touch()
+
+
+def administrator_tls(layout: Layout) -> ssl.SSLContext:
+    """What the administrator meets the cluster's servers with: its certificate, and trust in this authority only."""
+    trust = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
+    trust.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
+    return trust
 
 
 def write_kubeconfig(layout: Layout, client: str) -> Path:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .kubernetes import kubectl
+from .components import kwok_arguments
+from .kubernetes import kubectl, simulated_nodes_ready
 from .layout import Layout
 from .polling import poll
 
 __all__ = ["completion", "played_nodes"]
 
 Manifest = dict[str, Any]
-_STANDARD = ("node-initialize.yaml", "node-heartbeat-with-lease.yaml", "pod-ready.yaml", "pod-delete.yaml")
 _PORT = 11247
 
 
@@ -27,17 +27,17 @@ def played_nodes(layout: Layout, folder: Path, label: str, count: int, stages: S
 
     Everything that carries the label is removed before and after: nodes, volumes, storage classes.
     """
-    files = [layout.bin / name for name in _STANDARD]
-    for number, stage in enumerate(stages):
-        files.append(folder / f"stage-{number}.json")
-        files[-1].write_text(json.dumps(stage))
+    files = [folder / f"stage-{number}.json" for number in range(len(stages))]
+    for file, stage in zip(files, stages, strict=True):
+        file.write_text(json.dumps(stage))
+    arguments = kwok_arguments(layout, f"{label}=true", "10.97.0.1/16", _PORT, files)
     _remove(layout, label)
     items = [_node(f"{label.rpartition('/')[2]}-{number}", label) for number in range(count)]
     kubectl(layout, "create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     with (folder / "kwok.log").open("w") as log:
-        kwok = subprocess.Popen(_command(layout, label, files), stdout=log, stderr=log)
+        kwok = subprocess.Popen([layout.bin / "kwok", *arguments], stdout=log, stderr=log)
     try:
-        if not poll(lambda: _ready(layout, label) == count, 90, every=0.5):
+        if not poll(lambda: simulated_nodes_ready(layout, label) == count, 90, every=0.5):
             raise TimeoutError(f"the nodes {label} are not Ready; see {folder / 'kwok.log'}")
         yield
     finally:
@@ -77,19 +77,6 @@ def completion(
     return stage
 
 
-def _command(layout: Layout, label: str, files: Sequence[Path]) -> list[str]:
-    return [
-        str(layout.bin / "kwok"),
-        f"--kubeconfig={layout.config / 'kwok.kubeconfig'}",
-        "--manage-all-nodes=false",
-        f"--manage-nodes-with-annotation-selector={label}=true",
-        "--node-lease-duration-seconds=40",
-        "--cidr=10.97.0.1/16",
-        f"--server-address={layout.address}:{_PORT}",
-        *(f"--config={file}" for file in files),
-    ]
-
-
 def _node(name: str, label: str) -> Manifest:
     room = {"cpu": "192", "memory": "2048Gi", "ephemeral-storage": "1Ti", "pods": "500", "nvidia.com/gpu": "8"}
     labels = {label: "true", "kubernetes.io/hostname": name}
@@ -100,11 +87,6 @@ def _node(name: str, label: str) -> Manifest:
         "spec": {"taints": [{"key": label, "value": "true", "effect": "NoSchedule"}]},
         "status": {"capacity": room, "allocatable": room},
     }
-
-
-def _ready(layout: Layout, label: str) -> int:
-    path = "jsonpath={range .items[*]}{.status.conditions[?(@.type=='Ready')].status} {end}"
-    return kubectl(layout, "get", "nodes", "-l", label, "-o", path).split().count("True")
 
 
 def _remove(layout: Layout, label: str) -> None:

@@ -23,7 +23,7 @@ from local_cluster.simulation import completion, played_nodes
 from .audit import Figures, figures, read_audit
 from .load import measure_reports, measure_restart, scripted_stages
 from .managers import Kind, cpu_seconds, kinds, rss_mib, running
-from .objects import LABEL, NAMESPACE, clean, post, scene, session
+from .objects import LABEL, NAMESPACE, clean, create, scene
 
 __all__ = ["main"]
 
@@ -63,7 +63,7 @@ def _measure(layout: Layout, kind: Kind, count: int, rate: float | None) -> Figu
     began = time.time()
     with running(layout, kind) as manager:
         before = cpu_seconds(manager)
-        asyncio.run(_create(layout, kind, count, rate))
+        asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)], rate))
         bound = poll(lambda: _bound(layout) == count, 600, every=1.0)
         if not bound:
             raise TimeoutError(f"{kind.name}: {_bound(layout)} of {count} pods are bound")
@@ -73,11 +73,6 @@ def _measure(layout: Layout, kind: Kind, count: int, rate: float | None) -> Figu
     found = figures(read_audit(layout, began), kind, count, cpu, rss)
     print(f"{kind.name}: all bound in {found.all_bound:.1f} s", file=sys.stderr, flush=True)
     return found
-
-
-async def _create(layout: Layout, kind: Kind, count: int, rate: float | None) -> None:
-    async with session(layout) as client:
-        await post(client, kind.path, [kind.make(f"b-{number}") for number in range(count)], rate=rate)
 
 
 def _bound(layout: Layout) -> int:

@@ -15,8 +15,8 @@ from local_cluster.polling import poll
 from local_cluster.simulation import completion
 
 from .audit import manager_writes, read_audit
-from .managers import FINE_TUNE_JOBS, Kind, cpu_seconds, rss_mib, running, started
-from .objects import NAMESPACE, Manifest, fine_tune_job, post, scene, session, write_statuses
+from .managers import FINE_TUNE_JOBS, Kind, cpu_seconds, has_job, rss_mib, running, started
+from .objects import NAMESPACE, Manifest, create, scene, session, write_statuses
 
 __all__ = ["measure_reports", "measure_restart", "scripted_stages"]
 
@@ -47,7 +47,7 @@ def measure_reports(layout: Layout, kind: Kind, count: int) -> str:
     """Let as many trainings report every five seconds for a minute, each with its own token."""
     scene(layout)
     with running(layout, kind) as process:
-        asyncio.run(_create(layout, kind, count))
+        asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)]))
         if not poll(lambda: _at_work(layout) >= count, 600, every=2.0):
             raise TimeoutError(f"{_at_work(layout)} of {count} jobs train")
         tokens = asyncio.run(_tokens(layout, count))
@@ -66,27 +66,17 @@ def measure_reports(layout: Layout, kind: Kind, count: int) -> str:
 def measure_restart(layout: Layout, kind: Kind, count: int) -> str:
     """Start beside as many finished jobs, and make one more at once; return how long it waits for its first Job."""
     scene(layout)
-    asyncio.run(_create(layout, kind, count))
+    asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)]))
     asyncio.run(_finish(layout, count))
     began = time.time()
     with started(layout, kind) as (process, log):
-        asyncio.run(_new(layout))
-        made = poll(lambda: "new-prepare" in _jobs(layout), 120, every=0.1)
+        asyncio.run(create(layout, kind.path, [kind.make("new")]))
+        made = poll(lambda: has_job(layout, kind.first_job.format("new")), 120, every=0.1)
         waited = time.time() - began
         rss = rss_mib(process)
         if not made:
             raise TimeoutError(f"no first Job: {log.read_text()[-2000:]}")
     return f"{count} finished jobs: {waited:.1f} s from the operator's start to a new job's first Job, {rss:.0f} MiB"
-
-
-async def _create(layout: Layout, kind: Kind, count: int) -> None:
-    async with session(layout) as client:
-        await post(client, kind.path, [kind.make(f"b-{number}") for number in range(count)])
-
-
-async def _new(layout: Layout) -> None:
-    async with session(layout) as client:
-        await post(client, FINE_TUNE_JOBS, [fine_tune_job("new")])
 
 
 async def _finish(layout: Layout, count: int) -> None:
@@ -102,10 +92,6 @@ async def _finish(layout: Layout, count: int) -> None:
 def _at_work(layout: Layout) -> int:
     path = "jsonpath={.items[*].status.phase}"
     return kubectl(layout, "-n", NAMESPACE, "get", "finetunejobs", "-o", path).split().count("Running")
-
-
-def _jobs(layout: Layout) -> str:
-    return kubectl(layout, "-n", NAMESPACE, "get", "jobs", "-o", "name")
 
 
 async def _tokens(layout: Layout, count: int) -> dict[str, str]:

@@ -5,20 +5,20 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.operator_process import OPERATOR, operator_environment
 from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
 from local_cluster.polling import poll
 
-from .objects import NAMESPACE, Manifest, bare_job, fine_tune_job, job_set, post, session
+from .objects import NAMESPACE, Manifest, bare_job, create, fine_tune_job, job_set
 
-__all__ = ["FINE_TUNE_JOBS", "Kind", "cpu_seconds", "kinds", "rss_mib", "running", "started"]
+__all__ = ["FINE_TUNE_JOBS", "Kind", "cpu_seconds", "has_job", "kinds", "rss_mib", "running", "started"]
 
 FINE_TUNE_JOBS = f"/apis/anneal.dev/v1alpha1/namespaces/{NAMESPACE}/finetunejobs"
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -40,17 +40,6 @@ class Kind:
 def kinds(layout: Layout, folder: Path) -> list[Kind]:
     """A bare Job, a JobSet and a FineTuneJob; definitions are installed, and JobSet is built where it is not yet."""
     kubectl(layout, "apply", "--server-side", "--force-conflicts", "-f", str(_CHECKOUT / "crds"))
-    settings = {
-        "NAMESPACE": NAMESPACE,
-        "IDENTITY": "bench",
-        "TRAINER_IMAGE": "trainer",
-        "SERVER_IMAGE": "server",
-        "ROUTER_IMAGE": "router",
-        "MLFLOW_URL": "http://127.0.0.1:9",
-        "PROGRESS_HOST": "localhost",
-    }
-    environment = {f"ANNEAL_{name}": value for name, value in settings.items()}
-    environment["PYTHONPATH"] = f"{_CHECKOUT / 'operator'}:{_CHECKOUT}"
     jobset = _built_jobset(layout)
     limits = ["--kube-api-qps=5000", "--kube-api-burst=5000", "--metrics-bind-address=127.0.0.1:18443"]
     certificates = folder / "k8s-webhook-server/serving-certs"  # it insists on some, also when nobody calls
@@ -83,8 +72,8 @@ def kinds(layout: Layout, folder: Path) -> list[Kind]:
             FINE_TUNE_JOBS,
             fine_tune_job,
             "{}-prepare",
-            [sys.executable, "-m", "anneal_operator"],
-            environment,
+            OPERATOR,
+            operator_environment(NAMESPACE),
         ),
     ]
 
@@ -96,9 +85,8 @@ def running(layout: Layout, kind: Kind) -> Iterator[int | None]:
         yield None
         return
     with started(layout, kind) as (process, log):
-        asyncio.run(_create_first(layout, kind))
-        job = kind.first_job.format("first-0")
-        if not poll(lambda: job in kubectl(layout, "-n", NAMESPACE, "get", "jobs", "-o", "name"), 60, every=0.5):
+        asyncio.run(create(layout, kind.path, [kind.make("first-0")]))
+        if not poll(lambda: has_job(layout, kind.first_job.format("first-0")), 60, every=0.5):
             raise TimeoutError(f"{kind.name}: {log.read_text()[-2000:]}")
         yield process
 
@@ -118,9 +106,9 @@ def started(layout: Layout, kind: Kind) -> Iterator[tuple[int, Path]]:
             process.wait(30)
 
 
-async def _create_first(layout: Layout, kind: Kind) -> None:
-    async with session(layout) as client:
-        await post(client, kind.path, [kind.make("first-0")])
+def has_job(layout: Layout, name: str) -> bool:
+    """Whether a Job of this name is there."""
+    return name in kubectl(layout, "-n", NAMESPACE, "get", "jobs", "-o", "name")
 
 
 def cpu_seconds(process: int | None) -> float:

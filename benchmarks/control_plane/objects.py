@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -11,6 +10,7 @@ import aiohttp
 
 from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
+from local_cluster.pki import administrator_tls
 
 __all__ = [
     "AGENT",
@@ -19,9 +19,9 @@ __all__ = [
     "Manifest",
     "bare_job",
     "clean",
+    "create",
     "fine_tune_job",
     "job_set",
-    "post",
     "scene",
     "session",
     "write_statuses",
@@ -115,25 +115,22 @@ def clean(layout: Layout) -> None:
 
 def session(layout: Layout) -> aiohttp.ClientSession:
     """The administrator's connections to the API server."""
-    trust = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
-    trust.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
     return aiohttp.ClientSession(
         f"https://{layout.address}:6443",
-        connector=aiohttp.TCPConnector(ssl=trust, limit=_PARALLEL),
+        connector=aiohttp.TCPConnector(ssl=administrator_tls(layout), limit=_PARALLEL),
         headers={"User-Agent": AGENT},
     )
 
 
-async def post(
-    client: aiohttp.ClientSession, path: str, manifests: Iterable[Manifest], rate: float | None = None
-) -> None:
+async def create(layout: Layout, path: str, manifests: Iterable[Manifest], rate: float | None = None) -> None:
     """Create the objects, 16 at a time, or so many per second."""
-    tasks = []
-    for manifest in manifests:
-        tasks.append(asyncio.ensure_future(_send(client.post(path, json=manifest))))
-        if rate:
-            await asyncio.sleep(1 / rate)
-    await asyncio.gather(*tasks)
+    async with session(layout) as client:
+        tasks = []
+        for manifest in manifests:
+            tasks.append(asyncio.ensure_future(_send(client.post(path, json=manifest))))
+            if rate:
+                await asyncio.sleep(1 / rate)
+        await asyncio.gather(*tasks)
 
 
 async def write_statuses(client: aiohttp.ClientSession, path: str, statuses: Mapping[str, Manifest]) -> None:

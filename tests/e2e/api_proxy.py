@@ -6,7 +6,6 @@ lease are passed on and not counted, as they come by the clock.
 
 import asyncio
 import contextlib
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from local_cluster.layout import Layout
+from local_cluster.pki import administrator_tls
 
 __all__ = ["ApiProxy", "Fault"]
 
@@ -74,10 +74,9 @@ class ApiProxy:
             stream.cancel()
 
     async def _start(self) -> None:
-        trust = ssl.create_default_context(cafile=str(self.layout.pki / "ca.crt"))
-        trust.load_cert_chain(self.layout.pki / "admin.crt", self.layout.pki / "admin.key")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trust, limit=0), timeout=aiohttp.ClientTimeout(total=None)
+            connector=aiohttp.TCPConnector(ssl=administrator_tls(self.layout), limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
         )
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)

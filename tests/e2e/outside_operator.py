@@ -3,15 +3,14 @@
 import json
 import os
 import subprocess
-import sys
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.operator_process import OPERATOR, operator_environment
 from local_cluster.polling import poll
 
 from .api_proxy import ApiProxy
-from .conftest import CHECKOUT
 
 __all__ = ["OutsideOperator"]
 
@@ -36,21 +35,9 @@ class OutsideOperator:
         """Start it, without waiting."""
         kubeconfig = self.folder / "kubeconfig"
         kubeconfig.write_text(json.dumps(_kubeconfig(self.proxy.url)))
-        settings = {
-            "NAMESPACE": self.namespace,
-            "IDENTITY": "outside",
-            "TRAINER_IMAGE": "trainer",
-            "SERVER_IMAGE": "server",
-            "ROUTER_IMAGE": "router",
-            "MLFLOW_URL": "http://127.0.0.1:9",
-            "PROGRESS_HOST": "localhost",
-        }
-        environment = {f"ANNEAL_{name}": value for name, value in settings.items()}
-        environment |= {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(CHECKOUT / "operator") + f":{CHECKOUT}"}
+        environment = os.environ | operator_environment(self.namespace) | {"KUBECONFIG": str(kubeconfig)}
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "anneal_operator"], env=os.environ | environment, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(OPERATOR, env=environment, stdout=log, stderr=log)
         self.starts += 1
 
     def wait_until_it_leads(self, patience: float = 60) -> None:

@@ -192,7 +192,7 @@ class FineTuneJobReconciler:
             return previous, remaining
         if status.progress != previous.progress:
             self._progress_written[uid] = now
-        if status.phase in {"Succeeded", "Failed"}:
+        if status.phase in _ENDED:
             self._progress_written.pop(uid, None)
         return status, None
 
