@@ -60,3 +60,4 @@ class Reason(StrEnum):
     OBSERVED = "Observed"
     INCONCLUSIVE = "Inconclusive"
     MOVED = "Moved"
+    MOVING = "Moving"

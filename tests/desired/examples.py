@@ -100,7 +100,7 @@ def _router_objects() -> list[dict[str, Any]]:
         ServedVersion("spam-filter-tuned", "spam-filter", "2", (), "10.0.0.2"),
     ]
     owners = [_parent("ModelVersion", version.name) for version in versions]
-    return router_objects("team", owners, route_table(versions, [running]), _ROUTER)
+    return router_objects("team", owners, route_table(versions, [running], {}), _ROUTER)
 
 
 EXAMPLES = {

@@ -62,6 +62,16 @@ def _count(world: World, a: tuple[int, float], b: tuple[int, float]) -> None:
     world.routers.counted = {"variants": variants, "moved_users": 0}
 
 
+def _read_aliases(world: World, **aliases: list[str]) -> None:
+    for name, read in aliases.items():
+        world.api.objects["ModelVersion", name]["status"]["registry"]["aliases"] = read
+
+
+def _alias_moved(world: World) -> tuple[str, str]:
+    condition = next(c for c in _status(world)["conditions"] if c["type"] == "AliasMoved")
+    return condition["status"], condition["reason"]
+
+
 def test_it_waits_for_versions_then_for_the_route(world: World) -> None:
     world.api.objects["ModelVersion", "two"]["status"]["phase"] = "Loading"
     _look(world)
@@ -86,9 +96,42 @@ def test_a_verdict_moves_the_alias_and_leaves_its_record(world: World) -> None:
     _look(world)
     assert world.registry.aliases["spam", "production"] == "2"
     assert json.loads(world.registry.records["2"]["anneal.dev/experiment.x"])["winner"] == "b"
+    _read_aliases(world, one=[], two=["production"])
+    assert _look(world) == 0.0
     world.writes()
     assert _look(world) is None
     assert world.writes() == []
+
+
+def test_the_alias_has_moved_when_every_version_has_read_it(world: World) -> None:
+    """Before, the route would follow what one of them read last week, or nothing."""
+    _route(world)
+    _look(world)
+    world.later(60)
+    _count(world, (110, 3.0), (105, 4.0))
+    _read_aliases(world, one=["production"], two=[])
+    _look(world)
+    seen = []
+    for one, two in ((["production"], []), ([], []), (["production"], ["production"]), ([], ["production"])):
+        _look(world)
+        seen.append(_alias_moved(world))
+        _read_aliases(world, one=one, two=two)
+    _look(world)
+    assert seen == [("False", "Moving")] * 4
+    assert _alias_moved(world) == ("True", "Moved")
+
+
+def test_an_alias_that_somebody_moved_on_is_not_waited_for(world: World) -> None:
+    _route(world)
+    _look(world)
+    world.later(60)
+    _count(world, (110, 3.0), (105, 4.0))
+    for _ in range(2):
+        _look(world)
+    world.registry.aliases["spam", "production"] = "1"
+    _look(world)
+    assert _alias_moved(world) == ("True", "Moved")
+    assert world.registry.aliases["spam", "production"] == "1"
 
 
 def test_mlflow_down_after_the_verdict_is_told_and_tried_again(world: World) -> None:
@@ -100,8 +143,7 @@ def test_mlflow_down_after_the_verdict_is_told_and_tried_again(world: World) -> 
     world.registry.down = True
     with pytest.raises(RegistryError):
         _look(world)
-    moved = next(c for c in _status(world)["conditions"] if c["type"] == "AliasMoved")
-    assert (moved["status"], moved["reason"]) == ("False", "RegistryUnreachable")
+    assert _alias_moved(world) == ("False", "RegistryUnreachable")
     world.registry.down = False
     _look(world)
     assert world.registry.aliases["spam", "production"] == "2"

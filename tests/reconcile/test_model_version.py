@@ -124,7 +124,7 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
     assert len(world.writes()) == 7
     route()
     assert world.writes() == []
-    world.api.objects["ModelVersion", "one"]["status"]["registry"]["aliases"] = []
+    world.api.objects["ModelVersion", "one"]["status"]["registry"]["aliases"] = ["production"]
     route()
     assert world.writes() == ["ConfigMap/anneal-router"]
     del world.api.objects["ModelVersion", "one"]

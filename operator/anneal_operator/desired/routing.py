@@ -1,7 +1,7 @@
 """A namespace's router: where each model name goes, and the pod that sends it there."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
@@ -16,6 +16,7 @@ __all__ = [
     "RouterEnvironment",
     "RunningExperiment",
     "ServedVersion",
+    "defaults_of",
     "recorder_url",
     "route_table",
     "router_objects",
@@ -69,23 +70,38 @@ def recorder_url(namespace: str) -> str:
     return f"http://{ROUTER}.{namespace}.svc:{_RECORDER}"
 
 
-def route_table(versions: Sequence[ServedVersion], experiments: Sequence[RunningExperiment]) -> RouteTable:
-    """Return where each model name goes; experiments on versions that are gone are left out."""
+def route_table(
+    versions: Sequence[ServedVersion], experiments: Sequence[RunningExperiment], last: Mapping[str, str]
+) -> RouteTable:
+    """Return where each model name goes; experiments on versions that are gone are left out.
+
+    `last` has the default version of each model until now. It stays while none has the alias `production`, as when the
+    alias moves: each version's status learns of it by itself, and between the two nobody seems to hold it.
+    """
     targets = {version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name) for version in versions}
     models = {
         model: _model_route(
             [version for version in versions if version.model == model],
             next((experiment for experiment in experiments if experiment.spec.model == model), None),
+            last.get(model),
         )
         for model in sorted({version.model for version in versions})
     }
     return RouteTable(targets=targets, models=models)
 
 
-def _model_route(versions: Sequence[ServedVersion], experiment: RunningExperiment | None) -> ModelRoute:
+def defaults_of(table: Manifest | None) -> dict[str, str]:
+    """Return the default version of each model in a router's ConfigMap."""
+    models = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
+    return {model: route["default"] for model, route in models.items() if route["default"]}
+
+
+def _model_route(
+    versions: Sequence[ServedVersion], experiment: RunningExperiment | None, last: str | None
+) -> ModelRoute:
     named = {alias: version.name for version in versions for alias in (version.version, *version.aliases)}
-    default = named.get(PRODUCTION)
     present = {version.name for version in versions}
+    default = named.get(PRODUCTION, last if last in present else None)
     if experiment and experiment.winner in present:
         default = experiment.winner
     elif experiment and not experiment.winner and {v.model_version for v in experiment.spec.variants} <= present:

@@ -1,7 +1,7 @@
 """One look at an ABExperiment: are the variants ready, is traffic split, what do the numbers say, promote."""
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
+from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge
 from anneal_operator.decide.conditions import Finding, merged
@@ -92,27 +92,55 @@ class ABExperimentReconciler:
         )
 
     async def _follow_up(self, item: Manifest, spec: ABExperimentSpec, status: ABExperimentStatus) -> float | None:
-        """Move the alias once; the versions' own reconcilers scale down, the routing one follows the alias."""
-        metadata = item["metadata"]
-        moved = any(c.type == ConditionType.ALIAS_MOVED and c.status == "True" for c in status.conditions)
-        self._wake_around(metadata["namespace"], spec)
-        if status.phase != "Promoted" or moved or status.decision is None:
+        """Move the alias, then wait for the versions' statuses to say so: until then the decision is the route.
+
+        The versions' own reconcilers read the alias and scale down; the routing one follows what they read.
+        """
+        alias = next((c for c in status.conditions if c.type == ConditionType.ALIAS_MOVED), None)
+        self._wake_around(item["metadata"]["namespace"], spec)
+        decision = status.decision
+        if status.phase != "Promoted" or (alias and alias.status == "True") or decision is None:
             return None
-        name = next(v.model_version for v in spec.variants if v.name == status.decision.winner)
-        version = await self._context.api.get("ModelVersion", metadata["namespace"], name)
-        registry = ModelVersionStatus.read((version or {}).get("status")).registry
-        if registry is None:
+        winner = next(v.model_version for v in spec.variants if v.name == decision.winner)
+        registries = await self._registries(item, spec)
+        version = registries.pop(winner)
+        if version is None:
             return _PERIOD
-        record = {f"anneal.dev/experiment.{metadata['name']}": status.decision.model_dump_json(by_alias=True)}
+        if alias is None or alias.reason != Reason.MOVING:
+            record = {f"anneal.dev/experiment.{item['metadata']['name']}": decision.model_dump_json(by_alias=True)}
+            await self._promote(item, spec, status, version.version, record)
+        elif await self._settled(spec.model, version, [registry for registry in registries.values() if registry]):
+            message = f"alias {PRODUCTION} of {spec.model} was moved to version {version.version} in MLflow"
+            await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "True", Reason.MOVED, message))
+            return 0.0
+        return _PERIOD
+
+    async def _settled(self, model: str, winner: Registry, others: list[Registry]) -> bool:
+        """Whether the versions have read where the alias is; where somebody has moved it on since, they never will."""
+        if PRODUCTION in winner.aliases and not any(PRODUCTION in other.aliases for other in others):
+            return True
+        holder = await self._context.registry.at_alias(model, PRODUCTION)
+        return holder is None or holder.version != winner.version
+
+    async def _registries(self, item: Manifest, spec: ABExperimentSpec) -> dict[str, Registry | None]:
+        """What the variants' versions last read in MLflow."""
+        namespace, found = item["metadata"]["namespace"], {}
+        for variant in spec.variants:
+            version = await self._context.api.get("ModelVersion", namespace, variant.model_version)
+            found[variant.model_version] = ModelVersionStatus.read((version or {}).get("status")).registry
+        return found
+
+    async def _promote(
+        self, item: Manifest, spec: ABExperimentSpec, status: ABExperimentStatus, version: str, record: dict[str, str]
+    ) -> None:
         try:
-            await self._context.registry.promote(spec.model, PRODUCTION, registry.version, record)
+            await self._context.registry.promote(spec.model, PRODUCTION, version, record)
         except RegistryError as error:
             finding = Finding(ConditionType.ALIAS_MOVED, "False", Reason.REGISTRY_UNREACHABLE, str(error))
             await self._write_finding(item, status, finding)
             raise
-        message = f"alias {PRODUCTION} of {spec.model} points at version {registry.version} in MLflow"
-        await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "True", Reason.MOVED, message))
-        return 0.0
+        message = f"moved to version {version} in MLflow; the versions have yet to read it"
+        await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "False", Reason.MOVING, message))
 
     async def _write_finding(self, item: Manifest, status: ABExperimentStatus, finding: Finding) -> None:
         now = timestamp(self._context.now())

@@ -5,9 +5,11 @@ from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStat
 from anneal_operator.cluster.children import ensure_applied
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.desired.routing import (
+    ROUTER,
     RouterEnvironment,
     RunningExperiment,
     ServedVersion,
+    defaults_of,
     route_table,
     router_objects,
 )
@@ -37,7 +39,8 @@ class RoutingReconciler:
             return None
         versions = [version for item in owners if (version := await self._served(item))]
         experiments = [_running(item) for item in await api.list("ABExperiment", key.namespace)]
-        table = route_table(versions, [experiment for experiment in experiments if experiment])
+        last = defaults_of(await api.get("ConfigMap", key.namespace, ROUTER))
+        table = route_table(versions, [experiment for experiment in experiments if experiment], last)
         env = RouterEnvironment(settings.router_image, settings.image_pull_policy)
         for manifest in router_objects(key.namespace, owners, table, env):
             await ensure_applied(api, manifest)
