@@ -6,6 +6,7 @@ wake the queue.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import signal
@@ -15,13 +16,15 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from .certificate import progress_certificate
+from .cluster.child_watches import watch_children
 from .cluster.client import KubernetesClient
+from .cluster.inputs import Inputs
 from .cluster.lease import Lease
 from .cluster.watched_jobs import WatchedJobs
 from .desired.training import JOB_LABEL, plan_name, progress_audience
 from .errors import ApiError
 from .handlers.supervising import watch_forever
-from .handlers.watching import build_registry
+from .handlers.watching import build_registry, children
 from .logs import configure
 from .metrics import status_app
 from .progress import ProgressBook, progress_app, remembered, start_server
@@ -38,12 +41,15 @@ from .settings import Settings
 __all__ = ["main"]
 
 _STATUS_PORT = 9090
+_COLLECT_AFTER = (20_000, 20, 50)
 log = logging.getLogger("anneal")
 
 
 def main() -> None:
     """Run until the process is told to end."""
     configure()
+    gc.freeze()  # the modules never go; each full collection walked over them, for a quarter of all processor time
+    gc.set_threshold(*_COLLECT_AFTER)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_run(Settings()))
 
@@ -59,6 +65,7 @@ async def _run(settings: Settings) -> None:
         context = Context(
             api=client,
             watched=watched,
+            inputs=Inputs(client),
             registry=MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url),
             routers=HttpRouters(session),
             progress=progress,
@@ -82,7 +89,7 @@ async def _run(settings: Settings) -> None:
             await start_server(status_app(watching.is_set), _STATUS_PORT),
         ]
         try:
-            await _lead_forever(lease, watched, queue, watching)
+            await _lead_forever(lease, client, watched, queue, watching)
         finally:
             for server in servers:
                 await server.cleanup()
@@ -90,13 +97,19 @@ async def _run(settings: Settings) -> None:
             await lease_client.close()
 
 
-async def _lead_forever(lease: Lease, watched: WatchedJobs, queue: WorkQueue, watching: asyncio.Event) -> None:
+async def _lead_forever(
+    lease: Lease, client: KubernetesClient, watched: WatchedJobs, queue: WorkQueue, watching: asyncio.Event
+) -> None:
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
+        watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, watched)]
         try:
             await watch_forever(build_registry(queue.wake, watched), watching)
         finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
             await queue.stop()
             watched.clear()
 

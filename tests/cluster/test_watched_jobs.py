@@ -30,9 +30,8 @@ class _Reads(FakeApi):
         return await super().list(kind, namespace, selector)
 
 
-@pytest.fixture
-def world() -> World:
-    """A job in preparation, known from watches for a minute."""
+def _new_world() -> World:
+    """A job that nobody has looked at."""
     made = job_world()
     api = _Reads()
     api.objects = made.api.objects
@@ -40,8 +39,15 @@ def world() -> World:
     for name, value in (("api", api), ("watched", WatchedJobs(api, JOB_LABEL, plan_name))):
         object.__setattr__(made.context, name, value)
     register_base(made)
+    return made
+
+
+@pytest.fixture
+def world() -> World:
+    """A job in preparation, known from watches for a minute."""
+    made = _new_world()
     look(made)
-    api.reads.clear()
+    _reads(made)
     return made
 
 
@@ -98,3 +104,27 @@ def test_a_deleted_job_is_forgotten(world: World) -> None:
     )
     assert asyncio.run(world.context.watched.job(NAMESPACE, KEY.name)) is None
     assert look(world) is None
+
+
+def test_a_new_job_is_made_without_asking_what_there_is() -> None:
+    world = _new_world()
+    _watch(world, "FineTuneJob", "job")
+    look(world)
+    assert ("Job", "job-prepare") in world.api.objects
+    assert _reads(world) == ["ModelVersion/job"]
+
+
+def test_only_what_was_not_known_yet_is_news(world: World) -> None:
+    """A watch tells of each write of ours again, and a listing of everything."""
+    watched, job = world.context.watched, {"kind": "FineTuneJob", **world.api.objects["FineTuneJob", "job"]}
+    made = {**world.api.objects["Job", "job-prepare"]}
+    assert [watched.observe(job), watched.observe(made)] == [False, False]
+    world.finish("job", "prepare", result("prepare"))
+    assert [watched.observe(made), watched.observe(made)] == [True, False]
+    pod = {"kind": "Pod", **world.api.objects["Pod", "job-prepare-pod"]}
+    assert [watched.observe(pod), watched.observe(pod, deleted=True), watched.observe(pod, deleted=True)] == [
+        True,
+        True,
+        False,
+    ]
+    assert [watched.observe(job, deleted=True), watched.observe(job)] == [True, True]

@@ -64,7 +64,6 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
         (lambda _: None, "BaseNotFound", "no version of spam has the alias base"),
         (lambda w: setattr(w.registry, "down", True), "RegistryUnreachable", "MLflow is down"),
         (lambda w: w.api.put("ModelVersion", "job", spec={}), "NameTaken", "delete it, or give this job another name"),
-        (lambda w: w.api.put("ConfigMap", "job-plan", data={}), "NameTaken", "is being deleted"),
     ],
 )
 def test_a_job_that_cannot_begin_says_why_and_looks_again(
@@ -78,6 +77,19 @@ def test_a_job_that_cannot_begin_says_why_and_looks_again(
     assert [name for name in world.writes() if not name.endswith("/status")] == []
     look(world)
     assert world.writes() == []
+
+
+def test_what_an_earlier_job_of_the_name_left_is_waited_for(world: World) -> None:
+    register_base(world)
+    world.api.put("ConfigMap", "job-plan", data={})
+    assert [look(world), look(world)] == [5.0, 5.0]
+    condition = status(world)["conditions"][0]
+    assert (status(world)["phase"], condition["reason"]) == ("Pending", "NameTaken")
+    assert "is being deleted" in condition["message"]
+    assert not [name for kind, name in world.api.objects if kind == "Job"]
+    del world.api.objects["ConfigMap", "job-plan"]
+    look(world)
+    assert ("Job", "job-prepare") in world.api.objects
 
 
 def test_what_the_api_server_refuses_is_told_and_asked_again(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 from typing_extensions import override
 
 from anneal_operator.cluster.client import KubernetesApi
+from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
@@ -36,7 +37,7 @@ LIVES: dict[str, Manifest] = {
     "suspended once": {"suspend": False},
 }
 PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:" + "0" * 64}
-CHANGING = {"uid", "creationTimestamp", "lastTransitionTime"}
+CHANGING = {"resourceVersion", "uid", "creationTimestamp", "lastTransitionTime"}
 
 
 class _Killed(BaseException):
@@ -105,6 +106,7 @@ def _look(world: World, api: KubernetesApi) -> None:
     context = copy.copy(world.context)
     object.__setattr__(context, "api", api)
     object.__setattr__(context, "watched", WatchedJobs(api, JOB_LABEL, plan_name))
+    object.__setattr__(context, "inputs", Inputs(api))
     try:
         asyncio.run(FineTuneJobReconciler(context).reconcile(KEY))
     except _Killed:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.errors import ApiError, ConflictError, RegistryError, RouterError
@@ -38,7 +39,8 @@ class FakeApi:
     def put(self, kind: str, name: str, **fields: Any) -> Manifest:
         """Set the scene: an object that somebody else made."""
         metadata = {"name": name, "namespace": NAMESPACE, "uid": f"uid-{next(self._numbers)}", "generation": 1}
-        metadata |= {"creationTimestamp": f"2026-01-01T00:00:{next(self._numbers):02}Z"} | fields.pop("metadata", {})
+        metadata |= {"creationTimestamp": f"2026-01-01T00:00:{next(self._numbers):02}Z"}
+        metadata |= {"resourceVersion": str(next(self._numbers))} | fields.pop("metadata", {})
         made = {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata, **fields}
         self.objects[kind, name] = made
         return made
@@ -80,7 +82,7 @@ class FakeApi:
             raise ConflictError(409, "the object has been modified")
         self.writes.append(f"{kind}/{name}/patch")
         _merge(self.objects[kind, name], changes)
-        self.objects[kind, name]["metadata"]["resourceVersion"] = str(next(self._numbers))
+        self.changed(kind, name)
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         assert self.objects[kind, name]["metadata"]["uid"] == uid
@@ -91,7 +93,12 @@ class FakeApi:
         name = current["metadata"]["name"]
         self.writes.append(f"{kind}/{name}/status")
         self.objects[kind, name]["status"] = copy.deepcopy(status)
+        self.changed(kind, name)
         return copy.deepcopy(self.objects[kind, name])
+
+    def changed(self, kind: str, name: str) -> None:
+        """Give an object that was changed a new version."""
+        self.objects[kind, name]["metadata"]["resourceVersion"] = str(next(self._numbers))
 
     async def review_token(self, token: str, audience: str) -> str | None:
         return None
@@ -211,6 +218,7 @@ class World:
         self.context = Context(
             self.api,
             WatchedJobs(self.api, JOB_LABEL, plan_name, max_age=-1.0),
+            Inputs(self.api),
             self.registry,
             self.routers,
             ProgressBook(),
@@ -233,6 +241,7 @@ class World:
         made = self.api.objects["Job", f"{job}-{stage}"]
         kind = "Failed" if exit_code else "Complete"
         made["status"] = {"conditions": [{"type": kind, "status": "True", "message": ""}]}
+        self.api.changed("Job", f"{job}-{stage}")
         terminated = {"exitCode": exit_code, "message": json.dumps(result)}
         self.api.put(
             "Pod",

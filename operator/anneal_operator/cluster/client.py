@@ -5,13 +5,14 @@ either ours or compared with a manifest we built. Nothing is cached: each reconc
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
+from kubernetes.aio.client.rest import RESTResponse
 
 from anneal_operator.errors import ApiError, ConflictError
 from anneal_operator.metrics import API_WRITES
@@ -24,6 +25,7 @@ FIELD_MANAGER = "anneal"
 _TIMEOUT = 20.0
 _CONNECTIONS = 32
 """Requests at once; a thousand jobs that come together would each open a connection of their own."""
+_PAGE = 500
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
@@ -60,6 +62,8 @@ class KubernetesClient:
 
     def __init__(self, configuration: Configuration) -> None:
         configuration.connection_pool_maxsize = _CONNECTIONS
+        # Otherwise each request asks two threads, for a netrc file and for proxies; kubectl knows no netrc either.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
         self._may_write: Callable[[], bool] = lambda: True
 
@@ -103,6 +107,35 @@ class KubernetesClient:
         found = await self._call("GET", KINDS[kind].path(namespace), query)
         items: list[Manifest] = found["items"]
         return items
+
+    async def pages(self, kind: str, selector: str) -> AsyncIterator[Manifest]:
+        """Yield the objects with these labels in all namespaces, some at a time, as the API server lists them."""
+        query = {"labelSelector": selector, "limit": str(_PAGE)}
+        while True:
+            page = await self._call("GET", KINDS[kind].path_everywhere, query)
+            yield page
+            if not page["metadata"].get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
+
+    async def watch(self, kind: str, selector: str, since: str, seconds: int) -> AsyncIterator[Manifest]:
+        """Yield the events of these objects after a resourceVersion, for so many seconds.
+
+        Raises ApiError where the API server does not answer, breaks off, or no longer knows that resourceVersion (410).
+        """
+        query = {"labelSelector": selector, "watch": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=seconds + _TIMEOUT)
+        response = await self._open("GET", KINDS[kind].path_everywhere, query, limit=limit)
+        try:
+            async for line in response.response.content:
+                event: Manifest = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _converted(event["object"].get("code", 0), json.dumps(event["object"]))
+                yield event
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiError(0, f"a watch broke off: {error}") from error
+        finally:
+            response.response.close()
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """Create the object, or only ask whether it would be accepted; raise ConflictError where it exists."""
@@ -160,23 +193,37 @@ class KubernetesClient:
         writes = method != "GET" and "tokenreviews" not in path
         if writes and not self._may_write():
             raise ApiError(0, "another operator may lead by now, so this one writes nothing")
+        try:
+            response = await self._open(method, path, query, body, content)
+            result: Manifest = json.loads(await response.read())
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiError(0, f"the API server did not answer: {error}") from error
+        if writes:
+            API_WRITES.labels(method.lower(), result.get("kind", "")).inc()
+        return result
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        body: Manifest | None = None,
+        content: str = "application/json",
+        limit: float | aiohttp.ClientTimeout = _TIMEOUT,
+    ) -> RESTResponse:
+        """Send a request; its body is still to be read. Raises ApiError for every answer that is not 2xx."""
         headers: dict[str, Any] = {"Accept": "application/json", "Content-Type": content}
-        query_pairs: list[tuple[str, str]] = []
-        await self._client.update_params_for_auth(headers, query_pairs, ["BearerToken"], path, method, body)
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
-            response = await self._client.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
-            content_bytes = await response.read()
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=limit)
+            if response.status >= 300:
+                raise _converted(response.status, (await response.read()).decode(errors="replace"))
         except ApiException as error:
             raise _converted(error.status or 0, error.body or str(error)) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ApiError(0, f"the API server did not answer: {error}") from error
-        if response.status >= 300:
-            raise _converted(response.status, content_bytes.decode(errors="replace"))
-        result: Manifest = json.loads(content_bytes)
-        if writes:
-            API_WRITES.labels(method.lower(), result.get("kind", "")).inc()
-        return result
+        return response
 
 
 def _converted(status: int, body: str) -> ApiError:

@@ -19,9 +19,17 @@ class Kind:
     plural: str
 
     def path(self, namespace: str, name: str = "") -> str:
-        """The path of the collection, or of one object."""
-        root = "/apis" if "/" in self.api_version else "/api"
-        return f"{root}/{self.api_version}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
+        """The path of the collection in a namespace, or of one object."""
+        return f"{self._root}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
+
+    @property
+    def path_everywhere(self) -> str:
+        """The path of the collection in all namespaces."""
+        return f"{self._root}/{self.plural}"
+
+    @property
+    def _root(self) -> str:
+        return f"{'/apis' if '/' in self.api_version else '/api'}/{self.api_version}"
 
 
 _ALL = (

@@ -42,15 +42,18 @@ class WatchedJobs:
         self._max_age = max_age
         self._known: dict[tuple[str, str], Known] = {}
 
-    def observe(self, manifest: Manifest, *, deleted: bool = False) -> None:
-        """Take in a FineTuneJob, or a Job or pod of one, as a watch told of it or a write was answered."""
+    def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
+        """Take in a FineTuneJob, or a Job or pod of one, as a watch told of it or a write was answered.
+
+        Returns whether that is news: a watch also tells of each write of ours.
+        """
         kind, metadata = manifest["kind"], manifest["metadata"]
         if kind == "FineTuneJob":
-            self._observe_job(manifest, (metadata["namespace"], metadata["name"]), deleted=deleted)
-            return
+            return self._observe_job(manifest, (metadata["namespace"], metadata["name"]), deleted=deleted)
         known = self._known.get((metadata["namespace"], metadata.get("labels", {}).get(self._label, "")))
-        if known:
-            _put(known.jobs if kind == "Job" else known.pods, manifest, deleted=deleted)
+        if known is None:
+            return True
+        return _put(known.jobs if kind == "Job" else known.pods, manifest, deleted=deleted)
 
     def planned(self, job: Manifest, plan: Manifest) -> None:
         """Take in the plan that was just made for a job."""
@@ -77,11 +80,18 @@ class WatchedJobs:
         return found
 
     async def around(self, job: Manifest) -> tuple[Known, bool]:
-        """Return all that is known around a job, and whether the API server was asked just now."""
+        """Return all that is known around a job, and whether that is the truth: the API server was asked just now.
+
+        A job without a status is new, so nothing has been made for it. What somebody did make, and ended before telling
+        of it, is found by making it again.
+        """
         known = self._known.setdefault(_key(job), Known(job))
         if known.read_at is not None:
             return known, False
         asked = time.monotonic()
+        if not job.get("status"):
+            known.read_at = asked
+            return known, True
         namespace, name = _key(job)
         known.plan = await self._api.get("ConfigMap", namespace, self._plan_name(name))
         if known.plan:  # without a plan nothing else has been made
@@ -93,14 +103,17 @@ class WatchedJobs:
         known.read_at = asked
         return known, True
 
-    def _observe_job(self, manifest: Manifest, key: tuple[str, str], *, deleted: bool) -> None:
+    def _observe_job(self, manifest: Manifest, key: tuple[str, str], *, deleted: bool) -> bool:
         known = self._known.get(key)
         if deleted:
             self._known.pop(key, None)
         elif known is None:
             self._known[key] = Known(_unmanaged(manifest))
-        elif not _is_older(manifest, known.job):
+        elif not _is_newer(manifest, known.job):
+            return False
+        else:
             known.job = _unmanaged(manifest)
+        return True
 
 
 def _key(job: Manifest) -> tuple[str, str]:
@@ -111,17 +124,19 @@ def _by_name(found: list[Manifest]) -> dict[str, Manifest]:
     return {item["metadata"]["name"]: _trimmed(item) for item in found}
 
 
-def _put(target: dict[str, Manifest], manifest: Manifest, *, deleted: bool) -> None:
+def _put(target: dict[str, Manifest], manifest: Manifest, *, deleted: bool) -> bool:
     name = manifest["metadata"]["name"]
     if deleted:
-        target.pop(name, None)
-    elif name not in target or not _is_older(manifest, target[name]):
-        target[name] = _trimmed(manifest)
+        return target.pop(name, None) is not None
+    if name in target and not _is_newer(manifest, target[name]):
+        return False
+    target[name] = _trimmed(manifest)
+    return True
 
 
-def _is_older(one: Manifest, other: Manifest) -> bool:
+def _is_newer(one: Manifest, other: Manifest) -> bool:
     """By resourceVersion, which Kubernetes says is a growing number (KEP-5504)."""
-    return int(one["metadata"].get("resourceVersion", 0)) < int(other["metadata"].get("resourceVersion", 0))
+    return int(one["metadata"].get("resourceVersion", 0)) > int(other["metadata"].get("resourceVersion", 0))
 
 
 def _unmanaged(manifest: Manifest) -> Manifest:

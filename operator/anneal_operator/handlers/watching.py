@@ -1,6 +1,7 @@
-"""kopf's watches, turned into keys of the work queue, and into what is known of jobs. Nothing is decided here.
+"""What watches tell, turned into keys of the work queue, and into what is known of jobs. Nothing is decided here.
 
-Only `on.event`: kopf's other handlers put finalizers and annotations on the user's objects, and lose edges.
+Of kopf only `on.event`: its other handlers put finalizers and annotations on the user's objects, and lose edges. And
+only for the custom resources: it cannot choose children by their labels on the API server.
 """
 
 from typing import Any, Protocol
@@ -8,13 +9,15 @@ from typing import Any, Protocol
 import kopf
 
 from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
+from anneal_operator.cluster.child_watches import Tell
+from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.routing import ROUTER
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training import JOB_LABEL
 from anneal_operator.reconcile.queue import Key
 
-__all__ = ["build_registry"]
+__all__ = ["build_registry", "children"]
 
 _GATHERING_SECONDS = 0.5
 """A Job and its pod change several times in a row; one look afterwards sees it all."""
@@ -27,16 +30,37 @@ class Wake(Protocol):
 
 
 def build_registry(wake: Wake, watched: WatchedJobs) -> kopf.OperatorRegistry:
-    """Return the handlers that wake the queue; what concerns FineTuneJobs is kept in `watched` first."""
+    """Return the handlers for the custom resources; FineTuneJobs are kept in `watched` first."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
     _watch_jobs(registry, wake, watched)
     for resource in CUSTOM_RESOURCES:
         if resource.kind != "FineTuneJob":
             _watch_own(registry, resource.plural, resource.kind, wake)
-    _watch_children(registry, ("", "v1", "pods"), VERSION_LABEL, "ModelVersion", wake)
-    _watch_children(registry, ("apps", "v1", "deployments"), VERSION_LABEL, "ModelVersion", wake)
     return registry
+
+
+def children(wake: Wake, watched: WatchedJobs) -> list[tuple[str, str, Tell]]:
+    """Return the kinds of children, the label that each carries its owner's name under, and what to do at news."""
+
+    def tell_of_job(child: Manifest, deleted: bool) -> None:
+        if watched.observe(child, deleted=deleted):
+            wake(_owner("FineTuneJob", child, JOB_LABEL), _GATHERING_SECONDS)
+
+    def tell_of_version(child: Manifest, _: bool) -> None:
+        wake(_owner("ModelVersion", child, VERSION_LABEL))
+
+    return [
+        ("Job", JOB_LABEL, tell_of_job),
+        ("Pod", JOB_LABEL, tell_of_job),
+        ("Deployment", VERSION_LABEL, tell_of_version),
+        ("Pod", VERSION_LABEL, tell_of_version),
+    ]
+
+
+def _owner(kind: str, child: Manifest, label: str) -> Key:
+    metadata = child["metadata"]
+    return Key(kind, metadata["namespace"], metadata["labels"][label])
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's kwargs
@@ -46,15 +70,8 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf'
 def _watch_jobs(registry: kopf.OperatorRegistry, wake: Wake, watched: WatchedJobs) -> None:
     @kopf.on.event(GROUP, VERSION, "finetunejobs", registry=registry, id="wake-finetunejobs")
     async def wake_job(event: Any, namespace: str | None, name: str | None, **_: Any) -> None:  # noqa: ANN401
-        watched.observe(event["object"], deleted=event["type"] == "DELETED")
-        wake(Key("FineTuneJob", namespace or "", name or ""))
-
-    for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
-
-        @kopf.on.event(*resource, registry=registry, id=f"wake-by-{resource[2]}", labels={JOB_LABEL: kopf.PRESENT})
-        async def wake_by_child(event: Any, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:  # noqa: ANN401
-            watched.observe(event["object"], deleted=event["type"] == "DELETED")
-            wake(Key("FineTuneJob", namespace or "", labels[JOB_LABEL]), _GATHERING_SECONDS)
+        if watched.observe(event["object"], deleted=event["type"] == "DELETED"):
+            wake(Key("FineTuneJob", namespace or "", name or ""))
 
 
 def _watch_own(registry: kopf.OperatorRegistry, plural: str, kind: str, wake: Wake) -> None:
@@ -62,13 +79,3 @@ def _watch_own(registry: kopf.OperatorRegistry, plural: str, kind: str, wake: Wa
     async def wake_own(namespace: str | None, name: str | None, **_: Any) -> None:  # noqa: ANN401 - kopf's kwargs
         wake(Key(kind, namespace or "", name or ""))
         wake(Key("Router", namespace or "", ROUTER))
-
-
-def _watch_children(
-    registry: kopf.OperatorRegistry, resource: tuple[str, str, str], label: str, kind: str, wake: Wake
-) -> None:
-    identifier = f"wake-{kind.lower()}-by-{resource[2]}"
-
-    @kopf.on.event(*resource, registry=registry, id=identifier, labels={label: kopf.PRESENT})
-    async def wake_owner(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:  # noqa: ANN401
-        wake(Key(kind, namespace or "", labels[label]))

@@ -9,6 +9,7 @@ from anneal_operator.api.conditions import Condition
 from anneal_operator.api.schema import Schema
 from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.events import record_event
+from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.errors import ApiError
@@ -35,6 +36,7 @@ class Context:
 
     api: KubernetesApi
     watched: WatchedJobs
+    inputs: Inputs
     registry: Registry
     routers: Routers
     progress: ProgressBook

@@ -173,15 +173,14 @@ class _Look:
                 return Obstacle(Reason.CONFIG_MAP_NOT_FOUND, missing)
         claims = [claim for claim in map(claim_source, named_sources(spec)) if claim]
         for claim in [*claims, *([spec.storage.claim_name] if spec.storage.claim_name else [])]:
-            if await self._context.api.get("PersistentVolumeClaim", namespace, claim) is None:
+            if await self._context.inputs.keys("PersistentVolumeClaim", namespace, claim) is None:
                 return Obstacle(Reason.CLAIM_NOT_FOUND, f"there is no PersistentVolumeClaim {claim} here yet")
         return None
 
     async def _missing_key(self, namespace: str, name: str, key: str) -> str | None:
-        config_map = await self._context.api.get("ConfigMap", namespace, name)
-        if config_map is None:
+        keys = await self._context.inputs.keys("ConfigMap", namespace, name)
+        if keys is None:
             return f"there is no ConfigMap {name} in this namespace yet"
-        keys = {**config_map.get("data", {}), **config_map.get("binaryData", {})}
         return None if key in keys else f"ConfigMap {name} has no key {key}; it has {', '.join(sorted(keys)) or 'none'}"
 
 
