@@ -82,8 +82,8 @@ def measure_restart(layout: Layout, kind: Kind, count: int) -> str:
 async def _finish(layout: Layout, count: int) -> None:
     """Give each the status of a job that succeeded, as an earlier operator would have."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    condition = {"type": "Succeeded", "status": "True", "reason": "Published", "message": "published"}
-    condition |= {"lastTransitionTime": now}
+    condition: Manifest = {"type": "Succeeded", "status": "True", "reason": "Published", "message": "published"}
+    condition |= {"lastTransitionTime": now, "observedGeneration": 1}
     status = {"phase": "Succeeded", "observedGeneration": 1, "conditions": [condition]}
     async with session(layout) as client:
         await write_statuses(client, FINE_TUNE_JOBS, {f"b-{number}": status for number in range(count)})

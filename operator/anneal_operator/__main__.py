@@ -41,7 +41,7 @@ from .settings import Settings
 __all__ = ["main"]
 
 _STATUS_PORT = 9090
-_COLLECT_AFTER = (20_000, 20, 50)
+_COLLECT_AFTER = (10_000, 10, 10)
 log = logging.getLogger("anneal")
 
 

@@ -6,9 +6,11 @@ kept, and of their children what a look reads: a finished job costs no memory.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .client import KubernetesApi
 from .kinds import Manifest
@@ -142,11 +144,19 @@ def _is_newer(one: Manifest, other: Manifest) -> bool:
 def _unmanaged(manifest: Manifest) -> Manifest:
     """The object without its record of who manages which field, which nobody reads, and which is long."""
     metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
-    return {**manifest, "metadata": metadata}
+    shared: Manifest = _with_shared_names({**manifest, "metadata": metadata})
+    return shared
 
 
 def _trimmed(child: Manifest) -> Manifest:
     """The same of a Job or pod, and without what its containers are."""
     spec = child.get("spec", {})
     kept = {name: value for name, value in spec.items() if name not in {"template", "containers", "volumes"}}
-    return {**_unmanaged(child), "spec": kept}
+    return _unmanaged({**child, "spec": kept})
+
+
+def _with_shared_names(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
+    """The same, with one copy of each field's name in the process: each answer that is parsed brings its own."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _with_shared_names(part) for name, part in value.items()}
+    return [_with_shared_names(part) for part in value] if isinstance(value, list) else value
