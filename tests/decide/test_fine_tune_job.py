@@ -157,7 +157,8 @@ def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up
     waiting = judge(_seen(stages=_training(pulling)), NOW).status
     assert waiting.failure is not None
     assert (waiting.phase, waiting.failure.failure_class, waiting.failure.retryable) == ("Running", "ImagePull", True)
-    late = judge(_seen(stages=_training(LATE), previous=waiting), NOW).status
+    ending = judge(_seen(stages=_training(StageState("Active", ending=True)), previous=waiting), NOW).status
+    late = judge(_seen(stages=_training(LATE), previous=ending), NOW).status
     assert late.failure is not None
     assert (late.phase, late.conditions[0].reason) == ("Failed", "DeadlineExceeded")
     assert (late.failure.failure_class, late.failure.message) == (

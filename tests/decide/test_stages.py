@@ -29,6 +29,12 @@ def test_a_job_without_an_end_is_active() -> None:
     assert read_stage(_job(("SuccessCriteriaMet", "")), [_pod("Running")]).state == "Active"
 
 
+def test_a_job_that_failed_is_ending_until_its_pods_have() -> None:
+    state = read_stage(_job(("FailureTarget", "DeadlineExceeded")), [])
+    assert (state.state, state.ending) == ("Active", True)
+    assert not read_stage(_job(), []).ending
+
+
 def test_the_result_is_the_pod_s_last_message() -> None:
     pods = [_pod("Failed", message="x", exitCode=70), _pod("Succeeded", message=json.dumps({"step": 5}), exitCode=0)]
     state = read_stage(_job(("Complete", "")), pods)

@@ -132,7 +132,7 @@ class KubernetesClient:
                 if event["type"] == "ERROR":
                     raise _converted(event["object"].get("code", 0), json.dumps(event["object"]))
                 yield event
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:  # half a line is no JSON
             raise ApiError(0, f"a watch broke off: {error}") from error
         finally:
             response.response.close()

@@ -134,6 +134,8 @@ def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStat
 def _working(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
     message = _SENTENCES[stage] + (f"; {state.message}" if state.message else "")
     status = with_finding(seen, _PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message, now)
+    if state.ending:  # the pods that told what held them back may be gone before the Job says that it failed
+        return status.model_copy(update={"failure": seen.previous.failure})
     if not state.held_back:
         return status
     failure = Failure(stage=stage, failure_class=state.held_back, retryable=True, message=state.message)

@@ -29,6 +29,8 @@ class StageState:
     failure_class: FailureClass = "Internal"
     held_back: FailureClass | None = None
     """What keeps an active stage's pod from starting; `message` says more."""
+    ending: bool = False
+    """Its Job has failed, and waits for its pods to end."""
     suspended: bool = False
     preempted: bool = False
     """Its pod was taken away, and no other runs yet."""
@@ -49,6 +51,8 @@ def read_stage(job: Manifest | None, pods: Sequence[Manifest], *, is_passed: boo
         return _failed(conditions["Failed"], pods)
     if job.get("spec", {}).get("suspend"):
         return StageState("Active", suspended=True)
+    if "FailureTarget" in conditions:
+        return StageState("Active", ending=True)
     kind, why = next((found for found in map(held_back, pods) if found), (None, ""))
     return StageState("Active", message=why, held_back=kind, preempted=_is_preempted(pods))
 
