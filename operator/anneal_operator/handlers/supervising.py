@@ -1,4 +1,8 @@
-"""kopf's life: it ends on API errors that last, and is then started again, with all else still running."""
+"""kopf's life: it ends on API errors that last, and is then started again, with all else still running.
+
+So it is when a definition of ours comes back: kopf then asks once which kinds there are, and the API server may take a
+second longer to know.
+"""
 
 import asyncio
 import logging
@@ -9,9 +13,12 @@ from typing import Any
 import kopf
 from typing_extensions import override
 
+from anneal_operator.api.resources import GROUP
+
 __all__ = ["watch_forever"]
 
 _RESYNC_SECONDS = 300
+_DISCOVERY_SECONDS = 3.0
 log = logging.getLogger("anneal.watching")
 
 
@@ -54,8 +61,10 @@ async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event
     settings.watching.chunk_size = 500
     settings.watching.client_timeout = _RESYNC_SECONDS
     settings.networking.error_backoffs = _Backoffs()
+    life = _watch_definitions(registry)
     try:
         while True:
+            again = life.begin()
             try:
                 await kopf.operator(
                     registry=registry,
@@ -63,12 +72,43 @@ async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event
                     clusterwide=True,
                     standalone=True,
                     ready_flag=watching,
+                    stop_flag=again,
                 )
             except Exception:
                 watching.clear()
                 log.exception("the watches ended; starting them again")
                 await asyncio.sleep(random.uniform(1, 5))  # noqa: S311 - jitter
             else:
-                return
+                if not again.is_set():
+                    return
+                log.info("a definition came back; starting the watches again")
     finally:
         watching.clear()
+
+
+class _Life:
+    """What ends the present life of kopf, for another to begin."""
+
+    def __init__(self) -> None:
+        self._end = asyncio.Event()
+
+    def begin(self) -> asyncio.Event:
+        """Return what ends the life that begins now; what was to end the last one does nothing any more."""
+        self._end = asyncio.Event()
+        return self._end
+
+    def end_soon(self) -> None:
+        """End it once the API server has had time to learn of a kind."""
+        asyncio.get_running_loop().call_later(_DISCOVERY_SECONDS, self._end.set)
+
+
+def _watch_definitions(registry: kopf.OperatorRegistry) -> _Life:
+    life = _Life()
+
+    @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry, id="definitions")
+    async def definition(event: Any, spec: kopf.Spec, status: kopf.Status, **_: Any) -> None:  # noqa: ANN401
+        holds = {found["type"] for found in status.get("conditions") or () if found["status"] == "True"}
+        if event["type"] and event["type"] != "DELETED" and spec.get("group") == GROUP and "Established" in holds:
+            life.end_soon()
+
+    return life
