@@ -127,4 +127,4 @@ def test_only_what_was_not_known_yet_is_news(world: World) -> None:
         True,
         False,
     ]
-    assert [watched.observe(job, deleted=True), watched.observe(job)] == [True, True]
+    assert [watched.observe(job, deleted=True), watched.observe(made), watched.observe(job)] == [True, False, True]

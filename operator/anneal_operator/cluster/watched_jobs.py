@@ -47,15 +47,14 @@ class WatchedJobs:
     def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
         """Take in a FineTuneJob, or a Job or pod of one, as a watch told of it or a write was answered.
 
-        Returns whether that is news: a watch also tells of each write of ours.
+        Returns whether that is news: a watch also tells of each write of ours, and of what a job that has ended left.
+        A job that is not known yet is read whole when it is.
         """
         kind, metadata = manifest["kind"], manifest["metadata"]
         if kind == "FineTuneJob":
             return self._observe_job(manifest, (metadata["namespace"], metadata["name"]), deleted=deleted)
         known = self._known.get((metadata["namespace"], metadata.get("labels", {}).get(self._label, "")))
-        if known is None:
-            return True
-        return _put(known.jobs if kind == "Job" else known.pods, manifest, deleted=deleted)
+        return known is not None and _put(known.jobs if kind == "Job" else known.pods, manifest, deleted=deleted)
 
     def planned(self, job: Manifest, plan: Manifest) -> None:
         """Take in the plan that was just made for a job."""
