@@ -1,11 +1,13 @@
 """What is known from watches: it spares reads, and is never more than a hint."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from typing_extensions import override
 
+from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.training import JOB_LABEL, plan_name
 from tests.reconcile.jobs import KEY, job_world, look, register_base, result, status
@@ -36,8 +38,8 @@ def _new_world() -> World:
     api = _Reads()
     api.objects = made.api.objects
     made.api = api
-    for name, value in (("api", api), ("watched", WatchedJobs(api, JOB_LABEL, plan_name))):
-        object.__setattr__(made.context, name, value)
+    watched = WatchedJobs(api, JOB_LABEL, plan_name)
+    made.context = replace(made.context, api=api, watched=watched, inputs=Inputs(api))
     register_base(made)
     return made
 
@@ -111,7 +113,7 @@ def test_a_new_job_is_made_without_asking_what_there_is() -> None:
     _watch(world, "FineTuneJob", "job")
     look(world)
     assert ("Job", "job-prepare") in world.api.objects
-    assert _reads(world) == ["ModelVersion/job"]
+    assert _reads(world) == ["ModelVersion/job", "ConfigMap/data"], "whether the name and the data are there"
 
 
 def test_only_what_was_not_known_yet_is_news(world: World) -> None:

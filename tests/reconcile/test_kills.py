@@ -4,7 +4,7 @@ In memory, so that every write of several jobs' lives has its turn; `tests/e2e/t
 """
 
 import asyncio
-import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,10 +103,8 @@ def _live(life: str, at: int = -1, *, after: bool = False) -> _DeadlyApi:
 
 
 def _look(world: World, api: KubernetesApi) -> None:
-    context = copy.copy(world.context)
-    object.__setattr__(context, "api", api)
-    object.__setattr__(context, "watched", WatchedJobs(api, JOB_LABEL, plan_name))
-    object.__setattr__(context, "inputs", Inputs(api))
+    watched = WatchedJobs(api, JOB_LABEL, plan_name)
+    context = replace(world.context, api=api, watched=watched, inputs=Inputs(api))
     try:
         asyncio.run(FineTuneJobReconciler(context).reconcile(KEY))
     except _Killed:

@@ -6,21 +6,32 @@ kopf chooses labels in this process: every pod of the cluster would be sent to u
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 
 from anneal_operator.errors import ApiError
 
 from .kinds import Manifest
 
-__all__ = ["Tell", "WatchApi", "watch_children"]
+__all__ = ["RESYNC_SECONDS", "Pauses", "Tell", "WatchApi", "watch_children"]
 
-_RESYNC_SECONDS = 300
+RESYNC_SECONDS = 300
+"""After which a watch is ended and everything listed anew, so that one that fell silent hides nothing for longer."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 log = logging.getLogger("anneal.watching")
 
 Tell = Callable[[Manifest, bool], None]
 """Takes an object, and whether it was deleted."""
+
+
+class Pauses:
+    """The pauses between requests that fail, without end; each iteration begins with the shortest."""
+
+    def __iter__(self) -> Iterator[float]:
+        pause = _FIRST_PAUSE
+        while True:
+            yield random.uniform(pause / 2, pause)  # noqa: S311 - jitter
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class WatchApi(Protocol):
@@ -39,19 +50,18 @@ async def watch_children(api: WatchApi, kind: str, label: str, tell: Tell) -> No
     Everything is listed anew when a watch ends, at the latest after five minutes. What vanished between a watch and
     the next listing is not told: nobody may take what was told for the truth.
     """
-    pause = _FIRST_PAUSE
+    pauses = iter(Pauses())
     while True:
         try:
             since = await _list(api, kind, label, tell)
-            pause = _FIRST_PAUSE
-            async for event in api.watch(kind, label, since, _RESYNC_SECONDS):
+            pauses = iter(Pauses())
+            async for event in api.watch(kind, label, since, RESYNC_SECONDS):
                 tell(event["object"], event["type"] == "DELETED")
         except ApiError as error:
-            log.warning("watching %s: %s; again in %.0f s", kind, error, pause)
+            log.warning("watching %s: %s; trying again", kind, error)
         except Exception:
-            log.exception("watching %s: a fault of ours; again in %.0f s", kind, pause)
-        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            log.exception("watching %s: a fault of ours; trying again", kind)
+        await asyncio.sleep(next(pauses))
 
 
 async def _list(api: WatchApi, kind: str, label: str, tell: Tell) -> str:

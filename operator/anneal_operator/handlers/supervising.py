@@ -7,29 +7,18 @@ second longer to know.
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import kopf
 from typing_extensions import override
 
 from anneal_operator.api.resources import GROUP
+from anneal_operator.cluster.child_watches import RESYNC_SECONDS, Pauses
 
 __all__ = ["watch_forever"]
 
-_RESYNC_SECONDS = 300
 _DISCOVERY_SECONDS = 3.0
 log = logging.getLogger("anneal.watching")
-
-
-class _Backoffs:
-    """kopf's pauses between failing requests, without end: a list would end the process with its last."""
-
-    def __iter__(self) -> Iterator[float]:
-        pause = 1.0
-        while True:
-            yield random.uniform(pause / 2, pause)  # noqa: S311 - jitter
-            pause = min(pause * 2, 30.0)
 
 
 class _NothingKept(kopf.DiffBaseStorage):
@@ -51,16 +40,15 @@ class _NothingKept(kopf.DiffBaseStorage):
 async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event) -> None:
     """Keep kopf running until a signal ends it; what happened while it was down, its first listing tells.
 
-    `watching` is set while it runs. Every five minutes each watch is ended and everything listed again, so that one
-    that fell silent hides nothing for longer.
+    `watching` is set while it runs.
     """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NothingKept()
     settings.process.ultimate_exiting_timeout = None  # kopf would kill this process, as if it were the whole of it
     settings.watching.chunk_size = 500
-    settings.watching.client_timeout = _RESYNC_SECONDS
-    settings.networking.error_backoffs = _Backoffs()
+    settings.watching.client_timeout = RESYNC_SECONDS
+    settings.networking.error_backoffs = Pauses()  # a list would end the process with its last
     life = _watch_definitions(registry)
     try:
         while True:
