@@ -8,7 +8,7 @@ import pytest
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.evaluation import Gate
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, GateStatus, Provenance
-from anneal_operator.decide.fine_tune_job import judge, seconds_to_live
+from anneal_operator.decide.fine_tune_job import has_passed, judge, seconds_to_live
 from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
 from anneal_operator.decide.progress import progress_of
 from anneal_operator.decide.stages import StageState
@@ -31,6 +31,7 @@ RESULTS: dict[Stage, Any] = {
 ABSENT, ACTIVE = StageState(), StageState("Active")
 FAILED = StageState("Failed", message="no row can be used", exit_code=65, pod="p", node="n", failure_class="Data")
 LATE = StageState("Failed", message="not done in time", failure_class="Deadline")
+LOST, PASSED = StageState("Lost"), StageState("Succeeded")
 SUSPENDED, TAKEN_AWAY = StageState("Active", suspended=True), StageState("Active", preempted=True)
 GATE, HIGH_GATE = Gate(metric="accuracy", min=0.5), Gate(metric="accuracy", min=0.95)
 
@@ -95,6 +96,17 @@ OBSTACLE = Obstacle(Reason.BASE_NOT_FOUND, "no base")
         (_seen(stages=_training(TAKEN_AWAY)), "Preempted", "Wait", "train", "StagePreempted"),
         (_seen(stages=_stages(TAKEN_AWAY, ABSENT, ABSENT, ABSENT)), "Preparing", "Wait", "prepare", "StageRunning"),
         (_seen(stages=_training(TAKEN_AWAY), suspend=True), "Suspended", "SuspendStage", "train", "Suspended"),
+        # A result that is lost with its pod
+        (_seen(stages=_training(LOST)), "Running", "RemoveStage", "train", "StageRunning"),
+        (_seen(stages=_stages(None, None, None, LOST)), "Publishing", "RemoveStage", "publish", "StageRunning"),
+        (_seen(stages=_training(LOST), suspend=True), "Running", "RemoveStage", "train", "StageRunning"),
+        (
+            _seen(stages=_stages(None, None, PASSED, ABSENT), gates=(GATE,)),
+            "Publishing",
+            "StartStage",
+            "publish",
+            "StageRunning",
+        ),
         # Deadline
         (_seen(overdue=True), "Failed", "Nothing", None, "DeadlineExceeded"),
         (_seen(overdue=True, obstacle=OBSTACLE), "Failed", "Nothing", None, "DeadlineExceeded"),
@@ -135,6 +147,20 @@ def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:
     told = judge(_seen(stages=_stages(None, ACTIVE, ABSENT, ABSENT)), NOW).status
     gone = {**_stages(None, ACTIVE, ABSENT, ABSENT), "prepare": StageState("Succeeded")}
     assert judge(_seen(stages=gone, previous=told), NOW).status == told
+
+
+@pytest.mark.parametrize(
+    ("phase", "passed"),
+    [
+        ("Pending", []),
+        ("Preparing", []),
+        ("Running", ["prepare"]),
+        ("Publishing", ["prepare", "train", "evaluate"]),
+        ("Suspended", []),
+    ],
+)
+def test_the_phase_that_was_told_tells_which_results_were_read(phase: Any, passed: list[str]) -> None:
+    assert [stage for stage in STAGES if has_passed(FineTuneJobStatus(phase=phase), stage)] == passed
 
 
 def test_a_failure_names_stage_pod_exit_code_and_words() -> None:

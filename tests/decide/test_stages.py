@@ -15,9 +15,10 @@ def _job(*conditions: tuple[str, str]) -> Manifest:
     return {"metadata": {"name": "j"}, "status": {"conditions": listed}}
 
 
-def _pod(phase: str, name: str = "j-x", made: str = "1", **terminated: Any) -> Manifest:
+def _pod(phase: str, name: str = "j-x", made: str = "1", index: str = "0", **terminated: Any) -> Manifest:
     state = {"terminated": terminated} if terminated else {}
-    metadata = {"name": name, "creationTimestamp": made}
+    annotations = {"batch.kubernetes.io/job-completion-index": index}
+    metadata = {"name": name, "creationTimestamp": made, "annotations": annotations}
     return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": [{"state": state}]}}
 
 
@@ -41,11 +42,20 @@ def test_the_result_is_the_pod_s_last_message() -> None:
     assert (state.state, state.result) == ("Succeeded", {"step": 5})
 
 
-@pytest.mark.parametrize("pods", [[], [_pod("Succeeded", message="no JSON", exitCode=0)]])
-def test_a_result_that_is_gone_is_not_guessed(pods: list[Manifest]) -> None:
+@pytest.mark.parametrize("pods", [[], [_pod("Failed", message="x", exitCode=70)], [_pod("Succeeded", index="1")]])
+def test_a_result_whose_pod_is_gone_is_lost(pods: list[Manifest]) -> None:
     state = read_stage(_job(("Complete", "")), pods)
-    assert state.state == "Failed"
-    assert "gone" in state.message
+    assert (state.state, state.message) == ("Lost", "the pod that held its result is gone, so it is run again")
+
+
+def test_a_pod_that_was_listed_before_its_job_completed_is_waited_for() -> None:
+    assert read_stage(_job(("Complete", "")), [_pod("Running")]).state == "Active"
+
+
+@pytest.mark.parametrize(("said", "told"), [("no JSON", "no JSON"), ("", "the pod left no message")])
+def test_a_result_that_cannot_be_read_is_not_guessed(said: str, told: str) -> None:
+    state = read_stage(_job(("Complete", "")), [_pod("Succeeded", message=said, exitCode=0)])
+    assert (state.state, state.message) == ("Failed", f"its result cannot be read: {told}")
 
 
 def test_a_stage_that_is_passed_has_succeeded_also_when_its_pod_is_gone() -> None:

@@ -44,6 +44,23 @@ def test_a_job_that_rested_has_no_more_time_for_it(world: World) -> None:
     assert world.api.objects["Job", "job-prepare"]["spec"]["activeDeadlineSeconds"] == 540
 
 
+def test_a_stage_whose_result_went_with_its_pod_is_run_again(world: World) -> None:
+    until(world, "publish")
+    world.finish("job", "publish", result("publish"))
+    first = world.api.objects["Job", "job-publish"]["metadata"]["uid"]
+    for stage in ("prepare", "train", "evaluate", "publish"):  # all were on the node that is lost
+        world.api.objects.pop(("Pod", f"job-{stage}-pod"))
+    look(world)
+    assert world.writes() == ["Job/job-publish/delete", "FineTuneJob/job/status"]
+    assert "is run again" in status(world)["conditions"][0]["message"]
+    look(world)
+    assert world.writes() == ["Job/job-publish", "FineTuneJob/job/status"]
+    assert world.api.objects["Job", "job-publish"]["metadata"]["uid"] != first
+    world.finish("job", "publish", result("publish"))
+    look(world)
+    assert (status(world)["phase"], status(world)["evaluation"]["metrics"]) == ("Succeeded", {"accuracy": 0.9})
+
+
 def test_a_job_that_is_suspended_from_the_start_makes_nothing(world: World) -> None:
     register_base(world)
     change(world, suspend=True)

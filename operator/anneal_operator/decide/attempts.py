@@ -8,11 +8,16 @@ from anneal_operator.api.fine_tune_job_status import Attempt, Attempts
 
 from .failures import classify
 
-__all__ = ["merged_attempts"]
+__all__ = ["first_pods", "merged_attempts"]
 
 Manifest = dict[str, Any]
 _KEPT = 10
 _INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+def first_pods(pods: Sequence[Manifest]) -> list[Manifest]:
+    """Return those that speak for a stage, one an attempt: the only pod, or the first of several nodes'."""
+    return [pod for pod in pods if pod["metadata"].get("annotations", {}).get(_INDEX, "0") == "0"]
 
 
 def merged_attempts(previous: Attempts | None, pods: Sequence[Manifest], gpus: int, now: str) -> Attempts | None:
@@ -21,8 +26,7 @@ def merged_attempts(previous: Attempts | None, pods: Sequence[Manifest], gpus: i
     The pod of the first node stands for all that train together. An attempt that ran when last seen, and whose pod is
     gone, was taken away: its node was drained or lost, or the job was suspended.
     """
-    first = [pod for pod in pods if pod["metadata"].get("annotations", {}).get(_INDEX, "0") == "0"]
-    seen = {found.started_at: found for found in (_of(pod, gpus) for pod in first) if found}
+    seen = {found.started_at: found for found in (_of(pod, gpus) for pod in first_pods(pods)) if found}
     known = {attempt.started_at: attempt for attempt in (previous.last if previous else [])}
     if not seen and not known:
         return previous

@@ -15,7 +15,7 @@ from .job_status import with_finding
 from .observed_job import STAGES, ObservedJob, Obstacle
 from .stages import StageState
 
-__all__ = ["Verdict", "judge", "refused", "seconds_to_live"]
+__all__ = ["Verdict", "has_passed", "judge", "refused", "seconds_to_live"]
 
 _PHASES: dict[Stage, JobPhase] = {
     "prepare": "Preparing",
@@ -37,7 +37,15 @@ class Verdict:
 
     status: FineTuneJobStatus
     action: Literal[
-        "Wait", "Plan", "StartStage", "SuspendStage", "ResumeStage", "MakeVersion", "MakeExperiment", "Nothing"
+        "Wait",
+        "Plan",
+        "StartStage",
+        "SuspendStage",
+        "ResumeStage",
+        "RemoveStage",
+        "MakeVersion",
+        "MakeExperiment",
+        "Nothing",
     ]
     stage: Stage | None = None
 
@@ -60,6 +68,12 @@ def judge(seen: ObservedJob, now: str) -> Verdict:
     if seen.opponent:
         return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeExperiment")
     return Verdict(_succeeded(seen, now), "Nothing")
+
+
+def has_passed(previous: FineTuneJobStatus, stage: Stage) -> bool:
+    """Whether a later stage was the job's phase when its status was written: then this one's result was read."""
+    later = STAGES[STAGES.index(stage) + 1 :]
+    return previous.phase in {_PHASES[found] for found in later}
 
 
 def seconds_to_live(status: FineTuneJobStatus, ttl: int | None, now: datetime) -> float | None:
@@ -88,9 +102,11 @@ def _at_stage(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> V
         return Verdict(_failed(seen, stage, state, now), "Nothing")
     if state.state == "Absent":
         return Verdict(_working(seen, stage, state, now), "StartStage", stage)
+    if state.state == "Lost":
+        return Verdict(_working(seen, stage, state, now), "RemoveStage", stage)
     if state.state == "Active":
         return _at_work(seen, stage, state, now)
-    if stage == "evaluate" and seen.stages and seen.stages["publish"].state == "Absent":
+    if stage == "evaluate" and state.result and seen.stages and seen.stages["publish"].state == "Absent":
         return _at_gates(seen, state, now)
     return None
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import Failed
 
+from .attempts import first_pods
 from .failures import OVERDUE, classify, held_back, is_disrupted
 
 __all__ = ["StageState", "read_stage"]
@@ -18,9 +19,9 @@ _LOG_TAIL = 600
 
 @dataclass(frozen=True)
 class StageState:
-    """Absent, active, succeeded with a result, or failed for a reason."""
+    """Absent, active, succeeded with a result, failed for a reason, or complete with its result lost."""
 
-    state: Literal["Absent", "Active", "Succeeded", "Failed"] = "Absent"
+    state: Literal["Absent", "Active", "Succeeded", "Failed", "Lost"] = "Absent"
     result: Manifest | None = None
     message: str = ""
     exit_code: int | None = None
@@ -39,8 +40,8 @@ class StageState:
 def read_stage(job: Manifest | None, pods: Sequence[Manifest], *, is_passed: bool = False) -> StageState:
     """Return the state of a stage; `pods` are those of its Job, `is_passed` says that a later stage has begun.
 
-    A Job that is complete while its pod's result cannot be read any more counts as failed: nothing may be guessed. But
-    the result of a stage that is passed has done its work: its pod may go, with its node for example.
+    The result of a stage that is passed has done its work: its pod may go, with its node for example. Where nobody has
+    read it yet, it is lost with the pod: nothing may be guessed, and the same stage hands it over once more.
     """
     if job is None:
         return StageState()
@@ -64,18 +65,23 @@ def _is_preempted(pods: Sequence[Manifest]) -> bool:
 
 
 def _finished(pods: Sequence[Manifest], *, is_passed: bool) -> StageState:
-    for pod in pods:
-        if pod.get("status", {}).get("phase") == "Succeeded":
-            try:
-                result = json.loads(_terminated(pod).get("message", ""))
-            except ValueError:
-                continue
-            return StageState("Succeeded", result=result, pod=pod["metadata"]["name"])
+    succeeded = [pod for pod in first_pods(pods) if pod.get("status", {}).get("phase") == "Succeeded"]
+    if succeeded:
+        return _handed_over(succeeded[0])
     if is_passed:
         return StageState("Succeeded")
-    return StageState(
-        "Failed", message="the stage finished, but the pod that held its result is gone: create the job anew"
-    )
+    if any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in pods):
+        return StageState("Active")  # the pods were listed before the Job was
+    return StageState("Lost", message="the pod that held its result is gone, so it is run again")
+
+
+def _handed_over(pod: Manifest) -> StageState:
+    name, text = pod["metadata"]["name"], _terminated(pod).get("message", "")
+    try:
+        return StageState("Succeeded", result=json.loads(text), pod=name)
+    except ValueError:
+        message = f"its result cannot be read: {text[-_LOG_TAIL:] or 'the pod left no message'}"
+        return StageState("Failed", message=message, exit_code=0, pod=name)
 
 
 def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:

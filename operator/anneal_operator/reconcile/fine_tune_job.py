@@ -123,8 +123,12 @@ class FineTuneJobReconciler:
                     self._context.watched.observe(made)
                 if verdict.action == "Plan" and made["kind"] == "ConfigMap":
                     self._context.watched.planned(job, made)
-            for stage_manifest in (world.jobs or {}).values():
-                await self._adjust(job, spec, verdict, stage_manifest)
+            for stage, stage_manifest in (world.jobs or {}).items():
+                if verdict.action == "RemoveStage" and verdict.stage == stage:
+                    metadata = stage_manifest["metadata"]
+                    await self._context.api.delete("Job", metadata["namespace"], metadata["name"], metadata["uid"])
+                else:
+                    await self._adjust(job, spec, verdict, stage_manifest)
         except ApiError as error:
             if error.status not in _REFUSALS:
                 raise

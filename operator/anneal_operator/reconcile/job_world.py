@@ -10,6 +10,7 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.watched_jobs import Known
 from anneal_operator.decide.attempts import merged_attempts
+from anneal_operator.decide.fine_tune_job import has_passed
 from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
 from anneal_operator.decide.stages import read_stage
 from anneal_operator.desired.inputs import claim_source, config_map_source, input_path, named_sources
@@ -88,10 +89,10 @@ class _Look:
         metadata = job["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         jobs, pods = _children(known, name, metadata["uid"])
-        states = {
-            stage: read_stage(jobs.get(stage), pods[stage], is_passed=any(later in jobs for later in STAGES[number:]))
-            for number, stage in enumerate(STAGES, 1)
-        }
+        states = {}
+        for number, stage in enumerate(STAGES, 1):
+            is_passed = has_passed(seen.previous, stage) or any(later in jobs for later in STAGES[number:])
+            states[stage] = read_stage(jobs.get(stage), pods[stage], is_passed=is_passed)
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
         provenance = Provenance(image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan))
