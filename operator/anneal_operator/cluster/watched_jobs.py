@@ -8,7 +8,7 @@ kept, and of their children what a look reads: a finished job costs no memory.
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,10 @@ from .kinds import Manifest
 __all__ = ["Known", "WatchedJobs"]
 
 _MAX_AGE = 55.0
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "annotations", "ownerReferences")
+_SPEC = ("suspend", "nodeName")
+_STATUS = ("phase", "reason", "message", "startTime")
+_STATUS_LISTS = {"conditions": ("type", "status", "reason", "message"), "containerStatuses": ("state",)}
 
 
 @dataclass
@@ -59,7 +63,7 @@ class WatchedJobs:
     def planned(self, job: Manifest, plan: Manifest) -> None:
         """Take in the plan that was just made for a job."""
         if known := self._known.get(_key(job)):  # it may have been deleted meanwhile
-            known.plan = plan
+            known.plan = _unmanaged(plan)
 
     def clear(self) -> None:
         """Forget everything: other operators lead, and nobody tells of what happens."""
@@ -94,8 +98,9 @@ class WatchedJobs:
             known.read_at = asked
             return known, True
         namespace, name = _key(job)
-        known.plan = await self._api.get("ConfigMap", namespace, self._plan_name(name))
-        if known.plan:  # without a plan nothing else has been made
+        plan = await self._api.get("ConfigMap", namespace, self._plan_name(name))
+        known.plan = plan and _unmanaged(plan)
+        if plan:  # without a plan nothing else has been made
             selector = f"{self._label}={name}"
             jobs, pods = await asyncio.gather(
                 self._api.list("Job", namespace, selector), self._api.list("Pod", namespace, selector)
@@ -148,10 +153,19 @@ def _unmanaged(manifest: Manifest) -> Manifest:
 
 
 def _trimmed(child: Manifest) -> Manifest:
-    """The same of a Job or pod, and without what its containers are."""
-    spec = child.get("spec", {})
-    kept = {name: value for name, value in spec.items() if name not in {"template", "containers", "volumes"}}
-    return _unmanaged({**child, "spec": kept})
+    """What a look reads of a Job or pod: as they come, a thousand jobs' take three times the memory."""
+    spec, status = child.get("spec", {}), child.get("status", {})
+    kept = _only(status, _STATUS)
+    for name, fields in _STATUS_LISTS.items():
+        if name in status:
+            kept[name] = [_only(item, fields) for item in status[name]]
+    trimmed = {"metadata": _only(child["metadata"], _METADATA), "spec": _only(spec, _SPEC), "status": kept}
+    shared: Manifest = _with_shared_names(trimmed)
+    return shared
+
+
+def _only(found: Manifest, names: Iterable[str]) -> Manifest:
+    return {name: found[name] for name in names if name in found}
 
 
 def _with_shared_names(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest

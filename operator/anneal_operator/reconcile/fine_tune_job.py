@@ -43,7 +43,6 @@ class FineTuneJobReconciler:
         self._context = context
         self._progress_written: dict[str, float] = {}
         self._phases = JobPhases()
-        self._specs: dict[tuple[str, str], tuple[tuple[str, int], FineTuneJobSpec]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Look once; return the seconds after which to look again without being woken."""
@@ -63,7 +62,7 @@ class FineTuneJobReconciler:
 
     async def _go_on(self, key: Key, job: Manifest) -> float | None:
         """Bring a job that has not ended as far as it can go now, and tell once."""
-        spec, now = self._spec(job), self._context.now()
+        spec, now = FineTuneJobSpec.parse(job["spec"]), self._context.now()
         for step in range(_MOST_STEPS):
             world = await look_at_job(self._context, job, spec)
             verdict = judge(world.seen, timestamp(now))
@@ -88,21 +87,11 @@ class FineTuneJobReconciler:
         left = seconds_left(job, spec, now)
         return min(again or _RESYNC_SECONDS, _RESYNC_SECONDS if left is None else left + 1)
 
-    def _spec(self, job: Manifest) -> FineTuneJobSpec:
-        """The spec, read once for every generation."""
-        metadata = job["metadata"]
-        key, version = (metadata["namespace"], metadata["name"]), (metadata["uid"], metadata["generation"])
-        known = self._specs.get(key)
-        if known is None or known[0] != version:
-            known = self._specs[key] = version, FineTuneJobSpec.parse(job["spec"])
-        return known[1]
-
     def _forget(self, key: Key, phase: str | None) -> None:
         """Keep nothing of a job that is gone (no phase) or has ended."""
         self._context.progress.forget(key.namespace, key.name)
         self._context.watched.forget(key.namespace, key.name)
         self._phases.note(key.namespace, key.name, phase)
-        self._specs.pop((key.namespace, key.name), None)
 
     async def _finished(self, job: Manifest, status: Manifest | None) -> float | None:
         """What is left to do for a job that has ended: to delete it when its time has come."""
