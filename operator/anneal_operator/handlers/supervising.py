@@ -47,6 +47,7 @@ async def watch_forever(registry: kopf.OperatorRegistry, watching: asyncio.Event
     settings.persistence.diffbase_storage = _NothingKept()
     settings.process.ultimate_exiting_timeout = None  # kopf would kill this process, as if it were the whole of it
     settings.watching.chunk_size = 500
+    settings.queueing.idle_timeout = 0.5  # each object that had news keeps a task and its last event for so long
     settings.watching.client_timeout = RESYNC_SECONDS
     settings.networking.error_backoffs = Pauses()  # a list would end the process with its last
     life = _watch_definitions(registry)
