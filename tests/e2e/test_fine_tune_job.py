@@ -8,7 +8,6 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,88 +18,13 @@ from demo.commands import Commands
 from demo.story import SYSTEM, Story
 from local_cluster.polling import poll
 
+from .bench import TRAINING, Bench
 from .conftest import CHECKOUT, Cluster, Live
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 EXAMPLES = ("claims-extraction", "expressway-assistant", "civil-law-qa", "support-chatbot")
 LEFT = "jobs,pods,services,configmaps,persistentvolumeclaims"
-PATIENCE = 600.0
-TRAINING = {
-    "maxSteps": 40,
-    "learningRate": 0.002,
-    "perDeviceBatchSize": 4,
-    "maxSequenceLength": 128,
-    "saveEverySteps": 5,
-    "logEverySteps": 1,
-}
 Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A namespace under the restricted standard, with data and a tiny model in it."""
-
-    cluster: Cluster
-
-    def submit(self, name: str, **spec: Any) -> None:
-        """Apply a small job; the keywords replace parts of its spec."""
-        small = {
-            "model": {"source": "configmap://tiny-qwen3", "initialize": "Random"},
-            "dataset": {"source": "configmap://rows/rows.jsonl", "deduplicate": {"threshold": 1.0}},
-            "tuning": {"method": "full"},
-            "training": TRAINING,
-            "resources": {"cpu": "100m", "memory": "4Gi"},
-            "storage": {"template": {"size": "1Gi"}},
-            "evaluation": {"suites": [{"name": "perplexity"}], "maxRows": 4, "maxNewTokens": 4},
-            "output": {"modelName": "small"},
-        }
-        manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
-        self.cluster.apply({**manifest, "spec": {**small, **spec}})
-
-    def job(self, name: str) -> Manifest:
-        return self.cluster.get("finetunejob", name)
-
-    def status(self, name: str) -> Manifest:
-        status: Manifest = self.job(name).get("status", {})
-        return status
-
-    def wait(self, name: str, phase: str, patience: float = PATIENCE) -> Manifest:
-        """Wait for a phase, and return the status."""
-        ends = {phase, "Succeeded", "Failed"}
-        poll(lambda: self.status(name).get("phase") in ends, patience, every=0.5)
-        status = self.status(name)
-        assert status.get("phase") == phase, json.dumps(status, indent=1, ensure_ascii=False) + self._pods(name)
-        return status
-
-    def change(self, name: str, **spec: Any) -> None:
-        self.cluster.kubectl("patch", "finetunejob", name, "--type=merge", "-p", json.dumps({"spec": spec}))
-
-    def pods(self, name: str, stage: str) -> list[Manifest]:
-        selector = f"anneal.dev/fine-tune-job={name},anneal.dev/stage={stage}"
-        found: list[Manifest] = self.cluster.get("pods", "-l", selector)["items"]
-        return found
-
-    def running(self, name: str, stage: str = "train") -> list[str]:
-        return [pod["metadata"]["name"] for pod in self.pods(name, stage) if pod["status"]["phase"] == "Running"]
-
-    def wait_for_checkpoint(self, name: str, pods: int = 1) -> list[str]:
-        """Wait until training has saved once; return its pods."""
-
-        def saved() -> bool:
-            logs = [self.cluster.kubectl("logs", pod, check=False) for pod in self.running(name)]
-            return len(logs) == pods and any('"event": "checkpoint"' in log for log in logs)
-
-        assert poll(saved, PATIENCE, every=0.5), self._pods(name)
-        return self.running(name)
-
-    def resumed_from(self, name: str) -> list[int]:
-        """The step that each training that is still told of began at."""
-        logs = [self.cluster.kubectl("logs", pod["metadata"]["name"], check=False) for pod in self.pods(name, "train")]
-        lines = [json.loads(line) for log in logs for line in log.splitlines() if '"event": "start"' in line]
-        return [int((line["resumed_from"] or "step-0")[5:]) for line in lines]
-
-    def _pods(self, name: str) -> str:
-        return self.cluster.kubectl("describe", "pods", "-l", f"anneal.dev/fine-tune-job={name}", check=False)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +103,23 @@ def test_an_evicted_pod_is_replaced_and_not_counted(bench: Bench) -> None:
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Preempted", "Completed"]
 
 
+def test_a_version_enters_an_experiment_against_the_one_in_production(bench: Bench) -> None:
+    output = {"modelName": "compared", "serving": {"replicas": 0}}
+    brief = {**TRAINING, "maxSteps": 5}
+    bench.submit("current", training=brief, output={**output, "aliases": ["production"]})
+    bench.wait("current", "Succeeded")
+    path = "jsonpath={.status.registry.aliases}"
+    assert poll(lambda: "production" in bench.cluster.kubectl("get", "modelversion", "current", "-o", path), 60)
+    template = {"weight": 20, "metrics": {"primary": {"name": "stars"}}}
+    bench.submit("candidate", training=brief, output={**output, "experiment": template})
+    bench.wait("candidate", "Succeeded")
+    spec = bench.cluster.get("abexperiment", "candidate")["spec"]
+    found = [(variant["name"], variant["modelVersion"], variant["weight"]) for variant in spec["variants"]]
+    assert found == [("production", "current", 80), ("candidate", "candidate", 20)]
+    path = "jsonpath={.status.phase}"
+    assert poll(lambda: bench.cluster.kubectl("get", "abexperiment", "candidate", "-o", path) != "", 30)
+
+
 @pytest.mark.parametrize(
     "strategy", ["ddp", pytest.param("zero2", marks=pytest.mark.soak), pytest.param("fsdp", marks=pytest.mark.soak)]
 )
@@ -210,14 +151,17 @@ def test_an_api_server_that_is_away_leaves_the_training_untouched(bench: Bench, 
 
 
 @pytest.mark.soak
-def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench) -> None:
-    bench.submit("alone")
+@pytest.mark.parametrize("every", [5, 1])
+def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench, every: int) -> None:
+    """Between two checkpoints, and, where every step is saved, in the middle of one."""
+    bench.submit("alone", training={**TRAINING, "saveEverySteps": every})
     bench.wait_for_checkpoint("alone")
     bench.cluster.tool("kill", "kubelet")
     time.sleep(20)  # the fault's length
     bench.cluster.up()
     status = bench.wait("alone", "Succeeded")
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
+    assert status["checkpoint"]["step"] == 40
 
 
 def test_a_training_that_stands_still_is_ended_and_goes_on(bench: Bench) -> None:
@@ -272,11 +216,18 @@ def _signal(uid: str, number: int) -> None:
 
 
 @pytest.mark.soak
-def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator: Story) -> None:
+@pytest.mark.parametrize("in_training", [False, True])
+def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator: Story, in_training: bool) -> None:
+    """From the start, and from the middle of the training."""
     mlflow = ("scale", "deployment", "anneal-mlflow", "-n", SYSTEM)
-    operator.commands.kubectl(*mlflow, "--replicas=0")
     try:
-        bench.submit("untracked")
+        if in_training:
+            bench.submit("untracked")
+            bench.wait_for_checkpoint("untracked")
+            operator.commands.kubectl(*mlflow, "--replicas=0")
+        else:
+            operator.commands.kubectl(*mlflow, "--replicas=0")
+            bench.submit("untracked")
         bench.wait("untracked", "Publishing")
         assert poll(lambda: "Failed" in [pod["status"]["phase"] for pod in bench.pods("untracked", "publish")], 300)
     finally:

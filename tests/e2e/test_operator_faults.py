@@ -179,6 +179,24 @@ def test_an_exit_code_decides_on_class_and_number_of_attempts(running_stand: Sta
         running_stand.delete(name)
 
 
+def test_a_stage_whose_result_went_unread_with_its_pod_is_run_again(running_stand: Stand) -> None:
+    """The operator is away when training ends, and when the pod goes that holds the result."""
+    name = "unread"
+    running_stand.submit(name)
+    running_stand.wait(name, "Running")
+    running_stand.operator.kill()
+    complete = ("wait", f"job/{name}-train", "--for=condition=Complete", "--timeout=60s")
+    running_stand.cluster.kubectl(*complete)
+    first = running_stand.cluster.get("job", f"{name}-train")["metadata"]["uid"]
+    running_stand.cluster.kubectl("delete", "pods", "-l", f"anneal.dev/fine-tune-job={name}", "--wait=true")
+    running_stand.operator.start()
+    running_stand.wait(name, "Succeeded")
+    assert running_stand.cluster.get("job", f"{name}-train")["metadata"]["uid"] != first
+    stages = [key for key in running_stand.made(name) if key.startswith("Pod/")]
+    assert len(stages) == len(STAGES) - 1, f"what was read before is not done again: {stages}"
+    running_stand.delete(name)
+
+
 FAULTS: list[Fault] = ["refused", "500", "403", "429", "slow", "410"]
 SAMPLE = [("500", 15), ("410", 15)]
 LONG = [pytest.param(fault, 120, marks=pytest.mark.soak) for fault in FAULTS]

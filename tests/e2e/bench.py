@@ -1,0 +1,89 @@
+"""A place for FineTuneJobs that train for real: small jobs to submit, and what to wait for."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from local_cluster.polling import poll
+
+from .conftest import Cluster
+
+__all__ = ["TRAINING", "Bench"]
+
+_PATIENCE = 600.0
+TRAINING = {
+    "maxSteps": 40,
+    "learningRate": 0.002,
+    "perDeviceBatchSize": 4,
+    "maxSequenceLength": 128,
+    "saveEverySteps": 5,
+    "logEverySteps": 1,
+}
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A namespace under the restricted standard, with data and a tiny model in it."""
+
+    cluster: Cluster
+
+    def submit(self, name: str, **spec: Any) -> None:
+        """Apply a small job; the keywords replace parts of its spec."""
+        small = {
+            "model": {"source": "configmap://tiny-qwen3", "initialize": "Random"},
+            "dataset": {"source": "configmap://rows/rows.jsonl", "deduplicate": {"threshold": 1.0}},
+            "tuning": {"method": "full"},
+            "training": TRAINING,
+            "resources": {"cpu": "100m", "memory": "4Gi"},
+            "storage": {"template": {"size": "1Gi"}},
+            "evaluation": {"suites": [{"name": "perplexity"}], "maxRows": 4, "maxNewTokens": 4},
+            "output": {"modelName": "small"},
+        }
+        manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
+        self.cluster.apply({**manifest, "spec": {**small, **spec}})
+
+    def job(self, name: str) -> Manifest:
+        return self.cluster.get("finetunejob", name)
+
+    def status(self, name: str) -> Manifest:
+        status: Manifest = self.job(name).get("status", {})
+        return status
+
+    def wait(self, name: str, phase: str, patience: float = _PATIENCE) -> Manifest:
+        """Wait for a phase, and return the status."""
+        ends = {phase, "Succeeded", "Failed"}
+        poll(lambda: self.status(name).get("phase") in ends, patience, every=0.5)
+        status = self.status(name)
+        assert status.get("phase") == phase, json.dumps(status, indent=1, ensure_ascii=False) + self._pods(name)
+        return status
+
+    def change(self, name: str, **spec: Any) -> None:
+        self.cluster.kubectl("patch", "finetunejob", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def pods(self, name: str, stage: str) -> list[Manifest]:
+        selector = f"anneal.dev/fine-tune-job={name},anneal.dev/stage={stage}"
+        found: list[Manifest] = self.cluster.get("pods", "-l", selector)["items"]
+        return found
+
+    def running(self, name: str, stage: str = "train") -> list[str]:
+        return [pod["metadata"]["name"] for pod in self.pods(name, stage) if pod["status"]["phase"] == "Running"]
+
+    def wait_for_checkpoint(self, name: str, pods: int = 1) -> list[str]:
+        """Wait until training has saved once; return its pods."""
+
+        def saved() -> bool:
+            logs = [self.cluster.kubectl("logs", pod, check=False) for pod in self.running(name)]
+            return len(logs) == pods and any('"event": "checkpoint"' in log for log in logs)
+
+        assert poll(saved, _PATIENCE, every=0.5), self._pods(name)
+        return self.running(name)
+
+    def resumed_from(self, name: str) -> list[int]:
+        """The step that each training that is still told of began at."""
+        logs = [self.cluster.kubectl("logs", pod["metadata"]["name"], check=False) for pod in self.pods(name, "train")]
+        lines = [json.loads(line) for log in logs for line in log.splitlines() if '"event": "start"' in line]
+        return [int((line["resumed_from"] or "step-0")[5:]) for line in lines]
+
+    def _pods(self, name: str) -> str:
+        return self.cluster.kubectl("describe", "pods", "-l", f"anneal.dev/fine-tune-job={name}", check=False)
