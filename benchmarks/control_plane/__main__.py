@@ -61,15 +61,15 @@ def _beside_peers(layout: Layout, made: list[Kind], count: int, rounds: int) -> 
 def _measure(layout: Layout, kind: Kind, count: int, rate: float | None) -> Figures:
     scene(layout)
     began = time.time()
-    with running(layout, kind) as manager:
-        before = cpu_seconds(manager)
+    with running(layout, kind) as managers:
+        before = cpu_seconds(managers)
         asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)], rate))
         bound = poll(lambda: _bound(layout) == count, 600, every=1.0)
         if not bound:
             raise TimeoutError(f"{kind.name}: {_bound(layout)} of {count} pods are bound")
         time.sleep(2)  # what is written last is written by then
-        cpu = cpu_seconds(manager) - before
-        rss = rss_mib(manager)
+        cpu = cpu_seconds(managers) - before
+        rss = rss_mib(managers)
     found = figures(read_audit(layout, began), kind, count, cpu, rss)
     print(f"{kind.name}: all bound in {found.all_bound:.1f} s", file=sys.stderr, flush=True)
     return found

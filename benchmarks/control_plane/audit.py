@@ -65,8 +65,7 @@ def figures(events: list[Manifest], kind: Kind, count: int, cpu: float, rss: flo
             bound[name.rpartition("-")[0]] = _seconds(event["stageTimestamp"])
     names = [f"b-{number}" for number in range(count)]
     first = {name: kind.first_job.format(name) for name in names}
-    indexed = kind.name == "JobSet"  # the pods of an Indexed Job carry their index
-    pods = {pod.removesuffix("-0") if indexed else pod: at for pod, at in bound.items()}
+    pods = {pod.removesuffix("-0") if kind.is_indexed else pod: at for pod, at in bound.items()}
     return Figures(
         job=[job[first[name]] - asked[name] for name in names],
         bound=[pods[first[name]] - asked[name] for name in names],

@@ -46,16 +46,16 @@ def scripted_stages(layout: Layout) -> list[Manifest]:
 def measure_reports(layout: Layout, kind: Kind, count: int) -> str:
     """Let as many trainings report every five seconds for a minute, each with its own token."""
     scene(layout)
-    with running(layout, kind) as process:
+    with running(layout, kind) as processes:
         asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)]))
         if not poll(lambda: _at_work(layout) >= count, 600, every=2.0):
             raise TimeoutError(f"{_at_work(layout)} of {count} jobs train")
         tokens = asyncio.run(_tokens(layout, count))
         asyncio.run(_report(tokens, _REPORT_PERIOD))  # every token is reviewed once
-        began, before = time.time(), cpu_seconds(process)
+        began, before = time.time(), cpu_seconds(processes)
         sent = asyncio.run(_report(tokens, _SECONDS))
-        seconds, cpu = time.time() - began, cpu_seconds(process) - before
-        rss = rss_mib(process)
+        seconds, cpu = time.time() - began, cpu_seconds(processes) - before
+        rss = rss_mib(processes)
     writes = manager_writes(read_audit(layout, began))
     return (
         f"{count} jobs at work, {sent / seconds:.0f} reports per second for {seconds:.0f} s: "
@@ -69,11 +69,11 @@ def measure_restart(layout: Layout, kind: Kind, count: int) -> str:
     asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)]))
     asyncio.run(_finish(layout, count))
     began = time.time()
-    with started(layout, kind) as (process, log):
+    with started(layout, kind) as (processes, log):
         asyncio.run(create(layout, kind.path, [kind.make("new")]))
         made = poll(lambda: has_job(layout, kind.first_job.format("new")), 120, every=0.1)
         waited = time.time() - began
-        rss = rss_mib(process)
+        rss = rss_mib(processes)
         if not made:
             raise TimeoutError(f"no first Job: {log.read_text()[-2000:]}")
     return f"{count} finished jobs: {waited:.1f} s from the operator's start to a new job's first Job, {rss:.0f} MiB"

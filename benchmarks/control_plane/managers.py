@@ -1,4 +1,4 @@
-"""The managers: ours and JobSet's, each a process of this machine while it is measured."""
+"""The managers: ours and the peers', each a process of this machine while it is measured."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
 from local_cluster.polling import poll
 
-from .objects import NAMESPACE, Manifest, bare_job, create, fine_tune_job, job_set
+from .objects import NAMESPACE, Manifest, bare_job, create, fine_tune_job, job_set, train_job
+from .peers import built_jobset, built_trainer
 
 __all__ = ["FINE_TUNE_JOBS", "Kind", "cpu_seconds", "has_job", "kinds", "rss_mib", "running", "started"]
 
 FINE_TUNE_JOBS = f"/apis/anneal.dev/v1alpha1/namespaces/{NAMESPACE}/finetunejobs"
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_JOBSET = "sigs.k8s.io/jobset@v0.8.1"
+_TRAINER_PORTS = ["--webhook-server-port=19443", "--health-probe-bind-address=127.0.0.1:18081"]
+"""Others than JobSet's."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,47 @@ class Kind:
     path: str
     make: Callable[[str], Manifest]
     first_job: str
-    command: list[str] | None
+    commands: Sequence[Sequence[str]]
+    """Of the managers that bring it about together."""
     environment: Mapping[str, str]
+    is_indexed: bool = False
+    """Whether the pods of its Jobs carry their index in their names."""
 
 
 def kinds(layout: Layout, folder: Path) -> list[Kind]:
-    """A bare Job, a JobSet and a FineTuneJob; definitions are installed, and JobSet is built where it is not yet."""
+    """A bare Job, a JobSet, a TrainJob and a FineTuneJob, with their definitions installed."""
     kubectl(layout, "apply", "--server-side", "--force-conflicts", "-f", str(_CHECKOUT / "crds"))
-    jobset = _built_jobset(layout)
-    limits = ["--kube-api-qps=5000", "--kube-api-burst=5000", "--metrics-bind-address=127.0.0.1:18443"]
-    certificates = folder / "k8s-webhook-server/serving-certs"  # it insists on some, also when nobody calls
+    certificates = folder / "k8s-webhook-server/serving-certs"  # both peers insist on some, also when nobody calls
     certificates.mkdir(parents=True)
     for ending in ("crt", "key"):
         shutil.copyfile(layout.pki / f"kube-apiserver.{ending}", certificates / f"tls.{ending}")
+    jobset, trainer = _jobset(layout, folder), [str(built_trainer(layout)), *_TRAINER_PORTS]
+    certified, group = {"TMPDIR": str(folder)}, f"namespaces/{NAMESPACE}"
+    return [
+        Kind("Job", f"/apis/batch/v1/{group}/jobs", bare_job, "{}", [], {}),
+        Kind("JobSet", f"/apis/jobset.x-k8s.io/v1alpha2/{group}/jobsets", job_set, "{}-w-0", [jobset], certified, True),
+        Kind(
+            "TrainJob",
+            f"/apis/trainer.kubeflow.org/v1alpha1/{group}/trainjobs",
+            train_job,
+            "{}-node-0",
+            [jobset, trainer],
+            certified,
+            True,
+        ),
+        Kind(
+            "FineTuneJob",
+            FINE_TUNE_JOBS,
+            fine_tune_job,
+            "{}-prepare",
+            [OPERATOR],
+            operator_environment(NAMESPACE),
+        ),
+    ]
+
+
+def _jobset(layout: Layout, folder: Path) -> list[str]:
+    """JobSet's manager, alone, with its client limits lifted."""
     config = folder / "jobset.yaml"
     config.write_text(
         json.dumps(
@@ -57,53 +87,37 @@ def kinds(layout: Layout, folder: Path) -> list[Kind]:
             }
         )
     )
-    return [
-        Kind("Job", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", bare_job, "{}", None, {}),
-        Kind(
-            "JobSet",
-            f"/apis/jobset.x-k8s.io/v1alpha2/namespaces/{NAMESPACE}/jobsets",
-            job_set,
-            "{}-w-0",
-            [str(jobset), f"--config={config}", *limits],
-            {"TMPDIR": str(folder)},
-        ),
-        Kind(
-            "FineTuneJob",
-            FINE_TUNE_JOBS,
-            fine_tune_job,
-            "{}-prepare",
-            OPERATOR,
-            operator_environment(NAMESPACE),
-        ),
-    ]
+    limits = ["--kube-api-qps=5000", "--kube-api-burst=5000", "--metrics-bind-address=127.0.0.1:18443"]
+    return [str(built_jobset(layout)), f"--config={config}", *limits]
 
 
 @contextmanager
-def running(layout: Layout, kind: Kind) -> Iterator[int | None]:
-    """Run the kind's manager; give its process id once it has made its first Job, that of `first-0`."""
-    if kind.command is None:
-        yield None
+def running(layout: Layout, kind: Kind) -> Iterator[list[int]]:
+    """Run the kind's managers; give their process ids once they have made their first Job, that of `first-0`."""
+    if not kind.commands:
+        yield []
         return
-    with started(layout, kind) as (process, log):
+    with started(layout, kind) as (processes, log):
         asyncio.run(create(layout, kind.path, [kind.make("first-0")]))
         if not poll(lambda: has_job(layout, kind.first_job.format("first-0")), 60, every=0.5):
             raise TimeoutError(f"{kind.name}: {log.read_text()[-2000:]}")
-        yield process
+        yield processes
 
 
 @contextmanager
-def started(layout: Layout, kind: Kind) -> Iterator[tuple[int, Path]]:
-    """Start the kind's manager; give its process id and its log."""
+def started(layout: Layout, kind: Kind) -> Iterator[tuple[list[int], Path]]:
+    """Start the kind's managers; give their process ids and the log that they share."""
     environment = os.environ | {"KUBECONFIG": str(layout.kubeconfig)} | dict(kind.environment)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with log.open("w") as file:
-            process = subprocess.Popen(kind.command or [], env=environment, stdout=file, stderr=file)
+        with log.open("a") as file:
+            processes = [subprocess.Popen(one, env=environment, stdout=file, stderr=file) for one in kind.commands]
         try:
-            yield process.pid, log
+            yield [process.pid for process in processes], log
         finally:
-            process.terminate()
-            process.wait(30)
+            for process in processes:
+                process.terminate()
+                process.wait(30)
 
 
 def has_job(layout: Layout, name: str) -> bool:
@@ -111,40 +125,13 @@ def has_job(layout: Layout, name: str) -> bool:
     return name in kubectl(layout, "-n", NAMESPACE, "get", "jobs", "-o", "name")
 
 
-def cpu_seconds(process: int | None) -> float:
-    """Of a process so far, in user and system mode: proc(5), stat, fields 14 and 15."""
-    if process is None:
-        return 0.0
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(processes: Sequence[int]) -> float:
+    """Of the processes so far, in user and system mode: proc(5), stat, fields 14 and 15."""
+    stats = [Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in processes]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
 
-def rss_mib(process: int | None) -> float:
-    """Its resident memory now."""
-    if process is None:
-        return 0.0
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+def rss_mib(processes: Sequence[int]) -> float:
+    """Their resident memory now."""
+    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _built_jobset(layout: Layout) -> Path:
-    """Build the peer once, with its module's own pins, and install its definition."""
-    module = json.loads(_go("mod", "download", "-json", _JOBSET, cwd=Path("/")))
-    source = Path(module["Dir"])
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "anneal/peers"
-    program = cache / _JOBSET.replace("/", "-")
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "source"
-            shutil.copytree(source, copy, copy_function=shutil.copyfile)
-            for path in copy.rglob("*"):
-                path.chmod(0o755 if path.is_dir() else 0o644)
-            _go("build", "-o", str(program), ".", cwd=copy)
-    crds = source / "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml"
-    kubectl(layout, "apply", "--server-side", "-f", str(crds))
-    return program
-
-
-def _go(*arguments: str, cwd: Path) -> str:
-    return subprocess.run(["go", *arguments], check=True, capture_output=True, text=True, cwd=cwd).stdout

@@ -24,6 +24,8 @@ __all__ = [
     "job_set",
     "scene",
     "session",
+    "train_job",
+    "training_runtime",
     "write_statuses",
 ]
 
@@ -33,15 +35,16 @@ NAMESPACE = "anneal-bench"
 AGENT = "anneal-bench"
 """The user agent of what this benchmark itself asks for, by which the audit log tells it from the managers."""
 _PARALLEL = 16
+_RUNTIME = "anneal-bench"
 
 
-def _template() -> Manifest:
+def _template(container: str = "main") -> Manifest:
     return {
         "spec": {
             "restartPolicy": "Never",
             "nodeSelector": {LABEL: "true"},
             "tolerations": [{"key": LABEL, "operator": "Exists"}],
-            "containers": [{"name": "main", "image": "trainer", "resources": {"requests": {"cpu": "100m"}}}],
+            "containers": [{"name": container, "image": "trainer", "resources": {"requests": {"cpu": "100m"}}}],
         }
     }
 
@@ -52,15 +55,47 @@ def bare_job(name: str) -> Manifest:
 
 
 def job_set(name: str) -> Manifest:
-    """A JobSet of one such Job, with what its webhook would set."""
-    job = {"completionMode": "Indexed", "completions": 1, "parallelism": 1, "backoffLimit": 6, "template": _template()}
-    spec = {
+    """A JobSet of one such Job."""
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": name},
+        "spec": _job_set_spec("w", {}),
+    }
+
+
+def training_runtime() -> Manifest:
+    """Trainer's template for TrainJobs of one such Job."""
+    spec = _job_set_spec("node", {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"})
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "ClusterTrainingRuntime",
+        "metadata": {"name": _RUNTIME},
+        "spec": {"mlPolicy": {"numNodes": 1}, "template": {"spec": spec}},
+    }
+
+
+def train_job(name: str) -> Manifest:
+    """A TrainJob of that runtime."""
+    runtime = {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": _RUNTIME}
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": {"name": name},
+        "spec": {"runtimeRef": runtime},
+    }
+
+
+def _job_set_spec(name: str, labels: Mapping[str, str]) -> Manifest:
+    """One Job of one pod, with what JobSet's webhook would set."""
+    template = _template(name)  # Trainer knows its own container by the name of the Job
+    job = {"completionMode": "Indexed", "completions": 1, "parallelism": 1, "backoffLimit": 6, "template": template}
+    return {
         "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
         "successPolicy": {"operator": "All"},
         "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
-        "replicatedJobs": [{"name": "w", "replicas": 1, "template": {"spec": job}}],
+        "replicatedJobs": [{"name": name, "replicas": 1, "template": {"metadata": {"labels": labels}, "spec": job}}],
     }
-    return {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": {"name": name}, "spec": spec}
 
 
 def fine_tune_job(name: str) -> Manifest:
