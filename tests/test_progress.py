@@ -44,7 +44,7 @@ def _post(*reports: dict[str, Any], bearer: str = "good", fails: bool = False) -
 
     answers = asyncio.run(run())
     known = book.last("team", "job")
-    return answers, known.summary if known else None, len(woken)
+    return answers, known.progress.summary if known else None, len(woken)
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,8 @@ class Trained(_Part):
     step: int
     loss: float | None
     eval_loss: float | None
+    committed_at: str | None = None
+    """When its last checkpoint was committed (RFC 3339, UTC)."""
 
 
 class Evaluated(_Part):

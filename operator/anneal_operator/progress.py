@@ -6,6 +6,7 @@ the job; the API server reviews it, and itself accepts it for nothing. What was 
 loses at most what the next report, seconds later, says again.
 """
 
+import contextlib
 import hashlib
 import logging
 import ssl
@@ -15,14 +16,15 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .api.fine_tune_job_status import Progress
-from .decide.progress import progress_of
+from .api.fine_tune_job_status import Checkpoint
+from .decide.progress import Report, progress_of
 from .errors import ApiError
 
 __all__ = ["ProgressBook", "Review", "progress_app", "remembered", "start_server"]
 
 _MAXIMUM_BODY = 64 * 1024
 _ERROR_LIMIT = 200
+_LARGEST, _YEAR_10000 = 1e15, 253402300800
 _REMEMBERED_SECONDS = 60.0
 Review = Callable[[str, str, str], Awaitable[bool]]
 """Whether a token may speak for a job: `(token, namespace, job)`."""
@@ -51,13 +53,13 @@ class ProgressBook:
     """What each job said last."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], Progress] = {}
+        self._last: dict[tuple[str, str], Report] = {}
 
-    def note(self, namespace: str, job: str, progress: Progress) -> None:
+    def note(self, namespace: str, job: str, report: Report) -> None:
         """Remember what a job said."""
-        self._last[namespace, job] = progress
+        self._last[namespace, job] = report
 
-    def last(self, namespace: str, job: str) -> Progress | None:
+    def last(self, namespace: str, job: str) -> Report | None:
         """Return what a job said last."""
         return self._last.get((namespace, job))
 
@@ -66,32 +68,36 @@ class ProgressBook:
         self._last.pop((namespace, job), None)
 
 
-def _tells_of_steps(status: _TrainerStatus, known: Progress | None) -> bool:
+def _tells_of_steps(status: _TrainerStatus, known: Report | None) -> bool:
     """Whether a report is news: when training ends, for whatever reason, the last one says 100 % and no step."""
     told = {metric.name for metric in status.metrics}
     return "current_step" in told or (known is None and "total_steps" in told)
 
 
-def _converted(status: _TrainerStatus) -> Progress:
+def _converted(status: _TrainerStatus) -> Report:
     numbers: dict[str, float] = {}
     for metric in status.metrics:
-        try:
-            numbers[metric.name] = float(metric.value)
-        except ValueError:
-            continue
+        with contextlib.suppress(ValueError):
+            value = float(metric.value)
+            if abs(value) < _LARGEST:  # neither what no JSON holds, nor what no status takes
+                numbers[metric.name] = value
     total = numbers.get("total_steps")
-    named = {
-        "epoch": numbers.get("current_epoch"),
-        **{n: numbers.get(n) for n in ("loss", "eval_loss", "learning_rate")},
-    }
-    return progress_of(
+    progress = progress_of(
         int(numbers.get("current_step", 0)),
         int(total) if total else None,
         status.progress_percentage,
         status.estimated_remaining_seconds,
         status.last_updated_time,
-        named,
+        {**numbers, "epoch": numbers.get("current_epoch")},
     )
+    began, saved, at = (numbers.get(name) for name in ("resumed_from_step", "checkpoint_step", "checkpoint_time"))
+    checkpoint = Checkpoint(step=int(saved), committed_at=_moment(at)) if saved is not None else None
+    return Report(progress, None if began is None else int(began), checkpoint)
+
+
+def _moment(seconds: float | None) -> str | None:
+    known = seconds is not None and 0 <= seconds < _YEAR_10000
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if known else None
 
 
 def remembered(review: Review, clock: Callable[[], float] = time.monotonic) -> Review:

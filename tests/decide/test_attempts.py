@@ -6,6 +6,7 @@ import pytest
 
 from anneal_operator.api.fine_tune_job_status import Attempts
 from anneal_operator.decide.attempts import merged_attempts
+from anneal_operator.decide.progress import Report, progress_of
 
 Manifest = dict[str, Any]
 NOW = "2026-03-01T12:10:00Z"
@@ -57,3 +58,30 @@ def test_only_the_last_ten_are_told_and_none_is_forgotten_in_the_totals(gpus: in
     assert (found.total, found.gpu_seconds) == (12, 12 * 60 * gpus)
     assert [attempt.number for attempt in found.last] == list(range(3, 13))
     assert merged_attempts(found, [], gpus, NOW) == found
+
+
+def _report(step: int, at: str, start: int | None = 0) -> Report:
+    return Report(progress_of(step, 100, step, None, at, {}), start)
+
+
+def test_an_attempt_tells_where_it_began_and_when_it_has_ended_how_far_it_came() -> None:
+    running = merged_attempts(None, [_pod(1)], 8, NOW, _report(7, "2026-03-01T12:02:00.5+00:00", start=5))
+    assert _steps(running) == [(5, None)]
+    quiet = merged_attempts(running, [_pod(1)], 8, NOW)  # the operator was started anew
+    assert _steps(quiet) == [(5, None)]
+    ended = merged_attempts(
+        quiet, [_pod(1, 3, exitCode=70)], 8, NOW, _report(20, "2026-03-01T12:03:00.5+00:00", start=5)
+    )
+    assert _steps(ended) == [(5, 20)]
+    taken = merged_attempts(running, [], 8, NOW, _report(9, "2026-03-01T12:03:00+00:00", start=5))
+    assert _steps(taken) == [(5, 9)]
+
+
+@pytest.mark.parametrize("at", ["2026-03-01T12:04:00+00:00", "2026-03-01T12:04:00", "yesterday"])
+def test_what_another_attempt_reported_is_not_this_one_s(at: str) -> None:
+    pods = [_pod(1, 3, exitCode=70), _pod(5)]
+    assert _steps(merged_attempts(None, pods, 8, NOW, _report(20, at))) == [(None, None), (None, None)]
+
+
+def _steps(found: Attempts | None) -> list[tuple[int | None, int | None]]:
+    return [(attempt.start_step, attempt.end_step) for attempt in (found.last if found else [])]

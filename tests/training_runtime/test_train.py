@@ -1,10 +1,12 @@
 """Training for real, in this process: methods, settings, resume to the bit, stopping, guards, results."""
 
+import http.server
 import json
 import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typing_extensions import override
 
 from training_runtime.committed import verified_digest
 from training_runtime.errors import DivergedError, GpuMemoryError, PlanError, PreemptedError
@@ -227,6 +230,18 @@ def test_a_corrupt_checkpoint_is_passed_over(make_plan: MakePlan, base: Path) ->
     assert _losses(plan) == undisturbed
 
 
+def test_a_kill_after_the_last_step_adds_none(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(**_pretrained(base, training__scheduler="constant"))
+    prepare(plan)
+    first = train(plan)
+    losses, weights = _losses(plan), load_file(model_folder(plan) / "model.safetensors")
+    shutil.rmtree(model_folder(plan))  # as if killed before it was committed
+    assert train(plan) == first
+    assert _losses(plan) == losses
+    again = load_file(model_folder(plan) / "model.safetensors")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
 def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, base: Path) -> None:
     plan = make_plan(**_pretrained(base, lora=LORA), content=rows(60))
     prepared = prepare(plan)
@@ -263,3 +278,40 @@ def test_every_log_line_is_json_with_its_event(
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {line["event"] for line in lines} >= {"strategy", "start", "log", "checkpoint"}
     assert [line["step"] for line in lines if line["event"] == "checkpoint"] == [4, 8]
+
+
+def test_reports_tell_where_an_attempt_began_and_what_is_saved(
+    make_plan: MakePlan, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Kubeflow Trainer's protocol, which is what a job's status is made of."""
+    heard: list[dict[str, Any]] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        @override
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    (tmp_path / "token").write_text("t")
+    plan = make_plan(**_pretrained(base))
+    prepare(plan)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_TOKEN", str(tmp_path / "token"))
+        told = []
+        for _ in range(2):
+            done = train(plan)
+            metrics = {metric["name"]: metric["value"] for metric in heard[-1]["trainerStatus"]["metrics"]}
+            told.append((metrics["resumed_from_step"], metrics["checkpoint_step"]))
+            shutil.rmtree(model_folder(plan))
+        server.shutdown()
+    assert told[0] in {("0", "4"), ("0", "8")}  # the last may still be being written
+    assert told[1] == ("8", "8")
+    committed = (plan.workspace / "checkpoints/step-00000008").stat().st_mtime
+    assert float(metrics["checkpoint_time"]) == committed
+    assert done.committed_at == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(committed))

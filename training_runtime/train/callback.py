@@ -9,7 +9,7 @@ from training_runtime.errors import PlanError
 from training_runtime.plan import Plan
 from training_runtime.tracking import Spool
 
-from .checkpoints import CommittedCheckpoints, is_first
+from .checkpoints import CommittedCheckpoints, is_first, last_commit
 from .device import device_metrics
 from .heartbeat import Heartbeat
 from .strategy import Strategy
@@ -37,6 +37,7 @@ class Course:
         self.checkpoints = checkpoints
         self.strategy = strategy
         self.preempted = False
+        self.began_at = 0
         self.heartbeat = Heartbeat(plan.training.guards.stalled_after_seconds)
         self.metric = plan.training.early_stopping.metric if plan.training.early_stopping else "eval_loss"
         self.stop = StopRequest()
@@ -76,6 +77,7 @@ class _Job:
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         self._course.assert_shared_out(self._trainer)
+        self._course.began_at = state.global_step
         if self._course.spool:
             self._course.spool.start()
 
@@ -111,10 +113,16 @@ class _Job:
         if "loss" in numbers:
             numbers |= self._speed(numbers) | device_metrics()
         # The trainer's own history, and the progress reporter, which comes after, say it too.
-        logs |= numbers
+        logs |= numbers | self._standing()
         state.log_history[-1] |= numbers
         self._course.spool.add(state.global_step, numbers)
         say("log", step=state.global_step, **numbers)
+
+    def _standing(self) -> dict[str, float]:
+        """What the job's status tells beside the numbers: where this attempt began, and what it would go on from."""
+        committed = last_commit(self._course.plan.workspace)
+        saved = {"checkpoint_step": committed[0], "checkpoint_time": committed[1]} if committed else {}
+        return {"resumed_from_step": self._course.began_at, **saved}
 
     def _speed(self, numbers: dict[str, float]) -> dict[str, float]:
         """Tokens per second since the line before; the first line of a run, which compiles, has none."""

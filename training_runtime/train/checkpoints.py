@@ -19,7 +19,7 @@ from pathlib import Path
 from training_runtime.committed import commit, verified_digest
 from training_runtime.errors import PreemptedError
 
-__all__ = ["CommittedCheckpoints", "barrier", "is_first"]
+__all__ = ["CommittedCheckpoints", "barrier", "is_first", "last_commit"]
 
 
 def is_first() -> bool:
@@ -35,6 +35,12 @@ def barrier() -> None:
 
     if distributed.is_initialized():
         distributed.barrier()
+
+
+def last_commit(workspace: Path) -> tuple[int, float] | None:
+    """Return the step of the newest checkpoint, and when it was committed (seconds since 1970), without reading it."""
+    newest = max((workspace / "checkpoints").glob("step-*"), default=None)
+    return (int(newest.name.removeprefix("step-")), newest.stat().st_mtime) if newest else None
 
 
 class CommittedCheckpoints:

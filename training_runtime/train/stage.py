@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from training_runtime.committed import verified_digest
 from training_runtime.plan import Failed, Plan, Trained
 from training_runtime.prepare.stage import data_folder
 
+from .checkpoints import last_commit
 from .worker import history_file, model_folder, train_here
 
 __all__ = ["train"]
@@ -37,7 +39,13 @@ def train(plan: Plan, *, profile: bool = False) -> Trained:
         step=int(history[-1]["step"]) if history else 0,
         loss=_last(history, "loss"),
         eval_loss=_last(history, "eval_loss"),
+        committed_at=_committed_at(plan),
     )
+
+
+def _committed_at(plan: Plan) -> str | None:
+    committed = last_commit(plan.workspace)
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(committed[1])) if committed else None
 
 
 def _last(history: list[dict[str, float]], name: str) -> float | None:

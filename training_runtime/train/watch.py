@@ -8,11 +8,12 @@ import signal
 import statistics
 from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 from training_runtime.errors import DivergedError
 from training_runtime.plan import EarlyStoppingPlan, GuardsPlan
 
-__all__ = ["StopRequest", "best_step", "check_loss", "is_exhausted", "with_perplexity"]
+__all__ = ["StopRequest", "best_step", "check_loss", "is_done", "is_exhausted", "with_perplexity"]
 
 _SPIKE_NEEDS = 5
 """Losses that must be there before one of them can be called high."""
@@ -52,6 +53,12 @@ def is_exhausted(log: Log, rule: EarlyStoppingPlan) -> bool:
     steps = [int(entry["step"]) for entry in log if rule.metric in entry]
     best = best_step(log, rule.metric)
     return best is not None and sum(step > best for step in steps) >= rule.patience
+
+
+def is_done(state: Mapping[str, Any], rule: EarlyStoppingPlan | None) -> bool:
+    """Whether the trainer's state in a checkpoint leaves nothing to train."""
+    stopped = rule is not None and is_exhausted(state["log_history"], rule)
+    return stopped or int(state["global_step"]) >= int(state["max_steps"])
 
 
 def with_perplexity(logs: Mapping[str, float]) -> dict[str, float]:

@@ -29,7 +29,7 @@ from .checkpoints import CommittedCheckpoints, barrier, is_first
 from .device import device_metrics, gpu_bytes
 from .model import count_parameters, draw_weights, load_model, merged_model, trainable_parameters
 from .strategy import Choice, choose
-from .watch import best_step
+from .watch import best_step, is_done
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,6 +82,9 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
     began = time.monotonic()
     try:
         trainer = _trainer(plan, course, tokenizer)
+        if newest and is_done(json.loads((newest / "trainer_state.json").read_bytes()), plan.training.early_stopping):
+            # Killed before the model was committed. Trainer would make one step more than asked for.
+            trainer._run_epoch = lambda **_: None  # noqa: SLF001
         with _profiled(plan, wanted=profile):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         checkpoints.settle()

@@ -79,6 +79,10 @@ class Progress(Schema):
     """The validation loss of the last report."""
     learning_rate: float | None = None
     """The learning rate of the last report."""
+    tokens_per_second: float | None = None
+    """Tokens trained on per second, by all processes together, since the report before."""
+    gpu_memory_gib: float | None = None
+    """GiB that the first process has taken of its GPU."""
     updated_at: str
     """When the pod said so (RFC 3339, UTC)."""
 
@@ -150,6 +154,10 @@ class Attempt(Schema):
     """When its first pod started (RFC 3339, UTC)."""
     ended_at: str | None = None
     """When it ended."""
+    start_step: int | None = None
+    """The step of the checkpoint it went on from, 0 where it began anew; absent where it reported nothing."""
+    end_step: int | None = None
+    """The last step it reported, told when it has ended."""
     gpu_seconds: int = 0
     """Its GPUs times the seconds they were held."""
 
@@ -189,6 +197,8 @@ class Checkpoint(Schema):
 
     step: int
     """The optimizer step it was taken at."""
+    committed_at: str | None = None
+    """When it was complete (RFC 3339, UTC)."""
 
 
 class MlflowRun(Schema):

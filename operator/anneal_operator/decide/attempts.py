@@ -1,17 +1,19 @@
 """How often training was begun, from its pods; what pods no longer tell, the status before does."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from anneal_operator.api.fine_tune_job_status import Attempt, Attempts
 
 from .failures import classify
+from .progress import Report
 
 __all__ = ["first_pods", "merged_attempts"]
 
 Manifest = dict[str, Any]
 _KEPT = 10
+_A_SECOND = timedelta(seconds=1)
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
 
@@ -20,18 +22,21 @@ def first_pods(pods: Sequence[Manifest]) -> list[Manifest]:
     return [pod for pod in pods if pod["metadata"].get("annotations", {}).get(_INDEX, "0") == "0"]
 
 
-def merged_attempts(previous: Attempts | None, pods: Sequence[Manifest], gpus: int, now: str) -> Attempts | None:
+def merged_attempts(
+    previous: Attempts | None, pods: Sequence[Manifest], gpus: int, now: str, report: Report | None = None
+) -> Attempts | None:
     """Return the attempts: those of the pods that are there, and those that were told of before.
 
     The pod of the first node stands for all that train together. An attempt that ran when last seen, and whose pod is
-    gone, was taken away: its node was drained or lost, or the job was suspended.
+    gone, was taken away: its node was drained or lost, or the job was suspended. Steps are those that `report` tells.
     """
-    seen = {found.started_at: found for found in (_of(pod, gpus) for pod in first_pods(pods)) if found}
     known = {attempt.started_at: attempt for attempt in (previous.last if previous else [])}
+    found = [attempt for attempt in (_of(pod, gpus) for pod in first_pods(pods)) if attempt]
+    seen = {attempt.started_at: _with_steps(attempt, known.get(attempt.started_at), report) for attempt in found}
     if not seen and not known:
         return previous
     gone = {
-        started: attempt if attempt.ended_at else _ended(attempt, "Preempted", now, gpus)
+        started: attempt if attempt.ended_at else _with_steps(_ended(attempt, "Preempted", now, gpus), attempt, report)
         for started, attempt in known.items()
         if started not in seen
     }
@@ -44,6 +49,25 @@ def merged_attempts(previous: Attempts | None, pods: Sequence[Manifest], gpus: i
         gpu_seconds=dropped + sum(attempt.gpu_seconds for attempt in numbered),
         last=numbered[-_KEPT:],
     )
+
+
+def _with_steps(attempt: Attempt, known: Attempt | None, report: Report | None) -> Attempt:
+    """The attempt with what it reported, while it is the one that reports, or what was known of it before."""
+    start, end = (known.start_step, known.end_step) if known else (None, None)
+    if report and start is None and _reported(attempt, report):
+        start = report.start_step
+    if report and end is None and attempt.ended_at and _reported(attempt, report):
+        end = report.progress.step
+    return attempt.model_copy(update={"start_step": start, "end_step": end})
+
+
+def _reported(attempt: Attempt, report: Report) -> bool:
+    try:
+        at = datetime.fromisoformat(report.progress.updated_at)
+        ended = datetime.fromisoformat(attempt.ended_at) if attempt.ended_at else at
+        return datetime.fromisoformat(attempt.started_at) <= at <= ended + _A_SECOND  # the kubelet tells whole ones
+    except (ValueError, TypeError):  # whoever reports may write down time as he likes
+        return False
 
 
 def _of(pod: Manifest, gpus: int) -> Attempt | None:

@@ -59,7 +59,10 @@ def _provenance(seen: ObservedJob) -> Provenance | None:
 def _results(seen: ObservedJob) -> dict[str, object]:
     """What finished stages handed back, and how far training is."""
     results = {stage: state.result for stage, state in (seen.stages or {}).items() if state.result}
-    update: dict[str, object] = {"progress": seen.progress or seen.previous.progress}
+    update: dict[str, object] = {
+        "progress": seen.report.progress if seen.report else seen.previous.progress,
+        "checkpoint": (seen.report and seen.report.checkpoint) or seen.previous.checkpoint,
+    }
     if "prepare" in results:
         prepared = Prepared.model_validate(results["prepare"])
         update["dataset"] = _dataset(prepared)
@@ -67,7 +70,7 @@ def _results(seen: ObservedJob) -> dict[str, object]:
             update["provenance"] = seen.provenance.model_copy(update={"dataset_digest": prepared.digest})
     if "train" in results:
         trained = Trained.model_validate(results["train"])
-        update["checkpoint"] = Checkpoint(step=trained.step)
+        update["checkpoint"] = Checkpoint(step=trained.step, committed_at=trained.committed_at)
         update["progress"] = _finished(trained, seen)
     if "evaluate" in results:
         metrics = Evaluated.model_validate(results["evaluate"]).metrics
@@ -94,13 +97,9 @@ def _dataset(prepared: Prepared) -> DatasetStatus:
 
 def _finished(trained: Trained, seen: ObservedJob) -> Progress:
     """The last word on progress: what the stage handed back, not what was reported on the way."""
-    last = seen.progress or seen.previous.progress
-    numbers = {
-        "epoch": last.epoch if last else None,
-        "loss": trained.loss,
-        "eval_loss": trained.eval_loss,
-        "learning_rate": last.learning_rate if last else None,
-    }
+    last = seen.report.progress if seen.report else seen.previous.progress
+    kept = last.model_dump(include={"epoch", "learning_rate", "tokens_per_second", "gpu_memory_gib"}) if last else {}
+    numbers = {**kept, "loss": trained.loss, "eval_loss": trained.eval_loss}
     return progress_of(trained.step, trained.step, 100, None, last.updated_at if last else "", numbers)
 
 

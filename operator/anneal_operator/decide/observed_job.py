@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from anneal_operator.api.evaluation import Gate
-from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus, GateStatus, Progress, Provenance
+from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus, GateStatus, Provenance
 from anneal_operator.reasons import Reason
 from training_runtime.plan import Stage
 
 from .gates import References
+from .progress import Report
 from .stages import StageState
 
 __all__ = ["STAGES", "ObservedJob", "Obstacle"]
@@ -35,7 +36,7 @@ class ObservedJob:
     obstacle: Obstacle | None = None
     stages: Mapping[Stage, StageState] | None = None
     """None until the plan exists."""
-    progress: Progress | None = None
+    report: Report | None = None
     provenance: Provenance | None = None
     model_name: str = ""
     mlflow_public_url: str = ""

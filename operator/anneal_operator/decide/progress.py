@@ -1,10 +1,23 @@
 """Progress as people read it in `kubectl get`."""
 
-from anneal_operator.api.fine_tune_job_status import Progress
+from dataclasses import dataclass
 
-__all__ = ["progress_of"]
+from anneal_operator.api.fine_tune_job_status import Checkpoint, Progress
+
+__all__ = ["Report", "progress_of"]
 
 _DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training said last."""
+
+    progress: Progress
+    start_step: int | None = None
+    """Where this attempt began."""
+    checkpoint: Checkpoint | None = None
+    """The newest that is committed."""
 
 
 def progress_of(
@@ -15,7 +28,7 @@ def progress_of(
     updated_at: str,
     numbers: dict[str, float | None],
 ) -> Progress:
-    """Return a report with its summary; `numbers` are epoch, loss, eval_loss and learning_rate, as far as known."""
+    """Return a report with its summary; `numbers` are the training's own, as far as known."""
     steps = f"{step}/{total}" if total else str(step)
     return Progress(
         summary=f"{steps} {percent}%",
@@ -29,6 +42,8 @@ def progress_of(
         loss=_rounded(numbers.get("loss")),
         eval_loss=_rounded(numbers.get("eval_loss")),
         learning_rate=_rounded(numbers.get("learning_rate")),
+        tokens_per_second=_rounded(numbers.get("tokens_per_second")),
+        gpu_memory_gib=_rounded(numbers.get("gpu_memory_gib")),
     )
 
 

@@ -179,11 +179,12 @@ class FineTuneJobReconciler:
     ) -> tuple[FineTuneJobStatus, float | None]:
         """Hold back news of progress alone until 10 s after the last; everything else is told at once."""
         uid = job["metadata"]["uid"]
-        same = status.model_copy(update={"progress": previous.progress}) == previous
+        held_back = {"progress": previous.progress, "checkpoint": previous.checkpoint}
+        same = status.model_copy(update=held_back) == previous
         remaining = self._progress_written.get(uid, 0.0) + _PROGRESS_PERIOD - now
         if same and status != previous and remaining > 0:
             return previous, remaining
-        if status.progress != previous.progress:
+        if (status.progress, status.checkpoint) != (previous.progress, previous.checkpoint):
             self._progress_written[uid] = now
         if status.phase in _ENDED:
             self._progress_written.pop(uid, None)

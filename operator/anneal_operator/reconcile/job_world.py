@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
-from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Progress, Provenance
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, Provenance
 from anneal_operator.api.model_version import ModelVersionStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
@@ -96,11 +96,12 @@ class _Look:
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
         provenance = Provenance(image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan))
-        attempts = merged_attempts(seen.previous.attempts, pods["train"], seen.gpus, timestamp(self._context.now()))
+        report, now = self._context.progress.last(namespace, name), timestamp(self._context.now())
+        attempts = merged_attempts(seen.previous.attempts, pods["train"], seen.gpus, now, report)
         seen = replace(
             seen,
             stages=states,
-            progress=self._progress(namespace, name, states["train"].state),
+            report=report if states["train"].state == "Active" else None,
             provenance=provenance,
             model_name=spec.output.model_name,
             mlflow_public_url=settings.mlflow_public_url or settings.mlflow_url,
@@ -139,9 +140,6 @@ class _Look:
     async def _is_made(self, metadata: Manifest) -> bool:
         version = await self._context.api.get("ModelVersion", metadata["namespace"], metadata["name"])
         return _made_by(version, metadata["uid"])
-
-    def _progress(self, namespace: str, name: str, training: str) -> Progress | None:
-        return self._context.progress.last(namespace, name) if training == "Active" else None
 
     async def _base(self, namespace: str, spec: FineTuneJobSpec, metadata: Manifest) -> Base | Obstacle:
         """Return what training starts from, or what has to happen first."""
