@@ -298,7 +298,8 @@ def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Story,
         counted = (line for line in lines if line.startswith("anneal_api_writes_total{") and 'kind="Lease"' not in line)
         return sum(float(line.split()[-1]) for line in counted)
 
-    poll(lambda: not bench.cluster.kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "name"), 60)
+    others = "what an earlier test left is still being deleted"
+    assert poll(lambda: len(operator.commands.get("finetunejobs", "-A")["items"]) == 2, 120), others
     before = writes()
     assert before > 0
     assert not poll(lambda: writes() != before, seconds, every=5.0)
