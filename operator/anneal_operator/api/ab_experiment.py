@@ -137,6 +137,10 @@ class ABExperimentSpec(Schema):
         ),
     )
 
+    def version_of(self, variant: str | None) -> str:
+        """Return the ModelVersion of a variant; raise KeyError where there is no such variant."""
+        return {found.name: found.model_version for found in self.variants}[variant or ""]
+
 
 class MetricStatus(Schema):
     """One metric of one variant."""

@@ -63,8 +63,7 @@ def _lost(name: str, contest: Contest, now: datetime) -> bool:
     decision, due = contest.status.decision, scale_down_due(contest)
     if decision is None or due is None or contest.status.phase != "Promoted":
         return False
-    winner = next((v.model_version for v in contest.spec.variants if v.name == decision.winner), None)
-    return name != winner and now >= due
+    return name != contest.spec.version_of(decision.winner) and now >= due
 
 
 def judge(seen: ObservedVersion, now: str) -> ModelVersionStatus:

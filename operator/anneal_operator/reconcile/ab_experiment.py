@@ -101,9 +101,8 @@ class ABExperimentReconciler:
         decision = status.decision
         if status.phase != "Promoted" or (alias and alias.status == "True") or decision is None:
             return None
-        winner = next(v.model_version for v in spec.variants if v.name == decision.winner)
         registries = await self._registries(item, spec)
-        version = registries.pop(winner)
+        version = registries.pop(spec.version_of(decision.winner))
         if version is None:
             return _PERIOD
         if alias is None or alias.reason != Reason.MOVING:

@@ -72,5 +72,4 @@ def _running(item: Manifest) -> RunningExperiment | None:
         return RunningExperiment(metadata["name"], metadata["uid"], spec) if ready else None
     if status.phase != "Promoted" or ConditionType.ALIAS_MOVED in holds:
         return None
-    winner = next(v.model_version for v in spec.variants if v.name == status.decision.winner)
-    return RunningExperiment(metadata["name"], metadata["uid"], spec, winner)
+    return RunningExperiment(metadata["name"], metadata["uid"], spec, spec.version_of(status.decision.winner))
