@@ -39,8 +39,8 @@ def barrier() -> None:
 
 def last_commit(workspace: Path) -> tuple[int, float] | None:
     """Return the step of the newest checkpoint, and when it was committed (seconds since 1970), without reading it."""
-    newest = max((workspace / "checkpoints").glob("step-*"), default=None)
-    return (int(newest.name.removeprefix("step-")), newest.stat().st_mtime) if newest else None
+    newest = max((workspace / "checkpoints").glob("step-" + 8 * "[0-9]"), default=None)
+    return (int(newest.name[-8:]), newest.stat().st_mtime) if newest else None
 
 
 class CommittedCheckpoints:
