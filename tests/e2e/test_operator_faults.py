@@ -184,7 +184,7 @@ def test_a_stage_whose_result_went_unread_with_its_pod_is_run_again(running_stan
     name = "unread"
     running_stand.submit(name)
     running_stand.wait(name, "Running")
-    running_stand.operator.kill()
+    running_stand.operator.end()
     complete = ("wait", f"job/{name}-train", "--for=condition=Complete", "--timeout=60s")
     running_stand.cluster.kubectl(*complete)
     first = running_stand.cluster.get("job", f"{name}-train")["metadata"]["uid"]
