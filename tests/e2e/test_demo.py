@@ -119,7 +119,8 @@ def test_a_job_ends_with_its_data_numbers_run_and_version(
     assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [("Succeeded", "True", "Published")]
     assert status["progress"]["summary"] == f"{steps}/{steps} 100%"
     assert 0 < status["progress"]["loss"] < loss
-    assert status["checkpoint"] == {"step": steps}
+    assert status["checkpoint"]["step"] == steps
+    assert status["checkpoint"]["committedAt"] < status["conditions"][0]["lastTransitionTime"]
     assert status["modelVersion"] == name
     data = status["dataset"]
     assert data["rows"] == sum(data["splits"].values())
