@@ -121,7 +121,7 @@ def test_a_version_enters_an_experiment_against_the_one_in_production(bench: Ben
 
 
 @pytest.mark.parametrize(
-    "strategy", ["ddp", pytest.param("zero2", marks=pytest.mark.soak), pytest.param("fsdp", marks=pytest.mark.soak)]
+    "strategy", ["ddp", *(pytest.param(name, marks=pytest.mark.soak) for name in ("zero2", "zero3", "fsdp"))]
 )
 def test_two_nodes_go_on_together_when_one_of_their_pods_is_killed(bench: Bench, strategy: str) -> None:
     bench.submit(
