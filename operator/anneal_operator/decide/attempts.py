@@ -54,10 +54,9 @@ def merged_attempts(
 def _with_steps(attempt: Attempt, known: Attempt | None, report: Report | None) -> Attempt:
     """The attempt with what it reported, while it is the one that reports, or what was known of it before."""
     start, end = (known.start_step, known.end_step) if known else (None, None)
-    if report and start is None and _reported(attempt, report):
-        start = report.start_step
-    if report and end is None and attempt.ended_at and _reported(attempt, report):
-        end = report.progress.step
+    if report and _reported(attempt, report):
+        start = report.start_step if start is None else start
+        end = report.progress.step if end is None and attempt.ended_at else end
     return attempt.model_copy(update={"start_step": start, "end_step": end})
 
 

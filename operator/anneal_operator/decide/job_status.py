@@ -97,7 +97,7 @@ def _dataset(prepared: Prepared) -> DatasetStatus:
 
 def _finished(trained: Trained, seen: ObservedJob) -> Progress:
     """The last word on progress: what the stage handed back, not what was reported on the way."""
-    last = seen.report.progress if seen.report else seen.previous.progress
+    last = seen.previous.progress
     kept = last.model_dump(include={"epoch", "learning_rate", "tokens_per_second", "gpu_memory_gib"}) if last else {}
     numbers = {**kept, "loss": trained.loss, "eval_loss": trained.eval_loss}
     return progress_of(trained.step, trained.step, 100, None, last.updated_at if last else "", numbers)
