@@ -15,27 +15,28 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
-from .certificate import progress_certificate
 from .cluster.child_watches import watch_children
+from .cluster.children import ensure_created
 from .cluster.client import KubernetesClient
 from .cluster.inputs import Inputs
 from .cluster.lease import Lease
 from .cluster.watched_jobs import WatchedJobs
 from .desired.training import JOB_LABEL, plan_name, progress_audience
+from .endpoints.certificate import certificate_secret, serving_context
+from .endpoints.progress import ProgressBook, progress_app, remembered, start_server
+from .endpoints.status import status_app
 from .errors import ApiError
 from .handlers.supervising import watch_forever
 from .handlers.watching import build_registry, children
 from .logs import configure
-from .metrics import status_app
-from .progress import ProgressBook, progress_app, remembered, start_server
+from .outside.registry import MlflowRegistry
+from .outside.routers import HttpRouters
 from .reconcile.ab_experiment import ABExperimentReconciler
 from .reconcile.context import Context
 from .reconcile.fine_tune_job import FineTuneJobReconciler
 from .reconcile.model_version import ModelVersionReconciler
 from .reconcile.queue import Key, WorkQueue
 from .reconcile.routing import RoutingReconciler
-from .registry import MlflowRegistry
-from .routers import HttpRouters
 from .settings import Settings
 
 __all__ = ["main"]
@@ -128,7 +129,8 @@ def _end_at_sigterm() -> None:
 async def _certificate(client: KubernetesClient, settings: Settings) -> tuple[ssl.SSLContext, str]:
     while True:
         try:
-            return await progress_certificate(client, settings.namespace, settings.progress_host)
+            made = certificate_secret(settings.namespace, settings.progress_host)
+            return serving_context(await ensure_created(client, made))
         except ApiError as error:
             log.warning("the API server is not ready: %s", error)
             await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter

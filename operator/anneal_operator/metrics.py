@@ -1,15 +1,12 @@
-"""What the operator counts for Prometheus, and the page that tells it: `GET /metrics`, `GET /healthz`, `GET /readyz`.
+"""What the operator counts for Prometheus.
 
 Counters begin at 0 with the process, as Prometheus expects of them; `anneal_jobs` is true once every object has been
 looked at, which the first listing brings about.
 """
 
-from collections.abc import Callable
+from prometheus_client import Counter, Gauge, Histogram
 
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
-
-__all__ = ["API_WRITES", "GPU_SECONDS", "QUEUE_DEPTH", "RECONCILES", "RECONCILE_SECONDS", "JobPhases", "status_app"]
+__all__ = ["API_WRITES", "GPU_SECONDS", "QUEUE_DEPTH", "RECONCILES", "RECONCILE_SECONDS", "JobPhases"]
 
 RECONCILES = Counter("anneal_reconciles", "Looks at an object, by how they ended.", ["kind", "result"])
 RECONCILE_SECONDS = Histogram("anneal_reconcile_duration_seconds", "How long a look took.", ["kind"])
@@ -38,27 +35,3 @@ class JobPhases:
             JOBS.labels(before).dec()
         if phase and phase != before:
             JOBS.labels(phase).inc()
-
-
-def status_app(ready: Callable[[], bool]) -> web.Application:
-    """Return the application; `ready` says whether this operator leads and watches.
-
-    `/healthz` answers as long as the event loop turns; one that waits for the lease is healthy, and not ready.
-    """
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="alive")
-
-    async def readyz(_: web.Request) -> web.Response:
-        return (
-            web.Response(text="ready") if ready() else web.Response(text="not leading, or not watching yet", status=503)
-        )
-
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    return app

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.fine_tune_job_status import Checkpoint
-from anneal_operator.decide.progress import Report, progress_of
+from anneal_operator.endpoints.progress import TrainerReport
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
 
@@ -144,7 +143,8 @@ def test_progress_alone_is_written_every_ten_seconds_at_most(world: World) -> No
     world.writes()
     written = []
     for step in range(30):
-        report = Report(progress_of(step, 30, step, None, f"t{step}", {}), 0, Checkpoint(step=step))
+        numbers = {"current_step": step, "total_steps": 30, "resumed_from_step": 0, "checkpoint_step": step}
+        report = TrainerReport(step, None, f"t{step}", numbers)
         world.context.progress.note(NAMESPACE, "job", report)
         again = look(world, reconciler)
         written += world.writes()

@@ -13,11 +13,11 @@ from typing import Any
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.training import JOB_LABEL, plan_name
+from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.errors import ApiError, ConflictError, RegistryError, RouterError
-from anneal_operator.progress import ProgressBook
+from anneal_operator.outside.registry import Registered
 from anneal_operator.reconcile.context import Context
 from anneal_operator.reconcile.queue import Key
-from anneal_operator.registry import Registered
 from anneal_operator.settings import Settings
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]

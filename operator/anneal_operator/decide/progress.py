@@ -1,12 +1,15 @@
 """Progress as people read it in `kubectl get`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from anneal_operator.api.fine_tune_job_status import Checkpoint, Progress
 
-__all__ = ["Report", "progress_of"]
+__all__ = ["Report", "progress_of", "read_report"]
 
 _DIGITS = 4
+_YEAR_10000 = 253402300800
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,28 @@ class Report:
     """Where this attempt began."""
     checkpoint: Checkpoint | None = None
     """The newest that is committed."""
+
+
+def read_report(percent: int, remaining_seconds: int | None, updated_at: str, numbers: Mapping[str, float]) -> Report:
+    """Return what a training reported; `numbers` are its metrics, by Trainer's names."""
+    total = numbers.get("total_steps")
+    progress = progress_of(
+        int(numbers.get("current_step", 0)),
+        int(total) if total else None,
+        percent,
+        remaining_seconds,
+        updated_at,
+        {**numbers, "epoch": numbers.get("current_epoch")},
+    )
+    began, saved, at = (numbers.get(name) for name in ("resumed_from_step", "checkpoint_step", "checkpoint_time"))
+    checkpoint = Checkpoint(step=int(saved), committed_at=_moment(at)) if saved is not None else None
+    return Report(progress, None if began is None else int(began), checkpoint)
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None or not 0 <= seconds < _YEAR_10000:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def progress_of(

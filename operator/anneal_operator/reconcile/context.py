@@ -12,10 +12,10 @@ from anneal_operator.cluster.events import record_event
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.watched_jobs import WatchedJobs
+from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.errors import ApiError
-from anneal_operator.progress import ProgressBook
-from anneal_operator.registry import Registry
-from anneal_operator.routers import Routers
+from anneal_operator.outside.registry import Registry
+from anneal_operator.outside.routers import Routers
 from anneal_operator.settings import Settings
 
 from .queue import Key

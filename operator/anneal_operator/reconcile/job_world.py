@@ -12,6 +12,7 @@ from anneal_operator.cluster.watched_jobs import Known
 from anneal_operator.decide.attempts import merged_attempts
 from anneal_operator.decide.fine_tune_job import has_passed
 from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
+from anneal_operator.decide.progress import Report, read_report
 from anneal_operator.decide.stages import read_stage
 from anneal_operator.desired.inputs import claim_source, config_map_source, input_path, named_sources
 from anneal_operator.desired.plan import Base, plan_digest
@@ -96,7 +97,7 @@ class _Look:
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
         provenance = Provenance(image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan))
-        report, now = self._context.progress.last(namespace, name), timestamp(self._context.now())
+        report, now = self._report(namespace, name), timestamp(self._context.now())
         attempts = merged_attempts(seen.previous.attempts, pods["train"], seen.gpus, now, report)
         seen = replace(
             seen,
@@ -115,6 +116,10 @@ class _Look:
         if seen.version_made and spec.output.experiment:
             seen = replace(seen, opponent=await self._opponent(namespace, name, spec))
         return JobWorld(seen, jobs=jobs)
+
+    def _report(self, namespace: str, name: str) -> Report | None:
+        said = self._context.progress.last(namespace, name)
+        return read_report(said.percent, said.remaining_seconds, said.updated_at, said.numbers) if said else None
 
     async def _opponent(self, namespace: str, name: str, spec: FineTuneJobSpec) -> str | None:
         """The ModelVersion that holds `production`, unless the experiment is there already."""

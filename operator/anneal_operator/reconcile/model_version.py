@@ -9,7 +9,7 @@ from anneal_operator.decide.model_version import Contest, ObservedVersion, judge
 from anneal_operator.desired.routing import PRODUCTION, ROUTER, router_url
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.errors import RegistryError
-from anneal_operator.registry import Registered
+from anneal_operator.outside.registry import Registered
 
 from .context import Context, timestamp, write_status
 from .queue import Key

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from .errors import RegistryError
+from anneal_operator.errors import RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from .errors import RouterError
+from anneal_operator.errors import RouterError
 
 __all__ = ["HttpRouters", "Routers"]
 

@@ -7,7 +7,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from anneal_operator.api.schema import Rule, Schema
-from anneal_operator.crdgen import UnsupportedSchemaError, generate, main, structural
+from anneal_operator.crdgen.__main__ import main
+from anneal_operator.crdgen.definitions import UnsupportedSchemaError, generate, structural
 
 _Short = Annotated[str, StringConstraints(max_length=9)]
 

@@ -9,36 +9,37 @@ import ssl
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from .cluster.children import ensure_created
-from .cluster.client import KubernetesApi
+__all__ = ["certificate_secret", "serving_context"]
 
-__all__ = ["progress_certificate"]
+Manifest = dict[str, Any]
 
 _SECRET = "anneal-progress-tls"  # noqa: S105 - a name
 _VALIDITY = timedelta(days=3650)
 
 
-async def progress_certificate(api: KubernetesApi, namespace: str, host: str) -> tuple[ssl.SSLContext, str]:
-    """Return what the endpoint serves with, and the certificate as PEM; made when there is none yet."""
+def certificate_secret(namespace: str, host: str) -> Manifest:
+    """Return a Secret with a new certificate for this host."""
     certificate, key = _new_certificate(host)
     data = {"tls.crt": certificate, "tls.key": key}
-    secret = await ensure_created(
-        api,
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/tls",
-            "metadata": {"name": _SECRET, "namespace": namespace},
-            "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
-        },
-    )
-    certificate, key = (base64.b64decode(secret["data"][name]) for name in data)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": _SECRET, "namespace": namespace},
+        "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
+    }
+
+
+def serving_context(secret: Manifest) -> tuple[ssl.SSLContext, str]:
+    """Return what the endpoint serves with, and the certificate as PEM, from the Secret as the API server has it."""
+    certificate, key = (base64.b64decode(secret["data"][name]) for name in ("tls.crt", "tls.key"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     with tempfile.TemporaryDirectory() as folder:  # the ssl module reads keys from files only
         chain, private = Path(folder) / "tls.crt", Path(folder) / "tls.key"

@@ -1,22 +1,21 @@
-"""Make `crds/*.yaml` and `docs/reference.md` from the models of `api`: `python -m anneal_operator.crdgen [--check]`.
+"""CustomResourceDefinitions from the models of `api`.
 
 A CRD's structural schema knows no references, no unions and no titles, so the models' JSON schema is rewritten, and
 refused where a CRD could not say it. Everything in a spec must be bounded (`maxLength`, `maxItems`, `maximum`), as the
 API server estimates the cost of CEL rules from the bounds, and described, as `kubectl explain` is many users' manual.
 """
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 from typing_extensions import override
 
-from .api.resources import CUSTOM_RESOURCES, GROUP, VERSION, CustomResource
+from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION, CustomResource
+
 from .reference import render_reference
 
-__all__ = ["UnsupportedSchemaError", "crd", "generate", "main"]
+__all__ = ["UnsupportedSchemaError", "crd", "generate", "structural"]
 
 _DROPPED = ("title", "additionalProperties", "$defs")
 _REFUSED = ("anyOf", "oneOf", "allOf", "not", "discriminator", "exclusiveMinimum", "exclusiveMaximum", "prefixItems")
@@ -157,23 +156,3 @@ def generate(root: Path) -> dict[Path, str]:
         for plural, made in crds.items()
     }
     return {**files, root / "docs/reference.md": render_reference(list(crds.values()))}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the files, or with --check tell which are stale; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m anneal_operator.crdgen", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is stale")
-    options = parser.parse_args(arguments)
-    files = generate(Path.cwd())
-    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        if options.check:
-            print(f"{path.relative_to(Path.cwd())} is stale: run `make generate`", file=sys.stderr)
-        else:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(files[path])
-    return int(options.check and bool(stale))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

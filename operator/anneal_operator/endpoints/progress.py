@@ -11,20 +11,20 @@ import hashlib
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .api.fine_tune_job_status import Checkpoint
-from .decide.progress import Report, progress_of
-from .errors import ApiError
+from anneal_operator.errors import ApiError
 
-__all__ = ["ProgressBook", "Review", "progress_app", "remembered", "start_server"]
+__all__ = ["ProgressBook", "Review", "TrainerReport", "progress_app", "remembered", "start_server"]
 
 _MAXIMUM_BODY = 64 * 1024
 _ERROR_LIMIT = 200
-_LARGEST, _YEAR_10000 = 1e15, 253402300800
+_LARGEST = 1e15
+"""Above this no status takes a number."""
 _REMEMBERED_SECONDS = 60.0
 Review = Callable[[str, str, str], Awaitable[bool]]
 """Whether a token may speak for a job: `(token, namespace, job)`."""
@@ -49,17 +49,28 @@ class _Report(BaseModel):
     trainer_status: _TrainerStatus = Field(alias="trainerStatus")
 
 
+@dataclass(frozen=True)
+class TrainerReport:
+    """What a training said, by the names that it used."""
+
+    percent: int
+    remaining_seconds: int | None
+    updated_at: str
+    """The pod's own clock (RFC 3339, UTC)."""
+    numbers: Mapping[str, float]
+
+
 class ProgressBook:
     """What each job said last."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], Report] = {}
+        self._last: dict[tuple[str, str], TrainerReport] = {}
 
-    def note(self, namespace: str, job: str, report: Report) -> None:
+    def note(self, namespace: str, job: str, report: TrainerReport) -> None:
         """Remember what a job said."""
         self._last[namespace, job] = report
 
-    def last(self, namespace: str, job: str) -> Report | None:
+    def last(self, namespace: str, job: str) -> TrainerReport | None:
         """Return what a job said last."""
         return self._last.get((namespace, job))
 
@@ -68,36 +79,22 @@ class ProgressBook:
         self._last.pop((namespace, job), None)
 
 
-def _tells_of_steps(status: _TrainerStatus, known: Report | None) -> bool:
+def _tells_of_steps(status: _TrainerStatus, known: TrainerReport | None) -> bool:
     """Whether a report is news: when training ends, for whatever reason, the last one says 100 % and no step."""
     told = {metric.name for metric in status.metrics}
     return "current_step" in told or (known is None and "total_steps" in told)
 
 
-def _converted(status: _TrainerStatus) -> Report:
+def _read(status: _TrainerStatus) -> TrainerReport:
     numbers: dict[str, float] = {}
     for metric in status.metrics:
         with contextlib.suppress(ValueError):
             value = float(metric.value)
             if abs(value) < _LARGEST:  # neither what no JSON holds, nor what no status takes
                 numbers[metric.name] = value
-    total = numbers.get("total_steps")
-    progress = progress_of(
-        int(numbers.get("current_step", 0)),
-        int(total) if total else None,
-        status.progress_percentage,
-        status.estimated_remaining_seconds,
-        status.last_updated_time,
-        {**numbers, "epoch": numbers.get("current_epoch")},
+    return TrainerReport(
+        status.progress_percentage, status.estimated_remaining_seconds, status.last_updated_time, numbers
     )
-    began, saved, at = (numbers.get(name) for name in ("resumed_from_step", "checkpoint_step", "checkpoint_time"))
-    checkpoint = Checkpoint(step=int(saved), committed_at=_moment(at)) if saved is not None else None
-    return Report(progress, None if began is None else int(began), checkpoint)
-
-
-def _moment(seconds: float | None) -> str | None:
-    known = seconds is not None and 0 <= seconds < _YEAR_10000
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if known else None
 
 
 def remembered(review: Review, clock: Callable[[], float] = time.monotonic) -> Review:
@@ -134,7 +131,7 @@ def progress_app(book: ProgressBook, review: Review, wake: Callable[[str, str], 
             log.warning("a report of %s/%s was not taken: %s", namespace, job, error)
             return web.json_response({"error": "try again"}, status=503)
         if _tells_of_steps(report.trainer_status, book.last(namespace, job)):
-            book.note(namespace, job, _converted(report.trainer_status))
+            book.note(namespace, job, _read(report.trainer_status))
             wake(namespace, job)
         return web.json_response({})
 

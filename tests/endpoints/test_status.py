@@ -5,7 +5,8 @@ import asyncio
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
-from anneal_operator.metrics import JobPhases, status_app
+from anneal_operator.endpoints.status import status_app
+from anneal_operator.metrics import JobPhases
 
 
 def _jobs() -> tuple[float, float]:

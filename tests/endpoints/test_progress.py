@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from anneal_operator.decide.progress import read_report
+from anneal_operator.endpoints.progress import ProgressBook, TrainerReport, progress_app, remembered
 from anneal_operator.errors import ApiError
-from anneal_operator.progress import ProgressBook, progress_app, remembered
 
 BEGIN = {"progressPercentage": 0, "metrics": [{"name": "total_steps", "value": "40"}]}
 STEP = {
@@ -44,7 +45,11 @@ def _post(*reports: dict[str, Any], bearer: str = "good", fails: bool = False) -
 
     answers = asyncio.run(run())
     known = book.last("team", "job")
-    return answers, known.progress.summary if known else None, len(woken)
+    return answers, _summary(known) if known else None, len(woken)
+
+
+def _summary(said: TrainerReport) -> str:
+    return read_report(said.percent, said.remaining_seconds, said.updated_at, said.numbers).progress.summary
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""From the models of `api` to `crds/*.yaml` and `docs/reference.md`."""

@@ -1,0 +1,1 @@
+"""The other systems: MLflow's model registry, and a namespace's routers."""
