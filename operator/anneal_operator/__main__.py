@@ -20,23 +20,29 @@ from .cluster.children import ensure_created
 from .cluster.client import KubernetesClient
 from .cluster.inputs import Inputs
 from .cluster.lease import Lease
+from .cluster.reading import Readers
+from .cluster.store import Store
 from .cluster.watched_jobs import WatchedJobs
+from .desired.serving import VERSION_LABEL
 from .desired.training import JOB_LABEL, plan_name, progress_audience
 from .endpoints.certificate import certificate_secret, serving_context
 from .endpoints.progress import ProgressBook, progress_app, remembered, start_server
 from .endpoints.status import status_app
 from .errors import ApiError
 from .handlers.supervising import watch_forever
-from .handlers.watching import build_registry, children
+from .handlers.watching import Seen, build_registry, children
 from .logs import configure
+from .outside.models import Models
 from .outside.registry import MlflowRegistry
 from .outside.routers import HttpRouters
-from .reconcile.ab_experiment import ABExperimentReconciler
+from .reconcile.ab_experiment import ABExperimentKind
 from .reconcile.context import Context
 from .reconcile.fine_tune_job import FineTuneJobReconciler
-from .reconcile.model_version import ModelVersionReconciler
+from .reconcile.harness import Harness
+from .reconcile.model_version import ModelVersionKind
+from .reconcile.neighbours import ROUTER_KIND, of_model
 from .reconcile.queue import Key, WorkQueue
-from .reconcile.routing import RoutingReconciler
+from .reconcile.routing import RouterKind
 from .settings import Settings
 
 __all__ = ["main"]
@@ -63,11 +69,22 @@ async def _run(settings: Settings) -> None:
         client.fence(lease.is_held)
         progress = ProgressBook()
         watched = WatchedJobs(client, JOB_LABEL, plan_name)
+        store = Store({VERSION_LABEL: "ModelVersion"})
+        registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
+
+        def wake_model(model: str) -> None:
+            for key in of_model(store, model):
+                queue.wake(key)
+
+        models = Models(registry, wake_model)
         context = Context(
             api=client,
             watched=watched,
+            store=store,
+            readers=Readers(client, store),
             inputs=Inputs(client),
-            registry=MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url),
+            registry=registry,
+            models=models,
             routers=HttpRouters(session),
             progress=progress,
             settings=settings,
@@ -90,7 +107,7 @@ async def _run(settings: Settings) -> None:
             await start_server(status_app(watching.is_set), _STATUS_PORT),
         ]
         try:
-            await _lead_forever(lease, client, watched, queue, watching)
+            await _lead_forever(lease, client, context, queue, watching)
         finally:
             for server in servers:
                 await server.cleanup()
@@ -99,20 +116,25 @@ async def _run(settings: Settings) -> None:
 
 
 async def _lead_forever(
-    lease: Lease, client: KubernetesClient, watched: WatchedJobs, queue: WorkQueue, watching: asyncio.Event
+    lease: Lease, client: KubernetesClient, context: Context, queue: WorkQueue, watching: asyncio.Event
 ) -> None:
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
-        watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, watched)]
+        seen = Seen(context.watched, context.store)
+        watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, seen)]
+        watches.append(asyncio.create_task(context.models.ask_forever()))
         try:
-            await watch_forever(build_registry(queue.wake, watched), watching)
+            await watch_forever(build_registry(queue.wake, seen), watching)
         finally:
             for watch in watches:
                 watch.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
             await queue.stop()
-            watched.clear()
+            context.watched.clear()
+            context.store.clear()
+            context.readers.clear()
+            context.models.clear()
 
     ended = False
     while not ended:
@@ -139,9 +161,9 @@ async def _certificate(client: KubernetesClient, settings: Settings) -> tuple[ss
 def _dispatch(context: Context) -> Callable[[Key], Awaitable[float | None]]:
     reconcilers: dict[str, Callable[[Key], Awaitable[float | None]]] = {
         "FineTuneJob": FineTuneJobReconciler(context).reconcile,
-        "ModelVersion": ModelVersionReconciler(context).reconcile,
-        "ABExperiment": ABExperimentReconciler(context).reconcile,
-        "Router": RoutingReconciler(context).reconcile,
+        "ModelVersion": Harness(ModelVersionKind(context), context).reconcile,
+        "ABExperiment": Harness(ABExperimentKind(context), context).reconcile,
+        ROUTER_KIND: Harness(RouterKind(context), context).reconcile,
     }
     return lambda key: reconcilers[key.kind](key)
 

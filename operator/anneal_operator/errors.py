@@ -3,11 +3,21 @@
 AnnealError
 ├── ApiError           the Kubernetes API answered with an error, or not at all
 │   └── ConflictError  it refused a write, because the object changed or exists
+├── NameTakenError     an object of that name exists and is not ours
 ├── RegistryError      MLflow answered with an error, or not at all
+│   └── ForeignModelError  the registered model belongs to another namespace
 └── RouterError        a namespace's router or recorder did not answer
 """
 
-__all__ = ["AnnealError", "ApiError", "ConflictError", "RegistryError", "RouterError"]
+__all__ = [
+    "AnnealError",
+    "ApiError",
+    "ConflictError",
+    "ForeignModelError",
+    "NameTakenError",
+    "RegistryError",
+    "RouterError",
+]
 
 
 class AnnealError(Exception):
@@ -28,6 +38,14 @@ class ConflictError(ApiError):
 
 class RegistryError(AnnealError):
     """MLflow answered with an error, or not at all."""
+
+
+class ForeignModelError(RegistryError):
+    """The registered model belongs to another namespace, so nothing is written to it."""
+
+
+class NameTakenError(AnnealError):
+    """An object of that name exists and is not ours, or is being deleted: it is waited out, never taken over."""
 
 
 class RouterError(AnnealError):

@@ -8,9 +8,13 @@ __all__ = ["ConditionType", "Reason"]
 class ConditionType(StrEnum):
     """What a condition speaks of."""
 
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
     SUCCEEDED = "Succeeded"
     REGISTERED = "Registered"
     READY = "Ready"
+    ROUTABLE = "Routable"
+    ALIAS_DRIFTED = "AliasDrifted"
     VARIANTS_READY = "VariantsReady"
     ROUTE_PROGRAMMED = "RouteProgrammed"
     ASSIGNMENT_HEALTHY = "AssignmentHealthy"
@@ -22,6 +26,9 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Why a condition has its status."""
 
+    # every kind
+    SPEC_INVALID = "SpecInvalid"
+    STATUS_UNREADABLE = "StatusUnreadable"
     # FineTuneJob
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
     CLAIM_NOT_FOUND = "ClaimNotFound"
@@ -38,16 +45,25 @@ class Reason(StrEnum):
     PUBLISHED = "Published"
     # ModelVersion
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
+    REGISTERING = "Registering"
     REGISTERED = "Registered"
+    MODEL_OF_ANOTHER_NAMESPACE = "ModelOfAnotherNamespace"
     NOT_SERVED = "NotServed"
     SCALED_DOWN = "ScaledDown"
     STARTING = "Starting"
     ENGINE_FAILED = "EngineFailed"
+    SOME_ANSWER = "SomeAnswer"
     ANSWERS = "Answers"
+    ROUTED = "Routed"
+    NOT_ROUTED = "NotRouted"
+    HELD_BY_ANOTHER = "HeldByAnother"
+    AS_ROUTED = "AsRouted"
     # ABExperiment
     VERSION_NOT_FOUND = "VersionNotFound"
     VERSION_OF_ANOTHER_MODEL = "VersionOfAnotherModel"
     VERSION_NOT_READY = "VersionNotReady"
+    VARIANT_LOST = "VariantLost"
+    CONTROL_NOT_IN_PRODUCTION = "ControlNotInProduction"
     MODEL_BUSY = "ModelBusy"
     VARIANTS_READY = "AllReady"
     ROUTER_BEHIND = "RouterBehind"
@@ -57,6 +73,7 @@ class Reason(StrEnum):
     COLLECTING = "Collecting"
     SUFFICIENT = "Sufficient"
     PROMOTED = "Promoted"
+    CONTROL_WINS = "ControlWins"
     OBSERVED = "Observed"
     INCONCLUSIVE = "Inconclusive"
     MOVED = "Moved"

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """For the three images above."""
     mlflow_url: str
     """MLflow, as pods reach it."""
+    mlflow_shared: bool = False
+    """Whether namespaces may write to each other's registered models."""
     mlflow_public_url: str = ""
     """MLflow, as people's browsers reach it; the pods' URL where it is empty."""
     progress_host: str

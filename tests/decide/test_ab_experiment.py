@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge, seconds
+from anneal_operator.decide.ab_experiment import (
+    KeepDecision,
+    KeepStart,
+    MoveAlias,
+    Observations,
+    ObservedExperiment,
+    Record,
+    RecordDecision,
+    VariantSeen,
+    decide,
+    seconds,
+)
 from anneal_operator.decide.comparison import Sample
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -35,12 +46,18 @@ def _counted(a: tuple[int, float], b: tuple[int, float], spread: float = 1.0, **
     return replace(Observations(users, users, samples), **changes)
 
 
-READY = {"a": VariantSeen("m", ready=True), "b": VariantSeen("m", ready=True)}
+def judge(seen: ObservedExperiment, now: datetime) -> ABExperimentStatus:
+    """The verdict's status."""
+    return decide(seen, now).status
+
+
+READY = {"a": VariantSeen("m", ready=True, number="1"), "b": VariantSeen("m", ready=True, number="2")}
 
 
 def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
     previous = ABExperimentStatus(phase="Running", started_at=STARTED)
-    seen = ObservedExperiment(1, _spec(), previous, READY, None, routed=True, observations=observations)
+    record = Record(STARTED) if changes.get("previous", previous).started_at else None
+    seen = ObservedExperiment(1, _spec(), previous, READY, None, True, observations, record)
     return replace(seen, **changes)
 
 
@@ -113,6 +130,7 @@ def test_the_direction_says_who_is_better(means: tuple[float, float], direction:
     assert status.decision is not None
     assert status.decision.winner == winner
     assert {v.name: v.weight for v in status.variants} == {winner: 100, "ab".replace(winner, ""): 0}
+    assert status.phase == ("RolledBack" if winner == "a" else "Promoted")
 
 
 def test_observe_tells_and_promotes_nobody() -> None:
@@ -143,7 +161,59 @@ def test_no_data_is_a_hold() -> None:
 
 def test_a_decision_stands() -> None:
     decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
-    assert judge(_seen(_counted((900, 9.0), (900, 1.0)), previous=decided), NOW + timedelta(days=3)) == decided
+    record = Record(STARTED, decided.decision)
+    later = _seen(_counted((900, 9.0), (900, 1.0)), previous=decided, record=record, production="1")
+    assert judge(later, NOW + timedelta(days=3)).decision == decided.decision
+    assert judge(replace(later, previous=FRESH), NOW + timedelta(days=3)).decision == decided.decision
+
+
+def test_start_and_decision_are_kept_before_they_are_told() -> None:
+    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart("2026-03-01T12:00:00Z"),)
+    verdict = decide(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
+    assert verdict.status.decision is not None
+    assert verdict.apply == (KeepDecision(verdict.status.decision),)
+    assert verdict.effects == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "effects"),
+    [
+        ({"production": "1"}, "Moving", 2),
+        ({"production": None}, "Moving", 2),
+        ({"production": "2"}, "Moving", 0),
+        ({"production": "7"}, "HeldByAnother", 0),
+        ({"production": "1", "registry_problem": "down"}, "RegistryUnreachable", 0),
+        ({"production": "1", "variants": {"a": VariantSeen("m", ready=True, number="1")}}, "RegistryUnreachable", 0),
+        ({"production": "2", "variants": READY | {"b": VariantSeen("m", True, "2", True)}}, "Moved", 0),
+    ],
+)
+def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
+    changes: dict[str, Any], reason: str, effects: int
+) -> None:
+    decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
+    assert decided.decision is not None
+    seen = _seen(previous=decided, **changes)
+    verdict = decide(replace(seen, record=Record(STARTED, decided.decision)), NOW)
+    assert _condition(verdict.status, "AliasMoved")[1] == reason
+    assert verdict.effects == (RecordDecision("2", decided.decision), MoveAlias("1", "2"))[:effects]
+    assert verdict.apply == ()
+
+
+LOST = {"a": VariantSeen("m", ready=True, number="1"), "b": VariantSeen("m", ready=False, number="2")}
+
+
+def test_the_end_of_the_maximum_duration_comes_before_all_that_may_be_wrong() -> None:
+    end = NOW + timedelta(days=1)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"variants": LOST}, "Inconclusive"),
+        ({"variants": {}}, "Inconclusive"),
+        ({"routed": False}, "Inconclusive"),
+        ({"busy_with": "x"}, "Inconclusive"),
+        ({"observations": _counted((200, 3.0), (200, 4.0)), "routed": False}, "Promoted"),
+        ({"observations": _counted((200, 3.0), (200, 3.0)), "variants": LOST}, "Inconclusive"),
+    ]
+    for changes, phase in cases:
+        assert judge(_seen(**{"observations": None} | changes), end).phase == phase, changes
 
 
 def test_the_snapshot_recomputes_the_verdict() -> None:

@@ -1,5 +1,6 @@
 """Where a version stands, and how many pods it should have."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,15 +8,24 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
-from anneal_operator.decide.model_version import Contest, ObservedVersion, judge, replicas_wanted
+from anneal_operator.decide.model_version import (
+    Contest,
+    Engine,
+    GiveProduction,
+    ObservedVersion,
+    Register,
+    SetAliases,
+    decide,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-REGISTRY = Registry(version="3", url="u", aliases=["base"])
+REGISTRY = Registry(version="3", url="u", aliases=["base"], aliases_set=["base"])
 
 
-def _spec(**serving: Any) -> ModelVersionSpec:
+def _spec(aliases: Sequence[str] = (), **serving: Any) -> ModelVersionSpec:
     artifact = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "full", "digest": "sha256:" + "0" * 64}
-    return ModelVersionSpec.parse({"model": "m", "artifact": artifact, "serving": {"replicas": 2} | serving})
+    spec = {"model": "m", "artifact": artifact, "aliases": list(aliases), "serving": {"replicas": 2} | serving}
+    return ModelVersionSpec.parse(spec)
 
 
 def _contest(winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase: Any = "Promoted") -> Contest:
@@ -36,45 +46,131 @@ def _contest(winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase
     return Contest(ABExperimentSpec.parse(spec), status)
 
 
+def _seen(name: str = "m-1", **changes: Any) -> ObservedVersion:
+    known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(registry=REGISTRY), "server_image": "s:2"}
+    return ObservedVersion(name=name, generation=4, **(known | changes))
+
+
+def _replicas(seen: ObservedVersion, now: datetime = NOW) -> int:
+    return decide(seen, now).apply[0].replicas
+
+
+SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_generation=4, registry=REGISTRY)
+
+
 @pytest.mark.parametrize(
-    ("name", "contests", "replicas"),
+    ("name", "changes", "replicas"),
     [
-        ("m-1", [], 2),
-        ("m-1", [_contest(None)], 2),
-        ("m-1", [_contest("b")], 0),
-        ("m-2", [_contest("b")], 2),
-        ("m-1", [_contest("b", decided_at="2026-03-01T11:59:30Z")], 2),
-        ("m-1", [_contest("b", phase="Inconclusive")], 2),
-        ("m-1", [_contest("b"), _contest(None)], 2),
-        ("m-1", [_contest("b", "2026-03-01T10:00:00Z"), _contest("a")], 2),
-        ("m-1", [_contest("a", "2026-03-01T10:00:00Z"), _contest("b")], 0),
+        ("m-1", {}, 2),
+        ("m-1", {"contests": [_contest(None)]}, 2),
+        ("m-1", {"contests": [_contest("b")]}, 0),
+        ("m-2", {"contests": [_contest("b")]}, 2),
+        ("m-1", {"contests": [_contest("b", decided_at="2026-03-01T11:59:30Z")]}, 2),
+        ("m-1", {"contests": [_contest("b", phase="Inconclusive")]}, 2),
+        ("m-2", {"contests": [_contest("a", phase="RolledBack")]}, 0),
+        ("m-1", {"contests": [_contest("b"), _contest(None)]}, 2),
+        ("m-1", {"contests": [_contest("b", "2026-03-01T10:00:00Z"), _contest("a")]}, 2),
+        ("m-1", {"contests": [_contest("a", "2026-03-01T10:00:00Z"), _contest("b")]}, 0),
+        # whoever holds production is wanted, whatever it lost
+        ("m-1", {"contests": [_contest("b")], "aliases": {"production": "3"}}, 2),
+        ("m-1", {"contests": [_contest("b")], "aliases": {"production": "4"}}, 0),
+        # what lost stays without pods when its experiment is deleted, until its spec changes or it is wanted
+        ("m-1", {"previous": SCALED_DOWN}, 0),
+        ("m-1", {"previous": SCALED_DOWN, "contests": [_contest(None)]}, 2),
+        ("m-1", {"previous": SCALED_DOWN, "aliases": {"production": "3"}}, 2),
+        ("m-1", {"previous": SCALED_DOWN.having(observed_generation=3)}, 2),
     ],
 )
-def test_only_the_loser_of_the_last_promotion_is_scaled_down(name: str, contests: list[Contest], replicas: int) -> None:
-    assert replicas_wanted(name, _spec(), contests, NOW) == replicas
+def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: int) -> None:
+    assert _replicas(_seen(name, **changes)) == replicas
+
+
+def test_it_is_looked_at_again_when_the_delay_after_a_decision_is_over() -> None:
+    contest = _contest("b", decided_at="2026-03-01T11:59:30Z")
+    assert decide(_seen(contests=[contest]), NOW).again == 30.5
+    assert decide(_seen(contests=[_contest("b")]), NOW).again is None
+
+
+ENDED = {"reason": "Error", "exitCode": 1, "message": "it ended"}
+
+
+def _pod(**state: Any) -> dict[str, Any]:
+    return {"status": {"containerStatuses": [state]}}
+
+
+CRASHED = _pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": ENDED})
+RESTARTED = _pod(state={"running": {}}, lastState={"terminated": ENDED})
+PULLING = _pod(state={"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})
 
 
 @pytest.mark.parametrize(
-    ("seen", "phase", "registered", "ready"),
+    ("changes", "phase", "conditions", "progress"),
     [
-        ({"registry": None, "registry_problem": "MLflow is down"}, "Registering", "RegistryUnreachable", "Starting"),
-        ({"registry": REGISTRY, "wanted": 2, "ready": 1}, "Loading", "Registered", "Starting"),
-        ({"registry": REGISTRY, "wanted": 2, "ready": 2}, "Ready", "Registered", "Answers"),
-        ({"registry": REGISTRY, "wanted": 2, "engine_problem": "it ended"}, "Failed", "Registered", "EngineFailed"),
-        ({"registry": REGISTRY, "wanted": 0}, "Idle", "Registered", "ScaledDown"),
-        ({"registry": REGISTRY, "spec": _spec(replicas=0)}, "Idle", "Registered", "NotServed"),
-        # MLflow down later: what was known stays.
         (
-            {"registry": None, "previous": ModelVersionStatus(registry=REGISTRY), "wanted": 1, "ready": 1},
-            "Ready",
-            "Registered",
-            "Answers",
+            {"previous": ModelVersionStatus(), "registry_problem": "MLflow is not reachable"},
+            "Registering",
+            {"Registered": "RegistryUnreachable", "Ready": "Starting"},
+            "Working",
         ),
+        ({"previous": ModelVersionStatus()}, "Registering", {"Registered": "Registering"}, "Working"),
+        ({"engine": Engine(0, "s:2")}, "Loading", {"Registered": "Registered", "Ready": "Starting"}, "Working"),
+        ({"engine": Engine(0, "s:2"), "pods": [PULLING]}, "Loading", {"Ready": "Starting"}, "Working"),
+        ({"engine": Engine(1, "s:2")}, "Degraded", {"Ready": "SomeAnswer"}, "Working"),
+        ({"engine": Engine(1, "s:2"), "pods": [CRASHED]}, "Degraded", {"Ready": "SomeAnswer"}, "Working"),
+        ({"engine": Engine(2, "s:2")}, "Ready", {"Ready": "Answers", "Routable": "NotRouted"}, "Settled"),
+        ({"engine": Engine(2, "s:2"), "routed": frozenset({"m-1"})}, "Ready", {"Routable": "Routed"}, "Settled"),
+        ({"engine": Engine(0, "s:2"), "pods": [CRASHED]}, "Failed", {"Ready": "EngineFailed"}, "Failed"),
+        ({"engine": Engine(0, "s:2"), "pods": [RESTARTED]}, "Loading", {"Ready": "Starting"}, "Working"),
+        ({"contests": [_contest("b")]}, "Idle", {"Registered": "Registered", "Routable": "NotRouted"}, "Settled"),
+        ({"spec": _spec(replicas=0)}, "Idle", {"Registered": "Registered"}, "Settled"),
+        # MLflow down later: what was known stays.
+        ({"registry_problem": "down", "engine": Engine(2, "s:2")}, "Ready", {"Registered": "Registered"}, "Settled"),
     ],
 )
-def test_phase_and_conditions(seen: dict[str, Any], phase: str, registered: str, ready: str) -> None:
-    known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(), "wanted": 1} | seen
-    status = judge(ObservedVersion(name="m-1", generation=4, **known), "2026-03-01T12:00:00Z")
-    assert status.phase == phase
-    assert {c.type: c.reason for c in status.conditions} == {"Registered": registered, "Ready": ready}
-    assert status.observed_generation == 4
+def test_phase_and_conditions(changes: dict[str, Any], phase: str, conditions: dict[str, str], progress: str) -> None:
+    verdict = decide(_seen(**changes), NOW)
+    found = {condition.type: condition.reason for condition in verdict.status.conditions}
+    assert (verdict.status.phase, verdict.progress) == (phase, progress)
+    assert conditions.items() <= found.items()
+    assert ("Ready" in found) is (phase != "Idle")
+    assert verdict.status.observed_generation == 4
+
+
+def test_what_keeps_an_engine_from_starting_is_told() -> None:
+    status = decide(_seen(engine=Engine(0, "s:2"), pods=[PULLING]), NOW).status
+    ready = status.condition("Ready")
+    assert ready is not None
+    assert ready.message == "0 of 2 pods answer; the container waits: ImagePullBackOff no such image"
+
+
+@pytest.mark.parametrize(
+    ("changes", "effects"),
+    [
+        ({"previous": ModelVersionStatus()}, (Register(),)),
+        ({"previous": ModelVersionStatus(), "registry_problem": "down"}, ()),
+        ({"spec": _spec(aliases=["base", "golden"])}, (SetAliases("3"),)),
+        ({"engine": Engine(2, "s:2"), "aliases": {}}, (GiveProduction("3"),)),
+        ({"engine": Engine(2, "s:2"), "aliases": {"production": "1"}}, ()),
+        ({"engine": Engine(2, "s:2"), "aliases": None}, ()),
+        ({"engine": Engine(0, "s:2"), "aliases": {}}, ()),
+    ],
+)
+def test_what_mlflow_is_told(changes: dict[str, Any], effects: tuple[Any, ...]) -> None:
+    assert decide(_seen(**changes), NOW).effects == effects
+
+
+@pytest.mark.parametrize(
+    ("changes", "image"),
+    [
+        ({}, "s:2"),
+        ({"engine": Engine(2, "s:1")}, "s:2"),
+        ({"engine": Engine(2, "s:1"), "contests": [_contest(None)]}, "s:1"),
+        ({"engine": Engine(2, "s:1"), "contests": [_contest("b")]}, "s:2"),
+        ({"engine": Engine(2, "s:1"), "others_rolling": True}, "s:1"),
+        ({"engine": Engine(2, ""), "others_rolling": True}, "s:2"),
+    ],
+)
+def test_an_engine_is_brought_up_to_date_by_itself_and_never_in_an_experiment(
+    changes: dict[str, Any], image: str
+) -> None:
+    assert decide(_seen(**changes), NOW).apply[0].image == image

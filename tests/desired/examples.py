@@ -13,8 +13,8 @@ from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.routing import (
     RouterEnvironment,
-    RunningExperiment,
     ServedVersion,
+    SplitTraffic,
     route_table,
     router_objects,
 )
@@ -94,13 +94,14 @@ def _serving_objects() -> list[dict[str, Any]]:
 
 def _router_objects() -> list[dict[str, Any]]:
     experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
-    running = RunningExperiment(experiment["metadata"]["name"], "uid-x", ABExperimentSpec.parse(experiment["spec"]))
+    name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
+    splits = {"spam-filter": SplitTraffic(name, "uid-x", f"team/{name}", spec)}
     versions = [
         ServedVersion("spam-filter-base", "spam-filter", "1", ("base", "production"), "10.0.0.1"),
         ServedVersion("spam-filter-tuned", "spam-filter", "2", (), "10.0.0.2"),
     ]
     owners = [_parent("ModelVersion", version.name) for version in versions]
-    return router_objects("team", owners, route_table(versions, [running], {}), _ROUTER)
+    return router_objects("team", owners, route_table(versions, {"spam-filter": "spam-filter-base"}, splits), _ROUTER)
 
 
 EXAMPLES = {

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
 from anneal_operator.reconcile.queue import Key
 from tests.decide.test_fine_tune_job import RESULTS
@@ -21,10 +22,9 @@ PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:"
 
 
 def register_base(world: World) -> None:
-    asyncio.run(
-        world.registry.register("spam", "u", "spam-base", "mlflow-artifacts:/1/b/artifacts/model", "sha256:b", "r")
-    )
-    asyncio.run(world.registry.set_alias("spam", "base", "1"))
+    uri = "mlflow-artifacts:/1/b/artifacts/model"
+    asyncio.run(world.registry.register(Registration(NAMESPACE, "spam-base", "u", "spam", uri, "sha256:b", "r")))
+    world.registry.aliases["spam", "base"] = "1"
 
 
 def look(world: World, reconciler: FineTuneJobReconciler | None = None) -> float | None:

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.errors import RegistryError
-from anneal_operator.reconcile.ab_experiment import ABExperimentReconciler
+from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.queue import Key
 
 from .world import NAMESPACE, World
 
-KEY = Key("ABExperiment", NAMESPACE, "x")
 SPEC: dict[str, Any] = {
     "model": "spam",
     "control": "a",
@@ -29,29 +27,42 @@ def _version(world: World, name: str, number: str, phase: str = "Ready") -> None
     artifact = {"uri": "mlflow-artifacts:/1/r", "format": "full", "digest": "sha256:" + "0" * 64}
     status = {"phase": phase, "registry": {"version": number, "url": "u"}}
     world.api.put("ModelVersion", name, spec={"model": "spam", "artifact": artifact}, status=status)
-    asyncio.run(world.registry.register("spam", name, name, "u", "d", "r"))
+    asyncio.run(world.registry.register(Registration(NAMESPACE, name, name, "spam", "u", "d", "r")))
 
 
 @pytest.fixture
 def world() -> World:
-    """An experiment on two versions that are ready."""
+    """An experiment on two versions that are ready, the first in production."""
     made = World()
     made.api.put("ABExperiment", "x", spec=SPEC, metadata={"uid": "uid-x"})
     _version(made, "one", "1")
     _version(made, "two", "2")
+    made.registry.aliases["spam", "production"] = "1"
     return made
 
 
-def _look(world: World) -> float | None:
-    return asyncio.run(ABExperimentReconciler(world.context).reconcile(KEY))
+def _look(world: World, times: int = 1) -> float | None:
+    return world.reconcile("ABExperiment", "x", times)
 
 
 def _status(world: World) -> dict[str, Any]:
     return world.api.status("ABExperiment", "x")
 
 
-def _route(world: World) -> None:
+def _condition(world: World, kind: str) -> tuple[str, str]:
+    found: dict[str, Any] = next((c for c in _status(world)["conditions"] if c["type"] == kind), {})
+    return found.get("status", ""), found.get("reason", "")
+
+
+def _set_phase(world: World, name: str, phase: str) -> None:
+    status = world.api.status("ModelVersion", name)
+    world.api.edit("ModelVersion", name, status={**status, "phase": phase})
+
+
+def _start(world: World) -> None:
+    """Have the router split by it, and begin."""
     world.routers.table = {"models": {"spam": {"experiment": {"uid": "uid-x"}}}}
+    _look(world)
 
 
 def _count(world: World, a: tuple[int, float], b: tuple[int, float]) -> None:
@@ -64,114 +75,184 @@ def _count(world: World, a: tuple[int, float], b: tuple[int, float]) -> None:
 
 def _read_aliases(world: World, **aliases: list[str]) -> None:
     for name, read in aliases.items():
-        world.api.objects["ModelVersion", name]["status"]["registry"]["aliases"] = read
+        status = world.api.status("ModelVersion", name)
+        registry = {**status["registry"], "aliases": read}
+        world.api.edit("ModelVersion", name, status={**status, "registry": registry})
 
 
-def _alias_moved(world: World) -> tuple[str, str]:
-    condition = next(c for c in _status(world)["conditions"] if c["type"] == "AliasMoved")
-    return condition["status"], condition["reason"]
+def _decide(world: World, b: float = 4.0) -> None:
+    _start(world)
+    world.later(60)
+    _count(world, (110, 3.0), (105, b))
+    _look(world)
+
+
+def _record(world: World) -> dict[str, Any]:
+    return next(made for (kind, name), made in world.api.objects.items() if kind == "ConfigMap" and "record" in name)
 
 
 def test_it_waits_for_versions_then_for_the_route(world: World) -> None:
-    world.api.objects["ModelVersion", "two"]["status"]["phase"] = "Loading"
+    _set_phase(world, "two", "Loading")
     _look(world)
-    assert _status(world)["phase"] == "WarmingUp"
-    world.api.objects["ModelVersion", "two"]["status"]["phase"] = "Ready"
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("WarmingUp", "VersionNotReady")
+    _set_phase(world, "two", "Ready")
     _look(world)
-    assert _status(world)["phase"] == "WarmingUp"
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("WarmingUp", "RouterBehind")
     assert Key("Router", NAMESPACE, "anneal-router") in world.woken
-    _route(world)
-    _look(world)
+    _start(world)
     assert (_status(world)["phase"], _status(world)["startedAt"]) == ("Running", "2026-03-01T12:00:00Z")
 
 
-def test_a_verdict_moves_the_alias_and_leaves_its_record(world: World) -> None:
-    _route(world)
-    _look(world)
-    world.later(60)
-    _count(world, (110, 3.0), (105, 4.0))
-    assert _look(world) == 0.0
+def test_the_control_must_hold_production(world: World) -> None:
+    world.registry.aliases["spam", "production"] = "2"
+    _start(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Pending", "ControlNotInProduction")
+
+
+def test_a_verdict_is_kept_before_anything_follows_then_moves_the_alias(world: World) -> None:
+    _decide(world)
     assert (_status(world)["phase"], _status(world)["decision"]["winner"]) == ("Promoted", "b")
-    assert ("spam", "production") not in world.registry.aliases, "the decision is written before anything follows"
+    assert json.loads(_record(world)["data"]["decision.json"])["winner"] == "b"
+    assert _record(world)["immutable"] is True
+    assert "ownerReferences" not in _record(world)["metadata"]
+    assert world.registry.aliases["spam", "production"] == "1", "the decision is written before anything follows"
     _look(world)
+    assert [call for call in world.registry.calls if call != "register"] == ["record", "move_alias"]
     assert world.registry.aliases["spam", "production"] == "2"
     assert json.loads(world.registry.records["2"]["anneal.dev/experiment.x"])["winner"] == "b"
     _read_aliases(world, one=[], two=["production"])
-    assert _look(world) == 0.0
+    _look(world)
+    assert _condition(world, "AliasMoved") == ("True", "Moved")
+    assert _condition(world, "Reconciling") == ("", "")
     world.writes()
-    assert _look(world) is None
+    _look(world)
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("lost", [{}, {"phase": "Running", "startedAt": "2026-03-01T12:00:00Z"}])
+def test_a_decision_outlives_the_status_that_tells_of_it(world: World, lost: dict[str, Any]) -> None:
+    _decide(world)
+    decision = _status(world)["decision"]
+    world.api.edit("ABExperiment", "x", status=lost)
+    _count(world, (500, 9.0), (500, 1.0))
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["decision"]) == ("Promoted", decision)
+
+
+def test_a_decision_of_a_phase_that_is_not_known_here_stands(world: World) -> None:
+    _decide(world)
+    decision = _status(world)["decision"]
+    world.api.edit("ABExperiment", "x", status={**_status(world), "phase": "Baking"})
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["decision"]) == ("Baking", decision)
+    assert world.registry.aliases["spam", "production"] == "1"
 
 
 def test_the_alias_has_moved_when_every_version_has_read_it(world: World) -> None:
     """Before, the route would follow what one of them read last week, or nothing."""
-    _route(world)
-    _look(world)
-    world.later(60)
-    _count(world, (110, 3.0), (105, 4.0))
     _read_aliases(world, one=["production"], two=[])
-    _look(world)
+    _decide(world)
     seen = []
     for one, two in ((["production"], []), ([], []), (["production"], ["production"]), ([], ["production"])):
         _look(world)
-        seen.append(_alias_moved(world))
+        seen.append(_condition(world, "AliasMoved"))
         _read_aliases(world, one=one, two=two)
     _look(world)
     assert seen == [("False", "Moving")] * 4
-    assert _alias_moved(world) == ("True", "Moved")
+    assert _condition(world, "AliasMoved") == ("True", "Moved")
 
 
-def test_an_alias_that_somebody_moved_on_is_not_waited_for(world: World) -> None:
-    _route(world)
+def test_an_alias_that_somebody_moved_meanwhile_is_left_there(world: World) -> None:
+    _decide(world)
+    world.registry.aliases["spam", "production"] = "7"
     _look(world)
-    world.later(60)
-    _count(world, (110, 3.0), (105, 4.0))
-    for _ in range(2):
-        _look(world)
-    world.registry.aliases["spam", "production"] = "1"
-    _look(world)
-    assert _alias_moved(world) == ("True", "Moved")
-    assert world.registry.aliases["spam", "production"] == "1"
+    assert _condition(world, "AliasMoved") == ("False", "HeldByAnother")
+    assert world.registry.aliases["spam", "production"] == "7"
 
 
 def test_mlflow_down_after_the_verdict_is_told_and_tried_again(world: World) -> None:
-    _route(world)
-    _look(world)
-    world.later(60)
-    _count(world, (110, 3.0), (105, 4.0))
-    _look(world)
+    _decide(world)
     world.registry.down = True
-    with pytest.raises(RegistryError):
-        _look(world)
-    assert _alias_moved(world) == ("False", "RegistryUnreachable")
+    _look(world)
+    assert _condition(world, "AliasMoved") == ("False", "RegistryUnreachable")
     world.registry.down = False
     _look(world)
     assert world.registry.aliases["spam", "production"] == "2"
 
 
+def test_a_control_that_wins_stays_and_the_alias_with_it(world: World) -> None:
+    _decide(world, b=1.0)
+    assert (_status(world)["phase"], _status(world)["decision"]["outcome"]) == ("RolledBack", "ControlWins")
+    _look(world)
+    assert world.registry.aliases["spam", "production"] == "1"
+    assert _condition(world, "AliasMoved") == ("", "")
+
+
 def test_an_inconclusive_end_changes_nothing(world: World) -> None:
-    _route(world)
-    _look(world)
-    world.later(60)
-    _count(world, (110, 3.0), (105, 3.0))
-    _look(world)
+    _decide(world, b=3.0)
     assert _status(world)["phase"] == "Inconclusive"
-    assert _look(world) is None
-    assert world.registry.aliases == {}
+    _look(world)
+    assert world.registry.aliases == {("spam", "production"): "1"}
 
 
 def test_a_recorder_that_does_not_answer_is_a_hold(world: World) -> None:
-    _route(world)
-    _look(world)
+    _start(world)
     world.writes()
     world.later(60)
-    assert _look(world) == 2.0
-    assert world.writes() == []
-
-
-def test_the_older_experiment_has_the_model_s_traffic(world: World) -> None:
-    world.api.put("ABExperiment", "older", spec=SPEC, metadata={"creationTimestamp": "2025-01-01T00:00:00Z"})
     _look(world)
-    condition = _status(world)["conditions"][0]
-    assert (_status(world)["phase"], condition["reason"]) == ("Pending", "ModelBusy")
-    assert "older" in condition["message"]
+    assert world.writes() == []
+    assert _status(world)["phase"] == "Running"
+
+
+def test_the_end_of_its_time_is_kept_whatever_else_is_wrong(world: World) -> None:
+    _start(world)
+    world.routers.table = world.routers.counted = None
+    _set_phase(world, "two", "Failed")
+    world.later(3600)
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["decision"]["rule"]) == ("Inconclusive", "max-duration")
+
+
+def test_a_variant_that_is_lost_is_told_of_after_a_grace(world: World) -> None:
+    _start(world)
+    _set_phase(world, "two", "Failed")
+    reasons = []
+    for _ in range(3):
+        _look(world)
+        reasons.append(_condition(world, "VariantsReady")[1])
+        world.later(20)
+    assert reasons == ["VersionNotReady", "VersionNotReady", "VariantLost"]
+    _set_phase(world, "two", "Ready")
+    _look(world)
+    assert _condition(world, "VariantsReady")[0] == "True"
+
+
+def test_numbers_alone_are_written_every_ten_seconds_at_most(world: World) -> None:
+    _start(world)
+    _count(world, (3, 3.0), (3, 3.0))
+    _look(world)
+    world.writes()
+    for second in range(30):
+        world.later(1)
+        _count(world, (4 + second, 3.0), (4 + second, 3.0))
+        _look(world)
+    assert len(world.writes()) == 3
+
+
+@pytest.mark.parametrize(
+    ("other", "waits"),
+    [
+        ({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}, True),
+        ({"phase": "WarmingUp"}, True),
+        ({"phase": "Pending"}, False),
+        ({"phase": "Promoted", "startedAt": "2026-01-01T00:00:00Z", "decision": {"winner": "b"}}, False),
+    ],
+)
+def test_an_older_experiment_has_the_model_unless_it_has_ended_or_cannot_start(
+    world: World, other: dict[str, Any], waits: bool
+) -> None:
+    spec = {**SPEC, "decision": {"mode": "a mode of another release"}}
+    metadata = {"creationTimestamp": "2025-01-01T00:00:00Z"}
+    world.api.put("ABExperiment", "older", spec=spec, metadata=metadata, status=other)
+    _look(world)
+    assert (_status(world)["reason"] == "ModelBusy") is waits

@@ -7,6 +7,7 @@ import pytest
 
 from anneal_operator.endpoints.progress import TrainerReport
 from anneal_operator.errors import ApiError
+from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
 
 from .jobs import job_world, look, register_base, result, status
@@ -62,7 +63,7 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
             "has no key rows.jsonl; it has x",
         ),
         (lambda _: None, "BaseNotFound", "no version of spam has the alias base"),
-        (lambda w: setattr(w.registry, "down", True), "RegistryUnreachable", "MLflow is down"),
+        (lambda w: setattr(w.registry, "down", True), "RegistryUnreachable", "MLflow is not reachable"),
         (lambda w: w.api.put("ModelVersion", "job", spec={}), "NameTaken", "delete it, or give this job another name"),
     ],
 )
@@ -127,8 +128,9 @@ def test_a_failed_stage_ends_the_job_with_its_words(world: World) -> None:
 def test_the_base_is_resolved_once(world: World) -> None:
     register_base(world)
     look(world)
-    asyncio.run(world.registry.register("spam", "u2", "x", "mlflow-artifacts:/1/other", "sha256:c", "r"))
-    asyncio.run(world.registry.set_alias("spam", "base", "2"))
+    other = Registration(NAMESPACE, "x", "u2", "spam", "mlflow-artifacts:/1/other", "sha256:c", "r")
+    asyncio.run(world.registry.register(other))
+    world.registry.aliases["spam", "base"] = "2"
     look(world)
     assert status(world)["provenance"]["modelRevision"] == "models:/spam/1"
 

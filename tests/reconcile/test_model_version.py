@@ -1,13 +1,10 @@
-"""A ModelVersion: registered once, served, given `production` where nobody holds it."""
+"""A ModelVersion: registered once, served, given `production` where nobody holds it, followed where it is moved."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from anneal_operator.reconcile.model_version import ModelVersionReconciler
 from anneal_operator.reconcile.queue import Key
-from anneal_operator.reconcile.routing import RoutingReconciler
 
 from .world import NAMESPACE, World
 
@@ -27,26 +24,50 @@ def world() -> World:
     return made
 
 
-def _look(world: World, name: str = "one") -> float | None:
-    return asyncio.run(ModelVersionReconciler(world.context).reconcile(Key("ModelVersion", NAMESPACE, name)))
+def _look(world: World, name: str = "one", times: int = 1) -> float | None:
+    return world.reconcile("ModelVersion", name, times)
 
 
-def _answer(world: World, name: str = "one") -> None:
-    world.api.objects["Deployment", f"{name}-server"]["status"] = {"observedGeneration": 1, "readyReplicas": 1}
+def _route(world: World) -> float | None:
+    return world.reconcile("Router", "anneal-router")
+
+
+def _answer(world: World, name: str = "one", ready: int = 1) -> None:
+    world.api.edit("Deployment", f"{name}-server", status={"observedGeneration": 1, "readyReplicas": ready})
 
 
 def _status(world: World, name: str = "one") -> dict[str, Any]:
     return world.api.status("ModelVersion", name)
 
 
+def _condition(world: World, kind: str, name: str = "one") -> tuple[str, str]:
+    found: dict[str, Any] = next((c for c in _status(world, name)["conditions"] if c["type"] == kind), {})
+    return found.get("status", ""), found.get("reason", "")
+
+
+def _message(world: World, kind: str) -> str:
+    return str(next(c["message"] for c in _status(world)["conditions"] if c["type"] == kind))
+
+
+def _serve(world: World, *names: str) -> None:
+    """Have versions registered, served and answering, and the router know of it."""
+    for name in names:
+        _look(world, name, 2)
+        _answer(world, name)
+        _look(world, name, 2)
+    _route(world)
+
+
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
     _look(world)
     assert world.writes() == ["Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
-    assert (_status(world)["phase"], _status(world)["ready"]) == ("Loading", "0/1")
+    assert (_status(world)["phase"], _status(world)["ready"]) == ("Registering", "0/1")
+    _look(world, times=2)
+    assert _status(world)["phase"] == "Loading"
     _answer(world)
-    _look(world)
-    assert world.writes() == ["ModelVersion/one/status"]
+    _look(world, times=2)
     assert (_status(world)["phase"], _status(world)["registry"]["aliases"]) == ("Ready", ["base", "production"])
+    world.writes()
     _look(world)
     assert world.writes() == []
     assert len(world.registry.versions) == 1
@@ -54,78 +75,181 @@ def test_it_is_registered_once_served_and_given_production(world: World) -> None
 
 def test_a_second_version_is_not_given_production(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
-    for name in ("one", "two"):
-        _look(world, name)
-        _answer(world, name)
-        _look(world, name)
+    _serve(world, "one", "two")
     assert _status(world, "two")["registry"]["aliases"] == []
     assert world.registry.aliases["spam", "production"] == "1"
 
 
 def test_an_alias_that_somebody_moved_is_not_set_again(world: World) -> None:
-    _look(world)
+    _look(world, times=3)
     world.registry.aliases["spam", "base"] = "7"
     _look(world)
     assert world.registry.aliases["spam", "base"] == "7"
     assert _status(world)["registry"]["aliases"] == []
 
 
+def test_an_alias_that_somebody_moved_is_not_set_again_where_the_status_was_lost(world: World) -> None:
+    _look(world, times=3)
+    world.registry.aliases["spam", "base"] = "7"
+    world.models.clear()
+    world.api.edit("ModelVersion", "one", status={})
+    _look(world, times=3)
+    assert world.registry.aliases["spam", "base"] == "7"
+    assert _status(world)["registry"]["version"] == "1"
+
+
 def test_a_new_alias_in_the_spec_is_set(world: World) -> None:
-    _look(world)
-    world.api.objects["ModelVersion", "one"]["spec"] = SPEC | {"aliases": ["base", "staging"]}
-    _look(world)
+    _look(world, times=3)
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"aliases": ["base", "staging"]})
+    _look(world, times=2)
     assert world.registry.aliases["spam", "staging"] == "1"
 
 
-def test_mlflow_down_is_told_and_what_was_known_stays(world: World) -> None:
+def test_mlflow_down_is_told_and_delays_no_server(world: World) -> None:
     world.registry.down = True
-    assert _look(world) == 5.0
+    _look(world)
     assert _status(world)["phase"] == "Registering"
+    assert _condition(world, "Registered") == ("False", "RegistryUnreachable")
+    assert ("Deployment", "one-server") in world.api.objects
+    assert world.registry.calls == []
     world.registry.down = False
-    _look(world)
-    _answer(world)
-    _look(world)
+    _serve(world, "one")
     world.registry.down = True
     _look(world)
     assert (_status(world)["phase"], _status(world)["registry"]["version"]) == ("Ready", "1")
 
 
-def test_an_engine_that_ends_says_what_it_said(world: World) -> None:
+def test_another_namespaces_model_is_left_alone_and_told(world: World) -> None:
+    world.registry.owners["spam"] = "another"
     _look(world)
+    assert _condition(world, "Registered") == ("False", "ModelOfAnotherNamespace")
+    assert "another" in _message(world, "Registered")
+    assert world.registry.versions == []
+
+
+def test_an_engine_that_ends_says_what_it_said(world: World) -> None:
+    _look(world, times=2)
     ended = {"reason": "Error", "exitCode": 77, "message": "line\nerror: the manifest differs"}
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
     world.api.put(
         "Pod",
         "p",
         metadata={"labels": {"anneal.dev/model-version": "one"}},
-        status={"containerStatuses": [{"lastState": {"terminated": ended}}]},
+        status={"containerStatuses": [{"state": state, "lastState": {"terminated": ended}}]},
     )
     _look(world)
-    condition = next(c for c in _status(world)["conditions"] if c["type"] == "Ready")
-    assert (_status(world)["phase"], condition["reason"]) == ("Failed", "EngineFailed")
-    assert "error: the manifest differs" in condition["message"]
+    assert (_status(world)["phase"], _condition(world, "Ready")[1]) == ("Failed", "EngineFailed")
+    assert "error: the manifest differs" in _message(world, "Ready")
+    assert _condition(world, "Stalled")[0] == "True"
 
 
 def test_without_serving_it_is_only_registered(world: World) -> None:
     world.api.put("ModelVersion", "one", spec={k: v for k, v in SPEC.items() if k != "serving"})
+    _look(world, times=3)
+    assert set(world.writes()) == {"ModelVersion/one/status"}
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Idle", "NotServed")
+    assert _condition(world, "Reconciling") == ("", "")
+
+
+def test_an_object_of_its_servers_name_that_is_not_its_own_is_never_touched(world: World) -> None:
+    foreign = world.api.put("Service", "one-server", spec={"selector": {"app": "foreign"}})
     _look(world)
-    assert world.writes() == ["ModelVersion/one/status"]
-    assert _status(world)["phase"] == "Idle"
+    assert world.api.objects["Service", "one-server"] == foreign
+    assert _status(world)["reason"] == "NameTaken"
+    assert "one-server" in _message(world, "Ready")
+
+
+def test_what_others_changed_is_put_right_within_five_minutes(world: World) -> None:
+    _serve(world, "one")
+    made = world.api.objects["Deployment", "one-server"]
+    world.api.edit("Deployment", "one-server", spec={**made["spec"], "replicas": 0})
+    world.writes()
+    world.later(301)
+    _look(world)
+    assert "Deployment/one-server" in world.writes()
+    assert world.api.objects["Deployment", "one-server"]["spec"]["replicas"] == 1
+
+
+def test_one_that_cannot_be_parsed_says_so_and_nothing_of_its_status_is_lost(world: World) -> None:
+    _serve(world, "one")
+    known = _status(world)
+    world.api.edit("ModelVersion", "one", spec={**SPEC, "serving": {"replicas": "many"}})
+    _look(world)
+    assert {**_status(world), "conditions": [], "reason": ""} == {**known, "conditions": [], "reason": ""}
+    assert (_status(world)["reason"], _condition(world, "Stalled")[1]) == ("SpecInvalid", "SpecInvalid")
+    assert "serving.replicas" in _message(world, "Ready")
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+
+
+def test_a_status_of_a_newer_operator_is_kept(world: World) -> None:
+    _serve(world, "one")
+    world.api.edit("ModelVersion", "one", status={**_status(world), "phase": "Hibernating", "dreams": {"deep": True}})
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["dreams"]) == ("Ready", {"deep": True})
+
+
+def test_a_status_that_cannot_be_read_is_not_overwritten(world: World) -> None:
+    _look(world)
+    world.api.edit("ModelVersion", "one", status={"phase": "Ready", "registry": "gone"})
+    _look(world)
+    assert (_status(world)["registry"], _status(world)["phase"]) == ("gone", "Ready")
+    assert _status(world)["reason"] == "StatusUnreadable"
 
 
 def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes(world: World) -> None:
-    def route() -> float | None:
-        return asyncio.run(RoutingReconciler(world.context).reconcile(Key("Router", NAMESPACE, "anneal-router")))
-
-    _look(world)
-    _answer(world)
+    _serve(world, "one")
+    world.writes()
+    world.later(301)
+    _route(world)
+    assert world.writes() == []
+    assert "ownerReferences" not in world.api.objects["PersistentVolumeClaim", "anneal-router"]["metadata"]
+    assert Key("ModelVersion", NAMESPACE, "one") in world.woken
+    world.registry.aliases["spam", "golden"] = "1"
     _look(world)
     world.writes()
-    route()
-    assert len(world.writes()) == 7
-    route()
-    assert world.writes() == []
-    world.api.objects["ModelVersion", "one"]["status"]["registry"]["aliases"] = ["production"]
-    route()
+    _route(world)
     assert world.writes() == ["ConfigMap/anneal-router"]
-    del world.api.objects["ModelVersion", "one"]
-    assert route() is None
+    world.api.remove("ModelVersion", "one")
+    assert _route(world) is None
+
+
+def test_it_tells_whether_clients_reach_it(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    for name in ("one", "two"):
+        _look(world, name)
+    assert _condition(world, "Routable") == ("True", "Routed")
+    assert "spam@1 and spam" in _message(world, "Routable")
+    assert _condition(world, "AliasDrifted") == ("False", "AsRouted")
+    assert _condition(world, "AliasDrifted", "two") == ("", "")
+
+
+def test_an_alias_moved_by_hand_is_followed_once_its_version_answers(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    _answer(world, "two", ready=0)
+    world.registry.aliases["spam", "production"] = "2"
+    for _ in range(2):
+        _look(world)
+        _look(world, "two")
+        _route(world)
+    assert _condition(world, "AliasDrifted", "two") == ("True", "HeldByAnother")
+    assert "spam@1 and spam" in _message(world, "Routable")
+    _answer(world, "two")
+    for _ in range(2):
+        _look(world, "two")
+        _route(world)
+        _look(world)
+    assert _condition(world, "AliasDrifted", "two") == ("False", "AsRouted")
+
+
+def test_the_others_keep_their_route_when_the_holder_of_production_is_deleted(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.remove("ModelVersion", "one")
+    _route(world)
+    _look(world, "two")
+    message = next(c["message"] for c in _status(world, "two")["conditions"] if c["type"] == "Routable")
+    assert message == "clients reach it as spam@2 and spam"

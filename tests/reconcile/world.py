@@ -2,28 +2,43 @@
 
 # ruff: noqa: ARG002 - the fakes take what the real ones take
 
+import asyncio
 import copy
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from anneal_operator.cluster.inputs import Inputs
+from anneal_operator.cluster.reading import Readers
+from anneal_operator.cluster.store import Store
 from anneal_operator.cluster.watched_jobs import WatchedJobs
+from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.endpoints.progress import ProgressBook
-from anneal_operator.errors import ApiError, ConflictError, RegistryError, RouterError
-from anneal_operator.outside.registry import Registered
+from anneal_operator.errors import ApiError, ConflictError, ForeignModelError, RegistryError, RouterError
+from anneal_operator.outside.models import Models
+from anneal_operator.outside.registry import Registered, RegisteredModel, Registration
+from anneal_operator.reconcile.ab_experiment import ABExperimentKind
 from anneal_operator.reconcile.context import Context
+from anneal_operator.reconcile.harness import Harness
+from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
+from anneal_operator.reconcile.routing import RouterKind
 from anneal_operator.settings import Settings
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
 Manifest = dict[str, Any]
 NAMESPACE = "team"
+
+
+class Tell(Protocol):
+    """Takes what a watch would tell."""
+
+    def __call__(self, manifest: Manifest, *, deleted: bool = False) -> object: ...
 
 
 class FakeApi:
@@ -34,6 +49,7 @@ class FakeApi:
         self.writes: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.refuses: dict[str, ApiError] = {}
+        self.tell: Tell = Store({}).observe
         self._numbers = itertools.count(1)
 
     def put(self, kind: str, name: str, **fields: Any) -> Manifest:
@@ -43,6 +59,7 @@ class FakeApi:
         metadata |= {"resourceVersion": str(next(self._numbers))} | fields.pop("metadata", {})
         made = {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata, **fields}
         self.objects[kind, name] = made
+        self.tell(copy.deepcopy(made))
         return made
 
     def status(self, kind: str, name: str) -> Manifest:
@@ -91,14 +108,29 @@ class FakeApi:
 
     async def write_status(self, kind: str, current: Manifest, status: Manifest) -> Manifest:
         name = current["metadata"]["name"]
+        if (kind, name) not in self.objects:
+            raise ApiError(404, "not found")
+        for field_name in ("uid", "resourceVersion"):
+            if current["metadata"].get(field_name) != self.objects[kind, name]["metadata"].get(field_name):
+                raise ConflictError(409, "the object has been modified")
         self.writes.append(f"{kind}/{name}/status")
         self.objects[kind, name]["status"] = copy.deepcopy(status)
         self.changed(kind, name)
         return copy.deepcopy(self.objects[kind, name])
 
     def changed(self, kind: str, name: str) -> None:
-        """Give an object that was changed a new version."""
+        """Give an object that was changed a new version, and tell the watches."""
         self.objects[kind, name]["metadata"]["resourceVersion"] = str(next(self._numbers))
+        self.tell(copy.deepcopy(self.objects[kind, name]))
+
+    def edit(self, kind: str, name: str, **fields: Any) -> None:
+        """Set the scene: somebody else changes fields of an object."""
+        self.objects[kind, name] |= fields
+        self.changed(kind, name)
+
+    def remove(self, kind: str, name: str) -> None:
+        """Set the scene: somebody deletes an object."""
+        self.tell(self.objects.pop((kind, name)), deleted=True)
 
     async def review_token(self, token: str, audience: str) -> str | None:
         return None
@@ -116,6 +148,7 @@ class FakeApi:
         if old and "status" in old:
             stored["status"] = old["status"]
         self.objects[kind, name] = stored
+        self.tell(copy.deepcopy(stored))
         return copy.deepcopy(stored)
 
 
@@ -136,50 +169,78 @@ class FakeRegistry:
     versions: list[Registered] = field(default_factory=list)
     uids: dict[str, Registered] = field(default_factory=dict)
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    """Of the registered models: a namespace."""
+    aliases_set: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By version."""
     records: dict[str, Mapping[str, str]] = field(default_factory=dict)
     metrics: dict[str, Mapping[str, float]] = field(default_factory=dict)
     """By version."""
+    calls: list[str] = field(default_factory=list)
     down: bool = False
 
-    def _check(self) -> None:
+    def _check(self, call: str = "") -> None:
         if self.down:
-            raise RegistryError("MLflow is down")
+            raise RegistryError("MLflow is not reachable")
+        if call:
+            self.calls.append(call)
+
+    def _own(self, namespace: str, model: str) -> None:
+        if self.owners.setdefault(model, namespace) != namespace:
+            raise ForeignModelError(f"registered model {model} in MLflow belongs to namespace {self.owners[model]}")
 
     def _seen(self, version: Registered) -> Registered:
-        held = (
-            alias
-            for (model, alias), number in self.aliases.items()
-            if (model, number) == (version.model, version.version)
-        )
-        return replace(version, aliases=tuple(sorted(held)))
+        pairs = self.aliases.items()
+        held = sorted(alias for (model, alias), to in pairs if (model, to) == (version.model, version.version))
+        return replace(version, aliases=tuple(held), aliases_set=self.aliases_set.get(version.version, ()))
 
-    async def register(self, model: str, uid: str, name: str, uri: str, digest: str, run_id: str) -> Registered:
-        self._check()
-        if uid not in self.uids:
-            self.uids[uid] = Registered(model, str(len(self.versions) + 1), (), uri, digest, f"http://mlflow/{name}")
-            self.versions.append(self.uids[uid])
-        return self._seen(self.uids[uid])
+    async def register(self, version: Registration) -> Registered:
+        self._check("register")
+        self._own(version.namespace, version.model)
+        if version.uid not in self.uids:
+            number, url = str(len(self.versions) + 1), f"http://mlflow/{version.name}"
+            made = Registered(version.model, number, (), version.uri, version.digest, url)
+            self.uids[version.uid] = made
+            self.versions.append(made)
+        return self._seen(self.uids[version.uid])
 
-    async def read(self, model: str, version: str) -> Registered:
+    async def describe(self, model: str) -> RegisteredModel:
         self._check()
-        return self._seen(next(v for v in self.versions if (v.model, v.version) == (model, version)))
+        aliases = {alias: to for (of, alias), to in self.aliases.items() if of == model}
+        return RegisteredModel(self.owners.get(model), aliases)
 
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         self._check()
         number = self.aliases.get((model, alias))
-        return await self.read(model, number) if number else None
+        return next((self._seen(v) for v in self.versions if (v.model, v.version) == (model, number)), None)
 
     async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
         found = await self.at_alias(model, alias)
         return self.metrics.get(found.version, {}) if found else None
 
-    async def set_alias(self, model: str, alias: str, version: str) -> None:
-        self._check()
-        self.aliases[model, alias] = version
+    async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
+        self._check("set_aliases")
+        self._own(namespace, model)
+        for alias in aliases:
+            if alias not in self.aliases_set.get(version, ()):
+                self.aliases[model, alias] = version
+        self.aliases_set[version] = tuple(aliases)
 
-    async def promote(self, model: str, alias: str, version: str, record: Mapping[str, str]) -> None:
-        await self.set_alias(model, alias, version)
-        self.records[version] = record
+    async def give_alias(self, namespace: str, model: str, alias: str, version: str) -> None:
+        self._check("give_alias")
+        self._own(namespace, model)
+        self.aliases.setdefault((model, alias), version)
+
+    async def record(self, namespace: str, model: str, version: str, tags: Mapping[str, str]) -> None:
+        self._check("record")
+        self._own(namespace, model)
+        self.records[version] = tags
+
+    async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
+        self._check("move_alias")
+        self._own(namespace, model)
+        if self.aliases.get((model, alias), expected) == expected:
+            self.aliases[model, alias] = version
 
 
 @dataclass
@@ -206,6 +267,7 @@ class World:
     def __init__(self) -> None:
         self.api, self.registry, self.routers = FakeApi(), FakeRegistry(), FakeRouters()
         self.woken: list[Key] = []
+        self._harnesses: dict[str, Any] = {}
         self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         settings = Settings(
             namespace="system",
@@ -215,10 +277,16 @@ class World:
             mlflow_url="http://mlflow:5000",
             progress_host="operator",
         )
+        self.store = Store({VERSION_LABEL: "ModelVersion"})
+        self.api.tell = self.store.observe
+        self.models = Models(self.registry, lambda _: None)
         self.context = Context(
             self.api,
             WatchedJobs(self.api, JOB_LABEL, plan_name, max_age=-1.0),
+            self.store,
+            Readers(self.api, self.store, lambda: self.time.timestamp()),
             Inputs(self.api),
+            self.models,
             self.registry,
             self.routers,
             ProgressBook(),
@@ -227,6 +295,24 @@ class World:
             self.woken.append,
             lambda: self.time,
         )
+
+    def reconcile(self, kind: str, name: str, times: int = 1) -> float | None:
+        """Reconcile an object, with MLflow asked just before, as often as its effects want."""
+        made: dict[str, Any] = {
+            "ModelVersion": ModelVersionKind,
+            "ABExperiment": ABExperimentKind,
+            "Router": RouterKind,
+        }
+        harness = self._harnesses.setdefault(kind, Harness(made[kind](self.context), self.context))
+
+        async def run() -> float | None:
+            again = None
+            for _ in range(times):
+                await self.models.ask("spam")
+                again = await harness.reconcile(Key(kind, NAMESPACE, name))
+            return again
+
+        return asyncio.run(run())
 
     def later(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from .conditions import Conditions
 from .schema import ModelName, ObjectName, Rule, Schema
+from .status import ObjectStatus
 
 __all__ = [
     "ABExperimentSpec",
@@ -22,7 +23,7 @@ __all__ = [
     "VariantStatus",
 ]
 
-ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "Observed", "Inconclusive"]
+ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "RolledBack", "Observed", "Inconclusive"]
 
 _Duration = Annotated[str, StringConstraints(min_length=2, max_length=8, pattern=r"^[0-9]{1,6}[smhd]$")]
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -188,8 +189,8 @@ class SampleRatio(Schema):
 class DecisionStatus(Schema):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
-    outcome: Literal["Winner", "Inconclusive"]
-    """Whether a difference was shown."""
+    outcome: str
+    """`Winner`, `ControlWins` or `Inconclusive`."""
     winner: str | None = None
     """The variant that won."""
     rule: str
@@ -202,13 +203,15 @@ class DecisionStatus(Schema):
     """The sufficient statistics it was computed from, as JSON."""
 
 
-class ABExperimentStatus(Schema):
+class ABExperimentStatus(ObjectStatus):
     """Where the experiment stands."""
 
-    phase: ExperimentPhase = "Pending"
-    """Where the experiment stands; `Observed` has a winner that nothing follows from, as its mode says."""
-    observed_generation: int = 0
-    """The generation of the spec that this status speaks of."""
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"users", "variants", "sample_ratio"})
+
+    phase: str = "Pending"
+    """`Pending`, `WarmingUp`, `Running`, `Promoted`, `RolledBack` (the control won), `Observed` (a winner that nothing
+    follows from, as its mode says) or `Inconclusive`.
+    """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`."""
     started_at: str | None = None
@@ -221,11 +224,3 @@ class ABExperimentStatus(Schema):
     """Whether the users are spread as the weights say."""
     decision: DecisionStatus | None = None
     """The verdict."""
-
-    @classmethod
-    def read(cls, status: dict[str, object] | None) -> "ABExperimentStatus":
-        """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
-        try:
-            return cls.parse(status or {})
-        except ValueError:
-            return cls()

@@ -7,10 +7,11 @@ from pydantic import Field, StringConstraints
 from .conditions import Conditions
 from .schema import ALIASES_RULE, Alias, ModelName, ObjectName, Rule, Schema
 from .serving import Serving
+from .status import ObjectStatus
 
 __all__ = ["Artifact", "ModelVersionProvenance", "ModelVersionSpec", "ModelVersionStatus", "Registry", "VersionPhase"]
 
-VersionPhase = Literal["Registering", "Loading", "Ready", "Idle", "Failed"]
+VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Idle", "Failed"]
 
 _Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]
 _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -80,26 +81,20 @@ class Registry(Schema):
     """The spec's aliases that were set already."""
 
 
-class ModelVersionStatus(Schema):
+class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
-    phase: VersionPhase = "Registering"
-    """Where the version stands; `Idle` is registered but without a server."""
-    observed_generation: int = 0
-    """The generation of the spec that this status speaks of."""
+    phase: str = "Registering"
+    """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Idle` (registered, without a server) or
+    `Failed`.
+    """
     conditions: Conditions = Field(default=[])
-    """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers."""
+    """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers. `Routable`: clients reach it.
+    `AliasDrifted`: it holds `production`, and clients still get another version.
+    """
     registry: Registry | None = None
     """The version in MLflow."""
     ready: str = "0/0"
     """Pods that answer, of those wanted."""
     endpoint: str | None = None
     """The router's URL for this namespace."""
-
-    @classmethod
-    def read(cls, status: dict[str, object] | None) -> "ModelVersionStatus":
-        """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
-        try:
-            return cls.parse(status or {})
-        except ValueError:
-            return cls()

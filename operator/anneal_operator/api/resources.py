@@ -8,10 +8,21 @@ from .fine_tune_job_status import FineTuneJobStatus
 from .model_version import ModelVersionSpec, ModelVersionStatus
 from .schema import Schema
 
-__all__ = ["AB_EXPERIMENT", "CUSTOM_RESOURCES", "FINE_TUNE_JOB", "GROUP", "MODEL_VERSION", "VERSION", "CustomResource"]
+__all__ = [
+    "AB_EXPERIMENT",
+    "CUSTOM_RESOURCES",
+    "FINE_TUNE_JOB",
+    "GROUP",
+    "MODEL_VERSION",
+    "OWNER_ANNOTATION",
+    "VERSION",
+    "CustomResource",
+]
 
 GROUP = "anneal.dev"
 VERSION = "v1alpha1"
+OWNER_ANNOTATION = "anneal.dev/owner"
+"""On what belongs to us without an owner reference: whose it is."""
 
 
 @dataclass(frozen=True)

@@ -40,14 +40,15 @@ class Reader:
         if not self.is_fresh:
             if kind in WATCHED:
                 return self._store.get(kind, namespace, name)
-            if (kind, namespace, name) in self.memory.found:
-                return self.memory.found[kind, namespace, name]
+            known = self._store.get(kind, namespace, name) or self.memory.found.get((kind, namespace, name))
+            if known is not None:
+                return known
         found = await self._api.get(kind, namespace, name)
         if kind not in WATCHED:
             self._remember((kind, namespace, name), found)
-        elif found is None:
+        if found is None:
             self._store.forget(kind, namespace, name)
-        else:
+        elif kind in WATCHED or self._store.get(kind, namespace, name) is not None:  # of ours, since it was written
             self._store.observe({**found, "kind": kind})
         return found
 
@@ -105,6 +106,10 @@ class Readers:
         metadata = manifest["metadata"]
         if memory is not None and manifest["kind"] not in WATCHED:
             memory.found[manifest["kind"], metadata["namespace"], metadata["name"]] = manifest
+
+    def clear(self) -> None:
+        """Have everything read afresh."""
+        self._memories.clear()
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Have the next reconcile of an object read everything afresh."""

@@ -6,7 +6,7 @@ only while their owner is at work: a finished FineTuneJob costs no memory but it
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .kinds import Manifest
@@ -102,6 +102,12 @@ class Store:
             return list(objects.values())
         label, _, value = selector.partition("=")
         return [objects[name] for name in sorted(self._labelled.get((kind, namespace, label, value), ()))]
+
+    def everywhere(self, kind: str) -> Iterator[Manifest]:
+        """Yield the objects of a kind in all namespaces."""
+        for (known, _), objects in self._objects.items():
+            if known == kind:
+                yield from objects.values()
 
     def replace(self, kind: str, namespace: str, selector: str, found: Iterable[Manifest]) -> None:
         """Take in what the API server listed; what is known beside that is gone."""

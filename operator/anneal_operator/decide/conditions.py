@@ -7,7 +7,7 @@ from typing import Literal
 from anneal_operator.api.conditions import Condition
 from anneal_operator.reasons import ConditionType, Reason
 
-__all__ = ["Finding", "merged"]
+__all__ = ["Finding", "merged", "without"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +34,9 @@ def merged(previous: Iterable[Condition], findings: Iterable[Finding], generatio
             observed_generation=generation,
         )
     return list(result.values())
+
+
+def without(conditions: Iterable[Condition], kinds: Iterable[ConditionType]) -> list[Condition]:
+    """Return the conditions that are of none of these types."""
+    dropped = {kind.value for kind in kinds}
+    return [condition for condition in conditions if condition.type not in dropped]

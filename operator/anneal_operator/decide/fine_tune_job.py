@@ -136,10 +136,9 @@ def _at_gates(seen: ObservedJob, state: StageState, now: str) -> Verdict | None:
     return Verdict(_not_good_enough(seen, reason, now), "Nothing") if reason else None
 
 
-def refused(seen: ObservedJob, status: FineTuneJobStatus, answer: str, now: str) -> FineTuneJobStatus:
-    """Return the status of a job whose next step the API server refuses; it is asked again."""
-    message = f"the API server refuses the next step, and is asked again: {answer}"
-    finding = Finding(ConditionType.SUCCEEDED, "Unknown", Reason.REFUSED, message)
+def refused(seen: ObservedJob, status: FineTuneJobStatus, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
+    """Return the status of a job whose next step cannot be taken now; it is tried again."""
+    finding = Finding(ConditionType.SUCCEEDED, "Unknown", obstacle.reason, obstacle.message)
     return status.model_copy(update={"conditions": merged(status.conditions, [finding], seen.generation, now)})
 
 

@@ -1,16 +1,38 @@
-"""Where a ModelVersion stands: registered, loading, ready; and how many pods it should have."""
+"""Where a ModelVersion stands: registered, served, routed; and how many pods it should have.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A version is wanted while it holds `production` in MLflow, takes part in an experiment that is not decided, or its spec
+asks for pods and it has not lost an experiment. One that lost stays without pods, also when the experiment is deleted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
 from anneal_operator.reasons import ConditionType, Reason
 
-from .conditions import Finding, merged
+from .conditions import Finding, merged, without
+from .failures import held_back
+from .verdict import Progress, Verdict
 
-__all__ = ["Contest", "ObservedVersion", "judge", "replicas_wanted", "scale_down_due"]
+__all__ = [
+    "PRODUCTION",
+    "Contest",
+    "Engine",
+    "GiveProduction",
+    "ObservedVersion",
+    "Register",
+    "Serve",
+    "SetAliases",
+    "decide",
+    "scale_down_due",
+]
+
+PRODUCTION = "production"
+Manifest = dict[str, Any]
+_MESSAGE_LIMIT = 600
 
 
 @dataclass(frozen=True)
@@ -22,6 +44,14 @@ class Contest:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """The Deployment that serves a version, as its newest generation stands."""
+
+    ready: int
+    image: str
+
+
+@dataclass(frozen=True)
 class ObservedVersion:
     """The world around one version."""
 
@@ -29,26 +59,91 @@ class ObservedVersion:
     generation: int
     spec: ModelVersionSpec
     previous: ModelVersionStatus
-    registry: Registry | None
+    registered: Registry | None = None
+    """What MLflow answered last to the registration or to a change of aliases, since this process began."""
+    aliases: Mapping[str, str] | None = None
+    """Which version each alias of the model points at; None while MLflow was not heard."""
     registry_problem: str = ""
-    wanted: int = 0
-    ready: int = 0
-    engine_problem: str = ""
+    contests: Sequence[Contest] = ()
+    engine: Engine | None = None
+    pods: Sequence[Manifest] = ()
+    default: str | None = None
+    """The version that clients of the bare model name get."""
+    routed: frozenset[str] = field(default_factory=frozenset)
+    """The versions that the router knows."""
     endpoint: str = ""
+    server_image: str = ""
+    others_rolling: bool = False
+    """Whether another engine of the namespace is being brought to the present image."""
+
+    @property
+    def registry(self) -> Registry | None:
+        """The version in MLflow with the aliases that it holds, as far as was ever heard."""
+        known = self.registered or self.previous.registry
+        if known is None or self.aliases is None:
+            return known
+        held = sorted(alias for alias, version in self.aliases.items() if version == known.version)
+        return known.model_copy(update={"aliases": held})
 
 
-def replicas_wanted(name: str, spec: ModelVersionSpec, contests: Sequence[Contest], now: datetime) -> int:
-    """Return how many pods a version should have now.
+@dataclass(frozen=True)
+class Serve:
+    """So many pods of this image."""
 
-    The loser of a promotion has none once the delay is over, unless another experiment still needs it.
-    """
-    if spec.serving is None:
-        return 0
-    decided = [contest for contest in contests if contest.status.decision]
-    if len(decided) < len(contests) or not decided:
-        return spec.serving.replicas
-    last = max(decided, key=lambda contest: contest.status.decision.decided_at if contest.status.decision else "")
-    return 0 if _lost(name, last, now) else spec.serving.replicas
+    replicas: int
+    image: str
+
+
+@dataclass(frozen=True)
+class Register:
+    """Have MLflow know the version."""
+
+
+@dataclass(frozen=True)
+class SetAliases:
+    """Set the spec's aliases that were not set before."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class GiveProduction:
+    """Give `production` to the first version that answers, where nobody holds it."""
+
+    version: str
+
+
+Effect = Register | SetAliases | GiveProduction
+Effects = tuple[Effect, ...]
+
+
+def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
+    """Return the status, the pods that are wanted, and what MLflow is to be told."""
+    wanted = _wanted(seen, now)
+    registry = seen.registry
+    phase, ready = _ready(seen, wanted)
+    findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
+    main = ready or findings[0]
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    kept = seen.previous.conditions if ready else without(seen.previous.conditions, [ConditionType.READY])
+    drifted = any(finding.type == ConditionType.ALIAS_DRIFTED for finding in findings)
+    kept = kept if drifted else without(kept, [ConditionType.ALIAS_DRIFTED])
+    status = seen.previous.having(
+        phase=phase if registry else "Registering",
+        reason=_idle_reason(seen, wanted).value if phase == "Idle" else main.reason.value,
+        observed_generation=seen.generation,
+        conditions=merged(kept, findings, seen.generation, stamp),
+        registry=registry,
+        ready=f"{min(seen.engine.ready, wanted) if seen.engine else 0}/{wanted}",
+        endpoint=seen.endpoint if seen.spec.serving else None,
+    )
+    return Verdict(
+        status,
+        _progress(phase, registry),
+        apply=(Serve(wanted, _image(seen)),) if seen.spec.serving else (),
+        effects=_effects(seen, registry, phase),
+        again=_next_change(seen, now),
+    )
 
 
 def scale_down_due(contest: Contest) -> datetime | None:
@@ -59,45 +154,131 @@ def scale_down_due(contest: Contest) -> datetime | None:
     return datetime.fromisoformat(contest.status.decision.decided_at) + delay
 
 
+def _wanted(seen: ObservedVersion, now: datetime) -> int:
+    serving = seen.spec.serving
+    if serving is None:
+        return 0
+    holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
+    undecided = any(contest.status.decision is None for contest in seen.contests)
+    if holds_production or undecided:
+        return serving.replicas
+    decided = [contest for contest in seen.contests if contest.status.decision]
+    if decided:
+        last = max(decided, key=lambda one: one.status.decision.decided_at if one.status.decision else "")
+        return 0 if _lost(seen.name, last, now) else serving.replicas
+    return 0 if _was_scaled_down(seen) else serving.replicas
+
+
+def _was_scaled_down(seen: ObservedVersion) -> bool:
+    """What lost stays as it is, until its spec changes: the experiment that it lost may be deleted."""
+    before = seen.previous
+    return before.reason == Reason.SCALED_DOWN and before.observed_generation == seen.generation
+
+
 def _lost(name: str, contest: Contest, now: datetime) -> bool:
     decision, due = contest.status.decision, scale_down_due(contest)
-    if decision is None or due is None or contest.status.phase != "Promoted":
+    if decision is None or due is None or contest.status.phase not in {"Promoted", "RolledBack"}:
         return False
     return name != contest.spec.version_of(decision.winner) and now >= due
 
 
-def judge(seen: ObservedVersion, now: str) -> ModelVersionStatus:
-    """Return the status."""
-    registered = _registered(seen)
-    phase, ready = _ready(seen)
-    registry = seen.registry or seen.previous.registry
-    return ModelVersionStatus(
-        phase=phase if registry else "Registering",
-        observed_generation=seen.generation,
-        conditions=merged(seen.previous.conditions, [registered, ready], seen.generation, now),
-        registry=registry,
-        ready=f"{seen.ready}/{seen.wanted}",
-        endpoint=seen.endpoint if seen.spec.serving else None,
-    )
+def _next_change(seen: ObservedVersion, now: datetime) -> float | None:
+    """When a delay after a decision is over."""
+    left = [(due - now).total_seconds() for due in map(scale_down_due, seen.contests) if due and due > now]
+    return min(left) + 0.5 if left else None
 
 
-def _registered(seen: ObservedVersion) -> Finding:
-    kind = ConditionType.REGISTERED
-    registry = seen.registry or seen.previous.registry
+def _image(seen: ObservedVersion) -> str:
+    """The engine's image stays what it was in an experiment, and while another engine is being brought up to date."""
+    if seen.engine is None or not seen.engine.image:
+        return seen.server_image
+    in_experiment = any(contest.status.decision is None for contest in seen.contests)
+    return seen.engine.image if in_experiment or seen.others_rolling else seen.server_image
+
+
+def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> Effects:
+    if seen.registry_problem:
+        return ()  # it is asked on a cadence of its own, and this version is woken when it answers
     if registry is None:
-        return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, seen.registry_problem or "registering in MLflow")
+        return (Register(),)
+    made: Effects = ()
+    if any(alias not in registry.aliases_set for alias in seen.spec.aliases):
+        made += (SetAliases(registry.version),)
+    answers = phase in {"Ready", "Degraded"}
+    if answers and seen.aliases is not None and PRODUCTION not in seen.aliases:
+        made += (GiveProduction(registry.version),)
+    return made
+
+
+def _progress(phase: VersionPhase, registry: Registry | None) -> Progress:
+    if registry is None:
+        return "Working"
+    return {"Ready": "Settled", "Idle": "Settled", "Failed": "Failed"}.get(phase, "Working")  # type: ignore[return-value] # mypy widens the values
+
+
+def _registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
+    kind = ConditionType.REGISTERED
+    if registry is None and seen.registry_problem:
+        return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, seen.registry_problem)
+    if registry is None:
+        return Finding(kind, "False", Reason.REGISTERING, "it is being registered in MLflow")
     return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model} in MLflow")
 
 
-def _ready(seen: ObservedVersion) -> tuple[VersionPhase, Finding]:
+def _idle_reason(seen: ObservedVersion, wanted: int) -> Reason:
+    asked = seen.spec.serving is not None and seen.spec.serving.replicas > 0
+    return Reason.SCALED_DOWN if asked and wanted == 0 else Reason.NOT_SERVED
+
+
+def _ready(seen: ObservedVersion, wanted: int) -> tuple[VersionPhase, Finding | None]:
+    """The phase, and the condition Ready; what is Idle is neither ready nor on its way there."""
     kind = ConditionType.READY
-    if seen.spec.serving is None or seen.spec.serving.replicas == 0:
-        return "Idle", Finding(kind, "False", Reason.NOT_SERVED, "registered only: `serving` asks for no pod")
-    if seen.wanted == 0:
-        message = "lost an experiment and was scaled down; delete the experiment to serve it again"
-        return "Idle", Finding(kind, "False", Reason.SCALED_DOWN, message)
-    if seen.ready >= seen.wanted:
+    if wanted == 0:
+        return "Idle", None
+    ready = seen.engine.ready if seen.engine else 0
+    if ready >= wanted:
         return "Ready", Finding(kind, "True", Reason.ANSWERS, "weights are verified and the engine answers")
-    if seen.engine_problem:
-        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, seen.engine_problem)
-    return "Loading", Finding(kind, "False", Reason.STARTING, f"{seen.ready} of {seen.wanted} pods answer")
+    problem = _engine_problem(seen.pods)
+    because = f": {problem}" if problem else ""
+    if ready:
+        return "Degraded", Finding(kind, "False", Reason.SOME_ANSWER, f"{ready} of {wanted} pods answer{because}")
+    if problem:
+        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, problem)
+    waiting = next((found[1] for found in map(held_back, seen.pods) if found), "")
+    message = f"{ready} of {wanted} pods answer" + (f"; {waiting}" if waiting else "")
+    return "Loading", Finding(kind, "False", Reason.STARTING, message)
+
+
+def _engine_problem(pods: Sequence[Manifest]) -> str:
+    """What an engine that ended said last; one that runs again has no problem."""
+    for pod in pods:
+        for container in pod.get("status", {}).get("containerStatuses", ()):
+            state = container.get("state", {})
+            ended = state.get("terminated")
+            if "waiting" in state:
+                ended = ended or container.get("lastState", {}).get("terminated")
+            if ended:
+                said = (ended.get("message") or "").strip().splitlines()[-3:]
+                code = f"{ended.get('reason')} ({ended.get('exitCode')})"
+                return f"the engine ended with {code}: {' '.join(said)}"[:_MESSAGE_LIMIT]
+    return ""
+
+
+def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:
+    """Whether clients reach it, and whether they get it where MLflow's alias says so."""
+    if seen.spec.serving is None or registry is None:
+        return []
+    kind, model = ConditionType.ROUTABLE, seen.spec.model
+    if seen.name not in seen.routed:
+        why = "it has no server" if phase == "Idle" else "it has not answered yet"
+        found = [Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")]
+    else:
+        names = f"{model}@{registry.version}" + (f" and {model}" if seen.default == seen.name else "")
+        found = [Finding(kind, "True", Reason.ROUTED, f"clients reach it as {names}")]
+    if PRODUCTION not in registry.aliases:
+        return found
+    kind = ConditionType.ALIAS_DRIFTED
+    if seen.default == seen.name:
+        return [*found, Finding(kind, "False", Reason.AS_ROUTED, f"clients of {model} get it")]
+    message = f"it holds `{PRODUCTION}`, but clients of {model} get {seen.default or 'nobody'} until it answers"
+    return [*found, Finding(kind, "True", Reason.HELD_BY_ANOTHER, message)]

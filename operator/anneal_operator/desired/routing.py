@@ -5,26 +5,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.serving import Resources
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
-from .serving import ENGINE_PORT
+from .serving import ENGINE_PORT, IMAGE_ANNOTATION
 
 __all__ = [
     "ROUTER",
     "RouterEnvironment",
-    "RunningExperiment",
     "ServedVersion",
+    "SplitTraffic",
+    "default_of",
     "defaults_of",
     "recorder_url",
     "route_table",
+    "routed_versions",
     "router_objects",
     "router_url",
 ]
 
 ROUTER = "anneal-router"
-PRODUCTION = "production"
 _HTTP, _RECORDER = 8080, 8081
 _TABLE_KEY = "routes.json"
 
@@ -42,14 +44,13 @@ class ServedVersion:
 
 
 @dataclass(frozen=True)
-class RunningExperiment:
-    """An experiment that splits traffic now, or that was decided and whose alias MLflow has yet to move."""
+class SplitTraffic:
+    """An experiment that splits a model's clients now."""
 
     name: str
     uid: str
+    salt: str
     spec: ABExperimentSpec
-    winner: str | None = None
-    """The ModelVersion that gets everything; None while it runs."""
 
 
 @dataclass(frozen=True)
@@ -71,45 +72,41 @@ def recorder_url(namespace: str) -> str:
 
 
 def route_table(
-    versions: Sequence[ServedVersion], experiments: Sequence[RunningExperiment], last: Mapping[str, str]
+    versions: Sequence[ServedVersion], defaults: Mapping[str, str | None], splits: Mapping[str, SplitTraffic]
 ) -> RouteTable:
-    """Return where each model name goes; experiments on versions that are gone are left out.
-
-    `last` has the default version of each model until now. It stays while none has the alias `production`, as when the
-    alias moves: each version's status learns of it by itself, and between the two nobody seems to hold it.
-    """
+    """Return where each model name goes; `defaults` and `splits` are by model."""
     targets = {version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name) for version in versions}
-    models = {
-        model: _model_route(
-            [version for version in versions if version.model == model],
-            next((experiment for experiment in experiments if experiment.spec.model == model), None),
-            last.get(model),
-        )
-        for model in sorted({version.model for version in versions})
-    }
+    models = {}
+    for model in sorted({version.model for version in versions}):
+        own = [version for version in versions if version.model == model]
+        named = {alias: version.name for version in own for alias in (version.version, *version.aliases)}
+        split = splits.get(model)
+        experiment = _experiment_route(split) if split else None
+        models[model] = ModelRoute(default=defaults.get(model), named=named, experiment=experiment)
     return RouteTable(targets=targets, models=models)
 
 
 def defaults_of(table: Manifest | None) -> dict[str, str]:
     """Return the default version of each model in a router's ConfigMap."""
-    models = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
-    return {model: route["default"] for model, route in models.items() if route["default"]}
+    return {model: route["default"] for model, route in _models(table).items() if route["default"]}
 
 
-def _model_route(
-    versions: Sequence[ServedVersion], experiment: RunningExperiment | None, last: str | None
-) -> ModelRoute:
-    named = {alias: version.name for version in versions for alias in (version.version, *version.aliases)}
-    present = {version.name for version in versions}
-    default = named.get(PRODUCTION, last if last in present else None)
-    if experiment and experiment.winner in present:
-        default = experiment.winner
-    elif experiment and not experiment.winner and {v.model_version for v in experiment.spec.variants} <= present:
-        return ModelRoute(default=default, named=named, experiment=_experiment_route(experiment))
-    return ModelRoute(default=default, named=named)
+def default_of(table: Manifest | None, model: str) -> str | None:
+    """Return the default version of a model in a router's ConfigMap."""
+    return defaults_of(table).get(model)
 
 
-def _experiment_route(experiment: RunningExperiment) -> ExperimentRoute:
+def routed_versions(table: Manifest | None) -> frozenset[str]:
+    """Return the versions that a router's ConfigMap names."""
+    return frozenset(name for route in _models(table).values() for name in route["named"].values())
+
+
+def _models(table: Manifest | None) -> dict[str, Manifest]:
+    models: dict[str, Manifest] = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
+    return models
+
+
+def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
     spec = experiment.spec
     total = sum(variant.weight for variant in spec.variants)
     reached, variants = 0, []
@@ -120,7 +117,7 @@ def _experiment_route(experiment: RunningExperiment) -> ExperimentRoute:
     return ExperimentRoute(
         name=experiment.name,
         uid=experiment.uid,
-        salt=spec.assignment.salt or experiment.uid,
+        salt=experiment.salt,
         headers=[source.header.lower() for source in spec.assignment.key_from],
         control=spec.control,
         variants=variants,
@@ -130,13 +127,19 @@ def _experiment_route(experiment: RunningExperiment) -> ExperimentRoute:
 def router_objects(
     namespace: str, owners: Sequence[Manifest], table: RouteTable, env: RouterEnvironment
 ) -> list[Manifest]:
-    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it."""
-    metadata = {
+    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it.
+
+    Its claim is not: what clients said outlives the versions that they said it of.
+    """
+    kept: Manifest = {
         "namespace": namespace,
         "name": ROUTER,
         "labels": labels("router", ROUTER),
-        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
+        "annotations": {OWNER_ANNOTATION: ROUTER},
     }
+    references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
+    metadata = {**kept, "ownerReferences": references}
+    rolled = {**metadata, "annotations": {**kept["annotations"], IMAGE_ANNOTATION: env.image}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -156,9 +159,9 @@ def router_objects(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [rule]},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": kept, "spec": claim},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": rolled, "spec": _deployment(env)},
     ]
 
 

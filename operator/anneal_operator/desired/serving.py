@@ -8,10 +8,20 @@ from serving_runtime.plan import ServingPlan
 
 from .pods import Manifest, container, controller_of, labels, pod_security, scratch_volume
 
-__all__ = ["ENGINE_PORT", "VERSION_LABEL", "ServingEnvironment", "deployment", "server_name", "service"]
+__all__ = [
+    "ENGINE_PORT",
+    "IMAGE_ANNOTATION",
+    "VERSION_LABEL",
+    "ServingEnvironment",
+    "deployment",
+    "server_name",
+    "service",
+]
 
 ENGINE_PORT = 8000
 VERSION_LABEL = "anneal.dev/model-version"
+IMAGE_ANNOTATION = "anneal.dev/image"
+"""On a Deployment: the image that its pods run, so that what a watch keeps of it tells."""
 _START_SECONDS = 900
 
 
@@ -63,7 +73,7 @@ def deployment(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(parent),
+        "metadata": {**_metadata(parent), "annotations": {IMAGE_ANNOTATION: env.image}},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {VERSION_LABEL: name}},

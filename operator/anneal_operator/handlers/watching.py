@@ -4,6 +4,7 @@ Of kopf only `on.event`: its other handlers put finalizers and annotations on th
 only for the custom resources: it cannot choose children by their labels on the API server.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import kopf
@@ -11,13 +12,14 @@ import kopf
 from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
 from anneal_operator.cluster.child_watches import Tell
 from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.cluster.store import Store
 from anneal_operator.cluster.watched_jobs import WatchedJobs
-from anneal_operator.desired.routing import ROUTER
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training import JOB_LABEL
+from anneal_operator.reconcile.neighbours import neighbours
 from anneal_operator.reconcile.queue import Key
 
-__all__ = ["build_registry", "children"]
+__all__ = ["Seen", "build_registry", "children"]
 
 _GATHERING_SECONDS = 0.5
 """A Job and its pod change several times in a row; one look afterwards sees it all."""
@@ -29,26 +31,35 @@ class Wake(Protocol):
     def __call__(self, key: Key, after: float = 0.0) -> None: ...
 
 
-def build_registry(wake: Wake, watched: WatchedJobs) -> kopf.OperatorRegistry:
-    """Return the handlers for the custom resources; FineTuneJobs are kept in `watched` first."""
+@dataclass(frozen=True)
+class Seen:
+    """Where what the watches tell is kept: of FineTuneJobs, and of all other kinds."""
+
+    jobs: WatchedJobs
+    store: Store
+
+
+def build_registry(wake: Wake, seen: Seen) -> kopf.OperatorRegistry:
+    """Return the handlers for the custom resources; what they tell is kept first."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
-    _watch_jobs(registry, wake, watched)
+    _watch_jobs(registry, wake, seen.jobs)
     for resource in CUSTOM_RESOURCES:
         if resource.kind != "FineTuneJob":
-            _watch_own(registry, resource.plural, resource.kind, wake)
+            _watch_own(registry, resource.plural, wake, seen.store)
     return registry
 
 
-def children(wake: Wake, watched: WatchedJobs) -> list[tuple[str, str, Tell]]:
+def children(wake: Wake, seen: Seen) -> list[tuple[str, str, Tell]]:
     """Return the kinds of children, the label that each carries its owner's name under, and what to do at news."""
 
     def tell_of_job(child: Manifest, deleted: bool) -> None:
-        if watched.observe(child, deleted=deleted):
+        if seen.jobs.observe(child, deleted=deleted):
             wake(_owner("FineTuneJob", child, JOB_LABEL), _GATHERING_SECONDS)
 
-    def tell_of_version(child: Manifest, _: bool) -> None:
-        wake(_owner("ModelVersion", child, VERSION_LABEL))
+    def tell_of_version(child: Manifest, deleted: bool) -> None:
+        if seen.store.observe(child, deleted=deleted):
+            wake(_owner("ModelVersion", child, VERSION_LABEL), _GATHERING_SECONDS)
 
     return [
         ("Job", JOB_LABEL, tell_of_job),
@@ -74,8 +85,12 @@ def _watch_jobs(registry: kopf.OperatorRegistry, wake: Wake, watched: WatchedJob
             wake(Key("FineTuneJob", namespace or "", name or ""))
 
 
-def _watch_own(registry: kopf.OperatorRegistry, plural: str, kind: str, wake: Wake) -> None:
+def _watch_own(registry: kopf.OperatorRegistry, plural: str, wake: Wake, store: Store) -> None:
     @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")
-    async def wake_own(namespace: str | None, name: str | None, **_: Any) -> None:  # noqa: ANN401 - kopf's kwargs
-        wake(Key(kind, namespace or "", name or ""))
-        wake(Key("Router", namespace or "", ROUTER))
+    async def wake_own(event: Any, **_: Any) -> None:  # noqa: ANN401 - kopf's kwargs
+        manifest: Manifest = event["object"]
+        if store.observe(manifest, deleted=event["type"] == "DELETED"):
+            metadata = manifest["metadata"]
+            wake(Key(manifest["kind"], metadata["namespace"], metadata["name"]))
+            for key in neighbours(store, manifest):
+                wake(key)

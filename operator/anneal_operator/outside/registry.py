@@ -6,24 +6,26 @@ dead MLflow delays nothing but what needs MLflow.
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from anneal_operator.errors import RegistryError
+from anneal_operator.errors import ForeignModelError, RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["MlflowRegistry", "Registered", "Registry"]
+__all__ = ["MlflowRegistry", "Registered", "RegisteredModel", "Registration", "Registry"]
 
 _DEADLINE = 15.0
 _THREADS = 4
 _UID_TAG = "anneal.dev/model-version-uid"
 _DIGEST_TAG = "anneal.dev/digest"
 _NAME_TAG = "anneal.dev/model-version"
+_NAMESPACE_TAG = "anneal.dev/namespace"
+_ALIASES_TAG = "anneal.dev/aliases-set"
 T = TypeVar("T")
 
 
@@ -37,16 +39,42 @@ class Registered:
     uri: str
     digest: str
     url: str
+    aliases_set: tuple[str, ...] = ()
+    """The aliases of the ModelVersion's spec that were set already; people may have moved them since."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A registered model: whose it is, and which version each alias points at."""
+
+    namespace: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A ModelVersion as it is to be registered."""
+
+    namespace: str
+    name: str
+    uid: str
+    model: str
+    uri: str
+    digest: str
+    run_id: str
 
 
 class Registry(Protocol):
     """What the reconcilers need of MLflow; every method raises RegistryError where it does not answer."""
 
-    async def register(self, model: str, uid: str, name: str, uri: str, digest: str, run_id: str) -> Registered:
-        """Return the version that was registered for this ModelVersion, registering it if there is none."""
+    async def register(self, version: Registration) -> Registered:
+        """Return the version that was registered for this ModelVersion, registering it if there is none.
 
-    async def read(self, model: str, version: str) -> Registered:
-        """Return a version that was registered."""
+        Raises ForeignModelError where the registered model belongs to another namespace.
+        """
+
+    async def describe(self, model: str) -> RegisteredModel:
+        """Return what is known of a registered model; of one that does not exist, nothing."""
 
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         """Return the version that an alias points at."""
@@ -54,31 +82,38 @@ class Registry(Protocol):
     async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
         """Return the metrics of the run that made the version at an alias, None where there is no such version."""
 
-    async def set_alias(self, model: str, alias: str, version: str) -> None:
-        """Point an alias at a version."""
+    async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
+        """Point these aliases at a version unless that was done before; remember that it was."""
 
-    async def promote(self, model: str, alias: str, version: str, record: Mapping[str, str]) -> None:
-        """Leave the record of a decision on a version as tags, then point an alias at it."""
+    async def give_alias(self, namespace: str, model: str, alias: str, version: str) -> None:
+        """Point an alias at a version, where it points nowhere."""
+
+    async def record(self, namespace: str, model: str, version: str, tags: Mapping[str, str]) -> None:
+        """Leave the record of a decision on a version."""
+
+    async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
+        """Point an alias at a version, where it still points at the expected one, or nowhere."""
 
 
 class MlflowRegistry:
     """Registry on a real MLflow server."""
 
-    def __init__(self, url: str, public_url: str = "") -> None:
+    def __init__(self, url: str, public_url: str = "", *, shared: bool = False) -> None:
         # The defaults retry for minutes; the work queue retries better, as it also tells the user.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         self._url = url
+        self._shared = shared
         self._public_url = (public_url or url).rstrip("/")
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow")
 
-    async def register(self, model: str, uid: str, name: str, uri: str, digest: str, run_id: str) -> Registered:
+    async def register(self, version: Registration) -> Registered:
         """Return the version that was registered for this ModelVersion, registering it if there is none."""
-        return await self._call(lambda client: self._register(client, model, uid, name, uri, digest, run_id))
+        return await self._call(lambda client: self._register(client, version))
 
-    async def read(self, model: str, version: str) -> Registered:
-        """Return a version that was registered."""
-        return await self._call(lambda client: self._converted(client.get_model_version(model, version)))
+    async def describe(self, model: str) -> RegisteredModel:
+        """Return what is known of a registered model; of one that does not exist, nothing."""
+        return await self._call(lambda client: self._described(client, model))
 
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         """Return the version that an alias points at."""
@@ -96,19 +131,68 @@ class MlflowRegistry:
 
         return await self._call(ask)
 
-    async def set_alias(self, model: str, alias: str, version: str) -> None:
-        """Point an alias at a version."""
-        await self._call(lambda client: client.set_registered_model_alias(model, alias, version))
+    async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
+        """Point these aliases at a version unless that was done before; remember that it was."""
 
-    async def promote(self, model: str, alias: str, version: str, record: Mapping[str, str]) -> None:
-        """Leave the record of a decision on a version as tags, then point an alias at it."""
+        def set_new(client: "MlflowClient") -> None:
+            self._own(client, namespace, model)
+            known = self._converted(client.get_model_version(model, version)).aliases_set
+            for alias in aliases:
+                if alias not in known:
+                    client.set_registered_model_alias(model, alias, version)
+            client.set_model_version_tag(model, version, _ALIASES_TAG, ",".join(aliases))
 
-        def both(client: "MlflowClient") -> None:
-            for name, value in record.items():
+        await self._call(set_new)
+
+    async def give_alias(self, namespace: str, model: str, alias: str, version: str) -> None:
+        """Point an alias at a version, where it points nowhere."""
+        await self._call(lambda client: self._move(client, namespace, model, alias, frozenset(), version))
+
+    async def record(self, namespace: str, model: str, version: str, tags: Mapping[str, str]) -> None:
+        """Leave the record of a decision on a version."""
+
+        def tag(client: "MlflowClient") -> None:
+            self._own(client, namespace, model)
+            for name, value in tags.items():
                 client.set_model_version_tag(model, version, name, value)
+
+        await self._call(tag)
+
+    async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
+        """Point an alias at a version, where it still points at the expected one, or nowhere."""
+        await self._call(lambda client: self._move(client, namespace, model, alias, frozenset({expected}), version))
+
+    def _move(
+        self, client: "MlflowClient", namespace: str, model: str, alias: str, expected: frozenset[str], version: str
+    ) -> None:
+        """MLflow has no conditional write, so somebody's move in the same instant can still be lost."""
+        self._own(client, namespace, model)
+        holder = self._described(client, model).aliases.get(alias)
+        if holder is None or holder in expected:
             client.set_registered_model_alias(model, alias, version)
 
-        await self._call(both)
+    def _own(self, client: "MlflowClient", namespace: str, model: str) -> None:
+        """Have a registered model belong to a namespace; raise ForeignModelError where it is another's."""
+        owner = self._described(client, model).namespace
+        if owner is None:
+            client.set_registered_model_tag(model, _NAMESPACE_TAG, namespace)
+        elif owner != namespace and not self._shared:
+            raise ForeignModelError(
+                f"registered model {model} in MLflow belongs to namespace {owner}: choose another modelName"
+            )
+
+    @staticmethod
+    def _described(client: "MlflowClient", model: str) -> RegisteredModel:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = client.get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return RegisteredModel()
+            raise
+        aliases = {alias: str(version) for alias, version in (found.aliases or {}).items()}
+        return RegisteredModel((found.tags or {}).get(_NAMESPACE_TAG), aliases)
 
     async def _call(self, ask: Callable[["MlflowClient"], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -126,26 +210,26 @@ class MlflowRegistry:
         except MlflowException as error:
             raise RegistryError(f"MLflow at {self._url}: {error.message}") from error
 
-    def _register(
-        self, client: "MlflowClient", model: str, uid: str, name: str, uri: str, digest: str, run_id: str
-    ) -> Registered:
+    def _register(self, client: "MlflowClient", wanted: Registration) -> Registered:
         from mlflow.exceptions import MlflowException
 
+        model, uid, run_id = wanted.model, wanted.uid, wanted.run_id
         try:
             client.create_registered_model(model)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        self._own(client, wanted.namespace, model)
         found = client.search_model_versions(f"name = '{model}' and tags.`{_UID_TAG}` = '{uid}'", max_results=1)
         if found:
             return self._converted(client.get_model_version(model, found[0].version))
-        tags = {_UID_TAG: uid, _NAME_TAG: name, _DIGEST_TAG: digest}
+        tags = {_UID_TAG: uid, _NAME_TAG: wanted.name, _DIGEST_TAG: wanted.digest}
         of_run = f"name = '{model}' and run_id = '{run_id}'"
         if run_id and (found := client.search_model_versions(of_run, max_results=1)):  # the job registered it
             for tag, value in tags.items():
                 client.set_model_version_tag(model, found[0].version, tag, value)
             return self._converted(client.get_model_version(model, found[0].version))
-        return self._converted(client.create_model_version(model, uri, run_id=run_id or None, tags=tags))
+        return self._converted(client.create_model_version(model, wanted.uri, run_id=run_id or None, tags=tags))
 
     def _at_alias(self, client: "MlflowClient", model: str, alias: str) -> Registered | None:
         found = self._version_at(client, model, alias)
@@ -170,4 +254,5 @@ class MlflowRegistry:
             uri=version.source or "",
             digest=(version.tags or {}).get(_DIGEST_TAG, ""),
             url=f"{self._public_url}/#/models/{version.name}/versions/{version.version}",
+            aliases_set=tuple(alias for alias in (version.tags or {}).get(_ALIASES_TAG, "").split(",") if alias),
         )

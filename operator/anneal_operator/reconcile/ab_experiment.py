@@ -1,86 +1,133 @@
-"""One look at an ABExperiment: are the variants ready, is traffic split, what do the numbers say, promote."""
+"""ABExperiment: observe its variants, routes, counts and record; keep the decision, move the alias."""
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
+from anneal_operator.api.model_version import ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge
+from anneal_operator.cluster.reading import Reader
+from anneal_operator.decide.ab_experiment import (
+    Effect,
+    Intent,
+    KeepDecision,
+    KeepStart,
+    MoveAlias,
+    Observations,
+    ObservedExperiment,
+    Record,
+    RecordDecision,
+    VariantSeen,
+    decide,
+)
 from anneal_operator.decide.comparison import Sample
-from anneal_operator.decide.conditions import Finding, merged
-from anneal_operator.desired.routing import PRODUCTION, ROUTER, recorder_url, router_url
-from anneal_operator.errors import RegistryError, RouterError
-from anneal_operator.reasons import ConditionType, Reason
+from anneal_operator.decide.model_version import PRODUCTION
+from anneal_operator.decide.verdict import Verdict
+from anneal_operator.desired.experiments import DECISION_KEY, START_KEY, decision_kept, record_name, start_kept
+from anneal_operator.desired.operations import Operation
+from anneal_operator.desired.routing import ROUTER, recorder_url, router_url
+from anneal_operator.errors import RouterError
+from anneal_operator.reasons import ConditionType
 
-from .context import Context, timestamp, write_status
+from .context import Context
+from .kind import Item
+from .neighbours import ROUTER_KIND, neighbours
 from .queue import Key
 
-__all__ = ["ABExperimentReconciler"]
+__all__ = ["ABExperimentKind"]
 
-_PERIOD = 2.0
+ExperimentItem = Item[ABExperimentSpec, ABExperimentStatus]
 
 
-class ABExperimentReconciler:
-    """Level-triggered; a decision that was written stands, and what follows from it is repeated until it is done."""
+class ABExperimentKind:
+    """Versions behind one model name, and the verdict on them."""
+
+    name = "ABExperiment"
+    spec = ABExperimentSpec
+    status = ABExperimentStatus
+    primary = ConditionType.DECIDED
+    effects_on = ConditionType.ALIAS_MOVED
+    has_status = True
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Look once; return the seconds after which to look again without being woken."""
-        item = await self._context.api.get(key.kind, key.namespace, key.name)
-        if item is None or item["metadata"].get("deletionTimestamp"):
-            self._context.wake(Key("Router", key.namespace, ROUTER))
-            return None
-        spec, previous = ABExperimentSpec.parse(item["spec"]), ABExperimentStatus.read(item.get("status"))
-        if previous.decision:
-            return await self._follow_up(item, spec, previous)
-        seen = await self._observe(item, spec, previous)
-        status = judge(seen, self._context.now())
-        await write_status(self._context, key.kind, item, status)
-        if status.phase != previous.phase or status.conditions != previous.conditions:
-            self._wake_around(key.namespace, spec)
-        return 0.0 if status.decision else _PERIOD
+    async def subject(self, reader: Reader, key: Key) -> Manifest | None:
+        """Return the ABExperiment."""
+        return await reader.subject(key.kind, key.namespace, key.name)
 
-    async def _observe(
-        self, item: Manifest, spec: ABExperimentSpec, previous: ABExperimentStatus
-    ) -> ObservedExperiment:
-        metadata = item["metadata"]
-        variants = {}
-        for variant in spec.variants:
-            version = await self._context.api.get("ModelVersion", metadata["namespace"], variant.model_version)
-            variants[variant.name] = _seen(version)
-        routed = await self._routed(metadata, spec)
+    async def observe(self, reader: Reader, item: ExperimentItem) -> ObservedExperiment:
+        """Look at variants and record; at routes and counts only while they matter."""
+        models, model = self._context.models, item.spec.model
+        heard = models.heard(model)
+        record = _record(await reader.get("ConfigMap", item.namespace, record_name(item.manifest)))
+        decided = item.status.decision or (record and record.decision)
+        routed = not decided and await self._routed(item)
         return ObservedExperiment(
-            generation=metadata["generation"],
-            spec=spec,
-            previous=previous,
-            variants=variants,
-            busy_with=await self._busy_with(item, spec),
+            generation=item.generation,
+            spec=item.spec,
+            previous=item.status,
+            variants={
+                variant.name: _seen(await reader.get("ModelVersion", item.namespace, variant.model_version))
+                for variant in item.spec.variants
+            },
+            busy_with=await _busy_with(reader, item),
             routed=routed,
-            observations=await self._counted(metadata, spec) if routed else None,
+            observations=await self._counted(item) if not decided and (routed or record) else None,
+            record=record,
+            production=heard.aliases.get(PRODUCTION) if heard else None,
+            registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
         )
 
-    async def _busy_with(self, item: Manifest, spec: ABExperimentSpec) -> str | None:
-        """The oldest undecided experiment of a model has its traffic."""
-        rivals = []
-        for other in await self._context.api.list("ABExperiment", item["metadata"]["namespace"]):
-            undecided = not ABExperimentStatus.read(other.get("status")).decision
-            if undecided and other["spec"]["model"] == spec.model:
-                rivals.append((other["metadata"]["creationTimestamp"], other["metadata"]["name"]))
-        first = min(rivals, default=None)
-        return first[1] if first and first[1] != item["metadata"]["name"] else None
+    def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
+        """Return what follows."""
+        return decide(observed, now)
 
-    async def _routed(self, metadata: Manifest, spec: ABExperimentSpec) -> bool:
+    def build(self, item: ExperimentItem, observed: ObservedExperiment, intent: Intent) -> Sequence[Operation]:
+        """Return the record's beginning, or its end."""
+        del observed
+        match intent:
+            case KeepStart(started_at):
+                return [start_kept(item.manifest, started_at)]
+            case KeepDecision(decision):
+                return [decision_kept(item.manifest, decision.dump())]
+
+    async def carry_out(self, item: ExperimentItem, observed: ObservedExperiment, effect: Effect) -> None:
+        """Leave the decision in MLflow, then move the alias."""
+        del observed
+        registry, model = self._context.registry, item.spec.model
+        match effect:
+            case RecordDecision(version, decision):
+                tags = {f"anneal.dev/experiment.{item.name}": decision.model_dump_json(by_alias=True)}
+                await registry.record(item.namespace, model, version, tags)
+            case MoveAlias(expected, version):
+                await registry.move_alias(item.namespace, model, PRODUCTION, expected, version)
+                await self._context.models.ask(model)
+
+    def dependents(self, item: ExperimentItem) -> Iterable[Key]:
+        """Return the router, the variants' versions, and the experiments that wait for this one."""
+        return neighbours(self._context.store, item.manifest)
+
+    def forget(self, key: Key) -> None:
+        """Tell the router, which may split by it."""
+        self._context.wake(Key(ROUTER_KIND, key.namespace, ROUTER))
+
+    def written(self, item: ExperimentItem, status: ABExperimentStatus) -> None:
+        """Nothing is counted."""
+
+    async def _routed(self, item: ExperimentItem) -> bool:
         try:
-            table = await self._context.routers.routes(router_url(metadata["namespace"]))
+            table = await self._context.routers.routes(router_url(item.namespace))
         except RouterError:
             return False
-        route = table.get("models", {}).get(spec.model) or {}
-        return bool((route.get("experiment") or {}).get("uid") == metadata["uid"])
+        route = table.get("models", {}).get(item.spec.model) or {}
+        return bool((route.get("experiment") or {}).get("uid") == item.uid)
 
-    async def _counted(self, metadata: Manifest, spec: ABExperimentSpec) -> Observations | None:
-        url = recorder_url(metadata["namespace"])
+    async def _counted(self, item: ExperimentItem) -> Observations | None:
+        url = recorder_url(item.namespace)
         try:
-            found = await self._context.routers.statistics(url, metadata["uid"], spec.metrics.primary.name)
+            found = await self._context.routers.statistics(url, item.uid, item.spec.metrics.primary.name)
         except RouterError:
             return None
         variants = found["variants"]
@@ -91,69 +138,47 @@ class ABExperimentReconciler:
             moved_users=found["moved_users"],
         )
 
-    async def _follow_up(self, item: Manifest, spec: ABExperimentSpec, status: ABExperimentStatus) -> float | None:
-        """Move the alias, then wait for the versions' statuses to say so: until then the decision is the route.
 
-        The versions' own reconcilers read the alias and scale down; the routing one follows what they read.
-        """
-        alias = next((c for c in status.conditions if c.type == ConditionType.ALIAS_MOVED), None)
-        self._wake_around(item["metadata"]["namespace"], spec)
-        decision = status.decision
-        if status.phase != "Promoted" or (alias and alias.status == "True") or decision is None:
-            return None
-        registries = await self._registries(item, spec)
-        version = registries.pop(spec.version_of(decision.winner))
-        if version is None:
-            return _PERIOD
-        if alias is None or alias.reason != Reason.MOVING:
-            record = {f"anneal.dev/experiment.{item['metadata']['name']}": decision.model_dump_json(by_alias=True)}
-            await self._promote(item, spec, status, version.version, record)
-        elif await self._settled(spec.model, version, [registry for registry in registries.values() if registry]):
-            message = f"alias {PRODUCTION} of {spec.model} was moved to version {version.version} in MLflow"
-            await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "True", Reason.MOVED, message))
-            return 0.0
-        return _PERIOD
+async def _busy_with(reader: Reader, item: ExperimentItem) -> str | None:
+    """The experiment that has the model's traffic: one that has started, else the oldest that only waits to.
 
-    async def _settled(self, model: str, winner: Registry, others: list[Registry]) -> bool:
-        """Whether the versions have read where the alias is; where somebody has moved it on since, they never will."""
-        if PRODUCTION in winner.aliases and not any(PRODUCTION in other.aliases for other in others):
-            return True
-        holder = await self._context.registry.at_alias(model, PRODUCTION)
-        return holder is None or holder.version != winner.version
-
-    async def _registries(self, item: Manifest, spec: ABExperimentSpec) -> dict[str, Registry | None]:
-        """What the variants' versions last read in MLflow."""
-        namespace, found = item["metadata"]["namespace"], {}
-        for variant in spec.variants:
-            version = await self._context.api.get("ModelVersion", namespace, variant.model_version)
-            found[variant.model_version] = ModelVersionStatus.read((version or {}).get("status")).registry
-        return found
-
-    async def _promote(
-        self, item: Manifest, spec: ABExperimentSpec, status: ABExperimentStatus, version: str, record: dict[str, str]
-    ) -> None:
-        try:
-            await self._context.registry.promote(spec.model, PRODUCTION, version, record)
-        except RegistryError as error:
-            finding = Finding(ConditionType.ALIAS_MOVED, "False", Reason.REGISTRY_UNREACHABLE, str(error))
-            await self._write_finding(item, status, finding)
-            raise
-        message = f"moved to version {version} in MLflow; the versions have yet to read it"
-        await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "False", Reason.MOVING, message))
-
-    async def _write_finding(self, item: Manifest, status: ABExperimentStatus, finding: Finding) -> None:
-        now = timestamp(self._context.now())
-        conditions = merged(status.conditions, [finding], item["metadata"]["generation"], now)
-        await write_status(self._context, item["kind"], item, status.model_copy(update={"conditions": conditions}))
-
-    def _wake_around(self, namespace: str, spec: ABExperimentSpec) -> None:
-        self._context.wake(Key("Router", namespace, ROUTER))
-        for variant in spec.variants:
-            self._context.wake(Key("ModelVersion", namespace, variant.model_version))
+    Read from raw fields: one that cannot be parsed holds up nobody. One that cannot start holds up nobody either.
+    """
+    own = (item.manifest["metadata"].get("creationTimestamp", ""), item.name)
+    for other in await reader.list("ABExperiment", item.namespace):
+        status, metadata = other.get("status") or {}, other["metadata"]
+        if metadata["name"] == item.name or status.get("decision") or metadata.get("deletionTimestamp"):
+            continue
+        if (other.get("spec") or {}).get("model") != item.spec.model:
+            continue
+        older = (metadata.get("creationTimestamp", ""), metadata["name"]) < own
+        started = bool(status.get("startedAt")) and not item.status.started_at
+        if started or (older and status.get("phase") == "WarmingUp"):
+            return str(metadata["name"])
+    return None
 
 
 def _seen(version: Manifest | None) -> VariantSeen:
     if version is None:
         return VariantSeen(None, ready=False)
-    status = ModelVersionStatus.read(version.get("status"))
-    return VariantSeen(ModelVersionSpec.parse(version["spec"]).model, ready=status.phase == "Ready")
+    model = str((version.get("spec") or {}).get("model"))
+    try:
+        status = ModelVersionStatus.parse(version.get("status") or {})
+    except ValueError:
+        return VariantSeen(model, ready=False)
+    registry = status.registry
+    ready = status.phase in {"Ready", "Degraded"}
+    return VariantSeen(
+        model, ready, registry.version if registry else "", PRODUCTION in (registry.aliases if registry else ())
+    )
+
+
+def _record(found: Manifest | None) -> Record | None:
+    if found is None:
+        return None
+    data = found.get("data") or {}
+    decision = data.get(DECISION_KEY)
+    return Record(
+        started_at=json.loads(data[START_KEY])["startedAt"],
+        decision=DecisionStatus.parse(json.loads(decision)) if decision else None,
+    )

@@ -7,6 +7,7 @@ from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
 from anneal_operator.cluster.children import ensure_created
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.fine_tune_job import Verdict, judge, refused, seconds_to_live
+from anneal_operator.decide.observed_job import Obstacle
 from anneal_operator.desired.publishing import experiment, model_version
 from anneal_operator.desired.training import (
     DEADLINE_ANNOTATION,
@@ -16,13 +17,15 @@ from anneal_operator.desired.training import (
     stage_job,
     volume_claim,
 )
-from anneal_operator.errors import AnnealError, ApiError
+from anneal_operator.errors import AnnealError, ApiError, NameTakenError
 from anneal_operator.metrics import GPU_SECONDS, JobPhases
+from anneal_operator.reasons import Reason
 from training_runtime.plan import Published
 
-from .context import Context, timestamp, write_status
+from .context import Context, timestamp
 from .job_world import JobWorld, look_at_job, seconds_left
 from .queue import Key
+from .telling import write_status
 
 __all__ = ["FineTuneJobReconciler"]
 
@@ -103,26 +106,31 @@ class FineTuneJobReconciler:
             await self._context.api.delete("FineTuneJob", metadata["namespace"], metadata["name"], metadata["uid"])
         return left or None
 
-    async def _act(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, world: JobWorld) -> str:
-        """Do what comes next; return what the API server says where it refuses that, a full quota for example."""
+    async def _act(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, world: JobWorld) -> Obstacle | None:
+        """Do what comes next; return why that cannot be, where a quota is full or a name is taken."""
         try:
-            for manifest in self._wanted(job, spec, verdict, world):
-                made = await ensure_created(self._context.api, manifest)
-                if made["kind"] == "Job":
-                    self._context.watched.observe(made)
-                if verdict.action == "Plan" and made["kind"] == "ConfigMap":
-                    self._context.watched.planned(job, made)
-            for stage, stage_manifest in (world.jobs or {}).items():
-                if verdict.action == "RemoveStage" and verdict.stage == stage:
-                    metadata = stage_manifest["metadata"]
-                    await self._context.api.delete("Job", metadata["namespace"], metadata["name"], metadata["uid"])
-                else:
-                    await self._adjust(job, spec, verdict, stage_manifest)
+            await self._take_step(job, spec, verdict, world)
+        except NameTakenError as error:
+            return Obstacle(Reason.NAME_TAKEN, str(error))
         except ApiError as error:
             if error.status not in _REFUSALS:
                 raise
-            return str(error)
-        return ""
+            return Obstacle(Reason.REFUSED, f"the API server refuses the next step, and is asked again: {error}")
+        return None
+
+    async def _take_step(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, world: JobWorld) -> None:
+        for manifest in self._wanted(job, spec, verdict, world):
+            made = await ensure_created(self._context.api, manifest)
+            if made["kind"] == "Job":
+                self._context.watched.observe(made)
+            if verdict.action == "Plan" and made["kind"] == "ConfigMap":
+                self._context.watched.planned(job, made)
+        for stage, stage_manifest in (world.jobs or {}).items():
+            if verdict.action == "RemoveStage" and verdict.stage == stage:
+                metadata = stage_manifest["metadata"]
+                await self._context.api.delete("Job", metadata["namespace"], metadata["name"], metadata["uid"])
+            else:
+                await self._adjust(job, spec, verdict, stage_manifest)
 
     def _wanted(self, job: Manifest, spec: FineTuneJobSpec, verdict: Verdict, world: JobWorld) -> list[Manifest]:
         """The objects that the next step needs."""

@@ -126,7 +126,10 @@ class _Look:
         if await self._context.api.get("ABExperiment", namespace, name):
             return None
         for version in await self._context.api.list("ModelVersion", namespace):
-            found = ModelVersionStatus.read(version.get("status"))
+            try:
+                found = ModelVersionStatus.parse(version.get("status") or {})
+            except ValueError:
+                continue
             of_model = version["spec"]["model"] == spec.output.model_name and version["metadata"]["name"] != name
             if of_model and found.registry and _PRODUCTION in found.registry.aliases:
                 return str(version["metadata"]["name"])

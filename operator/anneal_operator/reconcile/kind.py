@@ -65,6 +65,10 @@ class Kind(Protocol[Spec, Status, Observed, Intent, Effect]):
     status: type[Status]
     primary: ConditionType
     """The condition that tells what the harness finds: a spec that cannot be read, a refusal."""
+    effects_on: ConditionType
+    """The condition that tells of a call to another system that failed."""
+    has_status: bool
+    """Whether there is an object of this kind to write to; a namespace's router has none."""
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return the object, None where there is none (any more)."""

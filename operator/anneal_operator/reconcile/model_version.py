@@ -1,144 +1,176 @@
-"""One look at a ModelVersion: register it, serve it, tell."""
+"""ModelVersion: observe the version in MLflow, its engine and its experiments; register it and serve it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.model_version import Registry as RegistryStatus
-from anneal_operator.cluster.children import ensure_applied
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.model_version import Contest, ObservedVersion, judge, replicas_wanted, scale_down_due
-from anneal_operator.desired.routing import PRODUCTION, ROUTER, router_url
-from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
-from anneal_operator.errors import RegistryError
-from anneal_operator.outside.registry import Registered
+from anneal_operator.cluster.reading import Reader
+from anneal_operator.decide.model_version import (
+    PRODUCTION,
+    Contest,
+    Engine,
+    GiveProduction,
+    ObservedVersion,
+    Register,
+    Serve,
+    SetAliases,
+    decide,
+)
+from anneal_operator.decide.verdict import Verdict
+from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.routing import ROUTER, default_of, routed_versions, router_url
+from anneal_operator.desired.serving import (
+    IMAGE_ANNOTATION,
+    VERSION_LABEL,
+    ServingEnvironment,
+    deployment,
+    server_name,
+    service,
+)
+from anneal_operator.outside.registry import Registered, Registration
+from anneal_operator.reasons import ConditionType
 
-from .context import Context, timestamp, write_status
+from .context import Context
+from .kind import Item
+from .neighbours import ROUTER_KIND, experiments_on, neighbours
 from .queue import Key
 
-__all__ = ["ModelVersionReconciler"]
+__all__ = ["ModelVersionKind"]
 
-_RETRY_SECONDS = 5.0
-_REFRESH_SECONDS = 60.0
+VersionItem = Item[ModelVersionSpec, ModelVersionStatus]
+Effect = Register | SetAliases | GiveProduction
 
 
-class ModelVersionReconciler:
-    """Level-triggered: every look rebuilds the status from the world."""
+class ModelVersionKind:
+    """One published result."""
+
+    name = "ModelVersion"
+    spec = ModelVersionSpec
+    status = ModelVersionStatus
+    primary = ConditionType.READY
+    effects_on = ConditionType.REGISTERED
+    has_status = True
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Look once; return the seconds after which to look again without being woken."""
-        version = await self._context.api.get(key.kind, key.namespace, key.name)
-        router = Key("Router", key.namespace, ROUTER)
-        if version is None or version["metadata"].get("deletionTimestamp"):
-            self._context.wake(router)
-            return None
-        spec = ModelVersionSpec.parse(version["spec"])
-        previous = ModelVersionStatus.read(version.get("status"))
-        registry, problem = await self._registered(version, spec, previous)
-        contests = await self._contests(key)
-        now = self._context.now()
-        wanted = replicas_wanted(key.name, spec, list(contests.values()), now)
-        ready, engine_problem = await self._served(version, spec, wanted)
-        if registry and ready and PRODUCTION not in registry.aliases:
-            registry = await self._given_production(spec.model, registry)
-        seen = ObservedVersion(
-            name=key.name,
-            generation=version["metadata"]["generation"],
-            spec=spec,
-            previous=previous,
-            registry=registry,
-            registry_problem=problem,
-            wanted=wanted,
-            ready=ready,
-            engine_problem=engine_problem,
-            endpoint=router_url(key.namespace),
+    async def subject(self, reader: Reader, key: Key) -> Manifest | None:
+        """Return the ModelVersion."""
+        return await reader.subject(key.kind, key.namespace, key.name)
+
+    async def observe(self, reader: Reader, item: VersionItem) -> ObservedVersion:
+        """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
+        models, model = self._context.models, item.spec.model
+        heard = models.heard(model)
+        registered = models.registered(item.uid)
+        table = await reader.get("ConfigMap", item.namespace, ROUTER)
+        made = await reader.get("Deployment", item.namespace, server_name(item.name))
+        pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
+        return ObservedVersion(
+            name=item.name,
+            generation=item.generation,
+            spec=item.spec,
+            previous=item.status,
+            registered=_registry_status(registered) if registered else None,
+            aliases=heard.aliases if heard else None,
+            registry_problem=models.problem(model),
+            contests=await _contests(reader, item),
+            engine=_engine(made),
+            pods=pods,
+            default=default_of(table, model),
+            routed=routed_versions(table),
+            endpoint=router_url(item.namespace),
+            server_image=self._context.settings.server_image,
+            others_rolling=await self._others_rolling(reader, item),
         )
-        status = judge(seen, timestamp(now))
-        await write_status(self._context, key.kind, version, status)
-        if status != previous:
-            self._context.wake(router)
-            for name in contests:
-                self._context.wake(Key("ABExperiment", key.namespace, name))
-        delayed = any(due and now < due for due in map(scale_down_due, contests.values()))
-        return _RETRY_SECONDS if problem or delayed else _REFRESH_SECONDS
 
-    async def _registered(
-        self, version: Manifest, spec: ModelVersionSpec, previous: ModelVersionStatus
-    ) -> tuple[RegistryStatus | None, str]:
-        """Register once, set aliases that are new in the spec, read the rest; a dead MLflow is told, not raised."""
-        metadata, artifact = version["metadata"], spec.artifact
-        run_id = spec.provenance.mlflow_run_id if spec.provenance else ""
-        registry = self._context.registry
-        already = previous.registry.aliases_set if previous.registry else []
-        try:
-            if previous.registry:
-                found = await registry.read(spec.model, previous.registry.version)
-            else:
-                found = await registry.register(
-                    spec.model, metadata["uid"], metadata["name"], artifact.uri, artifact.digest, run_id
-                )
-            for alias in spec.aliases:
-                if alias not in already:
-                    await registry.set_alias(spec.model, alias, found.version)
-        except RegistryError as error:
-            return previous.registry, str(error)
-        new = [alias for alias in spec.aliases if alias not in already]
-        return _status_of(found, sorted({*found.aliases, *new}), list(spec.aliases)), ""
+    def decide(self, observed: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
+        """Return what follows."""
+        return decide(observed, now)
 
-    async def _given_production(self, model: str, registry: RegistryStatus) -> RegistryStatus:
-        """Give the alias `production` to the first version that is ready, where none holds it."""
-        try:
-            if await self._context.registry.at_alias(model, PRODUCTION):
-                return registry
-            await self._context.registry.set_alias(model, PRODUCTION, registry.version)
-        except RegistryError:
-            return registry  # the next look tries again
-        return registry.model_copy(update={"aliases": sorted({*registry.aliases, PRODUCTION})})
-
-    async def _contests(self, key: Key) -> dict[str, Contest]:
-        found = await self._context.api.list("ABExperiment", key.namespace)
-        contests = {
-            item["metadata"]["name"]: Contest(
-                ABExperimentSpec.parse(item["spec"]), ABExperimentStatus.read(item.get("status"))
-            )
-            for item in found
-        }
-        return {
-            name: contest
-            for name, contest in contests.items()
-            if any(variant.model_version == key.name for variant in contest.spec.variants)
-        }
-
-    async def _served(self, version: Manifest, spec: ModelVersionSpec, wanted: int) -> tuple[int, str]:
-        """Bring the server about; return how many pods answer, and why the newest does not."""
-        if spec.serving is None:
-            return 0, ""
-        settings, metadata = self._context.settings, version["metadata"]
+    def build(self, item: VersionItem, observed: ObservedVersion, intent: Serve) -> Sequence[Operation]:
+        """Return the engine's Service and Deployment."""
+        del observed
+        if item.spec.serving is None:
+            return []
+        settings = self._context.settings
         env = ServingEnvironment(
-            settings.server_image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment
+            intent.image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment
         )
-        await ensure_applied(self._context.api, service(version))
-        made = await ensure_applied(self._context.api, deployment(version, spec, spec.serving, wanted, env))
-        status = made.get("status", {})
-        current = status.get("observedGeneration") == made["metadata"].get("generation")
-        ready = min(int(status.get("readyReplicas", 0)), wanted) if current else 0
-        if ready >= wanted:
-            return ready, ""
-        pods = await self._context.api.list("Pod", metadata["namespace"], f"{VERSION_LABEL}={metadata['name']}")
-        return ready, _engine_problem(pods)
+        made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env)
+        return [Apply(service(item.manifest)), Apply(made)]
+
+    async def carry_out(self, item: VersionItem, observed: ObservedVersion, effect: Effect) -> None:
+        """Register it, or set its aliases."""
+        registry, model = self._context.registry, item.spec.model
+        match effect:
+            case Register():
+                run_id = item.spec.provenance.mlflow_run_id if item.spec.provenance else ""
+                artifact = item.spec.artifact
+                wanted = Registration(item.namespace, item.name, item.uid, model, artifact.uri, artifact.digest, run_id)
+                self._context.models.note_registered(item.uid, await registry.register(wanted))
+            case SetAliases(version):
+                await registry.set_aliases(item.namespace, model, version, item.spec.aliases)
+                url = observed.registry.url if observed.registry else ""
+                known = Registered(model, version, (), "", "", url, tuple(item.spec.aliases))
+                self._context.models.note_registered(item.uid, known)
+            case GiveProduction(version):
+                await registry.give_alias(item.namespace, model, PRODUCTION, version)
+        await self._context.models.ask(model)
+
+    def dependents(self, item: VersionItem) -> Iterable[Key]:
+        """Return the router, and the experiments that it takes part in."""
+        return neighbours(self._context.store, item.manifest)
+
+    def forget(self, key: Key) -> None:
+        """Tell the router, which may have sent clients to it."""
+        self._context.wake(Key(ROUTER_KIND, key.namespace, ROUTER))
+
+    def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
+        """Nothing is counted."""
+
+    async def _others_rolling(self, reader: Reader, item: VersionItem) -> bool:
+        """Whether it is another version's turn: one engine after the other, in the order of their names."""
+        image = self._context.settings.server_image
+        for other in await reader.list("ModelVersion", item.namespace):
+            name = other["metadata"]["name"]
+            if name == item.name or "serving" not in other["spec"]:
+                continue
+            engine = _engine(await reader.get("Deployment", item.namespace, server_name(name)))
+            if engine and engine.image != image and name < item.name:
+                return True
+            if engine and engine.image == image and other.get("status", {}).get("phase") == "Loading":
+                return True
+        return False
 
 
-def _status_of(found: Registered, aliases: list[str], aliases_set: list[str]) -> RegistryStatus:
-    return RegistryStatus(version=found.version, url=found.url, aliases=aliases, aliases_set=aliases_set)
+async def _contests(reader: Reader, item: VersionItem) -> list[Contest]:
+    """The experiments that name this version; those that cannot be parsed are told of by their own reconcile."""
+    found = experiments_on(await reader.list("ABExperiment", item.namespace), item.name)
+    contests = []
+    for experiment in found:
+        try:
+            spec = ABExperimentSpec.parse(experiment["spec"])
+            contests.append(Contest(spec, ABExperimentStatus.parse(experiment.get("status") or {})))
+        except ValueError:
+            continue
+    return contests
 
 
-def _engine_problem(pods: list[Manifest]) -> str:
-    """What an engine that ended said last."""
-    for pod in pods:
-        for container in pod.get("status", {}).get("containerStatuses", ()):
-            ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")
-            if ended:
-                said = (ended.get("message") or "").strip().splitlines()[-3:]
-                return f"the engine ended with {ended.get('reason')} ({ended.get('exitCode')}): {' '.join(said)}"[:600]
-    return ""
+def _engine(made: dict[str, Any] | None) -> Engine | None:
+    """What a Deployment says of its newest generation."""
+    if made is None:
+        return None
+    status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
+    current = status.get("observedGeneration") == made["metadata"].get("generation")
+    return Engine(int(status.get("readyReplicas", 0)) if current else 0, annotations.get(IMAGE_ANNOTATION, ""))
+
+
+def _registry_status(found: Registered) -> RegistryStatus:
+    return RegistryStatus(
+        version=found.version, url=found.url, aliases=list(found.aliases), aliases_set=list(found.aliases_set)
+    )

@@ -1,75 +1,169 @@
-"""One look at a namespace's traffic: where each model name goes, and the router that sends it there."""
+"""A namespace's router: observe its served versions and experiments, make it, and tell it where clients go.
+
+It has no object of its own: it is there as long as a ModelVersion is served, and what is to be told of it the versions'
+conditions tell.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
-from anneal_operator.cluster.children import ensure_applied
+from anneal_operator.api.schema import Schema
+from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.cluster.reading import Reader
+from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
+from anneal_operator.decide.verdict import Verdict
+from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import (
     ROUTER,
     RouterEnvironment,
-    RunningExperiment,
     ServedVersion,
+    SplitTraffic,
     defaults_of,
     route_table,
     router_objects,
 )
-from anneal_operator.desired.serving import server_name
+from anneal_operator.desired.serving import IMAGE_ANNOTATION, server_name
 from anneal_operator.reasons import ConditionType
 
 from .context import Context
+from .kind import Item
+from .neighbours import ROUTER_KIND
 from .queue import Key
 
-__all__ = ["RoutingReconciler"]
-
-_RESYNC_SECONDS = 300.0
+__all__ = ["RouterKind"]
 
 
-class RoutingReconciler:
-    """Makes the router as long as a served version exists; the garbage collector ends it with the last one."""
+class NoSpec(Schema):
+    """A router has no manifest of its own."""
+
+
+@dataclass(frozen=True)
+class ObservedRouter:
+    """What a namespace serves."""
+
+    owners: Sequence[Manifest]
+    versions: Sequence[tuple[Version, ServedVersion]]
+    experiments: Sequence[Experiment]
+    last: dict[str, str]
+    image: str | None
+    """Of the router that runs."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the clients of each model go."""
+
+    defaults: dict[str, str | None]
+    splits: dict[str, SplitTraffic]
+    image: str | None
+    """The image to stay with, None for the present one."""
+
+
+RouterItem = Item[NoSpec, ObjectStatus]
+
+
+class RouterKind:
+    """One per namespace with served versions; the garbage collector ends it with the last one."""
+
+    name = ROUTER_KIND
+    spec = NoSpec
+    status = ObjectStatus
+    primary = ConditionType.READY
+    effects_on = ConditionType.READY
+    has_status = False
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Look once; return the seconds after which to look again without being woken."""
-        api, settings = self._context.api, self._context.settings
-        found = await api.list("ModelVersion", key.namespace)
-        owners = [item for item in found if "serving" in item["spec"] and not item["metadata"].get("deletionTimestamp")]
-        if not owners:
+    async def subject(self, reader: Reader, key: Key) -> Manifest | None:
+        """Return a stand-in for the object that a router has not, while a version is served."""
+        if not _served(await reader.list("ModelVersion", key.namespace)):
             return None
-        versions = [version for item in owners if (version := await self._served(item))]
-        experiments = [_running(item) for item in await api.list("ABExperiment", key.namespace)]
-        last = defaults_of(await api.get("ConfigMap", key.namespace, ROUTER))
-        table = route_table(versions, [experiment for experiment in experiments if experiment], last)
-        env = RouterEnvironment(settings.router_image, settings.image_pull_policy)
-        for manifest in router_objects(key.namespace, owners, table, env):
-            await ensure_applied(api, manifest)
-        return _RESYNC_SECONDS
+        return {"kind": ROUTER_KIND, "metadata": {"namespace": key.namespace, "name": key.name, "uid": ""}}
 
-    async def _served(self, item: Manifest) -> ServedVersion | None:
-        metadata, status = item["metadata"], ModelVersionStatus.read(item.get("status"))
-        if status.registry is None or status.phase == "Idle":
-            return None
-        service = await self._context.api.get("Service", metadata["namespace"], server_name(metadata["name"]))
-        if service is None:
-            return None
-        return ServedVersion(
-            name=metadata["name"],
-            model=ModelVersionSpec.parse(item["spec"]).model,
-            version=status.registry.version,
-            aliases=tuple(status.registry.aliases),
-            address=service["spec"]["clusterIP"],
+    async def observe(self, reader: Reader, item: RouterItem) -> ObservedRouter:
+        """Look at all that is served, at the experiments, and at the table that the router has."""
+        owners = _served(await reader.list("ModelVersion", item.namespace))
+        versions = [served for owner in owners if (served := await _version(reader, owner))]
+        found = [_experiment(raw) for raw in await reader.list("ABExperiment", item.namespace)]
+        experiments = [experiment for experiment in found if experiment]
+        table = await reader.get("ConfigMap", item.namespace, ROUTER)
+        made = await reader.get("Deployment", item.namespace, ROUTER)
+        image = made["metadata"].get("annotations", {}).get(IMAGE_ANNOTATION) if made else None
+        return ObservedRouter(owners, versions, experiments, defaults_of(table), image)
+
+    def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Route, None]:
+        """Return where clients go; a router is not replaced in the middle of an experiment."""
+        del now
+        versions = [version for version, _ in observed.versions]
+        models = sorted({version.model for version in versions})
+        splits = {model: split_of(model, versions, observed.experiments) for model in models}
+        route = Route(
+            {model: default_of(model, versions, observed.experiments, observed.last) for model in models},
+            {model: SplitTraffic(s.name, s.uid, s.salt, s.spec) for model, s in splits.items() if s},
+            observed.image if any(splits.values()) else None,
         )
+        return Verdict(ObjectStatus(), "Settled", apply=(route,))
+
+    def build(self, item: RouterItem, observed: ObservedRouter, intent: Route) -> Sequence[Operation]:
+        """Return everything that a router needs."""
+        settings = self._context.settings
+        env = RouterEnvironment(intent.image or settings.router_image, settings.image_pull_policy)
+        table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
+        return [Apply(manifest) for manifest in router_objects(item.namespace, observed.owners, table, env)]
+
+    async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
+        """A router has no effects."""
+
+    def dependents(self, item: RouterItem) -> Iterable[Key]:
+        """Return the versions and experiments of the namespace: they tell whether the router knows of them."""
+        kinds = ("ModelVersion", "ABExperiment")
+        found = (other for kind in kinds for other in self._context.store.list(kind, item.namespace))
+        return [Key(other["kind"], item.namespace, other["metadata"]["name"]) for other in found]
+
+    def forget(self, key: Key) -> None:
+        """Nothing is kept."""
+
+    def written(self, item: RouterItem, status: ObjectStatus) -> None:
+        """Nothing is counted."""
 
 
-def _running(item: Manifest) -> RunningExperiment | None:
-    """An experiment that has a say in the routes now."""
-    metadata = item["metadata"]
-    spec, status = ABExperimentSpec.parse(item["spec"]), ABExperimentStatus.read(item.get("status"))
-    holds = {condition.type for condition in status.conditions if condition.status == "True"}
-    if status.decision is None:
-        ready = status.phase == "Running" or (status.phase == "WarmingUp" and ConditionType.VARIANTS_READY in holds)
-        return RunningExperiment(metadata["name"], metadata["uid"], spec) if ready else None
-    if status.phase != "Promoted" or ConditionType.ALIAS_MOVED in holds:
+def _served(versions: Iterable[Manifest]) -> list[Manifest]:
+    return [
+        version
+        for version in versions
+        if "serving" in (version.get("spec") or {}) and not version["metadata"].get("deletionTimestamp")
+    ]
+
+
+async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersion] | None:
+    """A version that has a server; one that cannot be parsed is told of by its own reconcile, and keeps its route."""
+    namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+    try:
+        status = ModelVersionStatus.parse(item.get("status") or {})
+        model = ModelVersionSpec.parse(item["spec"]).model
+    except ValueError:
         return None
-    return RunningExperiment(metadata["name"], metadata["uid"], spec, spec.version_of(status.decision.winner))
+    service = await reader.get("Service", namespace, server_name(name))
+    if status.registry is None or status.phase == "Idle" or service is None:
+        return None
+    number, aliases = status.registry.version, tuple(status.registry.aliases)
+    ready = status.phase in {"Ready", "Degraded"}
+    return (
+        Version(name, model, int(number), aliases, ready),
+        ServedVersion(name, model, number, aliases, service["spec"]["clusterIP"]),
+    )
+
+
+def _experiment(item: Manifest) -> Experiment | None:
+    metadata = item["metadata"]
+    try:
+        spec = ABExperimentSpec.parse(item["spec"])
+        status = ABExperimentStatus.parse(item.get("status") or {})
+    except ValueError:
+        return None
+    return Experiment(metadata["name"], metadata["namespace"], metadata["uid"], spec, status)
