@@ -60,14 +60,16 @@ async def _run(settings: Settings) -> None:
     lease = Lease(lease_client, settings.namespace, settings.identity)
     async with aiohttp.ClientSession() as session:
         tls, certificate = await _certificate(client, settings)
+        registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url)
         client.fence(lease.is_held)
+        registry.fence(lease.is_held)
         progress = ProgressBook()
         watched = WatchedJobs(client, JOB_LABEL, plan_name)
         context = Context(
             api=client,
             watched=watched,
             inputs=Inputs(client),
-            registry=MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url),
+            registry=registry,
             routers=HttpRouters(session),
             progress=progress,
             settings=settings,
