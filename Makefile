@@ -17,14 +17,15 @@ check: setup ## format, lint, types, import walls, generated files, unit tests (
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
-	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/training_runtime
+	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/training_runtime --junit-xml=.reports/unit.xml
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime
-	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak"
+	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak" --junit-xml=.reports/runtime.xml
 
 test: check runtime-test ## check, the runtime's tests, then the end-to-end tests on the local cluster
-	$(PYTHON) -m pytest tests/e2e -m "not soak"
+	$(PYTHON) -m pytest tests/e2e -m "not soak" --junit-xml=.reports/e2e.xml; \
+	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 
 soak: check ## the sweeps that are too long for `make test`
 	@tools/setup.sh runtime

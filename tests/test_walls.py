@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-PACKAGES = ("demo", "images", "local_cluster", "operator", "serving_runtime", "training_runtime")
+PACKAGES = ("demo", "images", "local_cluster", "operator", "serving_runtime", "tools", "training_runtime")
 WRONG = {
     "operator/anneal_operator/decide/gates.py": "anneal_operator.desired.pods",
     "operator/anneal_operator/cluster/events.py": "anneal_operator.decide.gates",

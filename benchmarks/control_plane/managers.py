@@ -23,8 +23,7 @@ __all__ = ["FINE_TUNE_JOBS", "Kind", "cpu_seconds", "has_job", "kinds", "rss_mib
 
 FINE_TUNE_JOBS = f"/apis/anneal.dev/v1alpha1/namespaces/{NAMESPACE}/finetunejobs"
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_TRAINER_PORTS = ["--webhook-server-port=19443", "--health-probe-bind-address=127.0.0.1:18081"]
-"""Others than JobSet's."""
+_LIMITS = {"qps": 5000, "burst": 5000}
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def kinds(layout: Layout, folder: Path) -> list[Kind]:
     certificates.mkdir(parents=True)
     for ending in ("crt", "key"):
         shutil.copyfile(layout.pki / f"kube-apiserver.{ending}", certificates / f"tls.{ending}")
-    jobset, trainer = _jobset(layout, folder), [str(built_trainer(layout)), *_TRAINER_PORTS]
+    jobset, trainer = _jobset(layout, folder), _trainer(layout, folder)
     certified, group = {"TMPDIR": str(folder)}, f"namespaces/{NAMESPACE}"
     return [
         Kind("Job", f"/apis/batch/v1/{group}/jobs", bare_job, "{}", [], {}),
@@ -76,19 +75,34 @@ def kinds(layout: Layout, folder: Path) -> list[Kind]:
 
 def _jobset(layout: Layout, folder: Path) -> list[str]:
     """JobSet's manager, alone, with its client limits lifted."""
-    config = folder / "jobset.yaml"
-    config.write_text(
-        json.dumps(
-            {
-                "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
-                "kind": "Configuration",
-                "leaderElection": {"leaderElect": False},
-                "internalCertManagement": {"enable": False},
-            }
-        )
-    )
-    limits = ["--kube-api-qps=5000", "--kube-api-burst=5000", "--metrics-bind-address=127.0.0.1:18443"]
-    return [str(built_jobset(layout)), f"--config={config}", *limits]
+    settings = {
+        "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
+        "kind": "Configuration",
+        "leaderElection": {"leaderElect": False},
+        "internalCertManagement": {"enable": False},
+        "clientConnection": _LIMITS,
+        "metrics": {"bindAddress": "127.0.0.1:18443"},
+    }
+    return [str(built_jobset(layout)), _config(folder / "jobset.yaml", settings)]
+
+
+def _trainer(layout: Layout, folder: Path) -> list[str]:
+    """Trainer's manager likewise, on other ports than JobSet's."""
+    settings = {
+        "apiVersion": "config.trainer.kubeflow.org/v1alpha1",
+        "kind": "Configuration",
+        "certManagement": {"enable": False},
+        "clientConnection": _LIMITS,
+        "health": {"healthProbeBindAddress": "127.0.0.1:18081"},
+        "metrics": {"bindAddress": "127.0.0.1:18444"},
+        "webhook": {"port": 19443},
+    }
+    return [str(built_trainer(layout)), _config(folder / "trainer.yaml", settings)]
+
+
+def _config(file: Path, settings: Manifest) -> str:
+    file.write_text(json.dumps(settings))
+    return f"--config={file}"
 
 
 @contextmanager
