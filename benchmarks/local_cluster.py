@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_cluster.layout import CGROUP, Layout
-from local_cluster.polling import poll
 from local_cluster.processes import Process, in_cgroup, marked
 from local_cluster.system_images import BUSYBOX
+from toolbox.polling import poll
 
 __all__ = ["main"]
 
@@ -83,18 +83,18 @@ def _plain_up() -> None:
 def _up(layout: Layout) -> None:
     """Without simulated nodes: the node by itself."""
     _plain_up()
-    _kubectl(layout, "apply", "-f", "-", given=json.dumps(_CLAIM))
-    _kubectl(layout, "wait", "pvc/bench", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s")
+    layout.kubectl("apply", "-f", "-", given=json.dumps(_CLAIM))
+    layout.kubectl("wait", "pvc/bench", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s")
 
 
 def _run_pod(layout: Layout) -> None:
-    _kubectl(layout, "run", "bench", f"--image={BUSYBOX}", "--restart=Never", "--", "sleep", "600")
-    _kubectl(layout, "wait", "pod/bench", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+    layout.kubectl("run", "bench", f"--image={BUSYBOX}", "--restart=Never", "--", "sleep", "600")
+    layout.kubectl("wait", "pod/bench", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
 
 
 def _prepare(layout: Layout) -> None:
     _plain_up()
-    _kubectl(layout, "delete", "pod", "bench", "--ignore-not-found", "--now")
+    layout.kubectl("delete", "pod", "bench", "--ignore-not-found", "--now")
 
 
 def _idle_gib(layout: Layout) -> float:
@@ -135,11 +135,6 @@ def _rebuild() -> None:
 def _images(*arguments: str) -> str:
     command = [sys.executable, "-m", "images", *arguments]
     return subprocess.run(command, check=True, cwd=_CHECKOUT, capture_output=True, text=True).stdout
-
-
-def _kubectl(layout: Layout, *arguments: str, given: str | None = None) -> str:
-    command = [str(layout.bin / "kubectl"), f"--kubeconfig={layout.kubeconfig}", *arguments]
-    return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

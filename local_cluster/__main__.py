@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from toolbox.commands import CommandError
+
 from . import faults
 from .cluster import down, status, up
 from .errors import LocalClusterError
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         action: _Action = options.action
         return action(layout, options)
-    except LocalClusterError as error:
+    except (CommandError, LocalClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
     except PermissionError as error:
         remedy = "run this with sudo, or pass --control-plane-only"

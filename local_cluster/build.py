@@ -4,22 +4,22 @@ A part is built into a folder beside its place in the cache and renamed when it 
 part: an interrupted build leaves nothing that is taken for a result, and two checkouts never build twice.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from .commands import last_lines, run
+from toolbox.commands import last_lines, run
+from toolbox.locks import exclusive
+
 from .errors import BuildError
 from .parts import Part
 from .toolchain import find_go
 
-__all__ = ["build", "built", "exclusive"]
+__all__ = ["build", "built"]
 
 _TAIL_LINES = 25
 _REPORT_SECONDS = 15.0
@@ -45,15 +45,6 @@ def build(parts: Iterable[Part], cache: Path) -> dict[str, Path]:
                 _build(part, go, cache, f"[{number}/{len(missing)}]")
     names = {part: (*part.programs, *(Path(file).name for file in part.files)) for part in parts}
     return {name: _place(part, cache) / name for part in parts for name in names[part]}
-
-
-@contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold a lock of the machine; the operating system frees it when the process ends, however it ends."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _place(part: Part, cache: Path) -> Path:

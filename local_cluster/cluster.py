@@ -14,9 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .build import build, exclusive
+from toolbox.commands import last_lines
+from toolbox.locks import exclusive
+from toolbox.polling import poll
+
+from .build import build
 from .cgroups import create_cgroup
-from .commands import last_lines
 from .components import COMPONENTS, CONTROLLERS, KWOK, NODE, STORE_AND_API, Component, healthy
 from .configuration import write_configuration
 from .errors import NotReadyError, PreflightError
@@ -25,7 +28,6 @@ from .kubernetes import (
     advertise_gpus,
     apply,
     dns_answers,
-    kubectl,
     simulate_nodes,
     simulated_nodes_ready,
     wait_for_rollout,
@@ -35,7 +37,6 @@ from .loading import import_archives
 from .network import create_bridge
 from .parts import PARTS
 from .pki import CLIENTS, write_kubeconfig, write_pki
-from .polling import poll
 from .preflight import check_machine, check_ports
 from .processes import Process, end, find, start, unrecorded
 from .sweep import sweep
@@ -175,7 +176,7 @@ def _bring_up_node(layout: Layout, programs: dict[str, Path], gpus: int) -> None
     _step("kubelet and kube-proxy", lambda: start_components(layout, kubelet_and_proxy))
     for manifest in ("coredns.yaml", "storage.yaml"):
         apply(layout, manifest)
-    _step("node Ready", lambda: kubectl(layout, "wait", "node/local", "--for=condition=Ready", "--timeout=90s"))
+    _step("node Ready", lambda: layout.kubectl("wait", "node/local", "--for=condition=Ready", "--timeout=90s"))
     if gpus:
         advertise_gpus(layout, gpus)
     wait_for_rollout(layout, "kube-system", "coredns")

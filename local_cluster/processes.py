@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolbox.polling import poll
+
 from .layout import Layout
-from .polling import poll
 
 __all__ = ["Process", "end", "find", "in_cgroup", "marked", "send", "start", "unrecorded"]
 

@@ -8,8 +8,9 @@ import shutil
 import socket
 from pathlib import Path
 
+from toolbox.commands import run
+
 from .cgroups import remove_cgroup
-from .commands import run
 from .layout import CGROUP, Layout
 from .network import remove_network
 from .processes import end, in_cgroup, marked

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .build import exclusive
-from .commands import run
+from toolbox.commands import run
+from toolbox.locks import exclusive
 
 __all__ = ["BUSYBOX", "COREDNS", "LOCAL_PATH", "PAUSE", "image_archives"]
 

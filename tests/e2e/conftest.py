@@ -21,8 +21,8 @@ import pytest
 
 from demo.__main__ import built_images
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
 from local_cluster.preflight import check_machine
+from toolbox.polling import poll
 
 Live = Callable[[], AbstractContextManager[None]]
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import yaml
 
 from demo.commands import Commands
 from demo.story import SYSTEM, Story
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .bench import TRAINING, Bench
 from .conftest import CHECKOUT, Cluster, Live

@@ -14,9 +14,9 @@ from local_cluster.cgroups import cgroup_folders
 from local_cluster.components import COMPONENTS
 from local_cluster.layout import BRIDGE, CGROUP, Layout
 from local_cluster.network import tables_present
-from local_cluster.polling import poll
 from local_cluster.processes import find, in_cgroup, marked
 from local_cluster.sweep import mounts_below
+from toolbox.polling import poll
 
 from .conftest import CHECKOUT, Cluster
 from .pods import pod, shell
@@ -42,8 +42,8 @@ def test_replaying_a_copy_of_the_data_returns_to_that_moment(cluster: Cluster) -
 
 
 def test_another_checkout_is_told_who_holds_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
-    shutil.copytree(CHECKOUT / "local_cluster", tmp_path / "local_cluster")
-    shutil.copytree(CHECKOUT / "requirements", tmp_path / "requirements")
+    for part in ("local_cluster", "requirements", "toolbox"):
+        shutil.copytree(CHECKOUT / part, tmp_path / part)
     mode = [] if cluster.layout.has_node else ["--control-plane-only"]
     command = [sys.executable, "-m", "local_cluster", *mode]
     for asked in ("up", "down"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .conftest import Cluster
 from .pods import HARDENED, claim, pod, shell

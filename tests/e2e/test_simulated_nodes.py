@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .conftest import Cluster
 from .pods import pod, shell

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from local_cluster.layout import CGROUP
-from local_cluster.polling import poll
 from local_cluster.processes import in_cgroup, marked
+from toolbox.polling import poll
 
 from .conftest import CHECKOUT, Cluster
 from .pods import pod, shell
