@@ -12,6 +12,7 @@ from .cluster import down, status, up
 from .errors import LocalClusterError
 from .layout import Layout
 from .loading import load_image
+from .supervisor import supervise
 
 __all__ = ["main"]
 
@@ -54,6 +55,11 @@ def _up(layout: Layout, options: argparse.Namespace) -> int:
 
 def _down(layout: Layout, options: argparse.Namespace) -> int:
     down(layout, take_over=options.take_over)
+    return 0
+
+
+def _supervise(layout: Layout, _: argparse.Namespace) -> int:
+    supervise(layout)
     return 0
 
 
@@ -100,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--take-over", action="store_true", help="also when another checkout holds the cluster")
     command = _command(commands, "down", _down, "end it and leave nothing behind")
     command.add_argument("--take-over", action="store_true", help="also when another checkout holds the cluster")
+    _command(commands, "supervise", _supervise, "restart what ends by itself; `up` starts this")
     _command(commands, "status", _status, "who holds it, and how each component is; exit 3 unless all are healthy")
     _command(commands, "kubeconfig", _kubeconfig, "print the path of the administrator's kubeconfig")
     command = _command(commands, "load-image", _load_image, "load images that buildah built into the node")
