@@ -24,7 +24,7 @@ class Holder:
 
 
 def holder_of(layout: Layout) -> Holder | None:
-    """Return who holds the cluster, or None when none runs: a record without API server and supervisor holds nothing."""
+    """Return who holds the cluster, or None: a record with neither API server nor supervisor holds nothing."""
     try:
         holder = Holder(**json.loads(_record(layout).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
