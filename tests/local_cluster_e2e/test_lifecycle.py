@@ -15,17 +15,18 @@ from local_cluster.components import COMPONENTS
 from local_cluster.layout import BRIDGE, CGROUP, Layout
 from local_cluster.network import tables_present
 from local_cluster.processes import find, in_cgroup, marked
+from local_cluster.supervisor import SUPERVISOR
 from local_cluster.sweep import mounts_below
+from tests.support.cluster import CHECKOUT, Cluster
+from tests.support.pods import pod, shell
 from toolbox.polling import poll
-
-from .conftest import CHECKOUT, Cluster
-from .pods import pod, shell
 
 
 def test_up_of_a_running_cluster_changes_nothing(cluster: Cluster) -> None:
-    before = {name: find(cluster.layout, name) for name in COMPONENTS}
+    names = [*COMPONENTS, SUPERVISOR]
+    before = {name: find(cluster.layout, name) for name in names}
     cluster.up()
-    assert {name: find(cluster.layout, name) for name in COMPONENTS} == before
+    assert {name: find(cluster.layout, name) for name in names} == before
 
 
 def test_replaying_a_copy_of_the_data_returns_to_that_moment(cluster: Cluster) -> None:
@@ -39,6 +40,24 @@ def test_replaying_a_copy_of_the_data_returns_to_that_moment(cluster: Cluster) -
     faults.replay(cluster.layout, original)
     assert _names(cluster) == {"early", "late"}
     shutil.rmtree(copy)
+
+
+def test_a_folder_that_is_gone_is_not_replayed_and_nothing_is_disturbed(cluster: Cluster) -> None:
+    before = find(cluster.layout, "etcd")
+    refused = cluster.tool("replay", "/nowhere", check=False)
+    assert refused.returncode == 1
+    assert "there is no folder /nowhere: name a copy that `copy-data` made, or an empty folder" in refused.stderr
+    assert find(cluster.layout, "etcd") == before
+
+
+def test_a_replayed_copy_that_was_deleted_meanwhile_does_not_hinder_the_original(cluster: Cluster) -> None:
+    copy, original = cluster.layout.state / "copy", cluster.layout.etcd_data.resolve()
+    shutil.rmtree(copy, ignore_errors=True)
+    cluster.tool("copy-data", str(copy))
+    faults.replay(cluster.layout, copy)
+    shutil.rmtree(copy)
+    faults.replay(cluster.layout, original)
+    cluster.kubectl("get", "configmaps")
 
 
 def test_another_checkout_is_told_who_holds_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
@@ -80,7 +99,10 @@ def test_up_starts_anew_on_what_another_version_of_the_tool_left(running: Cluste
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("started", ["etcd", "kube-apiserver", "containerd", "kubelet"])
+@pytest.mark.parametrize(
+    "started",
+    ["containerd", *(pytest.param(name, marks=pytest.mark.soak) for name in ("etcd", "kube-apiserver", "kubelet"))],
+)
 def test_up_goes_on_where_an_interrupted_one_stopped(started: str, running: Cluster) -> None:
     running.tool("down")
     with subprocess.Popen([sys.executable, "-m", "local_cluster", "up"], cwd=CHECKOUT) as interrupted:
