@@ -58,6 +58,7 @@ def test_without_root_the_control_plane_runs_and_simulated_nodes_take_pods(home:
     assert status.returncode == 0, status.stdout
 
 
+@pytest.mark.soak
 def test_without_root_the_tests_that_need_no_container_run_and_the_others_say_why_not(home: Path) -> None:
     files = ["tests/local_cluster_e2e/test_simulated_nodes.py", "tests/local_cluster_e2e/test_node.py"]
     command = [*AS_NOBODY, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *files]
