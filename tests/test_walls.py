@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-PACKAGES = ("demo", "images", "local_cluster", "operator", "serving_runtime", "tools", "training_runtime")
+PACKAGES = ("demo", "images", "local_cluster", "operator", "serving_runtime", "toolbox", "tools", "training_runtime")
 WRONG = {
     "operator/anneal_operator/decide/gates.py": "anneal_operator.desired.pods",
     "operator/anneal_operator/cluster/events.py": "anneal_operator.decide.gates",
@@ -27,6 +27,8 @@ WRONG = {
     "training_runtime/tracking.py": "serving_runtime.plan",
     "serving_runtime/recorder/exposures.py": "serving_runtime.router.agent",
     "serving_runtime/plan.py": "serving_runtime.launch",
+    "operator/anneal_operator/reconcile/queue.py": "toolbox.polling",
+    "toolbox/polling.py": "local_cluster.layout",
 }
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.operator_process import OPERATOR, operator_environment
-from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .objects import NAMESPACE, Manifest, bare_job, create, fine_tune_job, job_set, train_job
 from .peers import built_jobset, built_trainer
@@ -43,7 +42,7 @@ class Kind:
 
 def kinds(layout: Layout, folder: Path) -> list[Kind]:
     """A bare Job, a JobSet, a TrainJob and a FineTuneJob, with their definitions installed."""
-    kubectl(layout, "apply", "--server-side", "--force-conflicts", "-f", str(_CHECKOUT / "crds"))
+    layout.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_CHECKOUT / "crds"))
     certificates = folder / "k8s-webhook-server/serving-certs"  # both peers insist on some, also when nobody calls
     certificates.mkdir(parents=True)
     for ending in ("crt", "key"):
@@ -136,7 +135,7 @@ def started(layout: Layout, kind: Kind) -> Iterator[tuple[list[int], Path]]:
 
 def has_job(layout: Layout, name: str) -> bool:
     """Whether a Job of this name is there."""
-    return name in kubectl(layout, "-n", NAMESPACE, "get", "jobs", "-o", "name")
+    return name in layout.kubectl("-n", NAMESPACE, "get", "jobs", "-o", "name")
 
 
 def cpu_seconds(processes: Sequence[int]) -> float:

@@ -5,7 +5,6 @@ import os
 import subprocess
 from pathlib import Path
 
-from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
 
 from .objects import training_runtime
@@ -20,16 +19,16 @@ def built_jobset(layout: Layout) -> Path:
     """Return JobSet's manager."""
     source = _source(_JOBSET)
     crds = source / "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml"
-    kubectl(layout, "apply", "--server-side", "-f", str(crds))
+    layout.kubectl("apply", "--server-side", "-f", str(crds))
     return _built(_JOBSET, source, ".")
 
 
 def built_trainer(layout: Layout) -> Path:
     """Return Trainer's manager, with a runtime for its TrainJobs installed; the JobSets that it makes are JobSet's."""
     source = _source(_TRAINER)
-    kubectl(layout, "apply", "--server-side", "-k", str(source / "manifests/base/crds"))
-    kubectl(layout, "wait", "--for=condition=Established", "crd/clustertrainingruntimes.trainer.kubeflow.org")
-    kubectl(layout, "apply", "-f", "-", given=json.dumps(training_runtime()))
+    layout.kubectl("apply", "--server-side", "-k", str(source / "manifests/base/crds"))
+    layout.kubectl("wait", "--for=condition=Established", "crd/clustertrainingruntimes.trainer.kubeflow.org")
+    layout.kubectl("apply", "-f", "-", given=json.dumps(training_runtime()))
     return _built(_TRAINER, source, "./cmd/trainer-controller-manager")
 
 
