@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 
-.PHONY: help setup check runtime-test test soak cluster-up cluster-down images demo generate bench requirements
+.PHONY: help setup check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench requirements
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -17,19 +17,24 @@ check: setup ## format, lint, types, import walls, generated files, unit tests (
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
-	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/training_runtime
+	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/local_cluster_e2e --ignore=tests/training_runtime \
+	  --junit-xml=.reports/unit.xml
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime
-	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak"
+	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak" --junit-xml=.reports/runtime.xml
 
-test: check runtime-test ## check, the runtime's tests, then the end-to-end tests on the local cluster
-	$(PYTHON) -m pytest tests/e2e -m "not soak"
+cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
+	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml
+
+test: check runtime-test cluster-test ## all of these, then the end-to-end tests on the local cluster
+	$(PYTHON) -m pytest tests/e2e -m "not soak" --junit-xml=.reports/e2e.xml; \
+	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 
 soak: check ## the sweeps that are too long for `make test`
 	@tools/setup.sh runtime
 	.envs/trainer/bin/python -m pytest tests/training_runtime -m soak
-	$(PYTHON) -m pytest tests/e2e -m soak
+	$(PYTHON) -m pytest tests/local_cluster_e2e tests/e2e -m soak
 
 cluster-up: setup ## a real Kubernetes on this machine (as root)
 	$(CLUSTER) up --gpus 8 --simulated-nodes 200 $(TAKE_OVER)

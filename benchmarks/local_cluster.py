@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_cluster.layout import CGROUP, Layout
-from local_cluster.polling import poll
 from local_cluster.processes import Process, in_cgroup, marked
 from local_cluster.system_images import BUSYBOX
+from toolbox.polling import poll
 
 __all__ = ["main"]
 
@@ -29,13 +29,27 @@ _CLAIM = {
     "metadata": {"name": "bench"},
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
 }
+_CLAIMANT = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "claimant"},
+    "spec": {
+        "containers": [{"name": "main", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["true"]}],
+        "restartPolicy": "Never",
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "bench"}}],
+    },
+}
 
 
 def main() -> int:
     """Measure everything, print a table, and leave the cluster up."""
     layout = Layout.of_node()
     rows = [
-        _row("`up`, warm: node Ready, DNS answers, a test claim is bound", "40 s", _times(lambda: _up(layout), _down)),
+        _row(
+            "`up`, warm: node Ready, DNS answers, a test pod's claim is bound",
+            "40 s",
+            _times(lambda: _up(layout), _down),
+        ),
         _row("`up` of a running cluster", "", _times(_plain_up)),
         _row("`down`", "", _times(_down, lambda: _up(layout))),
         _row(
@@ -83,18 +97,18 @@ def _plain_up() -> None:
 def _up(layout: Layout) -> None:
     """Without simulated nodes: the node by itself."""
     _plain_up()
-    _kubectl(layout, "apply", "-f", "-", given=json.dumps(_CLAIM))
-    _kubectl(layout, "wait", "pvc/bench", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s")
+    layout.kubectl.apply({"apiVersion": "v1", "kind": "List", "items": [_CLAIM, _CLAIMANT]})
+    layout.kubectl("wait", "pvc/bench", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s")
 
 
 def _run_pod(layout: Layout) -> None:
-    _kubectl(layout, "run", "bench", f"--image={BUSYBOX}", "--restart=Never", "--", "sleep", "600")
-    _kubectl(layout, "wait", "pod/bench", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+    layout.kubectl("run", "bench", f"--image={BUSYBOX}", "--restart=Never", "--", "sleep", "600")
+    layout.kubectl("wait", "pod/bench", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
 
 
 def _prepare(layout: Layout) -> None:
     _plain_up()
-    _kubectl(layout, "delete", "pod", "bench", "--ignore-not-found", "--now")
+    layout.kubectl("delete", "pod", "bench", "--ignore-not-found", "--now")
 
 
 def _idle_gib(layout: Layout) -> float:
@@ -135,11 +149,6 @@ def _rebuild() -> None:
 def _images(*arguments: str) -> str:
     command = [sys.executable, "-m", "images", *arguments]
     return subprocess.run(command, check=True, cwd=_CHECKOUT, capture_output=True, text=True).stdout
-
-
-def _kubectl(layout: Layout, *arguments: str, given: str | None = None) -> str:
-    command = [str(layout.bin / "kubectl"), f"--kubeconfig={layout.kubeconfig}", *arguments]
-    return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -175,22 +175,22 @@ def _run(which: str, plan: Path) -> dict[str, Any]:
 def _ours(path: Path) -> dict[str, Any]:
     from training_runtime.plan import Plan
     from training_runtime.train import callback, worker
+    from training_runtime.workspace import history_file
 
     plan = Plan.model_validate_json(path.read_bytes())
     clock = _Clock()
-    original = callback.make_callback
-
+    original = callback.add_callback
     trained: list[Any] = []
 
-    def with_clock(course: Any, trainer: Any) -> Any:  # noqa: ANN401 - the trainer's types
+    def with_clock(trainer: Any, plan: Any, strategy: Any, checkpoints: Any, *rest: Any) -> Any:  # noqa: ANN401 - the trainer's types
         trained.append(trainer.model)
         trainer.add_callback(clock.callback())
-        clock.watch_saving(trainer, course.checkpoints)
-        return original(course, trainer)
+        clock.watch_saving(trainer, checkpoints)
+        return original(trainer, plan, strategy, checkpoints, *rest)
 
-    setattr(worker, "make_callback", with_clock)  # noqa: B010 - imported by name there
+    setattr(worker, "add_callback", with_clock)  # noqa: B010 - imported by name there
     worker.train_here(plan)
-    losses = [entry["loss"] for entry in json.loads(worker.history_file(plan).read_bytes()) if "loss" in entry]
+    losses = [entry["loss"] for entry in json.loads(history_file(plan).read_bytes()) if "loss" in entry]
     return clock.figures(losses, trained[0])
 
 
@@ -199,9 +199,10 @@ def _bare(path: Path) -> dict[str, Any]:
     from transformers import set_seed
 
     from training_runtime.plan import Plan
-    from training_runtime.prepare.base import base_folder, load_tokenizer
+    from training_runtime.tokenizer import load_tokenizer
     from training_runtime.train.arguments import adapter_config
     from training_runtime.train.model import draw_weights, load_model
+    from training_runtime.workspace import base_folder
 
     plan = Plan.model_validate_json(path.read_bytes())
     set_seed(plan.training.seed)
@@ -216,8 +217,8 @@ def _unsloth(path: Path) -> dict[str, Any]:
     import torch
 
     from training_runtime.plan import Plan
-    from training_runtime.prepare.base import base_folder
     from training_runtime.train.model import draw_weights
+    from training_runtime.workspace import base_folder
 
     plan = Plan.model_validate_json(path.read_bytes())
     draw_weights(plan)
@@ -245,8 +246,8 @@ def _by_trl(plan: Any, model: Any, tokenizer: Any, adapter: Any) -> dict[str, An
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
-    from training_runtime.train import worker
     from training_runtime.train.arguments import trainer_arguments
+    from training_runtime.train.dataset import packed, token_rows
 
     arguments = trainer_arguments(plan, plan.workspace / "bare", "single", watched=False, on_terminal=False)
     arguments.report_to = []
@@ -254,7 +255,7 @@ def _by_trl(plan: Any, model: Any, tokenizer: Any, adapter: Any) -> dict[str, An
     trainer = SFTTrainer(
         model=model,
         args=arguments,
-        train_dataset=worker._packed(plan, worker._rows(plan, "train")),  # noqa: SLF001 - the very rows of ours
+        train_dataset=packed(plan, token_rows(plan, "train")),
         processing_class=tokenizer,
         peft_config=adapter,
         callbacks=[clock.callback()],
@@ -312,7 +313,7 @@ class _Clock:
 
         trainer._save_checkpoint = timed(trainer._save_checkpoint, commits=False)  # noqa: SLF001 - what is timed
         if checkpoints:
-            checkpoints.take_over = timed(checkpoints.take_over, commits=True)
+            checkpoints.submit = timed(checkpoints.submit, commits=True)
 
     def figures(self, losses: list[float], model: Any) -> dict[str, Any]:  # noqa: ANN401 - the trainer's
         """Return what was measured, without the first steps: while they run, MLflow's client is being imported."""

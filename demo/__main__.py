@@ -5,6 +5,7 @@ import sys
 import time
 
 from local_cluster.layout import Layout
+from toolbox.commands import CommandError
 
 from .commands import Commands, DemoError
 from .story import Story
@@ -27,7 +28,7 @@ def main() -> int:
     story = Story(Commands(Layout.of_node()), built_images(), tell=lambda line: print(line, flush=True))
     try:
         story.run()
-    except DemoError as error:
+    except (CommandError, DemoError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"\n== done in {time.monotonic() - started:.0f} s")

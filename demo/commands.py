@@ -1,16 +1,17 @@
 """kubectl and helm, as a person would run them on the local cluster."""
 
-import json
-import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
+from toolbox.commands import CommandError, completed
+from toolbox.polling import poll
 
 __all__ = ["Commands", "DemoError", "wait_until"]
+
+_TIMEOUT_SECONDS = 1200.0  # the longest that a step lets kubectl or helm wait, and more
 
 
 class DemoError(Exception):
@@ -25,24 +26,19 @@ class Commands:
 
     def kubectl(self, *arguments: str, check: bool = True, given: str | None = None) -> str:
         """Run kubectl; return what it printed."""
-        return self._run("kubectl", *arguments, check=check, given=given)
+        return self.layout.kubectl(*arguments, check=check, given=given, timeout=_TIMEOUT_SECONDS)
 
     def helm(self, *arguments: str, check: bool = True) -> str:
         """Run helm; return what it printed."""
-        return self._run("helm", *arguments, check=check)
+        command: list[str | Path] = [self.layout.bin / "helm", f"--kubeconfig={self.layout.kubeconfig}", *arguments]
+        done = completed(command, timeout=_TIMEOUT_SECONDS)
+        if check and done.returncode != 0:
+            raise CommandError.of(done)
+        return done.stdout
 
     def get(self, *arguments: str) -> dict[str, Any]:
         """Return an object or a list."""
-        found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
-        return found
-
-    def _run(self, program: str, *arguments: str, check: bool, given: str | None = None) -> str:
-        command = [str(self.layout.bin / program), *arguments]
-        environment = {**os.environ, "KUBECONFIG": str(self.layout.kubeconfig)}
-        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=environment)
-        if check and done.returncode != 0:
-            raise DemoError(f"{program} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return self.layout.kubectl.get(*arguments)
 
 
 def wait_until(reached: Callable[[], bool], patience: float, describe: Callable[[], str]) -> None:

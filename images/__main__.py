@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from local_cluster.build import exclusive
 from local_cluster.errors import LocalClusterError
 from local_cluster.layout import Layout
+from toolbox.commands import CommandError
+from toolbox.locks import exclusive
 
 from .base import build_base
 from .build import build_images, build_wheel, load_images
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
             built = build_images(options.names, options.base or build_base(), build_wheel())
             if options.load:
                 load_images(built)
-    except LocalClusterError as error:
+    except (CommandError, LocalClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for reference in built.values():

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from local_cluster.commands import run
+from toolbox.commands import run
 
 __all__ = ["build_base", "present_images"]
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from local_cluster.commands import run
-from local_cluster.errors import CommandError
 from local_cluster.layout import REGISTRY, Layout
 from local_cluster.loading import drop_images, load_image, loaded_images
 from local_cluster.processes import find
+from toolbox.commands import CommandError, run
 
 from .base import present_images
 from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference

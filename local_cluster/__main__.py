@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from toolbox.commands import CommandError
+
 from . import faults
 from .cluster import down, status, up
 from .errors import LocalClusterError
 from .layout import Layout
 from .loading import load_image
+from .supervisor import supervise
 
 __all__ = ["main"]
 
@@ -36,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         action: _Action = options.action
         return action(layout, options)
-    except LocalClusterError as error:
+    except (CommandError, LocalClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
     except PermissionError as error:
         remedy = "run this with sudo, or pass --control-plane-only"
@@ -52,6 +55,11 @@ def _up(layout: Layout, options: argparse.Namespace) -> int:
 
 def _down(layout: Layout, options: argparse.Namespace) -> int:
     down(layout, take_over=options.take_over)
+    return 0
+
+
+def _supervise(layout: Layout, _: argparse.Namespace) -> int:
+    supervise(layout)
     return 0
 
 
@@ -98,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--take-over", action="store_true", help="also when another checkout holds the cluster")
     command = _command(commands, "down", _down, "end it and leave nothing behind")
     command.add_argument("--take-over", action="store_true", help="also when another checkout holds the cluster")
+    _command(commands, "supervise", _supervise, "restart what ends by itself; `up` starts this")
     _command(commands, "status", _status, "who holds it, and how each component is; exit 3 unless all are healthy")
     _command(commands, "kubeconfig", _kubeconfig, "print the path of the administrator's kubeconfig")
     command = _command(commands, "load-image", _load_image, "load images that buildah built into the node")

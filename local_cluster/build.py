@@ -4,22 +4,22 @@ A part is built into a folder beside its place in the cache and renamed when it 
 part: an interrupted build leaves nothing that is taken for a result, and two checkouts never build twice.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from .commands import last_lines, run
+from toolbox.commands import last_lines, run
+from toolbox.locks import exclusive
+
 from .errors import BuildError
 from .parts import Part
 from .toolchain import find_go
 
-__all__ = ["build", "built", "exclusive"]
+__all__ = ["build", "built"]
 
 _TAIL_LINES = 25
 _REPORT_SECONDS = 15.0
@@ -47,15 +47,6 @@ def build(parts: Iterable[Part], cache: Path) -> dict[str, Path]:
     return {name: _place(part, cache) / name for part in parts for name in names[part]}
 
 
-@contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold a lock of the machine; the operating system frees it when the process ends, however it ends."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def _place(part: Part, cache: Path) -> Path:
     return cache / "programs" / f"{part.name}-{part.digest}"
 
@@ -65,7 +56,7 @@ def _build(part: Part, go: Path, cache: Path, count: str) -> None:
     unfinished = place.with_name(f"{place.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    target = unfinished / part.programs[0] if len(part.programs) == 1 else f"{unfinished}/"
+    output = unfinished / part.programs[0] if len(part.programs) == 1 else f"{unfinished}/"
     command: list[str | Path] = [
         go,
         "build",
@@ -76,7 +67,7 @@ def _build(part: Part, go: Path, cache: Path, count: str) -> None:
         part.link_flags,
     ]
     command += ["-tags", part.tags] if part.tags else []
-    command += ["-o", target, "tool" if part.is_tool else "."]
+    command += ["-o", output, "tool" if part.is_tool else "."]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     print(f"{count} building {part.name} {part.version}: {', '.join(part.programs)}", flush=True)
     with (unfinished / "build.log").open("w+") as log:
@@ -90,9 +81,19 @@ def _build(part: Part, go: Path, cache: Path, count: str) -> None:
     if part.files:
         module = run([go, "list", "-C", part.source, "-m", "-f", "{{.Dir}}", str(part.version_of)]).strip()
         for file in part.files:
-            shutil.copyfile(Path(module) / file, unfinished / Path(file).name)
+            origin, target = Path(module) / file, unfinished / Path(file).name
+            _copy_folder(origin, target) if origin.is_dir() else shutil.copyfile(origin, target)
     unfinished.rename(place)
     print(f"{count} built {part.name} in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _copy_folder(origin: Path, target: Path) -> None:
+    """Copy without the modes: Go's module cache is read-only, its folders too."""
+    for folder, _, files in os.walk(origin):
+        here = target / Path(folder).relative_to(origin)
+        here.mkdir()
+        for file in files:
+            shutil.copyfile(Path(folder) / file, here / file)
 
 
 def _report(process: subprocess.Popen[bytes], log: IO[str], count: str, started: float) -> None:

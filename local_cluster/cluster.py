@@ -1,7 +1,8 @@
 """Bring the cluster up, take it down, tell how it is.
 
-`up` is idempotent: it starts what does not run and leaves the rest alone. Where it finds that the runtime of an
-earlier start is gone, it first sweeps away what that one left on the machine; data in etcd and images stay.
+`up` is idempotent: it starts what does not run and leaves the rest alone; from then on a supervisor does so. Where it
+finds that runtime and supervisor of an earlier start are gone, it first sweeps away what that one left on the machine;
+data in etcd and images stay.
 """
 
 import hashlib
@@ -10,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .build import build, exclusive
+from toolbox.commands import last_lines
+from toolbox.locks import exclusive
+from toolbox.polling import poll
+
+from .build import build
 from .cgroups import create_cgroup
-from .commands import last_lines
 from .components import COMPONENTS, CONTROLLERS, KWOK, NODE, STORE_AND_API, Component, healthy
 from .configuration import write_configuration
 from .errors import NotReadyError, PreflightError
@@ -25,7 +28,6 @@ from .kubernetes import (
     advertise_gpus,
     apply,
     dns_answers,
-    kubectl,
     simulate_nodes,
     simulated_nodes_ready,
     wait_for_rollout,
@@ -35,18 +37,18 @@ from .loading import import_archives
 from .network import create_bridge
 from .parts import PARTS
 from .pki import CLIENTS, write_kubeconfig, write_pki
-from .polling import poll
 from .preflight import check_machine, check_ports
-from .processes import Process, end, find, start, unrecorded
+from .processes import Process, end, find, recorded, start, unrecorded
+from .supervisor import SUPERVISOR, end_supervisor, start_supervisor
 from .sweep import sweep
 from .system_images import image_archives
 
-__all__ = ["Status", "down", "start_components", "status", "up"]
+__all__ = ["Status", "down", "point_etcd_to", "start_components", "status", "up"]
 
 T = TypeVar("T")
 
 _HEALTHY_SECONDS = 90.0
-_RESTART_SECONDS, _RESTART_PAUSE_SECONDS = 15.0, 0.5
+_STARTS = 6  # by then the supervisor has waited for 15 s in all
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
             raise PreflightError(findings)
         parts = [part for part in PARTS if layout.has_node or not part.in_node]
         programs = _step("programs", lambda: build(parts, layout.cache))
-        if layout.has_node and find(layout, "containerd") is None:
+        if layout.has_node and not (find(layout, "containerd") or find(layout, SUPERVISOR)):
             _step("sweep of an earlier start", lambda: sweep(layout))
         _prepare(layout, programs)
         if layout.has_node:
             create_cgroup()
             create_bridge()
+        start_supervisor(layout)
         simulated = (KWOK,) if simulated_nodes or find(layout, KWOK.name) else ()
         _step("API server", lambda: start_components(layout, STORE_AND_API))
         _step("controllers", lambda: start_components(layout, (*CONTROLLERS, *simulated)))
@@ -101,43 +104,44 @@ def down(layout: Layout, *, take_over: bool = False) -> None:
 def status(layout: Layout) -> Status:
     """Tell how the cluster is."""
     names = [c for c in COMPONENTS.values() if layout.has_node or c not in NODE]
-    return Status(holder_of(layout), {c.name: _state(layout, c) for c in names})
+    states = {component.name: _state(layout, component) for component in names}
+    return Status(holder_of(layout), states | {SUPERVISOR: "healthy" if find(layout, SUPERVISOR) else "stopped"})
 
 
 def start_components(layout: Layout, components: Sequence[Component]) -> None:
-    """Start those that do not run, and wait until all are healthy.
+    """Start those that do not run, and wait until all are healthy; the supervisor starts again what ends.
 
     Raises NotReadyError with the end of the component's log.
     """
     for component in components:
-        if find(layout, component.name) is None:
-            start(layout, component.name, component.command(layout))
+        start(layout, component.name, component.command(layout))
     for component in components:
         _wait_until_healthy(layout, component)
 
 
 def _wait_until_healthy(layout: Layout, component: Component) -> None:
-    """Wait, and start it again when it ends soon, as an init system would.
+    """Wait, also for one that ends at first.
 
     The kubelet does end while containerd, whose socket accepts already, still recovers the pods of an earlier start.
     """
-    restarts_until = time.monotonic() + _RESTART_SECONDS
-    while True:
-        process = find(layout, component.name) or start(layout, component.name, component.command(layout))
-        done = poll(partial(_settled, layout, component, process), _HEALTHY_SECONDS)
-        if done and process.alive():
-            return
-        if process.alive() or time.monotonic() > restarts_until:
-            raise NotReadyError(_complaint(layout, component, process))
-        time.sleep(_RESTART_PAUSE_SECONDS)
+    starts: set[Process] = set()
+
+    def settled() -> bool:
+        if process := recorded(layout, component.name):
+            starts.add(process)
+        return len(starts) > _STARTS or _works(layout, component)
+
+    poll(settled, _HEALTHY_SECONDS)
+    if not _works(layout, component):
+        raise NotReadyError(_complaint(layout, component, len(starts)))
 
 
-def _settled(layout: Layout, component: Component, process: Process) -> bool:
-    return not process.alive() or healthy(component, layout)
+def _works(layout: Layout, component: Component) -> bool:
+    return find(layout, component.name) is not None and healthy(component, layout)
 
 
-def _complaint(layout: Layout, component: Component, process: Process) -> str:
-    what = f"is not healthy after {_HEALTHY_SECONDS:.0f} s" if process.alive() else "ended"
+def _complaint(layout: Layout, component: Component, starts: int) -> str:
+    what = f"ended {starts - 1} times" if starts > 1 else f"is not healthy after {_HEALTHY_SECONDS:.0f} s"
     log = layout.logs / f"{component.name}.log"
     return f"{component.name} {what}; the end of {log}:\n{last_lines(log, 15)}"
 
@@ -157,10 +161,8 @@ def _prepare(layout: Layout, programs: dict[str, Path]) -> None:
         if not link.is_symlink() or link.readlink() != program:  # else somebody may be calling it
             link.unlink(missing_ok=True)
             link.symlink_to(program)
-    if not layout.etcd_data.exists():
-        data = layout.state / "etcd-data"
-        data.mkdir(mode=0o700)
-        layout.etcd_data.symlink_to(data)
+    if not layout.etcd_data.exists():  # also when a folder was deleted that `replay` had pointed it to
+        point_etcd_to(layout, layout.state / "etcd-data")
     write_pki(layout)
     for client in CLIENTS:
         write_kubeconfig(layout, client.file)
@@ -175,7 +177,7 @@ def _bring_up_node(layout: Layout, programs: dict[str, Path], gpus: int) -> None
     _step("kubelet and kube-proxy", lambda: start_components(layout, kubelet_and_proxy))
     for manifest in ("coredns.yaml", "storage.yaml"):
         apply(layout, manifest)
-    _step("node Ready", lambda: kubectl(layout, "wait", "node/local", "--for=condition=Ready", "--timeout=90s"))
+    _step("node Ready", lambda: layout.kubectl("wait", "node/local", "--for=condition=Ready", "--timeout=90s"))
     if gpus:
         advertise_gpus(layout, gpus)
     wait_for_rollout(layout, "kube-system", "coredns")
@@ -192,7 +194,15 @@ def _simulate(layout: Layout, count: int, gpus: int) -> None:
         raise NotReadyError(f"the simulated nodes are not Ready; see {layout.logs / 'kwok.log'}")
 
 
+def point_etcd_to(layout: Layout, data: Path) -> None:
+    """Have etcd use a data directory from its next start on, making it where it is not there."""
+    data.mkdir(mode=0o700, exist_ok=True)
+    layout.etcd_data.unlink(missing_ok=True)
+    layout.etcd_data.symlink_to(data)
+
+
 def _erase(layout: Layout) -> None:
+    end_supervisor(layout)
     if containerd := find(layout, "containerd"):
         end([containerd])  # its store outlives this; the sweep kills the rest
     sweep(layout)

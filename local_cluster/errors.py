@@ -1,10 +1,9 @@
-"""What can go wrong with the local cluster.
+"""What can go wrong with the local cluster, beside a program of the machine that fails (toolbox.CommandError).
 
 LocalClusterError
 ├── PreflightError   the machine lacks something: each finding says what, and what to do
 ├── HeldError        another checkout holds the cluster
 ├── BuildError       a part's source did not compile
-├── CommandError     a program of the machine failed
 └── NotReadyError    a component did not become healthy in time, or ended
 """
 
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 
 __all__ = [
     "BuildError",
-    "CommandError",
     "Finding",
     "HeldError",
     "LocalClusterError",
@@ -58,10 +56,6 @@ class HeldError(LocalClusterError):
 
 class BuildError(LocalClusterError):
     """A part did not compile; the message holds the compiler's last lines."""
-
-
-class CommandError(LocalClusterError):
-    """A program ended with a non-zero status; the message holds what it said."""
 
 
 class NotReadyError(LocalClusterError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from .errors import HeldError
 from .layout import Layout
 from .processes import find
+from .supervisor import SUPERVISOR
 
 __all__ = ["CHECKOUT", "Holder", "claim", "holder_of"]
 
@@ -23,12 +24,12 @@ class Holder:
 
 
 def holder_of(layout: Layout) -> Holder | None:
-    """Return who holds the cluster, or None when none runs: a record without a living API server holds nothing."""
+    """Return who holds the cluster, or None: a record with neither API server nor supervisor holds nothing."""
     try:
         holder = Holder(**json.loads(_record(layout).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    return holder if find(layout, "kube-apiserver") else None
+    return holder if find(layout, "kube-apiserver") or find(layout, SUPERVISOR) else None
 
 
 def claim(layout: Layout, *, take_over: bool) -> None:

@@ -6,14 +6,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from .commands import run
 from .layout import DNS_ADDRESS, NODE_NAME, Layout
 
 __all__ = [
     "advertise_gpus",
     "apply",
     "dns_answers",
-    "kubectl",
     "simulate_nodes",
     "simulated_nodes_ready",
     "wait_for_rollout",
@@ -22,43 +20,36 @@ __all__ = [
 _MANIFESTS = Path(__file__).parent / "manifests"
 
 
-def kubectl(layout: Layout, *arguments: str, given: str | None = None, timeout: float = 120.0) -> str:
-    """Run the cluster's own kubectl as its administrator."""
-    command: list[str | Path] = [layout.bin / "kubectl", f"--kubeconfig={layout.kubeconfig}", *arguments]
-    return run(command, given=given, timeout=timeout)
-
-
 def apply(layout: Layout, manifest: str) -> None:
     """Apply one file of `manifests/`."""
-    kubectl(layout, "apply", "--server-side", "--force-conflicts", "-f", str(_MANIFESTS / manifest))
+    layout.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_MANIFESTS / manifest))
 
 
 def advertise_gpus(layout: Layout, count: int) -> None:
     """Let the node claim GPUs that it does not have: pods that ask for them run on its processor."""
     patch = json.dumps({"status": {"capacity": {"nvidia.com/gpu": str(count)}}})
-    kubectl(layout, "patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", patch)
+    layout.kubectl("patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", patch)
 
 
 def simulate_nodes(layout: Layout, count: int, gpus: int) -> None:
     """Add nodes that kwok plays: they look like machines with eight H100s, and their pods run nothing."""
-    present = set(kubectl(layout, "get", "nodes", "-l", "type=kwok", "-o", "name").split())
+    present = set(layout.kubectl("get", "nodes", "-l", "type=kwok", "-o", "name").split())
     nodes = [_simulated_node(number, gpus) for number in range(count)]
     missing = [node for node in nodes if f"node/{node['metadata']['name']}" not in present]
     if missing:
-        given = json.dumps({"apiVersion": "v1", "kind": "List", "items": missing})
-        kubectl(layout, "create", "-f", "-", given=given)
+        layout.kubectl("create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": missing}))
 
 
 def simulated_nodes_ready(layout: Layout, label: str = "type=kwok") -> int:
     """Count the simulated nodes that are Ready: those of `up`, or others by their label."""
-    nodes = json.loads(kubectl(layout, "get", "nodes", "-l", label, "-o", "json"))["items"]
+    nodes = layout.kubectl.get("nodes", "-l", label)["items"]
     conditions = [condition for node in nodes for condition in node["status"].get("conditions", [])]
     return sum(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def wait_for_rollout(layout: Layout, namespace: str, deployment: str) -> None:
     """Wait until every pod of a Deployment is ready."""
-    kubectl(layout, "-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=90s")
+    layout.kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=90s")
 
 
 def dns_answers() -> bool:

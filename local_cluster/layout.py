@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolbox.kubectl import Kubectl
+
 __all__ = [
     "BRIDGE",
     "CGROUP",
@@ -101,6 +103,11 @@ class Layout:
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
         return self.config / "admin.kubeconfig"
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """The cluster's own kubectl as its administrator."""
+        return Kubectl(self.bin / "kubectl", self.kubeconfig)
 
     @property
     def api_url(self) -> str:

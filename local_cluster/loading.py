@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .commands import run
+from toolbox.commands import run
+
 from .layout import REGISTRY, Layout
 
 __all__ = ["drop_images", "import_archives", "load_image", "loaded_images"]

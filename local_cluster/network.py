@@ -7,8 +7,8 @@ interface of the machine, and the address is the same on every machine.
 import json
 from pathlib import Path
 
-from .commands import run
-from .errors import CommandError
+from toolbox.commands import CommandError, run
+
 from .layout import BRIDGE, BRIDGE_ADDRESS, POD_SUBNET
 
 __all__ = ["TABLES", "create_bridge", "remove_network", "tables_present"]

@@ -16,7 +16,7 @@ _SOURCES = Path(__file__).parent / "go"
 
 @dataclass(frozen=True)
 class Part:
-    """One Go module, the programs that it yields, and files of the module that they need at run time."""
+    """One Go module, the programs that it yields, and files or folders of the module that they need at run time."""
 
     name: str
     programs: tuple[str, ...]

@@ -7,13 +7,14 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 
+from toolbox.polling import poll
+
 from .build import built
 from .cgroups import REQUIRED_CONTROLLERS, available_controllers
 from .components import COMPONENTS, NODE
 from .errors import Finding
 from .layout import BRIDGE, POD_SUBNET, Layout
 from .parts import PARTS
-from .polling import poll
 from .processes import find
 
 __all__ = ["check_machine", "check_ports"]

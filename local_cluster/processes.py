@@ -3,6 +3,8 @@
 The record holds the process id and the time the process began, so that a number used anew by the operating
 system is never mistaken for ours. The mark is an environment variable that children inherit: it finds what a
 component left behind after it was killed, such as containerd's shims.
+
+A record also says that the component is wanted: what has a record and no process has ended by itself.
 """
 
 import json
@@ -10,13 +12,31 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layout import Layout
-from .polling import poll
+from toolbox.locks import exclusive
+from toolbox.polling import poll
 
-__all__ = ["Process", "end", "find", "in_cgroup", "marked", "send", "start", "unrecorded"]
+from .layout import Layout
+
+__all__ = [
+    "Process",
+    "end",
+    "find",
+    "forget",
+    "in_cgroup",
+    "marked",
+    "record",
+    "recorded",
+    "recording",
+    "restart",
+    "send",
+    "start",
+    "unrecorded",
+    "wanted",
+]
 
 _MARK = "ANNEAL_LOCAL_CLUSTER"
 
@@ -33,8 +53,45 @@ class Process:
         return _stat(self.pid) == (self.began, True)
 
 
-def start(layout: Layout, name: str, command: Sequence[str | Path]) -> Process:
-    """Start a component in a session of its own, so that it outlives us."""
+def start(layout: Layout, name: str, command: Sequence[str | Path], *, folder: Path = Path("/")) -> Process:
+    """Start a component unless it runs, in a session of its own, so that it outlives us."""
+    with recording(layout):
+        return find(layout, name) or _spawn(layout, name, command, folder)
+
+
+def restart(layout: Layout, name: str, command: Sequence[str | Path]) -> None:
+    """Start a component that ended, unless somebody else did so meanwhile or does not want it any more."""
+    with recording(layout):
+        if name in wanted(layout) and find(layout, name) is None:
+            _spawn(layout, name, command, Path("/"))
+
+
+def recording(layout: Layout) -> AbstractContextManager[None]:
+    """Hold the records: what is seen in them stays true, and nobody starts a component twice."""
+    return exclusive(layout.pids / "lock")
+
+
+def wanted(layout: Layout) -> set[str]:
+    """The names of all that has a record, whether it runs or not."""
+    return {path.stem for path in layout.pids.glob("*.json")}
+
+
+def forget(layout: Layout, name: str) -> None:
+    """Remove a component's record: it is not wanted any more, and may end."""
+    with recording(layout):
+        (layout.pids / f"{name}.json").unlink(missing_ok=True)
+
+
+def record(layout: Layout, name: str, pid: int) -> Process:
+    """Write down which process a component is, at once or not at all; the caller holds the records."""
+    began, _ = _stat(pid) or (0, False)
+    unfinished = layout.pids / f"{name}.unfinished"
+    unfinished.write_text(json.dumps({"pid": pid, "began": began}))
+    unfinished.rename(layout.pids / f"{name}.json")
+    return Process(pid, began)
+
+
+def _spawn(layout: Layout, name: str, command: Sequence[str | Path], folder: Path) -> Process:
     layout.logs.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, _MARK: str(layout.state)}
     environment["PATH"] = f"{layout.bin}:{environment.get('PATH', '')}"
@@ -45,24 +102,26 @@ def start(layout: Layout, name: str, command: Sequence[str | Path]) -> Process:
             stdout=log,
             stderr=log,
             env=environment,
-            cwd="/",
+            cwd=folder,
             start_new_session=True,
         )
-    began, _ = _stat(child.pid) or (0, False)
     child.returncode = 0  # it is meant to outlive us: without this, Popen warns when it is collected
-    layout.pids.mkdir(parents=True, exist_ok=True)
-    (layout.pids / f"{name}.json").write_text(json.dumps({"pid": child.pid, "began": began}))
-    return Process(child.pid, began)
+    return record(layout, name, child.pid)
 
 
 def find(layout: Layout, name: str) -> Process | None:
     """Return the component's process when it runs."""
+    process = recorded(layout, name)
+    return process if process and process.alive() else None
+
+
+def recorded(layout: Layout, name: str) -> Process | None:
+    """Return the component's process, also when it has ended."""
     try:
-        record = json.loads((layout.pids / f"{name}.json").read_text())
-        process = Process(record["pid"], record["began"])
+        written = json.loads((layout.pids / f"{name}.json").read_text())
+        return Process(written["pid"], written["began"])
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    return process if process.alive() else None
 
 
 def send(process: Process, number: signal.Signals) -> None:

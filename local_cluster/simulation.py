@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from toolbox.polling import poll
+
 from .components import kwok_arguments
-from .kubernetes import kubectl, simulated_nodes_ready
+from .kubernetes import simulated_nodes_ready
 from .layout import Layout
-from .polling import poll
 
 __all__ = ["completion", "played_nodes"]
 
@@ -33,7 +34,7 @@ def played_nodes(layout: Layout, folder: Path, label: str, count: int, stages: S
     arguments = kwok_arguments(layout, f"{label}=true", "10.97.0.1/16", _PORT, files)
     _remove(layout, label)
     items = [_node(f"{label.rpartition('/')[2]}-{number}", label) for number in range(count)]
-    kubectl(layout, "create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    layout.kubectl("create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     with (folder / "kwok.log").open("w") as log:
         kwok = subprocess.Popen([layout.bin / "kwok", *arguments], stdout=log, stderr=log)
     try:
@@ -91,4 +92,4 @@ def _node(name: str, label: str) -> Manifest:
 
 def _remove(layout: Layout, label: str) -> None:
     for kind in ("nodes", "persistentvolumes", "storageclasses"):
-        kubectl(layout, "delete", kind, "-l", label, "--ignore-not-found", "--wait=false")
+        layout.kubectl("delete", kind, "-l", label, "--ignore-not-found", "--wait=false")

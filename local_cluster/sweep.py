@@ -8,11 +8,13 @@ import shutil
 import socket
 from pathlib import Path
 
+from toolbox.commands import run
+
 from .cgroups import remove_cgroup
-from .commands import run
 from .layout import CGROUP, Layout
 from .network import remove_network
 from .processes import end, in_cgroup, marked
+from .supervisor import end_supervisor
 
 __all__ = ["mounts_below", "sweep"]
 
@@ -21,6 +23,7 @@ _SHIM_SOCKETS = Path("/run/containerd/s")
 
 def sweep(layout: Layout) -> None:
     """End every process of the cluster and undo what they did to the machine; files under `state` stay."""
+    end_supervisor(layout)  # else it would start again what is about to end
     end([*marked(layout), *(in_cgroup(CGROUP) if layout.has_node else [])], patience=0.0)
     if not layout.has_node:
         return

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .build import exclusive
-from .commands import run
+from toolbox.commands import run
+from toolbox.locks import exclusive
 
-__all__ = ["BUSYBOX", "COREDNS", "LOCAL_PATH", "PAUSE", "image_archives"]
+__all__ = ["BUSYBOX", "COREDNS", "LOCAL_PATH", "PAUSE", "ProgramImage", "image_archive", "image_archives"]
 
 PAUSE = "anneal.local/pause:1"
 COREDNS = "anneal.local/coredns:1"
@@ -38,7 +38,9 @@ _LINKS = (
 
 
 @dataclass(frozen=True)
-class _Image:
+class ProgramImage:
+    """An image of one static program."""
+
     reference: str
     program: str
     entrypoint: str
@@ -46,28 +48,33 @@ class _Image:
 
 
 _IMAGES = (
-    _Image(PAUSE, "pause", '["/bin/pause"]'),
-    _Image(COREDNS, "coredns", '["/bin/coredns"]'),
-    _Image(LOCAL_PATH, "local-path-provisioner", '["/bin/local-path-provisioner"]'),
-    _Image(BUSYBOX, "busybox", "[]", _LINKS),
+    ProgramImage(PAUSE, "pause", '["/bin/pause"]'),
+    ProgramImage(COREDNS, "coredns", '["/bin/coredns"]'),
+    ProgramImage(LOCAL_PATH, "local-path-provisioner", '["/bin/local-path-provisioner"]'),
+    ProgramImage(BUSYBOX, "busybox", "[]", _LINKS),
 )
 
 
 def image_archives(programs: Mapping[str, Path], cache: Path) -> dict[str, Path]:
-    """Return a docker-archive for each image reference, building those that the cache lacks."""
-    archives = {}
-    for image in _IMAGES:
-        program = programs.get(image.program) or Path("/bin") / image.program
-        digest = hashlib.sha256(program.read_bytes() + repr(image).encode()).hexdigest()[:16]
-        archive = cache / "system-images" / f"{image.program}-{digest}.tar"
-        with exclusive(cache / "locks" / "system-images"):
-            if not archive.exists():
-                _build(image, program, archive)
-        archives[image.reference] = archive
-    return archives
+    """Return a docker-archive for each of the cluster's own images by its reference."""
+    elsewhere = Path("/bin")
+    return {
+        image.reference: image_archive(image, programs.get(image.program) or elsewhere / image.program, cache)
+        for image in _IMAGES
+    }
 
 
-def _build(image: _Image, program: Path, archive: Path) -> None:
+def image_archive(image: ProgramImage, program: Path, cache: Path) -> Path:
+    """Return the image as a docker-archive, building it where the cache lacks it."""
+    digest = hashlib.sha256(program.read_bytes() + repr(image).encode()).hexdigest()[:16]
+    archive = cache / "system-images" / f"{image.program}-{digest}.tar"
+    with exclusive(cache / "locks" / "system-images"):
+        if not archive.exists():
+            _build(image, program, archive)
+    return archive
+
+
+def _build(image: ProgramImage, program: Path, archive: Path) -> None:
     context = archive.with_suffix(".context")
     shutil.rmtree(context, ignore_errors=True)
     (context / "root/bin").mkdir(parents=True)

@@ -24,7 +24,7 @@ from .plan import ExitCode, Failed, Plan, Stage
 __all__ = ["main"]
 
 _TERMINATION_LOG = Path("/dev/termination-log")
-_MESSAGE_LIMIT = 1200
+_MAX_MESSAGE_CHARACTERS = 1200
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,11 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = _run(options.stage, _read(options.plan), profile=options.profile)
     except StageError as error:
-        _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MESSAGE_LIMIT]))
+        _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MAX_MESSAGE_CHARACTERS]))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
         traceback.print_exc()
-        _hand_back(Failed(error=type(error).__name__[:64], message=_told(error)[:_MESSAGE_LIMIT]))
+        _hand_back(Failed(error=type(error).__name__[:64], message=_told(error)[:_MAX_MESSAGE_CHARACTERS]))
         return ExitCode.INTERNAL
     _hand_back(result)
     return ExitCode.DONE

@@ -16,8 +16,8 @@ _STYLE = (
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font-size:13px}svg{max-width:100%;height:auto}"
 )
 _BLUE = "#4a78b5"
-_MOST_BARS = 30
-_LONGEST_NAME = 24
+_MAX_BARS = 30
+_MAX_NAME_CHARACTERS = 24
 
 
 def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
@@ -47,10 +47,12 @@ def bars(counts: Mapping[str, float]) -> str:
     """Return horizontal bars, the longest first."""
     if not counts:
         return "<p>None.</p>"
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_BARS][::-1]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MAX_BARS][::-1]
     figure = _figure(0.6 + 0.28 * len(ordered))
     axes = figure.subplots()
-    drawn = axes.barh([name[:_LONGEST_NAME] for name, _ in ordered], [value for _, value in ordered], color=_BLUE)
+    drawn = axes.barh(
+        [name[:_MAX_NAME_CHARACTERS] for name, _ in ordered], [value for _, value in ordered], color=_BLUE
+    )
     axes.bar_label(drawn, padding=3)
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
@@ -75,8 +77,8 @@ def heat_map(labels: Sequence[str], predicted: Sequence[str], counts: Sequence[S
     figure = _figure(1.6 + 0.4 * len(labels))
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues", aspect="auto")
-    axes.set_xticks(range(len(predicted)), [name[:_LONGEST_NAME] for name in predicted], rotation=30, ha="right")
-    axes.set_yticks(range(len(labels)), [name[:_LONGEST_NAME] for name in labels])
+    axes.set_xticks(range(len(predicted)), [name[:_MAX_NAME_CHARACTERS] for name in predicted], rotation=30, ha="right")
+    axes.set_yticks(range(len(labels)), [name[:_MAX_NAME_CHARACTERS] for name in labels])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     most = max((max(row) for row in counts), default=0)

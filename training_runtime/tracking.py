@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .plan import Plan
+from .workspace import tracking_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +23,7 @@ __all__ = ["UID_TAG", "Spool", "job_run"]
 
 UID_TAG = "anneal.dev/job-uid"
 """By which a job's run, and the version made from it, are found again."""
-_BATCH = 500
+_BATCH_LINES = 500
 _PAUSE_SECONDS = 2.0
 
 
@@ -42,7 +43,7 @@ class Spool:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        folder = plan.workspace / "tracking"
+        folder = tracking_folder(plan)
         folder.mkdir(parents=True, exist_ok=True)
         self._file, self._sent = folder / "spool.jsonl", folder / "sent"
         self._drop_half_line()
@@ -96,7 +97,7 @@ class Spool:
         with self._file.open("rb") as file:
             file.seek(offset)
             lines: list[dict[str, Any]] = []
-            while len(lines) < _BATCH and (line := file.readline()).endswith(b"\n"):
+            while len(lines) < _BATCH_LINES and (line := file.readline()).endswith(b"\n"):
                 lines.append(json.loads(line))
                 offset += len(line)
         return lines, offset

@@ -15,10 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
 from local_cluster.simulation import completion, played_nodes
+from toolbox.polling import poll
 
 from .audit import Figures, figures, read_audit
 from .load import measure_reports, measure_restart, scripted_stages
@@ -76,7 +75,7 @@ def _measure(layout: Layout, kind: Kind, count: int, rate: float | None) -> Figu
 
 
 def _bound(layout: Layout) -> int:
-    pods = kubectl(layout, "-n", NAMESPACE, "get", "pods", "--field-selector=spec.nodeName!=", "-o", "name").split()
+    pods = layout.kubectl("-n", NAMESPACE, "get", "pods", "--field-selector=spec.nodeName!=", "-o", "name").split()
     return sum(not name.startswith("pod/first-") for name in pods)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import aiohttp
 
-from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
 from local_cluster.simulation import completion
+from toolbox.polling import poll
 
 from .audit import manager_writes, read_audit
 from .managers import FINE_TUNE_JOBS, Kind, cpu_seconds, has_job, rss_mib, running, started
@@ -91,7 +90,7 @@ async def _finish(layout: Layout, count: int) -> None:
 
 def _at_work(layout: Layout) -> int:
     path = "jsonpath={.items[*].status.phase}"
-    return kubectl(layout, "-n", NAMESPACE, "get", "finetunejobs", "-o", path).split().count("Running")
+    return layout.kubectl("-n", NAMESPACE, "get", "finetunejobs", "-o", path).split().count("Running")
 
 
 async def _tokens(layout: Layout, count: int) -> dict[str, str]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.operator_process import OPERATOR, operator_environment
-from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .objects import NAMESPACE, Manifest, bare_job, create, fine_tune_job, job_set, train_job
 from .peers import built_jobset, built_trainer
@@ -23,8 +22,7 @@ __all__ = ["FINE_TUNE_JOBS", "Kind", "cpu_seconds", "has_job", "kinds", "rss_mib
 
 FINE_TUNE_JOBS = f"/apis/anneal.dev/v1alpha1/namespaces/{NAMESPACE}/finetunejobs"
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_TRAINER_PORTS = ["--webhook-server-port=19443", "--health-probe-bind-address=127.0.0.1:18081"]
-"""Others than JobSet's."""
+_LIMITS = {"qps": 5000, "burst": 5000}
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,12 @@ class Kind:
 
 def kinds(layout: Layout, folder: Path) -> list[Kind]:
     """A bare Job, a JobSet, a TrainJob and a FineTuneJob, with their definitions installed."""
-    kubectl(layout, "apply", "--server-side", "--force-conflicts", "-f", str(_CHECKOUT / "crds"))
+    layout.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_CHECKOUT / "crds"))
     certificates = folder / "k8s-webhook-server/serving-certs"  # both peers insist on some, also when nobody calls
     certificates.mkdir(parents=True)
     for ending in ("crt", "key"):
         shutil.copyfile(layout.pki / f"kube-apiserver.{ending}", certificates / f"tls.{ending}")
-    jobset, trainer = _jobset(layout, folder), [str(built_trainer(layout)), *_TRAINER_PORTS]
+    jobset, trainer = _jobset(layout, folder), _trainer(layout, folder)
     certified, group = {"TMPDIR": str(folder)}, f"namespaces/{NAMESPACE}"
     return [
         Kind("Job", f"/apis/batch/v1/{group}/jobs", bare_job, "{}", [], {}),
@@ -76,19 +74,34 @@ def kinds(layout: Layout, folder: Path) -> list[Kind]:
 
 def _jobset(layout: Layout, folder: Path) -> list[str]:
     """JobSet's manager, alone, with its client limits lifted."""
-    config = folder / "jobset.yaml"
-    config.write_text(
-        json.dumps(
-            {
-                "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
-                "kind": "Configuration",
-                "leaderElection": {"leaderElect": False},
-                "internalCertManagement": {"enable": False},
-            }
-        )
-    )
-    limits = ["--kube-api-qps=5000", "--kube-api-burst=5000", "--metrics-bind-address=127.0.0.1:18443"]
-    return [str(built_jobset(layout)), f"--config={config}", *limits]
+    settings = {
+        "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
+        "kind": "Configuration",
+        "leaderElection": {"leaderElect": False},
+        "internalCertManagement": {"enable": False},
+        "clientConnection": _LIMITS,
+        "metrics": {"bindAddress": "127.0.0.1:18443"},
+    }
+    return [str(built_jobset(layout)), _config(folder / "jobset.yaml", settings)]
+
+
+def _trainer(layout: Layout, folder: Path) -> list[str]:
+    """Trainer's manager likewise, on other ports than JobSet's."""
+    settings = {
+        "apiVersion": "config.trainer.kubeflow.org/v1alpha1",
+        "kind": "Configuration",
+        "certManagement": {"enable": False},
+        "clientConnection": _LIMITS,
+        "health": {"healthProbeBindAddress": "127.0.0.1:18081"},
+        "metrics": {"bindAddress": "127.0.0.1:18444"},
+        "webhook": {"port": 19443},
+    }
+    return [str(built_trainer(layout)), _config(folder / "trainer.yaml", settings)]
+
+
+def _config(file: Path, settings: Manifest) -> str:
+    file.write_text(json.dumps(settings))
+    return f"--config={file}"
 
 
 @contextmanager
@@ -122,7 +135,7 @@ def started(layout: Layout, kind: Kind) -> Iterator[tuple[list[int], Path]]:
 
 def has_job(layout: Layout, name: str) -> bool:
     """Whether a Job of this name is there."""
-    return name in kubectl(layout, "-n", NAMESPACE, "get", "jobs", "-o", "name")
+    return name in layout.kubectl("-n", NAMESPACE, "get", "jobs", "-o", "name")
 
 
 def cpu_seconds(processes: Sequence[int]) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 
-from local_cluster.kubernetes import kubectl
 from local_cluster.layout import Layout
 from local_cluster.pki import administrator_tls
 
@@ -136,16 +135,16 @@ def scene(layout: Layout) -> None:
         },
         _object("PersistentVolumeClaim", "shared", spec=claim),
     ):
-        kubectl(layout, "apply", "-f", "-", given=json.dumps(manifest))
+        layout.kubectl("apply", "-f", "-", given=json.dumps(manifest))
 
 
 def clean(layout: Layout) -> None:
     """Remove what an earlier round left: the Jobs first, as a namespace waits for pods, and those for their Jobs."""
-    if kubectl(layout, "get", "namespace", NAMESPACE, "--ignore-not-found"):
+    if layout.kubectl("get", "namespace", NAMESPACE, "--ignore-not-found"):
         jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs?propagationPolicy=Background"
-        kubectl(layout, "delete", "--raw", jobs)
-    kubectl(layout, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", timeout=300)
-    kubectl(layout, "delete", "persistentvolume", "anneal-bench", "--ignore-not-found", "--wait=true")
+        layout.kubectl("delete", "--raw", jobs)
+    layout.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", timeout=300)
+    layout.kubectl("delete", "persistentvolume", "anneal-bench", "--ignore-not-found", "--wait=true")
 
 
 def session(layout: Layout) -> aiohttp.ClientSession:

@@ -66,11 +66,12 @@ async def _run(settings: Settings) -> None:
     lease = Lease(lease_client, settings.namespace, settings.identity)
     async with aiohttp.ClientSession() as session:
         tls, certificate = await _certificate(client, settings)
+        registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
         client.fence(lease.is_held)
+        registry.fence(lease.is_held)
         progress = ProgressBook()
         watched = WatchedJobs(client, JOB_LABEL, plan_name)
         store = Store({VERSION_LABEL: "ModelVersion"})
-        registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
 
         def wake_model(model: str) -> None:
             for key in of_model(store, model):

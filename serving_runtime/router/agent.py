@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kubernetes.aio import client, config, watch
 
-__all__ = ["main"]
+__all__ = ["follow", "main", "replace_file"]
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _WATCH_SECONDS = 300
@@ -33,7 +33,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.mounted.exists() and not options.to.exists():
         replace_file(options.to, options.mounted.read_text())
-    asyncio.run(_follow(_NAMESPACE.read_text(), options.config_map, options.key, options.to))
+    config.load_incluster_config()
+    asyncio.run(follow(_NAMESPACE.read_text(), options.config_map, options.key, options.to))
 
 
 def replace_file(target: Path, text: str) -> None:
@@ -43,15 +44,15 @@ def replace_file(target: Path, text: str) -> None:
     draft.replace(target)
 
 
-async def _follow(namespace: str, name: str, key: str, target: Path) -> None:
-    config.load_incluster_config()
+async def follow(namespace: str, name: str, key: str, target: Path) -> None:
+    """Keep a file what the ConfigMap says under this key, until cancelled; without one, it stays as it is."""
     while True:
         try:
             async with client.ApiClient() as api:
                 await _watch(client.CoreV1Api(api), namespace, name, key, target)
         except Exception as error:  # noqa: BLE001 - whatever the API server does, the last table holds
             log.warning("the route table cannot be watched, keeping the last one: %s", error)
-            await asyncio.sleep(_RETRY_SECONDS)
+        await asyncio.sleep(_RETRY_SECONDS)  # also after a watch that the API server ended at once
 
 
 async def _watch(api: client.CoreV1Api, namespace: str, name: str, key: str, target: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .conftest import Cluster
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.operator_process import OPERATOR, operator_environment
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .api_proxy import ApiProxy
 

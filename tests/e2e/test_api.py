@@ -124,7 +124,7 @@ def _objects(schema: Json, path: str) -> Iterator[str]:
 @pytest.mark.parametrize("kind", sorted(GOOD))
 def test_an_unknown_field_is_reported(crds: Cluster, kind: str) -> None:
     spec = copy.deepcopy(GOOD[kind]) | {"unheardOf": 1}
-    done = crds.kubectl_process("apply", "--dry-run=server", "-f", "-", given=json.dumps(_object(kind, spec)))
+    done = crds.kubectl.process("apply", "--dry-run=server", "-f", "-", given=json.dumps(_object(kind, spec)))
     assert done.returncode != 0
     assert 'unknown field "spec.unheardOf"' in done.stderr
 
@@ -132,7 +132,7 @@ def test_an_unknown_field_is_reported(crds: Cluster, kind: str) -> None:
 @pytest.mark.parametrize(("name", "text"), hostile_specs(), ids=lambda value: value if len(value) < 30 else "")
 def test_hostile_input_is_refused_clearly(crds: Cluster, name: str, text: str) -> None:
     manifest = json.dumps(_object("FineTuneJob", GOOD["FineTuneJob"])).replace('"models:/spam-filter@base"', text)
-    done = crds.kubectl_process("create", "--dry-run=server", "-f", "-", given=manifest)
+    done = crds.kubectl.process("create", "--dry-run=server", "-f", "-", given=manifest)
     assert done.returncode != 0, name
     assert done.stderr.strip()
     assert "panic" not in done.stderr
@@ -157,7 +157,7 @@ def test_what_may_change_later(
     assert crds.layout == cluster.layout
     cluster.apply(_object(kind, GOOD[kind], namespace=cluster.namespace))
     patch = json.dumps({"spec": {path: value}})
-    done = cluster.kubectl_process("patch", kind.lower(), "sample", "--type=merge", "-p", patch)
+    done = cluster.kubectl.process("patch", kind.lower(), "sample", "--type=merge", "-p", patch)
     if message is None:
         assert done.returncode == 0, done.stderr
     else:

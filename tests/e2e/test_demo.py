@@ -19,8 +19,8 @@ from typing_extensions import override
 from demo.commands import Commands
 from demo.story import NAMESPACE, SYSTEM, Story
 from demo.summary import summary
-from local_cluster.polling import poll
 from serving_runtime.plan import bucket
+from toolbox.polling import poll
 
 from .conftest import CHECKOUT, Cluster, Live
 

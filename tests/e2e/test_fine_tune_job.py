@@ -16,7 +16,7 @@ import yaml
 
 from demo.commands import Commands
 from demo.story import SYSTEM, Story
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .bench import TRAINING, Bench
 from .conftest import CHECKOUT, Cluster, Live
@@ -356,13 +356,13 @@ def test_what_keeps_a_job_from_working_is_told_and_it_works_when_that_is_mended(
     assert classes == ["Unschedulable", "Access"]
     bench.wait("queued", "Queued", 60)
     bench.cluster.kubectl("patch", "job", "queued-prepare", "--type=merge", "-p", '{"spec": {"suspend": false}}')
-    assert poll(lambda: bench.cluster.kubectl_process("get", "job", "queued-train").returncode == 0, 120)
+    assert poll(lambda: bench.cluster.kubectl.process("get", "job", "queued-train").returncode == 0, 120)
     bench.wait("queued", "Queued", 60)
 
 
 def test_a_job_that_has_ended_goes_in_time_with_all_it_made(bench: Bench) -> None:
     bench.submit("brief", ttlSecondsAfterFinished=5, dataset={"source": "configmap://rows/rows.jsonl", "format": "csv"})
-    assert poll(lambda: bench.cluster.kubectl_process("get", "finetunejob", "brief").returncode != 0, 120)
+    assert poll(lambda: bench.cluster.kubectl.process("get", "finetunejob", "brief").returncode != 0, 120)
     _assert_nothing_left(bench.cluster)
 
 
@@ -370,7 +370,7 @@ def test_only_what_may_change_changes(bench: Bench) -> None:
     bench.submit("fixed", suspend=True)
     bench.change("fixed", activeDeadlineSeconds=600, ttlSecondsAfterFinished=60)
     for refused in ({"maxAttempts": 2}, {"output": {"modelName": "other"}}, {"training": {"seed": 1}}):
-        done = bench.cluster.kubectl_process(
+        done = bench.cluster.kubectl.process(
             "patch", "finetunejob", "fixed", "--type=merge", "-p", json.dumps({"spec": refused})
         )
         assert done.returncode != 0

@@ -10,9 +10,9 @@ import pytest
 
 from images.build import build_wheel
 from images.catalogue import BY_NAME
+from tests.support.pods import HARDENED, pod
 
 from .conftest import CHECKOUT, Cluster
-from .pods import HARDENED, pod
 
 pytestmark = pytest.mark.node
 

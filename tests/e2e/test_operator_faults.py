@@ -13,7 +13,7 @@ import pytest
 
 from demo.commands import Commands
 from demo.story import Story
-from local_cluster.polling import poll
+from toolbox.polling import poll
 
 from .api_proxy import ApiProxy, Fault, Kill
 from .conftest import Cluster

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
+from tests.support.pods import HARDENED, pod
 
 from .conftest import Cluster
-from .pods import HARDENED, pod
 
 pytestmark = pytest.mark.node
 

@@ -11,8 +11,8 @@ import pytest
 from local_cluster.errors import HeldError
 from local_cluster.holder import CHECKOUT, claim, holder_of
 from local_cluster.layout import Layout
-from local_cluster.polling import poll
 from local_cluster.processes import end, find, marked, start, unrecorded
+from toolbox.polling import poll
 
 
 @pytest.fixture

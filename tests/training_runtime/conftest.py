@@ -112,8 +112,9 @@ def make_plan(tmp_path: Path) -> MakePlan:
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny pretrained model and its tokenizer, as a user would name it."""
     from training_runtime.plan import ModelPlan
-    from training_runtime.prepare.base import base_folder, new_base
+    from training_runtime.prepare.base import new_base
     from training_runtime.train.model import draw_weights
+    from training_runtime.workspace import base_folder
 
     folder = tmp_path_factory.mktemp("base")
     (folder / "config.json").write_text(json.dumps(CONFIG))

@@ -12,6 +12,7 @@ import pytest
 from training_runtime.__main__ import main
 from training_runtime.plan import ExitCode
 from training_runtime.prepare.stage import prepare
+from training_runtime.workspace import checkpoints_folder
 
 from .conftest import MakePlan, rows
 
@@ -156,4 +157,4 @@ def test_a_volume_that_is_full_names_the_remedy_and_keeps_the_last_checkpoint(
     code, told = _run("train", plan, tmp_path, capfd)
     assert code == ExitCode.INTERNAL
     assert "the volume is full: raise storage.template.size, or lower training.keepCheckpoints" in told["message"]
-    assert CommittedCheckpoints(plan.workspace, 20).newest()
+    assert CommittedCheckpoints(checkpoints_folder(plan), 20).newest()

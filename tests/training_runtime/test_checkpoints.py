@@ -21,7 +21,7 @@ def _save(checkpoints: CommittedCheckpoints, step: int) -> None:
     folder = checkpoints.draft / f"checkpoint-{step}"
     folder.mkdir()
     (folder / "model.safetensors").write_text(str(step))
-    checkpoints.take_over(step)
+    checkpoints.submit(step)
 
 
 def test_there_is_none_at_first(checkpoints: CommittedCheckpoints) -> None:

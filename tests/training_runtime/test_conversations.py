@@ -6,8 +6,10 @@ import pytest
 
 from training_runtime.errors import DataError, PlanError
 from training_runtime.plan import CleanPlan, ColumnsPlan, DatasetPlan, QualityPlan, SplitPlan
-from training_runtime.prepare.clean import Cleaner, Gate, score
-from training_runtime.prepare.conversations import Conversation, Rejected, Renderer, detected_template
+from training_runtime.prepare.quality import Gate, score
+from training_runtime.rows.clean import Cleaner
+from training_runtime.rows.conversations import Conversation, Rejected
+from training_runtime.rows.templates import Renderer, detected_template
 
 INSTRUCTION = {"instruction": "Decide.", "input": {"subject": "상품"}, "output": {"action": "BLOCK"}}
 

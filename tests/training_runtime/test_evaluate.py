@@ -16,11 +16,12 @@ from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.answers import answers, load, losses
 from training_runtime.evaluate.judge import judged
 from training_runtime.evaluate.scores import Scores, difference
-from training_runtime.evaluate.stage import evaluate, evaluation_folder
+from training_runtime.evaluate.stage import evaluate
 from training_runtime.evaluate.suites import judge_answers
 from training_runtime.plan import Plan, SuitePlan
 from training_runtime.prepare.stage import prepare
 from training_runtime.train.stage import train
+from training_runtime.workspace import evaluation_folder, model_folder
 
 from .conftest import MakePlan, rows, write_rows
 
@@ -245,7 +246,6 @@ def test_a_suite_that_cannot_be_run_says_why(
     import shutil
 
     from training_runtime.committed import committing
-    from training_runtime.train.worker import model_folder
 
     if suite.get("path") == "FOLDER":
         suite = {**suite, "path": str(task_folder)}

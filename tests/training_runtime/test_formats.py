@@ -13,8 +13,8 @@ import pytest
 from pyarrow.parquet import write_table
 
 from training_runtime.errors import DataError
-from training_runtime.prepare.first_pass import rows_of
-from training_runtime.prepare.formats import blocks, data_files
+from training_runtime.rows.blocks import rows_of
+from training_runtime.rows.formats import blocks, data_files
 
 ROWS = [{"question": "통행료는?", "answer": "1,000원"}, {"question": 'a "b"\nc', "answer": "d"}]
 

@@ -13,6 +13,7 @@ import pytest
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare
 from training_runtime.train.checkpoints import CommittedCheckpoints
+from training_runtime.workspace import checkpoints_folder
 
 from .conftest import ROOT, MakePlan
 
@@ -68,7 +69,7 @@ def test_random_kills_lose_no_more_than_the_steps_since_the_last_commit(
             process.wait(30)
             done += 1
             told = _reached(log, "checkpoint")
-            newest = CommittedCheckpoints(plan.workspace, 2).newest()
+            newest = CommittedCheckpoints(checkpoints_folder(plan), 2).newest()
             saved = int(newest.name[5:]) if newest else 0
             assert saved >= told
             assert _reached(log) - saved <= 2 * SAVE  # at most the interval in which the last one was being written

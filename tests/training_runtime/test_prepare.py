@@ -15,13 +15,14 @@ from training_runtime.committed import facts_of
 from training_runtime.errors import DataError
 from training_runtime.plan import ExitCode, Plan
 from training_runtime.prepare import stage
-from training_runtime.prepare.stage import data_folder, part_files, prepare
+from training_runtime.prepare.stage import prepare
+from training_runtime.prepared import part_files, verified_dataset
 
 from .conftest import ROOT, MakePlan, rows
 
 
 def _rejects(plan: Plan) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (data_folder(plan) / "rejects.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (verified_dataset(plan) / "rejects.jsonl").read_text().splitlines()]
 
 
 def _tables(plan: Plan) -> dict[str, list[dict[str, Any]]]:
@@ -54,7 +55,7 @@ def test_every_row_is_in_a_part_or_among_the_rejects(make_plan: MakePlan) -> Non
         (107, "schema", "breaks responseSchem"),
     }
     assert sum(row["label"] == "BLOCK" for row in tables["test"]) in (3, 4)
-    facts = facts_of(data_folder(plan))
+    facts = facts_of(verified_dataset(plan))
     assert facts["numbers"]["digest"] == found.digest
     assert facts["answers"] == {"action": {"str": 107 - 1}, "n": {"int": 105}}
     assert facts["labels"] == {"ALLOW": 69, "BLOCK": 36}
@@ -83,18 +84,18 @@ def test_groups_stay_together(make_plan: MakePlan) -> None:
 
 
 def _bytes(plan: Plan) -> dict[str, bytes]:
-    folder = data_folder(plan)
+    folder = verified_dataset(plan)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_the_same_input_and_rules_give_the_same_bytes_however_many_processes(
     make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training_runtime.prepare.formats._BLOCK_BYTES", 4096)
+    monkeypatch.setattr("training_runtime.rows.formats._BLOCK_BYTES", 4096)
     plan = make_plan(rows(200), dataset__duplicate_threshold=0.85)
     first = prepare(plan)
     alone = _bytes(plan)
-    monkeypatch.setattr(stage, "_SMALL", 0)
+    monkeypatch.setattr(stage, "_SINGLE_PROCESS_BYTES", 0)
     other = plan.model_copy(update={"workspace": tmp_path / "other"})
     other.workspace.mkdir()
     assert prepare(other) == first
@@ -105,14 +106,14 @@ def test_the_same_input_and_rules_give_the_same_bytes_however_many_processes(
 def test_prepared_data_is_reused_and_other_rules_make_other_data(make_plan: MakePlan) -> None:
     plan = make_plan()
     first = prepare(plan)
-    before = {path: path.stat().st_mtime_ns for path in data_folder(plan).rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in verified_dataset(plan).rglob("*")}
     assert prepare(plan) == first
-    assert {path: path.stat().st_mtime_ns for path in data_folder(plan).rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in verified_dataset(plan).rglob("*")} == before
     shorter = plan.model_copy(update={"training": plan.training.model_copy(update={"max_sequence_length": 40})})
     assert prepare(shorter).truncated_percent > 0
     assert prepare(shorter).digest != first.digest
     assert prepare(plan).digest == first.digest  # still on the volume
-    assert {path: path.stat().st_mtime_ns for path in data_folder(plan).rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in verified_dataset(plan).rglob("*")} == before
 
 
 def test_changed_bytes_are_prepared_anew(make_plan: MakePlan) -> None:
@@ -120,7 +121,7 @@ def test_changed_bytes_are_prepared_anew(make_plan: MakePlan) -> None:
     first = prepare(plan)
     Path(part_files(plan, "train")[0]).write_bytes(b"changed")
     with pytest.raises(DataError, match="run the prepare stage first"):
-        data_folder(plan)
+        verified_dataset(plan)
     assert prepare(plan) == first
     assert len(_tables(plan)["train"]) == first.train
 
@@ -165,7 +166,7 @@ def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:
         dataset__split__stratify_by="output.action",
     )
     prepare(plan)
-    page = (data_folder(plan) / "report.html").read_text()
+    page = (verified_dataset(plan) / "report.html").read_text()
     assert page.count("<svg") == 5
     for text in (
         "duplicates removed",
@@ -221,7 +222,7 @@ def test_copies_of_sources_do_not_stay(make_plan: MakePlan) -> None:
     plan = make_plan()
     prepare(plan)
     assert sorted(path.name for path in (plan.workspace / "data").iterdir()) == sorted(
-        [data_folder(plan).name, "current"]
+        [verified_dataset(plan).name, "current"]
     )
 
 

@@ -12,8 +12,9 @@ from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluate
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare
-from training_runtime.publish.stage import publish, published_folder
+from training_runtime.publish.stage import publish
 from training_runtime.train.stage import train
+from training_runtime.workspace import published_folder
 
 from .conftest import MakePlan, MlflowServer
 

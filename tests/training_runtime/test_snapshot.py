@@ -53,11 +53,11 @@ def test_the_loop_goes_on_while_a_checkpoint_is_written_and_the_next_one_waits(t
         assert go_on.wait(60)
         (made.draft / "checkpoint-5/weights").touch()
 
-    made.write_later(write)
-    made.take_over(5, told=lambda: told.append(5))
+    made.defer(write)
+    made.submit(5, on_commit=lambda: told.append(5))
     assert made.newest() is None
     go_on.set()
-    made.settle()
+    made.wait()
     newest = made.newest()
     assert newest is not None
     assert sorted(path.name for path in newest.iterdir()) == [MANIFEST, "weights"]
@@ -71,10 +71,10 @@ def test_what_kept_a_checkpoint_from_being_written_is_raised_by_the_next_one(tmp
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    made.write_later(full)
-    made.take_over(5)
+    made.defer(full)
+    made.submit(5)
     with pytest.raises(OSError, match="No space"):
-        made.take_over(10)
+        made.submit(10)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from training_runtime.errors import DataError
 from training_runtime.plan import SplitPlan
-from training_runtime.prepare.split import PARTS, split_rows
+from training_runtime.prepare.split import split_rows
+from training_runtime.workspace import PARTS
 
 
 def _rule(validation: float = 0.1, test: float = 0.1, seed: int = 42) -> SplitPlan:

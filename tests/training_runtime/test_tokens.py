@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from training_runtime.errors import DataError, PlanError
 from training_runtime.prepare import tokens
-from training_runtime.prepare.base import load_tokenizer
 from training_runtime.prepare.tokens import IGNORED, Encoder
+from training_runtime.tokenizer import load_tokenizer
 
 LLAMA = (
     "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' "

@@ -20,11 +20,11 @@ from training_runtime.committed import verified_digest
 from training_runtime.errors import DivergedError, GpuMemoryError, PlanError, PreemptedError
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare
-from training_runtime.train import worker
-from training_runtime.train.callback import Course
+from training_runtime.train.dataset import packed, token_rows
 from training_runtime.train.model import load_model
 from training_runtime.train.stage import train
-from training_runtime.train.worker import adapter_folder, history_file, model_folder, results_file
+from training_runtime.train.watch import StopRequest
+from training_runtime.workspace import adapter_folder, history_file, model_folder, results_file
 
 from .conftest import MakePlan, rows
 
@@ -92,14 +92,14 @@ def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) ->
 
     plan = make_plan(**_pretrained(base, training__packing=True, training__max_sequence_length=200))
     prepare(plan)
-    plain = worker._rows(plan, "validation")  # noqa: SLF001 - what the trainer reads
-    packed = worker._packed(plan, plain)  # noqa: SLF001 - the same
-    assert len(packed) < len(plain)
+    plain = token_rows(plan, "validation")
+    packs = packed(plan, plain)
+    assert len(packs) < len(plain)
     model = load_model(plan, "single").eval()
     assert model.config._attn_implementation == "sdpa_packed"  # noqa: SLF001 - where transformers keeps it
     simple = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     collate = DataCollatorForLanguageModeling(0, padding_free=True)
-    first, second = packed[0], packed[1]
+    first, second = packs[0], packs[1]
     batch = collate([first, second])
     inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
     together = model(**inputs, use_cache=False).logits[0]
@@ -125,23 +125,17 @@ def test_a_training_that_was_ended_goes_on_to_the_same_bits(make_plan: MakePlan,
     for name in ("model", "adapter", "checkpoints"):
         shutil.rmtree(plan.workspace / name)
     reached = threading.Event()
-    original = Course.__init__
+    agreed, steps = StopRequest.agreed, []
 
-    def asked_at_step_six(self: Any, *args: Any) -> None:
-        original(self, *args)
-        agreed, steps = self.stop.agreed, []
-
-        def count() -> bool:
-            steps.append(1)
-            if len(steps) == 6:
-                reached.set()
-                os.kill(os.getpid(), signal.SIGTERM)
-            return bool(agreed())
-
-        self.stop.agreed = count
+    def asked_at_step_six(self: StopRequest) -> bool:
+        steps.append(1)
+        if len(steps) == 6:
+            reached.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return agreed(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Course, "__init__", asked_at_step_six)
+        patch.setattr(StopRequest, "agreed", asked_at_step_six)
         with pytest.raises(PreemptedError, match="step 6 is saved"):
             train(plan)
     assert reached.is_set()

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.prepare.base import load_tokenizer
+from training_runtime.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["answers", "load", "losses"]
 
-_BATCH = 64
-_LOSS_TOKENS = 16384
+_BATCH_ROWS = 64
+_LOSS_BATCH_TOKENS = 16384
 """Tokens of one batch when losses are measured."""
 
 Message = dict[str, str]
@@ -47,8 +47,8 @@ def answers(folder: Path, prompts: Sequence[list[Message]], limit: int, *, seed:
     model = load(folder, trust_remote_code=trust)
     order = sorted(range(len(prompts)), key=lambda i: -sum(len(message["content"]) for message in prompts[i]))
     found: dict[int, str] = {}
-    for start in range(0, len(order), _BATCH):
-        part = order[start : start + _BATCH]
+    for start in range(0, len(order), _BATCH_ROWS):
+        part = order[start : start + _BATCH_ROWS]
         batch = tokenizer.apply_chat_template(
             [prompts[i] for i in part], add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
         ).to(model.device)
@@ -88,7 +88,7 @@ def losses(model: "PreTrainedModel", rows: Sequence[tuple[list[int], list[int]]]
 def _batches(rows: Sequence[tuple[list[int], list[int]]]) -> Iterator[list[tuple[list[int], list[int]]]]:
     batch: list[tuple[list[int], list[int]]] = []
     for row in rows:
-        if batch and max(len(row[0]), *(len(ids) for ids, _ in batch)) * (len(batch) + 1) > _LOSS_TOKENS:
+        if batch and max(len(row[0]), *(len(ids) for ids, _ in batch)) * (len(batch) + 1) > _LOSS_BATCH_TOKENS:
             yield batch
             batch = []
         batch.append(row)

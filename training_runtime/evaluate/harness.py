@@ -8,7 +8,7 @@ from training_runtime.plan import SuitePlan
 
 __all__ = ["run_tasks"]
 
-_BATCH = 16
+_BATCH_ROWS = 16
 
 
 def run_tasks(suite: SuitePlan, model: Path, *, most: int, seed: int, trust: bool) -> dict[str, float]:
@@ -29,7 +29,7 @@ def run_tasks(suite: SuitePlan, model: Path, *, most: int, seed: int, trust: boo
         tasks=list(suite.tasks),
         task_manager=manager,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        batch_size=_BATCH,
+        batch_size=_BATCH_ROWS,
         limit=most,
         bootstrap_iters=0,
         random_seed=seed,

@@ -19,25 +19,25 @@ from .scores import Scores
 
 __all__ = ["judged"]
 
-_AT_ONCE = 8
+_CONCURRENT_REQUESTS = 8
 _TIMEOUT_SECONDS = 120
-_TRIES = 3
+_MAX_ATTEMPTS = 3
 _MARK = re.compile(r"[1-5]")
-_DEFAULT = "The answer is correct, complete and polite, and holds nothing that the question did not ask for."
+_DEFAULT_CRITERIA = "The answer is correct, complete and polite, and holds nothing that the question did not ask for."
 
 
 def judged(suite: SuitePlan, questions: Sequence[str], answers: Sequence[str], expected: Sequence[str]) -> Scores:
     """Return the marks; an answer that the judge gives no mark counts as 1. Raises AccessError where it refuses."""
     if not suite.url or not suite.model:
         raise PlanError("the judge suite needs `url`, an OpenAI-compatible address, and `model`")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
         marks = pool.map(lambda row: _mark(suite, *row), zip(questions, answers, expected, strict=True))
         return Scores.of(list(marks))
 
 
 def _mark(suite: SuitePlan, question: str, answer: str, expected: str) -> float:
     text = (
-        f"Criteria: {suite.criteria or _DEFAULT}\n\nQuestion:\n{question}\n\nReference answer:\n{expected}\n\n"
+        f"Criteria: {suite.criteria or _DEFAULT_CRITERIA}\n\nQuestion:\n{question}\n\nReference answer:\n{expected}\n\n"
         f"Answer to judge:\n{answer}\n\nReply with one digit from 1 (poor) to 5 (excellent) and nothing else."
     )
     body: dict[str, Any] = {
@@ -55,7 +55,7 @@ def _post(url: str, body: dict[str, Any]) -> str:
     key = os.environ.get("JUDGE_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     problem: Exception | None = None
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         try:
             answer = requests.post(url, json=body, headers=headers, timeout=_TIMEOUT_SECONDS)
             if answer.status_code in (401, 403, 404):

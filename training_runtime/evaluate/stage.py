@@ -14,12 +14,12 @@ from training_runtime.committed import committing, verified_digest
 from training_runtime.errors import DataError
 from training_runtime.page import page, preformatted, table
 from training_runtime.plan import Evaluated, Plan, SuitePlan
-from training_runtime.prepare.base import base_folder
-from training_runtime.prepare.conversations import Rejected, Renderer, detected_template
-from training_runtime.prepare.first_pass import rows_of
-from training_runtime.prepare.formats import blocks, data_files
-from training_runtime.prepare.stage import data_folder, part_files
-from training_runtime.train.worker import model_folder
+from training_runtime.prepared import part_files, verified_dataset
+from training_runtime.rows.blocks import rows_of
+from training_runtime.rows.conversations import Rejected
+from training_runtime.rows.formats import blocks, data_files
+from training_runtime.rows.templates import Renderer, detected_template
+from training_runtime.workspace import ANSWERS, METRICS, REPORT, base_folder, evaluation_folder, model_folder
 
 from .answers import answers, load, losses
 from .harness import run_tasks
@@ -27,16 +27,11 @@ from .judge import judged
 from .scores import Difference, Scores, difference
 from .suites import Judgement, judge_answers
 
-__all__ = ["evaluate", "evaluation_folder"]
+__all__ = ["evaluate"]
 
-_SHOWN = 20
-_HANDED_BACK = 50
+_SHOWN_ROWS = 20
+_MAX_METRICS = 50
 """Metrics that a pod's termination message has room for; all of them are in metrics.json."""
-
-
-def evaluation_folder(plan: Plan) -> Path:
-    """Where the metrics and answers lie on the volume."""
-    return plan.workspace / "evaluation"
 
 
 @dataclass
@@ -62,8 +57,8 @@ def evaluate(plan: Plan) -> Evaluated:
         if not verified_digest(model_folder(plan)):
             raise DataError("there is no finished model on the volume: run the train stage first")
         _evaluate(plan, target)
-    found = json.loads((target / "metrics.json").read_bytes())
-    return Evaluated(metrics=dict(list(found["metrics"].items())[:_HANDED_BACK]))
+    found = json.loads((target / METRICS).read_bytes())
+    return Evaluated(metrics=dict(list(found["metrics"].items())[:_MAX_METRICS]))
 
 
 def _models(plan: Plan) -> dict[str, Path]:
@@ -74,7 +69,7 @@ def _models(plan: Plan) -> dict[str, Path]:
 
 
 def _evaluate(plan: Plan, target: Path) -> None:
-    data_folder(plan)
+    verified_dataset(plan)
     models = _models(plan)
     asked: dict[str, _Asked] = {"": _ask(plan, models, _test_rows(plan))}
     judgements: dict[str, list[Judgement]] = {name: [] for name in models}
@@ -166,12 +161,12 @@ def _write(plan: Plan, draft: Path, asked: dict[str, _Asked], judgements: dict[s
         "differences": {name: asdict(found) for name, found in differences.items()},
         "classes": classes,
     }
-    (draft / "metrics.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    with (draft / "answers.jsonl").open("w", encoding="utf-8") as file:
+    (draft / METRICS).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    with (draft / ANSWERS).open("w", encoding="utf-8") as file:
         for key, one in asked.items():
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in _lines(key, one))
     report = _report(plan, content, differences, judgements["tuned"], asked[""])
-    (draft / "report.html").write_text(report, encoding="utf-8")
+    (draft / REPORT).write_text(report, encoding="utf-8")
 
 
 def _merged(found: Sequence[Judgement]) -> dict[str, float]:
@@ -213,7 +208,7 @@ def _report(
     shown = [
         (question, expected, *(one[i] for one in asked.answers.values()))
         for i, (question, expected) in enumerate(zip(asked.questions, asked.expected, strict=True))
-    ][:_SHOWN]
+    ][:_SHOWN_ROWS]
     sections = [
         ("Metrics", table(head, [row(name, value) for name, value in content["metrics"].items()])),
         ("Labels", table(("label", "precision", "recall", "f1", "rows"), classes)),

@@ -10,14 +10,14 @@ from typing import Any
 from training_runtime.errors import DataError, PlanError
 from training_runtime.page import heat_map
 from training_runtime.plan import SuitePlan
-from training_runtime.prepare.conversations import at_path
+from training_runtime.rows.conversations import at_path
 
 from .scores import Scores
 
 __all__ = ["Judgement", "judge_answers"]
 
 _NO_LABEL = "(none)"
-_MOST_LABELS = 30
+_MAX_LABELS = 30
 
 
 @dataclass
@@ -116,9 +116,9 @@ def _classification(suite: SuitePlan, answers: Sequence[str], expected: Sequence
         label: {name: float(values[i]) for name, values in zip(names, each, strict=True)}
         for i, label in enumerate(labels)
     }
-    if len(labels) <= _MOST_LABELS:
+    if len(labels) <= _MAX_LABELS:
         everything = (
-            labels + [label for label, _ in Counter(predicted).most_common() if label not in labels][:_MOST_LABELS]
+            labels + [label for label, _ in Counter(predicted).most_common() if label not in labels][:_MAX_LABELS]
         )
         counts = confusion_matrix(truth, predicted, labels=everything)[: len(labels)].tolist()
         found.pictures.append(("Confusion matrix", heat_map(labels, everything, counts)))

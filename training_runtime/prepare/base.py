@@ -14,11 +14,12 @@ from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, PlanError
 from training_runtime.plan import Plan
 from training_runtime.sources import fetch
+from training_runtime.workspace import base_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["base_folder", "fetch_base", "load_tokenizer", "new_base"]
+__all__ = ["fetch_base", "new_base"]
 
 _PAD, _START, _END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 # ChatML, as Qwen's models read it; {% generation %} marks the answer for token-exact loss masks.
@@ -28,31 +29,8 @@ _CHAT_TEMPLATE = (
     "{%- else %}{{ message.content + '<|im_end|>' }}{%- endif %}{{ '\\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-_DEFAULT_VOCABULARY = 32000
-_MOST_TEXTS = 100_000
-
-
-def base_folder(plan: Plan) -> Path:
-    """Where the base lies on the volume."""
-    return plan.workspace / "base"
-
-
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer that can render chats; raise PlanError where the folder has none.
-
-    Not by AutoTokenizer, whose import takes torch's ten seconds: every fast tokenizer's folder reads the same.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    try:
-        tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise PlanError(f"the model has no tokenizer that can be loaded: {error}") from error
-    if not tokenizer.chat_template:
-        raise PlanError("the model's tokenizer has no chat template: choose an instruction-tuned model")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+_DEFAULT_VOCABULARY_SIZE = 32000
+_MAX_TEXTS = 100_000
 
 
 def fetch_base(plan: Plan) -> None:
@@ -112,7 +90,7 @@ def new_base(plan: Plan, texts: Iterable[str]) -> None:
     except (OSError, ValueError) as error:
         raise PlanError(f"the model's ConfigMap needs the file config.json of a Transformers model: {error}") from error
     with committing(target) as draft:
-        tokenizer = _new_tokenizer(texts, int(config.get("vocab_size", _DEFAULT_VOCABULARY)))
+        tokenizer = _new_tokenizer(texts, int(config.get("vocab_size", _DEFAULT_VOCABULARY_SIZE)))
         tokenizer.save_pretrained(draft)
         special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
         (draft / "config.json").write_text(json.dumps({**config, **special, "vocab_size": len(tokenizer)}, indent=1))
@@ -131,7 +109,7 @@ def _new_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenize
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bare.train_from_iterator(islice(texts, _MOST_TEXTS), trainer)
+    bare.train_from_iterator(islice(texts, _MAX_TEXTS), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bare, pad_token=_PAD, eos_token=_END, chat_template=_CHAT_TEMPLATE, model_max_length=1 << 20
     )

@@ -17,8 +17,8 @@ __all__ = ["PERMUTATIONS", "first_of_cluster", "sketches"]
 
 PERMUTATIONS = 128
 _BANDS = 32  # of 4: pairs of Jaccard 0.5 meet in one with 87 %, pairs of 0.85 always
-_SHINGLE = 4
-_PAIRS_AT_ONCE = 16384
+_SHINGLE_CHARACTERS = 4
+_PAIRS_PER_CHUNK = 16384
 _SEED = 42
 
 
@@ -31,20 +31,20 @@ def sketches(texts: Sequence[str]) -> "Array":
     import numpy as np
     from rensa import RMinHash
 
-    plain = [" ".join(text.casefold().split()).ljust(_SHINGLE) for text in texts]
+    plain = [" ".join(text.casefold().split()).ljust(_SHINGLE_CHARACTERS) for text in texts]
     codes = np.frombuffer("".join(plain).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     ends = np.cumsum([len(text) for text in plain])
-    count = len(codes) - _SHINGLE + 1
+    count = len(codes) - _SHINGLE_CHARACTERS + 1
     hashes = codes[:count].copy()
-    for offset in range(1, _SHINGLE):
+    for offset in range(1, _SHINGLE_CHARACTERS):
         hashes *= np.uint64(0x9E3779B97F4A7C15)
         hashes += codes[offset : offset + count]
     hashes ^= hashes >> np.uint64(31)
     hashes *= np.uint64(0xBF58476D1CE4E5B9)
     within = np.ones(count, dtype=bool)
-    for offset in range(1, _SHINGLE):
+    for offset in range(1, _SHINGLE_CHARACTERS):
         within[ends[:-1] - offset] = False
-    offsets = np.concatenate([[0], ends - np.arange(1, len(plain) + 1) * (_SHINGLE - 1)]).astype(np.uint64)
+    offsets = np.concatenate([[0], ends - np.arange(1, len(plain) + 1) * (_SHINGLE_CHARACTERS - 1)]).astype(np.uint64)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes[within], offsets, PERMUTATIONS, _SEED)
     return np.array(matrix.to_rows(), dtype=np.uint32)
 
@@ -106,8 +106,8 @@ def _neighbours(keys: "Array", parent: "Array") -> "Array":
 def _similar(file: Path, rows: int, pairs: "Array", threshold: float) -> Iterator[tuple[int, int]]:
     import numpy as np
 
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        part = pairs[start : start + _PAIRS_AT_ONCE]
+    for start in range(0, len(pairs), _PAIRS_PER_CHUNK):
+        part = pairs[start : start + _PAIRS_PER_CHUNK]
         sketch = np.memmap(file, dtype=np.uint32, mode="r").reshape(rows, PERMUTATIONS)
         share = (sketch[part[:, 0]] == sketch[part[:, 1]]).mean(axis=1)
         del sketch

@@ -6,7 +6,6 @@ It runs in a process of its own and writes what goes on to a spool on the volume
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from training_runtime.plan import DatasetPlan
+from training_runtime.rows.blocks import Block, rows_of
+from training_runtime.rows.conversations import Conversation, Rejected
+from training_runtime.rows.templates import Renderer, Template
 
-from .clean import Gate
-from .conversations import Conversation, Rejected, Renderer, Template
 from .duplicates import sketches
-from .formats import Block
 from .pii import Finder
+from .quality import Gate
 
 if TYPE_CHECKING:
     from .duplicates import Array
 
-__all__ = ["FirstPass", "Removed", "Sample", "Spooled", "rows_of"]
+__all__ = ["FirstPass", "Removed", "Sample", "Spooled"]
 
-_SAMPLES = 10
-_MOST_VALUES = 20
+_SAMPLE_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -95,30 +94,6 @@ class FirstPass:
         return found
 
 
-def rows_of(block: Block) -> Iterator[tuple[int, Any, Any]]:
-    """Line, the row as it came, and the parsed row, or why it could not be parsed."""
-    for line, row in block.rows:
-        yield line, row, row
-    if not block.lines:
-        return
-    for line, raw in enumerate(block.lines.split(b"\n"), block.first_line):
-        if not raw or raw.isspace():
-            continue
-        try:
-            row = orjson.loads(raw)
-            yield line, raw, row if isinstance(row, dict) else "is not a JSON object"
-        except ValueError as error:
-            yield line, raw, _why_not_json(raw, error)
-
-
-def _why_not_json(raw: bytes, error: ValueError) -> str:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return "is not UTF-8: save the file as UTF-8"
-    return f"is not JSON: {str(error).partition(': line')[0]}"
-
-
 class _Rules:
     def __init__(self, plan: DatasetPlan, template: Template) -> None:
         self._plan = plan
@@ -136,7 +111,9 @@ class _Rules:
         self._check_answer(answer, found.answers)
         masked = conversation if self._plan.pii.action == "Off" else self._masked(conversation, found.pii)
         changed = masked is not conversation
-        if len(found.samples) < _SAMPLES or (changed and sum(sample.changed for sample in found.samples) < _SAMPLES):
+        if len(found.samples) < _SAMPLE_ROWS or (
+            changed and sum(sample.changed for sample in found.samples) < _SAMPLE_ROWS
+        ):
             found.samples.append(Sample(_as_came(raw), _as_read(masked), changed))
         return masked
 

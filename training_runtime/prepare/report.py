@@ -10,7 +10,7 @@ from .spool import Spool
 
 __all__ = ["render_report"]
 
-_REJECTS = 20
+_SHOWN_REJECTS = 20
 
 
 def render_report(title: str, numbers: Prepared, found: Spool, lengths: Sequence[int], limit: int) -> str:
@@ -32,7 +32,7 @@ def render_report(title: str, numbers: Prepared, found: Spool, lengths: Sequence
 
 
 def _removed(removed: Sequence[Removed]) -> str:
-    rows = [(row.file, row.line, row.kind, row.reason) for row in removed[:_REJECTS]]
+    rows = [(row.file, row.line, row.kind, row.reason) for row in removed[:_SHOWN_REJECTS]]
     return table(("file", "line", "kind", "reason"), rows)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from training_runtime.plan import Plan
+from training_runtime.tokenizer import load_tokenizer
+from training_runtime.workspace import PARTS, base_folder
 
-from .base import base_folder, load_tokenizer
 from .first_pass import Removed
-from .split import PARTS
 from .tokens import IGNORED, Encoded, Encoder
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from training_runtime.errors import DataError
 from training_runtime.plan import SplitPlan
+from training_runtime.workspace import PARTS
 
-__all__ = ["PARTS", "split_rows"]
-
-PARTS = ("train", "validation", "test")
+__all__ = ["split_rows"]
 
 
 def split_rows(strata: Sequence[str], groups: Sequence[int] | None, rule: SplitPlan) -> bytearray:

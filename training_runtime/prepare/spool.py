@@ -16,7 +16,7 @@ __all__ = ["BAD", "Spool", "hold_out"]
 
 BAD = ("unreadable", "incomplete", "schema")
 """The kinds that mean a bad row; the others are rules of the plan at work."""
-_SAMPLES = 10
+_SAMPLE_ROWS = 10
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Spool:
         self.removed += one.removed
         self.answers += one.answers
         ranked = sorted([*self.samples, *one.samples], key=lambda sample: not sample.changed)
-        self.samples = ranked[:_SAMPLES]
+        self.samples = ranked[:_SAMPLE_ROWS]
 
     def removed_as(self, *kinds: str) -> list[Removed]:
         """The rows that were left out for one of these reasons."""

@@ -24,77 +24,52 @@ from typing import Any
 from training_runtime.committed import MANIFEST, committing, facts_of, file_digest, verified_digest
 from training_runtime.errors import DataError
 from training_runtime.plan import Plan, Prepared
+from training_runtime.prepared import Current, current_dataset, set_current_dataset
+from training_runtime.rows.blocks import Block, rows_of
+from training_runtime.rows.formats import blocks, data_files
+from training_runtime.rows.templates import detected_template
 from training_runtime.sources import fetch, is_local
+from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
 
-from .base import base_folder, fetch_base, new_base
-from .conversations import detected_template
-from .first_pass import FirstPass, rows_of
-from .formats import Block, blocks, data_files
+from .base import fetch_base, new_base
+from .first_pass import FirstPass
 from .report import render_report
 from .second_pass import SecondPass, Sharded, texts
-from .split import PARTS
 from .spool import BAD, Spool, hold_out
 from .workers import Pool, processors, workers
 
-__all__ = ["data_facts", "data_folder", "part_files", "prepare"]
+__all__ = ["prepare"]
 
-_VERSION = 1
+_FORMAT_VERSION = 1
 """Raised when the same input and rules would give other bytes."""
-_SMALL = 4 << 20
-_FIRST = 10
+_SINGLE_PROCESS_BYTES = 4 << 20
+_SHOWN_ROWS = 10
 """Bad rows that are shown."""
-
-
-def data_folder(plan: Plan) -> Path:
-    """Where the prepared data lies on the volume; raise DataError where there is none that is whole.
-
-    Every byte is read for that, so a stage asks once, when it begins.
-    """
-    folder = _current(plan)
-    if not verified_digest(folder):
-        raise DataError("there is no prepared data on the volume: run the prepare stage first")
-    return folder
-
-
-def data_facts(plan: Plan) -> dict[str, Any]:
-    """Return what the manifest says of the prepared data: its numbers, labels and the answers' fields."""
-    return facts_of(_current(plan))
-
-
-def part_files(plan: Plan, part: str) -> list[str]:
-    """Return the shards of a part, in the order of their rows."""
-    return [str(path) for path in sorted((_current(plan) / part).glob("*.parquet"))]
-
-
-def _current(plan: Plan) -> Path:
-    pointer = plan.workspace / "data/current"
-    return plan.workspace / "data" / (pointer.read_text().split()[0] if pointer.exists() else "none")
 
 
 def prepare(plan: Plan) -> Prepared:
     """Prepare the data, or hand back what was prepared before; raise DataError where it cannot be used."""
     rules = _digest(plan.model_dump_json(include={"model", "dataset", "training", "workspace"}))
-    pointer = plan.workspace / "data/current"
-    if pointer.exists() and pointer.read_text().split()[1:] == [rules] and verified_digest(base_folder(plan)):
-        folder = plan.workspace / "data" / pointer.read_text().split()[0]
+    current = current_dataset(plan)
+    if current and current.rules == rules and verified_digest(base_folder(plan)):
+        folder = dataset_folder(plan, current.key)
         if verified_digest(folder):
             return Prepared.model_validate(facts_of(folder)["numbers"])
     with _gathered(plan) as files:
         if plan.model.initialize == "Pretrained":
             fetch_base(plan)
         key = _key(plan, files)
-        folder = plan.workspace / "data" / key
+        folder = dataset_folder(plan, key)
         if not (verified_digest(folder) and verified_digest(base_folder(plan))):
             _prepare(plan, files, folder)
-    pointer.with_name("current.draft").write_text(f"{key} {rules}")
-    pointer.with_name("current.draft").rename(pointer)
+    set_current_dataset(plan, Current(key, rules))
     return Prepared.model_validate(facts_of(folder)["numbers"])
 
 
 @contextmanager
 def _gathered(plan: Plan) -> Iterator[list[Path]]:
     """The data's files, in order; copies of what is far away are removed again, for they hold what is masked later."""
-    copies = plan.workspace / "data/.sources"
+    copies = copies_folder(plan)
     shutil.rmtree(copies, ignore_errors=True)
     found: list[Path] = []
     for number, source in enumerate(plan.dataset.sources):
@@ -119,7 +94,7 @@ def _key(plan: Plan, files: Sequence[Path]) -> str:
     """The content address of the work: the input's bytes, the rules, the tokenizer."""
     new = plan.model.initialize == "Random"
     told = {
-        "version": _VERSION,
+        "version": _FORMAT_VERSION,
         "files": [(path.name, file_digest(path)) for path in files],
         "dataset": plan.dataset.model_dump(mode="json", exclude={"sources"}),
         "limit": plan.training.max_sequence_length,
@@ -134,7 +109,7 @@ def _digest(text: str) -> str:
 
 
 def _prepare(plan: Plan, files: Sequence[Path], folder: Path) -> None:
-    large = sum(path.stat().st_size for path in files) > _SMALL
+    large = sum(path.stat().st_size for path in files) > _SINGLE_PROCESS_BYTES
     with committing(folder) as draft, workers(processors() if large else 1) as pool:
         files_of_spool = draft / ".spool"
         files_of_spool.mkdir()
@@ -176,9 +151,9 @@ def _any_row(block: Block) -> dict[str, Any]:
 
 def _check_rejected(plan: Plan, spool: Spool) -> None:
     bad = spool.removed_as(*BAD)
-    for row in bad[:_FIRST]:
+    for row in bad[:_SHOWN_ROWS]:
         print(json.dumps({"event": "rejected", **asdict(row)}, ensure_ascii=False), flush=True)
-    first = "; ".join(f"{row.file} line {row.line}: {row.reason}" for row in (bad or spool.removed)[:_FIRST])
+    first = "; ".join(f"{row.file} line {row.line}: {row.reason}" for row in (bad or spool.removed)[:_SHOWN_ROWS])
     good, allowed = len(spool.strata), plan.dataset.max_rejected_percent
     if not good:
         raise DataError(f"no row can be used: {first or 'the data holds none'}")
@@ -234,10 +209,10 @@ def _quantile(ordered: Sequence[int], share: float) -> int:
 
 
 def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Sequence[int]) -> None:
-    with (draft / "rejects.jsonl").open("w", encoding="utf-8") as file:
+    with (draft / REJECTS).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in spool.removed)
     title, limit = f"Data of {plan.job.name}", plan.training.max_sequence_length
-    (draft / "report.html").write_text(render_report(title, numbers, spool, lengths, limit), encoding="utf-8")
+    (draft / REPORT).write_text(render_report(title, numbers, spool, lengths, limit), encoding="utf-8")
     answers: dict[str, dict[str, int]] = {}
     for (name, kind), count in sorted(spool.answers.items()):
         answers.setdefault(name, {})[kind] = count

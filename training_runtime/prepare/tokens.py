@@ -21,7 +21,7 @@ IGNORED = -100
 """The label of a token that is not learnt, as in Transformers."""
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
-_CHECKED = 32
+_COMPARED_ROWS = 32
 """Rows of each block that are encoded by both libraries."""
 
 Message = dict[str, str]
@@ -56,7 +56,7 @@ class Encoder:
     def encode(self, conversations: Sequence[list[Message]]) -> Iterator[Encoded]:
         """Yield each conversation's example; raise DataError where the template renders nothing to learn."""
         written = [self._written(messages) for messages in conversations]
-        fast = self._fast if self._agrees([text for text, _ in written[:_CHECKED]]) else None
+        fast = self._fast if self._agrees([text for text, _ in written[:_COMPARED_ROWS]]) else None
         for text, spans in written:
             if not text or not spans:
                 raise DataError(

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
-from training_runtime.evaluate.stage import evaluation_folder
 from training_runtime.plan import Plan, Published
-from training_runtime.prepare.stage import data_facts, data_folder
+from training_runtime.prepared import dataset_facts, verified_dataset
+from training_runtime.tokenizer import load_tokenizer
 from training_runtime.tracking import UID_TAG, Spool, job_run
-from training_runtime.train.worker import adapter_folder, model_folder, results_file
+from training_runtime.workspace import (
+    METRICS,
+    REPORT,
+    adapter_folder,
+    evaluation_folder,
+    model_folder,
+    published_folder,
+    results_file,
+)
 
 from .card import model_card
 
@@ -26,17 +34,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["publish", "published_folder"]
+__all__ = ["publish"]
 
 _DONE_TAG = "anneal.dev/published"
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_MOST_PARAMETER = 6000
+_MAX_PARAMETER_CHARACTERS = 6000
 """Characters that MLflow takes for one parameter."""
-
-
-def published_folder(plan: Plan, name: str) -> Path:
-    """Where a folder lies on the volume as it is published: `model`, `adapter` or `merged-4bit`."""
-    return plan.workspace / "published" / name
 
 
 def publish(plan: Plan) -> Published:
@@ -96,7 +99,7 @@ def _describe(plan: Plan, folder: Path) -> None:
         raise PlanError(
             f"{pickled[0]} is pickled, which can run code when it is loaded: only safetensors are published"
         )
-    card = model_card(plan, data_facts(plan), _results(plan), _evaluation(plan))
+    card = model_card(plan, dataset_facts(plan), _results(plan), _evaluation(plan))
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -106,7 +109,7 @@ def _results(plan: Plan) -> dict[str, Any]:
 
 
 def _evaluation(plan: Plan) -> dict[str, Any]:
-    path = evaluation_folder(plan) / "metrics.json"
+    path = evaluation_folder(plan) / METRICS
     if not path.exists():
         raise DataError("there is no evaluation on the volume: run the evaluate stage first")
     found: dict[str, Any] = json.loads(path.read_bytes())
@@ -117,8 +120,6 @@ def _quantize(plan: Plan, draft: Path) -> None:
     """The merged model in 4 bit (nf4), as bitsandbytes and vLLM load it."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    from training_runtime.prepare.base import load_tokenizer
 
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     device = 0 if torch.cuda.is_available() else "cpu"
@@ -132,13 +133,15 @@ def _quantize(plan: Plan, draft: Path) -> None:
 def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
     from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
-    run_id, numbers = run.info.run_id, data_facts(plan)["numbers"]
+    run_id, numbers = run.info.run_id, dataset_facts(plan)["numbers"]
     Spool(plan).replay(client, run_id)
     settings = {**plan.training.model_dump(mode="json"), **(plan.lora.model_dump() if plan.lora else {})}
     results = _results(plan)
     settings |= {name: results[name] for name in ("method", "strategy", "processes", "precision", "parameters")}
     settings |= {"base": plan.model.source, "base_digest": plan.model.digest, "dataset_digest": numbers["digest"]}
-    params = [Param(name, str(value)[:_MOST_PARAMETER]) for name, value in settings.items() if value is not None]
+    params = [
+        Param(name, str(value)[:_MAX_PARAMETER_CHARACTERS]) for name, value in settings.items() if value is not None
+    ]
     client.log_batch(run_id, params=params)
     step, now = int(results["steps"]), int(results_file(plan).stat().st_mtime * 1000)
     evaluation = _evaluation(plan)
@@ -147,7 +150,7 @@ def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
     source = json.dumps({"sources": plan.dataset.sources})
     data = Dataset(name=plan.job.name, digest=numbers["digest"][-36:], source_type="anneal", source=source)
     client.log_inputs(run_id, datasets=[DatasetInput(data)])
-    client.log_artifact(run_id, str(data_folder(plan) / "report.html"), "data")
+    client.log_artifact(run_id, str(verified_dataset(plan) / REPORT), "data")
     client.log_artifacts(run_id, str(evaluation_folder(plan)), "evaluation")
     client.log_artifact(run_id, str(results_file(plan)))
 
@@ -164,7 +167,7 @@ def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> 
     found = client.search_model_versions(f"name = '{plan.model_name}' and run_id = '{run.info.run_id}'", max_results=1)
     if found:
         return found[0]
-    numbers = data_facts(plan)["numbers"]
+    numbers = dataset_facts(plan)["numbers"]
     lineage = {
         UID_TAG: plan.job.uid,
         "anneal.dev/digest": digest,

@@ -1,137 +1,118 @@
 """The one callback that ties Hugging Face's trainer to the job: checkpoints, guards, stopping, logs, the spool."""
 
-import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.errors import PlanError
 from training_runtime.plan import Plan
 from training_runtime.tracking import Spool
+from training_runtime.workspace import checkpoints_folder
 
-from .checkpoints import CommittedCheckpoints, is_first, last_commit
+from .checkpoints import CommittedCheckpoints, last_commit
 from .device import device_metrics
 from .heartbeat import Heartbeat
-from .strategy import Strategy
-from .watch import StopRequest, best_step, check_loss, is_exhausted, with_perplexity
+from .processes import log_event
+from .strategy import Strategy, check_applied
+from .watch import StopRequest, best_step, check_loss, is_exhausted, watched_metric, with_perplexity
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
     from trl import SFTTrainer
 
-__all__ = ["Course", "make_callback"]
-
-_WRAPPERS = {
-    "ddp": "DistributedDataParallel",
-    "zero1": "DeepSpeedEngine",
-    "zero2": "DeepSpeedEngine",
-    "zero3": "DeepSpeedEngine",
-}
+__all__ = ["add_callback"]
 
 
-class Course:
-    """How a training goes: what the callback notes for the stage."""
-
-    def __init__(self, plan: Plan, checkpoints: CommittedCheckpoints, strategy: Strategy) -> None:
-        self.plan = plan
-        self.checkpoints = checkpoints
-        self.strategy = strategy
-        self.preempted = False
-        self.began_at = 0
-        self.heartbeat = Heartbeat(plan.training.guards.stalled_after_seconds)
-        self.metric = plan.training.early_stopping.metric if plan.training.early_stopping else "eval_loss"
-        self.stop = StopRequest()
-        self.spool = Spool(plan) if is_first() else None
-
-    def assert_shared_out(self, trainer: "SFTTrainer") -> None:
-        """Raise PlanError where the libraries did not share the work out as asked, which some do silently."""
-        processes = self.plan.distributed.nodes * self.plan.distributed.processes_per_node
-        if trainer.accelerator.num_processes != processes:
-            raise PlanError(f"{trainer.accelerator.num_processes} processes train where the plan asks for {processes}")
-        wrapped = type(trainer.model_wrapped)
-        wanted = _WRAPPERS.get(self.strategy)
-        if self.strategy == "fsdp":
-            from torch.distributed.fsdp import FSDPModule
-
-            fits = issubclass(wrapped, FSDPModule)
-        else:
-            fits = wanted is None or wrapped.__name__ == wanted
-        if not fits:
-            raise PlanError(f"the model is wrapped in {wrapped.__name__}, which is not {self.strategy}")
-
-
-def make_callback(course: Course, trainer: "SFTTrainer") -> "TrainerCallback":
-    """Return the callback; Transformers is imported only here."""
+def add_callback(
+    trainer: "SFTTrainer",
+    plan: Plan,
+    strategy: Strategy,
+    checkpoints: CommittedCheckpoints,
+    stop: StopRequest,
+    spool: Spool | None,
+) -> "_JobCallback":
+    """Have the trainer call back from now on; Transformers is imported only here."""
     from transformers import TrainerCallback
 
-    return type("JobCallback", (_Job, TrainerCallback), {})(course, trainer)
+    kind = type("JobCallback", (_JobCallback, TrainerCallback), {})
+    callback: _JobCallback = kind(trainer, plan, strategy, checkpoints, stop, spool)
+    trainer.callback_handler.callbacks.insert(1, callback)  # before those that report what it adds
+    return callback
 
 
-class _Job:
-    """Trainer calls it between the parts of a step, on every process."""
+class _JobCallback:
+    """Trainer calls it between the parts of a step, on every process; `spool` is the first one's alone."""
 
-    def __init__(self, course: Course, trainer: "SFTTrainer") -> None:
-        self._course = course
+    def __init__(
+        self,
+        trainer: "SFTTrainer",
+        plan: Plan,
+        strategy: Strategy,
+        checkpoints: CommittedCheckpoints,
+        stop: StopRequest,
+        spool: Spool | None,
+    ) -> None:
         self._trainer = trainer
-        self._since = (0.0, 0.0)
+        self._plan = plan
+        self._strategy = strategy
+        self._checkpoints = checkpoints
+        self._stop = stop
+        self._spool = spool
+        self._first_step = 0
+        self._last_line = (0.0, 0.0)
+        """When the line before was logged, and how many tokens had been trained on by then."""
+        self.heartbeat = Heartbeat(plan.training.guards.stalled_after_seconds)
+        self.preempted = False
+        """Whether the training was asked to stop before its last step."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        self._course.assert_shared_out(self._trainer)
-        self._course.began_at = state.global_step
-        if self._course.spool:
-            self._course.spool.start()
+        check_applied(self._plan, self._strategy, self._trainer)
+        self._first_step = state.global_step
+        if self._spool:
+            self._spool.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        self._course.heartbeat.step()
-        if self._course.stop.agreed():
-            self._course.preempted = state.global_step < state.max_steps
+        self.heartbeat.step()
+        if self._stop.agreed():
+            self.preempted = state.global_step < state.max_steps
             control.should_save = True
             control.should_training_stop = True
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        self._course.heartbeat.beat()
+        self.heartbeat.beat()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        self._course.heartbeat.stop()
+        self.heartbeat.stop()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        rule = self._course.plan.training.early_stopping
+        rule = self._plan.training.early_stopping
         if rule and is_exhausted(state.log_history, rule):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        course, step = self._course, state.global_step
-        course.heartbeat.beat()
-        best = best_step(state.log_history, course.metric)
-        course.checkpoints.take_over(step, best, lambda: say("checkpoint", step=step))
+        step = state.global_step
+        self.heartbeat.beat()
+        best = best_step(state.log_history, watched_metric(self._plan.training.early_stopping))
+        self._checkpoints.submit(step, best, lambda: log_event("checkpoint", step=step))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        check_loss(state.log_history, self._course.plan.training.guards)
-        if self._course.spool is None:
+        check_loss(state.log_history, self._plan.training.guards)
+        if self._spool is None:
             return
-        numbers = with_perplexity({name: value for name, value in logs.items() if isinstance(value, (int, float))})
-        if "loss" in numbers:
-            numbers |= self._speed(numbers) | device_metrics()
+        metrics = with_perplexity({name: value for name, value in logs.items() if isinstance(value, (int, float))})
+        if "loss" in metrics:
+            metrics |= self._speed(metrics) | device_metrics()
         # The trainer's own history, and the progress reporter, which comes after, say it too.
-        logs |= numbers | self._standing()
-        state.log_history[-1] |= numbers
-        self._course.spool.add(state.global_step, numbers)
-        say("log", step=state.global_step, **numbers)
+        logs |= metrics | self._resumption()
+        state.log_history[-1] |= metrics
+        self._spool.add(state.global_step, metrics)
+        log_event("log", step=state.global_step, **metrics)
 
-    def _standing(self) -> dict[str, float]:
-        """What the job's status tells beside the numbers: where this attempt began, and what it would go on from."""
-        committed = last_commit(self._course.plan.workspace)
+    def _resumption(self) -> dict[str, float]:
+        """What the job's status tells beside the metrics: where this attempt began, and what is saved."""
+        committed = last_commit(checkpoints_folder(self._plan))
         saved = {"checkpoint_step": committed[0], "checkpoint_time": committed[1]} if committed else {}
-        return {"resumed_from_step": self._course.began_at, **saved}
+        return {"resumed_from_step": self._first_step, **saved}
 
-    def _speed(self, numbers: dict[str, float]) -> dict[str, float]:
+    def _speed(self, metrics: dict[str, float]) -> dict[str, float]:
         """Tokens per second since the line before; the first line of a run, which compiles, has none."""
-        (before, tokens), now = self._since, time.monotonic()
-        self._since = (now, numbers.get("num_tokens", 0.0))
-        return {"tokens_per_second": (self._since[1] - tokens) / (now - before)} if before else {}
-
-
-def say(event: str, **facts: object) -> None:
-    """Write one line of JSON, on the process that speaks for all; a person at a terminal has the progress bar."""
-    if is_first() and not sys.stdout.isatty():
-        print(json.dumps({"event": event, **facts}, ensure_ascii=False), flush=True)
+        (before, tokens), now = self._last_line, time.monotonic()
+        self._last_line = (now, metrics.get("num_tokens", 0.0))
+        return {"tokens_per_second": (self._last_line[1] - tokens) / (now - before)} if before else {}

@@ -19,41 +19,28 @@ from pathlib import Path
 from training_runtime.committed import commit, verified_digest
 from training_runtime.errors import PreemptedError
 
-__all__ = ["CommittedCheckpoints", "barrier", "is_first", "last_commit"]
+from .processes import barrier, is_first
+
+__all__ = ["CommittedCheckpoints", "last_commit"]
 
 
-def is_first() -> bool:
-    """Whether this process is the one that speaks for all."""
-    from torch import distributed
-
-    return not distributed.is_initialized() or distributed.get_rank() == 0
-
-
-def barrier() -> None:
-    """Wait for the other processes, where there are any."""
-    from torch import distributed
-
-    if distributed.is_initialized():
-        distributed.barrier()
-
-
-def last_commit(workspace: Path) -> tuple[int, float] | None:
+def last_commit(folder: Path) -> tuple[int, float] | None:
     """Return the step of the newest checkpoint, and when it was committed (seconds since 1970), without reading it."""
-    newest = max((workspace / "checkpoints").glob("step-" + 8 * "[0-9]"), default=None)
+    newest = max(folder.glob("step-" + 8 * "[0-9]"), default=None)
     return (int(newest.name[-8:]), newest.stat().st_mtime) if newest else None
 
 
 class CommittedCheckpoints:
     """The checkpoints of one job; `keep` are kept, and the best one beside them."""
 
-    def __init__(self, workspace: Path, keep: int, *, in_thread: bool = False) -> None:
-        self.draft = workspace / "checkpoints/.draft"
-        self._folder = workspace / "checkpoints"
-        self._holder = self._folder / ".holder"
-        self._self = uuid.uuid4().hex
+    def __init__(self, folder: Path, keep: int, *, in_thread: bool = False) -> None:
+        self.draft = folder / ".draft"
+        self._folder = folder
+        self._holder = folder / ".holder"
+        self._identity = uuid.uuid4().hex
         self._keep = keep
         self.in_thread = in_thread
-        self._late: list[Callable[[], object]] = []
+        self._deferred: list[Callable[[], object]] = []
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._commit: Future[None] | None = None
 
@@ -62,52 +49,58 @@ class CommittedCheckpoints:
         if is_first():
             shutil.rmtree(self.draft, ignore_errors=True)
             self.draft.mkdir(parents=True)
-            self._holder.write_text(self._self)
+            self._holder.write_text(self._identity)
         barrier()
 
     def newest(self) -> Path | None:
         """Return the newest checkpoint whose every byte matches its manifest."""
-        return next((folder for folder in reversed(self._listed()) if verified_digest(folder)), None)
+        return next((folder for folder in reversed(self._all()) if verified_digest(folder)), None)
 
     def at(self, step: int) -> Path | None:
         """Return the checkpoint of a step, None where there is none that is whole."""
-        folder = self._folder / f"step-{step:08d}"
+        folder = _step_folder(self._folder, step)
         return folder if verified_digest(folder) else None
 
-    def write_later(self, work: Callable[[], object]) -> None:
+    def defer(self, write: Callable[[], object]) -> None:
         """Have a part of the checkpoint that is being saved written by the thread that commits it."""
-        self._late.append(work)
+        self._deferred.append(write)
 
-    def take_over(self, step: int, best: int | None = None, told: Callable[[], None] = lambda: None) -> None:
-        """Commit what the processes wrote for a step, drop the oldest but the best, then call `told`.
+    def submit(self, step: int, best: int | None = None, on_commit: Callable[[], None] = lambda: None) -> None:
+        """Commit what the processes wrote for a step, drop the oldest but the best, then call `on_commit`.
 
-        With a thread this returns before any of it; `settle` waits.
+        With a thread this returns before any of it; `wait` blocks until it is done.
         """
-        self.settle()
+        self.wait()
         barrier()
         if is_first():
-            late, self._late = self._late, []
-            self._commit = self._writer.submit(self._write, late, step, best, told)
+            deferred, self._deferred = self._deferred, []
+            self._commit = self._writer.submit(self._write, deferred, step, best, on_commit)
         if not self.in_thread:
-            self.settle()
+            self.wait()
             barrier()
 
-    def settle(self) -> None:
-        """Wait until what was taken over is committed; raise what kept it from being."""
+    def wait(self) -> None:
+        """Wait until what was submitted is committed; raise what kept it from being."""
         if self._commit:
-            done, self._commit = self._commit, None
-            done.result()
+            submitted, self._commit = self._commit, None
+            submitted.result()
 
-    def _write(self, late: list[Callable[[], object]], step: int, best: int | None, told: Callable[[], None]) -> None:
-        for work in late:
-            work()
-        if self._holder.read_text() != self._self:
+    def _write(
+        self, deferred: list[Callable[[], object]], step: int, best: int | None, on_commit: Callable[[], None]
+    ) -> None:
+        for write in deferred:
+            write()
+        if self._holder.read_text() != self._identity:
             raise PreemptedError(f"step {step} is not saved: another attempt has begun, and holds the checkpoints")
-        commit(self.draft / f"checkpoint-{step}", self._folder / f"step-{step:08d}")
-        for old in self._listed()[: -self._keep]:
-            if old.name != f"step-{best or 0:08d}":
+        commit(self.draft / f"checkpoint-{step}", _step_folder(self._folder, step))
+        for old in self._all()[: -self._keep]:
+            if old != _step_folder(self._folder, best or 0):
                 shutil.rmtree(old, ignore_errors=True)
-        told()
+        on_commit()
 
-    def _listed(self) -> list[Path]:
+    def _all(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
+
+
+def _step_folder(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 __all__ = ["device_metrics", "gpu_bytes", "memory_left"]
 
-_GIB = 2**30
+_GIB_BYTES = 2**30
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
@@ -38,8 +38,8 @@ def device_metrics() -> dict[str, float]:
     if not torch.cuda.is_available():
         return {}
     found = {
-        "gpu_memory_gib": torch.cuda.memory_allocated() / _GIB,
-        "gpu_memory_peak_gib": torch.cuda.max_memory_allocated() / _GIB,
+        "gpu_memory_gib": torch.cuda.memory_allocated() / _GIB_BYTES,
+        "gpu_memory_peak_gib": torch.cuda.max_memory_allocated() / _GIB_BYTES,
     }
     return found | _utilisation(torch.cuda.current_device())
 

@@ -19,20 +19,20 @@ from training_runtime import HEARTBEAT_VARIABLE
 __all__ = ["Heartbeat", "main"]
 
 _TERMINATION_LOG = Path("/dev/termination-log")
-_STEPS = 50
-_SLOW = 10.0
+_RECENT_STEPS = 50
+_STALL_FACTOR = 10.0
 """A step that takes so many times as long as the median of the recent ones has stalled."""
 
 
 class Heartbeat:
-    """Written by one process of each pod; `least` is the number of seconds that may always pass."""
+    """Written by one process of each pod; `min_seconds` may always pass between two of them."""
 
-    def __init__(self, least: float) -> None:
+    def __init__(self, min_seconds: float) -> None:
         name = os.environ.get(HEARTBEAT_VARIABLE, "")
         beats = name and os.environ.get("LOCAL_RANK", "0") == "0"
         self._file = Path(name) if beats else None
-        self._least = least
-        self._steps: deque[float] = deque(maxlen=_STEPS)
+        self._min_seconds = min_seconds
+        self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._last_step: float | None = None
         self._due = float("inf")
         self.was_late = False
@@ -50,7 +50,9 @@ class Heartbeat:
         """Something that takes long, a checkpoint or a validation, has gone on."""
         now = time.monotonic()
         self.was_late = self.was_late or now > self._due
-        allowed = max(self._least, _SLOW * statistics.median(self._steps)) if self._steps else self._least
+        allowed = (
+            max(self._min_seconds, _STALL_FACTOR * statistics.median(self._steps)) if self._steps else self._min_seconds
+        )
         self._due = now + allowed
         if self._file:
             self._file.write_text(f"{self._due} {allowed:.0f}")

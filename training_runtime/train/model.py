@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_runtime.committed import committing
 from training_runtime.plan import Plan
-from training_runtime.prepare.base import base_folder
+from training_runtime.workspace import base_folder
 
 from .arguments import precision, quantization_config
 from .packed_attention import register_packed_attention

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["snapshotting_trainer"]
 
-_SPARE = 2
+_COPIES_THAT_MUST_FIT = 2
 """How many times the copy must fit into the memory that is left: the writer needs some too."""
 
 
@@ -32,7 +32,7 @@ def snapshotting_trainer(checkpoints: CommittedCheckpoints) -> "type[SFTTrainer]
         """Trainer's own save, its two large parts taken out."""
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401 - Trainer's
-            checkpoints.settle()
+            checkpoints.wait()
             super()._save_checkpoint(model, trial)
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - Trainer's
@@ -75,8 +75,8 @@ def _write(
         return copies[at]
 
     changing = {leaf.data_ptr(): leaf.nbytes for leaf in tree.tree_leaves(state) if isinstance(leaf, Tensor)}
-    if sum(size for at, size in changing.items() if at not in frozen) * _SPARE > memory_left():
+    if sum(size for at, size in changing.items() if at not in frozen) * _COPIES_THAT_MUST_FIT > memory_left():
         write(state)
         return
     copy = tree.tree_map_only(Tensor, copied, state)
-    checkpoints.write_later(lambda: write(copy))
+    checkpoints.defer(lambda: write(copy))

@@ -18,10 +18,11 @@ import psutil
 from training_runtime import errors
 from training_runtime.committed import verified_digest
 from training_runtime.plan import Failed, Plan, Trained
-from training_runtime.prepare.stage import data_folder
+from training_runtime.prepared import verified_dataset
+from training_runtime.workspace import checkpoints_folder, history_file, model_folder
 
 from .checkpoints import last_commit
-from .worker import history_file, model_folder, train_here
+from .worker import train_here
 
 __all__ = ["train"]
 
@@ -29,7 +30,7 @@ __all__ = ["train"]
 def train(plan: Plan, *, profile: bool = False) -> Trained:
     """Train, or hand back what an earlier run trained; raise a StageError of what went wrong in any process."""
     if not verified_digest(model_folder(plan)):
-        data_folder(plan)
+        verified_dataset(plan)
         if plan.distributed.nodes * plan.distributed.processes_per_node == 1:
             train_here(plan, profile=profile)
         else:
@@ -44,7 +45,7 @@ def train(plan: Plan, *, profile: bool = False) -> Trained:
 
 
 def _committed_at(plan: Plan) -> str | None:
-    committed = last_commit(plan.workspace)
+    committed = last_commit(checkpoints_folder(plan))
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(committed[1])) if committed else None
 
 

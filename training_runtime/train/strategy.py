@@ -6,16 +6,25 @@ memory are left for; with gradient checkpointing that holds for usual batches, b
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from training_runtime.errors import PlanError
 from training_runtime.plan import Plan
 
-__all__ = ["Choice", "Strategy", "choose"]
+if TYPE_CHECKING:
+    from trl import SFTTrainer
+
+__all__ = ["Choice", "Strategy", "check_applied", "choose"]
 
 Strategy = Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"]
-_USABLE = 0.7
-_WEIGHTS, _GRADIENTS, _STATES = 2, 2, 12
+_USABLE_SHARE = 0.7
+_WEIGHT_BYTES, _GRADIENT_BYTES, _STATE_BYTES = 2, 2, 12
+_WRAPPERS = {
+    "ddp": "DistributedDataParallel",
+    "zero1": "DeepSpeedEngine",
+    "zero2": "DeepSpeedEngine",
+    "zero3": "DeepSpeedEngine",
+}
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,29 @@ def choose(plan: Plan, parameters: int, gpu_bytes: int) -> Choice:
 
 
 def _fitting(plan: Plan, parameters: int, gpu_bytes: int, processes: int) -> Choice:
-    weights = parameters * (plan.quantization.bits / 8 if plan.quantization else _WEIGHTS)
+    weights = parameters * (plan.quantization.bits / 8 if plan.quantization else _WEIGHT_BYTES)
     trained = 0 if plan.lora else parameters  # an adapter's share is lost in the reserve
-    room = gpu_bytes * _USABLE
-    whole = weights + trained * (_GRADIENTS + _STATES)
+    room = gpu_bytes * _USABLE_SHARE
+    whole = weights + trained * (_GRADIENT_BYTES + _STATE_BYTES)
     told = f"{parameters / 1e9:.2f} billion parameters, {gpu_bytes / 2**30:.0f} GiB per GPU, {processes} processes"
     if not gpu_bytes or whole <= room or plan.quantization:
         return Choice("ddp", f"{told}: a whole copy fits each")
-    if weights + trained * (_GRADIENTS + _STATES) / processes <= room and trained:
+    if weights + trained * (_GRADIENT_BYTES + _STATE_BYTES) / processes <= room and trained:
         return Choice("zero2", f"{told}: the weights fit each, gradients and optimizer states only shared out")
     return Choice("zero3", f"{told}: only shared-out weights fit")
+
+
+def check_applied(plan: Plan, strategy: Strategy, trainer: "SFTTrainer") -> None:
+    """Raise PlanError where the libraries did not share the work out as asked, which some do silently."""
+    processes = plan.distributed.nodes * plan.distributed.processes_per_node
+    if trainer.accelerator.num_processes != processes:
+        raise PlanError(f"{trainer.accelerator.num_processes} processes train where the plan asks for {processes}")
+    wrapper = type(trainer.model_wrapped)
+    if strategy == "fsdp":
+        from torch.distributed.fsdp import FSDPModule
+
+        applied = issubclass(wrapper, FSDPModule)
+    else:
+        applied = strategy not in _WRAPPERS or wrapper.__name__ == _WRAPPERS[strategy]
+    if not applied:
+        raise PlanError(f"the model is wrapped in {wrapper.__name__}, which is not {strategy}")

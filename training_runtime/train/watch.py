@@ -13,9 +13,9 @@ from typing import Any
 from training_runtime.errors import DivergedError
 from training_runtime.plan import EarlyStoppingPlan, GuardsPlan
 
-__all__ = ["StopRequest", "best_step", "check_loss", "is_done", "is_exhausted", "with_perplexity"]
+__all__ = ["StopRequest", "best_step", "check_loss", "is_done", "is_exhausted", "watched_metric", "with_perplexity"]
 
-_SPIKE_NEEDS = 5
+_MIN_SPIKE_LOSSES = 5
 """Losses that must be there before one of them can be called high."""
 
 Log = Sequence[Mapping[str, float]]
@@ -30,7 +30,7 @@ def check_loss(log: Log, guards: GuardsPlan) -> None:
     if not math.isfinite(loss):
         raise DivergedError(f"the loss is {loss} at step {step}: lower training.learningRate, or use bf16 for fp16")
     recent = [value for _, value in losses[-1 - guards.spike_window : -1]]
-    if guards.spike_factor and len(recent) >= _SPIKE_NEEDS:
+    if guards.spike_factor and len(recent) >= _MIN_SPIKE_LOSSES:
         usual = statistics.median(recent)
         if loss > guards.spike_factor * usual:
             raise DivergedError(
@@ -46,6 +46,11 @@ def best_step(log: Log, metric: str) -> int | None:
         return None
     lowest = metric.endswith(("loss", "perplexity"))
     return min(values, key=lambda pair: (pair[0] if lowest else -pair[0], pair[1]))[1]
+
+
+def watched_metric(rule: EarlyStoppingPlan | None) -> str:
+    """Return the metric by which a checkpoint is the best."""
+    return rule.metric if rule else "eval_loss"
 
 
 def is_exhausted(log: Log, rule: EarlyStoppingPlan) -> bool:
@@ -71,14 +76,14 @@ class StopRequest:
     """Turns signals into a flag that the training loop looks at between two steps."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._requested = False
         # SIGTERM is for a process alone; the launcher sends its processes SIGUSR1, as torchrun's SIGTERM means that
         # another process has failed.
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        self._asked = True
+        self._requested = True
 
     def agreed(self) -> bool:
         """Whether any process was asked to stop; all processes call this at the same step, and all get one answer."""
@@ -86,8 +91,8 @@ class StopRequest:
         from torch import distributed
 
         if not distributed.is_initialized():
-            return self._asked
+            return self._requested
         device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        flag = torch.tensor([int(self._asked)], device=device)
+        flag = torch.tensor([int(self._requested)], device=device)
         distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
         return bool(flag.item())

@@ -17,12 +17,12 @@ from kubernetes.aio.client.rest import RESTResponse
 from anneal_operator.errors import ApiError, ConflictError
 from anneal_operator.metrics import API_WRITES
 
-from .kinds import KINDS, Manifest
+from .kinds import KINDS, Kind, Manifest
 
 __all__ = ["FIELD_MANAGER", "KubernetesApi", "KubernetesClient"]
 
 FIELD_MANAGER = "anneal"
-_TIMEOUT = 20.0
+_TIMEOUT_SECONDS = 20.0
 _CONNECTIONS = 32
 """Requests at once; a thousand jobs that come together would each open a connection of their own."""
 _PAGE = 500
@@ -103,20 +103,12 @@ class KubernetesClient:
 
     async def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
         """Return the objects with these labels."""
-        query = {"labelSelector": selector} if selector else {}
-        found = await self._call("GET", KINDS[kind].path(namespace), query)
-        items: list[Manifest] = found["items"]
-        return items
+        return [item async for page in self._pages(KINDS[kind].path(namespace), selector) for item in page["items"]]
 
     async def pages(self, kind: str, selector: str) -> AsyncIterator[Manifest]:
         """Yield the objects with these labels in all namespaces, some at a time, as the API server lists them."""
-        query = {"labelSelector": selector, "limit": str(_PAGE)}
-        while True:
-            page = await self._call("GET", KINDS[kind].path_everywhere, query)
+        async for page in self._pages(KINDS[kind].path_everywhere, selector):
             yield page
-            if not page["metadata"].get("continue"):
-                return
-            query["continue"] = page["metadata"]["continue"]
 
     async def watch(self, kind: str, selector: str, since: str, seconds: int) -> AsyncIterator[Manifest]:
         """Yield the events of these objects after a resourceVersion, for so many seconds.
@@ -124,7 +116,7 @@ class KubernetesClient:
         Raises ApiError where the API server does not answer, breaks off, or no longer knows that resourceVersion (410).
         """
         query = {"labelSelector": selector, "watch": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=seconds + _TIMEOUT)
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SECONDS, sock_read=seconds + _TIMEOUT_SECONDS)
         response = await self._open("GET", KINDS[kind].path_everywhere, query, limit=limit)
         try:
             async for line in response.response.content:
@@ -140,27 +132,28 @@ class KubernetesClient:
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """Create the object, or only ask whether it would be accepted; raise ConflictError where it exists."""
         kind = KINDS[manifest["kind"]]
-        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
-        return await self._call("POST", kind.path(manifest["metadata"]["namespace"]), query, manifest)
+        path, query = kind.path(manifest["metadata"]["namespace"]), {"fieldManager": FIELD_MANAGER}
+        if dry_run:
+            return await self._call("POST", path, {**query, "dryRun": "All"}, manifest)
+        return await self._write(kind, "POST", path, manifest, query)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply, taking over fields that others set."""
-        path = KINDS[manifest["kind"]].path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        kind = KINDS[manifest["kind"]]
+        path = kind.path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._call("PATCH", path, query, manifest, content="application/apply-patch+yaml")
+        return await self._write(kind, "PATCH", path, manifest, query, "application/apply-patch+yaml")
 
     async def patch(self, kind: str, namespace: str, name: str, changes: Manifest) -> None:
         """Merge changes into an object; raise ConflictError where a resourceVersion among them is not the newest."""
-        path = KINDS[kind].path(namespace, name)
-        await self._call(
-            "PATCH", path, {"fieldManager": FIELD_MANAGER}, changes, content="application/merge-patch+json"
-        )
+        path, query = KINDS[kind].path(namespace, name), {"fieldManager": FIELD_MANAGER}
+        await self._write(KINDS[kind], "PATCH", path, changes, query, "application/merge-patch+json")
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Have exactly this object deleted, its children after it; one that is gone is as good."""
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
-            await self._call("DELETE", KINDS[kind].path(namespace, name), body=options)
+            await self._write(KINDS[kind], "DELETE", KINDS[kind].path(namespace, name), options)
         except ApiError as error:
             if error.status not in {_NOT_FOUND, _CONFLICT}:
                 raise
@@ -169,7 +162,9 @@ class KubernetesClient:
         """Replace the status, return the object; raise ConflictError where it changed since `current` was read."""
         metadata = current["metadata"]
         path = KINDS[kind].path(metadata["namespace"], metadata["name"]) + "/status"
-        return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, {**current, "status": status})
+        return await self._write(
+            KINDS[kind], "PUT", path, {**current, "status": status}, {"fieldManager": FIELD_MANAGER}
+        )
 
     async def review_token(self, token: str, audience: str) -> str | None:
         """Return the name of the user that a token for this audience belongs to, or None."""
@@ -182,6 +177,30 @@ class KubernetesClient:
         valid = status.get("authenticated") and audience in status.get("audiences", [])
         return str(status["user"]["username"]) if valid else None
 
+    async def _pages(self, path: str, selector: str) -> AsyncIterator[Manifest]:
+        query = {"limit": str(_PAGE), **({"labelSelector": selector} if selector else {})}
+        while True:
+            page = await self._call("GET", path, query)
+            yield page
+            if not page["metadata"].get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
+
+    async def _write(
+        self,
+        kind: Kind,
+        method: str,
+        path: str,
+        body: Manifest,
+        query: dict[str, str] | None = None,
+        content: str = "application/json",
+    ) -> Manifest:
+        if not self._may_write():
+            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
+        result = await self._call(method, path, query, body, content)
+        API_WRITES.labels(method.lower(), kind.name).inc()  # a DELETE is answered with a Status
+        return result
+
     async def _call(
         self,
         method: str,
@@ -190,16 +209,11 @@ class KubernetesClient:
         body: Manifest | None = None,
         content: str = "application/json",
     ) -> Manifest:
-        writes = method != "GET" and "tokenreviews" not in path
-        if writes and not self._may_write():
-            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
+        response = await self._open(method, path, query, body, content)
         try:
-            response = await self._open(method, path, query, body, content)
             result: Manifest = json.loads(await response.read())
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ApiError(0, f"the API server did not answer: {error}") from error
-        if writes:
-            API_WRITES.labels(method.lower(), result.get("kind", "")).inc()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:  # a proxy's page is no JSON
+            raise _unanswered(error) from error
         return result
 
     async def _open(
@@ -209,12 +223,13 @@ class KubernetesClient:
         query: dict[str, str] | None,
         body: Manifest | None = None,
         content: str = "application/json",
-        limit: float | aiohttp.ClientTimeout = _TIMEOUT,
+        limit: aiohttp.ClientTimeout | None = None,
     ) -> RESTResponse:
         """Send a request; its body is still to be read. Raises ApiError for every answer that is not 2xx."""
         headers: dict[str, Any] = {"Accept": "application/json", "Content-Type": content}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        limit = limit or aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         try:
             response = await self._client.call_api(method, url, headers, body, _request_timeout=limit)
             if response.status >= 300:
@@ -222,8 +237,12 @@ class KubernetesClient:
         except ApiException as error:
             raise _converted(error.status or 0, error.body or str(error)) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ApiError(0, f"the API server did not answer: {error}") from error
+            raise _unanswered(error) from error
         return response
+
+
+def _unanswered(error: Exception) -> ApiError:
+    return ApiError(0, f"the API server did not answer: {str(error) or f'nothing came within {_TIMEOUT_SECONDS:g} s'}")
 
 
 def _converted(status: int, body: str) -> ApiError:

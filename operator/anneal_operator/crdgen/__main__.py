@@ -1,9 +1,17 @@
-"""Make `crds/*.yaml` and `docs/reference.md` from the models of `api`: `python -m anneal_operator.crdgen [--check]`."""
+"""Make `crds/*.yaml` and `docs/reference.md` from the models of `api`: `python -m anneal_operator.crdgen [--check]`.
+
+Both tell what the definitions no longer accept that those of the last commit did. That is allowed: what must not
+shrink are the definitions of a release, which `tests/crdgen/test_compatibility.py` holds on to.
+"""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from .compatibility import narrowings
 from .definitions import generate
 
 __all__ = ["main"]
@@ -22,7 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             path.parent.mkdir(exist_ok=True)
             path.write_text(files[path])
+    for path in files:
+        if path.suffix == ".yaml":
+            _tell_what_shrank(path, files[path])
     return int(options.check and bool(stale))
+
+
+def _tell_what_shrank(path: Path, text: str) -> None:
+    """Silent where there is no commit to compare with: in an export without Git, or for a kind that is new."""
+    command = ["git", "show", f"HEAD:./{path.name}"]
+    committed = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    if committed.returncode == 0:
+        for narrowing in narrowings(yaml.safe_load(committed.stdout), yaml.safe_load(text)):
+            print(f"{path.stem}: narrower than the last commit's: {narrowing}")
 
 
 if __name__ == "__main__":

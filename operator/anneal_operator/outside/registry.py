@@ -16,10 +16,11 @@ from anneal_operator.errors import ForeignModelError, RegistryError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
 
 __all__ = ["MlflowRegistry", "Registered", "RegisteredModel", "Registration", "Registry"]
 
-_DEADLINE = 15.0
+_DEADLINE_SECONDS = 15.0
 _THREADS = 4
 _UID_TAG = "anneal.dev/model-version-uid"
 _DIGEST_TAG = "anneal.dev/digest"
@@ -106,6 +107,11 @@ class MlflowRegistry:
         self._shared = shared
         self._public_url = (public_url or url).rstrip("/")
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow")
+        self._may_write: Callable[[], bool] = lambda: True
+
+    def fence(self, may_write: Callable[[], bool]) -> None:
+        """Refuse writes from now on whenever `may_write` says no: a call that waited for a thread comes late."""
+        self._may_write = may_write
 
     async def register(self, version: Registration) -> Registered:
         """Return the version that was registered for this ModelVersion, registering it if there is none."""
@@ -120,12 +126,17 @@ class MlflowRegistry:
         return await self._call(lambda client: self._at_alias(client, model, alias))
 
     async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
-        """Return the metrics of the run that made the version at an alias, None where there is no such version."""
+        """Return the metrics of the run that made the version at an alias, None where there is no such version.
+
+        A version that no run made has no metrics; still it is there to be compared with.
+        """
 
         def ask(client: "MlflowClient") -> Mapping[str, float] | None:
             found = self._version_at(client, model, alias)
-            if found is None or not found.run_id:
+            if found is None:
                 return None
+            if not found.run_id:
+                return {}
             metrics: dict[str, float] = client.get_run(found.run_id).data.metrics
             return metrics
 
@@ -139,8 +150,8 @@ class MlflowRegistry:
             known = self._converted(client.get_model_version(model, version)).aliases_set
             for alias in aliases:
                 if alias not in known:
-                    client.set_registered_model_alias(model, alias, version)
-            client.set_model_version_tag(model, version, _ALIASES_TAG, ",".join(aliases))
+                    self._set_alias(client, model, alias, version)
+            self._tag(client, model, version, {_ALIASES_TAG: ",".join(aliases)})
 
         await self._call(set_new)
 
@@ -153,8 +164,7 @@ class MlflowRegistry:
 
         def tag(client: "MlflowClient") -> None:
             self._own(client, namespace, model)
-            for name, value in tags.items():
-                client.set_model_version_tag(model, version, name, value)
+            self._tag(client, model, version, tags)
 
         await self._call(tag)
 
@@ -169,12 +179,13 @@ class MlflowRegistry:
         self._own(client, namespace, model)
         holder = self._described(client, model).aliases.get(alias)
         if holder is None or holder in expected:
-            client.set_registered_model_alias(model, alias, version)
+            self._set_alias(client, model, alias, version)
 
     def _own(self, client: "MlflowClient", namespace: str, model: str) -> None:
         """Have a registered model belong to a namespace; raise ForeignModelError where it is another's."""
         owner = self._described(client, model).namespace
         if owner is None:
+            self._check_fence()
             client.set_registered_model_tag(model, _NAMESPACE_TAG, namespace)
         elif owner != namespace and not self._shared:
             raise ForeignModelError(
@@ -197,9 +208,9 @@ class MlflowRegistry:
     async def _call(self, ask: Callable[["MlflowClient"], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self._pool, self._ask, ask), _DEADLINE)
+            return await asyncio.wait_for(loop.run_in_executor(self._pool, self._ask, ask), _DEADLINE_SECONDS)
         except TimeoutError as error:
-            raise RegistryError(f"MLflow at {self._url} did not answer within {_DEADLINE:.0f} s") from error
+            raise RegistryError(f"MLflow at {self._url} did not answer within {_DEADLINE_SECONDS:g} s") from error
 
     def _ask(self, ask: Callable[["MlflowClient"], T]) -> T:
         from mlflow import MlflowClient
@@ -208,28 +219,60 @@ class MlflowRegistry:
         try:
             return ask(MlflowClient(self._url, self._url))
         except MlflowException as error:
-            raise RegistryError(f"MLflow at {self._url}: {error.message}") from error
+            raise RegistryError(f"MLflow at {self._url} {_in_words(error)}") from error
 
     def _register(self, client: "MlflowClient", wanted: Registration) -> Registered:
         from mlflow.exceptions import MlflowException
 
         model, uid, run_id = wanted.model, wanted.uid, wanted.run_id
+        if found := self._of_uid(client, model, uid):
+            self._own(client, wanted.namespace, model)
+            return found
         try:
+            self._check_fence()
             client.create_registered_model(model)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         self._own(client, wanted.namespace, model)
-        found = client.search_model_versions(f"name = '{model}' and tags.`{_UID_TAG}` = '{uid}'", max_results=1)
-        if found:
-            return self._converted(client.get_model_version(model, found[0].version))
-        tags = {_UID_TAG: uid, _NAME_TAG: wanted.name, _DIGEST_TAG: wanted.digest}
+        # The uid goes last: a version that carries it is whole, wherever the one who wrote it was killed.
+        tags = {_NAME_TAG: wanted.name, _DIGEST_TAG: wanted.digest, _UID_TAG: uid}
         of_run = f"name = '{model}' and run_id = '{run_id}'"
-        if run_id and (found := client.search_model_versions(of_run, max_results=1)):  # the job registered it
-            for tag, value in tags.items():
-                client.set_model_version_tag(model, found[0].version, tag, value)
-            return self._converted(client.get_model_version(model, found[0].version))
-        return self._converted(client.create_model_version(model, wanted.uri, run_id=run_id or None, tags=tags))
+        if run_id and (found_of_run := client.search_model_versions(of_run, max_results=1)):  # the job registered it
+            version = str(found_of_run[0].version)
+            self._tag(client, model, version, tags)
+            return self._converted(client.get_model_version(model, version))
+        self._check_fence()
+        made = client.create_model_version(model, wanted.uri, run_id=run_id or None, tags=tags)
+        registered = self._of_uid(client, model, uid) or self._converted(made)
+        if registered.version != str(made.version):
+            client.delete_model_version(model, str(made.version))
+        return registered
+
+    def _of_uid(self, client: "MlflowClient", model: str, uid: str) -> Registered | None:
+        """The first version with this uid.
+
+        MLflow numbers versions in the order they are made, so all who ask after making one agree on the first. Another
+        operator can have made one, too, or MLflow's client, which repeats a request that it got no answer to.
+        """
+        found = client.search_model_versions(f"name = '{model}' and tags.`{_UID_TAG}` = '{uid}'")
+        if not found:
+            return None
+        first = min(int(version.version) for version in found)
+        return self._converted(client.get_model_version(model, str(first)))
+
+    def _tag(self, client: "MlflowClient", model: str, version: str, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            self._check_fence()
+            client.set_model_version_tag(model, version, name, value)
+
+    def _set_alias(self, client: "MlflowClient", model: str, alias: str, version: str) -> None:
+        self._check_fence()
+        client.set_registered_model_alias(model, alias, version)
+
+    def _check_fence(self) -> None:
+        if not self._may_write():
+            raise RegistryError("another operator may lead by now, so this one writes nothing to MLflow")
 
     def _at_alias(self, client: "MlflowClient", model: str, alias: str) -> Registered | None:
         found = self._version_at(client, model, alias)
@@ -256,3 +299,17 @@ class MlflowRegistry:
             url=f"{self._public_url}/#/models/{version.name}/versions/{version.version}",
             aliases_set=tuple(alias for alias in (version.tags or {}).get(_ALIASES_TAG, "").split(",") if alias),
         )
+
+
+def _in_words(error: "MlflowException") -> str:
+    """What a person needs of an error: MLflow's client tells of its connection pools, and quotes pages of HTML."""
+    from requests.exceptions import RequestException, RetryError
+
+    cause = error.__cause__ or error.__context__  # the client wraps each error of its transport
+    if isinstance(cause, RetryError):
+        return "answers with server errors; see its log"
+    if isinstance(cause, RequestException):
+        return "is not reachable"
+    if error.error_code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
+        return f"does not let the operator in ({error.error_code})"
+    return f"refused: {error.message.partition(' Response body: ')[0]}"

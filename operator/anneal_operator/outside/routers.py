@@ -1,5 +1,6 @@
 """Asking a namespace's router what it has applied, and its recorder what it has counted."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +10,8 @@ from anneal_operator.errors import RouterError
 
 __all__ = ["HttpRouters", "Routers"]
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5)
+_TIMEOUT_SECONDS = 5.0
+_LARGEST_BYTES = 8 * 1024 * 1024
 
 
 class Routers(Protocol):
@@ -37,11 +39,28 @@ class HttpRouters:
         return await self._get(f"{url}/experiments/{experiment_uid}/statistics", {"metric": metric})
 
     async def _get(self, url: str, query: dict[str, str]) -> dict[str, Any]:
+        """Ask a Service in a user's namespace: what answers there is not trusted to be ours."""
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         try:
-            async with self.session.get(url, params=query, timeout=_TIMEOUT) as response:
+            async with self.session.get(url, params=query, timeout=timeout, allow_redirects=False) as response:
                 if response.status != 200:
                     raise RouterError(f"{url} answered {response.status}")
-                found: dict[str, Any] = await response.json(content_type=None)
-                return found
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise RouterError(f"{url} did not answer: {error}") from error
+                found = json.loads(await _body(response))
+        except TimeoutError as error:
+            raise RouterError(f"{url} did not answer within {_TIMEOUT_SECONDS:g} s") from error
+        except aiohttp.ClientError as error:
+            raise RouterError(f"{url} is not reachable") from error
+        except ValueError as error:
+            raise RouterError(f"{url} answered with what is no JSON") from error
+        if not isinstance(found, dict):
+            raise RouterError(f"{url} answered with what is no JSON object")
+        return found
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST_BYTES:
+            raise RouterError(f"{response.url} answered with more than {_LARGEST_BYTES} bytes")
+    return bytes(body)

@@ -1,35 +1,17 @@
-"""The rules by which a question's text is cleaned and a row found unfit: too short or long, poor, rude, foreign."""
+"""The rules by which a row is found unfit: too short or long, poor, rude, foreign."""
 
 import re
 from dataclasses import dataclass
 
-from training_runtime.errors import PlanError
 from training_runtime.plan import CleanPlan, QualityPlan
 
-__all__ = ["Cleaner", "Gate", "score"]
+__all__ = ["Gate", "score"]
 
-_WORDS_OF_A_FULL_SCORE = 12
-_LANGUAGE_SAMPLE = 400
+_FULL_SCORE_WORDS = 12
+_LANGUAGE_SAMPLE_CHARACTERS = 400
 _LETTERS = {"ko": re.compile("[가-힣ㄱ-ㅎㅏ-ㅣ]"), "en": re.compile("[A-Za-z]")}
 _OTHER_LETTERS = re.compile("[぀-ヿ㐀-鿿Ѐ-ӿ؀-ۿ฀-๿]")
-_LEAST_SHARE = 0.3
-
-
-class Cleaner:
-    """Removes a pattern and collapses whitespace; without rules it returns the text as it is."""
-
-    def __init__(self, plan: CleanPlan) -> None:
-        try:
-            self._removed = re.compile(plan.remove_pattern) if plan.remove_pattern else None
-        except re.error as error:
-            raise PlanError(f"clean.removePattern is no regular expression: {error}") from error
-        self._collapses = plan.collapse_whitespace
-
-    def __call__(self, text: str) -> str:
-        """Return the cleaned text."""
-        if self._removed:
-            text = self._removed.sub("", text)
-        return " ".join(text.split()) if self._collapses else text
+_MIN_LETTER_SHARE = 0.3
 
 
 def score(question: str, answer: str) -> float:
@@ -41,7 +23,7 @@ def score(question: str, answer: str) -> float:
     words = answer.split(maxsplit=200)[:200]
     if not words:
         return 0.0
-    length = min(1.0, (len(words) + question.count(" ") + 1) / _WORDS_OF_A_FULL_SCORE)
+    length = min(1.0, (len(words) + question.count(" ") + 1) / _FULL_SCORE_WORDS)
     distinct = len(set(words)) / len(words)
     return length * min(1.0, distinct / 0.5)
 
@@ -75,7 +57,7 @@ class Gate:
         return None
 
     def _in_language(self, text: str) -> bool:
-        sample = text[:_LANGUAGE_SAMPLE]
+        sample = text[:_LANGUAGE_SAMPLE_CHARACTERS]
         counts = {name: len(pattern.findall(sample)) for name, pattern in _LETTERS.items()}
         total = sum(counts.values()) + len(_OTHER_LETTERS.findall(sample))
-        return not total or any(counts[name] / total >= _LEAST_SHARE for name in self._quality.languages)
+        return not total or any(counts[name] / total >= _MIN_LETTER_SHARE for name in self._quality.languages)

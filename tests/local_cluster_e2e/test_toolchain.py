@@ -10,6 +10,7 @@ from local_cluster.parts import PARTS
 from local_cluster.toolchain import find_go
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("old", [None, "go1.19.8"], ids=["no Go", "Debian's Go"])
 def test_without_a_recent_go_the_wheel_s_toolchain_builds_a_part(
     old: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from local_cluster.polling import poll
-
-from .conftest import Cluster
-from .pods import HARDENED, claim, pod, shell
+from tests.support.cluster import Cluster
+from tests.support.pods import HARDENED, claim, pod, shell
+from toolbox.polling import poll
 
 pytestmark = pytest.mark.node
 
@@ -30,7 +29,7 @@ def test_a_deployment_behind_a_service_answers_by_its_dns_name_from_another_pod(
     assert cluster.logs_until("client", "hello") == "hello\n"
 
 
-def test_a_claim_binds_and_its_data_outlives_the_pod(cluster: Cluster) -> None:
+def test_a_claim_binds_with_its_first_pod_and_its_data_outlives_the_pod(cluster: Cluster) -> None:
     cluster.apply(claim("data"))
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
     mounts = [{"name": "data", "mountPath": "/data"}]
@@ -38,6 +37,7 @@ def test_a_claim_binds_and_its_data_outlives_the_pod(cluster: Cluster) -> None:
     cluster.apply(pod("writer", writer, volumes=volumes))
     cluster.wait_for_pod("writer", "Succeeded")
     assert cluster.get("pvc", "data")["status"]["phase"] == "Bound"
+    assert "FailedScheduling" not in cluster.kubectl("get", "events")
     cluster.kubectl("delete", "pod", "writer")
     cluster.apply(pod("reader", shell("cat /data/file", volumeMounts=mounts), volumes=volumes))
     assert cluster.logs_until("reader", "kept") == "kept\n"
@@ -55,7 +55,7 @@ def test_logs_and_exec_reach_a_container(cluster: Cluster) -> None:
     cluster.apply(pod("main", shell("echo from the log; exec sleep 600")))
     assert cluster.logs_until("main", "from the log") == "from the log\n"
     assert cluster.kubectl("exec", "main", "--", "echo", "from", "exec") == "from exec\n"
-    assert cluster.kubectl_process("exec", "main", "--", "sh", "-c", "exit 7").returncode == 7
+    assert cluster.kubectl.process("exec", "main", "--", "sh", "-c", "exit 7").returncode == 7
 
 
 def test_port_forward_reaches_a_container(cluster: Cluster) -> None:
@@ -83,7 +83,7 @@ def test_port_forward_reaches_a_container(cluster: Cluster) -> None:
 
 def test_a_restricted_namespace_rejects_a_root_pod_and_takes_a_hardened_one(cluster: Cluster) -> None:
     cluster.kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    refused = cluster.kubectl_process("apply", "-f", "-", given=json.dumps(pod("root", shell("true"))))
+    refused = cluster.kubectl.process("apply", "-f", "-", given=json.dumps(pod("root", shell("true"))))
     assert refused.returncode != 0
     assert 'violates PodSecurity "restricted:latest"' in refused.stderr
     assert "runAsNonRoot != true" in refused.stderr

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from local_cluster.polling import poll
-
-from .conftest import Cluster
-from .pods import pod, shell
+from tests.support.cluster import Cluster
+from tests.support.pods import pod, shell
+from toolbox.polling import poll
 
 TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
 

@@ -14,18 +14,19 @@ from local_cluster.cgroups import cgroup_folders
 from local_cluster.components import COMPONENTS
 from local_cluster.layout import BRIDGE, CGROUP, Layout
 from local_cluster.network import tables_present
-from local_cluster.polling import poll
 from local_cluster.processes import find, in_cgroup, marked
+from local_cluster.supervisor import SUPERVISOR
 from local_cluster.sweep import mounts_below
-
-from .conftest import CHECKOUT, Cluster
-from .pods import pod, shell
+from tests.support.cluster import CHECKOUT, Cluster
+from tests.support.pods import pod, shell
+from toolbox.polling import poll
 
 
 def test_up_of_a_running_cluster_changes_nothing(cluster: Cluster) -> None:
-    before = {name: find(cluster.layout, name) for name in COMPONENTS}
+    names = [*COMPONENTS, SUPERVISOR]
+    before = {name: find(cluster.layout, name) for name in names}
     cluster.up()
-    assert {name: find(cluster.layout, name) for name in COMPONENTS} == before
+    assert {name: find(cluster.layout, name) for name in names} == before
 
 
 def test_replaying_a_copy_of_the_data_returns_to_that_moment(cluster: Cluster) -> None:
@@ -36,14 +37,22 @@ def test_replaying_a_copy_of_the_data_returns_to_that_moment(cluster: Cluster) -
     cluster.kubectl("create", "configmap", "late")
     faults.replay(cluster.layout, copy)
     assert _names(cluster) == {"early"}
+    shutil.rmtree(copy)  # under etcd's feet
     faults.replay(cluster.layout, original)
     assert _names(cluster) == {"early", "late"}
-    shutil.rmtree(copy)
+
+
+def test_a_folder_that_is_gone_is_not_replayed_and_nothing_is_disturbed(cluster: Cluster) -> None:
+    before = find(cluster.layout, "etcd")
+    refused = cluster.tool("replay", "/nowhere", check=False)
+    assert refused.returncode == 1
+    assert "there is no folder /nowhere: name a copy that `copy-data` made, or an empty folder" in refused.stderr
+    assert find(cluster.layout, "etcd") == before
 
 
 def test_another_checkout_is_told_who_holds_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
-    shutil.copytree(CHECKOUT / "local_cluster", tmp_path / "local_cluster")
-    shutil.copytree(CHECKOUT / "requirements", tmp_path / "requirements")
+    for part in ("local_cluster", "requirements", "toolbox"):
+        shutil.copytree(CHECKOUT / part, tmp_path / part)
     mode = [] if cluster.layout.has_node else ["--control-plane-only"]
     command = [sys.executable, "-m", "local_cluster", *mode]
     for asked in ("up", "down"):
@@ -68,6 +77,7 @@ def test_up_repairs_a_cluster_whose_every_process_was_killed(cluster: Cluster) -
     cluster.wait_for_pod("after", "Succeeded")
 
 
+@pytest.mark.soak
 @pytest.mark.node
 def test_up_starts_anew_on_what_another_version_of_the_tool_left(running: Cluster) -> None:
     running.kubectl("create", "configmap", "of-another-version")
@@ -80,7 +90,10 @@ def test_up_starts_anew_on_what_another_version_of_the_tool_left(running: Cluste
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("started", ["etcd", "kube-apiserver", "containerd", "kubelet"])
+@pytest.mark.parametrize(
+    "started",
+    ["containerd", *(pytest.param(name, marks=pytest.mark.soak) for name in ("etcd", "kube-apiserver", "kubelet"))],
+)
 def test_up_goes_on_where_an_interrupted_one_stopped(started: str, running: Cluster) -> None:
     running.tool("down")
     with subprocess.Popen([sys.executable, "-m", "local_cluster", "up"], cwd=CHECKOUT) as interrupted:
@@ -97,6 +110,7 @@ def test_down_leaves_no_process_mount_interface_table_or_cgroup(cluster: Cluster
     _down_and_assert_nothing_is_left(cluster)
 
 
+@pytest.mark.soak
 @pytest.mark.node
 def test_down_after_a_kill_of_everything_leaves_nothing_either(running: Cluster) -> None:
     running.up()

@@ -10,7 +10,6 @@ import csv
 import gzip
 import lzma
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,11 +18,13 @@ import orjson
 
 from training_runtime.errors import DataError
 
-__all__ = ["Block", "blocks", "data_files"]
+from .blocks import Block
+
+__all__ = ["blocks", "data_files"]
 
 _BLOCK_BYTES = 8 << 20
 _BLOCK_ROWS = 8192
-_SAMPLE = 1 << 20
+_ENCODING_SAMPLE_BYTES = 1 << 20
 _SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -39,17 +40,6 @@ _OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {
     b"\xfd7zXZ": lambda path: cast("IO[bytes]", lzma.open(path)),  # noqa: SIM115 - closed by the reader
 }
 _UNREADABLE = (OSError, EOFError, lzma.LZMAError, csv.Error, UnicodeError)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows that follow each other in a file: raw lines of JSON, or rows already parsed."""
-
-    file: str
-    first_line: int
-    lines: bytes = b""
-    rows: tuple[tuple[int, Any], ...] = ()
-    """Line and content; a text instead of a mapping says why the row cannot be read."""
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -121,7 +111,7 @@ def _encoding(path: Path, *, by_line: bool = False) -> str:
     Raises DataError for anything else, but where lines are judged one by one: there a few bad ones are no reason.
     """
     with _opened(path) as file:
-        sample = file.read(_SAMPLE)
+        sample = file.read(_ENCODING_SAMPLE_BYTES)
     if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     for encoding in ("utf-8-sig", "cp949"):

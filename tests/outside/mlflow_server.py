@@ -1,0 +1,198 @@
+"""MLflow's model registry over REST, in memory: what mlflow 3.17's own client asks of it, and no more."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from json import dumps, loads
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from typing_extensions import override
+
+__all__ = ["MlflowServer", "serving"]
+
+_PREFIX = "/api/2.0/mlflow/"
+_WRITES = {"POST", "PATCH", "DELETE"}
+
+
+class _RefusalError(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class MlflowServer:
+    """Models, versions, aliases and runs; `url` is where they are served."""
+
+    url: str = ""
+    models: set[str] = field(default_factory=set)
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    aliases: dict[tuple[str, str], str] = field(default_factory=dict)
+    model_tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By run."""
+    writes: list[str] = field(default_factory=list)
+    dies_after: int | None = None
+    """Writes that are still carried out; every later request finds nobody."""
+    answers_with: tuple[int, str] | None = None
+    """Instead of all else: a status and a page."""
+    before_create: list[dict[str, Any]] = field(default_factory=list)
+    """Versions that somebody else makes just before the next one is made."""
+
+    def add(self, name: str, *, run_id: str = "", tags: dict[str, str] | None = None, source: str = "s") -> str:
+        """Make a version; return its number."""
+        self.models.add(name)
+        number = str(max([int(v["version"]) for v in self.versions if v["name"] == name], default=0) + 1)
+        made = {"name": name, "version": number, "source": source, "run_id": run_id, "status": "READY"}
+        self.versions.append({**made, "tags": dict(tags or {})})
+        return number
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        """The tags of a version."""
+        found: dict[str, str] = self._find(name, version)["tags"]
+        return found
+
+    def is_gone(self, method: str) -> bool:
+        """Whether this request finds nobody; counts it otherwise."""
+        return self.dies_after is not None and (
+            len(self.writes) > self.dies_after or (method in _WRITES and len(self.writes) == self.dies_after)
+        )
+
+    def answer(self, method: str, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one request."""
+        if method not in _WRITES:
+            return self._read(path, asked)
+        self.writes.append(f"{method} {path}")
+        return self._write(method, path, asked)
+
+    def _read(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        match path:
+            case "registered-models/get":
+                return {"registered_model": self._shown_model(asked["name"])}
+            case "registered-models/alias":
+                return {"model_version": self._shown(self._at(asked["name"], asked["alias"]))}
+            case "model-versions/get":
+                return {"model_version": self._shown(self._find(asked["name"], asked["version"]))}
+            case "model-versions/search":
+                found = [self._shown(v) for v in reversed(self.versions) if _matches(v, asked["filter"])]
+                return {"model_versions": found[: int(asked.get("max_results", 1000))]}
+            case "runs/get":
+                metrics = [{"key": key, "value": value} for key, value in self.metrics[asked["run_id"]].items()]
+                return {"run": {"info": {"run_id": asked["run_id"]}, "data": {"metrics": metrics}}}
+            case _:
+                raise _RefusalError("ENDPOINT_NOT_FOUND", path)
+
+    def _write(self, method: str, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        match method, path:
+            case "POST", "registered-models/create":
+                return self._create_model(asked["name"])
+            case "POST", "registered-models/alias":
+                self._find(asked["name"], asked["version"])
+                self.aliases[asked["name"], asked["alias"]] = asked["version"]
+            case "POST", "registered-models/set-tag":
+                self.model_tags.setdefault(asked["name"], {})[asked["key"]] = asked["value"]
+            case "POST", "model-versions/create":
+                return self._create_version(asked)
+            case "POST", "model-versions/set-tag":
+                self._find(asked["name"], asked["version"])["tags"][asked["key"]] = asked["value"]
+            case "DELETE", "model-versions/delete":
+                self.versions.remove(self._find(asked["name"], asked["version"]))
+            case _:
+                raise _RefusalError("ENDPOINT_NOT_FOUND", f"{method} {path}")
+        return {}
+
+    def _create_model(self, name: str) -> dict[str, Any]:
+        if name in self.models:
+            raise _RefusalError("RESOURCE_ALREADY_EXISTS", f"Registered Model (name={name}) already exists.")
+        self.models.add(name)
+        return {"registered_model": {"name": name}}
+
+    def _create_version(self, asked: dict[str, Any]) -> dict[str, Any]:
+        while self.before_create:
+            self.add(**self.before_create.pop())
+        tags = {tag["key"]: tag["value"] for tag in asked.get("tags", ())}
+        self.add(asked["name"], run_id=asked.get("run_id", ""), tags=tags, source=asked["source"])
+        return {"model_version": self._shown(self.versions[-1])}
+
+    def _find(self, name: str, version: str) -> dict[str, Any]:
+        for found in self.versions:
+            if (found["name"], found["version"]) == (name, version):
+                return found
+        raise _RefusalError("RESOURCE_DOES_NOT_EXIST", f"Model Version (name={name}, version={version}) not found")
+
+    def _at(self, name: str, alias: str) -> dict[str, Any]:
+        if name not in self.models:
+            raise _RefusalError("RESOURCE_DOES_NOT_EXIST", f"Registered Model with name={name} not found")
+        if (name, alias) not in self.aliases:
+            raise _RefusalError("INVALID_PARAMETER_VALUE", f"Registered model alias {alias} not found.")
+        return self._find(name, self.aliases[name, alias])
+
+    def _shown_model(self, name: str) -> dict[str, Any]:
+        if name not in self.models:
+            raise _RefusalError("RESOURCE_DOES_NOT_EXIST", f"Registered Model with name={name} not found")
+        aliases = [{"alias": alias, "version": number} for (of, alias), number in self.aliases.items() if of == name]
+        tags = [{"key": key, "value": value} for key, value in self.model_tags.get(name, {}).items()]
+        return {"name": name, "aliases": aliases, "tags": tags}
+
+    def _shown(self, version: dict[str, Any]) -> dict[str, Any]:
+        held = (version["name"], version["version"])
+        aliases = [alias for (name, alias), number in self.aliases.items() if (name, number) == held]
+        tags = [{"key": key, "value": value} for key, value in version["tags"].items()]
+        return {**version, "tags": tags, "aliases": aliases}
+
+
+def _matches(version: dict[str, Any], text: str) -> bool:
+    """Whether a version fits `name = 'a' and run_id = 'b' and tags.`c` = 'd'`."""
+    return all(
+        (version["tags"].get(key.strip("`")) if where else version[key]) == value
+        for where, key, value in re.findall(r"(tags\.)?(`[^`]+`|\w+) = '([^']*)'", text)
+    )
+
+
+@contextmanager
+def serving() -> Iterator[MlflowServer]:
+    """Serve an empty registry."""
+    state = MlflowServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _handle(self) -> None:
+            url = urlsplit(self.path)
+            body = loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
+            if state.answers_with:
+                self._send(*state.answers_with)
+            elif not state.is_gone(self.command):
+                try:
+                    answer = state.answer(
+                        self.command, url.path.removeprefix(_PREFIX), {**dict(parse_qsl(url.query)), **body}
+                    )
+                except _RefusalError as refusal:
+                    self._send(400, dumps({"error_code": refusal.code, "message": str(refusal)}))
+                else:
+                    self._send(200, dumps(answer))
+
+        def _send(self, status: int, page: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(page.encode())))
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - names that the base class asks for
+
+        @override
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,259 @@
+"""Registering and aliases, by MLflow's own client on a server that speaks its REST API."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from anneal_operator.errors import ForeignModelError, RegistryError
+from anneal_operator.outside import registry as module
+from anneal_operator.outside.registry import MlflowRegistry, Registered, RegisteredModel, Registration
+
+from .mlflow_server import MlflowServer, serving
+
+UID, NAME, DIGEST = "anneal.dev/model-version-uid", "anneal.dev/model-version", "anneal.dev/digest"
+TAGS = {UID: "u1", NAME: "spam-1", DIGEST: "sha256:1"}
+
+
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
+    """An empty MLflow, whose client does not try again: each error would take it seconds."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with serving() as server:
+        yield server
+
+
+def _register(registry: MlflowRegistry, *, uid: str = "u1", run_id: str = "") -> Registered:
+    wanted = Registration("team", "spam-1", uid, "spam", "mlflow-artifacts:/1/m", "sha256:1", run_id)
+    return asyncio.run(registry.register(wanted))
+
+
+def test_a_new_version_carries_its_origin(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url, "https://mlflow.example.com/")
+    url = "https://mlflow.example.com/#/models/spam/versions/1"
+    assert _register(registry) == Registered("spam", "1", (), "mlflow-artifacts:/1/m", "sha256:1", url)
+    assert mlflow.tags("spam", "1") == TAGS
+
+
+def test_registering_again_writes_nothing(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    first = _register(registry)
+    mlflow.writes.clear()
+    assert _register(registry) == first
+    assert mlflow.writes == []
+
+
+def test_each_uid_has_a_version_of_its_own(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    assert [_register(registry, uid=uid).version for uid in ("u1", "u2", "u1")] == ["1", "2", "1"]
+
+
+def test_the_version_that_the_jobs_run_registered_is_taken(mlflow: MlflowServer) -> None:
+    mlflow.add("spam", run_id="another")
+    mlflow.add("spam", run_id="run", source="mlflow-artifacts:/1/m")
+    assert _register(MlflowRegistry(mlflow.url), run_id="run").version == "2"
+    assert mlflow.tags("spam", "2") == TAGS
+    assert mlflow.tags("spam", "1") == {}
+    assert len(mlflow.versions) == 2
+
+
+@pytest.mark.parametrize("run_id", ["", "run"], ids=["a version of its own", "its run's version"])
+def test_registering_is_finished_wherever_it_was_cut_off(mlflow: MlflowServer, run_id: str) -> None:
+    registry, after = MlflowRegistry(mlflow.url), -1
+    done: Registered | None = None
+    while done is None:
+        after += 1
+        mlflow.models.clear()
+        mlflow.versions.clear()
+        mlflow.writes.clear()
+        if run_id:
+            mlflow.add("spam", run_id=run_id, source="mlflow-artifacts:/1/m")
+        mlflow.dies_after = after
+        try:
+            done = _register(registry, run_id=run_id)
+        except RegistryError:
+            mlflow.dies_after = None
+            found = _register(registry, run_id=run_id)
+            assert (found.version, found.digest) == ("1", "sha256:1")
+            assert [version["tags"] for version in mlflow.versions] == [TAGS]
+    assert after >= 2, "it was cut off before each write"
+
+
+def test_of_two_operators_that_register_at_once_one_takes_its_own_back(mlflow: MlflowServer) -> None:
+    mlflow.before_create = [{"name": "spam", "tags": TAGS, "source": "mlflow-artifacts:/1/m"}]
+    assert _register(MlflowRegistry(mlflow.url)).version == "1"
+    assert [version["version"] for version in mlflow.versions] == ["1"]
+
+
+def test_of_two_versions_with_one_uid_the_first_counts(mlflow: MlflowServer) -> None:
+    for _ in range(11):  # "10" sorts before "2"
+        mlflow.add("spam")
+    for version in ("2", "10", "11"):
+        mlflow.tags("spam", version).update(TAGS)
+    assert _register(MlflowRegistry(mlflow.url)).version == "2"
+
+
+def _move(registry: MlflowRegistry, expected: str, version: str) -> None:
+    asyncio.run(registry.move_alias("team", "spam", "production", expected, version))
+
+
+def test_an_alias_moves_where_it_is_still_the_expected_ones(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    for _ in range(3):
+        mlflow.add("spam")
+    held = []
+    for expected, version in (("1", "1"), ("1", "2"), ("1", "3")):
+        _move(registry, expected, version)
+        found = asyncio.run(registry.at_alias("spam", "production"))
+        held.append(found.version if found else None)
+    assert held == ["1", "2", "2"]
+
+
+def test_an_alias_is_given_only_where_nobody_holds_it(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    for version in (mlflow.add("spam"), mlflow.add("spam")):
+        asyncio.run(registry.give_alias("team", "spam", "production", version))
+    assert asyncio.run(registry.describe("spam")) == RegisteredModel("team", {"production": "1"})
+
+
+def test_aliases_are_set_once_and_people_may_move_them(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    mlflow.add("spam")
+    asyncio.run(registry.set_aliases("team", "spam", "1", ["base"]))
+    mlflow.add("spam")
+    mlflow.aliases["spam", "base"] = "2"
+    asyncio.run(registry.set_aliases("team", "spam", "1", ["base", "golden"]))
+    assert mlflow.aliases == {("spam", "base"): "2", ("spam", "golden"): "1"}
+    assert mlflow.tags("spam", "1") == {"anneal.dev/aliases-set": "base,golden"}
+
+
+def test_a_model_belongs_to_the_namespace_that_registered_it_first(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    _register(registry)
+    other = Registration("other", "x", "u2", "spam", "mlflow-artifacts:/1/m", "sha256:1", "")
+    mlflow.writes.clear()
+    for call in (
+        registry.register(other),
+        registry.set_aliases("other", "spam", "1", ["production"]),
+        registry.move_alias("other", "spam", "production", "1", "1"),
+        registry.record("other", "spam", "1", {"a": "b"}),
+    ):
+        with pytest.raises(ForeignModelError, match="belongs to namespace team"):
+            asyncio.run(call)
+    assert [write for write in mlflow.writes if "create" not in write] == []
+    asyncio.run(MlflowRegistry(mlflow.url, shared=True).register(other))
+    assert len(mlflow.versions) == 2
+
+
+def test_nothing_is_known_of_a_model_that_does_not_exist(mlflow: MlflowServer) -> None:
+    assert asyncio.run(MlflowRegistry(mlflow.url).describe("spam")) == RegisteredModel()
+
+
+def test_nobody_holds_an_alias_of_a_model_that_has_none_or_does_not_exist(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    mlflow.add("spam")
+    for model in ("spam", "unknown"):
+        assert asyncio.run(registry.at_alias(model, "production")) is None
+        assert asyncio.run(registry.metrics_at_alias(model, "production")) is None
+
+
+def test_metrics_are_those_of_the_run_behind_the_alias(mlflow: MlflowServer) -> None:
+    mlflow.add("spam", run_id="run")
+    mlflow.add("spam")
+    mlflow.metrics["run"] = {"accuracy": 0.9}
+    mlflow.aliases |= {("spam", "production"): "1", ("spam", "imported"): "2"}
+    registry = MlflowRegistry(mlflow.url)
+    assert asyncio.run(registry.metrics_at_alias("spam", "production")) == {"accuracy": 0.9}
+    assert asyncio.run(registry.metrics_at_alias("spam", "imported")) == {}, "no run made it"
+
+
+def test_a_decisions_record_is_left_on_its_version(mlflow: MlflowServer) -> None:
+    mlflow.add("spam")
+    record = {"outcome": "Promoted", "rule": "primary"}
+    asyncio.run(MlflowRegistry(mlflow.url).record("team", "spam", "1", record))
+    assert mlflow.tags("spam", "1") == record
+
+
+CALLS: dict[str, Callable[[MlflowRegistry], Coroutine[Any, Any, Any]]] = {
+    "register": lambda r: r.register(Registration("team", "spam-1", "u1", "spam", "s", "d", "")),
+    "describe": lambda r: r.describe("spam"),
+    "at_alias": lambda r: r.at_alias("spam", "production"),
+    "metrics_at_alias": lambda r: r.metrics_at_alias("spam", "production"),
+    "set_aliases": lambda r: r.set_aliases("team", "spam", "1", ["production"]),
+    "give_alias": lambda r: r.give_alias("team", "spam", "production", "1"),
+    "move_alias": lambda r: r.move_alias("team", "spam", "production", "1", "1"),
+    "record": lambda r: r.record("team", "spam", "1", {"outcome": "Promoted"}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("dead", ["gone", "hangs up"])
+def test_one_that_is_down_is_told_in_words(
+    mlflow: MlflowServer, call: Callable[[MlflowRegistry], Coroutine[Any, Any, Any]], dead: str
+) -> None:
+    mlflow.dies_after = -1
+    url = mlflow.url if dead == "hangs up" else "http://127.0.0.1:9"
+    with pytest.raises(RegistryError, match=rf"^MLflow at {url} is not reachable$"):
+        asyncio.run(call(MlflowRegistry(url)))
+
+
+@pytest.mark.parametrize(
+    ("status", "page", "words"),
+    [
+        (500, "<html>oops</html>", "answers with server errors; see its log"),
+        (503, "<html>later</html>", "answers with server errors; see its log"),
+        (401, "<html>log in</html>", r"does not let the operator in \(UNAUTHENTICATED\)"),
+        (403, '{"error_code": "PERMISSION_DENIED", "message": "no"}', r"does not let the operator in \(PERMISSION_.*"),
+        (404, "<html>no such page</html>", r"refused: .*\b404 != 200\."),
+        (200, "<html>a portal</html>", r"refused: .*not in a valid JSON format\."),
+        (
+            400,
+            '{"error_code": "INVALID_STATE", "message": "the store is being migrated"}',
+            "refused: INVALID_STATE: the store is being migrated",
+        ),
+    ],
+)
+def test_an_error_is_told_in_words(mlflow: MlflowServer, status: int, page: str, words: str) -> None:
+    mlflow.answers_with = status, page
+    with pytest.raises(RegistryError, match=rf"^MLflow at {mlflow.url} {words}$"):
+        asyncio.run(MlflowRegistry(mlflow.url).at_alias("spam", "production"))
+
+
+def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DEADLINE_SECONDS", 0.2)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    async def run() -> None:
+        connected: list[asyncio.StreamWriter] = []
+        async with await asyncio.start_server(lambda _, writer: connected.append(writer), "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            with pytest.raises(RegistryError, match=rf"^MLflow at {url} did not answer within 0.2 s$"):
+                await MlflowRegistry(url).at_alias("spam", "production")
+            for writer in connected:
+                writer.close()
+                await writer.wait_closed()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("call", ["register", "set_aliases", "give_alias", "move_alias", "record"])
+def test_one_that_may_not_lead_writes_nothing(mlflow: MlflowServer, call: str) -> None:
+    if call != "register":
+        mlflow.add("spam")
+    registry = MlflowRegistry(mlflow.url)
+    registry.fence(lambda: False)
+    with pytest.raises(RegistryError, match="another operator may lead"):
+        asyncio.run(CALLS[call](registry))
+    assert mlflow.writes == []
+    registry.fence(lambda: True)
+    asyncio.run(CALLS[call](registry))
+    assert mlflow.writes
+
+
+def test_the_clients_own_patience_is_shorter_than_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    MlflowRegistry("http://mlflow")
+    assert (os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) == ("1", "10")

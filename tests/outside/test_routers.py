@@ -1,0 +1,106 @@
+"""Asking routers and recorders, and what of their answers is believed."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from anneal_operator.errors import RouterError
+from anneal_operator.outside import routers as module
+from anneal_operator.outside.routers import HttpRouters
+
+
+async def _ask(url: str) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session:
+        return await HttpRouters(session).routes(url)
+
+
+def _routes(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> dict[str, Any]:
+    """Ask a router that answers so for its routes."""
+
+    async def run() -> dict[str, Any]:
+        app = web.Application()
+        app.router.add_get("/-/routes", answer)
+        async with TestServer(app) as server:
+            return await _ask(str(server.make_url("")).rstrip("/"))
+
+    return asyncio.run(run())
+
+
+def test_the_routes_that_a_router_has_applied() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text='{"models": {}}')  # nginx says text/plain
+
+    assert _routes(answer) == {"models": {}}
+
+
+def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
+    async def statistics(request: web.Request) -> web.Response:
+        return web.json_response({"uid": request.match_info["uid"], **request.query})
+
+    async def run() -> dict[str, Any]:
+        app = web.Application()
+        app.router.add_get("/experiments/{uid}/statistics", statistics)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = str(server.make_url("")).rstrip("/")
+            return await HttpRouters(session).statistics(url, "uid-1", "user rating")
+
+    assert asyncio.run(run()) == {"uid": "uid-1", "metric": "user rating"}
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "words"),
+    [
+        (404, "{}", "answered 404"),
+        (503, "{}", "answered 503"),
+        (200, "<html>", "no JSON$"),
+        (200, '{"models": ', "no JSON$"),
+        (200, "[]", "no JSON object"),
+        (200, '{"models": "' + "x" * 3000 + '"}', "more than 2000 bytes"),
+    ],
+)
+def test_an_answer_is_not_believed(status: int, text: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LARGEST_BYTES", 2000)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    with pytest.raises(RouterError, match=words):
+        _routes(answer)
+
+
+def test_nobody_is_sent_elsewhere_by_a_service_of_a_users() -> None:
+    followed: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.query:
+            followed.append(request.path)
+            return web.json_response({})
+        raise web.HTTPFound("/-/routes?secret=metadata")
+
+    with pytest.raises(RouterError, match="answered 302"):
+        _routes(answer)
+    assert followed == []
+
+
+def test_a_router_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.2)
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(RouterError, match=r"did not answer within 0.2 s$"):
+        _routes(answer)
+
+
+def test_no_router_is_told_without_a_stack() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(RouterError, match=rf"^{url}/-/routes is not reachable$"):
+        asyncio.run(_ask(url))

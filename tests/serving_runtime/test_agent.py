@@ -1,0 +1,167 @@
+"""The route table reaches nginx whatever the API server does. A real HTTP server stands for it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import Configuration
+
+from serving_runtime.router import agent
+from serving_runtime.router.agent import follow, replace_file
+
+
+class _ApiServer:
+    """Answers each watch with the next of these lists of events; the last watch stays open."""
+
+    def __init__(self, *watches: list[dict[str, Any]] | int) -> None:
+        self._watches = list(watches)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append((request.path, dict(request.query)))
+        told = self._watches.pop(0)
+        if isinstance(told, int):
+            return web.json_response({"message": "no"}, status=told)
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        for event in told:
+            await answer.write(json.dumps(event).encode() + b"\n")
+        if not self._watches:
+            await asyncio.Event().wait()
+        return answer
+
+
+def _event(kind: str, table: str | None) -> dict[str, Any]:
+    metadata = {"name": "anneal-router", "namespace": "team", "resourceVersion": "7"}
+    data = {} if table is None else {"routes.json": table}
+    return {"type": kind, "object": {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data}}
+
+
+def _run(server: _ApiServer, target: Path, until: Callable[[], bool]) -> None:
+    """Follow the table on this API server until the condition holds."""
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", server.handle)
+        async with TestServer(app) as served:
+            Configuration.set_default(Configuration(host=str(served.make_url("")).rstrip("/")))
+            following = asyncio.create_task(follow("team", "anneal-router", "routes.json", target))
+            async with asyncio.timeout(20):
+                while not until():  # noqa: ASYNC110 - the condition is a file's
+                    await asyncio.sleep(0.005)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(Configuration, "_default", None)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """The file that nginx reads."""
+    return tmp_path / "routes.json"
+
+
+def test_each_table_is_put_in_place(table: Path) -> None:
+    server = _ApiServer([_event("ADDED", '{"generation": 1}'), _event("MODIFIED", '{"generation": 2}')])
+    _run(server, table, lambda: table.exists() and table.read_text() == '{"generation": 2}')
+    path, query = server.asked[0]
+    assert path == "/api/v1/namespaces/team/configmaps"
+    assert query["fieldSelector"] == "metadata.name=anneal-router"
+    assert int(query["timeoutSeconds"]) > 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [_event("DELETED", '{"generation": 9}'), _event("MODIFIED", None), _event("MODIFIED", "")],
+    ids=["the ConfigMap is deleted", "its key is gone", "it is empty"],
+)
+def test_the_last_table_is_kept_when(event: dict[str, Any], table: Path) -> None:
+    table.write_text("last")
+    server = _ApiServer([event], [])
+    _run(server, table, lambda: len(server.asked) == 2)
+    assert table.read_text() == "last"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        500,
+        403,
+        [{"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Gone", "message": "too old"}}],
+        [{"type": "ADDED"}],
+        [],
+    ],
+    ids=["it fails", "it refuses", "the version is gone", "nonsense comes", "it ends"],
+)
+def test_a_watch_is_begun_again_when(first: Any, table: Path) -> None:
+    server = _ApiServer(first, [_event("ADDED", "next")])
+    _run(server, table, table.exists)
+    assert table.read_text() == "next"
+
+
+def test_there_is_a_pause_before_the_next_watch(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[int] = []
+    sleep = asyncio.sleep
+    server = _ApiServer([], 500, [])
+
+    async def observed(seconds: float) -> None:
+        if seconds == 0.01:
+            paused.append(len(server.asked))
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", observed)
+    _run(server, table, lambda: len(server.asked) == 3)
+    assert paused == [1, 2]
+
+
+def test_nginx_never_reads_half_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "routes.json"
+    table.write_text("old")
+    seen: list[str] = []
+    replace = Path.replace
+
+    def observed(self: Path, target: Path) -> Path:
+        seen.extend([table.read_text(), self.read_text()])
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", observed)
+    replace_file(table, "new")
+    assert seen == ["old", "new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["routes.json"]
+    assert table.read_text() == "new"
+
+
+@pytest.mark.parametrize(("there", "expected"), [(None, "mounted"), ("newer", "newer")])
+def test_the_mounted_copy_serves_until_the_api_server_answers(
+    there: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted, table = tmp_path / "mounted.json", tmp_path / "routes.json"
+    mounted.write_text("mounted")
+    if there:
+        table.write_text(there)
+    (tmp_path / "namespace").write_text("team")
+    arguments = ["agent", "--config-map", "c", "--key", "k", "--mounted", str(mounted), "--to", str(table)]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr(agent, "_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr("kubernetes.aio.config.load_incluster_config", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    followed: list[tuple[Any, ...]] = []
+
+    async def no_api_server(*told: Any) -> None:
+        followed.append(told)
+
+    monkeypatch.setattr(agent, "follow", no_api_server)
+    agent.main()
+    assert followed == [("team", "c", "k", table)]
+    assert table.read_text() == expected

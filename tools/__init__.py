@@ -1,0 +1,1 @@
+"""What development needs: set up, resolve, and judge the tests themselves. Nothing here is part of the product."""

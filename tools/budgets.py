@@ -1,0 +1,63 @@
+"""What the suite took beside what it may take: `python -m tools.budgets [FOLDER]` prints the comparison.
+
+A budget that is exceeded is printed, not failed: a shared machine's time is no property of the code. What is
+refused (in the unit tests) is a plan that does not add up.
+"""
+
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["FILE", "REPORTS", "comparison", "declared", "main", "measured"]
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+FILE = _CHECKOUT / "tests/budgets.toml"
+REPORTS = _CHECKOUT / ".reports"
+_WHOLE = "whole"
+_BY_MODULE = "e2e"
+
+
+def declared(file: Path = FILE) -> dict[str, float]:
+    """Return the seconds of each room and end-to-end module, with those of all together under `whole`."""
+    content = tomllib.loads(file.read_text())
+    return {**content["rooms"], **content[_BY_MODULE], _WHOLE: content[_WHOLE]}
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Return the seconds that the JUnit files of a folder tell of: a room by its file's name, `e2e` by its modules."""
+    seconds: dict[str, float] = defaultdict(float)
+    for file in sorted(folder.glob("*.xml")):
+        for suite in ET.parse(file).getroot().iter("testsuite"):  # noqa: S314 - written by our own pytest
+            if file.stem != _BY_MODULE:
+                seconds[file.stem] += float(suite.attrib["time"])
+                continue
+            for case in suite.iter("testcase"):
+                module = next(part for part in case.attrib["classname"].split(".") if part.startswith("test_"))
+                seconds[module] += float(case.attrib["time"])
+    return dict(seconds)
+
+
+def comparison(budgets: Mapping[str, float], taken: Mapping[str, float]) -> str:
+    """Return a line for each budget; what was not measured has a dash, what is over its budget a mark."""
+    lines = [f"{'seconds of':28} {'measured':>8} {'budget':>8}"]
+    unplanned = {name: 0.0 for name in taken if name not in budgets}
+    whole = {_WHOLE: sum(taken.values())} if taken else {}
+    for name, budget in {**budgets, **unplanned}.items():
+        seconds = {**taken, **whole}.get(name)
+        number = "-" if seconds is None else f"{seconds:.0f}"
+        mark = "  over" if seconds is not None and seconds > budget else ""
+        lines.append(f"{name:28} {number:>8} {budget:>8.0f}{mark}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the comparison for a folder of JUnit files."""
+    print(comparison(declared(), measured(Path(arguments[0]) if arguments else REPORTS)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""The dataset that preparation left on the volume: which one the plan asked for, and how later stages read it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .committed import facts_of, verified_digest
+from .errors import DataError
+from .plan import Plan
+from .workspace import current_dataset_file, dataset_folder
+
+__all__ = ["Current", "current_dataset", "dataset_facts", "part_files", "set_current_dataset", "verified_dataset"]
+
+
+class Current(NamedTuple):
+    """The dataset that was asked for last."""
+
+    key: str
+    rules: str
+    """The digest of the plan's rules that it was made by."""
+
+
+def current_dataset(plan: Plan) -> Current | None:
+    """Return which dataset was asked for last, None before the first."""
+    pointer = current_dataset_file(plan)
+    return Current(*pointer.read_text().split()) if pointer.exists() else None
+
+
+def set_current_dataset(plan: Plan, current: Current) -> None:
+    """Point at another dataset, in one step."""
+    pointer = current_dataset_file(plan)
+    draft = pointer.with_name(f"{pointer.name}.draft")
+    draft.write_text(" ".join(current))
+    draft.rename(pointer)
+
+
+def verified_dataset(plan: Plan) -> Path:
+    """Return the folder of the prepared dataset; raise DataError where there is none that is whole.
+
+    Every byte is read for that, so a stage asks once, when it begins.
+    """
+    folder = _folder(plan)
+    if not verified_digest(folder):
+        raise DataError("there is no prepared data on the volume: run the prepare stage first")
+    return folder
+
+
+def dataset_facts(plan: Plan) -> dict[str, Any]:
+    """Return what the manifest says of the dataset: its numbers, labels and the answers' fields."""
+    return facts_of(_folder(plan))
+
+
+def part_files(plan: Plan, part: str) -> list[str]:
+    """Return the shards of a part, in the order of their rows."""
+    return [str(path) for path in sorted((_folder(plan) / part).glob("*.parquet"))]
+
+
+def _folder(plan: Plan) -> Path:
+    current = current_dataset(plan)
+    return dataset_folder(plan, current.key if current else "none")

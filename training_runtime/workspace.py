@@ -1,0 +1,135 @@
+"""Every path on the volume that a stage leaves for another, or for itself after a kill.
+
+    WORKSPACE/
+    ├── base/                  the model that training starts from, committed
+    ├── data/current           names the KEY that the plan asked for
+    ├── data/KEY/              prepared rows: PART/*.parquet, rejects.jsonl, report.html, committed
+    ├── checkpoints/step-N/    committed; .draft is what Trainer is writing, .holder who may commit
+    ├── adapter/, model/       what was trained, and the whole model, committed
+    ├── history.json, train_results.json
+    ├── tensorboard/, profile/, tracking/
+    ├── evaluation/            metrics.json, answers.jsonl, report.html, committed
+    └── published/NAME/        the folders as MLflow gets them, committed
+
+A stage writes a committed folder as a draft first, so what lies in it has a name here and no path. Nothing here reads
+or writes.
+"""
+
+from pathlib import Path
+
+from .plan import Plan
+
+__all__ = [
+    "ANSWERS",
+    "METRICS",
+    "PARTS",
+    "REJECTS",
+    "REPORT",
+    "adapter_folder",
+    "base_folder",
+    "cache_folder",
+    "checkpoints_folder",
+    "copies_folder",
+    "current_dataset_file",
+    "dataset_folder",
+    "evaluation_folder",
+    "history_file",
+    "model_folder",
+    "profile_folder",
+    "published_folder",
+    "results_file",
+    "tensorboard_folder",
+    "tracking_folder",
+    "trained_draft",
+]
+
+PARTS = ("train", "validation", "test")
+"""The folders of a prepared dataset."""
+REJECTS = "rejects.jsonl"
+"""In a prepared dataset: every row that was left out, and why."""
+REPORT = "report.html"
+"""In a prepared dataset, and in an evaluation."""
+METRICS = "metrics.json"
+"""In an evaluation."""
+ANSWERS = "answers.jsonl"
+"""In an evaluation: each row, and what each model answered."""
+
+
+def base_folder(plan: Plan) -> Path:
+    """The model that training starts from."""
+    return plan.workspace / "base"
+
+
+def dataset_folder(plan: Plan, key: str) -> Path:
+    """The dataset prepared under a key."""
+    return plan.workspace / "data" / key
+
+
+def current_dataset_file(plan: Plan) -> Path:
+    """The key of the dataset that the plan asked for, and the digest of the rules it was made by."""
+    return plan.workspace / "data/current"
+
+
+def copies_folder(plan: Plan) -> Path:
+    """Copies of remote sources, while they are prepared."""
+    return plan.workspace / "data/.sources"
+
+
+def checkpoints_folder(plan: Plan) -> Path:
+    """The training's checkpoints."""
+    return plan.workspace / "checkpoints"
+
+
+def trained_draft(plan: Plan) -> Path:
+    """What Trainer saves at its end, before it is committed."""
+    return plan.workspace / ".trained.draft"
+
+
+def adapter_folder(plan: Plan) -> Path:
+    """The trained adapter, where one was trained."""
+    return plan.workspace / "adapter"
+
+
+def model_folder(plan: Plan) -> Path:
+    """The finished model: an adapter is merged in."""
+    return plan.workspace / "model"
+
+
+def history_file(plan: Plan) -> Path:
+    """The numbers that training logged, each with its step."""
+    return plan.workspace / "history.json"
+
+
+def results_file(plan: Plan) -> Path:
+    """What a person compares runs by."""
+    return plan.workspace / "train_results.json"
+
+
+def tensorboard_folder(plan: Plan) -> Path:
+    """The event files that TensorBoard reads."""
+    return plan.workspace / "tensorboard"
+
+
+def profile_folder(plan: Plan) -> Path:
+    """Traces of torch's profiler."""
+    return plan.workspace / "profile"
+
+
+def cache_folder(plan: Plan) -> Path:
+    """Rows as training maps them into memory."""
+    return plan.workspace / ".cache"
+
+
+def tracking_folder(plan: Plan) -> Path:
+    """Metrics on their way to MLflow."""
+    return plan.workspace / "tracking"
+
+
+def evaluation_folder(plan: Plan) -> Path:
+    """Metrics, answers and the report of the evaluation."""
+    return plan.workspace / "evaluation"
+
+
+def published_folder(plan: Plan, name: str) -> Path:
+    """A folder as it is published: `model`, `adapter` or `merged-4bit`."""
+    return plan.workspace / "published" / name
