@@ -264,6 +264,7 @@ CASES = [
     _case("FineTuneJob", "podTemplate.tolerations", [{"key": "a", "effect": "Never"}], _ENUM),
     _case("FineTuneJob", "podTemplate.affinity", {"nodeAffinity": {"anything": [1]}}),
     _case("FineTuneJob", "podTemplate.affinity", "near", "must be of type object"),
+    _case("FineTuneJob", "podTemplate.affinity", {"podAffinity": "near"}, "must be of type object"),
     _case("FineTuneJob", "podTemplate.imagePullSecrets", [{"name": "registry"}]),
     _case("FineTuneJob", "podTemplate.env", [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "EMPTY"}]),
     _case("FineTuneJob", "podTemplate.env", [{"name": "A"}, {"name": "A", "value": "b"}], "Duplicate value"),

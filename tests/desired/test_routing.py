@@ -21,11 +21,11 @@ def _version(name: str, number: str, *aliases: str, model: str = "m") -> ServedV
 
 def _experiment(winner: str | None = None, weights: tuple[int, int] = (50, 50), **changes: Any) -> RunningExperiment:
     spec = {
-        "model": "m",
+        "modelName": "m",
         "control": "a",
         "variants": [
-            {"name": "a", "modelVersion": "one", "weight": weights[0]},
-            {"name": "b", "modelVersion": "two", "weight": weights[1]},
+            {"name": "a", "modelVersionRef": {"name": "one"}, "weight": weights[0]},
+            {"name": "b", "modelVersionRef": {"name": "two"}, "weight": weights[1]},
         ],
         "metrics": {"primary": {"name": "rating"}},
     }
@@ -44,7 +44,7 @@ ONE, TWO = _version("one", "1", "production"), _version("two", "2", "candidate")
         ([ONE], [_experiment()], "one", False),
         ([ONE, TWO], [_experiment("two")], "two", False),
         ([ONE], [_experiment("two")], "one", False),
-        ([ONE, TWO], [_experiment(model="other")], "one", False),
+        ([ONE, TWO], [_experiment(modelName="other")], "one", False),
     ],
 )
 def test_who_answers(

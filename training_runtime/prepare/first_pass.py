@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from training_runtime.plan import DatasetPlan
+from training_runtime.plan import DatasetPlan, RowTemplate
 
 from .clean import Gate
-from .conversations import Conversation, Rejected, Renderer, Template
+from .conversations import Conversation, Rejected, Renderer
 from .duplicates import sketches
 from .formats import Block
 from .pii import Finder
@@ -71,7 +71,7 @@ class FirstPass:
     """The rules, and the folder that spools go to. It is sent to the workers, so it holds no compiled state."""
 
     plan: DatasetPlan
-    template: Template
+    template: RowTemplate
     spool: Path
     sketch: bool
 
@@ -120,7 +120,7 @@ def _why_not_json(raw: bytes, error: ValueError) -> str:
 
 
 class _Rules:
-    def __init__(self, plan: DatasetPlan, template: Template) -> None:
+    def __init__(self, plan: DatasetPlan, template: RowTemplate) -> None:
         self._plan = plan
         self._render = Renderer(plan, template)
         self._gate = Gate(plan.clean, plan.quality)
@@ -163,7 +163,7 @@ class _Rules:
 
 
 @lru_cache(1)
-def _rules(plan: str, template: Template) -> _Rules:
+def _rules(plan: str, template: RowTemplate) -> _Rules:
     """One compiled set of rules per process."""
     return _Rules(DatasetPlan.model_validate_json(plan), template)
 

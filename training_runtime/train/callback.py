@@ -13,7 +13,7 @@ from .checkpoints import CommittedCheckpoints, is_first, last_commit
 from .device import device_metrics
 from .heartbeat import Heartbeat
 from .strategy import Strategy
-from .watch import StopRequest, best_step, check_loss, is_exhausted, with_perplexity
+from .watch import StopRequest, best_step, check_loss, is_exhausted, watched_metric, with_perplexity
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Course", "make_callback"]
 
 _WRAPPERS = {
-    "ddp": "DistributedDataParallel",
-    "zero1": "DeepSpeedEngine",
-    "zero2": "DeepSpeedEngine",
-    "zero3": "DeepSpeedEngine",
+    "DDP": "DistributedDataParallel",
+    "ZeRO1": "DeepSpeedEngine",
+    "ZeRO2": "DeepSpeedEngine",
+    "ZeRO3": "DeepSpeedEngine",
 }
 
 
@@ -39,7 +39,7 @@ class Course:
         self.preempted = False
         self.began_at = 0
         self.heartbeat = Heartbeat(plan.training.guards.stalled_after_seconds)
-        self.metric = plan.training.early_stopping.metric if plan.training.early_stopping else "eval_loss"
+        self.metric = watched_metric(plan.training.early_stopping)
         self.stop = StopRequest()
         self.spool = Spool(plan) if is_first() else None
 
@@ -50,7 +50,7 @@ class Course:
             raise PlanError(f"{trainer.accelerator.num_processes} processes train where the plan asks for {processes}")
         wrapped = type(trainer.model_wrapped)
         wanted = _WRAPPERS.get(self.strategy)
-        if self.strategy == "fsdp":
+        if self.strategy == "FSDP":
             from torch.distributed.fsdp import FSDPModule
 
             fits = issubclass(wrapped, FSDPModule)

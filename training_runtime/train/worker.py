@@ -71,7 +71,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
         draw_weights(plan)
     barrier()
     say("strategy", strategy=choice.strategy, why=choice.why)
-    whole = choice.strategy in {"single", "ddp"}
+    whole = choice.strategy in {"Single", "DDP"}
     checkpoints = CommittedCheckpoints(plan.workspace, plan.training.keep_checkpoints, in_thread=whole)
     checkpoints.start()
     newest = checkpoints.newest()
@@ -92,7 +92,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
     except torch.OutOfMemoryError as error:
         raise GpuMemoryError(
             "the GPU's memory does not hold the training: halve training.perDeviceBatchSize and double "
-            f"gradientAccumulation, or use zero3 or qlora ({' '.join(str(error).split())[:200]})"
+            f"gradientAccumulation, or use ZeRO3 or QLoRA ({' '.join(str(error).split())[:200]})"
         ) from error
     finally:
         if course.spool:
@@ -110,7 +110,7 @@ def _join(plan: Plan, choice: Choice) -> None:
 
     set_seed(plan.training.seed)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if choice.strategy.startswith("zero"):
+    if choice.strategy.startswith("ZeRO"):
         if not torch.cuda.is_available():
             os.environ["DS_ACCELERATOR"] = "cpu"
         for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1")):
@@ -160,7 +160,7 @@ def _trainer_class(course: Course) -> "type[SFTTrainer]":
     from .fsdp import fsdp_trainer
     from .snapshot import snapshotting_trainer
 
-    if course.strategy == "fsdp":
+    if course.strategy == "FSDP":
         return fsdp_trainer()
     if course.checkpoints.in_thread:
         return snapshotting_trainer(course.checkpoints)
@@ -251,7 +251,7 @@ def _results(plan: Plan, course: Course, trainer: "SFTTrainer", best: int, secon
 
     return {
         "job": plan.job.name,
-        "model": plan.model.source,
+        "model": plan.base.uri,
         "method": _method(plan),
         "strategy": course.strategy,
         "processes": trainer.accelerator.num_processes,
@@ -278,8 +278,8 @@ def _results(plan: Plan, course: Course, trainer: "SFTTrainer", best: int, secon
 
 def _method(plan: Plan) -> str:
     if plan.quantization:
-        return f"qlora-{plan.quantization.bits}bit"
-    return "lora" if plan.lora else "full"
+        return f"QLoRA-{plan.quantization.bits}bit"
+    return "LoRA" if plan.lora else "Full"
 
 
 def main() -> int:

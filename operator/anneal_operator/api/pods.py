@@ -10,7 +10,7 @@ from training_runtime.plan import RESERVED_ENVIRONMENT
 from .quantities import Quantity, amount
 from .schema import FreeObject, LabelValue, LocalReference, MapByName, QualifiedName, Rule, Schema, SubdomainName
 
-__all__ = ["EnvVar", "PodTemplate", "ResourceRequirements", "Toleration", "gpus_in_cel"]
+__all__ = ["Affinity", "EnvVar", "PodTemplate", "ResourceRequirements", "Toleration", "gpus_in_cel"]
 
 _EnvName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[-._A-Za-z][-._A-Za-z0-9]*$")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._A-Za-z0-9]+$")]
@@ -42,7 +42,7 @@ class ResourceRequirements(Schema):
 
     rules: ClassVar = (
         Rule(
-            f"{gpus_in_cel('self')}.all(k, {gpus_in_cel('self')}[0] == k)",
+            f"{gpus_in_cel('self')}.all(one, {gpus_in_cel('self')}.all(other, one == other))",
             "GPUs of one name only: a pod's processes share its work out evenly",
             lambda wanted: len(wanted.gpu_names) <= 1,
         ),
@@ -127,6 +127,26 @@ class EnvVar(Schema):
     )
 
 
+class PodAffinity(Schema):
+    """Which pods to be near to, as in a pod's own spec."""
+
+    required_during_scheduling_ignored_during_execution: list[FreeObject] | None = Field(default=None, max_length=16)
+    """Terms that must hold."""
+    preferred_during_scheduling_ignored_during_execution: list[FreeObject] | None = Field(default=None, max_length=16)
+    """Terms with their weights that should hold."""
+
+
+class Affinity(Schema):
+    """Rules of placement, as in a pod's own spec."""
+
+    node_affinity: FreeObject | None = None
+    """Which nodes to run on."""
+    pod_affinity: PodAffinity | None = None
+    """Which pods to be near to."""
+    pod_anti_affinity: FreeObject | None = None
+    """Which pods to keep away from."""
+
+
 class PodTemplate(Schema):
     """What every stage's pod gets beside its own."""
 
@@ -140,7 +160,7 @@ class PodTemplate(Schema):
     """Labels that a node must have, for example `{nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}`."""
     tolerations: list[Toleration] = Field(default=[], max_length=16)
     """Taints that the pods accept; that of the GPU resource is always accepted by pods that ask for GPUs."""
-    affinity: FreeObject | None = None
+    affinity: Affinity | None = None
     """Rules of placement, as in a pod's own spec."""
     priority_class_name: SubdomainName | None = None
     """The pods' PriorityClass."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
-from anneal_operator.api.serving import Resources
+from anneal_operator.api.pods import ResourceRequirements
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
@@ -82,7 +82,7 @@ def route_table(
     models = {
         model: _model_route(
             [version for version in versions if version.model == model],
-            next((experiment for experiment in experiments if experiment.spec.model == model), None),
+            next((experiment for experiment in experiments if experiment.spec.model_name == model), None),
             last.get(model),
         )
         for model in sorted({version.model for version in versions})
@@ -104,7 +104,9 @@ def _model_route(
     default = named.get(PRODUCTION, last if last in present else None)
     if experiment and experiment.winner in present:
         default = experiment.winner
-    elif experiment and not experiment.winner and {v.model_version for v in experiment.spec.variants} <= present:
+    elif (
+        experiment and not experiment.winner and {v.model_version_ref.name for v in experiment.spec.variants} <= present
+    ):
         return ModelRoute(default=default, named=named, experiment=_experiment_route(experiment))
     return ModelRoute(default=default, named=named)
 
@@ -116,7 +118,7 @@ def _experiment_route(experiment: RunningExperiment) -> ExperimentRoute:
     for variant in spec.variants:
         reached += variant.weight
         up_to = BUCKETS * reached // total
-        variants.append(VariantRoute(name=variant.name, target=variant.model_version, up_to=up_to))
+        variants.append(VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to))
     return ExperimentRoute(
         name=experiment.name,
         uid=experiment.uid,
@@ -188,7 +190,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
 
 
 def _router_container(name: str, env: RouterEnvironment, arguments: list[str], memory: str) -> Manifest:
-    resources = Resources(cpu="100m", memory=memory)
+    resources = ResourceRequirements(requests={"cpu": "100m", "memory": memory})
     made = container(name, env.image, env.pull_policy, arguments, resources)
     made["volumeMounts"] += [{"name": "shared", "mountPath": "/shared"}]
     return made
