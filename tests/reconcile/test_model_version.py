@@ -12,8 +12,8 @@ from anneal_operator.reconcile.routing import RoutingReconciler
 from .world import NAMESPACE, World
 
 SPEC: dict[str, Any] = {
-    "model": "spam",
-    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "full", "digest": "sha256:" + "0" * 64},
+    "modelName": "spam",
+    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
     "aliases": ["base"],
     "serving": {},
 }
@@ -42,7 +42,7 @@ def _status(world: World, name: str = "one") -> dict[str, Any]:
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
     _look(world)
     assert world.writes() == ["Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
-    assert (_status(world)["phase"], _status(world)["ready"]) == ("Loading", "0/1")
+    assert (_status(world)["phase"], _status(world)["readyReplicas"]) == ("Loading", 0)
     _answer(world)
     _look(world)
     assert world.writes() == ["ModelVersion/one/status"]

@@ -15,14 +15,13 @@ from anneal_operator.api.ab_experiment import (
     SampleRatio,
     VariantStatus,
 )
+from anneal_operator.api.quantities import seconds
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged
 from .verdict import SRM_ALPHA, Comparison, Sample, compare, sample_ratio
 
-__all__ = ["Observations", "ObservedExperiment", "VariantSeen", "judge", "seconds"]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+__all__ = ["Observations", "ObservedExperiment", "VariantSeen", "judge"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,6 @@ class ObservedExperiment:
     observations: Observations | None = None
 
 
-def seconds(duration: str) -> int:
-    """Return a duration such as `24h` in seconds."""
-    return int(duration[:-1]) * _UNITS[duration[-1]]
-
-
 def judge(seen: ObservedExperiment, now: datetime) -> ABExperimentStatus:
     """Return the status; a decision, once made, stands."""
     if seen.previous.decision:
@@ -88,18 +82,26 @@ def _obstacle(seen: ObservedExperiment) -> Finding | None:
         version = seen.variants.get(variant.name, VariantSeen(None, ready=False))
         if version.model is None:
             return Finding(
-                kind, "False", Reason.VERSION_NOT_FOUND, f"there is no ModelVersion {variant.model_version} yet"
+                kind,
+                "False",
+                Reason.VERSION_NOT_FOUND,
+                f"there is no ModelVersion {variant.model_version_ref.name} yet",
             )
-        if version.model != seen.spec.model:
-            message = f"ModelVersion {variant.model_version} is of model {version.model}, not {seen.spec.model}"
+        if version.model != seen.spec.model_name:
+            message = (
+                f"ModelVersion {variant.model_version_ref.name} is of model {version.model}, not {seen.spec.model_name}"
+            )
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
     if seen.busy_with:
-        message = f"experiment {seen.busy_with} has the traffic of {seen.spec.model}; this one waits for its end"
+        message = f"experiment {seen.busy_with} has the traffic of {seen.spec.model_name}; this one waits for its end"
         return Finding(kind, "False", Reason.MODEL_BUSY, message)
     for variant in seen.spec.variants:
         if not seen.variants[variant.name].ready:
             return Finding(
-                kind, "False", Reason.VERSION_NOT_READY, f"ModelVersion {variant.model_version} does not answer"
+                kind,
+                "False",
+                Reason.VERSION_NOT_READY,
+                f"ModelVersion {variant.model_version_ref.name} does not answer",
             )
     return None
 
@@ -261,6 +263,7 @@ def _decided(
     return status.model_copy(
         update={
             "phase": phase,
+            "reason": reason.value,
             "decision": decision,
             "variants": variants,
             "conditions": merged(status.conditions, [finding], seen.generation, _text(now)),
@@ -280,6 +283,7 @@ def _status(
     return seen.previous.model_copy(
         update={
             "phase": phase,
+            "reason": next((finding for finding in findings if finding.status != "True"), findings[-1]).reason.value,
             "observed_generation": seen.generation,
             "conditions": merged(seen.previous.conditions, findings, seen.generation, _text(now)),
             **fields,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from anneal_operator.api.fine_tune_job_status import Failure, FineTuneJobStatus, JobPhase
+from anneal_operator.api.schema import LocalReference
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
 
@@ -140,7 +141,8 @@ def refused(seen: ObservedJob, status: FineTuneJobStatus, answer: str, now: str)
     """Return the status of a job whose next step the API server refuses; it is asked again."""
     message = f"the API server refuses the next step, and is asked again: {answer}"
     finding = Finding(ConditionType.SUCCEEDED, "Unknown", Reason.REFUSED, message)
-    return status.model_copy(update={"conditions": merged(status.conditions, [finding], seen.generation, now)})
+    conditions = merged(status.conditions, [finding], seen.generation, now)
+    return status.model_copy(update={"reason": finding.reason.value, "conditions": conditions})
 
 
 def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
@@ -161,7 +163,7 @@ def _working(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Fi
 def _succeeded(seen: ObservedJob, now: str) -> FineTuneJobStatus:
     message = f"published as ModelVersion {seen.name}"
     status = with_finding(seen, "Succeeded", "True", Reason.PUBLISHED, message, now)
-    return status.model_copy(update={"model_version": seen.name})
+    return status.model_copy(update={"model_version_ref": LocalReference(name=seen.name)})
 
 
 def _failed(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:

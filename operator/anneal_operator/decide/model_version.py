@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
+from anneal_operator.api.quantities import seconds
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged
@@ -35,6 +36,7 @@ class ObservedVersion:
     ready: int = 0
     engine_problem: str = ""
     endpoint: str = ""
+    selector: str = ""
 
 
 def replicas_wanted(name: str, spec: ModelVersionSpec, contests: Sequence[Contest], now: datetime) -> int:
@@ -55,7 +57,7 @@ def scale_down_due(contest: Contest) -> datetime | None:
     """When the delay after a decision is over; None while there is none."""
     if contest.status.decision is None:
         return None
-    delay = timedelta(seconds=contest.spec.decision.scale_down_delay_seconds)
+    delay = timedelta(seconds=seconds(contest.spec.decision.scale_down_delay))
     return datetime.fromisoformat(contest.status.decision.decided_at) + delay
 
 
@@ -73,10 +75,13 @@ def judge(seen: ObservedVersion, now: str) -> ModelVersionStatus:
     registry = seen.registry or seen.previous.registry
     return ModelVersionStatus(
         phase=phase if registry else "Registering",
+        reason=(ready if registry else registered).reason.value,
         observed_generation=seen.generation,
         conditions=merged(seen.previous.conditions, [registered, ready], seen.generation, now),
         registry=registry,
-        ready=f"{seen.ready}/{seen.wanted}",
+        replicas=seen.wanted,
+        ready_replicas=seen.ready,
+        selector=seen.selector if seen.spec.serving else "",
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
 
@@ -86,7 +91,7 @@ def _registered(seen: ObservedVersion) -> Finding:
     registry = seen.registry or seen.previous.registry
     if registry is None:
         return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, seen.registry_problem or "registering in MLflow")
-    return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model} in MLflow")
+    return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model_name} in MLflow")
 
 
 def _ready(seen: ObservedVersion) -> tuple[VersionPhase, Finding]:

@@ -46,7 +46,7 @@ class ABExperimentReconciler:
         metadata = item["metadata"]
         variants = {}
         for variant in spec.variants:
-            version = await self._context.api.get("ModelVersion", metadata["namespace"], variant.model_version)
+            version = await self._context.api.get("ModelVersion", metadata["namespace"], variant.model_version_ref.name)
             variants[variant.name] = _seen(version)
         routed = await self._routed(metadata, spec)
         return ObservedExperiment(
@@ -64,7 +64,7 @@ class ABExperimentReconciler:
         rivals = []
         for other in await self._context.api.list("ABExperiment", item["metadata"]["namespace"]):
             undecided = not ABExperimentStatus.read(other.get("status")).decision
-            if undecided and other["spec"]["model"] == spec.model:
+            if undecided and other["spec"]["modelName"] == spec.model_name:
                 rivals.append((other["metadata"]["creationTimestamp"], other["metadata"]["name"]))
         first = min(rivals, default=None)
         return first[1] if first and first[1] != item["metadata"]["name"] else None
@@ -74,7 +74,7 @@ class ABExperimentReconciler:
             table = await self._context.routers.routes(router_url(metadata["namespace"]))
         except RouterError:
             return False
-        route = table.get("models", {}).get(spec.model) or {}
+        route = table.get("models", {}).get(spec.model_name) or {}
         return bool((route.get("experiment") or {}).get("uid") == metadata["uid"])
 
     async def _counted(self, metadata: Manifest, spec: ABExperimentSpec) -> Observations | None:
@@ -108,8 +108,8 @@ class ABExperimentReconciler:
         if alias is None or alias.reason != Reason.MOVING:
             record = {f"anneal.dev/experiment.{item['metadata']['name']}": decision.model_dump_json(by_alias=True)}
             await self._promote(item, spec, status, version.version, record)
-        elif await self._settled(spec.model, version, [registry for registry in registries.values() if registry]):
-            message = f"alias {PRODUCTION} of {spec.model} was moved to version {version.version} in MLflow"
+        elif await self._settled(spec.model_name, version, [registry for registry in registries.values() if registry]):
+            message = f"alias {PRODUCTION} of {spec.model_name} was moved to version {version.version} in MLflow"
             await self._write_finding(item, status, Finding(ConditionType.ALIAS_MOVED, "True", Reason.MOVED, message))
             return 0.0
         return _PERIOD
@@ -125,15 +125,15 @@ class ABExperimentReconciler:
         """What the variants' versions last read in MLflow."""
         namespace, found = item["metadata"]["namespace"], {}
         for variant in spec.variants:
-            version = await self._context.api.get("ModelVersion", namespace, variant.model_version)
-            found[variant.model_version] = ModelVersionStatus.read((version or {}).get("status")).registry
+            version = await self._context.api.get("ModelVersion", namespace, variant.model_version_ref.name)
+            found[variant.model_version_ref.name] = ModelVersionStatus.read((version or {}).get("status")).registry
         return found
 
     async def _promote(
         self, item: Manifest, spec: ABExperimentSpec, status: ABExperimentStatus, version: str, record: dict[str, str]
     ) -> None:
         try:
-            await self._context.registry.promote(spec.model, PRODUCTION, version, record)
+            await self._context.registry.promote(spec.model_name, PRODUCTION, version, record)
         except RegistryError as error:
             finding = Finding(ConditionType.ALIAS_MOVED, "False", Reason.REGISTRY_UNREACHABLE, str(error))
             await self._write_finding(item, status, finding)
@@ -149,11 +149,11 @@ class ABExperimentReconciler:
     def _wake_around(self, namespace: str, spec: ABExperimentSpec) -> None:
         self._context.wake(Key("Router", namespace, ROUTER))
         for variant in spec.variants:
-            self._context.wake(Key("ModelVersion", namespace, variant.model_version))
+            self._context.wake(Key("ModelVersion", namespace, variant.model_version_ref.name))
 
 
 def _seen(version: Manifest | None) -> VariantSeen:
     if version is None:
         return VariantSeen(None, ready=False)
     status = ModelVersionStatus.read(version.get("status"))
-    return VariantSeen(ModelVersionSpec.parse(version["spec"]).model, ready=status.phase == "Ready")
+    return VariantSeen(ModelVersionSpec.parse(version["spec"]).model_name, ready=status.phase == "Ready")

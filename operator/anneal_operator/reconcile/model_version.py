@@ -7,7 +7,7 @@ from anneal_operator.cluster.children import ensure_applied
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.model_version import Contest, ObservedVersion, judge, replicas_wanted, scale_down_due
 from anneal_operator.desired.routing import PRODUCTION, ROUTER, router_url
-from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
+from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, selector, service
 from anneal_operator.errors import RegistryError
 from anneal_operator.outside.registry import Registered
 
@@ -41,7 +41,7 @@ class ModelVersionReconciler:
         wanted = replicas_wanted(key.name, spec, list(contests.values()), now)
         ready, engine_problem = await self._served(version, spec, wanted)
         if registry and ready and PRODUCTION not in registry.aliases:
-            registry = await self._given_production(spec.model, registry)
+            registry = await self._given_production(spec.model_name, registry)
         seen = ObservedVersion(
             name=key.name,
             generation=version["metadata"]["generation"],
@@ -53,6 +53,7 @@ class ModelVersionReconciler:
             ready=ready,
             engine_problem=engine_problem,
             endpoint=router_url(key.namespace),
+            selector=selector(key.name),
         )
         status = judge(seen, timestamp(now))
         await write_status(self._context, key.kind, version, status)
@@ -73,14 +74,14 @@ class ModelVersionReconciler:
         already = previous.registry.aliases_set if previous.registry else []
         try:
             if previous.registry:
-                found = await registry.read(spec.model, previous.registry.version)
+                found = await registry.read(spec.model_name, previous.registry.version)
             else:
                 found = await registry.register(
-                    spec.model, metadata["uid"], metadata["name"], artifact.uri, artifact.digest, run_id
+                    spec.model_name, metadata["uid"], metadata["name"], artifact.uri, artifact.digest, run_id
                 )
             for alias in spec.aliases:
                 if alias not in already:
-                    await registry.set_alias(spec.model, alias, found.version)
+                    await registry.set_alias(spec.model_name, alias, found.version)
         except RegistryError as error:
             return previous.registry, str(error)
         new = [alias for alias in spec.aliases if alias not in already]
@@ -107,7 +108,7 @@ class ModelVersionReconciler:
         return {
             name: contest
             for name, contest in contests.items()
-            if any(variant.model_version == key.name for variant in contest.spec.variants)
+            if any(variant.model_version_ref.name == key.name for variant in contest.spec.variants)
         }
 
     async def _served(self, version: Manifest, spec: ModelVersionSpec, wanted: int) -> tuple[int, str]:

@@ -55,7 +55,7 @@ class RoutingReconciler:
             return None
         return ServedVersion(
             name=metadata["name"],
-            model=ModelVersionSpec.parse(item["spec"]).model,
+            model=ModelVersionSpec.parse(item["spec"]).model_name,
             version=status.registry.version,
             aliases=tuple(status.registry.aliases),
             address=service["spec"]["clusterIP"],
