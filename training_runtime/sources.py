@@ -51,9 +51,10 @@ def fetch(source: str, folder: Path, credentials: Path | None = None) -> None:
 def _credentials(folder: Path | None) -> Mapping[str, str]:
     if folder is None:
         return os.environ
-    if not folder.is_dir():
-        raise AccessError(f"the credentials {folder} are not there: check the source's secretRef")
-    return {file.name: file.read_text().strip() for file in folder.iterdir() if file.is_file()}
+    found = {file.name: file.read_text().strip() for file in folder.glob("*") if file.is_file()}
+    if not found:
+        raise AccessError(f"{folder} holds no credentials: is there a Secret {folder.name}, as secretRef says?")
+    return found
 
 
 def _copy(path: Path, folder: Path) -> None:

@@ -27,7 +27,7 @@ def _checkpoints(plan: Plan) -> dict[str, bytes]:
     return plain
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": LORA}, {"training__optimizer": "adamw_8bit"}])
+@pytest.mark.parametrize("changes", [{}, {"lora": LORA}, {"training__optimizer": "AdamW8bit"}])
 def test_the_bytes_are_those_of_trainers_own_save(
     make_plan: MakePlan, base: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,7 @@ def _losses(plan: Plan) -> list[float]:
 
 
 def _pretrained(base: Path, **changes: Any) -> dict[str, Any]:
-    return {"model": {"initialize": "Pretrained", "source": str(base)}, **changes}
+    return {"base": {"initialize": "Pretrained", "uri": str(base)}, **changes}
 
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -54,16 +54,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora, named modules": {"lora": {**LORA, "target_modules": ["q_proj", "v_proj"]}},
     "qlora 4 bit": {"lora": LORA, "quantization": {"bits": 4}},
     "qlora 8 bit": {"lora": LORA, "quantization": {"bits": 8}},
-    "bf16": {"training__precision": "bf16"},
+    "bf16": {"training__precision": "BF16"},
     "packed": {"training__packing": True},
     "packed lora with checkpointing": {
         "training__packing": True,
         "lora": LORA,
-        "training__gradient_checkpointing": True,
+        "training__gradient_checkpointing": "Full",
     },
     "all tokens": {"training__assistant_only_loss": False},
-    "adamw": {"training__optimizer": "adamw_torch", "training__scheduler": "linear", "training__warmup_ratio": 0.2},
-    "8 bit optimizer": {"training__optimizer": "adamw_8bit"},
+    "adamw": {"training__optimizer": "AdamW", "training__scheduler": "Linear", "training__warmup_ratio": 0.2},
+    "8 bit optimizer": {"training__optimizer": "AdamW8bit"},
     "paged optimizer": {"training__optimizer": "paged_adamw_32bit"},
     "constant rate": {"training__scheduler": "constant_with_warmup", "training__warmup_steps": 2},
     "accumulated": {"training__gradient_accumulation": 2, "training__per_device_batch_size": 2},
@@ -95,7 +95,7 @@ def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) ->
     plain = worker._rows(plan, "validation")  # noqa: SLF001 - what the trainer reads
     packed = worker._packed(plan, plain)  # noqa: SLF001 - the same
     assert len(packed) < len(plain)
-    model = load_model(plan, "single").eval()
+    model = load_model(plan, "Single").eval()
     assert model.config._attn_implementation == "sdpa_packed"  # noqa: SLF001 - where transformers keeps it
     simple = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     collate = DataCollatorForLanguageModeling(0, padding_free=True)
@@ -204,7 +204,7 @@ def test_memory_that_does_not_suffice_names_the_remedy(
         ({"lora": {**LORA, "target_modules": ["nothing_proj"]}}, "Target modules .*nothing_proj.* not found"),
         ({"training__optimizer": "magic"}, "the trainer refuses the settings: .*magic"),
         ({"training__scheduler": "zigzag"}, "the trainer refuses the settings: .*zigzag"),
-        ({"training__precision": "fp16"}, "fp16 needs a GPU"),
+        ({"training__precision": "FP16"}, "FP16 needs a GPU"),
     ],
 )
 def test_settings_that_cannot_be_followed_are_a_bad_plan(
@@ -248,10 +248,10 @@ def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, bas
     train(plan)
     results = json.loads(results_file(plan).read_bytes())
     assert {name: results[name] for name in ("method", "strategy", "processes", "precision", "steps")} == {
-        "method": "lora",
-        "strategy": "single",
+        "method": "LoRA",
+        "strategy": "Single",
         "processes": 1,
-        "precision": "fp32",
+        "precision": "FP32",
         "steps": 8,
     }
     assert results["dataset"] == prepared.digest

@@ -81,12 +81,15 @@ def credentials_folder(secret: LocalReference | None) -> Path | None:
 
 
 def credentials_volumes(spec: FineTuneJobSpec) -> tuple[list[Manifest], list[Manifest]]:
-    """Return the volumes of the Secrets that preparation reads sources with, and their mounts."""
+    """Return the volumes of the Secrets that preparation reads sources with, and their mounts.
+
+    A Secret that is not there leaves its folder empty: the stage says so, where a pod that cannot mount says nothing.
+    """
     references = (spec.base.secret_ref, *(source.secret_ref for source in spec.dataset.sources))
     volumes, mounts = [], []
     for number, name in enumerate(dict.fromkeys(reference.name for reference in references if reference)):
         volume = {"name": f"credentials-{number}"}
-        volumes.append({**volume, "secret": {"secretName": name}})
+        volumes.append({**volume, "secret": {"secretName": name, "optional": True}})
         mounts.append({**volume, "mountPath": f"{_CREDENTIALS_FOLDER}/{name}", "readOnly": True})
     return volumes, mounts
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training_runtime.errors import PlanError
+from training_runtime.plan import Entity
 
 from .kinds import Find, Kind
 from .numbers import find_numbers
@@ -27,11 +27,8 @@ class Finder:
     kinds: frozenset[Kind]
 
     @staticmethod
-    def of(names: Sequence[str]) -> "Finder":
-        """Make a finder of the named kinds, of all where none is named; raise PlanError for an unknown name."""
-        unknown = sorted(set(names) - set(ENTITIES))
-        if unknown:
-            raise PlanError(f"pii.entities knows no {', '.join(unknown)}: choose from {', '.join(ENTITIES)}")
+    def of(names: Sequence[Entity]) -> "Finder":
+        """Make a finder of the named kinds, of all where none is named."""
         return Finder(frozenset(ENTITIES[name] for name in names) or frozenset(Kind))
 
     def find(self, text: str) -> list[Find]:
