@@ -149,7 +149,7 @@ def test_a_volume_that_is_full_names_the_remedy_and_keeps_the_last_checkpoint(
 
     plan = make_plan(
         rows(40),
-        model={"initialize": "Pretrained", "source": str(base)},
+        base={"initialize": "Pretrained", "uri": str(base)},
         workspace=str(small_volume / "workspace"),
         training__keep_checkpoints=20,
         training__save_every_steps=1,

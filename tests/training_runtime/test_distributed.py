@@ -58,9 +58,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Pla
     for name, lora in (("full", None), ("lora", LORA)):
         folder = tmp_path_factory.mktemp(name)
         make = make_plan.__wrapped__(folder)  # type: ignore[attr-defined] # the fixture's own function
-        model = {"initialize": "Pretrained", "source": str(base)}
         plan = make(
-            model=model,
+            base={"initialize": "Pretrained", "uri": str(base)},
             lora=lora,
             training__max_steps=STEPS,
             training__save_every_steps=10,

@@ -174,7 +174,7 @@ def trained(make_plan: MakePlan, base: Path) -> MakePlan:
 
     def make(**changes: Any) -> Plan:
         plan = make_plan(
-            model={"initialize": "Pretrained", "source": str(base)},
+            base={"initialize": "Pretrained", "uri": str(base)},
             lora=LORA,
             training__learning_rate=1e-2,
             training__max_steps=30,

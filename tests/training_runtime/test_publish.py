@@ -24,7 +24,7 @@ LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]
 def trained(make_plan: MakePlan, base: Path, mlflow_server: MlflowServer) -> Plan:
     """A plan with everything done but publishing."""
     plan = make_plan(
-        model={"initialize": "Pretrained", "source": str(base)},
+        base={"initialize": "Pretrained", "uri": str(base)},
         lora=LORA,
         tracking__uri=mlflow_server.url,
         tracking__experiment="publish",
@@ -100,7 +100,7 @@ def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:
         digest,
         trained.base.uri,
         "answer/json_validity",
-        "| method | lora |",
+        "| method | LoRA |",
         "The base on the same rows",
     ):
         assert text in card

@@ -34,7 +34,7 @@ def test_the_bytes_are_those_of_trainers_own_save(
     found = []
     for left in (memory_left(), 0):
         monkeypatch.setattr(snapshot, "memory_left", lambda left=left: left)
-        plan = make_plan(model={"initialize": "Pretrained", "source": str(base)}, **changes)
+        plan = make_plan(base={"initialize": "Pretrained", "uri": str(base)}, **changes)
         prepare(plan)
         train(plan)
         found.append(_checkpoints(plan))
