@@ -20,21 +20,23 @@ from typing import Any
 
 import psutil
 
+from training_runtime.plan import Entity
+
 __all__ = ["main"]
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _MEGABYTES = 200
 _ROUNDS = 3
 _PEER_ROWS = 3000
-_SHARED = [
-    "RESIDENT_NUMBER",
-    "ALIEN_NUMBER",
-    "PHONE",
-    "EMAIL",
-    "CARD",
-    "PASSPORT",
-    "DRIVER_LICENSE",
-    "BUSINESS_NUMBER",
+_SHARED: list[Entity] = [
+    "ResidentNumber",
+    "AlienNumber",
+    "Phone",
+    "Email",
+    "Card",
+    "Passport",
+    "DriverLicense",
+    "BusinessNumber",
 ]
 """The kinds that presidio finds by regular expressions in Korean text, too."""
 _CONFIG = {
@@ -146,8 +148,8 @@ def _plan(workspace: Path, source: Path, model: dict[str, str]) -> dict[str, Any
     return {
         "job": {"name": "bench", "namespace": "bench", "uid": "bench"},
         "workspace": str(workspace),
-        "model": model,
-        "dataset": {"sources": [str(source)], "split": split},
+        "base": model,
+        "dataset": {"sources": [{"uri": str(source)}], "split": split},
         "lora": None,
         "training": training,
         "evaluation": {"suites": [], "max_rows": 1, "max_new_tokens": 1},
@@ -162,7 +164,7 @@ def _base(folder: Path) -> Path:
     config.mkdir()
     (config / "config.json").write_text(json.dumps(_CONFIG))
     small = _write(folder / "small.jsonl", megabytes=20)
-    _run(folder / "first", _plan(folder / "first", small, {"initialize": "Random", "source": str(config)}))
+    _run(folder / "first", _plan(folder / "first", small, {"initialize": "Random", "uri": str(config)}))
     base = folder / "first/base"
     (base / "manifest.json").unlink()
     (base / "model.safetensors").touch()
@@ -172,7 +174,7 @@ def _base(folder: Path) -> Path:
 def _prepared(folder: Path, source: Path, base: Path, name: str) -> tuple[float, float]:
     """Seconds, and the greatest RSS of all processes together in GiB."""
     workspace = folder / f"workspace-{name}"
-    return _run(workspace, _plan(workspace, source, {"initialize": "Pretrained", "source": str(base)}))
+    return _run(workspace, _plan(workspace, source, {"initialize": "Pretrained", "uri": str(base)}))
 
 
 def _run(workspace: Path, plan: dict[str, Any]) -> tuple[float, float]:
@@ -231,7 +233,7 @@ def _datasketch(texts: list[str]) -> Callable[[], None]:
     return work
 
 
-def _ours_pii(texts: list[str], kinds: list[str]) -> Callable[[], None]:
+def _ours_pii(texts: list[str], kinds: list[Entity]) -> Callable[[], None]:
     from training_runtime.prepare.pii import Finder
 
     finder = Finder.of(kinds)

@@ -137,15 +137,25 @@ def _prepared(folder: Path, *, gpu: bool, batch: int, packing: bool, steps: int 
             file.write(json.dumps({"question": question, "answer": answer}) + "\n")
     (folder / "config.json").write_text(json.dumps(_LARGE if gpu else _TINY))
     length = 2048 if gpu else 512
-    training = {"epochs": None, "max_steps": steps, "learning_rate": 1e-4, "per_device_batch_size": batch}
+    training: dict[str, Any] = {
+        "epochs": None,
+        "max_steps": steps,
+        "learning_rate": 1e-4,
+        "per_device_batch_size": batch,
+    }
     training |= {"max_sequence_length": length, "save_every_steps": 20, "keep_checkpoints": 2, "log_every_steps": 1}
-    training |= {"seed": 1, "packing": packing, "gradient_checkpointing": gpu, "evaluate_every_steps": 10000}
+    training |= {
+        "seed": 1,
+        "packing": packing,
+        "gradient_checkpointing": "Full" if gpu else "None",
+        "evaluate_every_steps": 10000,
+    }
     plan = {
         "job": {"name": "bench", "namespace": "bench", "uid": "bench"},
         "workspace": str(folder / "workspace"),
-        "model": {"initialize": "Random", "source": str(folder)},
+        "base": {"initialize": "Random", "uri": str(folder)},
         "dataset": {
-            "sources": [str(folder / "rows.jsonl")],
+            "sources": [{"uri": str(folder / "rows.jsonl")}],
             "duplicate_threshold": None,
             "pii": {"action": "Off"},
             "split": {"validation": 0.0, "test": 0.01, "stratify_by": None, "seed": 1},
@@ -208,7 +218,7 @@ def _bare(path: Path) -> dict[str, Any]:
     set_seed(plan.training.seed)
     draw_weights(plan)
     set_seed(plan.training.seed)
-    return _by_trl(plan, load_model(plan, "single"), load_tokenizer(base_folder(plan)), adapter_config(plan))
+    return _by_trl(plan, load_model(plan, "Single"), load_tokenizer(base_folder(plan)), adapter_config(plan))
 
 
 def _unsloth(path: Path) -> dict[str, Any]:
@@ -249,7 +259,7 @@ def _by_trl(plan: Any, model: Any, tokenizer: Any, adapter: Any) -> dict[str, An
     from training_runtime.train.arguments import trainer_arguments
     from training_runtime.train.dataset import packed, token_rows
 
-    arguments = trainer_arguments(plan, plan.workspace / "bare", "single", watched=False, on_terminal=False)
+    arguments = trainer_arguments(plan, plan.workspace / "bare", "Single", watched=False, on_terminal=False)
     arguments.report_to = []
     clock = _Clock()
     trainer = SFTTrainer(

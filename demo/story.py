@@ -157,7 +157,9 @@ class Story:
     def _version_of(self, *, wins: bool) -> str:
         experiment = self.experiment
         name = experiment["status"]["decision"]["winner"]
-        return str(next(v["modelVersion"] for v in experiment["spec"]["variants"] if (v["name"] == name) is wins))
+        return str(
+            next(v["modelVersionRef"]["name"] for v in experiment["spec"]["variants"] if (v["name"] == name) is wins)
+        )
 
     @property
     def router(self) -> str:

@@ -44,7 +44,8 @@ def summary(story: Story) -> list[str]:
 
 def _metrics(status: dict[str, dict[str, dict[str, float]]]) -> str:
     metrics = status["evaluation"]["metrics"]
-    return f"accuracy {metrics['accuracy']:.3f}, valid JSON {metrics['json_validity']:.1%} on its own test rows"
+    accuracy, valid = metrics["action/accuracy"], metrics["answer/json_validity"]
+    return f"accuracy {accuracy:.3f}, valid JSON {valid:.1%} on its own test rows"
 
 
 def _rating(variant: dict[str, list[dict[str, float]]]) -> str:

@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from .plan import ServingPlan
+from .plan import Dtype, ServingPlan
 
 __all__ = ["WeightsError", "download", "main"]
 
@@ -24,6 +24,7 @@ _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _TIMEOUT = 60.0
 _NO_ACCESS = 77
+_DTYPES: dict[Dtype, str] = {"Auto": "auto", "BF16": "bfloat16", "FP16": "float16", "FP32": "float32"}
 # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", "VLLM_NO_USAGE_STATS": "1"}
 
@@ -48,7 +49,7 @@ def main() -> None:
     os.environ |= _ENVIRONMENT
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(options.folder), "--served-model-name", plan.served_name, "--port", str(options.port)]
-    command += ["--dtype", plan.dtype, "--max-model-len", str(plan.max_model_length), *plan.engine_args]
+    command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length), *plan.engine_args]
     os.execv(sys.executable, command)  # noqa: S606
 
 

@@ -1,13 +1,24 @@
 """What the operator hands to the serving side: the plan of one server, and the route table of a namespace."""
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["BUCKETS", "ExperimentRoute", "ModelRoute", "RouteTable", "ServingPlan", "Target", "VariantRoute", "bucket"]
+__all__ = [
+    "BUCKETS",
+    "Dtype",
+    "ExperimentRoute",
+    "ModelRoute",
+    "RouteTable",
+    "ServingPlan",
+    "Target",
+    "VariantRoute",
+    "bucket",
+]
 
 BUCKETS = 10_000
+Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
 
 
 class _Part(BaseModel):
@@ -24,7 +35,7 @@ class ServingPlan(_Part):
     """The manifest's digest that the folder must have."""
     served_name: str
     """The name that the engine knows the model by."""
-    dtype: str
+    dtype: Dtype
     max_model_length: int
     engine_args: list[str]
 

@@ -9,27 +9,109 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import HEARTBEAT_VARIABLE
+
 __all__ = [
+    "RESERVED_ENVIRONMENT",
+    "ArtifactFormat",
+    "BasePlan",
+    "CleanPlan",
+    "ColumnsPlan",
+    "DataFormat",
     "DatasetPlan",
+    "DistributedPlan",
+    "EarlyStoppingPlan",
+    "Entity",
     "Evaluated",
     "EvaluationPlan",
     "ExitCode",
     "Failed",
+    "GradientCheckpointing",
+    "GuardsPlan",
+    "Initialize",
     "JobIdentity",
+    "Language",
     "LoraPlan",
-    "ModelPlan",
+    "Method",
+    "Offload",
+    "Optimizer",
+    "OutputFormat",
+    "OutputPlan",
+    "PiiAction",
+    "PiiPlan",
     "Plan",
+    "Precision",
     "Prepared",
     "Published",
+    "QualityPlan",
+    "QuantizationPlan",
+    "RowTemplate",
+    "Scheduler",
+    "Sharing",
+    "SourcePlan",
     "SplitPlan",
     "Stage",
+    "Strategy",
     "SuitePlan",
+    "SuiteType",
+    "Template",
     "TrackingPlan",
     "Trained",
     "TrainingPlan",
+    "WatchedMetric",
 ]
 
 Stage = Literal["prepare", "train", "evaluate", "publish"]
+Initialize = Literal["Pretrained", "Random"]
+DataFormat = Literal["Auto", "JSONL", "JSON", "CSV", "Parquet"]
+RowTemplate = Literal["Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
+Template = Literal["Auto", "Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
+PiiAction = Literal["Mask", "Drop", "Report", "Off"]
+Entity = Literal[
+    "ResidentNumber",
+    "AlienNumber",
+    "Phone",
+    "Email",
+    "Card",
+    "Passport",
+    "DriverLicense",
+    "BusinessNumber",
+    "BankAccount",
+    "Address",
+    "Name",
+]
+Language = Literal["ko", "en"]
+Method = Literal["LoRA", "QLoRA", "Full"]
+Scheduler = Literal[
+    "Linear", "Cosine", "CosineWithRestarts", "Polynomial", "Constant", "ConstantWithWarmup", "InverseSqrt"
+]
+Optimizer = Literal["AdamWFused", "AdamW", "AdamW8bit", "PagedAdamW8bit", "PagedAdamW32bit", "Adafactor", "SGD"]
+Precision = Literal["Auto", "BF16", "FP16", "FP32"]
+GradientCheckpointing = Literal["Auto", "None", "Full"]
+WatchedMetric = Literal["Loss", "TokenAccuracy"]
+Sharing = Literal["DDP", "FSDP", "ZeRO1", "ZeRO2", "ZeRO3"]
+Strategy = Literal["Auto", "DDP", "FSDP", "ZeRO1", "ZeRO2", "ZeRO3"]
+Offload = Literal["None", "Optimizer", "Parameters"]
+SuiteType = Literal["Classification", "JSON", "Text", "Perplexity", "Judge", "Harness"]
+OutputFormat = Literal["Adapter", "Merged", "Merged4bit"]
+ArtifactFormat = Literal["Merged", "Full"]
+
+RESERVED_ENVIRONMENT = (
+    HEARTBEAT_VARIABLE,
+    "HF_HUB_OFFLINE",
+    "HOME",
+    "JOB_COMPLETION_INDEX",
+    "KUBEFLOW_TRAINER_SERVER_CA_CERT",
+    "KUBEFLOW_TRAINER_SERVER_TOKEN",
+    "KUBEFLOW_TRAINER_SERVER_URL",
+    "LOCAL_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+    "RANK",
+    "WORLD_SIZE",
+)
+"""Environment variables that the stages are started with, and that nobody else may set."""
 
 
 class ExitCode:
@@ -58,14 +140,16 @@ class JobIdentity(_Part):
     uid: str
 
 
-class ModelPlan(_Part):
+class BasePlan(_Part):
     """Where training starts."""
 
-    initialize: Literal["Pretrained", "Random"]
-    source: str
+    initialize: Initialize
+    uri: str
     """A local folder, `hf://OWNER/NAME[@REVISION]`, `s3://BUCKET/PREFIX` or `mlflow-artifacts:/…`; for Random a
     folder with config.json.
     """
+    credentials: Path | None = None
+    """A folder with a file for each credential; None takes the environment's."""
     digest: str | None = None
     """The manifest's digest that a downloaded folder must have."""
     trust_remote_code: bool = False
@@ -97,9 +181,9 @@ class CleanPlan(_Part):
 class PiiPlan(_Part):
     """What happens to personal data."""
 
-    action: Literal["Mask", "Drop", "Report", "Off"] = "Mask"
-    entities: list[str] = []
-    """The kinds that are looked for, by name; empty means all."""
+    action: PiiAction = "Mask"
+    entities: list[Entity] = []
+    """The kinds that are looked for; empty means all."""
 
 
 class QualityPlan(_Part):
@@ -109,7 +193,7 @@ class QualityPlan(_Part):
     """From 0 to 1, `prepare.quality.score`."""
     blocked_words: list[str] = []
     """A row that holds one of them, in any case, is removed."""
-    languages: list[Literal["ko", "en"]] = []
+    languages: list[Language] = []
     """A row written in none of them is removed; empty lets every language in."""
 
 
@@ -122,13 +206,21 @@ class SplitPlan(_Part):
     seed: int
 
 
+class SourcePlan(_Part):
+    """One place where data lies."""
+
+    uri: str
+    """A local file or folder, `s3://…`, `https://…` or `hf://datasets/OWNER/NAME[@REVISION][/PATH]`."""
+    format: DataFormat = "Auto"
+    credentials: Path | None = None
+    """A folder with a file for each credential; None takes the environment's."""
+
+
 class DatasetPlan(_Part):
     """The data and the rules of its preparation."""
 
-    sources: list[str]
-    """Each a local file or folder, `s3://…`, `https://…` or `hf://datasets/OWNER/NAME[@REVISION][/PATH]`."""
-    format: Literal["auto", "jsonl", "json", "csv", "parquet"] = "auto"
-    template: Literal["auto", "messages", "alpaca", "question-answer", "instruction-io", "text"] = "auto"
+    sources: list[SourcePlan]
+    template: Template = "Auto"
     columns: ColumnsPlan = ColumnsPlan()
     system_prompt: str | None = None
     response_schema: dict[str, Any] | None = None
@@ -162,7 +254,7 @@ class EarlyStoppingPlan(_Part):
     """When validation no longer gets better."""
 
     patience: int
-    metric: str = "eval_loss"
+    metric: WatchedMetric = "Loss"
 
 
 class GuardsPlan(_Part):
@@ -181,10 +273,10 @@ class TrainingPlan(_Part):
     epochs: int | None
     max_steps: int | None
     learning_rate: float
-    scheduler: str = "cosine"
+    scheduler: Scheduler = "Cosine"
     warmup_steps: int = 0
     warmup_ratio: float | None = None
-    optimizer: str = "adamw_torch_fused"
+    optimizer: Optimizer = "AdamWFused"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     per_device_batch_size: int
@@ -192,10 +284,10 @@ class TrainingPlan(_Part):
     max_sequence_length: int
     packing: bool = False
     assistant_only_loss: bool = True
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 where a GPU has it, else fp32."""
-    gradient_checkpointing: bool | None = None
-    """None: on a GPU only."""
+    precision: Precision = "Auto"
+    """Auto: BF16 where a GPU has it, else FP32."""
+    gradient_checkpointing: GradientCheckpointing = "Auto"
+    """Auto: on a GPU only."""
     evaluate_every_steps: int | None = None
     """None: as often as a checkpoint is saved."""
     save_every_steps: int
@@ -209,8 +301,8 @@ class TrainingPlan(_Part):
 class DistributedPlan(_Part):
     """How the work is shared out between processes."""
 
-    strategy: Literal["auto", "ddp", "fsdp", "zero1", "zero2", "zero3"] = "auto"
-    offload: Literal["none", "optimizer", "parameters"] = "none"
+    strategy: Strategy = "Auto"
+    offload: Offload = "None"
     nodes: int = 1
     processes_per_node: int = 1
     """One for each GPU of a node."""
@@ -221,22 +313,24 @@ class DistributedPlan(_Part):
 class SuitePlan(_Part):
     """One way of judging answers."""
 
-    name: Literal["classification", "json", "text", "perplexity", "judge", "harness"]
+    name: str
+    """What its metrics are called by: `NAME/accuracy`."""
+    type: SuiteType
     label_field: str | None = None
-    """classification: the answer's field that holds the label; without it the whole answer is the label."""
+    """Classification: the answer's field that holds the label; without it the whole answer is the label."""
     path: str | None = None
-    """A file of the user's own with rows like the data's, asked instead of the test rows; for harness the folder
+    """A file of the user's own with rows like the data's, asked instead of the test rows; for Harness the folder
     of lm-evaluation-harness tasks.
     """
     tasks: list[str] = []
-    """harness: which tasks."""
+    """Harness: which tasks."""
     schema_path: str | None = None
     url: str | None = None
-    """judge: an OpenAI-compatible address."""
+    """Judge: an OpenAI-compatible address."""
     model: str | None = None
-    """judge: the model that judges."""
+    """Judge: the model that judges."""
     criteria: str | None = None
-    """judge: what a good answer is."""
+    """Judge: what a good answer is."""
 
 
 class EvaluationPlan(_Part):
@@ -261,8 +355,8 @@ class TrackingPlan(_Part):
 class OutputPlan(_Part):
     """What is published."""
 
-    formats: list[Literal["adapter", "merged", "merged-4bit"]] = []
-    """Beside the model that is served; empty means all that there are but merged-4bit."""
+    formats: list[OutputFormat] = []
+    """Beside the model that is served; empty means all that there are but Merged4bit."""
     license: str | None = None
 
 
@@ -272,7 +366,7 @@ class Plan(_Part):
     job: JobIdentity
     workspace: Path
     """The folder on the volume that the stages share."""
-    model: ModelPlan
+    base: BasePlan
     dataset: DatasetPlan
     lora: LoraPlan | None
     """None trains all weights."""
@@ -330,7 +424,7 @@ class Published(_Part):
     experiment_id: str
     uri: str
     digest: str
-    format: Literal["merged", "full"]
+    format: ArtifactFormat
     version: str = ""
     """The model version in MLflow."""
 

@@ -1,7 +1,8 @@
 """Bringing data and models from where they lie: a path, S3, HTTPS or a Hugging Face hub.
 
-Credentials come from the environment, never from the plan: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-`AWS_ENDPOINT_URL`, `AWS_REGION` for S3; `HF_TOKEN` and `HF_ENDPOINT` for a hub.
+Credentials never stand in the plan: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+`AWS_ENDPOINT_URL`, `AWS_REGION` for S3, `HF_TOKEN` and `HF_ENDPOINT` for a hub are files of the folder that the plan
+names for a source, as a mounted Secret has them, or environment variables where it names none.
 """
 
 import ipaddress
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -27,23 +29,32 @@ def is_local(source: str) -> bool:
     return "://" not in source and not source.startswith("mlflow-artifacts:")
 
 
-def fetch(source: str, folder: Path) -> None:
-    """Copy what a source names into a folder.
+def fetch(source: str, folder: Path, credentials: Path | None = None) -> None:
+    """Copy what a source names into a folder, read with the credentials that lie in another one.
 
     Raises AccessError where a server refuses or cannot be reached, DataError where it has no such thing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scheme = source.partition("://")[0]
     if scheme == "s3":
-        _fetch_s3(source, folder)
+        _fetch_s3(source, folder, _credentials(credentials))
     elif scheme == "https":
         _fetch_https(source, folder)
     elif scheme == "hf":
-        _fetch_hub(source, folder)
+        _fetch_hub(source, folder, _credentials(credentials))
     elif is_local(source):
         _copy(Path(source), folder)
     else:
         raise DataError(f"{source} is no source: name a path, s3://, https:// or hf://")
+
+
+def _credentials(folder: Path | None) -> Mapping[str, str]:
+    if folder is None:
+        return os.environ
+    found = {file.name: file.read_text().strip() for file in folder.glob("*") if file.is_file()}
+    if not found:
+        raise AccessError(f"{folder} holds no credentials: is there a Secret {folder.name}, as secretRef says?")
+    return found
 
 
 def _copy(path: Path, folder: Path) -> None:
@@ -55,15 +66,18 @@ def _copy(path: Path, folder: Path) -> None:
         raise DataError(f"{path} is not there: check the source's path")
 
 
-def _fetch_s3(source: str, folder: Path) -> None:
+def _fetch_s3(source: str, folder: Path, credentials: Mapping[str, str]) -> None:
     from pyarrow.fs import FileType, LocalFileSystem, S3FileSystem, copy_files
 
     path = source.removeprefix("s3://")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = credentials.get("AWS_ENDPOINT_URL")
     try:
         store = S3FileSystem(
+            access_key=credentials.get("AWS_ACCESS_KEY_ID"),
+            secret_key=credentials.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=credentials.get("AWS_SESSION_TOKEN"),
             endpoint_override=endpoint,
-            region=os.environ.get("AWS_REGION", "us-east-1"),
+            region=credentials.get("AWS_REGION", "us-east-1"),
             request_timeout=_TIMEOUT_SECONDS,
         )
         found = store.get_file_info(path)
@@ -76,7 +90,7 @@ def _fetch_s3(source: str, folder: Path) -> None:
             source_filesystem=store,
             destination_filesystem=LocalFileSystem(),
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise AccessError(
             f"{source} cannot be read ({_short(error)}): check that the secret's AWS_ACCESS_KEY_ID may read it, and "
             f"AWS_ENDPOINT_URL ({endpoint or 'Amazon'})"
@@ -126,7 +140,7 @@ def _file_name(source: str) -> str:
     return urlsplit(source).path.rpartition("/")[2] or "data"
 
 
-def _fetch_hub(source: str, folder: Path) -> None:
+def _fetch_hub(source: str, folder: Path, credentials: Mapping[str, str]) -> None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -143,6 +157,8 @@ def _fetch_hub(source: str, folder: Path) -> None:
             revision=match["revision"],
             allow_patterns=[path, f"{path}/*"] if path else None,
             local_dir=folder,
+            token=credentials.get("HF_TOKEN", None if credentials is os.environ else False),
+            endpoint=credentials.get("HF_ENDPOINT"),
         )
     except (RepositoryNotFoundError, HfHubHTTPError) as error:
         raise AccessError(f"the hub refuses {source} ({_short(error)}): check the name, and HF_TOKEN") from error

@@ -99,12 +99,13 @@ def _job_set_spec(name: str, labels: Mapping[str, str]) -> Manifest:
 
 def fine_tune_job(name: str) -> Manifest:
     """A FineTuneJob on a volume that all share."""
+    resources = {"resources": {"requests": {"cpu": "100m", "memory": "16Mi"}}}
     spec = {
-        "model": {"source": "configmap://tiny", "initialize": "Random"},
-        "dataset": {"source": "configmap://rows/rows.jsonl"},
-        "tuning": {"method": "full"},
-        "resources": {"cpu": "100m", "memory": "16Mi"},
-        "scheduling": {"nodeSelector": {LABEL: "true"}, "tolerations": [{"key": LABEL, "operator": "Exists"}]},
+        "base": {"uri": "configmap://tiny", "initialize": "Random"},
+        "dataset": {"sources": [{"uri": "configmap://rows/rows.jsonl"}]},
+        "tuning": {"method": "Full"},
+        "stages": dict.fromkeys(("prepare", "train", "publish"), resources),
+        "podTemplate": {"nodeSelector": {LABEL: "true"}, "tolerations": [{"key": LABEL, "operator": "Exists"}]},
         "storage": {"claimName": "shared"},
         "output": {"modelName": "bench"},
     }

@@ -28,12 +28,33 @@ _TEXTS = (
     "user_rating",
     "10m",
     "24h",
+    "1h30m",
+    "질문\u3000답변",
     "1Gi",
     "2",
     "output.action",
     "--flag",
 )
-_ODD = ("", " ", "-", "A_b", "a..b", "가", "a\u0000b", "😀", "x" * 500, "v1", "0", "null", "true", "\n", "a\n")
+_ODD = (
+    "",
+    " ",
+    "-",
+    "A_b",
+    "a..b",
+    "가",
+    "a\u0000b",
+    "😀",
+    "x" * 500,
+    "a\u3000b",
+    "a\u000bb",
+    "٣s",
+    "v1",
+    "0",
+    "null",
+    "true",
+    "\n",
+    "a\n",
+)
 _WRONG: tuple[Any, ...] = (None, True, -1, 0, 1, 1.0, 1.5, 10**18, 10**30, -(10**30), "1", "", [], {}, [1], {"a": 1})
 
 
@@ -48,15 +69,9 @@ def generated_spec(schema: Json, rng: random.Random) -> Any:
 def _value(schema: Json, rng: random.Random) -> Any:
     if "enum" in schema:
         return rng.choice(schema["enum"])
-    kind = schema["type"]
-    if kind == "object" and "properties" not in schema:
-        return {"a": _value(schema["additionalProperties"], rng) if "additionalProperties" in schema else 1}
+    kind = schema.get("type")
     if kind == "object":
-        required = schema.get("required", ())
-        # A rule asks for `source` or `sources`, which the schema cannot say.
-        odds = {"source": 0.9, "sources": 0.05}
-        names = [name for name in schema["properties"] if name in required or rng.random() < odds.get(name, 0.25)]
-        return {name: _value(schema["properties"][name], rng) for name in names}
+        return _object(schema, rng)
     if kind == "array":
         low = schema.get("minItems", 0)
         return [_value(schema["items"], rng) for _ in range(rng.randint(low, min(schema["maxItems"], low + 2)))]
@@ -64,8 +79,20 @@ def _value(schema: Json, rng: random.Random) -> Any:
         return _text(schema, rng)
     if kind == "boolean":
         return rng.random() < 0.5
+    return _number(schema, rng) if kind else rng.choice((1, 8, "500m", "4Gi"))
+
+
+def _object(schema: Json, rng: random.Random) -> Json:
+    if "properties" not in schema:
+        return {"a": _value(schema["additionalProperties"], rng) if "additionalProperties" in schema else 1}
+    required = schema.get("required", ())
+    names = [name for name in schema["properties"] if name in required or rng.random() < 0.2]
+    return {name: _value(schema["properties"][name], rng) for name in names}
+
+
+def _number(schema: Json, rng: random.Random) -> float:
     low, high = schema["minimum"], schema["maximum"]
-    if kind == "integer":
+    if schema["type"] == "integer":
         return rng.choice((low, high, rng.randint(low, min(high, low + 100))))
     return rng.choice((low, high, round(rng.uniform(low, high), 6)))
 

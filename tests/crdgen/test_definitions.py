@@ -1,14 +1,17 @@
 """The generator writes what a CRD can hold, and refuses what it cannot, naming the field."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from anneal_operator.api.resources import CUSTOM_RESOURCES
 from anneal_operator.api.schema import Rule, Schema
 from anneal_operator.crdgen.__main__ import main
-from anneal_operator.crdgen.definitions import UnsupportedSchemaError, generate, structural
+from anneal_operator.crdgen.definitions import UnsupportedSchemaError, crd, generate, structural
 
 _Short = Annotated[str, StringConstraints(max_length=9)]
 
@@ -89,5 +92,32 @@ def test_a_stale_file_fails_the_check_and_is_named(
 
 def test_the_reference_has_every_field_of_every_kind() -> None:
     page = next(text for path, text in generate(Path("/")).items() if path.name == "reference.md")
-    for field in ("dataset.split.stratifyBy", "artifact.digest", "variants[].weight", "decision.winner"):
+    for field in ("dataset.split.stratifyBy", "artifact.digest", "variants[].modelVersionRef.name", "decision.winner"):
         assert f"| `{field}` |" in page
+
+
+def test_a_status_has_no_defaults_and_open_words() -> None:
+    for resource in CUSTOM_RESOURCES:
+        made = structural(resource.status.model_json_schema(), "status", bounded=False)
+        assert "default" not in json.dumps(made["properties"]["observedGeneration"])
+        assert not [path for path in _paths(made) if path.endswith(("phase.enum", "reason.enum", ".default"))]
+
+
+def _paths(node: Any, path: str = "") -> Iterator[str]:
+    for name, value in node.items() if isinstance(node, dict) else ():
+        yield f"{path}.{name}"
+        yield from _paths(value, f"{path}.{name}")
+
+
+def test_every_list_says_what_becomes_of_it_when_several_appliers_write_it() -> None:
+    for resource in CUSTOM_RESOURCES:
+        found = [node for node in _nodes(crd(resource)["spec"]["versions"][0]["schema"]) if node.get("type") == "array"]
+        assert found
+        assert all("x-kubernetes-list-type" in node for node in found)
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    for value in node.values() if isinstance(node, dict) else ():
+        if isinstance(value, dict):
+            yield value
+            yield from _nodes(value)

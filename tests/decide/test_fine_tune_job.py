@@ -8,6 +8,7 @@ import pytest
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.evaluation import Gate
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, GateStatus, Provenance
+from anneal_operator.api.schema import LocalReference
 from anneal_operator.decide.fine_tune_job import has_passed, judge, seconds_to_live
 from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
 from anneal_operator.decide.progress import progress_of
@@ -25,7 +26,7 @@ RESULTS: dict[Stage, Any] = {
     "train": Trained(step=100, loss=0.5, eval_loss=0.6),
     "evaluate": Evaluated(metrics={"accuracy": 0.9}),
     "publish": Published(
-        run_id="r", experiment_id="1", uri="mlflow-artifacts:/1/r/artifacts/model", digest="d", format="full"
+        run_id="r", experiment_id="1", uri="mlflow-artifacts:/1/r/artifacts/model", digest="d", format="Full"
     ),
 }
 ABSENT, ACTIVE = StageState(), StageState("Active")
@@ -45,7 +46,7 @@ def _stages(*states: StageState | None) -> dict[Stage, StageState]:
 
 
 def _seen(**changes: Any) -> ObservedJob:
-    provenance = Provenance(image="i", model_revision="m", plan_digest="p")
+    provenance = Provenance(images={"train": "i"}, model_revision="m", plan_digest="p")
     return ObservedJob("job", 1, changes.pop("previous", FineTuneJobStatus()), provenance=provenance, **changes)
 
 
@@ -140,7 +141,7 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
     assert status.mlflow.run_id == "r"
     assert status.provenance is not None
     assert status.provenance.dataset_digest == "sha256:d"
-    assert status.model_version == "job"
+    assert status.model_version_ref == LocalReference(name="job")
 
 
 def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:

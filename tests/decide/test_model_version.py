@@ -23,21 +23,21 @@ REGISTRY = Registry(version="3", url="u", aliases=["base"], aliases_set=["base"]
 
 
 def _spec(aliases: Sequence[str] = (), **serving: Any) -> ModelVersionSpec:
-    artifact = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "full", "digest": "sha256:" + "0" * 64}
-    spec = {"model": "m", "artifact": artifact, "aliases": list(aliases), "serving": {"replicas": 2} | serving}
+    artifact = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64}
+    spec = {"modelName": "m", "artifact": artifact, "aliases": list(aliases), "serving": {"replicas": 2} | serving}
     return ModelVersionSpec.parse(spec)
 
 
 def _contest(winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase: Any = "Promoted") -> Contest:
     spec = {
-        "model": "m",
+        "modelName": "m",
         "control": "a",
         "variants": [
-            {"name": "a", "modelVersion": "m-1", "weight": 1},
-            {"name": "b", "modelVersion": "m-2", "weight": 1},
+            {"name": "a", "modelVersionRef": {"name": "m-1"}, "weight": 1},
+            {"name": "b", "modelVersionRef": {"name": "m-2"}, "weight": 1},
         ],
         "metrics": {"primary": {"name": "rating"}},
-        "decision": {"scaleDownDelaySeconds": 60},
+        "decision": {"scaleDownDelay": "60s"},
     }
     decision = winner and DecisionStatus(
         outcome="Winner", winner=winner, rule="r", reason="", decided_at=decided_at, snapshot=""

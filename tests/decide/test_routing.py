@@ -21,11 +21,11 @@ def _experiment(
     **changes: Any,
 ) -> Experiment:
     spec = {
-        "model": "m",
+        "modelName": "m",
         "control": "a",
         "variants": [
-            {"name": "a", "modelVersion": "one", "weight": 1},
-            {"name": "b", "modelVersion": "two", "weight": 1},
+            {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 1},
+            {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 1},
         ],
         "metrics": {"primary": {"name": "rating"}},
     }
@@ -69,7 +69,7 @@ NOBODY = _version("one", 1)
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("False", "HeldByAnother"))], "two", "one"),
         ([ONE], [_experiment("Promoted", "b")], "one", "one"),
         ([ONE, TWO], [_experiment("RolledBack", "a")], "one", "one"),
-        ([ONE, TWO], [_experiment("Promoted", "b", model="other")], "one", "one"),
+        ([ONE, TWO], [_experiment("Promoted", "b", modelName="other")], "one", "one"),
     ],
 )
 def test_who_answers_the_bare_name(
@@ -89,7 +89,7 @@ def test_who_answers_the_bare_name(
         (_experiment(ready=("False", "VariantLost")), [ONE, TWO], False),
         (_experiment(), [ONE], False),
         (_experiment("Promoted", "b"), [ONE, TWO], False),
-        (_experiment(model="other"), [ONE, TWO], False),
+        (_experiment(modelName="other"), [ONE, TWO], False),
     ],
 )
 def test_who_splits(experiment: Experiment, versions: list[Version], splits: bool) -> None:

@@ -79,7 +79,7 @@ def _version() -> tuple[dict[str, Any], dict[str, Any]]:
         experiment_id="1",
         uri="mlflow-artifacts:/1/run/artifacts/model",
         digest="sha256:" + "0" * 64,
-        format="merged",
+        format="Merged",
     )
     made = model_version(parent, spec, published, "sha256:" + "1" * 64)
     return made, {**made, "metadata": {**made["metadata"], "uid": "uid-of-version"}}

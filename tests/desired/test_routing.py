@@ -22,11 +22,11 @@ def _version(name: str, number: str, *aliases: str, model: str = "m") -> ServedV
 
 def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> dict[str, SplitTraffic]:
     spec = {
-        "model": "m",
+        "modelName": "m",
         "control": "a",
         "variants": [
-            {"name": "a", "modelVersion": "one", "weight": weights[0]},
-            {"name": "b", "modelVersion": "two", "weight": weights[1]},
+            {"name": "a", "modelVersionRef": {"name": "one"}, "weight": weights[0]},
+            {"name": "b", "modelVersionRef": {"name": "two"}, "weight": weights[1]},
         ],
         "metrics": {"primary": {"name": "rating"}},
     }

@@ -22,6 +22,10 @@ TRAINING = {
 Manifest = dict[str, Any]
 
 
+ROWS = [{"uri": "configmap://rows/rows.jsonl"}]
+RESOURCES = {"resources": {"requests": {"cpu": "100m", "memory": "4Gi"}}}
+
+
 @dataclass(frozen=True)
 class Bench:
     """A namespace under the restricted standard, with data and a tiny model in it."""
@@ -31,13 +35,13 @@ class Bench:
     def submit(self, name: str, **spec: Any) -> None:
         """Apply a small job; the keywords replace parts of its spec."""
         small = {
-            "model": {"source": "configmap://tiny-qwen3", "initialize": "Random"},
-            "dataset": {"source": "configmap://rows/rows.jsonl", "deduplicate": {"threshold": 1.0}},
-            "tuning": {"method": "full"},
+            "base": {"uri": "configmap://tiny-qwen3", "initialize": "Random"},
+            "dataset": {"sources": ROWS, "deduplicate": {"threshold": 1.0}},
+            "tuning": {"method": "Full"},
             "training": TRAINING,
-            "resources": {"cpu": "100m", "memory": "4Gi"},
+            "stages": dict.fromkeys(("prepare", "train", "publish"), RESOURCES),
             "storage": {"template": {"size": "1Gi"}},
-            "evaluation": {"suites": [{"name": "perplexity"}], "maxRows": 4, "maxNewTokens": 4},
+            "evaluation": {"suites": [{"name": "rows", "type": "Perplexity"}], "maxRows": 4, "maxNewTokens": 4},
             "output": {"modelName": "small"},
         }
         manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}

@@ -27,12 +27,13 @@ ROWS = [
 
 def scripted_spec(**spec: Any) -> dict[str, Any]:
     """A job whose pods run there; it needs no MLflow until it is published."""
+    resources = {"resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}}
     return {
-        "model": {"source": "configmap://tiny", "initialize": "Random"},
-        "dataset": {"source": "configmap://rows/rows.jsonl"},
-        "tuning": {"method": "full"},
-        "resources": {"cpu": "10m", "memory": "16Mi"},
-        "scheduling": {"nodeSelector": {_LABEL: "true"}, "tolerations": [{"key": _LABEL, "operator": "Exists"}]},
+        "base": {"uri": "configmap://tiny", "initialize": "Random"},
+        "dataset": {"sources": [{"uri": "configmap://rows/rows.jsonl"}]},
+        "tuning": {"method": "Full"},
+        "stages": dict.fromkeys(("prepare", "train", "publish"), resources),
+        "podTemplate": {"nodeSelector": {_LABEL: "true"}, "tolerations": [{"key": _LABEL, "operator": "Exists"}]},
         "storage": {"template": {"size": "1Gi", "storageClassName": _CLASS}},
         "output": {"modelName": "scripted"},
         **spec,

@@ -142,10 +142,13 @@ def test_hostile_input_is_refused_clearly(crds: Cluster, name: str, text: str) -
 @pytest.mark.parametrize(
     ("kind", "path", "value", "message"),
     [
-        ("FineTuneJob", "training", {"maxSteps": 5}, "a FineTuneJob is a record of one training"),
-        ("FineTuneJob", "output", {"modelName": "other"}, "a FineTuneJob is a record of one training"),
-        ("ModelVersion", "model", "other", "a version belongs to one model"),
-        ("ModelVersion", "artifact", GOOD["ModelVersion"]["artifact"] | {"format": "full"}, "weights never change"),
+        ("FineTuneJob", "training", {"maxSteps": 5}, "`training` cannot change"),
+        ("FineTuneJob", "output", {"modelName": "other"}, "`output` cannot change"),
+        ("FineTuneJob", "scheduling", {"queueName": "q"}, "`scheduling` can change only while the job is suspended"),
+        ("FineTuneJob", "podTemplate", {"affinity": {"nodeAffinity": {"a": 1}}}, "only while the job is suspended"),
+        ("FineTuneJob", "suspend", True, None),
+        ("ModelVersion", "modelName", "other", "`modelName` cannot change"),
+        ("ModelVersion", "artifact", GOOD["ModelVersion"]["artifact"] | {"format": "Full"}, "`artifact` cannot change"),
         ("ModelVersion", "aliases", ["staging"], None),
         ("ModelVersion", "serving", {"replicas": 3}, None),
         ("ABExperiment", "control", "tuned", "an experiment that changes while it runs proves nothing"),
@@ -163,6 +166,20 @@ def test_what_may_change_later(
     else:
         assert done.returncode != 0
         assert message in done.stderr
+
+
+def test_where_a_job_runs_may_change_while_it_is_suspended(cluster: Cluster, crds: Cluster) -> None:
+    assert crds.layout == cluster.layout
+    cluster.apply(_object("FineTuneJob", {**GOOD["FineTuneJob"], "suspend": True}, namespace=cluster.namespace))
+    moved = {
+        "scheduling": {"queueName": "q"},
+        "podTemplate": {"nodeSelector": {"pool": "b"}, "priorityClassName": "low"},
+    }
+    done = cluster.kubectl.process("patch", "ftj", "sample", "--type=merge", "-p", json.dumps({"spec": moved}))
+    assert done.returncode == 0, done.stderr
+    fixed = json.dumps({"spec": {"podTemplate": {"env": [{"name": "A"}]}}})
+    done = cluster.kubectl.process("patch", "ftj", "sample", "--type=merge", "-p", fixed)
+    assert "`podTemplate.env` cannot change" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a" * 41, "has.dots", "9starts-with-a-digit"])

@@ -37,20 +37,20 @@ TABLES: dict[str, tuple[dict[str, Schema], str]] = {
             "d-evaluating": FineTuneJobStatus(phase="Evaluating", **_progress(90, None)),
             "e-publishing": FineTuneJobStatus(phase="Publishing", **_progress(90, None)),
             "f-succeeded": FineTuneJobStatus(phase="Succeeded", **_progress(90, None)),
-            "g-failed": FineTuneJobStatus(phase="Failed"),
+            "g-failed": FineTuneJobStatus(phase="Failed", reason="GateFailed"),
             "h-queued": FineTuneJobStatus(phase="Queued"),
             "i-preempted": FineTuneJobStatus(phase="Preempted"),
             "j-suspended": FineTuneJobStatus(phase="Suspended"),
         },
         """\
-NAME           PHASE        PROGRESS     LOSS     ETA    GPUS   ATTEMPTS   MODEL
+NAME           PHASE        PROGRESS     LOSS     ETA    GPUS   ATTEMPTS   MODEL         REASON
 a-pending      Pending                                   0                 spam-filter
 b-preparing    Preparing                                 0                 spam-filter
 c-running      Running      42/90 46%    0.5139   2m5s   16     2          spam-filter
 d-evaluating   Evaluating   90/90 100%   0.5139          0                 spam-filter
 e-publishing   Publishing   90/90 100%   0.5139          0                 spam-filter
 f-succeeded    Succeeded    90/90 100%   0.5139          0                 spam-filter
-g-failed       Failed                                    0                 spam-filter
+g-failed       Failed                                    0                 spam-filter   GateFailed
 h-queued       Queued                                    0                 spam-filter
 i-preempted    Preempted                                 0                 spam-filter
 j-suspended    Suspended                                 0                 spam-filter
@@ -58,26 +58,34 @@ j-suspended    Suspended                                 0                 spam-
     ),
     "modelversions": (
         {
-            "a-registering": ModelVersionStatus(phase="Registering", ready="0/1"),
-            "b-loading": ModelVersionStatus(phase="Loading", ready="0/1", registry=Registry(version="1", url="u")),
-            "c-ready": ModelVersionStatus(phase="Ready", ready="1/1", registry=REGISTRY),
-            "d-idle": ModelVersionStatus(phase="Idle", ready="0/0", registry=Registry(version="3", url="u")),
-            "e-failed": ModelVersionStatus(phase="Failed", ready="0/1", registry=Registry(version="4", url="u")),
+            "a-registering": ModelVersionStatus(phase="Registering", reason="Starting", replicas=1),
+            "b-loading": ModelVersionStatus(
+                phase="Loading", reason="Starting", replicas=1, registry=Registry(version="1", url="u")
+            ),
+            "c-ready": ModelVersionStatus(
+                phase="Ready", reason="Answers", replicas=1, ready_replicas=1, registry=REGISTRY
+            ),
+            "d-idle": ModelVersionStatus(phase="Idle", reason="NotServed", registry=Registry(version="3", url="u")),
+            "e-failed": ModelVersionStatus(
+                phase="Failed", reason="EngineFailed", replicas=1, registry=Registry(version="4", url="u")
+            ),
         },
         """\
-NAME            MODEL         VERSION   FORMAT   ALIASES                 READY   PHASE
-a-registering   spam-filter             merged                           0/1     Registering
-b-loading       spam-filter   1         merged   []                      0/1     Loading
-c-ready         spam-filter   2         merged   ["base","production"]   1/1     Ready
-d-idle          spam-filter   3         merged   []                      0/0     Idle
-e-failed        spam-filter   4         merged   []                      0/1     Failed
+NAME            MODEL         VERSION   FORMAT   ALIASES                 READY   REPLICAS   PHASE         REASON
+a-registering   spam-filter             Merged                           0       1          Registering   Starting
+b-loading       spam-filter   1         Merged   []                      0       1          Loading       Starting
+c-ready         spam-filter   2         Merged   ["base","production"]   1       1          Ready         Answers
+d-idle          spam-filter   3         Merged   []                      0       0          Idle          NotServed
+e-failed        spam-filter   4         Merged   []                      0       1          Failed        EngineFailed
 """,
     ),
     "abexperiments": (
         {
             "a-pending": ABExperimentStatus(phase="Pending"),
             "b-warmingup": ABExperimentStatus(phase="WarmingUp"),
-            "c-running": ABExperimentStatus(phase="Running", users=312, sample_ratio=SampleRatio(p_value=0.57)),
+            "c-running": ABExperimentStatus(
+                phase="Running", reason="Collecting", users=312, sample_ratio=SampleRatio(p_value=0.5704213)
+            ),
             "d-promoted": ABExperimentStatus(
                 phase="Promoted", users=360, sample_ratio=SampleRatio(p_value=0.6), decision=DECISION
             ),
@@ -85,10 +93,10 @@ e-failed        spam-filter   4         merged   []                      0/1    
             "e-inconclusive": ABExperimentStatus(phase="Inconclusive", users=9, sample_ratio=SampleRatio(p_value=1.0)),
         },
         """\
-NAME             PHASE          MODEL         USERS   WINNER   SRM-P
+NAME             PHASE          MODEL         USERS   WINNER   SRM-P    REASON
 a-pending        Pending        spam-filter   0
 b-warmingup      WarmingUp      spam-filter   0
-c-running        Running        spam-filter   312              0.57
+c-running        Running        spam-filter   312              0.5704   Collecting
 d-promoted       Promoted       spam-filter   360     tuned    0.6
 e-inconclusive   Inconclusive   spam-filter   9                1
 f-observed       Observed       spam-filter   360     tuned

@@ -71,7 +71,7 @@ class Stand:
             assert attempt["reason"] == "Completed"
         status["attempts"] = {"count": len(status["attempts"]["last"])}
         names = sorted(f"{item['kind']}/{item['metadata']['name']}".replace(name, "NAME") for item in left)
-        return {"status": status, "left": names, "version": version["spec"]["model"]}
+        return {"status": status, "left": names, "version": version["spec"]["modelName"]}
 
     def delete(self, name: str) -> None:
         self.cluster.kubectl("delete", "finetunejob,modelversion", name, "--ignore-not-found", "--wait=false")

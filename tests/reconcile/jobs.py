@@ -14,8 +14,8 @@ __all__ = ["KEY", "change", "job_world", "look", "register_base", "result", "sta
 
 KEY = Key("FineTuneJob", NAMESPACE, "job")
 SPEC: dict[str, Any] = {
-    "model": {"source": "models:/spam@base"},
-    "dataset": {"source": "configmap://data/rows.jsonl", "template": "messages"},
+    "base": {"uri": "models:/spam@base"},
+    "dataset": {"sources": [{"uri": "configmap://data/rows.jsonl"}], "template": "Messages"},
     "output": {"modelName": "spam"},
 }
 PUBLISHED = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "digest": "sha256:" + "0" * 64}

@@ -12,11 +12,11 @@ from anneal_operator.reconcile.queue import Key
 from .world import NAMESPACE, World
 
 SPEC: dict[str, Any] = {
-    "model": "spam",
+    "modelName": "spam",
     "control": "a",
     "variants": [
-        {"name": "a", "modelVersion": "one", "weight": 50},
-        {"name": "b", "modelVersion": "two", "weight": 50},
+        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 50},
+        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
     ],
     "metrics": {"primary": {"name": "rating"}},
     "stopping": {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "1h"},
@@ -24,9 +24,9 @@ SPEC: dict[str, Any] = {
 
 
 def _version(world: World, name: str, number: str, phase: str = "Ready") -> None:
-    artifact = {"uri": "mlflow-artifacts:/1/r", "format": "full", "digest": "sha256:" + "0" * 64}
+    artifact = {"uri": "mlflow-artifacts:/1/r", "format": "Full", "digest": "sha256:" + "0" * 64}
     status = {"phase": phase, "registry": {"version": number, "url": "u"}}
-    world.api.put("ModelVersion", name, spec={"model": "spam", "artifact": artifact}, status=status)
+    world.api.put("ModelVersion", name, spec={"modelName": "spam", "artifact": artifact}, status=status)
     asyncio.run(world.registry.register(Registration(NAMESPACE, name, name, "spam", "u", "d", "r")))
 
 

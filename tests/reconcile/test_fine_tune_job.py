@@ -38,7 +38,7 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
         world.finish("job", stage, result(stage))
     look(world)
     assert world.writes() == ["ModelVersion/job", "FineTuneJob/job/status"]
-    assert (status(world)["phase"], status(world)["modelVersion"]) == ("Succeeded", "job")
+    assert (status(world)["phase"], status(world)["modelVersionRef"]) == ("Succeeded", {"name": "job"})
     assert look(world) is None
     assert world.writes() == []
     assert world.api.events == [

@@ -146,7 +146,7 @@ def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> N
 
 
 def test_several_nodes_find_each_other_by_a_headless_service(world: World) -> None:
-    change(world, resources={"nodes": 2}, storage={"template": {"accessModes": ["ReadWriteMany"]}})
+    change(world, stages={"train": {"nodes": 2}}, storage={"template": {"accessModes": ["ReadWriteMany"]}})
     until(world, "train")
     service, made = world.api.objects["Service", "job-train"], world.api.objects["Job", "job-train"]
     assert service["spec"]["selector"].items() <= made["spec"]["template"]["metadata"]["labels"].items()
@@ -161,9 +161,13 @@ def test_several_nodes_find_each_other_by_a_headless_service(world: World) -> No
     ("spec", "reason", "words"),
     [
         ({"storage": {"claimName": "team"}}, "ClaimNotFound", "there is no PersistentVolumeClaim team"),
-        ({"dataset": {"source": "pvc://lake/rows"}}, "ClaimNotFound", "there is no PersistentVolumeClaim lake"),
         (
-            {"evaluation": {"suites": [{"name": "text", "cases": "configmap://own/cases.jsonl"}]}},
+            {"dataset": {"sources": [{"uri": "pvc://lake/rows"}]}},
+            "ClaimNotFound",
+            "there is no PersistentVolumeClaim lake",
+        ),
+        (
+            {"evaluation": {"suites": [{"name": "text", "type": "Text", "cases": "configmap://own/cases.jsonl"}]}},
             "ConfigMapNotFound",
             "there is no ConfigMap own",
         ),
@@ -184,7 +188,7 @@ def test_gpu_seconds_are_counted_once_by_how_an_attempt_ended(world: World) -> N
         labels = {"namespace": NAMESPACE, "reason": "Completed"}
         return REGISTRY.get_sample_value("anneal_gpu_seconds_total", labels) or 0.0
 
-    change(world, resources={"gpusPerNode": 8})
+    change(world, stages={"train": {"resources": {"limits": {"nvidia.com/gpu": 8}}}})
     until(world, "train")
     world.finish("job", "train", result("train"))
     ended = world.api.objects["Pod", "job-train-pod"]["status"]["containerStatuses"][0]["state"]["terminated"]
@@ -202,7 +206,7 @@ def _published(world: World) -> None:
     output = {
         "modelName": "spam",
         "serving": {},
-        "experiment": {"weight": 20, "metrics": {"primary": {"name": "stars"}}},
+        "experiment": {"candidatePercent": 20, "metrics": {"primary": {"name": "stars"}}},
     }
     change(world, output=output)
     until(world, "publish")
@@ -214,7 +218,7 @@ def _published(world: World) -> None:
 
 def _version(world: World, name: str, *aliases: str, model: str = "spam") -> None:
     status = {"phase": "Ready", "registry": {"version": "1", "url": "u", "aliases": list(aliases)}}
-    world.api.put("ModelVersion", name, spec={"model": model}, status=status)
+    world.api.put("ModelVersion", name, spec={"modelName": model}, status=status)
 
 
 def test_a_version_enters_an_experiment_against_the_one_in_production(world: World) -> None:
@@ -224,7 +228,7 @@ def test_a_version_enters_an_experiment_against_the_one_in_production(world: Wor
     _published(world)
     assert status(world)["phase"] == "Succeeded"
     spec = world.api.objects["ABExperiment", "job"]["spec"]
-    assert [(v["name"], v["modelVersion"], v["weight"]) for v in spec["variants"]] == [
+    assert [(v["name"], v["modelVersionRef"]["name"], v["weight"]) for v in spec["variants"]] == [
         ("production", "current", 80),
         ("candidate", "job", 20),
     ]

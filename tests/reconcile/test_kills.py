@@ -22,14 +22,14 @@ from .world import NAMESPACE, FakeApi, Manifest, World
 
 KEY = Key("FineTuneJob", NAMESPACE, "job")
 SPEC: Manifest = {
-    "model": {"source": "configmap://tiny", "initialize": "Random"},
-    "tuning": {"method": "full"},
-    "dataset": {"source": "configmap://data/rows.jsonl"},
+    "base": {"uri": "configmap://tiny", "initialize": "Random"},
+    "tuning": {"method": "Full"},
+    "dataset": {"sources": [{"uri": "configmap://data/rows.jsonl"}]},
     "output": {"modelName": "spam"},
 }
 LIVES: dict[str, Manifest] = {
     "one node": {},
-    "two nodes": {"resources": {"nodes": 2}, "storage": {"template": {"accessModes": ["ReadWriteMany"]}}},
+    "two nodes": {"stages": {"train": {"nodes": 2}}, "storage": {"template": {"accessModes": ["ReadWriteMany"]}}},
     "an experiment": {
         "output": {"modelName": "spam", "serving": {}, "experiment": {"metrics": {"primary": {"name": "stars"}}}}
     },
@@ -87,7 +87,7 @@ def _live(life: str, at: int = -1, *, after: bool = False) -> _DeadlyApi:
     api.put("ConfigMap", "data", data={"rows.jsonl": ""})
     api.put("ConfigMap", "tiny", data={"config.json": "{}"})
     registry = {"version": "1", "url": "u", "aliases": ["production"]}
-    api.put("ModelVersion", "current", spec={"model": "spam"}, status={"registry": registry})
+    api.put("ModelVersion", "current", spec={"modelName": "spam"}, status={"registry": registry})
     world.api = api
     rested = False
     for _ in range(60):

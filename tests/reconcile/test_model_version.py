@@ -9,8 +9,8 @@ from anneal_operator.reconcile.queue import Key
 from .world import NAMESPACE, World
 
 SPEC: dict[str, Any] = {
-    "model": "spam",
-    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "full", "digest": "sha256:" + "0" * 64},
+    "modelName": "spam",
+    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
     "aliases": ["base"],
     "serving": {},
 }
@@ -61,7 +61,8 @@ def _serve(world: World, *names: str) -> None:
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
     _look(world)
     assert world.writes() == ["Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
-    assert (_status(world)["phase"], _status(world)["ready"]) == ("Registering", "0/1")
+    assert (_status(world)["phase"], _status(world)["replicas"]) == ("Registering", 1)
+    assert _status(world).get("readyReplicas", 0) == 0
     _look(world, times=2)
     assert _status(world)["phase"] == "Loading"
     _answer(world)

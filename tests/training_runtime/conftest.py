@@ -63,7 +63,10 @@ def write_rows(path: Path, content: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def make_plan(tmp_path: Path) -> MakePlan:
-    """Make a plan of a small full training in this test's folder; keywords change it, `training__max_steps=5`."""
+    """Make a plan of a small full training in this test's folder.
+
+    Keywords change it, `training__max_steps=5`; `format` is that of its source.
+    """
     config = tmp_path / "config"
     config.mkdir()
     (config / "config.json").write_text(json.dumps(CONFIG))
@@ -73,9 +76,9 @@ def make_plan(tmp_path: Path) -> MakePlan:
         plan: dict[str, Any] = {
             "job": {"name": "job", "namespace": "tests", "uid": tmp_path.name},
             "workspace": str(tmp_path / "workspace"),
-            "model": {"initialize": "Random", "source": str(config)},
+            "base": {"initialize": "Random", "uri": str(config)},
             "dataset": {
-                "sources": [str(source)],
+                "sources": [{"uri": str(source), "format": changes.pop("format", "Auto")}],
                 "duplicate_threshold": None,
                 "split": {"validation": 0.1, "test": 0.1, "stratify_by": None, "seed": 42},
             },
@@ -111,7 +114,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny pretrained model and its tokenizer, as a user would name it."""
-    from training_runtime.plan import ModelPlan
+    from training_runtime.plan import BasePlan
     from training_runtime.prepare.base import new_base
     from training_runtime.train.model import draw_weights
     from training_runtime.workspace import base_folder
@@ -122,7 +125,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "job": {"name": "base", "namespace": "tests", "uid": "base"},
             "workspace": str(folder),
-            "model": ModelPlan(initialize="Random", source=str(folder)),
+            "base": BasePlan(initialize="Random", uri=str(folder)),
             "dataset": {"sources": [], "split": {"validation": 0.1, "test": 0.1, "stratify_by": None, "seed": 1}},
             "lora": None,
             "training": {

@@ -27,15 +27,19 @@ def _run(stage: str, plan: Any, folder: Path, capfd: pytest.CaptureFixture[str])
 
 
 DATA: dict[str, tuple[bytes | None, dict[str, Any], int, str]] = {
-    "missing file": (None, {"dataset__sources": ["/nowhere"]}, 65, "/nowhere is not there: check dataset.source"),
+    "missing file": (
+        None,
+        {"dataset__sources": [{"uri": "/nowhere"}]},
+        65,
+        "/nowhere is not there: check dataset.sources",
+    ),
     "empty file": (b"", {}, 65, "rows.jsonl is empty"),
-    "half a file": (b'[{"question": "a", "ans', {"dataset__format": "json"}, 65, "it may be cut off; copy it again"),
-    "wrong encoding": (b"question,answer\n\xff\xff,\xff\n", {"dataset__format": "csv"}, 65, "save it as UTF-8"),
+    "half a file": (b'[{"question": "a", "ans', {"format": "JSON"}, 65, "it may be cut off; copy it again"),
+    "wrong encoding": (b"question,answer\n\xff\xff,\xff\n", {"format": "CSV"}, 65, "save it as UTF-8"),
     "a column that is not there": (None, {"dataset__columns__output": "reply"}, 65, "has no reply"),
     "all rows too long": (None, {"training__max_sequence_length": 4}, 65, "all rows are too long"),
     "no rows left for a part": (None, {"dataset__split__test": 0.001}, 65, "rows leave none for test"),
     "a wrong pattern": (None, {"dataset__clean__remove_pattern": "("}, 64, "clean.removePattern is no regular"),
-    "an unknown kind": (None, {"dataset__pii__entities": ["SHOE"]}, 64, "pii.entities knows no SHOE"),
 }
 
 
@@ -75,7 +79,7 @@ BASES: dict[str, tuple[Callable[[Path], None], int, str]] = {
     "a model folder without a tokenizer": (_without("tokenizer.json"), 64, "has no tokenizer.json"),
     "an adapter for another base": (_as_adapter, 64, "is an adapter for team/other-base, not a model"),
     "no configuration": (_without("config.json"), 64, "has no config.json"),
-    "code beside the weights": (_with_code, 64, "set model.trustRemoteCode to run it"),
+    "code beside the weights": (_with_code, 64, "set base.trustRemoteCode to run it"),
     "pickled weights": (_pickled, 64, "no weights in safetensors"),
     "a template that renders nothing": (_silent, 65, "the chat template renders no answer"),
 }
@@ -89,7 +93,7 @@ def test_a_bad_base(
     spoilt = tmp_path / "spoilt"
     shutil.copytree(base, spoilt)
     spoil(spoilt)
-    plan = make_plan(model={"initialize": "Pretrained", "source": str(spoilt)})
+    plan = make_plan(base={"initialize": "Pretrained", "uri": str(spoilt)})
     code, told = _run("prepare", plan, tmp_path, capfd)
     assert code == expected
     assert message in told["message"]
@@ -146,7 +150,7 @@ def test_a_volume_that_is_full_names_the_remedy_and_keeps_the_last_checkpoint(
 
     plan = make_plan(
         rows(40),
-        model={"initialize": "Pretrained", "source": str(base)},
+        base={"initialize": "Pretrained", "uri": str(base)},
         workspace=str(small_volume / "workspace"),
         training__keep_checkpoints=20,
         training__save_every_steps=1,

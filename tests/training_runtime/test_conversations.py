@@ -27,34 +27,34 @@ def _chat(*contents: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("template", "row", "changes", "messages"),
     [
-        ("instruction-io", INSTRUCTION, {}, _chat('Decide.\n{"subject": "상품"}', '{"action": "BLOCK"}')),
-        ("alpaca", {"instruction": "Sum.", "input": "1 2", "output": "3"}, {}, _chat("Sum.\n1 2", "3")),
-        ("alpaca", {"instruction": "Hi.", "input": "", "output": "Ho."}, {}, _chat("Hi.", "Ho.")),
-        ("question-answer", {"question": "q", "answer": "a"}, {}, _chat("q", "a")),
+        ("InstructionIO", INSTRUCTION, {}, _chat('Decide.\n{"subject": "상품"}', '{"action": "BLOCK"}')),
+        ("Alpaca", {"instruction": "Sum.", "input": "1 2", "output": "3"}, {}, _chat("Sum.\n1 2", "3")),
+        ("Alpaca", {"instruction": "Hi.", "input": "", "output": "Ho."}, {}, _chat("Hi.", "Ho.")),
+        ("QuestionAnswer", {"question": "q", "answer": "a"}, {}, _chat("q", "a")),
         (
-            "question-answer",
+            "QuestionAnswer",
             {"질문": "q", "답변": "a"},
             {"columns": ColumnsPlan(input="질문", output="답변")},
             _chat("q", "a"),
         ),
         (
-            "question-answer",
+            "QuestionAnswer",
             {"x": {"q": "1"}, "a": 5},
             {"columns": ColumnsPlan(input="x.q", output="a")},
             _chat("1", "5"),
         ),
-        ("question-answer", {"question": "q", "answer": "a"}, {"system_prompt": "s"}, _chat("s", "q", "a")),
-        ("messages", {"messages": _chat("s", "q", "a")}, {}, _chat("s", "q", "a")),
-        ("messages", {"messages": _chat("q", "a")}, {"system_prompt": "s"}, _chat("s", "q", "a")),
+        ("QuestionAnswer", {"question": "q", "answer": "a"}, {"system_prompt": "s"}, _chat("s", "q", "a")),
+        ("Messages", {"messages": _chat("s", "q", "a")}, {}, _chat("s", "q", "a")),
+        ("Messages", {"messages": _chat("q", "a")}, {"system_prompt": "s"}, _chat("s", "q", "a")),
         (
-            "messages",
+            "Messages",
             {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
             {},
             _chat("q", "a"),
         ),
-        ("text", {"text": "plain"}, {}, [{"role": "text", "content": "plain"}]),
+        ("Text", {"text": "plain"}, {}, [{"role": "text", "content": "plain"}]),
         (
-            "question-answer",
+            "QuestionAnswer",
             {"question": "a★ b  c", "answer": "a★"},
             {"clean": CleanPlan(remove_pattern="[^a-z ]", collapse_whitespace=True)},
             _chat("a b c", "a★"),
@@ -68,30 +68,30 @@ def test_a_template_reads_its_columns(
 
 
 def test_what_all_rows_share_is_not_compared() -> None:
-    assert Renderer(_plan(), "instruction-io")(INSTRUCTION).asked == '{"subject": "상품"}'
-    assert Renderer(_plan(), "messages")({"messages": _chat("system prompt", "q", "a")}).asked == "q"
+    assert Renderer(_plan(), "InstructionIO")(INSTRUCTION).asked == '{"subject": "상품"}'
+    assert Renderer(_plan(), "Messages")({"messages": _chat("system prompt", "q", "a")}).asked == "q"
 
 
 def test_labels_and_groups_are_found_by_path_also_inside_json_text() -> None:
     plan = _plan(stratify_by="response.kind", columns=ColumnsPlan(input="q", output="response", group="meta.user"))
     row = {"q": "x", "response": '{"kind": "claim"}', "meta": {"user": 7}}
-    assert Renderer(plan, "question-answer")(row) == Conversation(_chat("x", '{"kind": "claim"}'), "x", "claim", "7")
+    assert Renderer(plan, "QuestionAnswer")(row) == Conversation(_chat("x", '{"kind": "claim"}'), "x", "claim", "7")
 
 
 @pytest.mark.parametrize(
     ("template", "content", "reason"),
     [
-        ("instruction-io", {"input": "x", "output": "y"}, "has no instruction"),
-        ("instruction-io", {"instruction": "x"}, "has no output"),
-        ("instruction-io", {"instruction": "x", "output": "  "}, "the answer is empty"),
-        ("question-answer", {"question": "x"}, "has no answer or completion or response or output"),
-        ("messages", {"messages": "x"}, "`messages` must be a list of at least a question and an answer"),
-        ("messages", {"messages": [{"role": "user", "content": "x"}]}, "`messages` must be a list of at least"),
-        ("messages", {"messages": [{"role": "user", "content": "x"}] * 2}, "the last of `messages` must be"),
-        ("messages", {"messages": [{"role": "tool", "content": "x"}] * 2}, "the role 'tool' is none of"),
-        ("messages", {"messages": ["x", "y"]}, "a message must be an object with role and content"),
-        ("text", {"txt": "x"}, "has no text"),
-        ("text", "is not JSON: half", "is not JSON"),
+        ("InstructionIO", {"input": "x", "output": "y"}, "has no instruction"),
+        ("InstructionIO", {"instruction": "x"}, "has no output"),
+        ("InstructionIO", {"instruction": "x", "output": "  "}, "the answer is empty"),
+        ("QuestionAnswer", {"question": "x"}, "has no answer or completion or response or output"),
+        ("Messages", {"messages": "x"}, "`messages` must be a list of at least a question and an answer"),
+        ("Messages", {"messages": [{"role": "user", "content": "x"}]}, "`messages` must be a list of at least"),
+        ("Messages", {"messages": [{"role": "user", "content": "x"}] * 2}, "the last of `messages` must be"),
+        ("Messages", {"messages": [{"role": "tool", "content": "x"}] * 2}, "the role 'tool' is none of"),
+        ("Messages", {"messages": ["x", "y"]}, "a message must be an object with role and content"),
+        ("Text", {"txt": "x"}, "has no text"),
+        ("Text", "is not JSON: half", "is not JSON"),
     ],
 )
 def test_a_row_that_cannot_be_rendered_says_why(template: Any, content: Any, reason: str) -> None:
@@ -103,12 +103,12 @@ def test_a_row_that_cannot_be_rendered_says_why(template: Any, content: Any, rea
 @pytest.mark.parametrize(
     ("row", "template"),
     [
-        ({"messages": []}, "messages"),
-        ({"conversations": []}, "messages"),
-        (INSTRUCTION, "instruction-io"),
-        ({"instruction": "x", "input": "y", "output": "z"}, "alpaca"),
-        ({"question": "x", "answer": "y", "id": 1}, "question-answer"),
-        ({"text": "x"}, "text"),
+        ({"messages": []}, "Messages"),
+        ({"conversations": []}, "Messages"),
+        (INSTRUCTION, "InstructionIO"),
+        ({"instruction": "x", "input": "y", "output": "z"}, "Alpaca"),
+        ({"question": "x", "answer": "y", "id": 1}, "QuestionAnswer"),
+        ({"text": "x"}, "Text"),
     ],
 )
 def test_a_template_is_detected(row: dict[str, Any], template: str) -> None:

@@ -58,9 +58,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Pla
     for name, lora in (("full", None), ("lora", LORA)):
         folder = tmp_path_factory.mktemp(name)
         make = make_plan.__wrapped__(folder)  # type: ignore[attr-defined] # the fixture's own function
-        model = {"initialize": "Pretrained", "source": str(base)}
         plan = make(
-            model=model,
+            base={"initialize": "Pretrained", "uri": str(base)},
             lora=lora,
             training__max_steps=STEPS,
             training__save_every_steps=10,
@@ -75,17 +74,17 @@ def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Pla
 @pytest.mark.parametrize(
     ("method", "strategy", "processes"),
     [
-        ("full", "ddp", 2),
-        ("full", "fsdp", 2),
-        ("full", "zero1", 2),
-        ("full", "zero2", 2),
-        ("full", "zero3", 2),
-        ("lora", "zero3", 2),
-        ("full", "zero3", 4),
-        pytest.param("lora", "ddp", 2, marks=pytest.mark.soak),
-        pytest.param("lora", "zero2", 2, marks=pytest.mark.soak),
-        pytest.param("full", "ddp", 4, marks=pytest.mark.soak),
-        pytest.param("full", "fsdp", 4, marks=pytest.mark.soak),
+        ("full", "DDP", 2),
+        ("full", "FSDP", 2),
+        ("full", "ZeRO1", 2),
+        ("full", "ZeRO2", 2),
+        ("full", "ZeRO3", 2),
+        ("lora", "ZeRO3", 2),
+        ("full", "ZeRO3", 4),
+        pytest.param("lora", "DDP", 2, marks=pytest.mark.soak),
+        pytest.param("lora", "ZeRO2", 2, marks=pytest.mark.soak),
+        pytest.param("full", "DDP", 4, marks=pytest.mark.soak),
+        pytest.param("full", "FSDP", 4, marks=pytest.mark.soak),
     ],
 )
 def test_losses_are_those_of_one_process(
@@ -101,13 +100,13 @@ def test_losses_are_those_of_one_process(
 
 
 def test_offloaded_optimizer_states_come_to_the_same(alone: dict[str, Plan], tmp_path: Path) -> None:
-    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="zero3", offload="optimizer")
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ZeRO3", offload="Optimizer")
     _ended(_start(plan, tmp_path), tmp_path)
     assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
 
 
 def test_two_nodes_are_two_agents(alone: dict[str, Plan], tmp_path: Path) -> None:
-    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ddp", nodes=2, processes_per_node=1)
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="DDP", nodes=2, processes_per_node=1)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     nodes = []
     for index in range(2):
@@ -120,7 +119,7 @@ def test_two_nodes_are_two_agents(alone: dict[str, Plan], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "strategy", ["ddp", "zero3", *(pytest.param(s, marks=pytest.mark.soak) for s in ("zero2", "fsdp"))]
+    "strategy", ["DDP", "ZeRO3", *(pytest.param(s, marks=pytest.mark.soak) for s in ("ZeRO2", "FSDP"))]
 )
 def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
     alone: dict[str, Plan], tmp_path: Path, strategy: str
@@ -142,13 +141,13 @@ def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
 
 
 def test_the_first_failure_is_the_one_that_is_told(alone: dict[str, Plan], tmp_path: Path) -> None:
-    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ddp")
-    wrong = plan.training.model_copy(update={"optimizer": "magic"})
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="DDP")
+    wrong = plan.training.model_copy(update={"precision": "FP16"})
     _ended(_start(plan.model_copy(update={"training": wrong}), tmp_path), tmp_path, ExitCode.BAD_PLAN)
-    assert "the trainer refuses the settings" in (tmp_path / "log").read_text()
+    assert "training.precision: FP16 needs a GPU" in (tmp_path / "log").read_text()
 
 
 def test_a_node_without_the_first_ones_address_says_so(alone: dict[str, Plan], tmp_path: Path) -> None:
-    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ddp", nodes=2, processes_per_node=1)
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="DDP", nodes=2, processes_per_node=1)
     _ended(_start(plan, tmp_path), tmp_path, ExitCode.BAD_PLAN)
     assert "several nodes need MASTER_ADDR" in (tmp_path / "log").read_text()

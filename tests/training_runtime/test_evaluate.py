@@ -16,9 +16,9 @@ from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.answers import answers, load, losses
 from training_runtime.evaluate.judge import judged
 from training_runtime.evaluate.scores import Scores, difference
-from training_runtime.evaluate.stage import evaluate
+from training_runtime.evaluate.stage import _handed_back, evaluate
 from training_runtime.evaluate.suites import judge_answers
-from training_runtime.plan import Plan, SuitePlan
+from training_runtime.plan import Evaluated, Plan, SuitePlan
 from training_runtime.prepare.stage import prepare
 from training_runtime.train.stage import train
 from training_runtime.workspace import evaluation_folder, model_folder
@@ -30,7 +30,7 @@ LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]
 
 
 def test_classification_by_hand() -> None:
-    suite = SuitePlan(name="classification", label_field="action")
+    suite = SuitePlan(name="classification", type="Classification", label_field="action")
     truth = [BLOCK, BLOCK, BLOCK, ALLOW]
     found = judge_answers(suite, [BLOCK, BLOCK, "nonsense", BLOCK], truth, None)
     assert found.all_metrics() == pytest.approx(
@@ -46,21 +46,28 @@ def test_classification_by_hand() -> None:
 
 def test_a_label_that_the_data_lacks_is_told() -> None:
     with pytest.raises(DataError, match="test row 2 has no `action` in its answer"):
-        judge_answers(SuitePlan(name="classification", label_field="action"), [BLOCK] * 2, [BLOCK, "{}"], None)
+        judge_answers(
+            SuitePlan(name="classification", type="Classification", label_field="action"),
+            [BLOCK] * 2,
+            [BLOCK, "{}"],
+            None,
+        )
 
 
 def test_json_and_schema_validity() -> None:
     schema = {"properties": {"action": {"enum": ["BLOCK"]}}, "required": ["action"]}
-    found = judge_answers(SuitePlan(name="json"), [BLOCK, ALLOW, "[1]", "x"], [BLOCK] * 4, schema)
+    found = judge_answers(SuitePlan(name="json", type="JSON"), [BLOCK, ALLOW, "[1]", "x"], [BLOCK] * 4, schema)
     assert found.all_metrics() == {"json_validity": 0.5, "schema_validity": 0.25}
 
 
 def test_text_metrics_know_korean() -> None:
-    found = judge_answers(SuitePlan(name="text"), ["통행료는 천 원", "틀림"], ["통행료는 천 원", "전혀 다른 답"], None)
+    found = judge_answers(
+        SuitePlan(name="text", type="Text"), ["통행료는 천 원", "틀림"], ["통행료는 천 원", "전혀 다른 답"], None
+    )
     assert found.all_metrics()["exact_match"] == 0.5
     assert found.all_metrics()["rouge_l"] == 0.5
     assert 0.5 <= found.all_metrics()["chrf"] < 0.6
-    partly = judge_answers(SuitePlan(name="text"), ["a b c d"], ["a x c y"], None)
+    partly = judge_answers(SuitePlan(name="text", type="Text"), ["a b c d"], ["a x c y"], None)
     assert partly.all_metrics()["rouge_l"] == pytest.approx(0.5)  # two of four words, in order
 
 
@@ -131,7 +138,7 @@ def judge_url() -> Iterator[str]:
 
 def test_a_judge_gives_marks(judge_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_API_KEY", "secret")
-    suite = SuitePlan(name="judge", url=judge_url, model="judge-1", criteria="Be kind.")
+    suite = SuitePlan(name="judge", type="Judge", url=judge_url, model="judge-1", criteria="Be kind.")
     scores = judged(suite, ["q1", "q2", "q3"], ["good", "bad", "odd"], ["e1", "e2", "e3"])
     assert list(scores.parts) == [5.0, 2.0, 1.0]
     assert {request["key"] for request in _Judge.seen} == {"Bearer secret"}
@@ -141,7 +148,7 @@ def test_a_judge_gives_marks(judge_url: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_judge_that_refuses_is_told(judge_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_API_KEY", "wrong")
     with pytest.raises(AccessError, match=r"does not answer \(401"):
-        judged(SuitePlan(name="judge", url=judge_url, model="m"), ["q"], ["a"], ["e"])
+        judged(SuitePlan(name="judge", type="Judge", url=judge_url, model="m"), ["q"], ["a"], ["e"])
 
 
 @pytest.fixture
@@ -168,7 +175,7 @@ def trained(make_plan: MakePlan, base: Path) -> MakePlan:
 
     def make(**changes: Any) -> Plan:
         plan = make_plan(
-            model={"initialize": "Pretrained", "source": str(base)},
+            base={"initialize": "Pretrained", "uri": str(base)},
             lora=LORA,
             training__learning_rate=1e-2,
             training__max_steps=30,
@@ -186,11 +193,11 @@ def test_both_models_are_asked_the_same_and_compared(trained: MakePlan, task_fol
     own = write_rows(tmp_path / "own.jsonl", rows(5))
     plan = trained(
         evaluation__suites=[
-            {"name": "json"},
-            {"name": "classification", "label_field": "action"},
-            {"name": "perplexity"},
-            {"name": "text", "path": str(own)},
-            {"name": "harness", "path": str(task_folder), "tasks": ["own_boolq"]},
+            {"name": "json", "type": "JSON"},
+            {"name": "classification", "type": "Classification", "label_field": "action"},
+            {"name": "perplexity", "type": "Perplexity"},
+            {"name": "text", "type": "Text", "path": str(own)},
+            {"name": "harness", "type": "Harness", "path": str(task_folder), "tasks": ["own_boolq"]},
         ]
     )
     found = evaluate(plan)
@@ -198,28 +205,34 @@ def test_both_models_are_asked_the_same_and_compared(trained: MakePlan, task_fol
     written = json.loads((evaluation_folder(plan) / "metrics.json").read_bytes())
     assert written["metrics"] == found.metrics
     assert found.metrics.keys() >= {
-        "json_validity",
-        "accuracy",
-        "macro_f1",
-        "perplexity",
-        "exact_match",
-        "own_boolq.acc",
+        "json/json_validity",
+        "classification/accuracy",
+        "classification/macro_f1",
+        "perplexity/perplexity",
+        "text/exact_match",
+        "harness/own_boolq.acc",
     }
     assert written["base"].keys() == found.metrics.keys()
-    assert found.metrics["perplexity"] < written["base"]["perplexity"]
-    gap = written["differences"]["perplexity"]
+    assert found.metrics["perplexity/perplexity"] < written["base"]["perplexity/perplexity"]
+    gap = written["differences"]["perplexity/perplexity"]
     assert gap["low"] <= gap["value"] <= gap["high"] < 0
     lines = [json.loads(line) for line in (evaluation_folder(plan) / "answers.jsonl").read_text().splitlines()]
     assert [line["file"] for line in lines].count("test") == 8
     assert [line["file"] for line in lines].count(str(own)) == 5
     assert all({"tuned_answer", "base_answer"} <= line.keys() for line in lines)
     page = (evaluation_folder(plan) / "report.html").read_text()
-    for text in ("Confusion matrix", "<svg", "difference (95 % interval)", "perplexity", "own_boolq.acc"):
+    for text in (
+        "Confusion matrix",
+        "<svg",
+        "difference (95 % interval)",
+        "perplexity/perplexity",
+        "harness/own_boolq.acc",
+    ):
         assert text in page
 
 
 def test_a_new_base_is_not_asked(make_plan: MakePlan) -> None:
-    plan = make_plan(evaluation__suites=[{"name": "json"}])
+    plan = make_plan(evaluation__suites=[{"name": "json", "type": "JSON"}])
     prepare(plan)
     train(plan)
     evaluate(plan)
@@ -229,15 +242,23 @@ def test_a_new_base_is_not_asked(make_plan: MakePlan) -> None:
 @pytest.mark.parametrize(
     ("suite", "error", "message"),
     [
-        ({"name": "text", "path": "/nowhere.jsonl"}, DataError, "the evaluation file /nowhere.jsonl is not there"),
         (
-            {"name": "harness", "path": "FOLDER", "tasks": ["nothing"]},
+            {"name": "text", "type": "Text", "path": "/nowhere.jsonl"},
+            DataError,
+            "the evaluation file /nowhere.jsonl is not there",
+        ),
+        (
+            {"name": "harness", "type": "Harness", "path": "FOLDER", "tasks": ["nothing"]},
             PlanError,
             "has no task nothing: there are own_boolq",
         ),
-        ({"name": "harness"}, PlanError, "needs `path`, a folder of task files"),
-        ({"name": "judge"}, PlanError, "needs `url`"),
-        ({"name": "json", "schema_path": "/nowhere.json"}, PlanError, "schema /nowhere.json cannot be read"),
+        ({"name": "harness", "type": "Harness"}, PlanError, "needs `path`, a folder of task files"),
+        ({"name": "judge", "type": "Judge"}, PlanError, "needs `url`"),
+        (
+            {"name": "json", "type": "JSON", "schema_path": "/nowhere.json"},
+            PlanError,
+            "schema /nowhere.json cannot be read",
+        ),
     ],
 )
 def test_a_suite_that_cannot_be_run_says_why(
@@ -255,3 +276,11 @@ def test_a_suite_that_cannot_be_run_says_why(
         shutil.copytree(base, draft, dirs_exist_ok=True)
     with pytest.raises(error, match=message):
         evaluate(plan)
+
+
+def test_no_more_metrics_are_handed_back_than_a_termination_message_holds() -> None:
+    found = {f"{'s' * 63}/metric_{number}": 0.123456789012345678 for number in range(200)}
+    kept = _handed_back(found)
+    assert 30 < len(kept) < 60
+    assert list(kept) == list(found)[: len(kept)]
+    assert len(Evaluated(metrics=kept).model_dump_json().encode()) <= 4096

@@ -13,13 +13,14 @@ import pytest
 from pyarrow.parquet import write_table
 
 from training_runtime.errors import DataError
+from training_runtime.plan import DataFormat
 from training_runtime.rows.blocks import rows_of
 from training_runtime.rows.formats import blocks, data_files
 
 ROWS = [{"question": "통행료는?", "answer": "1,000원"}, {"question": 'a "b"\nc', "answer": "d"}]
 
 
-def _read(path: Path, wanted: str = "auto") -> list[Any]:
+def _read(path: Path, wanted: DataFormat = "Auto") -> list[Any]:
     return [row for block in blocks(path, wanted) for _, _, row in rows_of(block)]
 
 
@@ -65,7 +66,7 @@ def test_lines_are_numbered_across_blocks_and_blank_ones_count(tmp_path: Path) -
     path = tmp_path / "rows.jsonl"
     filler = "x" * 3_000_000
     path.write_text("".join(f'{{"n": {i}, "filler": "{filler}"}}\n\n' for i in range(8)))
-    found = list(blocks(path, "auto"))
+    found = list(blocks(path, "Auto"))
     assert len(found) > 1
     assert [line for block in found for line, _, _ in rows_of(block)] == [1, 3, 5, 7, 9, 11, 13, 15]
 
@@ -84,7 +85,7 @@ def test_a_bad_row_says_its_line_and_why(tmp_path: Path, name: str, content: byt
     path = tmp_path / name
     path.write_bytes(content)
     found = [
-        (number, row) for block in blocks(path, "auto") for number, _, row in rows_of(block) if isinstance(row, str)
+        (number, row) for block in blocks(path, "Auto") for number, _, row in rows_of(block) if isinstance(row, str)
     ]
     assert [number for number, _ in found] == [line]
     assert found[0][1].startswith(reason)

@@ -44,7 +44,7 @@ def test_random_kills_lose_no_more_than_the_steps_since_the_last_commit(
 ) -> None:
     lora = {"rank": 8, "alpha": 64, "dropout": 0.1, "target_modules": ["all-linear"]}
     changes = {"training__max_steps": STEPS, "training__save_every_steps": SAVE, "lora": lora}
-    plan = make_plan(model={"initialize": "Pretrained", "source": str(base)}, **changes)
+    plan = make_plan(base={"initialize": "Pretrained", "uri": str(base)}, **changes)
     prepare(plan)
     assert _start(plan, tmp_path / "undisturbed.json").wait(300) == 0
     undisturbed = _losses(plan)

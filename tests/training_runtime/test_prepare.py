@@ -13,7 +13,7 @@ from pyarrow.parquet import read_table
 
 from training_runtime.committed import facts_of
 from training_runtime.errors import DataError
-from training_runtime.plan import ExitCode, Plan
+from training_runtime.plan import ExitCode, Plan, SourcePlan
 from training_runtime.prepare import stage
 from training_runtime.prepare.stage import prepare
 from training_runtime.prepared import part_files, verified_dataset
@@ -134,7 +134,9 @@ def test_several_sources_and_formats_are_one_dataset(make_plan: MakePlan, tmp_pa
     (folder / "b.json").write_text(json.dumps(rows(70)[60:]))
     plan = make_plan(rows(100)[70:])
     plan = plan.model_copy(
-        update={"dataset": plan.dataset.model_copy(update={"sources": [*plan.dataset.sources, str(folder)]})}
+        update={
+            "dataset": plan.dataset.model_copy(update={"sources": [*plan.dataset.sources, SourcePlan(uri=str(folder))]})
+        }
     )
     assert prepare(plan).rows == 100
 
@@ -189,7 +191,7 @@ def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:
     [
         ([], {}, "rows.jsonl is empty"),
         ([{"x": 1}] * 9, {}, "no template fits the columns x"),
-        ([{"x": 1}] * 9, {"dataset__template": "alpaca"}, "no row can be used: rows.jsonl line 1: has no instruction"),
+        ([{"x": 1}] * 9, {"dataset__template": "Alpaca"}, "no row can be used: rows.jsonl line 1: has no instruction"),
         (rows(4), {}, "4 rows leave none for validation"),
         (rows(80), {"training__max_sequence_length": 5}, "all rows are too long: none has an answer within 5 tokens"),
         (
@@ -205,7 +207,7 @@ def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:
         (rows(20), {"dataset__columns__output": "result"}, "no row can be used: rows.jsonl line 1: has no result"),
         (
             rows(20),
-            {"dataset__sources": ["/nowhere/rows.jsonl"]},
+            {"dataset__sources": [{"uri": "/nowhere/rows.jsonl"}]},
             "/nowhere/rows.jsonl is not there: check dataset.source",
         ),
     ],

@@ -25,12 +25,12 @@ LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]
 def trained(make_plan: MakePlan, base: Path, mlflow_server: MlflowServer) -> Plan:
     """A plan with everything done but publishing."""
     plan = make_plan(
-        model={"initialize": "Pretrained", "source": str(base)},
+        base={"initialize": "Pretrained", "uri": str(base)},
         lora=LORA,
         tracking__uri=mlflow_server.url,
         tracking__experiment="publish",
-        evaluation__suites=[{"name": "json"}, {"name": "perplexity"}],
-        output={"formats": ["adapter", "merged", "merged-4bit"], "license": "apache-2.0"},
+        evaluation__suites=[{"name": "answer", "type": "JSON"}, {"name": "rows", "type": "Perplexity"}],
+        output={"formats": ["Adapter", "Merged", "Merged4bit"], "license": "apache-2.0"},
     )
     prepare(plan)
     train(plan)
@@ -51,9 +51,9 @@ def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path:
     assert version.tags["anneal.dev/dataset-digest"].startswith("sha256:")
     run = client.get_run(first.run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.params["method"] == "lora"
+    assert run.data.params["method"] == "LoRA"
     assert run.data.params["rank"] == "8"
-    assert run.data.metrics.keys() >= {"loss", "perplexity", "base_perplexity", "json_validity"}
+    assert run.data.metrics.keys() >= {"loss", "rows/perplexity", "base/rows/perplexity", "answer/json_validity"}
     assert run.inputs
     assert [data.dataset.name for data in run.inputs.dataset_inputs] == ["job"]
     assert {file.path for file in client.list_artifacts(first.run_id)} == {
@@ -99,9 +99,9 @@ def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:
     for text in (
         'license: "apache-2.0"',
         digest,
-        trained.model.source,
-        "json_validity",
-        "| method | lora |",
+        trained.base.uri,
+        "answer/json_validity",
+        "| method | LoRA |",
         "The base on the same rows",
     ):
         assert text in card

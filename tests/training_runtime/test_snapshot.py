@@ -27,14 +27,14 @@ def _checkpoints(plan: Plan) -> dict[str, bytes]:
     return plain
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": LORA}, {"training__optimizer": "adamw_8bit"}])
+@pytest.mark.parametrize("changes", [{}, {"lora": LORA}, {"training__optimizer": "AdamW8bit"}])
 def test_the_bytes_are_those_of_trainers_own_save(
     make_plan: MakePlan, base: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for left in (memory_left(), 0):
         monkeypatch.setattr(snapshot, "memory_left", lambda left=left: left)
-        plan = make_plan(model={"initialize": "Pretrained", "source": str(base)}, **changes)
+        plan = make_plan(base={"initialize": "Pretrained", "uri": str(base)}, **changes)
         prepare(plan)
         train(plan)
         found.append(_checkpoints(plan))

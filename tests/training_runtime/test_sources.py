@@ -89,8 +89,47 @@ def as_owner(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_object_and_a_prefix_are_fetched_from_s3(tmp_path: Path, make_plan: MakePlan) -> None:
     fetch("s3://data/rows/a.jsonl", tmp_path / "one")
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.jsonl"]
-    plan = make_plan(dataset__sources=["s3://data/rows"])
+    plan = make_plan(dataset__sources=[{"uri": "s3://data/rows"}])
     assert prepare(plan).rows == 80
+
+
+def _secret(folder: Path, **keys: str) -> Path:
+    """A Secret as a pod has it mounted."""
+    data = folder / "..data"
+    data.mkdir(parents=True)
+    for name, value in keys.items():
+        (data / name).write_text(value)
+        (folder / name).symlink_to(data / name)
+    return folder
+
+
+def test_each_source_is_read_with_the_credentials_of_its_own_folder(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stranger")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    right = _secret(
+        tmp_path / "owner",
+        AWS_ENDPOINT_URL=s3,
+        AWS_ACCESS_KEY_ID="owner",
+        AWS_SECRET_ACCESS_KEY="owner-secret\n",
+    )
+    fetch("s3://data/rows/a.jsonl", tmp_path / "one", right)
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.jsonl"]
+    other = _secret(
+        tmp_path / "other",
+        AWS_ENDPOINT_URL=s3,
+        AWS_ACCESS_KEY_ID="owner",
+        AWS_SECRET_ACCESS_KEY="wrong",
+    )
+    with pytest.raises(AccessError):
+        fetch("s3://data/rows/a.jsonl", tmp_path / "two", other)
+
+
+def test_a_secret_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    with pytest.raises(AccessError, match="is there a Secret keys"):
+        fetch("s3://data/rows/a.jsonl", tmp_path / "one", tmp_path / "keys")
 
 
 @pytest.mark.usefixtures("as_owner")

@@ -18,17 +18,17 @@ H100 = 80 * 2**30
 @pytest.mark.parametrize(
     ("parameters", "changes", "gpu", "strategy"),
     [
-        (8e9, {"processes_per_node": 1}, H100, "single"),
-        (8e9, {"processes_per_node": 1, "strategy": "ddp"}, H100, "single"),
-        (8e9, {"processes_per_node": 8, "lora": LORA}, H100, "ddp"),
-        (32e9, {"processes_per_node": 8, "lora": LORA}, H100, "zero3"),
-        (32e9, {"processes_per_node": 8, "lora": LORA, "quantization": {"bits": 4}}, H100, "ddp"),
-        (3e9, {"processes_per_node": 8}, H100, "ddp"),
-        (8e9, {"processes_per_node": 8}, H100, "zero2"),
-        (32e9, {"processes_per_node": 8, "nodes": 2}, H100, "zero3"),
-        (8e9, {"processes_per_node": 2}, 0, "ddp"),
-        (8e9, {"processes_per_node": 2, "strategy": "fsdp"}, H100, "fsdp"),
-        (8e9, {"processes_per_node": 2, "strategy": "zero3", "offload": "parameters"}, H100, "zero3"),
+        (8e9, {"processes_per_node": 1}, H100, "Single"),
+        (8e9, {"processes_per_node": 1, "strategy": "DDP"}, H100, "Single"),
+        (8e9, {"processes_per_node": 8, "lora": LORA}, H100, "DDP"),
+        (32e9, {"processes_per_node": 8, "lora": LORA}, H100, "ZeRO3"),
+        (32e9, {"processes_per_node": 8, "lora": LORA, "quantization": {"bits": 4}}, H100, "DDP"),
+        (3e9, {"processes_per_node": 8}, H100, "DDP"),
+        (8e9, {"processes_per_node": 8}, H100, "ZeRO2"),
+        (32e9, {"processes_per_node": 8, "nodes": 2}, H100, "ZeRO3"),
+        (8e9, {"processes_per_node": 2}, 0, "DDP"),
+        (8e9, {"processes_per_node": 2, "strategy": "FSDP"}, H100, "FSDP"),
+        (8e9, {"processes_per_node": 2, "strategy": "ZeRO3", "offload": "Parameters"}, H100, "ZeRO3"),
     ],
 )
 def test_the_simplest_that_fits_is_chosen(
@@ -45,11 +45,11 @@ def test_the_simplest_that_fits_is_chosen(
     ("changes", "message"),
     [
         (
-            {"distributed__offload": "optimizer", "distributed__strategy": "ddp"},
-            "needs strategy zero2 or zero3, not ddp",
+            {"distributed__offload": "Optimizer", "distributed__strategy": "DDP"},
+            "needs strategy ZeRO2 or ZeRO3, not DDP",
         ),
-        ({"distributed__offload": "parameters", "distributed__strategy": "zero2"}, "offload: parameters needs"),
-        ({"quantization": {"bits": 4}, "lora": LORA, "distributed__strategy": "zero3"}, "quantized weights cannot be"),
+        ({"distributed__offload": "Parameters", "distributed__strategy": "ZeRO2"}, "offload: Parameters needs"),
+        ({"quantization": {"bits": 4}, "lora": LORA, "distributed__strategy": "ZeRO3"}, "quantized weights cannot be"),
     ],
 )
 def test_what_cannot_work_together_is_refused(make_plan: MakePlan, changes: dict[str, Any], message: str) -> None:

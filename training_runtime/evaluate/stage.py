@@ -7,6 +7,7 @@ A new (Random) base knows nothing, so it is not asked.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from .suites import Judgement, judge_answers
 __all__ = ["evaluate"]
 
 _SHOWN_ROWS = 20
-_MAX_METRICS = 50
-"""Metrics that a pod's termination message has room for; all of them are in metrics.json."""
+_MAX_METRICS_BYTES = 3800
+"""What a pod's termination message has room for; all metrics are in metrics.json."""
 
 
 @dataclass
@@ -58,12 +59,17 @@ def evaluate(plan: Plan) -> Evaluated:
             raise DataError("there is no finished model on the volume: run the train stage first")
         _evaluate(plan, target)
     found = json.loads((target / METRICS).read_bytes())
-    return Evaluated(metrics=dict(list(found["metrics"].items())[:_MAX_METRICS]))
+    return Evaluated(metrics=_handed_back(found["metrics"]))
+
+
+def _handed_back(metrics: dict[str, float]) -> dict[str, float]:
+    sizes = accumulate(len(json.dumps({name: value})) for name, value in metrics.items())
+    return {name: metrics[name] for name, size in zip(metrics, sizes, strict=True) if size <= _MAX_METRICS_BYTES}
 
 
 def _models(plan: Plan) -> dict[str, Path]:
     models = {"tuned": model_folder(plan)}
-    if plan.evaluation.compare_base and plan.model.initialize == "Pretrained":
+    if plan.evaluation.compare_base and plan.base.initialize == "Pretrained":
         models["base"] = base_folder(plan)
     return models
 
@@ -74,11 +80,11 @@ def _evaluate(plan: Plan, target: Path) -> None:
     asked: dict[str, _Asked] = {"": _ask(plan, models, _test_rows(plan))}
     judgements: dict[str, list[Judgement]] = {name: [] for name in models}
     for suite in plan.evaluation.suites:
-        key = "" if suite.name == "harness" else suite.path or ""
+        key = "" if suite.type == "Harness" else suite.path or ""
         if key not in asked:
             asked[key] = _ask(plan, models, _own_rows(plan, Path(key)))
         for name, folder in models.items():
-            judgements[name].append(_judge(plan, suite, asked[key], name, folder))
+            judgements[name].append(_judge(plan, suite, asked[key], name, folder).named(suite.name))
     with committing(target) as draft:
         _write(plan, draft, asked, judgements)
 
@@ -89,7 +95,7 @@ def _ask(plan: Plan, models: dict[str, Path], conversations: list[list[dict[str,
     settings = plan.evaluation
     for name, folder in models.items():
         asked.answers[name] = answers(
-            folder, prompts, settings.max_new_tokens, seed=settings.seed, trust=plan.model.trust_remote_code
+            folder, prompts, settings.max_new_tokens, seed=settings.seed, trust=plan.base.trust_remote_code
         )
     return asked
 
@@ -118,11 +124,11 @@ def _own_rows(plan: Plan, path: Path) -> list[list[dict[str, str]]]:
     found: list[list[dict[str, str]]] = []
     render: Renderer | None = None
     for file in data_files(path):
-        for block in blocks(file, "auto"):
+        for block in blocks(file, "Auto"):
             for line, _, row in rows_of(block):
                 wanted = plan.dataset.template
                 render = render or Renderer(
-                    plan.dataset, wanted if wanted != "auto" else detected_template(row, plan.dataset.columns)
+                    plan.dataset, wanted if wanted != "Auto" else detected_template(row, plan.dataset.columns)
                 )
                 try:
                     found.append(render(row).messages)
@@ -132,21 +138,21 @@ def _own_rows(plan: Plan, path: Path) -> list[list[dict[str, str]]]:
 
 
 def _judge(plan: Plan, suite: SuitePlan, asked: _Asked, name: str, folder: Path) -> Judgement:
-    settings, trust = plan.evaluation, plan.model.trust_remote_code
-    if suite.name == "harness":
+    settings, trust = plan.evaluation, plan.base.trust_remote_code
+    if suite.type == "Harness":
         return Judgement(metrics=run_tasks(suite, folder, most=settings.max_rows, seed=settings.seed, trust=trust))
-    if suite.name == "perplexity":
+    if suite.type == "Perplexity":
         return Judgement({"perplexity": _perplexity(plan, folder)})
     if not asked.conversations:
-        raise DataError(f"the {suite.name} suite has no rows with an answer to ask for")
-    if suite.name == "judge":
+        raise DataError(f"suite {suite.name} has no rows with an answer to ask for")
+    if suite.type == "Judge":
         return Judgement({"judge_score": judged(suite, asked.questions, asked.answers[name], asked.expected)})
     return judge_answers(suite, asked.answers[name], asked.expected, plan.dataset.response_schema)
 
 
 def _perplexity(plan: Plan, folder: Path) -> Scores:
     rows = list(zip(_column(plan, "input_ids"), _column(plan, "labels"), strict=True))
-    model = load(folder, trust_remote_code=plan.model.trust_remote_code)
+    model = load(folder, trust_remote_code=plan.base.trust_remote_code)
     found = list(losses(model, rows))
     return Scores([loss for loss, _ in found], [tokens for _, tokens in found], "exponential")
 

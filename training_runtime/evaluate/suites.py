@@ -32,6 +32,15 @@ class Judgement:
     """Per label: precision, recall, f1, support."""
     pictures: list[tuple[str, str]] = field(default_factory=list)
 
+    def named(self, suite: str) -> "Judgement":
+        """The same with every metric, label and picture named after its suite."""
+        return Judgement(
+            scores={f"{suite}/{name}": scores for name, scores in self.scores.items()},
+            metrics={f"{suite}/{name}": value for name, value in self.metrics.items()},
+            classes={f"{suite}/{label}": values for label, values in self.classes.items()},
+            pictures=[(f"{title}: {suite}", picture) for title, picture in self.pictures],
+        )
+
     def all_metrics(self) -> dict[str, float]:
         """Every metric by its name."""
         return {**{name: scores.value for name, scores in self.scores.items()}, **self.metrics}
@@ -41,9 +50,9 @@ def judge_answers(
     suite: SuitePlan, answers: Sequence[str], expected: Sequence[str], schema: dict[str, Any] | None
 ) -> Judgement:
     """Judge by a suite that needs nothing but the answers."""
-    if suite.name == "json":
+    if suite.type == "JSON":
         return _json(suite, answers, schema)
-    if suite.name == "text":
+    if suite.type == "Text":
         return _text(answers, expected)
     return _classification(suite, answers, expected)
 

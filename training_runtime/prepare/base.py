@@ -39,10 +39,10 @@ def fetch_base(plan: Plan) -> None:
     if verified_digest(target):
         return
     with committing(target) as draft:
-        if plan.model.source.startswith("mlflow-artifacts:/"):
+        if plan.base.uri.startswith("mlflow-artifacts:/"):
             _download(plan, draft)
         else:
-            fetch(plan.model.source, draft)
+            fetch(plan.base.uri, draft, plan.base.credentials)
             (draft / MANIFEST).unlink(missing_ok=True)
         _check(plan, draft)
 
@@ -51,17 +51,15 @@ def _check(plan: Plan, folder: Path) -> None:
     adapter = folder / "adapter_config.json"
     if adapter.exists() and not (folder / "config.json").exists():
         base = json.loads(adapter.read_bytes()).get("base_model_name_or_path", "another base")
-        raise PlanError(f"{plan.model.source} is an adapter for {base}, not a model: name that base, or a merged model")
+        raise PlanError(f"{plan.base.uri} is an adapter for {base}, not a model: name that base, or a merged model")
     for name, remedy in (("config.json", "a Transformers model"), ("tokenizer.json", "a model with a fast tokenizer")):
         if not (folder / name).exists():
-            raise PlanError(f"{plan.model.source} has no {name}: name the folder of {remedy} as model.source")
+            raise PlanError(f"{plan.base.uri} has no {name}: name the folder of {remedy} as base.uri")
     custom = sorted(path.name for path in folder.glob("*.py"))
-    if custom and not plan.model.trust_remote_code:
-        raise PlanError(f"{plan.model.source} brings Python code ({custom[0]}): set model.trustRemoteCode to run it")
+    if custom and not plan.base.trust_remote_code:
+        raise PlanError(f"{plan.base.uri} brings Python code ({custom[0]}): set base.trustRemoteCode to run it")
     if not any(folder.glob("*.safetensors")):
-        raise PlanError(
-            f"{plan.model.source} has no weights in safetensors: pickled weights can run code, convert them"
-        )
+        raise PlanError(f"{plan.base.uri} has no weights in safetensors: pickled weights can run code, convert them")
 
 
 def _download(plan: Plan, draft: Path) -> None:
@@ -69,12 +67,12 @@ def _download(plan: Plan, draft: Path) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        download_artifacts(artifact_uri=plan.model.source, dst_path=str(draft), tracking_uri=plan.tracking.uri)
+        download_artifacts(artifact_uri=plan.base.uri, dst_path=str(draft), tracking_uri=plan.tracking.uri)
     except (MlflowException, OSError) as error:
-        raise AccessError(f"{plan.model.source} cannot be downloaded from {plan.tracking.uri}: {error}") from error
+        raise AccessError(f"{plan.base.uri} cannot be downloaded from {plan.tracking.uri}: {error}") from error
     nested = next(draft.rglob(MANIFEST), None)
-    if nested is None or (plan.model.digest and verified_digest(nested.parent) != plan.model.digest):
-        raise AccessError(f"{plan.model.source} is incomplete or was changed after it was published")
+    if nested is None or (plan.base.digest and verified_digest(nested.parent) != plan.base.digest):
+        raise AccessError(f"{plan.base.uri} is incomplete or was changed after it was published")
     for path in list(nested.parent.iterdir()) if nested.parent != draft else []:
         path.rename(draft / path.name)
 
@@ -84,7 +82,7 @@ def new_base(plan: Plan, texts: Iterable[str]) -> None:
     target = base_folder(plan)
     if verified_digest(target):
         return
-    source = Path(plan.model.source) / "config.json"
+    source = Path(plan.base.uri) / "config.json"
     try:
         config: dict[str, Any] = json.loads(source.read_bytes())
     except (OSError, ValueError) as error:

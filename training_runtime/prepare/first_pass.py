@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from training_runtime.plan import DatasetPlan
+from training_runtime.plan import DatasetPlan, RowTemplate
 from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.conversations import Conversation, Rejected
-from training_runtime.rows.templates import Renderer, Template
+from training_runtime.rows.templates import Renderer
 
 from .duplicates import sketches
 from .pii import Finder
@@ -70,7 +70,7 @@ class FirstPass:
     """The rules, and the folder that spools go to. It is sent to the workers, so it holds no compiled state."""
 
     plan: DatasetPlan
-    template: Template
+    template: RowTemplate
     spool: Path
     sketch: bool
 
@@ -95,7 +95,7 @@ class FirstPass:
 
 
 class _Rules:
-    def __init__(self, plan: DatasetPlan, template: Template) -> None:
+    def __init__(self, plan: DatasetPlan, template: RowTemplate) -> None:
         self._plan = plan
         self._render = Renderer(plan, template)
         self._gate = Gate(plan.clean, plan.quality)
@@ -140,7 +140,7 @@ class _Rules:
 
 
 @lru_cache(1)
-def _rules(plan: str, template: Template) -> _Rules:
+def _rules(plan: str, template: RowTemplate) -> _Rules:
     """One compiled set of rules per process."""
     return _Rules(DatasetPlan.model_validate_json(plan), template)
 

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from training_runtime.committed import MANIFEST, committing, facts_of, file_digest, verified_digest
 from training_runtime.errors import DataError
-from training_runtime.plan import Plan, Prepared
+from training_runtime.plan import DataFormat, Plan, Prepared
 from training_runtime.prepared import Current, current_dataset, set_current_dataset
 from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.formats import blocks, data_files
@@ -47,16 +47,23 @@ _SHOWN_ROWS = 10
 """Bad rows that are shown."""
 
 
+class _File(NamedTuple):
+    """A file of rows, and how to read it."""
+
+    path: Path
+    format: DataFormat
+
+
 def prepare(plan: Plan) -> Prepared:
     """Prepare the data, or hand back what was prepared before; raise DataError where it cannot be used."""
-    rules = _digest(plan.model_dump_json(include={"model", "dataset", "training", "workspace"}))
+    rules = _digest(plan.model_dump_json(include={"base", "dataset", "training", "workspace"}))
     current = current_dataset(plan)
     if current and current.rules == rules and verified_digest(base_folder(plan)):
         folder = dataset_folder(plan, current.key)
         if verified_digest(folder):
             return Prepared.model_validate(facts_of(folder)["numbers"])
     with _gathered(plan) as files:
-        if plan.model.initialize == "Pretrained":
+        if plan.base.initialize == "Pretrained":
             fetch_base(plan)
         key = _key(plan, files)
         folder = dataset_folder(plan, key)
@@ -67,39 +74,39 @@ def prepare(plan: Plan) -> Prepared:
 
 
 @contextmanager
-def _gathered(plan: Plan) -> Iterator[list[Path]]:
+def _gathered(plan: Plan) -> Iterator[list[_File]]:
     """The data's files, in order; copies of what is far away are removed again, for they hold what is masked later."""
     copies = copies_folder(plan)
     shutil.rmtree(copies, ignore_errors=True)
-    found: list[Path] = []
+    found: list[_File] = []
     for number, source in enumerate(plan.dataset.sources):
-        if is_local(source):
-            path = Path(source.removeprefix("file://"))
+        if is_local(source.uri):
+            path = Path(source.uri.removeprefix("file://"))
             if not path.exists():
-                raise DataError(f"{source} is not there: check dataset.source")
+                raise DataError(f"{source.uri} is not there: check dataset.sources")
         else:
             path = copies / str(number)
-            fetch(source, path)
+            fetch(source.uri, path, source.credentials)
         files = data_files(path)
         if not files:
-            raise DataError(f"{source} holds no files: check dataset.source")
-        found += files
+            raise DataError(f"{source.uri} holds no files: check dataset.sources")
+        found += [_File(file, source.format) for file in files]
     try:
         yield found
     finally:
         shutil.rmtree(copies, ignore_errors=True)
 
 
-def _key(plan: Plan, files: Sequence[Path]) -> str:
+def _key(plan: Plan, files: Sequence[_File]) -> str:
     """The content address of the work: the input's bytes, the rules, the tokenizer."""
-    new = plan.model.initialize == "Random"
+    new = plan.base.initialize == "Random"
     told = {
         "version": _FORMAT_VERSION,
-        "files": [(path.name, file_digest(path)) for path in files],
+        "files": [(file.path.name, file_digest(file.path), file.format) for file in files],
         "dataset": plan.dataset.model_dump(mode="json", exclude={"sources"}),
         "limit": plan.training.max_sequence_length,
         "answers_only": plan.training.assistant_only_loss,
-        "base": file_digest(Path(plan.model.source) / "config.json") if new else verified_digest(base_folder(plan)),
+        "base": file_digest(Path(plan.base.uri) / "config.json") if new else verified_digest(base_folder(plan)),
     }
     return _digest(json.dumps(told, sort_keys=True, ensure_ascii=False))[:32]
 
@@ -108,14 +115,14 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _prepare(plan: Plan, files: Sequence[Path], folder: Path) -> None:
-    large = sum(path.stat().st_size for path in files) > _SINGLE_PROCESS_BYTES
+def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
+    large = sum(file.path.stat().st_size for file in files) > _SINGLE_PROCESS_BYTES
     with committing(folder) as draft, workers(processors() if large else 1) as pool:
         files_of_spool = draft / ".spool"
         files_of_spool.mkdir()
         spool = _first_pass(plan, files, files_of_spool, pool)
         hold_out(spool, plan.dataset, files_of_spool / "sketches")
-        if plan.model.initialize == "Random":
+        if plan.base.initialize == "Random":
             new_base(plan, texts(one.path for one in spool.blocks))
         sharded = list(pool.map(SecondPass(plan, draft), spool.portions()))
         spool.removed += [row for one in sharded for row in one.removed]
@@ -125,10 +132,10 @@ def _prepare(plan: Plan, files: Sequence[Path], folder: Path) -> None:
         _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths)
 
 
-def _first_pass(plan: Plan, files: Sequence[Path], folder: Path, pool: Pool) -> Spool:
-    stream = chain.from_iterable(blocks(path, plan.dataset.format) for path in files)
+def _first_pass(plan: Plan, files: Sequence[_File], folder: Path, pool: Pool) -> Spool:
+    stream = chain.from_iterable(blocks(file.path, file.format) for file in files)
     first = next(stream, Block("", 1))
-    if (template := plan.dataset.template) == "auto":
+    if (template := plan.dataset.template) == "Auto":
         template = detected_template(_any_row(first), plan.dataset.columns)
         print(json.dumps({"event": "template", "detected": template}), flush=True)
     work = FirstPass(plan.dataset, template, folder, sketch=plan.dataset.duplicate_threshold is not None)
@@ -145,7 +152,7 @@ def _first_pass(plan: Plan, files: Sequence[Path], folder: Path, pool: Pool) -> 
 def _any_row(block: Block) -> dict[str, Any]:
     row = next((row for _, _, row in rows_of(block) if isinstance(row, dict)), None)
     if row is None:
-        raise DataError("the data's first block holds no row that can be read: check dataset.format")
+        raise DataError("the data's first block holds no row that can be read: check dataset.sources[].format")
     return row
 
 

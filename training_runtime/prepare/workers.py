@@ -5,6 +5,7 @@ With one processor, or little to do, everything happens in this process: startin
 
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,19 +15,34 @@ from typing import TypeVar
 
 __all__ = ["Pool", "processors", "workers"]
 
+_CGROUP = Path("/sys/fs/cgroup")
+_BYTES_PER_PROCESS = 512 << 20  # the tokenizer, and a few blocks of rows
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 def processors() -> int:
-    """How many processors this container may use."""
+    """How many processors this container may use, each with enough of its memory."""
+    return max(1, min(_cores(), _memory_limit() // _BYTES_PER_PROCESS))
+
+
+def _memory_limit() -> int:
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            return int((_CGROUP / name).read_text())
+        except (OSError, ValueError):  # another version of cgroups, or no limit
+            continue
+    return sys.maxsize
+
+
+def _cores() -> int:
     allowed = len(os.sched_getaffinity(0))
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+            quota = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text().strip()
         except OSError:
             return allowed
     return allowed if quota in ("max", "-1") else max(1, min(allowed, round(int(quota) / int(period))))

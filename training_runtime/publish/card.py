@@ -13,14 +13,14 @@ def model_card(plan: Plan, data: dict[str, Any], results: dict[str, Any], evalua
     numbers = data["numbers"]
     head = {
         "license": plan.output.license or "other",
-        "base_model": plan.model.source,
+        "base_model": plan.base.uri,
         "library_name": "peft" if plan.lora else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["anneal", results["method"]],
     }
     lines = ["---", *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in head.items()), "---"]
     lines += [f"# {plan.model_name}", f"Made by the FineTuneJob {plan.job.namespace}/{plan.job.name}."]
-    lines += _section("Base", {"source": plan.model.source, "digest": plan.model.digest or "not given"})
+    lines += _section("Base", {"source": plan.base.uri, "digest": plan.base.digest or "not given"})
     lines += _section(
         "Data",
         {

@@ -67,16 +67,16 @@ def publish(plan: Plan) -> Published:
         experiment_id=run.info.experiment_id,
         uri=f"{run.info.artifact_uri}/model",
         digest=folders["model"],
-        format="merged" if plan.lora else "full",
+        format="Merged" if plan.lora else "Full",
         version=str(version.version),
     )
 
 
 def _folders(plan: Plan) -> dict[str, str]:
     """Make each folder that is published, unless it is there; return the digest of each."""
-    wanted = plan.output.formats or ["merged", "adapter"]
+    wanted = plan.output.formats or ["Merged", "Adapter"]
     made = {"model": model_folder(plan)}
-    if plan.lora and "adapter" in wanted:
+    if plan.lora and "Adapter" in wanted:
         made["adapter"] = adapter_folder(plan)
     for name, source in made.items():
         if not verified_digest(published_folder(plan, name)):
@@ -85,11 +85,11 @@ def _folders(plan: Plan) -> dict[str, str]:
                 ours = shutil.ignore_patterns(MANIFEST, "README.md")
                 shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link, ignore=ours)
                 _describe(plan, draft)
-    if "merged-4bit" in wanted and not verified_digest(published_folder(plan, "merged-4bit")):
+    if "Merged4bit" in wanted and not verified_digest(published_folder(plan, "merged-4bit")):
         with committing(published_folder(plan, "merged-4bit")) as draft:
             _quantize(plan, draft)
             _describe(plan, draft)
-    names = [*made, *(["merged-4bit"] if "merged-4bit" in wanted else [])]
+    names = [*made, *(["merged-4bit"] if "Merged4bit" in wanted else [])]
     return {name: verified_digest(published_folder(plan, name)) or "" for name in names}
 
 
@@ -138,16 +138,16 @@ def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
     settings = {**plan.training.model_dump(mode="json"), **(plan.lora.model_dump() if plan.lora else {})}
     results = _results(plan)
     settings |= {name: results[name] for name in ("method", "strategy", "processes", "precision", "parameters")}
-    settings |= {"base": plan.model.source, "base_digest": plan.model.digest, "dataset_digest": numbers["digest"]}
+    settings |= {"base": plan.base.uri, "base_digest": plan.base.digest, "dataset_digest": numbers["digest"]}
     params = [
         Param(name, str(value)[:_MAX_PARAMETER_CHARACTERS]) for name, value in settings.items() if value is not None
     ]
     client.log_batch(run_id, params=params)
     step, now = int(results["steps"]), int(results_file(plan).stat().st_mtime * 1000)
     evaluation = _evaluation(plan)
-    measured = {**evaluation["metrics"], **{f"base_{name}": value for name, value in evaluation["base"].items()}}
+    measured = {**evaluation["metrics"], **{f"base/{name}": value for name, value in evaluation["base"].items()}}
     client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in measured.items()])
-    source = json.dumps({"sources": plan.dataset.sources})
+    source = json.dumps({"sources": [source.uri for source in plan.dataset.sources]})
     data = Dataset(name=plan.job.name, digest=numbers["digest"][-36:], source_type="anneal", source=source)
     client.log_inputs(run_id, datasets=[DatasetInput(data)])
     client.log_artifact(run_id, str(verified_dataset(plan) / REPORT), "data")
@@ -172,7 +172,7 @@ def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> 
         UID_TAG: plan.job.uid,
         "anneal.dev/digest": digest,
         "anneal.dev/dataset-digest": numbers["digest"],
-        "anneal.dev/base": plan.model.source,
+        "anneal.dev/base": plan.base.uri,
     }
     made: ModelVersion = client.create_model_version(
         plan.model_name,

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 import orjson
 
 from training_runtime.errors import DataError
+from training_runtime.plan import DataFormat
 
 from .blocks import Block
 
@@ -25,13 +26,13 @@ __all__ = ["blocks", "data_files"]
 _BLOCK_BYTES = 8 << 20
 _BLOCK_ROWS = 8192
 _ENCODING_SAMPLE_BYTES = 1 << 20
-_SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
+_SUFFIXES: dict[str, DataFormat] = {
+    ".jsonl": "JSONL",
+    ".ndjson": "JSONL",
+    ".json": "JSON",
+    ".csv": "CSV",
+    ".tsv": "CSV",
+    ".parquet": "Parquet",
 }
 _COMPRESSED = (".gz", ".bz2", ".xz")
 _OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {
@@ -51,17 +52,17 @@ def data_files(folder: Path) -> list[Path]:
     return known or files
 
 
-def blocks(path: Path, wanted: str) -> Iterator[Block]:
-    """Yield the file's rows; `wanted` is a format's name or `auto`."""
+def blocks(path: Path, wanted: DataFormat) -> Iterator[Block]:
+    """Yield the file's rows."""
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path.name} is empty")
-        name = wanted if wanted != "auto" else _detected(path)
-        if name == "parquet":
+        name = wanted if wanted != "Auto" else _detected(path)
+        if name == "Parquet":
             yield from _parquet(path)
-        elif name == "csv":
+        elif name == "CSV":
             yield from _csv(path)
-        elif name == "json":
+        elif name == "JSON":
             yield from _json(path)
         else:
             yield from _json_lines(path)
@@ -73,21 +74,21 @@ def _suffix(path: Path) -> str:
     return Path(path.stem if path.suffix in _COMPRESSED else path.name).suffix.lower()
 
 
-def _detected(path: Path) -> str:
+def _detected(path: Path) -> DataFormat:
     """By the name; by the first byte where the name says nothing or `.json`, which many call JSON Lines."""
     name = _SUFFIXES.get(_suffix(path))
-    if name is not None and name != "json":
+    if name is not None and name != "JSON":
         return name
     with _opened(path) as file:
         head = file.read(4096).lstrip(codecs.BOM_UTF8 + b" \t\r\n")
     if head.startswith(b"PAR1"):
-        return "parquet"
+        return "Parquet"
     if head.startswith(b"["):
-        return "json"
+        return "JSON"
     if not head.startswith(b"{"):
-        return "csv"
+        return "CSV"
     first = head.split(b"\n", 1)[0]
-    return "json" if name == "json" and not _parses(first) else "jsonl"
+    return "JSON" if name == "JSON" and not _parses(first) else "JSONL"
 
 
 def _parses(line: bytes) -> bool:

@@ -1,34 +1,33 @@
 """From a row to a conversation: what each template reads, and why a row cannot be used."""
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 from training_runtime.errors import DataError
-from training_runtime.plan import ColumnsPlan, DatasetPlan
+from training_runtime.plan import ColumnsPlan, DatasetPlan, RowTemplate
 
 from .clean import Cleaner
 from .conversations import Conversation, Message, Rejected, at_path
 
-__all__ = ["Renderer", "Template", "detected_template"]
+__all__ = ["Renderer", "detected_template"]
 
-Template = Literal["messages", "alpaca", "question-answer", "instruction-io", "text"]
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _QUESTION = ("question", "prompt", "input", "query")
 _ANSWER = ("answer", "completion", "response", "output")
 
 
-def detected_template(row: dict[str, Any], columns: ColumnsPlan) -> Template:
+def detected_template(row: dict[str, Any], columns: ColumnsPlan) -> RowTemplate:
     """Return the template that a row's columns speak for; raise DataError where they speak for none."""
     names = set(row)
     if names & {"messages", "conversations"}:
-        return "messages"
+        return "Messages"
     if {"instruction", "output"} <= names:
         structured = any(isinstance(row.get(name), (dict, list)) for name in ("input", "output"))
-        return "instruction-io" if structured else "alpaca"
+        return "InstructionIO" if structured else "Alpaca"
     if columns.input or (names & set(_QUESTION) and names & set(_ANSWER)):
-        return "question-answer"
+        return "QuestionAnswer"
     if "text" in names:
-        return "text"
+        return "Text"
     raise DataError(
         f"no template fits the columns {', '.join(sorted(names))}: set dataset.template and dataset.columns"
     )
@@ -37,17 +36,17 @@ def detected_template(row: dict[str, Any], columns: ColumnsPlan) -> Template:
 class Renderer:
     """Turns rows into conversations by one template."""
 
-    def __init__(self, plan: DatasetPlan, template: Template) -> None:
+    def __init__(self, plan: DatasetPlan, template: RowTemplate) -> None:
         self._columns = plan.columns
         self._label = plan.split.stratify_by or plan.columns.label
         self._cleaner = Cleaner(plan.clean)
         self._system = [{"role": "system", "content": plan.system_prompt}] if plan.system_prompt else []
         self._read = {
-            "messages": self._messages,
-            "alpaca": self._instruction,
-            "instruction-io": self._instruction,
-            "question-answer": self._question_answer,
-            "text": self._text,
+            "Messages": self._messages,
+            "Alpaca": self._instruction,
+            "InstructionIO": self._instruction,
+            "QuestionAnswer": self._question_answer,
+            "Text": self._text,
         }[template]
 
     def __call__(self, row: Any) -> Conversation:  # noqa: ANN401 - a row holds anything until it is looked at

@@ -3,10 +3,10 @@
 import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from training_runtime.errors import PlanError
-from training_runtime.plan import Plan
+from training_runtime.plan import Optimizer, Plan, Scheduler
 
 from .strategy import Strategy
 
@@ -19,17 +19,35 @@ __all__ = ["adapter_config", "deepspeed_config", "precision", "quantization_conf
 
 _DEFAULT_EPOCHS = 3
 _ALL_LINEAR = "all-linear"
+_SCHEDULERS: dict[Scheduler, str] = {
+    "Linear": "linear",
+    "Cosine": "cosine",
+    "CosineWithRestarts": "cosine_with_restarts",
+    "Polynomial": "polynomial",
+    "Constant": "constant",
+    "ConstantWithWarmup": "constant_with_warmup",
+    "InverseSqrt": "inverse_sqrt",
+}
+_OPTIMIZERS: dict[Optimizer, str] = {
+    "AdamWFused": "adamw_torch_fused",
+    "AdamW": "adamw_torch",
+    "AdamW8bit": "adamw_8bit",
+    "PagedAdamW8bit": "paged_adamw_8bit",
+    "PagedAdamW32bit": "paged_adamw_32bit",
+    "Adafactor": "adafactor",
+    "SGD": "sgd",
+}
 
 
-def precision(plan: Plan) -> str:
-    """Return fp32, bf16 or fp16; raise PlanError where the device cannot."""
+def precision(plan: Plan) -> Literal["FP32", "BF16", "FP16"]:
+    """Return the precision of the computation; raise PlanError where the device cannot."""
     import torch
 
     wanted = plan.training.precision
-    if wanted == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    if wanted == "fp16" and not torch.cuda.is_available():
-        raise PlanError("training.precision: fp16 needs a GPU: use fp32 or bf16")
+    if wanted == "Auto":
+        return "BF16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "FP32"
+    if wanted == "FP16" and not torch.cuda.is_available():
+        raise PlanError("training.precision: FP16 needs a GPU: use FP32 or BF16")
     return wanted
 
 
@@ -62,7 +80,7 @@ def quantization_config(plan: Plan) -> "BitsAndBytesConfig | None":
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32 if precision(plan) == "fp32" else torch.bfloat16,
+        bnb_4bit_compute_dtype=torch.float32 if precision(plan) == "FP32" else torch.bfloat16,
     )
 
 
@@ -71,16 +89,16 @@ def deepspeed_config(plan: Plan, strategy: Strategy) -> dict[str, Any] | None:
 
     The optimizer stays PyTorch's, so that the plan's choice holds and no operator is compiled but for offloading.
     """
-    if not strategy.startswith("zero"):
+    if not strategy.startswith("ZeRO"):
         return None
     zero: dict[str, Any] = {"stage": int(strategy[-1]), "overlap_comm": True, "contiguous_gradients": True}
     if zero["stage"] == 3:
         zero |= {"stage3_gather_16bit_weights_on_model_save": True, "stage3_param_persistence_threshold": "auto"}
         zero |= {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}
     offload = plan.distributed.offload
-    if offload != "none":
+    if offload != "None":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    if offload == "parameters":
+    if offload == "Parameters":
         zero["offload_param"] = {"device": "cpu", "pin_memory": True}
     made: dict[str, Any] = {
         "zero_optimization": zero,
@@ -102,7 +120,7 @@ def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: 
     from trl import SFTConfig
 
     settings, on_gpu, kind = plan.training, torch.cuda.is_available(), precision(plan)
-    checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
+    checkpointing = on_gpu if settings.gradient_checkpointing == "Auto" else settings.gradient_checkpointing == "Full"
     evaluate = settings.evaluate_every_steps or settings.save_every_steps
     try:
         return SFTConfig(
@@ -110,9 +128,9 @@ def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: 
             num_train_epochs=settings.epochs or _DEFAULT_EPOCHS,
             max_steps=settings.max_steps or -1,
             learning_rate=settings.learning_rate,
-            lr_scheduler_type=settings.scheduler,
+            lr_scheduler_type=_SCHEDULERS[settings.scheduler],
             warmup_steps=settings.warmup_ratio or settings.warmup_steps,
-            optim=settings.optimizer,
+            optim=_OPTIMIZERS[settings.optimizer],
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
             per_device_train_batch_size=settings.per_device_batch_size,
@@ -130,14 +148,14 @@ def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: 
             logging_nan_inf_filter=False,
             seed=settings.seed,
             data_seed=settings.seed,
-            bf16=kind == "bf16",
-            fp16=kind == "fp16",
+            bf16=kind == "BF16",
+            fp16=kind == "FP16",
             use_cpu=not on_gpu,
-            gradient_checkpointing=checkpointing and strategy != "fsdp",
+            gradient_checkpointing=checkpointing and strategy != "FSDP",
             use_liger_kernel=on_gpu and _installed("liger_kernel"),
             deepspeed=deepspeed_config(plan, strategy),
-            fsdp=True if strategy == "fsdp" else None,
-            fsdp_config={"version": 2, "activation_checkpointing": checkpointing} if strategy == "fsdp" else None,
+            fsdp=True if strategy == "FSDP" else None,
+            fsdp_config={"version": 2, "activation_checkpointing": checkpointing} if strategy == "FSDP" else None,
             ddp_find_unused_parameters=False,
             dataloader_num_workers=0,
             report_to=["tensorboard", *_progress()],

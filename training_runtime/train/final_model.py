@@ -11,7 +11,7 @@ from training_runtime.workspace import adapter_folder, model_folder, trained_dra
 from .checkpoints import CommittedCheckpoints
 from .model import merged_model
 from .processes import barrier, log_event
-from .watch import best_step
+from .watch import best_step, watched_metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ def load_best_weights(plan: Plan, trainer: "SFTTrainer", checkpoints: CommittedC
     """Go back to the best checkpoint where the plan stops early; return the step whose weights there are now."""
     last: int = trainer.state.global_step
     rule = plan.training.early_stopping
-    best = best_step(trainer.state.log_history, rule.metric) if rule else None
+    best = best_step(trainer.state.log_history, watched_metric(rule)) if rule else None
     if best is None or best == last or not (folder := checkpoints.at(best)):
         return last
     trainer.state.best_model_checkpoint = str(folder)

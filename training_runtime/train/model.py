@@ -25,7 +25,7 @@ def count_parameters(plan: Plan) -> int:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(base_folder(plan), trust_remote_code=plan.model.trust_remote_code)
+    config = AutoConfig.from_pretrained(base_folder(plan), trust_remote_code=plan.base.trust_remote_code)
     with init_empty_weights():
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
 
@@ -38,7 +38,7 @@ def load_model(plan: Plan, strategy: Strategy) -> "PreTrainedModel":
     if quantization := quantization_config(plan):
         settings |= {"quantization_config": quantization, "device_map": {"": _device()}}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        base_folder(plan), trust_remote_code=plan.model.trust_remote_code, **settings
+        base_folder(plan), trust_remote_code=plan.base.trust_remote_code, **settings
     )
     return model
 
@@ -52,13 +52,11 @@ def draw_weights(plan: Plan) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
     folder = base_folder(plan)
-    if plan.model.initialize != "Random" or any(folder.glob("*.safetensors")):
+    if plan.base.initialize != "Random" or any(folder.glob("*.safetensors")):
         return
     set_seed(plan.training.seed)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=plan.model.trust_remote_code)
-    model = AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32, trust_remote_code=plan.model.trust_remote_code
-    )
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=plan.base.trust_remote_code)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=plan.base.trust_remote_code)
     with committing(folder) as draft:
         shutil.copytree(folder, draft, dirs_exist_ok=True)
         model.save_pretrained(draft)
@@ -72,7 +70,7 @@ def merged_model(plan: Plan, adapter: Path) -> "PreTrainedModel":
 
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     base = AutoModelForCausalLM.from_pretrained(
-        base_folder(plan), dtype=dtype, trust_remote_code=plan.model.trust_remote_code
+        base_folder(plan), dtype=dtype, trust_remote_code=plan.base.trust_remote_code
     )
     model: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     return model
@@ -83,9 +81,9 @@ def _dtype(plan: Plan, strategy: Strategy) -> "torch.dtype":
     import torch
 
     kind = precision(plan)
-    if kind == "fp32" or not (plan.lora or strategy.startswith("zero")):
+    if kind == "FP32" or not (plan.lora or strategy.startswith("ZeRO")):
         return torch.float32
-    return torch.float16 if kind == "fp16" else torch.bfloat16
+    return torch.float16 if kind == "FP16" else torch.bfloat16
 
 
 def _attention(plan: Plan) -> str:

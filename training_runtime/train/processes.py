@@ -29,7 +29,7 @@ def join(strategy: Strategy) -> None:
     import torch
 
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if strategy.startswith("zero"):
+    if strategy.startswith("ZeRO"):
         _join_by_deepspeed(backend)
     elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
         torch.distributed.init_process_group(backend)

@@ -35,7 +35,7 @@ def _settings(plan: Plan, strategy: Strategy, trainer: "SFTTrainer") -> dict[str
 
     return {
         "job": plan.job.name,
-        "model": plan.model.source,
+        "model": plan.base.uri,
         "method": _method(plan),
         "strategy": strategy,
         "processes": trainer.accelerator.num_processes,
@@ -71,5 +71,5 @@ def _outcome(trainer: "SFTTrainer", log: list[dict[str, Any]], best: int, second
 
 def _method(plan: Plan) -> str:
     if plan.quantization:
-        return f"qlora-{plan.quantization.bits}bit"
-    return "lora" if plan.lora else "full"
+        return f"QLoRA-{plan.quantization.bits}bit"
+    return "LoRA" if plan.lora else "Full"

@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from training_runtime.errors import PlanError
-from training_runtime.plan import Plan
+from training_runtime.plan import Plan, Sharing
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
 
 __all__ = ["Choice", "Strategy", "check_applied", "choose"]
 
-Strategy = Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"]
+Strategy = Literal["Single"] | Sharing
 _USABLE_SHARE = 0.7
 _WEIGHT_BYTES, _GRADIENT_BYTES, _STATE_BYTES = 2, 2, 12
 _WRAPPERS = {
-    "ddp": "DistributedDataParallel",
-    "zero1": "DeepSpeedEngine",
-    "zero2": "DeepSpeedEngine",
-    "zero3": "DeepSpeedEngine",
+    "DDP": "DistributedDataParallel",
+    "ZeRO1": "DeepSpeedEngine",
+    "ZeRO2": "DeepSpeedEngine",
+    "ZeRO3": "DeepSpeedEngine",
 }
 
 
@@ -36,23 +36,23 @@ class Choice:
 
 
 def choose(plan: Plan, parameters: int, gpu_bytes: int) -> Choice:
-    """Return the plan's strategy, or for `auto` the simplest that fits; `gpu_bytes` is 0 without GPUs.
+    """Return the plan's strategy, or for `Auto` the simplest that fits; `gpu_bytes` is 0 without GPUs.
 
     Raises PlanError for what cannot work together.
     """
     wanted, processes = plan.distributed, plan.distributed.nodes * plan.distributed.processes_per_node
-    if wanted.offload != "none" and wanted.strategy not in ("zero2", "zero3"):
-        raise PlanError(f"distributed.offload needs strategy zero2 or zero3, not {wanted.strategy}")
-    if wanted.offload == "parameters" and wanted.strategy != "zero3":
-        raise PlanError("distributed.offload: parameters needs strategy zero3")
-    if plan.quantization and wanted.strategy in ("fsdp", "zero3"):
-        raise PlanError(f"quantized weights cannot be sharded: use ddp, zero1 or zero2 instead of {wanted.strategy}")
-    if wanted.strategy != "auto":
-        if processes == 1 and wanted.strategy in ("ddp", "fsdp"):
-            return Choice("single", f"{wanted.strategy} of one process is that process")
+    if wanted.offload != "None" and wanted.strategy not in ("ZeRO2", "ZeRO3"):
+        raise PlanError(f"distributed.offload needs strategy ZeRO2 or ZeRO3, not {wanted.strategy}")
+    if wanted.offload == "Parameters" and wanted.strategy != "ZeRO3":
+        raise PlanError("distributed.offload: Parameters needs strategy ZeRO3")
+    if plan.quantization and wanted.strategy in ("FSDP", "ZeRO3"):
+        raise PlanError(f"quantized weights cannot be sharded: use DDP, ZeRO1 or ZeRO2 instead of {wanted.strategy}")
+    if wanted.strategy != "Auto":
+        if processes == 1 and wanted.strategy in ("DDP", "FSDP"):
+            return Choice("Single", f"{wanted.strategy} of one process is that process")
         return Choice(wanted.strategy, "the plan names it")
     if processes == 1:
-        return Choice("single", "there is one process")
+        return Choice("Single", "there is one process")
     return _fitting(plan, parameters, gpu_bytes, processes)
 
 
@@ -63,10 +63,10 @@ def _fitting(plan: Plan, parameters: int, gpu_bytes: int, processes: int) -> Cho
     whole = weights + trained * (_GRADIENT_BYTES + _STATE_BYTES)
     told = f"{parameters / 1e9:.2f} billion parameters, {gpu_bytes / 2**30:.0f} GiB per GPU, {processes} processes"
     if not gpu_bytes or whole <= room or plan.quantization:
-        return Choice("ddp", f"{told}: a whole copy fits each")
+        return Choice("DDP", f"{told}: a whole copy fits each")
     if weights + trained * (_GRADIENT_BYTES + _STATE_BYTES) / processes <= room and trained:
-        return Choice("zero2", f"{told}: the weights fit each, gradients and optimizer states only shared out")
-    return Choice("zero3", f"{told}: only shared-out weights fit")
+        return Choice("ZeRO2", f"{told}: the weights fit each, gradients and optimizer states only shared out")
+    return Choice("ZeRO3", f"{told}: only shared-out weights fit")
 
 
 def check_applied(plan: Plan, strategy: Strategy, trainer: "SFTTrainer") -> None:
@@ -75,7 +75,7 @@ def check_applied(plan: Plan, strategy: Strategy, trainer: "SFTTrainer") -> None
     if trainer.accelerator.num_processes != processes:
         raise PlanError(f"{trainer.accelerator.num_processes} processes train where the plan asks for {processes}")
     wrapper = type(trainer.model_wrapped)
-    if strategy == "fsdp":
+    if strategy == "FSDP":
         from torch.distributed.fsdp import FSDPModule
 
         applied = issubclass(wrapper, FSDPModule)

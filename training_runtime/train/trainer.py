@@ -55,7 +55,7 @@ def _trainer_class(strategy: Strategy, checkpoints: CommittedCheckpoints) -> "ty
     from .fsdp import fsdp_trainer
     from .snapshot import snapshotting_trainer
 
-    if strategy == "fsdp":
+    if strategy == "FSDP":
         return fsdp_trainer()
     if checkpoints.in_thread:
         return snapshotting_trainer(checkpoints)

@@ -11,13 +11,14 @@ from types import FrameType
 from typing import Any
 
 from training_runtime.errors import DivergedError
-from training_runtime.plan import EarlyStoppingPlan, GuardsPlan
+from training_runtime.plan import EarlyStoppingPlan, GuardsPlan, WatchedMetric
 
 __all__ = ["StopRequest", "best_step", "check_loss", "is_done", "is_exhausted", "watched_metric", "with_perplexity"]
 
 _MIN_SPIKE_LOSSES = 5
 """Losses that must be there before one of them can be called high."""
 
+_METRICS: dict[WatchedMetric, str] = {"Loss": "eval_loss", "TokenAccuracy": "eval_mean_token_accuracy"}
 Log = Sequence[Mapping[str, float]]
 
 
@@ -28,7 +29,7 @@ def check_loss(log: Log, guards: GuardsPlan) -> None:
         return
     step, loss = losses[-1]
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} at step {step}: lower training.learningRate, or use bf16 for fp16")
+        raise DivergedError(f"the loss is {loss} at step {step}: lower training.learningRate, or use BF16 for FP16")
     recent = [value for _, value in losses[-1 - guards.spike_window : -1]]
     if guards.spike_factor and len(recent) >= _MIN_SPIKE_LOSSES:
         usual = statistics.median(recent)
@@ -37,6 +38,11 @@ def check_loss(log: Log, guards: GuardsPlan) -> None:
                 f"the loss rose to {loss:.4g} at step {step}, more than {guards.spike_factor:g} times the recent "
                 f"{usual:.4g}: lower training.learningRate or training.maxGradNorm"
             )
+
+
+def watched_metric(rule: EarlyStoppingPlan | None) -> str:
+    """Return the trainer's name for what says which step is best."""
+    return _METRICS[rule.metric if rule else "Loss"]
 
 
 def best_step(log: Log, metric: str) -> int | None:
@@ -48,15 +54,11 @@ def best_step(log: Log, metric: str) -> int | None:
     return min(values, key=lambda pair: (pair[0] if lowest else -pair[0], pair[1]))[1]
 
 
-def watched_metric(rule: EarlyStoppingPlan | None) -> str:
-    """Return the metric by which a checkpoint is the best."""
-    return rule.metric if rule else "eval_loss"
-
-
 def is_exhausted(log: Log, rule: EarlyStoppingPlan) -> bool:
     """Whether validation has not become better for `patience` evaluations."""
-    steps = [int(entry["step"]) for entry in log if rule.metric in entry]
-    best = best_step(log, rule.metric)
+    metric = watched_metric(rule)
+    steps = [int(entry["step"]) for entry in log if metric in entry]
+    best = best_step(log, metric)
     return best is not None and sum(step > best for step in steps) >= rule.patience
 
 

@@ -59,7 +59,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
     except torch.OutOfMemoryError as error:
         raise GpuMemoryError(
             "the GPU's memory does not hold the training: halve training.perDeviceBatchSize and double "
-            f"gradientAccumulation, or use zero3 or qlora ({' '.join(str(error).split())[:200]})"
+            f"gradientAccumulation, or use ZeRO3 or QLoRA ({' '.join(str(error).split())[:200]})"
         ) from error
     finally:
         if spool:
@@ -93,7 +93,7 @@ def _join(plan: Plan) -> Strategy:
 def _open_checkpoints(plan: Plan, strategy: Strategy) -> tuple[CommittedCheckpoints, Path | None]:
     """Take the checkpoints' folder; return it, and the checkpoint to go on from."""
     checkpoints = CommittedCheckpoints(
-        checkpoints_folder(plan), plan.training.keep_checkpoints, in_thread=strategy in {"single", "ddp"}
+        checkpoints_folder(plan), plan.training.keep_checkpoints, in_thread=strategy in {"Single", "DDP"}
     )
     checkpoints.start()
     newest = checkpoints.newest()

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from .conditions import Conditions
-from .schema import ModelName, ObjectName, Rule, Schema
-from .status import ObjectStatus
+from .quantities import Duration, bounded_duration, seconds
+from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, Time
+from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "ABExperimentSpec",
@@ -25,7 +26,6 @@ __all__ = [
 
 ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "RolledBack", "Observed", "Inconclusive"]
 
-_Duration = Annotated[str, StringConstraints(min_length=2, max_length=8, pattern=r"^[0-9]{1,6}[smhd]$")]
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 _HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z][-A-Za-z0-9]*$")]
 
@@ -35,7 +35,7 @@ class Variant(Schema):
 
     name: ObjectName
     """What reports call it."""
-    model_version: ObjectName
+    model_version_ref: LocalReference
     """The ModelVersion in this namespace that answers."""
     weight: int = Field(ge=1, le=10000)
     """Its share of the users, beside the other weights."""
@@ -84,10 +84,18 @@ class Stopping(Schema):
     """The confidence of the interval that must exclude 0."""
     min_users_per_variant: int = Field(default=200, ge=2, le=100000000)
     """The sample: the one look at the numbers is taken when every variant has as many users with a value."""
-    min_duration: _Duration = "24h"
+    min_duration: Duration = "24h"
     """The look is not taken earlier, so that no time of day is left out."""
-    max_duration: _Duration = "14d"
+    max_duration: Duration = "336h"
     """After this time it ends Inconclusive, whatever the sample."""
+
+    rules: ClassVar = (
+        Rule(
+            "duration(self.minDuration) <= duration(self.maxDuration)",
+            "`minDuration` must not be above `maxDuration`",
+            lambda stopping: seconds(stopping.min_duration) <= seconds(stopping.max_duration),
+        ),
+    )
 
 
 class Decision(Schema):
@@ -95,18 +103,20 @@ class Decision(Schema):
 
     mode: Literal["Automatic", "Observe"] = "Automatic"
     """`Automatic` promotes the winner; `Observe` only tells."""
-    scale_down_delay_seconds: int = Field(default=30, ge=0, le=86400)
+    scale_down_delay: Duration = "30s"
     """How long losers still run after a promotion, for answers under way."""
+
+    rules: ClassVar = (bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "24h"),)
 
 
 class ABExperimentSpec(Schema):
     """Which versions are compared, on whom, and by what."""
 
-    model: ModelName
+    model_name: ModelName
     """The name that clients call."""
     control: ObjectName
     """The variant that the others are compared with; it also gets the requests that name no user."""
-    variants: list[Variant] = Field(min_length=2, max_length=2)
+    variants: MapByName[Variant] = Field(min_length=2, max_length=2)
     """The arms: the control and the one that challenges it."""
     assignment: Assignment = Field(default_factory=Assignment)
     """How users are spread."""
@@ -127,44 +137,39 @@ class ABExperimentSpec(Schema):
             lambda spec: sum(variant.name == spec.control for variant in spec.variants) == 1,
         ),
         Rule(
-            "self.variants.all(v, self.variants.exists_one(w, w.name == v.name))",
-            "each variant needs a name of its own",
-            lambda spec: len({variant.name for variant in spec.variants}) == len(spec.variants),
-        ),
-        Rule(
-            "self.variants.all(v, self.variants.exists_one(w, w.modelVersion == v.modelVersion))",
+            "self.variants.all(v, self.variants.exists_one(w, w.modelVersionRef == v.modelVersionRef))",
             "each variant needs a ModelVersion of its own",
-            lambda spec: len({variant.model_version for variant in spec.variants}) == len(spec.variants),
+            lambda spec: len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants),
         ),
     )
 
     def version_of(self, variant: str | None) -> str:
         """Return the ModelVersion of a variant; raise KeyError where there is no such variant."""
-        return {found.name: found.model_version for found in self.variants}[variant or ""]
+        return {found.name: found.model_version_ref.name for found in self.variants}[variant or ""]
 
 
-class MetricStatus(Schema):
+class MetricStatus(StatusPart):
     """One metric of one variant."""
 
     name: str
     """The metric."""
     users: int
     """Users with a value."""
-    mean: float
+    mean: Number
     """Mean of the users' values."""
-    stddev: float
+    stddev: Number
     """Standard deviation of the users' values."""
-    lift: float | None = None
+    lift: Number | None = None
     """Difference of the means to the control's."""
-    lower: float | None = None
+    lower: Number | None = None
     """Lower end of the difference's confidence interval (Welch)."""
-    upper: float | None = None
+    upper: Number | None = None
     """Upper end of the difference's confidence interval (Welch)."""
-    p_value: float | None = None
+    p_value: Number | None = None
     """Two-sided p-value of the difference (Welch)."""
 
 
-class VariantStatus(Schema):
+class VariantStatus(StatusPart):
     """What was observed of one variant."""
 
     name: str
@@ -179,14 +184,14 @@ class VariantStatus(Schema):
     """What was measured."""
 
 
-class SampleRatio(Schema):
+class SampleRatio(StatusPart):
     """Whether the users are spread as the weights say."""
 
-    p_value: float
+    p_value: Number
     """Chi-square; below 0.001 something loses users of one variant, and nothing is decided."""
 
 
-class DecisionStatus(Schema):
+class DecisionStatus(StatusPart):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
     outcome: str
@@ -197,7 +202,7 @@ class DecisionStatus(Schema):
     """The rule that decided."""
     reason: str
     """The verdict in a sentence."""
-    decided_at: str
+    decided_at: Time
     """When (RFC 3339, UTC)."""
     snapshot: str
     """The sufficient statistics it was computed from, as JSON."""
@@ -214,7 +219,7 @@ class ABExperimentStatus(ObjectStatus):
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`."""
-    started_at: str | None = None
+    started_at: Time | None = None
     """When the route was programmed and counting began (RFC 3339, UTC)."""
     users: int = 0
     """Users of all variants."""

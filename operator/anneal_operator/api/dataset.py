@@ -1,34 +1,23 @@
 """FineTuneJob's data: where it lies, how its rows read, and the rules of its preparation."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .schema import DottedPath, FreeObject, LocalReference, Rule, Schema
+from training_runtime.plan import DataFormat, Entity, Language, PiiAction, Template
 
-__all__ = ["Dataset", "Entity"]
+from .schema import CHARACTER, WORD, DottedPath, FreeObject, LocalReference, Rule, Schema, SetOf
 
-_DataSource = Annotated[
+__all__ = ["Dataset", "Source"]
+
+_DataUri = Annotated[
     str,
     StringConstraints(
         max_length=400,
         pattern=r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-A-Za-z0-9._]{1,253}"
-        r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+|s3://[^/\s]+/[^\s]+|https://[^/\s]+/[^\s]*"
-        r"|hf://datasets/[^/@\s]+/[^/@\s]+(@[^/@\s]+)?(/[^\s]+)?)$",
+        rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/{CHARACTER}+|s3://{WORD}+/{CHARACTER}+|https://{WORD}+/{CHARACTER}*"
+        rf"|hf://datasets/{WORD}+/{WORD}+(@{WORD}+)?(/{CHARACTER}+)?)$",
     ),
-]
-Entity = Literal[
-    "RESIDENT_NUMBER",
-    "ALIEN_NUMBER",
-    "PHONE",
-    "EMAIL",
-    "CARD",
-    "PASSPORT",
-    "DRIVER_LICENSE",
-    "BUSINESS_NUMBER",
-    "BANK_ACCOUNT",
-    "ADDRESS",
-    "NAME",
 ]
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
@@ -39,7 +28,7 @@ class Columns(Schema):
     input: DottedPath | None = None
     """The question, or the text that the instruction speaks of."""
     output: DottedPath | None = None
-    """The answer, a text or an object; for template `messages` the list of messages."""
+    """The answer, a text or an object; for template `Messages` the list of messages."""
     instruction: DottedPath | None = None
     """The instruction."""
     label: DottedPath | None = None
@@ -72,11 +61,11 @@ class Clean(Schema):
 class Pii(Schema):
     """What happens to personal data found in the texts."""
 
-    action: Literal["Mask", "Drop", "Report", "Off"] = "Mask"
+    action: PiiAction = "Mask"
     """`Mask` replaces each find by its kind, for example `[전화번호]`; `Drop` leaves the row out; `Report` only
     counts; `Off` does not look.
     """
-    entities: list[Entity] = Field(default=[], max_length=11)
+    entities: SetOf[Entity] = Field(default=[], max_length=11)
     """The kinds that are looked for; all where the list is empty."""
 
 
@@ -94,7 +83,7 @@ class Quality(Schema):
     """Rows that score less (length, variety, repetition) are left out."""
     blocked_words: list[_Word] = Field(default=[], max_length=1000)
     """A row that holds one of them, in any case, is left out."""
-    languages: list[Literal["ko", "en"]] = Field(default=[], max_length=2)
+    languages: SetOf[Language] = Field(default=[], max_length=2)
     """A row written in none of them is left out; an empty list lets every language in."""
 
 
@@ -121,33 +110,44 @@ class Split(Schema):
     )
 
 
-class Dataset(Schema):
-    """The data, and how it becomes training examples."""
+class Source(Schema):
+    """One place where data lies."""
 
-    source: _DataSource | None = None
+    uri: _DataUri
     """`configmap://NAME/KEY`, `pvc://CLAIM/PATH`, `s3://BUCKET/PATH`, `https://…` or
     `hf://datasets/OWNER/NAME[@REVISION][/PATH]`; a file, also compressed, or a folder of files.
     """
-    sources: list[_DataSource] = Field(default=[], max_length=64)
-    """Several sources, instead of `source`."""
     secret_ref: LocalReference | None = None
     """The Secret with the credentials of `s3://` (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`,
-    `AWS_REGION`) or `hf://` (`HF_TOKEN`, `HF_ENDPOINT`); its keys become environment variables of the preparation.
+    `AWS_REGION`) or `hf://` (`HF_TOKEN`, `HF_ENDPOINT`); this source alone is read with it.
     """
-    format: Literal["auto", "jsonl", "json", "csv", "parquet"] = "auto"
-    """The files' format; `auto` looks at each file."""
-    template: Literal["auto", "messages", "alpaca", "question-answer", "instruction-io", "text"] = "auto"
-    """How a row reads: `messages` is a list of chat messages; `alpaca` has `instruction`, `input` and `output`;
-    `question-answer` a question and an answer; `instruction-io` like alpaca, input and output being texts or objects;
-    `text` is text alone; `auto` looks at the first rows.
+    format: DataFormat = "Auto"
+    """The files' format; `Auto` looks at each file."""
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.secretRef) || self.uri.startsWith('hf://') || self.uri.startsWith('s3://')",
+            "only hf:// and s3:// sources read credentials from `secretRef`",
+            lambda source: source.secret_ref is None or source.uri.startswith(("hf://", "s3://")),
+        ),
+    )
+
+
+class Dataset(Schema):
+    """The data, and how it becomes training examples."""
+
+    sources: list[Source] = Field(min_length=1, max_length=64)
+    """Where the data lies; all of it counts as one set of rows."""
+    template: Template = "Auto"
+    """How a row reads: `Messages` is a list of chat messages; `Alpaca` has `instruction`, `input` and `output`;
+    `QuestionAnswer` a question and an answer; `InstructionIO` like Alpaca, input and output being texts or objects;
+    `Text` is text alone; `Auto` looks at the first rows.
     """
     columns: Columns = Field(default_factory=Columns)
     """Where a row holds what."""
-    system_prompt: str | None = Field(default=None, min_length=1, max_length=20000)
-    """Put before every conversation that has no system message of its own."""
     response_schema: FreeObject | None = None
     """A JSON Schema that every answer must satisfy: rows whose answer does not are bad rows, and evaluation's suite
-    `json` counts the model's answers that do.
+    of type `JSON` counts the model's answers that do.
     """
     clean: Clean = Field(default_factory=Clean)
     """The questions' texts."""
@@ -163,16 +163,3 @@ class Dataset(Schema):
     """Preparation fails where more rows than this are longer than `training.maxSequenceLength`."""
     max_rejected_percent: float = Field(default=5.0, ge=0.0, le=100.0)
     """Preparation fails where more rows than this are bad: unreadable, incomplete, or against `responseSchema`."""
-
-    rules: ClassVar = (
-        Rule(
-            "has(self.source) != (has(self.sources) && size(self.sources) > 0)",
-            "give either `source` or a list of `sources`",
-            lambda dataset: (dataset.source is not None) != bool(dataset.sources),
-        ),
-    )
-
-    @property
-    def all_sources(self) -> list[str]:
-        """The sources in their order, however they were given."""
-        return [self.source] if self.source else self.sources

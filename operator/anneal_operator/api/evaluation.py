@@ -1,10 +1,12 @@
 """FineTuneJob's evaluation: what the tuned model is asked, and how the answers are judged."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .schema import Alias, DottedPath, LocalReference, Rule, Schema
+from training_runtime.plan import SuiteType
+
+from .schema import CHARACTER, Alias, DottedPath, LocalReference, MapByName, ObjectName, Rule, Schema, SetOf
 
 __all__ = ["Evaluation", "Gate", "Suite"]
 
@@ -13,7 +15,7 @@ _CasesSource = Annotated[
     StringConstraints(
         max_length=400,
         pattern=r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-A-Za-z0-9._]{1,253}"
-        r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+)$",
+        rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/{CHARACTER}+)$",
     ),
 ]
 _Task = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -22,49 +24,51 @@ _Task = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 class Suite(Schema):
     """One way of judging answers."""
 
-    name: Literal["classification", "json", "text", "perplexity", "judge", "harness"]
-    """`classification` compares labels (accuracy, precision, recall and F1); `json` counts the answers that are
-    valid JSON, and satisfy `dataset.responseSchema`; `text` compares with the row's answer (exact match, ROUGE-L,
-    chrF); `perplexity` is that of the rows' answers; `judge` has another model give marks; `harness` runs tasks of
+    name: ObjectName
+    """What its metrics are called by: suite `action` measures `action/accuracy`."""
+    type: SuiteType
+    """`Classification` compares labels (accuracy, precision, recall and F1); `JSON` counts the answers that are
+    valid JSON, and satisfy `dataset.responseSchema`; `Text` compares with the row's answer (exact match, ROUGE-L,
+    chrF); `Perplexity` is that of the rows' answers; `Judge` has another model give marks; `Harness` runs tasks of
     lm-evaluation-harness.
     """
     label_field: DottedPath | None = None
-    """The field of a JSON answer that holds the label, for `classification`; the whole answer is the label where it is
+    """The field of a JSON answer that holds the label, for `Classification`; the whole answer is the label where it is
     left out.
     """
     cases: _CasesSource | None = None
     """Cases of your own instead of the test rows: `configmap://NAME/KEY` or `pvc://CLAIM/PATH`, a file with rows like
-    the data's. For `harness` the folder of the tasks.
+    the data's. For `Harness` the folder of the tasks.
     """
-    tasks: list[_Task] = Field(default=[], max_length=64)
-    """The names of the tasks, for `harness`."""
-    url: str | None = Field(default=None, max_length=400, pattern=r"^https?://[^\s]+$")
-    """The OpenAI-compatible address of the model that judges, for `judge`, for example `https://host/v1`."""
+    tasks: SetOf[_Task] = Field(default=[], max_length=64)
+    """The names of the tasks, for `Harness`."""
+    url: str | None = Field(default=None, max_length=400, pattern=rf"^https?://{CHARACTER}+$")
+    """The OpenAI-compatible address of the model that judges, for `Judge`, for example `https://host/v1`."""
     model: str | None = Field(default=None, min_length=1, max_length=200)
-    """The model that judges, for `judge`."""
+    """The model that judges, for `Judge`."""
     criteria: str | None = Field(default=None, min_length=1, max_length=4000)
-    """What a good answer is, for `judge`."""
+    """What a good answer is, for `Judge`."""
 
     rules: ClassVar = (
         Rule(
-            "!has(self.labelField) || self.name == 'classification'",
-            "only `classification` takes a `labelField`",
-            lambda suite: suite.label_field is None or suite.name == "classification",
+            "!has(self.labelField) || self.type == 'Classification'",
+            "only `Classification` takes a `labelField`",
+            lambda suite: suite.label_field is None or suite.type == "Classification",
         ),
         Rule(
-            "(self.name == 'judge') ? (has(self.url) && has(self.model)) "
+            "(self.type == 'Judge') ? (has(self.url) && has(self.model)) "
             ": !(has(self.url) || has(self.model) || has(self.criteria))",
-            "`judge` needs `url` and `model`; no other suite takes `url`, `model` or `criteria`",
+            "`Judge` needs `url` and `model`; no other suite takes `url`, `model` or `criteria`",
             lambda suite: (
                 bool(suite.url and suite.model)
-                if suite.name == "judge"
+                if suite.type == "Judge"
                 else not (suite.url or suite.model or suite.criteria)
             ),
         ),
         Rule(
-            "(self.name == 'harness') ? (has(self.cases) && size(self.tasks) > 0) : size(self.tasks) == 0",
-            "`harness` needs `tasks` and `cases`, the folder that defines them; no other suite takes `tasks`",
-            lambda suite: bool(suite.tasks and suite.cases) if suite.name == "harness" else not suite.tasks,
+            "(self.type == 'Harness') ? (has(self.cases) && size(self.tasks) > 0) : size(self.tasks) == 0",
+            "`Harness` needs `tasks` and `cases`, the folder that defines them; no other suite takes `tasks`",
+            lambda suite: bool(suite.tasks and suite.cases) if suite.type == "Harness" else not suite.tasks,
         ),
     )
 
@@ -73,7 +77,7 @@ class Gate(Schema):
     """What a metric must be like, or the result is not published."""
 
     metric: str = Field(min_length=1, max_length=200)
-    """The metric, as `status.evaluation.metrics` names it, for example `accuracy`."""
+    """The metric, as `status.evaluation.metrics` names it, `SUITE/METRIC`, for example `action/accuracy`."""
     min: float | None = Field(default=None, ge=-1e12, le=1e12)
     """It must be at least this."""
     max: float | None = Field(default=None, ge=-1e12, le=1e12)
@@ -102,7 +106,7 @@ class Gate(Schema):
 class Evaluation(Schema):
     """What the tuned model is asked before it is published."""
 
-    suites: list[Suite] = Field(default=[], max_length=8)
+    suites: MapByName[Suite] = Field(default=[], max_length=8)
     """The ways of judging; without any, the answers are kept and nothing is measured."""
     gates: list[Gate] = Field(default=[], max_length=16)
     """What the metrics must be like; the job fails where they are not, and publishes nothing."""

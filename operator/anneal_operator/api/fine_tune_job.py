@@ -1,81 +1,112 @@
 """FineTuneJob's spec: from training data to a published ModelVersion."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
+
+from training_runtime.plan import Initialize, OutputFormat
 
 from .ab_experiment import Assignment, Decision, Metrics, Stopping
 from .dataset import Dataset
 from .evaluation import Evaluation
-from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema
+from .pods import PodTemplate, gpus_in_cel
+from .schema import (
+    ALIASES_RULE,
+    CHARACTER,
+    WORD,
+    Alias,
+    LocalReference,
+    ModelName,
+    Rule,
+    Schema,
+    SetOf,
+    immutable,
+    unchanged,
+)
 from .serving import Serving
-from .training import Distributed, Scheduling, Storage, Training, TrainingResources, Tuning
+from .stages import Scheduling, Stages, Storage
+from .training import Distributed, Training, Tuning
 
 __all__ = ["ExperimentTemplate", "FineTuneJobSpec"]
 
-_ModelSource = Annotated[
+_BaseUri = Annotated[
     str,
     StringConstraints(
         max_length=400,
         pattern=r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?|models:/[A-Za-z0-9][-A-Za-z0-9._]*@[a-z][-a-z0-9_]*"
-        r"|hf://[^/@\s]+/[^/@\s]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+|s3://[^/\s]+/[^\s]+)$",
+        rf"|hf://{WORD}+/{WORD}+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/{CHARACTER}+|s3://{WORD}+/{CHARACTER}+)$",
     ),
 ]
 _IMMUTABLE = (
-    "model",
+    "base",
     "dataset",
+    "prompt",
     "tuning",
     "training",
     "distributed",
-    "resources",
-    "scheduling",
+    "stages",
     "storage",
     "evaluation",
     "tracking",
     "output",
     "maxAttempts",
+    *(
+        f"podTemplate.{name}"
+        for name in ("labels", "annotations", "env", "schedulerName", "serviceAccountName", "imagePullSecrets")
+    ),
+)
+_IMMUTABLE_UNLESS_SUSPENDED = (
+    "scheduling",
+    *(f"podTemplate.{name}" for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")),
 )
 _TagValue = Annotated[str, StringConstraints(max_length=500)]
 
 
-class Model(Schema):
+class Base(Schema):
     """The model that training starts from."""
 
-    source: _ModelSource
+    uri: _BaseUri
     """`hf://OWNER/NAME` on a hub, `pvc://CLAIM/PATH`, `s3://BUCKET/PREFIX`, `models:/NAME@ALIAS`, a version in
     MLflow, or `configmap://NAME`, a ConfigMap with the file `config.json` of a Transformers model.
     """
-    revision: str | None = Field(default=None, min_length=1, max_length=100, pattern=r"^[^/@\s]+$")
+    revision: str | None = Field(default=None, min_length=1, max_length=100, pattern=rf"^{WORD}+$")
     """The branch, tag or commit, for `hf://`."""
     secret_ref: LocalReference | None = None
     """The Secret with the credentials of `hf://` (`HF_TOKEN`, `HF_ENDPOINT`) or `s3://` (`AWS_ACCESS_KEY_ID`,
-    `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`); its keys become environment variables of preparation.
+    `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`); the base alone is read with it.
     """
     trust_remote_code: bool = False
     """Whether Python code that lies beside the weights may run; a model that brings some is refused otherwise."""
-    initialize: Literal["Pretrained", "Random"] = "Pretrained"
+    initialize: Initialize = "Pretrained"
     """`Pretrained` loads the weights. `Random` makes new ones from the configuration alone, and trains a
     tokenizer on the data.
     """
 
     rules: ClassVar = (
         Rule(
-            "self.source.startsWith('configmap://') == (self.initialize == 'Random')",
+            "self.uri.startsWith('configmap://') == (self.initialize == 'Random')",
             "a configmap:// source holds no weights, so it needs `initialize: Random`; "
             "every other source needs `initialize: Pretrained`",
-            lambda model: model.source.startswith("configmap://") == (model.initialize == "Random"),
+            lambda base: base.uri.startswith("configmap://") == (base.initialize == "Random"),
         ),
         Rule(
-            "!has(self.revision) || self.source.startsWith('hf://')",
+            "!has(self.revision) || self.uri.startsWith('hf://')",
             "only an hf:// source has a `revision`",
-            lambda model: model.revision is None or model.source.startswith("hf://"),
+            lambda base: base.revision is None or base.uri.startswith("hf://"),
         ),
         Rule(
-            "!has(self.secretRef) || self.source.startsWith('hf://') || self.source.startsWith('s3://')",
+            "!has(self.secretRef) || self.uri.startsWith('hf://') || self.uri.startsWith('s3://')",
             "only hf:// and s3:// sources read credentials from `secretRef`",
-            lambda model: model.secret_ref is None or model.source.startswith(("hf://", "s3://")),
+            lambda base: base.secret_ref is None or base.uri.startswith(("hf://", "s3://")),
         ),
     )
+
+
+class Prompt(Schema):
+    """How a row becomes tokens."""
+
+    system_prompt: str | None = Field(default=None, min_length=1, max_length=20000)
+    """Put before every conversation that has no system message of its own."""
 
 
 class Tracking(Schema):
@@ -90,7 +121,7 @@ class Tracking(Schema):
 class ExperimentTemplate(Schema):
     """The ABExperiment that the new version enters, as a candidate beside the one that holds `production`."""
 
-    weight: int = Field(default=50, ge=1, le=99)
+    candidate_percent: int = Field(default=50, ge=1, le=99)
     """The candidate's share of the users, in percent."""
     assignment: Assignment = Field(default_factory=Assignment)
     """How users are spread."""
@@ -107,11 +138,11 @@ class Output(Schema):
 
     model_name: ModelName
     """The registered model in MLflow, and the name that clients call."""
-    formats: list[Literal["adapter", "merged", "merged-4bit"]] = Field(default=[], max_length=3)
-    """What is uploaded beside the model that is served; all there are but `merged-4bit` where the list is empty."""
+    formats: SetOf[OutputFormat] = Field(default=[], max_length=3)
+    """What is uploaded beside the model that is served; all there are but `Merged4bit` where the list is empty."""
     license: str | None = Field(default=None, min_length=1, max_length=200)
     """The licence named on the model card."""
-    aliases: list[Alias] = Field(default=[], max_length=16)
+    aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases the new version is given in MLflow."""
     serving: Serving | None = None
     """How the new version is served; without it the version is only registered."""
@@ -131,20 +162,24 @@ class Output(Schema):
 class FineTuneJobSpec(Schema):
     """What to train, on what, and what to publish."""
 
-    model: Model
+    base: Base
     """The model to start from."""
     dataset: Dataset
     """The training data."""
+    prompt: Prompt = Field(default_factory=Prompt)
+    """How a row becomes tokens."""
     tuning: Tuning = Field(default_factory=Tuning)
     """Adapter or all weights."""
     training: Training = Field(default_factory=Training)
     """Steps, learning rate, batch."""
     distributed: Distributed = Field(default_factory=Distributed)
     """How the work is shared out between GPUs."""
-    resources: TrainingResources = Field(default_factory=TrainingResources)
-    """CPU, memory and GPUs of each stage's pod."""
+    stages: Stages = Field(default_factory=Stages)
+    """CPU, memory and GPUs of each stage's pods."""
+    pod_template: PodTemplate = Field(default_factory=PodTemplate)
+    """What every stage's pods get beside their own: environment, labels, placement."""
     scheduling: Scheduling = Field(default_factory=Scheduling)
-    """Which nodes the pods may run on."""
+    """The queue, and how near to each other the pods run; it may change while the job is suspended."""
     storage: Storage = Field(default_factory=Storage)
     """The volume on which the stages hand over."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
@@ -165,30 +200,30 @@ class FineTuneJobSpec(Schema):
     """How long after its end the job is deleted, with its volume; its ModelVersion stays."""
 
     rules: ClassVar = (
-        Rule(
-            " && ".join(f"self.{name} == oldSelf.{name}" for name in _IMMUTABLE),
-            "a FineTuneJob is a record of one training: only `suspend`, `activeDeadlineSeconds` and "
-            "`ttlSecondsAfterFinished` may change; delete it, or create another with a new name",
+        *(immutable(field, "a FineTuneJob records one training; create another") for field in _IMMUTABLE),
+        *(
+            Rule(f"oldSelf.suspend || ({unchanged(field)})", f"`{field}` can change only while the job is suspended")
+            for field in _IMMUTABLE_UNLESS_SUSPENDED
         ),
         Rule(
-            "self.resources.nodes == 1 || has(self.storage.claimName) || (has(self.storage.template) && "
+            "self.stages.train.nodes == 1 || has(self.storage.claimName) || (has(self.storage.template) && "
             "'ReadWriteMany' in self.storage.template.accessModes)",
             "several nodes share one volume: `storage.template.accessModes` needs ReadWriteMany",
             lambda spec: (
-                spec.resources.nodes == 1
+                spec.stages.train.nodes == 1
                 or spec.storage.claim_name is not None
                 or (spec.storage.template is not None and "ReadWriteMany" in spec.storage.template.access_modes)
             ),
         ),
         Rule(
-            "self.model.initialize != 'Random' || self.tuning.method == 'full'",
-            "new weights must all be trained: `initialize: Random` needs `tuning.method: full`",
-            lambda spec: spec.model.initialize != "Random" or spec.tuning.method == "full",
+            "self.base.initialize != 'Random' || self.tuning.method == 'Full'",
+            "new weights must all be trained: `initialize: Random` needs `tuning.method: Full`",
+            lambda spec: spec.base.initialize != "Random" or spec.tuning.method == "Full",
         ),
         Rule(
-            "self.training.precision != 'fp16' || self.resources.gpusPerNode > 0",
-            "`training.precision: fp16` needs a GPU: raise `resources.gpusPerNode`, or use `fp32`",
-            lambda spec: spec.training.precision != "fp16" or spec.resources.gpus_per_node > 0,
+            f"self.training.precision != 'FP16' || size({gpus_in_cel('self.stages.train.resources')}) > 0",
+            "`training.precision: FP16` needs a GPU: ask for one in `stages.train.resources`, or use `FP32`",
+            lambda spec: spec.training.precision != "FP16" or bool(spec.stages.train.resources.gpu_names),
         ),
         Rule(
             "!has(self.training.earlyStopping) || self.dataset.split.validation > 0.0",

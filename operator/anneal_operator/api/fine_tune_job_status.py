@@ -1,11 +1,12 @@
 """FineTuneJob's status: what has happened so far."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from .conditions import Conditions
-from .schema import Schema
+from .schema import LocalReference, Time
+from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "Attempt",
@@ -55,7 +56,7 @@ FailureClass = Literal[
 ]
 
 
-class Progress(Schema):
+class Progress(StatusPart):
     """How far training is, as its pod last said."""
 
     summary: str
@@ -67,27 +68,27 @@ class Progress(Schema):
     """Optimizer steps made."""
     total_steps: int | None = None
     """Optimizer steps to make."""
-    epoch: float | None = None
+    epoch: Number | None = None
     """Passes over the rows."""
     percent: int = 0
     """Share of the steps made, 0 to 100."""
     eta_seconds: int | None = None
     """The time the remaining steps will take at the pace so far."""
-    loss: float | None = None
+    loss: Number | None = None
     """The training loss of the last report."""
-    eval_loss: float | None = None
+    eval_loss: Number | None = None
     """The validation loss of the last report."""
-    learning_rate: float | None = None
+    learning_rate: Number | None = None
     """The learning rate of the last report."""
-    tokens_per_second: float | None = None
+    tokens_per_second: Number | None = None
     """Tokens trained on per second, by all processes together, since the report before."""
-    gpu_memory_gib: float | None = None
+    gpu_memory_gib: Number | None = None
     """GiB that the first process has taken of its GPU."""
-    updated_at: str
+    updated_at: Time | None = None
     """When the pod said so (RFC 3339, UTC)."""
 
 
-class Splits(Schema):
+class Splits(StatusPart):
     """Rows of each part."""
 
     train: int
@@ -98,7 +99,7 @@ class Splits(Schema):
     """Rows that evaluation asks."""
 
 
-class DatasetStatus(Schema):
+class DatasetStatus(StatusPart):
     """What preparation found."""
 
     rows: int
@@ -113,7 +114,7 @@ class DatasetStatus(Schema):
     """Tokens of all rows."""
     p99_tokens: int
     """99 % of the rows are at most this long."""
-    truncated_percent: float
+    truncated_percent: Number
     """Share of the rows longer than `maxSequenceLength`."""
     splits: Splits
     """Rows of each part."""
@@ -121,12 +122,12 @@ class DatasetStatus(Schema):
     """Content address of the prepared data: the same input and rules give the same."""
 
 
-class GateStatus(Schema):
+class GateStatus(StatusPart):
     """What became of a gate."""
 
     metric: str
     """The metric."""
-    value: float | None = None
+    value: Number | None = None
     """What was measured; nothing where no suite measures it."""
     required: str
     """What it must be like."""
@@ -134,25 +135,25 @@ class GateStatus(Schema):
     """Whether it is."""
 
 
-class EvaluationStatus(Schema):
+class EvaluationStatus(StatusPart):
     """What evaluation measured."""
 
-    metrics: dict[str, float]
-    """Each metric by its name, for example `accuracy` and `json_validity`."""
+    metrics: dict[str, Number]
+    """Each metric as `SUITE/METRIC`, for example `action/accuracy`."""
     gates: list[GateStatus] = Field(default=[])
     """What became of each gate."""
 
 
-class Attempt(Schema):
+class Attempt(StatusPart):
     """One training pod, or one set of pods that trained together."""
 
     number: int
     """The first is 1."""
     reason: str
     """`Running`, `Completed`, or the class of its failure."""
-    started_at: str
+    started_at: Time
     """When its first pod started (RFC 3339, UTC)."""
-    ended_at: str | None = None
+    ended_at: Time | None = None
     """When it ended."""
     start_step: int | None = None
     """The step of the checkpoint it went on from, 0 where it began anew; absent where it reported nothing."""
@@ -162,7 +163,7 @@ class Attempt(Schema):
     """Its GPUs times the seconds they were held."""
 
 
-class Attempts(Schema):
+class Attempts(StatusPart):
     """How often training was begun."""
 
     total: int
@@ -173,12 +174,12 @@ class Attempts(Schema):
     """The last ten."""
 
 
-class Failure(Schema):
+class Failure(StatusPart):
     """Why the job failed, or what holds it back now."""
 
     stage: str
     """The stage that failed, or that cannot start."""
-    failure_class: FailureClass = Field(default="Internal", alias="class")
+    failure_class: str = Field(default="Internal", alias="class")
     """What kind of failure it is."""
     retryable: bool = False
     """Whether trying again may help; the attempts are spent then."""
@@ -192,16 +193,16 @@ class Failure(Schema):
     """What the stage said, and the remedy where one is known."""
 
 
-class Checkpoint(Schema):
+class Checkpoint(StatusPart):
     """The newest checkpoint that is complete and verified."""
 
     step: int
     """The optimizer step it was taken at."""
-    committed_at: str | None = None
+    committed_at: Time | None = None
     """When it was complete (RFC 3339, UTC)."""
 
 
-class MlflowRun(Schema):
+class MlflowRun(StatusPart):
     """The run in MLflow."""
 
     run_id: str
@@ -212,11 +213,11 @@ class MlflowRun(Schema):
     """Its page."""
 
 
-class Provenance(Schema):
+class Provenance(StatusPart):
     """What the result was made from."""
 
-    image: str
-    """The image of every stage."""
+    images: dict[str, str]
+    """The image of each stage."""
     model_revision: str
     """The exact artifact that training started from."""
     dataset_digest: str | None = None
@@ -225,13 +226,13 @@ class Provenance(Schema):
     """Content address of the plan that every stage read."""
 
 
-class FineTuneJobStatus(Schema):
+class FineTuneJobStatus(ObjectStatus):
     """What has happened so far."""
 
-    phase: JobPhase = "Pending"
-    """Where the job stands."""
-    observed_generation: int = 0
-    """The generation of the spec that this status speaks of."""
+    phase: str = "Pending"
+    """Where the job stands: `Pending`, `Queued`, `Preparing`, `Running`, `Preempted`, `Evaluating`, `Publishing`,
+    `Suspended`, `Succeeded`, `Failed`.
+    """
     conditions: Conditions = Field(default=[])
     """`Succeeded`: True when it is published, False when it failed, Unknown while it works, with the reason."""
     progress: Progress | None = None
@@ -248,7 +249,7 @@ class FineTuneJobStatus(Schema):
     """The newest committed checkpoint."""
     mlflow: MlflowRun | None = None
     """Where the numbers are."""
-    model_version: str | None = None
+    model_version_ref: LocalReference | None = None
     """The ModelVersion that was made."""
     failure: Failure | None = None
     """Why it failed."""
@@ -256,7 +257,7 @@ class FineTuneJobStatus(Schema):
     """What the result was made from."""
 
     @classmethod
-    def read(cls, status: dict[str, Any] | None) -> "FineTuneJobStatus":
+    def read(cls, status: dict[str, Any] | None) -> Self:
         """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
         try:
             return cls.parse(status or {})

@@ -4,10 +4,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from training_runtime.plan import ArtifactFormat
+
 from .conditions import Conditions
-from .schema import ALIASES_RULE, Alias, ModelName, ObjectName, Rule, Schema
+from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Schema, SetOf, immutable
 from .serving import Serving
-from .status import ObjectStatus
+from .status import ObjectStatus, StatusPart
 
 __all__ = ["Artifact", "ModelVersionProvenance", "ModelVersionSpec", "ModelVersionStatus", "Registry", "VersionPhase"]
 
@@ -23,7 +25,7 @@ class Artifact(Schema):
 
     uri: _Uri
     """The folder in MLflow's artifact store: a complete Transformers model in safetensors."""
-    format: Literal["merged", "full"]
+    format: ArtifactFormat
     """How it came to be: a base with its adapter merged in, or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
@@ -32,8 +34,8 @@ class Artifact(Schema):
 class ModelVersionProvenance(Schema):
     """What it was made from."""
 
-    fine_tune_job: ObjectName
-    """The job's name."""
+    fine_tune_job_ref: LocalReference
+    """The FineTuneJob."""
     fine_tune_job_uid: _Short
     """The job's uid: another job of the same name is another job."""
     mlflow_run_id: _Short
@@ -45,11 +47,11 @@ class ModelVersionProvenance(Schema):
 class ModelVersionSpec(Schema):
     """One version of a model."""
 
-    model: ModelName
+    model_name: ModelName
     """The registered model in MLflow, and the name that clients call."""
     artifact: Artifact
     """The weights."""
-    aliases: list[Alias] = Field(default=[], max_length=16)
+    aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases set in MLflow when this list changes, and not set again when somebody moves them there."""
     provenance: ModelVersionProvenance | None = None
     """What it was made from."""
@@ -58,17 +60,13 @@ class ModelVersionSpec(Schema):
 
     rules: ClassVar = (
         ALIASES_RULE,
-        Rule("self.model == oldSelf.model", "a version belongs to one model: create another ModelVersion"),
-        Rule("self.artifact == oldSelf.artifact", "a version's weights never change: create another ModelVersion"),
-        Rule(
-            "has(self.provenance) == has(oldSelf.provenance) && "
-            "(!has(self.provenance) || self.provenance == oldSelf.provenance)",
-            "where a version comes from never changes: create another ModelVersion",
-        ),
+        immutable("modelName", "a version belongs to one model; create another ModelVersion"),
+        immutable("artifact", "a version is its weights; create another ModelVersion"),
+        immutable("provenance", "a version comes from where it comes from; create another ModelVersion"),
     )
 
 
-class Registry(Schema):
+class Registry(StatusPart):
     """The version in MLflow."""
 
     version: str
@@ -94,7 +92,11 @@ class ModelVersionStatus(ObjectStatus):
     """
     registry: Registry | None = None
     """The version in MLflow."""
-    ready: str = "0/0"
-    """Pods that answer, of those wanted."""
+    replicas: int = 0
+    """Pods that are wanted now."""
+    ready_replicas: int = 0
+    """Pods that answer."""
+    selector: str = ""
+    """The pods' labels, for an autoscaler."""
     endpoint: str | None = None
     """The router's URL for this namespace."""

@@ -7,6 +7,7 @@ from .fine_tune_job import FineTuneJobSpec
 from .fine_tune_job_status import FineTuneJobStatus
 from .model_version import ModelVersionSpec, ModelVersionStatus
 from .schema import Schema
+from .status import ObjectStatus
 
 __all__ = [
     "AB_EXPERIMENT",
@@ -33,9 +34,11 @@ class CustomResource:
     plural: str
     short_name: str
     spec: type[Schema]
-    status: type[Schema]
+    status: type[ObjectStatus]
     columns: tuple[tuple[str, str, str], ...]
     description: str
+    scale: dict[str, str] | None = None
+    """Where `kubectl scale` and autoscalers find the replicas."""
 
     @property
     def name_rule(self) -> dict[str, str]:
@@ -66,6 +69,7 @@ FINE_TUNE_JOB = CustomResource(
         ("GPUS", "integer", ".status.gpus"),
         ("ATTEMPTS", "integer", ".status.attempts.total"),
         ("MODEL", "string", ".spec.output.modelName"),
+        ("REASON", "string", ".status.reason"),
         ("AGE", "date", ".metadata.creationTimestamp"),
     ),
     "FineTuneJob takes a language model from training data to a published ModelVersion.",
@@ -77,15 +81,22 @@ MODEL_VERSION = CustomResource(
     ModelVersionSpec,
     ModelVersionStatus,
     (
-        ("MODEL", "string", ".spec.model"),
+        ("MODEL", "string", ".spec.modelName"),
         ("VERSION", "string", ".status.registry.version"),
         ("FORMAT", "string", ".spec.artifact.format"),
         ("ALIASES", "string", ".status.registry.aliases"),
-        ("READY", "string", ".status.ready"),
+        ("READY", "integer", ".status.readyReplicas"),
+        ("REPLICAS", "integer", ".status.replicas"),
         ("PHASE", "string", ".status.phase"),
+        ("REASON", "string", ".status.reason"),
         ("AGE", "date", ".metadata.creationTimestamp"),
     ),
     "ModelVersion is one published result: registered in MLflow, served by vLLM.",
+    {
+        "specReplicasPath": ".spec.serving.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    },
 )
 AB_EXPERIMENT = CustomResource(
     "ABExperiment",
@@ -95,10 +106,11 @@ AB_EXPERIMENT = CustomResource(
     ABExperimentStatus,
     (
         ("PHASE", "string", ".status.phase"),
-        ("MODEL", "string", ".spec.model"),
+        ("MODEL", "string", ".spec.modelName"),
         ("USERS", "integer", ".status.users"),
         ("WINNER", "string", ".status.decision.winner"),
         ("SRM-P", "number", ".status.sampleRatio.pValue"),
+        ("REASON", "string", ".status.reason"),
         ("AGE", "date", ".metadata.creationTimestamp"),
     ),
     "ABExperiment splits a model name's users over versions, judges them, and promotes the winner.",

@@ -8,11 +8,13 @@ CEL expression for the server and the same sentence in Python. A differential te
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     GetJsonSchemaHandler,
     StringConstraints,
     ValidationInfo,
@@ -26,17 +28,26 @@ from typing_extensions import override
 
 __all__ = [
     "ALIASES_RULE",
+    "CHARACTER",
+    "WORD",
     "Alias",
     "DottedPath",
     "FreeObject",
+    "LabelValue",
     "LocalReference",
+    "MapByName",
     "ModelName",
     "ObjectName",
-    "Quantity",
+    "QualifiedName",
     "Rule",
     "Schema",
+    "SetOf",
+    "SubdomainName",
+    "Time",
+    "immutable",
+    "unchanged",
+    "whole",
 ]
-
 
 _WRITTEN_BY_A_USER = object()
 
@@ -51,6 +62,11 @@ class Rule:
     cel: str
     message: str
     holds: Callable[[Any], bool] | None = None
+
+
+def whole(value: Any) -> Any:  # noqa: ANN401 - a user's
+    """Return a number without a fraction as an integer, as JSON makes no difference; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Schema(BaseModel):
@@ -72,11 +88,13 @@ class Schema(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls_as_the_server_does(cls, data: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - a user's
-        """A field that is null counts as left out. Code of ours says None by its own names, which stay."""
+    def _read_json_as_the_server_does(cls, data: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - a user's
+        """A field that is null counts as left out, and 1.0 is an integer. Code of ours says None by its own names,
+        which stay.
+        """
         if info.context is not _WRITTEN_BY_A_USER or not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if value is not None}
+        return {name: whole(value) for name, value in data.items() if value is not None}
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
@@ -100,25 +118,81 @@ class Schema(BaseModel):
         return self.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
+CHARACTER = r"[^\x00-\x20\x7f]"
+"""Any visible character, in a pattern: `\\S` means other things in Python, in Rust and in Go."""
+WORD = r"[^/@\x00-\x20\x7f]"
+"""A visible character of a name in an address."""
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+SubdomainName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+]
 ModelName = Annotated[
     str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$")
 ]
+LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?)?$")]
+QualifiedName = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$",
+    ),
+]
+DottedPath = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^.\x00-\x20\x7f]+(\.[^.\x00-\x20\x7f]+)*$"),
+]
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339, in UTC."""
+FreeObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+
+
+def _without_repetitions(items: list[Any]) -> list[Any]:
+    if any(item in items[:number] for number, item in enumerate(items)):
+        raise ValueError("each item may stand in the list once")
+    return items
+
+
+def _with_names_of_their_own(items: list[Any]) -> list[Any]:
+    if len({item.name for item in items}) < len(items):
+        raise ValueError("each item of the list needs a name of its own")
+    return items
+
+
+_Item = TypeVar("_Item")
+# Who applies such a list owns its items one by one; any other list is replaced as a whole.
+SetOf = Annotated[
+    list[_Item],
+    AfterValidator(_without_repetitions),
+    Field(json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
+MapByName = Annotated[
+    list[_Item],
+    AfterValidator(_with_names_of_their_own),
+    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+]
+
 Alias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$")]
 ALIASES_RULE = Rule(
     "!has(self.aliases) || self.aliases.all(alias, alias != 'latest' && !alias.matches('^v[0-9]+$'))",
     "MLflow keeps `latest` and aliases like `v3` to itself: choose other names",
     lambda holder: not any(alias == "latest" or re.fullmatch("v[0-9]+", alias) for alias in holder.aliases),
 )
-Quantity = Annotated[
-    str, StringConstraints(min_length=1, max_length=20, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
-]
-DottedPath = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^.\s]+(\.[^.\s]+)*$")]
-FreeObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+
+
+def unchanged(field: str) -> str:
+    """CEL for: a field, or path of fields, is as it was, also where it is left out."""
+    new, old = f"self.{field}", f"oldSelf.{field}"
+    return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
+
+
+def immutable(field: str, why: str) -> Rule:
+    """A field that keeps what the object was created with."""
+    return Rule(unchanged(field), f"`{field}` cannot change: {why}")
 
 
 class LocalReference(Schema):
     """Another object of this namespace."""
 
-    name: ObjectName
+    name: SubdomainName
     """Its name."""

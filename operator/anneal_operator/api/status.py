@@ -1,41 +1,53 @@
-"""What the status of every kind has in common."""
+"""What every status has in common, and how it survives other versions of the operator.
 
-from typing import Any, ClassVar, Self
+A newer operator may write a phase, a reason or a field that this one does not know. Words are therefore open strings,
+and unknown fields are kept when a status is read and written again.
+"""
 
-from pydantic import ConfigDict, Field
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, ConfigDict, Field
 
 from .conditions import Condition, Conditions
 from .schema import Schema
 
-__all__ = ["ObjectStatus"]
+__all__ = ["Number", "ObjectStatus", "StatusPart"]
+
+_DIGITS = 4
 
 
-class ObjectStatus(Schema):
-    """Where an object stands. Enumerations are open strings and unknown fields are kept: a newer operator's words
-    outlive an older one's reading.
-    """
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+Number = Annotated[float, AfterValidator(_rounded)]
+"""A measurement, short enough to be read: four significant digits."""
+
+
+class StatusPart(Schema):
+    """An object inside a status."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class ObjectStatus(StatusPart):
+    """The status of any kind."""
+
     VOLATILE: ClassVar[frozenset[str]] = frozenset()
     """Fields that change all the time and that nothing follows from: written every ten seconds at most."""
 
     phase: str = ""
-    """Where the object stands."""
+    """Where the object stands, in a word."""
     reason: str = ""
-    """Why, in one word: the reason of the condition that matters now."""
+    """Why it stands there: the reason that matters now."""
     observed_generation: int = 0
     """The generation of the spec that this status speaks of."""
     conditions: Conditions = Field(default=[])
-    """What is known of it, one fact each."""
+    """What holds, one fact each."""
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, None where nothing is said of it: Unknown."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
-
-    def holds(self, kind: str) -> bool:
-        """Whether the condition of this type is True."""
-        found = self.condition(kind)
-        return found is not None and found.status == "True"
 
     def having(self, **changes: Any) -> Self:  # noqa: ANN401 - any field
         """Return the status with these fields changed."""

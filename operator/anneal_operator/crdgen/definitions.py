@@ -3,6 +3,7 @@
 A CRD's structural schema knows no references, no unions and no titles, so the models' JSON schema is rewritten, and
 refused where a CRD could not say it. Everything in a spec must be bounded (`maxLength`, `maxItems`, `maximum`), as the
 API server estimates the cost of CEL rules from the bounds, and described, as `kubectl explain` is many users' manual.
+In a status nothing is bounded and nothing has a default: it holds what was observed.
 """
 
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["UnsupportedSchemaError", "crd", "generate", "structural"]
 
 _DROPPED = ("title", "additionalProperties", "$defs")
 _REFUSED = ("anyOf", "oneOf", "allOf", "not", "discriminator", "exclusiveMinimum", "exclusiveMaximum", "prefixItems")
+_INT_OR_STRING = "x-kubernetes-int-or-string"
+_LIST_TYPE = "x-kubernetes-list-type"
 _BOUNDS = {"string": ("maxLength", "enum"), "array": ("maxItems",), "integer": ("maximum",), "number": ("maximum",)}
 
 Json = dict[str, Any]
@@ -50,7 +53,7 @@ def crd(resource: CustomResource) -> Json:
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
+        "subresources": {"status": {}, **({"scale": resource.scale} if resource.scale else {})},
         "additionalPrinterColumns": columns,
     }
     return {
@@ -73,6 +76,8 @@ def structural(schema: Json, path: str, *, bounded: bool) -> Json:
 
 def _rewrite(schema: Json, definitions: Json, path: str, *, bounded: bool) -> Json:
     node = _resolve(schema, definitions)
+    if _INT_OR_STRING in node:
+        return {key: value for key, value in node.items() if key not in _DROPPED}
     for word in _REFUSED:
         if word in node:
             raise UnsupportedSchemaError(f"{path}: a CRD cannot hold `{word}`; use optional sub-objects and a rule")
@@ -81,19 +86,28 @@ def _rewrite(schema: Json, definitions: Json, path: str, *, bounded: bool) -> Js
         result["description"] = " ".join(result["description"].split())
     if "const" in result:
         result["enum"] = [result.pop("const")]
+    result |= _children(node, definitions, path, bounded=bounded)
+    if "items" in node:
+        result.setdefault(_LIST_TYPE, "atomic")
+    _guard_fractional_bounds(result)
+    _check_bounds(result, path, bounded=bounded)
+    return result
+
+
+def _children(node: Json, definitions: Json, path: str, *, bounded: bool) -> Json:
+    """The schemas of an object's fields, a map's values, a list's items."""
+    made: Json = {}
     if "properties" in node:
         required = node.get("required", ())
-        result["properties"] = {
+        made["properties"] = {
             name: _property(value, definitions, f"{path}.{name}", bounded=bounded, required=name in required)
             for name, value in node["properties"].items()
         }
     elif isinstance(node.get("additionalProperties"), dict):
-        result["additionalProperties"] = _rewrite(node["additionalProperties"], definitions, path, bounded=bounded)
+        made["additionalProperties"] = _rewrite(node["additionalProperties"], definitions, path, bounded=bounded)
     if "items" in node:
-        result["items"] = _rewrite(node["items"], definitions, f"{path}[]", bounded=bounded)
-    _guard_fractional_bounds(result)
-    _check_bounds(result, path, bounded=bounded)
-    return result
+        made["items"] = _rewrite(node["items"], definitions, f"{path}[]", bounded=bounded)
+    return made
 
 
 def _guard_fractional_bounds(node: Json) -> None:
@@ -112,8 +126,8 @@ def _property(schema: Json, definitions: Json, path: str, *, bounded: bool, requ
     result = _rewrite(schema, definitions, path, bounded=bounded)
     if not result.get("description"):
         raise UnsupportedSchemaError(f"{path}: it needs a docstring; `kubectl explain` shows it")
-    if result.get("default", "") is None:
-        del result["default"]
+    if not bounded or result.get("default", "") is None:
+        result.pop("default", None)
     elif not required and "default" not in result and "properties" in result:
         # Made by a factory. The server would fill in an empty object, too, but judges its rules before it does.
         result["default"] = {n: field["default"] for n, field in result["properties"].items() if "default" in field}

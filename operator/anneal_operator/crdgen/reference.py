@@ -46,6 +46,8 @@ def _rows(schema: Json, path: str) -> Iterator[str]:
 def _type(field: Json) -> str:
     if "enum" in field:
         return " \\| ".join(f"`{value}`" for value in field["enum"])
+    if "x-kubernetes-int-or-string" in field:
+        return "integer or string"
     if field["type"] == "array" and "enum" in field["items"]:
         return f"list of {_type(field['items'])}"
     kind = f"list of {field['items']['type']}s" if field["type"] == "array" else str(field["type"])

@@ -18,6 +18,7 @@ from anneal_operator.api.ab_experiment import (
     SampleRatio,
     VariantStatus,
 )
+from anneal_operator.api.quantities import seconds
 from anneal_operator.reasons import ConditionType, Reason
 
 from .comparison import SRM_ALPHA, Comparison, Sample, compare, sample_ratio
@@ -34,10 +35,8 @@ __all__ = [
     "RecordDecision",
     "VariantSeen",
     "decide",
-    "seconds",
 ]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PERIOD_SECONDS, _WARM_UP_PERIOD_SECONDS = 5.0, 2.0
 _GRACE = timedelta(seconds=30)
 """For how long a variant may not answer before its users are sent to the default version."""
@@ -131,11 +130,6 @@ Effect = RecordDecision | MoveAlias
 ExperimentVerdict = Verdict[ABExperimentStatus, Intent, Effect]
 
 
-def seconds(duration: str) -> int:
-    """Return a duration such as `24h` in seconds."""
-    return int(duration[:-1]) * _UNITS[duration[-1]]
-
-
 def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     """Return the status and what follows; a decision, once kept, stands."""
     known = seen.previous.decision or (seen.record and seen.record.decision)
@@ -181,23 +175,25 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
     for variant in seen.spec.variants:
         version = seen.variants.get(variant.name, VariantSeen(None, ready=False))
         if version.model is None:
-            message = f"there is no ModelVersion {variant.model_version} yet"
+            message = f"there is no ModelVersion {variant.model_version_ref.name} yet"
             return _lost(seen, now, Finding(kind, "False", Reason.VERSION_NOT_FOUND, message), started=started)
-        if version.model != seen.spec.model:
-            message = f"ModelVersion {variant.model_version} is of model {version.model}, not {seen.spec.model}"
+        if version.model != seen.spec.model_name:
+            message = (
+                f"ModelVersion {variant.model_version_ref.name} is of model {version.model}, not {seen.spec.model_name}"
+            )
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
     if seen.busy_with:
-        message = f"experiment {seen.busy_with} has the traffic of {seen.spec.model}; this one waits for its end"
+        message = f"experiment {seen.busy_with} has the traffic of {seen.spec.model_name}; this one waits for its end"
         return Finding(kind, "False", Reason.MODEL_BUSY, message)
     for variant in seen.spec.variants:
         if not seen.variants[variant.name].ready:
-            message = f"ModelVersion {variant.model_version} does not answer"
+            message = f"ModelVersion {variant.model_version_ref.name} does not answer"
             return _lost(seen, now, Finding(kind, "False", Reason.VERSION_NOT_READY, message), started=started)
     control = seen.number_of(seen.spec.control)
     if not started and seen.production not in {None, control}:
         message = (
-            f"the control must hold `production` in MLflow, which version {seen.production} of {seen.spec.model} has: "
-            f"compare with that one, or move the alias to version {control}"
+            f"the control must hold `production` in MLflow, which version {seen.production} of "
+            f"{seen.spec.model_name} has: compare with that one, or move the alias to version {control}"
         )
         return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, message)
     return None
@@ -427,7 +423,7 @@ def _followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: dateti
 
 
 def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding, tuple[Effect, ...]]:
-    kind, model = ConditionType.ALIAS_MOVED, seen.spec.model
+    kind, model = ConditionType.ALIAS_MOVED, seen.spec.model_name
     winner, control = seen.number_of(decision.winner), seen.number_of(seen.spec.control)
     if seen.registry_problem or not winner:
         problem = seen.registry_problem or "the winner's version in MLflow is not known yet"

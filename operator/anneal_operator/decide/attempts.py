@@ -62,7 +62,7 @@ def _with_steps(attempt: Attempt, known: Attempt | None, report: Report | None) 
 
 def _reported(attempt: Attempt, report: Report) -> bool:
     try:
-        at = datetime.fromisoformat(report.progress.updated_at)
+        at = datetime.fromisoformat(report.progress.updated_at or "")
         ended = datetime.fromisoformat(attempt.ended_at) if attempt.ended_at else at
         return datetime.fromisoformat(attempt.started_at) <= at <= ended + _A_SECOND  # the kubelet tells whole ones
     except (ValueError, TypeError):  # whoever reports may write down time as he likes

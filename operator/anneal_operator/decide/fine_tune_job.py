@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from anneal_operator.api.fine_tune_job_status import Failure, FineTuneJobStatus, JobPhase
+from anneal_operator.api.schema import LocalReference
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
 
@@ -139,7 +140,8 @@ def _at_gates(seen: ObservedJob, state: StageState, now: str) -> Verdict | None:
 def refused(seen: ObservedJob, status: FineTuneJobStatus, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
     """Return the status of a job whose next step cannot be taken now; it is tried again."""
     finding = Finding(ConditionType.SUCCEEDED, "Unknown", obstacle.reason, obstacle.message)
-    return status.model_copy(update={"conditions": merged(status.conditions, [finding], seen.generation, now)})
+    conditions = merged(status.conditions, [finding], seen.generation, now)
+    return status.having(reason=finding.reason.value, conditions=conditions)
 
 
 def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
@@ -160,7 +162,7 @@ def _working(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Fi
 def _succeeded(seen: ObservedJob, now: str) -> FineTuneJobStatus:
     message = f"published as ModelVersion {seen.name}"
     status = with_finding(seen, "Succeeded", "True", Reason.PUBLISHED, message, now)
-    return status.model_copy(update={"model_version": seen.name})
+    return status.model_copy(update={"model_version_ref": LocalReference(name=seen.name)})
 
 
 def _failed(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:

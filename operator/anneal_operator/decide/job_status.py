@@ -37,6 +37,7 @@ def with_finding(
     return seen.previous.model_copy(
         update={
             "phase": phase,
+            "reason": reason.value,
             "observed_generation": seen.generation,
             "conditions": merged(seen.previous.conditions, [finding], seen.generation, now),
             "provenance": _provenance(seen),
@@ -100,7 +101,7 @@ def _finished(trained: Trained, seen: ObservedJob) -> Progress:
     last = seen.previous.progress
     kept = last.model_dump(include={"epoch", "learning_rate", "tokens_per_second", "gpu_memory_gib"}) if last else {}
     numbers = {**kept, "loss": trained.loss, "eval_loss": trained.eval_loss}
-    return progress_of(trained.step, trained.step, 100, None, last.updated_at if last else "", numbers)
+    return progress_of(trained.step, trained.step, 100, None, last.updated_at if last else None, numbers)
 
 
 def _run(published: Published, seen: ObservedJob) -> MlflowRun:

@@ -11,6 +11,7 @@ from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
+from anneal_operator.api.quantities import seconds
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
@@ -72,6 +73,8 @@ class ObservedVersion:
     routed: frozenset[str] = field(default_factory=frozenset)
     """The versions that the router knows."""
     endpoint: str = ""
+    selector: str = ""
+    """The pods' labels."""
     server_image: str = ""
     others_rolling: bool = False
     """Whether another engine of the namespace is being brought to the present image."""
@@ -134,7 +137,9 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,
-        ready=f"{min(seen.engine.ready, wanted) if seen.engine else 0}/{wanted}",
+        replicas=wanted,
+        ready_replicas=min(seen.engine.ready, wanted) if seen.engine else 0,
+        selector=seen.selector,
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
     return Verdict(
@@ -150,7 +155,7 @@ def scale_down_due(contest: Contest) -> datetime | None:
     """When the delay after a decision is over; None while there is none."""
     if contest.status.decision is None:
         return None
-    delay = timedelta(seconds=contest.spec.decision.scale_down_delay_seconds)
+    delay = timedelta(seconds=seconds(contest.spec.decision.scale_down_delay))
     return datetime.fromisoformat(contest.status.decision.decided_at) + delay
 
 
@@ -222,7 +227,7 @@ def _registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
         return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, seen.registry_problem)
     if registry is None:
         return Finding(kind, "False", Reason.REGISTERING, "it is being registered in MLflow")
-    return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model} in MLflow")
+    return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model_name} in MLflow")
 
 
 def _idle_reason(seen: ObservedVersion, wanted: int) -> Reason:
@@ -268,7 +273,7 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
     """Whether clients reach it, and whether they get it where MLflow's alias says so."""
     if seen.spec.serving is None or registry is None:
         return []
-    kind, model = ConditionType.ROUTABLE, seen.spec.model
+    kind, model = ConditionType.ROUTABLE, seen.spec.model_name
     if seen.name not in seen.routed:
         why = "it has no server" if phase == "Idle" else "it has not answered yet"
         found = [Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")]

@@ -50,7 +50,7 @@ def progress_of(
     total: int | None,
     percent: int,
     eta_seconds: int | None,
-    updated_at: str,
+    updated_at: str | None,
     numbers: dict[str, float | None],
 ) -> Progress:
     """Return a report with its summary; `numbers` are the training's own, as far as known."""

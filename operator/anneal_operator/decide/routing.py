@@ -56,7 +56,7 @@ def default_of(
     present = {version.name: version for version in versions if version.model == model}
     ready = [version for version in present.values() if version.ready]
     for experiment in experiments:
-        winner = _promoted(experiment) if experiment.spec.model == model else None
+        winner = _promoted(experiment) if experiment.spec.model_name == model else None
         if winner in present:
             return winner
     holder = next((version for version in present.values() if _PRODUCTION in version.aliases), None)
@@ -72,8 +72,8 @@ def split_of(model: str, versions: Sequence[Version], experiments: Sequence[Expe
     """Return the experiment that splits a model's clients; one that lost a variant sends everybody to the default."""
     present = {version.name for version in versions if version.model == model}
     for experiment in experiments:
-        named = {variant.model_version for variant in experiment.spec.variants}
-        if experiment.spec.model == model and _splits(experiment) and named <= present:
+        named = {variant.model_version_ref.name for variant in experiment.spec.variants}
+        if experiment.spec.model_name == model and _splits(experiment) and named <= present:
             salt = experiment.spec.assignment.salt or f"{experiment.namespace}/{experiment.name}"
             return Split(experiment.name, experiment.uid, experiment.spec, salt)
     return None

@@ -27,7 +27,7 @@ class StageState:
     exit_code: int | None = None
     pod: str | None = None
     node: str | None = None
-    failure_class: FailureClass = "Internal"
+    failure_class: str = "Internal"
     held_back: FailureClass | None = None
     """What keeps an active stage's pod from starting; `message` says more."""
     ending: bool = False

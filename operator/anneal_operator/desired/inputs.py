@@ -1,16 +1,22 @@
 """Where preparation and evaluation find what a FineTuneJob names: ConfigMaps and claims are mounted, the rest fetched.
 
 A plan knows paths only, so that a stage needs no Kubernetes: `configmap://NAME/KEY` becomes a path under
-`/inputs/configmap`, `pvc://CLAIM/PATH` one under `/inputs/pvc`; other addresses stay as they are.
+`/inputs/configmap`, `pvc://CLAIM/PATH` one under `/inputs/pvc`; other addresses stay as they are. Each Secret with
+credentials is a folder of its own, so that no source is read with those of another.
 """
 
+from pathlib import Path
+
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.schema import LocalReference
 
 from .pods import Manifest
 
 __all__ = [
     "claim_source",
     "config_map_source",
+    "credentials_folder",
+    "credentials_volumes",
     "data_sources",
     "evaluation_sources",
     "input_path",
@@ -20,6 +26,7 @@ __all__ = [
 ]
 
 _FOLDER = "/inputs"
+_CREDENTIALS_FOLDER = "/credentials"
 _MOUNTED = ("configmap", "pvc")
 
 
@@ -50,7 +57,7 @@ def input_path(source: str) -> str:
 
 def data_sources(spec: FineTuneJobSpec) -> list[str]:
     """What preparation reads."""
-    return [*spec.dataset.all_sources, spec.model.source]
+    return [*(source.uri for source in spec.dataset.sources), spec.base.uri]
 
 
 def evaluation_sources(spec: FineTuneJobSpec) -> list[str]:
@@ -66,6 +73,25 @@ def named_sources(spec: FineTuneJobSpec) -> list[str]:
 def needs_hub(spec: FineTuneJobSpec) -> bool:
     """Whether preparation downloads from a hub."""
     return any(source.startswith("hf://") for source in data_sources(spec))
+
+
+def credentials_folder(secret: LocalReference | None) -> Path | None:
+    """Where the stages find a Secret, a file for each of its keys."""
+    return Path(_CREDENTIALS_FOLDER) / secret.name if secret else None
+
+
+def credentials_volumes(spec: FineTuneJobSpec) -> tuple[list[Manifest], list[Manifest]]:
+    """Return the volumes of the Secrets that preparation reads sources with, and their mounts.
+
+    A Secret that is not there leaves its folder empty: the stage says so, where a pod that cannot mount says nothing.
+    """
+    references = (spec.base.secret_ref, *(source.secret_ref for source in spec.dataset.sources))
+    volumes, mounts = [], []
+    for number, name in enumerate(dict.fromkeys(reference.name for reference in references if reference)):
+        volume = {"name": f"credentials-{number}"}
+        volumes.append({**volume, "secret": {"secretName": name, "optional": True}})
+        mounts.append({**volume, "mountPath": f"{_CREDENTIALS_FOLDER}/{name}", "readOnly": True})
+    return volumes, mounts
 
 
 def input_volumes(sources: list[str]) -> tuple[list[Manifest], list[Manifest]]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from anneal_operator.api.evaluation import Evaluation
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.quantities import seconds
 from anneal_operator.api.training import Guards, Training, Tuning
 from anneal_operator.api.training import Lora as LoraSpec
 from training_runtime.plan import (
+    BasePlan,
     CleanPlan,
     ColumnsPlan,
     DatasetPlan,
@@ -18,19 +20,19 @@ from training_runtime.plan import (
     GuardsPlan,
     JobIdentity,
     LoraPlan,
-    ModelPlan,
     OutputPlan,
     PiiPlan,
     Plan,
     QualityPlan,
     QuantizationPlan,
+    SourcePlan,
     SplitPlan,
     SuitePlan,
     TrackingPlan,
     TrainingPlan,
 )
 
-from .inputs import input_path
+from .inputs import credentials_folder, input_path
 from .pods import Manifest
 
 __all__ = ["PLAN_KEY", "WORKSPACE", "Base", "make_plan", "plan_digest"]
@@ -54,11 +56,12 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
     return Plan(
         job=JobIdentity(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]),
         workspace=Path(WORKSPACE),
-        model=ModelPlan(
-            initialize=spec.model.initialize,
-            source=base.source,
+        base=BasePlan(
+            initialize=spec.base.initialize,
+            uri=base.source,
+            credentials=credentials_folder(spec.base.secret_ref),
             digest=base.digest,
-            trust_remote_code=spec.model.trust_remote_code,
+            trust_remote_code=spec.base.trust_remote_code,
         ),
         dataset=_dataset(spec),
         lora=_lora(spec.tuning),
@@ -68,8 +71,8 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
             strategy=spec.distributed.strategy,
             offload=spec.distributed.offload,
             deepspeed_config=spec.distributed.deepspeed_config,
-            nodes=spec.resources.nodes,
-            processes_per_node=max(1, spec.resources.gpus_per_node),
+            nodes=spec.stages.train.nodes,
+            processes_per_node=max(1, spec.stages.train.resources.gpus),
         ),
         evaluation=_evaluation(spec.evaluation),
         tracking=TrackingPlan(
@@ -90,11 +93,15 @@ def plan_digest(config_map: Manifest) -> str:
 def _dataset(spec: FineTuneJobSpec) -> DatasetPlan:
     data = spec.dataset
     return DatasetPlan(
-        sources=[input_path(source) for source in data.all_sources],
-        format=data.format,
+        sources=[
+            SourcePlan(
+                uri=input_path(source.uri), format=source.format, credentials=credentials_folder(source.secret_ref)
+            )
+            for source in data.sources
+        ],
         template=data.template,
         columns=ColumnsPlan(**data.columns.model_dump()),
-        system_prompt=data.system_prompt,
+        system_prompt=spec.prompt.system_prompt,
         response_schema=data.response_schema,
         clean=CleanPlan(**data.clean.model_dump()),
         pii=PiiPlan(**data.pii.model_dump()),
@@ -107,11 +114,11 @@ def _dataset(spec: FineTuneJobSpec) -> DatasetPlan:
 
 
 def _lora(tuning: Tuning) -> LoraPlan | None:
-    return None if tuning.method == "full" else LoraPlan(**(tuning.lora or LoraSpec()).model_dump())
+    return None if tuning.method == "Full" else LoraPlan(**(tuning.lora or LoraSpec()).model_dump())
 
 
 def _quantization(tuning: Tuning) -> QuantizationPlan | None:
-    if tuning.method != "qlora":
+    if tuning.method != "QLoRA":
         return None
     return QuantizationPlan(bits=tuning.quantization.bits if tuning.quantization else _DEFAULT_BITS)
 
@@ -127,8 +134,10 @@ def _training(training: Training) -> TrainingPlan:
 
 def _guards(guards: Guards) -> GuardsPlan:
     spike = guards.loss_spike
-    watched = {"spike_factor": spike.factor, "spike_window": spike.window} if spike else {}
-    return GuardsPlan(stalled_after_seconds=guards.stalled_after_seconds, **watched)
+    stalled_after = seconds(guards.stalled_after)
+    if spike is None:
+        return GuardsPlan(stalled_after_seconds=stalled_after)
+    return GuardsPlan(stalled_after_seconds=stalled_after, spike_factor=spike.factor, spike_window=spike.window)
 
 
 def _evaluation(evaluation: Evaluation) -> EvaluationPlan:

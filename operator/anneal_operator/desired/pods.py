@@ -2,11 +2,23 @@
 
 from typing import Any
 
-from anneal_operator.api.serving import Resources
+from anneal_operator.api.pods import ResourceRequirements
 
-__all__ = ["HOME", "Manifest", "container", "controller_of", "labels", "owner", "pod_security", "scratch_volume"]
+__all__ = [
+    "HOME",
+    "Manifest",
+    "asked_resources",
+    "container",
+    "controller_of",
+    "gpu_tolerations",
+    "labels",
+    "owner",
+    "pod_security",
+    "scratch_volume",
+]
 
 Manifest = dict[str, Any]
+_DEFAULTS = {"cpu": "1", "memory": "4Gi"}
 HOME = "/tmp"  # noqa: S108 - a volume of the pod's own, the only writable place beside what is mounted
 
 
@@ -40,16 +52,44 @@ def scratch_volume() -> Manifest:
     return {"name": "scratch", "emptyDir": {}}
 
 
-def container(name: str, image: str, pull_policy: str, arguments: list[str], resources: Resources) -> Manifest:
+def asked_resources(wanted: ResourceRequirements) -> Manifest:
+    """Return a container's resources: what is wanted, 1 CPU and 4Gi where nothing is said of either.
+
+    Kubernetes takes a request for devices only with an equal limit; memory gets one, too, so that a container that
+    takes more than it asked for is ended instead of its neighbours.
+    """
+    requests = {name: str(quantity) for name, quantity in wanted.requests.items()}
+    limits = {name: str(quantity) for name, quantity in wanted.limits.items()}
+    requests |= {name: default for name, default in _DEFAULTS.items() if name not in {**requests, **limits}}
+    requests |= {name: quantity for name, quantity in limits.items() if _is_device(name) and name not in requests}
+    limits |= {
+        name: quantity
+        for name, quantity in requests.items()
+        if (name == "memory" or _is_device(name)) and name not in limits
+    }
+    return {"requests": requests, "limits": limits}
+
+
+def _is_device(name: str) -> bool:
+    return "/" in name or name.startswith("hugepages-")
+
+
+def gpu_tolerations(wanted: ResourceRequirements) -> list[Manifest]:
+    """The taint that nodes with GPUs bear, so that other pods stay away."""
+    return [{"key": name, "operator": "Exists", "effect": "NoSchedule"} for name in wanted.gpu_names]
+
+
+def container(
+    name: str, image: str, pull_policy: str, arguments: list[str], resources: ResourceRequirements
+) -> Manifest:
     """A container under the restricted standard, with nothing writable but its mounts."""
-    memory = {"memory": resources.memory}
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": pull_policy,
         "args": arguments,
         "env": [{"name": "HOME", "value": HOME}],
-        "resources": {"requests": {"cpu": resources.cpu, **memory}, "limits": memory},
+        "resources": asked_resources(resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

@@ -4,6 +4,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, Variant
 from anneal_operator.api.fine_tune_job import ExperimentTemplate, FineTuneJobSpec
 from anneal_operator.api.model_version import Artifact, ModelVersionProvenance, ModelVersionSpec
 from anneal_operator.api.resources import GROUP, VERSION
+from anneal_operator.api.schema import LocalReference
 from training_runtime.plan import Published
 
 from .pods import Manifest, labels
@@ -15,11 +16,11 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
     """The ModelVersion of a finished job; it has the job's name, so that manifests can name it beforehand."""
     metadata = parent["metadata"]
     made = ModelVersionSpec(
-        model=spec.output.model_name,
+        model_name=spec.output.model_name,
         artifact=Artifact(uri=published.uri, format=published.format, digest=published.digest),
         aliases=spec.output.aliases,
         provenance=ModelVersionProvenance(
-            fine_tune_job=metadata["name"],
+            fine_tune_job_ref=LocalReference(name=metadata["name"]),
             fine_tune_job_uid=metadata["uid"],
             mlflow_run_id=published.run_id,
             dataset_digest=dataset_digest,
@@ -40,13 +41,13 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
 
 def experiment(parent: Manifest, spec: FineTuneJobSpec, template: ExperimentTemplate, control: str) -> Manifest:
     """The ABExperiment of a finished job's version beside another ModelVersion, the control."""
-    metadata = parent["metadata"]
+    metadata, share = parent["metadata"], template.candidate_percent
     made = ABExperimentSpec(
-        model=spec.output.model_name,
+        model_name=spec.output.model_name,
         control="production",
         variants=[
-            Variant(name="production", model_version=control, weight=100 - template.weight),
-            Variant(name="candidate", model_version=metadata["name"], weight=template.weight),
+            Variant(name="production", model_version_ref=LocalReference(name=control), weight=100 - share),
+            Variant(name="candidate", model_version_ref=LocalReference(name=metadata["name"]), weight=share),
         ],
         assignment=template.assignment,
         metrics=template.metrics,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from anneal_operator.api.serving import Resources
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
@@ -113,7 +113,7 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
     for variant in spec.variants:
         reached += variant.weight
         up_to = BUCKETS * reached // total
-        variants.append(VariantRoute(name=variant.name, target=variant.model_version, up_to=up_to))
+        variants.append(VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to))
     return ExperimentRoute(
         name=experiment.name,
         uid=experiment.uid,
@@ -191,7 +191,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
 
 
 def _router_container(name: str, env: RouterEnvironment, arguments: list[str], memory: str) -> Manifest:
-    resources = Resources(cpu="100m", memory=memory)
+    resources = ResourceRequirements(requests={"cpu": "100m", "memory": memory})
     made = container(name, env.image, env.pull_policy, arguments, resources)
     made["volumeMounts"] += [{"name": "shared", "mountPath": "/shared"}]
     return made

@@ -6,7 +6,7 @@ from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import ServingPlan
 
-from .pods import Manifest, container, controller_of, labels, pod_security, scratch_volume
+from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
     "ENGINE_PORT",
@@ -14,6 +14,7 @@ __all__ = [
     "VERSION_LABEL",
     "ServingEnvironment",
     "deployment",
+    "selector",
     "server_name",
     "service",
 ]
@@ -38,6 +39,11 @@ class ServingEnvironment:
 def server_name(version: str) -> str:
     """The Deployment and Service of a version."""
     return f"{version}-server"
+
+
+def selector(version: str) -> str:
+    """The labels of a version's pods, as the scale subresource tells them."""
+    return f"{VERSION_LABEL}={version}"
 
 
 def deployment(
@@ -69,6 +75,8 @@ def deployment(
         "containers": [made],
         "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
     }
+    if tolerations := gpu_tolerations(serving.resources):
+        pod["tolerations"] = tolerations
     made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
     return {
         "apiVersion": "apps/v1",

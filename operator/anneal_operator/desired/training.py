@@ -3,13 +3,23 @@
 from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
-from anneal_operator.api.training import StorageTemplate
+from anneal_operator.api.pods import Affinity, ResourceRequirements
+from anneal_operator.api.stages import StorageTemplate
 from training_runtime import HEARTBEAT_VARIABLE
 from training_runtime.plan import ExitCode, Stage
 
-from .inputs import data_sources, evaluation_sources, input_volumes, needs_hub
+from .inputs import credentials_volumes, data_sources, evaluation_sources, input_volumes, needs_hub
 from .plan import PLAN_KEY, WORKSPACE, Base, make_plan
-from .pods import HOME, Manifest, container, controller_of, labels, pod_security, scratch_volume
+from .pods import (
+    HOME,
+    Manifest,
+    container,
+    controller_of,
+    gpu_tolerations,
+    labels,
+    pod_security,
+    scratch_volume,
+)
 
 __all__ = [
     "CA_KEY",
@@ -32,14 +42,12 @@ STAGE_LABEL = "anneal.dev/stage"
 CA_KEY = "progress-ca.crt"
 _PLAN_FOLDER = "/etc/anneal"
 _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
-_ON_GPU: tuple[Stage, ...] = ("train", "evaluate")
-_PRODUCT_LABEL = "nvidia.com/gpu.product"
 DEADLINE_ANNOTATION = "anneal.dev/active-deadline-seconds"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.OUT_OF_MEMORY, ExitCode.DIVERGED]
 _RENDEZVOUS_PORT = 29500
 _HEARTBEAT_FILE = f"{HOME}/heartbeat"
-_GRACE_SECONDS = 120  # for the checkpoint that a pod saves when it is asked to end
+_GRACE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def volume_claim(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None:
     template = spec.storage.template or StorageTemplate()
     claim: Manifest = {
         "accessModes": list(template.access_modes),
-        "resources": {"requests": {"storage": template.size}},
+        "resources": {"requests": {"storage": str(template.size)}},
     }
     if template.storage_class_name:
         claim["storageClassName"] = template.storage_class_name
@@ -107,7 +115,7 @@ def volume_claim(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None:
 
 def headless_service(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None:
     """The names under which the pods of a training on several nodes find each other; None for a single pod."""
-    if spec.resources.nodes == 1:
+    if spec.stages.train.nodes == 1:
         return None
     name = parent["metadata"]["name"]
     return {
@@ -138,7 +146,7 @@ def stage_job(
     metadata["labels"] |= own
     if spec.scheduling.queue_name:
         metadata["labels"][_QUEUE_LABEL] = spec.scheduling.queue_name
-    nodes = spec.resources.nodes if stage == "train" else 1
+    nodes = _nodes(spec, stage)
     limits = {
         "backoffLimit": spec.max_attempts * nodes - 1,  # an attempt of several nodes fails in each of their pods
         "podReplacementPolicy": "Failed",
@@ -163,14 +171,19 @@ def _pod_template(
     parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, own: dict[str, str]
 ) -> Manifest:
     name = parent["metadata"]["name"]
-    together = {"subdomain": stage_job_name(name, stage)} if stage == "train" and spec.resources.nodes > 1 else {}
+    together = {"subdomain": stage_job_name(name, stage)} if _nodes(spec, stage) > 1 else {}
+    grace = spec.stages.train.termination_grace_period_seconds if stage == "train" else _GRACE_SECONDS
+    template = spec.pod_template
+    metadata: Manifest = {"labels": {**template.labels, **labels("fine-tune-job", name), **own}}
+    if template.annotations:
+        metadata["annotations"] = template.annotations
     return {
-        "metadata": {"labels": {**labels("fine-tune-job", name), **own}},
+        "metadata": metadata,
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": _GRACE_SECONDS,
+            "terminationGracePeriodSeconds": grace,
             "securityContext": pod_security(),
             "containers": [_stage_container(parent, spec, stage, env)],
             "volumes": _volumes(parent, spec, stage),
@@ -191,26 +204,39 @@ def _failure_rules(stage: Stage) -> list[Manifest]:
 
 def _stage_container(parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment) -> Manifest:
     arguments = ["-m", "training_runtime", stage, "--plan", f"{_PLAN_FOLDER}/{PLAN_KEY}"]
-    made = container(stage, env.image, env.pull_policy, arguments, spec.resources)
+    made = container(stage, env.image, env.pull_policy, arguments, _resources(spec, stage))
     made["env"] += _environment(parent, spec, stage, env)
-    secrets = {"prepare": (spec.dataset.secret_ref, spec.model.secret_ref), "evaluate": (spec.evaluation.secret_ref,)}
-    named = dict.fromkeys(reference.name for reference in secrets.get(stage, ()) if reference)
-    if named:
-        made["envFrom"] = [{"secretRef": {"name": name}} for name in named]
-    if stage in _ON_GPU and spec.resources.gpus_per_node:
-        for side in ("requests", "limits"):
-            made["resources"][side][spec.resources.gpu_resource_name] = str(spec.resources.gpus_per_node)
+    made["env"] += [variable.dump() for variable in spec.pod_template.env]
+    if stage == "evaluate" and spec.evaluation.secret_ref:
+        made["envFrom"] = [{"secretRef": {"name": spec.evaluation.secret_ref.name}}]
     made["volumeMounts"] += [
         {"name": "plan", "mountPath": _PLAN_FOLDER, "readOnly": True},
         {"name": "workspace", "mountPath": WORKSPACE, **_folder(parent, spec)},
         *input_volumes(_inputs(spec, stage))[1],
+        *(credentials_volumes(spec)[1] if stage == "prepare" else ()),
     ]
     if stage == "train":
         made["livenessProbe"] = _liveness()
         made["volumeMounts"].append({"name": "progress-token", "mountPath": _TOKEN_FOLDER, "readOnly": True})
-    if stage in _ON_GPU and spec.resources.shared_memory:
+    if stage == "train" and spec.stages.train.shared_memory:
         made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - a volume
     return made
+
+
+def _resources(spec: FineTuneJobSpec, stage: Stage) -> ResourceRequirements:
+    """What a stage's container asks for; evaluation, where nothing is said, what training does."""
+    stages = spec.stages
+    given = {
+        "prepare": stages.prepare.resources,
+        "train": stages.train.resources,
+        "evaluate": stages.evaluate.resources or stages.train.resources,
+        "publish": stages.publish.resources,
+    }
+    return given[stage]
+
+
+def _nodes(spec: FineTuneJobSpec, stage: Stage) -> int:
+    return spec.stages.train.nodes if stage == "train" else 1
 
 
 def _liveness() -> Manifest:
@@ -238,7 +264,7 @@ def _environment(
             "KUBEFLOW_TRAINER_SERVER_CA_CERT": f"{_PLAN_FOLDER}/{CA_KEY}",
             "KUBEFLOW_TRAINER_SERVER_TOKEN": f"{_TOKEN_FOLDER}/token",
         }
-    if stage == "train" and spec.resources.nodes > 1:
+    if _nodes(spec, stage) > 1:
         name = stage_job_name(parent["metadata"]["name"], stage)
         made |= {"MASTER_ADDR": f"{name}-0.{name}", "MASTER_PORT": str(_RENDEZVOUS_PORT)}
     return [{"name": name, "value": value} for name, value in sorted(made.items())]
@@ -252,24 +278,42 @@ def _folder(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:
 
 
 def _placement(spec: FineTuneJobSpec, stage: Stage, own: dict[str, str]) -> Manifest:
-    """Where the pod may run; what concerns GPUs holds for pods that ask for some."""
-    wanted, machine = spec.scheduling, spec.resources
-    on_gpu = stage in _ON_GPU and machine.gpus_per_node > 0
-    selector = dict(wanted.node_selector)
-    if on_gpu and machine.gpu_product:
-        selector[_PRODUCT_LABEL] = machine.gpu_product
-    tolerations = [toleration.dump() for toleration in wanted.tolerations]
-    if on_gpu:
-        tolerations.append({"key": machine.gpu_resource_name, "operator": "Exists", "effect": "NoSchedule"})
-    near = wanted.topology_key if stage == "train" and machine.nodes > 1 else None
-    term = {"topologyKey": near, "labelSelector": {"matchLabels": own}}
+    """Where the pod may run, and as whom."""
+    wanted, near = spec.pod_template, spec.scheduling.topology_key
     made = {
-        "nodeSelector": selector,
-        "tolerations": tolerations,
+        "nodeSelector": wanted.node_selector,
+        "tolerations": [
+            *(toleration.dump() for toleration in wanted.tolerations),
+            *gpu_tolerations(_sharing_nodes_with(spec, stage)),
+        ],
+        "affinity": _affinity(wanted.affinity or Affinity(), near if _nodes(spec, stage) > 1 else None, own),
         "priorityClassName": wanted.priority_class_name,
-        "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}} if near else None,
+        "schedulerName": wanted.scheduler_name,
+        "serviceAccountName": wanted.service_account_name,
+        "imagePullSecrets": [secret.dump() for secret in wanted.image_pull_secrets],
     }
     return {name: value for name, value in made.items() if value}
+
+
+def _sharing_nodes_with(spec: FineTuneJobSpec, stage: Stage) -> ResourceRequirements:
+    """The resources whose nodes the pod may run on: its own, or those of training, where both must share nodes.
+
+    A selector names nodes for all stages. Where these have GPUs, a stage without any would be kept off by their taint.
+    """
+    placed = spec.pod_template
+    chosen = placed.node_selector or (placed.affinity and placed.affinity.node_affinity)
+    own = _resources(spec, stage)
+    return spec.stages.train.resources if chosen and not own.gpu_names else own
+
+
+def _affinity(wanted: Affinity, key: str | None, own: dict[str, str]) -> Manifest:
+    """What is wanted, and that the pods of one training run where the key's value is the same."""
+    made = wanted.dump()
+    if key:
+        term = {"topologyKey": key, "labelSelector": {"matchLabels": own}}
+        pods = made.setdefault("podAffinity", {})
+        pods.setdefault("requiredDuringSchedulingIgnoredDuringExecution", []).append(term)
+    return made
 
 
 def _inputs(spec: FineTuneJobSpec, stage: Stage) -> list[str]:
@@ -295,10 +339,10 @@ def _volumes(parent: Manifest, spec: FineTuneJobSpec, stage: Stage) -> list[Mani
         audience = progress_audience(metadata["namespace"], metadata["name"])
         token = {"serviceAccountToken": {"audience": audience, "expirationSeconds": 3600, "path": "token"}}
         volumes.append({"name": "progress-token", "projected": {"sources": [token]}})
-    if stage in _ON_GPU and spec.resources.shared_memory:
-        volumes.append(
-            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}}
-        )
+    if stage == "train" and (size := spec.stages.train.shared_memory):
+        volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": str(size)}})
+    if stage == "prepare":
+        volumes += credentials_volumes(spec)[0]
     return volumes + input_volumes(_inputs(spec, stage))[0]
 
 

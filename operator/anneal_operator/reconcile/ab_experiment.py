@@ -59,7 +59,7 @@ class ABExperimentKind:
 
     async def observe(self, reader: Reader, item: ExperimentItem) -> ObservedExperiment:
         """Look at variants and record; at routes and counts only while they matter."""
-        models, model = self._context.models, item.spec.model
+        models, model = self._context.models, item.spec.model_name
         heard = models.heard(model)
         record = _record(await reader.get("ConfigMap", item.namespace, record_name(item.manifest)))
         decided = item.status.decision or (record and record.decision)
@@ -69,7 +69,7 @@ class ABExperimentKind:
             spec=item.spec,
             previous=item.status,
             variants={
-                variant.name: _seen(await reader.get("ModelVersion", item.namespace, variant.model_version))
+                variant.name: _seen(await reader.get("ModelVersion", item.namespace, variant.model_version_ref.name))
                 for variant in item.spec.variants
             },
             busy_with=await _busy_with(reader, item),
@@ -96,7 +96,7 @@ class ABExperimentKind:
     async def carry_out(self, item: ExperimentItem, observed: ObservedExperiment, effect: Effect) -> None:
         """Leave the decision in MLflow, then move the alias."""
         del observed
-        registry, model = self._context.registry, item.spec.model
+        registry, model = self._context.registry, item.spec.model_name
         match effect:
             case RecordDecision(version, decision):
                 tags = {f"anneal.dev/experiment.{item.name}": decision.model_dump_json(by_alias=True)}
@@ -121,7 +121,7 @@ class ABExperimentKind:
             table = await self._context.routers.routes(router_url(item.namespace))
         except RouterError:
             return False
-        route = table.get("models", {}).get(item.spec.model) or {}
+        route = table.get("models", {}).get(item.spec.model_name) or {}
         return bool((route.get("experiment") or {}).get("uid") == item.uid)
 
     async def _counted(self, item: ExperimentItem) -> Observations | None:
@@ -149,7 +149,7 @@ async def _busy_with(reader: Reader, item: ExperimentItem) -> str | None:
         status, metadata = other.get("status") or {}, other["metadata"]
         if metadata["name"] == item.name or status.get("decision") or metadata.get("deletionTimestamp"):
             continue
-        if (other.get("spec") or {}).get("model") != item.spec.model:
+        if (other.get("spec") or {}).get("modelName") != item.spec.model_name:
             continue
         older = (metadata.get("creationTimestamp", ""), metadata["name"]) < own
         started = bool(status.get("startedAt")) and not item.status.started_at
@@ -161,7 +161,7 @@ async def _busy_with(reader: Reader, item: ExperimentItem) -> str | None:
 def _seen(version: Manifest | None) -> VariantSeen:
     if version is None:
         return VariantSeen(None, ready=False)
-    model = str((version.get("spec") or {}).get("model"))
+    model = str((version.get("spec") or {}).get("modelName"))
     try:
         status = ModelVersionStatus.parse(version.get("status") or {})
     except ValueError:

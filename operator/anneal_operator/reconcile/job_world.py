@@ -67,7 +67,7 @@ class _Look:
             name,
             metadata["generation"],
             previous,
-            gpus=spec.resources.nodes * spec.resources.gpus_per_node,
+            gpus=spec.stages.train.nodes * spec.stages.train.resources.gpus,
             suspend=spec.suspend,
             queue=spec.scheduling.queue_name,
             overdue=left is not None and left <= 0,
@@ -96,7 +96,8 @@ class _Look:
             states[stage] = read_stage(jobs.get(stage), pods[stage], is_passed=is_passed)
         settings = self._context.settings
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
-        provenance = Provenance(image=settings.trainer_image, model_revision=revision, plan_digest=plan_digest(plan))
+        images: dict[str, str] = dict.fromkeys(STAGES, settings.trainer_image)
+        provenance = Provenance(images=images, model_revision=revision, plan_digest=plan_digest(plan))
         report, now = self._report(namespace, name), timestamp(self._context.now())
         attempts = merged_attempts(seen.previous.attempts, pods["train"], seen.gpus, now, report)
         seen = replace(
@@ -130,7 +131,7 @@ class _Look:
                 found = ModelVersionStatus.parse(version.get("status") or {})
             except ValueError:
                 continue
-            of_model = version["spec"]["model"] == spec.output.model_name and version["metadata"]["name"] != name
+            of_model = version["spec"]["modelName"] == spec.output.model_name and version["metadata"]["name"] != name
             if of_model and found.registry and _PRODUCTION in found.registry.aliases:
                 return str(version["metadata"]["name"])
         return None
@@ -159,10 +160,10 @@ class _Look:
         missing = await self._missing(namespace, spec)
         if missing:
             return missing
-        if not spec.model.source.startswith("models:/"):
-            address = spec.model.source + (f"@{spec.model.revision}" if spec.model.revision else "")
+        if not spec.base.uri.startswith("models:/"):
+            address = spec.base.uri + (f"@{spec.base.revision}" if spec.base.revision else "")
             return Base(source=input_path(address), revision=address)
-        model, _, alias = spec.model.source.removeprefix("models:/").partition("@")
+        model, _, alias = spec.base.uri.removeprefix("models:/").partition("@")
         try:
             found = await self._context.registry.at_alias(model, alias)
         except RegistryError as error:

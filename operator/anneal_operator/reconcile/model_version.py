@@ -28,6 +28,7 @@ from anneal_operator.desired.serving import (
     VERSION_LABEL,
     ServingEnvironment,
     deployment,
+    selector,
     server_name,
     service,
 )
@@ -64,7 +65,7 @@ class ModelVersionKind:
 
     async def observe(self, reader: Reader, item: VersionItem) -> ObservedVersion:
         """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
-        models, model = self._context.models, item.spec.model
+        models, model = self._context.models, item.spec.model_name
         heard = models.heard(model)
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
@@ -84,6 +85,7 @@ class ModelVersionKind:
             default=default_of(table, model),
             routed=routed_versions(table),
             endpoint=router_url(item.namespace),
+            selector=selector(item.name),
             server_image=self._context.settings.server_image,
             others_rolling=await self._others_rolling(reader, item),
         )
@@ -106,7 +108,7 @@ class ModelVersionKind:
 
     async def carry_out(self, item: VersionItem, observed: ObservedVersion, effect: Effect) -> None:
         """Register it, or set its aliases."""
-        registry, model = self._context.registry, item.spec.model
+        registry, model = self._context.registry, item.spec.model_name
         match effect:
             case Register():
                 run_id = item.spec.provenance.mlflow_run_id if item.spec.provenance else ""

@@ -45,9 +45,11 @@ def _key(manifest: Manifest) -> Key:
 
 
 def _model(manifest: Manifest) -> Any:  # noqa: ANN401 - whatever was written there
-    return (manifest.get("spec") or {}).get("model")
+    return (manifest.get("spec") or {}).get("modelName")
 
 
 def _versions(experiment: Manifest) -> set[str]:
     variants = (experiment.get("spec") or {}).get("variants") or ()
-    return {str(variant.get("modelVersion")) for variant in variants if isinstance(variant, dict)}
+    return {
+        str((variant.get("modelVersionRef") or {}).get("name")) for variant in variants if isinstance(variant, dict)
+    }

@@ -145,7 +145,7 @@ async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersi
     namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
     try:
         status = ModelVersionStatus.parse(item.get("status") or {})
-        model = ModelVersionSpec.parse(item["spec"]).model
+        model = ModelVersionSpec.parse(item["spec"]).model_name
     except ValueError:
         return None
     service = await reader.get("Service", namespace, server_name(name))

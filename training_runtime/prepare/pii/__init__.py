@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training_runtime.errors import PlanError
+from training_runtime.plan import Entity
 
 from .kinds import Find, Kind
 from .numbers import find_numbers
 from .words import find_words
 
-__all__ = ["Finder", "Kind"]
+__all__ = ["ENTITIES", "Finder", "Kind"]
+
+ENTITIES = {kind.name.title().replace("_", ""): kind for kind in Kind}
+"""The kinds by their names in a plan."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,9 @@ class Finder:
     kinds: frozenset[Kind]
 
     @staticmethod
-    def of(names: Sequence[str]) -> "Finder":
-        """Make a finder of the named kinds, of all where none is named; raise PlanError for an unknown name."""
-        unknown = sorted(set(names) - set(Kind.__members__))
-        if unknown:
-            raise PlanError(f"pii.entities knows no {', '.join(unknown)}: choose from {', '.join(Kind.__members__)}")
-        return Finder(frozenset(Kind[name] for name in names) or frozenset(Kind))
+    def of(names: Sequence[Entity]) -> "Finder":
+        """Make a finder of the named kinds, of all where none is named."""
+        return Finder(frozenset(ENTITIES[name] for name in names) or frozenset(Kind))
 
     def find(self, text: str) -> list[Find]:
         """Return the finds in the order of the text; none overlap."""

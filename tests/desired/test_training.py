@@ -1,0 +1,172 @@
+"""What a FineTuneJob's spec makes of its pods, where an example's golden file does not show it."""
+
+import copy
+from typing import Any, get_args
+
+import pytest
+
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.pods import ResourceRequirements
+from anneal_operator.desired.plan import Base, make_plan
+from anneal_operator.desired.pods import asked_resources
+from anneal_operator.desired.training import TrainingEnvironment, stage_job
+from tests.api.specs import GOOD
+from training_runtime.plan import RESERVED_ENVIRONMENT, Stage
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+PARENT: dict[str, Any] = {
+    "apiVersion": "anneal.dev/v1alpha1",
+    "kind": "FineTuneJob",
+    "metadata": {"name": "job", "namespace": "team", "uid": "uid"},
+}
+ENVIRONMENT = TrainingEnvironment("trainer:1", "Never", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE")
+
+
+def _spec(**changes: Any) -> FineTuneJobSpec:
+    return FineTuneJobSpec.parse(copy.deepcopy(GOOD["FineTuneJob"]) | changes)
+
+
+def _template(spec: FineTuneJobSpec, stage: Stage) -> dict[str, Any]:
+    made: dict[str, Any] = stage_job(PARENT, spec, stage, ENVIRONMENT)["spec"]["template"]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}),
+        (
+            {"requests": {"cpu": 4, "memory": "8Gi"}},
+            {"requests": {"cpu": "4", "memory": "8Gi"}, "limits": {"memory": "8Gi"}},
+        ),
+        (
+            {"requests": {"memory": "8Gi"}, "limits": {"memory": "16Gi", "cpu": "2"}},
+            {"requests": {"memory": "8Gi"}, "limits": {"memory": "16Gi", "cpu": "2"}},
+        ),
+        (
+            {"limits": {"nvidia.com/gpu": 8, "rdma/hca": 1}},
+            {
+                "requests": {"cpu": "1", "memory": "4Gi", "nvidia.com/gpu": "8", "rdma/hca": "1"},
+                "limits": {"nvidia.com/gpu": "8", "rdma/hca": "1", "memory": "4Gi"},
+            },
+        ),
+        (
+            {"requests": {"nvidia.com/mig-1g.10gb": 1}},
+            {
+                "requests": {"nvidia.com/mig-1g.10gb": "1", "cpu": "1", "memory": "4Gi"},
+                "limits": {"nvidia.com/mig-1g.10gb": "1", "memory": "4Gi"},
+            },
+        ),
+    ],
+)
+def test_what_is_not_said_of_resources_has_a_small_default(wanted: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert asked_resources(ResourceRequirements.parse(wanted)) == expected
+
+
+def test_evaluation_asks_for_what_training_does_unless_it_says_otherwise() -> None:
+    train = {"train": {"resources": {"limits": {"nvidia.com/gpu": 8}}}}
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "8"),
+        ({"evaluate": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}, "1"),
+    ]
+    for more, gpus in cases:
+        container = _template(_spec(stages=train | more), "evaluate")["spec"]["containers"][0]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == gpus
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_pod_template_holds_for_every_stage(stage: Stage) -> None:
+    term = {"topologyKey": "zone", "labelSelector": {}}
+    spec = _spec(
+        podTemplate={
+            "labels": {"team": "mail", "anneal.dev/stage": "mine"},
+            "annotations": {"note": "n"},
+            "env": [{"name": "NCCL_DEBUG", "value": "INFO"}],
+            "nodeSelector": {"pool": "a"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}},
+            "priorityClassName": "low",
+            "schedulerName": "volcano",
+            "serviceAccountName": "trainer",
+            "imagePullSecrets": [{"name": "registry"}],
+        }
+    )
+    made = _template(spec, stage)
+    pod = made["spec"]
+    assert made["metadata"]["labels"]["team"] == "mail"
+    assert made["metadata"]["labels"]["anneal.dev/stage"] == stage
+    assert made["metadata"]["annotations"] == {"note": "n"}
+    assert {"name": "NCCL_DEBUG", "value": "INFO"} in pod["containers"][0]["env"]
+    assert pod["nodeSelector"] == {"pool": "a"}
+    assert pod["tolerations"] == [{"key": "spot", "operator": "Exists"}]
+    assert pod["affinity"] == {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    assert (pod["priorityClassName"], pod["schedulerName"], pod["serviceAccountName"]) == ("low", "volcano", "trainer")
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(
+    ("selector", "tolerated"),
+    [({}, ["train", "evaluate"]), ({"pool": "h100"}, ["prepare", "train", "evaluate", "publish"])],
+)
+def test_the_taint_of_gpus_is_tolerated_by_those_who_use_them_or_must_run_beside_them(
+    selector: dict[str, str], tolerated: list[str]
+) -> None:
+    gpus = {"train": {"resources": {"limits": {"amd.com/gpu": 1}}}}
+    spec = _spec(stages=gpus, podTemplate={"nodeSelector": selector})
+    taint = {"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    assert [stage for stage in STAGES if taint in _template(spec, stage)["spec"].get("tolerations", [])] == tolerated
+
+
+def test_pods_that_train_together_are_near_each_other_beside_what_the_user_wants() -> None:
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    spec = _spec(
+        stages={"train": {"nodes": 2}},
+        storage={"claimName": "shared"},
+        scheduling={"topologyKey": "zone"},
+        podTemplate={"affinity": {"podAffinity": {required: [{"topologyKey": "rack"}]}}},
+    )
+    assert [term["topologyKey"] for term in _template(spec, "train")["spec"]["affinity"]["podAffinity"][required]] == [
+        "rack",
+        "zone",
+    ]
+    assert [
+        term["topologyKey"] for term in _template(spec, "prepare")["spec"]["affinity"]["podAffinity"][required]
+    ] == ["rack"]
+
+
+def test_each_source_is_read_with_its_own_secret() -> None:
+    sources = [
+        {"uri": "s3://a/b", "secretRef": {"name": "one"}},
+        {"uri": "s3://c/d", "secretRef": {"name": "two"}, "format": "CSV"},
+        {"uri": "https://host/e"},
+    ]
+    base = {"uri": "hf://owner/name", "secretRef": {"name": "one"}}
+    spec = _spec(base=base, dataset={"sources": sources})
+    plan = make_plan(PARENT["metadata"], spec, Base("hf://owner/name", "main"), "http://mlflow:5000")
+    folders = [str(source.credentials) for source in plan.dataset.sources]
+    assert folders == ["/credentials/one", "/credentials/two", "None"]
+    assert str(plan.base.credentials) == "/credentials/one"
+    pod = _template(spec, "prepare")["spec"]
+    container = pod["containers"][0]
+    mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    assert {path: secrets[name] for path, name in mounted.items() if name in secrets} == {
+        "/credentials/one": "one",
+        "/credentials/two": "two",
+    }
+    assert "envFrom" not in container
+    assert not any("secret" in volume for volume in _template(spec, "train")["spec"]["volumes"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_variable_that_a_stage_is_started_with_can_be_set_by_users(stage: Stage) -> None:
+    spec = _spec(stages={"train": {"nodes": 2}}, storage={"claimName": "shared"})
+    given = {variable["name"] for variable in _template(spec, stage)["spec"]["containers"][0]["env"]}
+    assert given <= set(RESERVED_ENVIRONMENT)
+
+
+def test_training_may_take_its_time_to_end() -> None:
+    spec = _spec(stages={"train": {"terminationGracePeriodSeconds": 900}})
+    grace = {stage: _template(spec, stage)["spec"]["terminationGracePeriodSeconds"] for stage in STAGES}
+    assert grace == {"prepare": 120, "train": 900, "evaluate": 120, "publish": 120}
