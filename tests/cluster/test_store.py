@@ -1,0 +1,85 @@
+"""What the store keeps of what watches tell, and what it calls news."""
+
+from typing import Any
+
+import pytest
+
+from anneal_operator.cluster.store import Store
+
+LABEL = "anneal.dev/model-version"
+Manifest = dict[str, Any]
+
+
+def _object(kind: str, name: str, version: int, uid: str = "u", **fields: Any) -> Manifest:
+    metadata = {"name": name, "namespace": "team", "uid": uid, "resourceVersion": str(version)}
+    return {"kind": kind, "metadata": metadata | fields.pop("metadata", {}), **fields}
+
+
+def _pod(name: str, version: int, phase: str = "Running", **status: Any) -> Manifest:
+    return _object("Pod", name, version, metadata={"labels": {LABEL: "one"}}, status={"phase": phase, **status})
+
+
+@pytest.fixture
+def store() -> Store:
+    """One that knows a version."""
+    made = Store({LABEL: "ModelVersion"})
+    made.observe(_object("ModelVersion", "one", 1, spec={"modelName": "m"}))
+    return made
+
+
+def test_a_heartbeat_or_an_older_telling_is_no_news(store: Store) -> None:
+    assert store.observe(_pod("p", 5))
+    assert not store.observe(_pod("p", 6, hostIP="10.0.0.1")), "nothing changed that a reconcile reads"
+    assert store.observe(_pod("p", 7, "Failed"))
+    assert not store.observe(_pod("p", 6))
+    assert store.list("Pod", "team", f"{LABEL}=one")[0]["status"]["phase"] == "Failed"
+
+
+def test_an_object_made_anew_is_news_whatever_its_version(store: Store) -> None:
+    assert store.observe(_object("ModelVersion", "one", 1, uid="another", spec={"modelName": "m"}))
+
+
+def test_deletion_is_news_once(store: Store) -> None:
+    store.observe(_pod("p", 5))
+    assert [store.observe(_pod("p", 6), deleted=True), store.observe(_pod("p", 6), deleted=True)] == [True, False]
+    assert store.list("Pod", "team", f"{LABEL}=one") == []
+
+
+def test_children_of_an_owner_that_is_not_known_are_not_kept(store: Store) -> None:
+    other = _object("Pod", "q", 1, metadata={"labels": {LABEL: "two"}}, status={})
+    assert not store.observe(other)
+    assert store.get("Pod", "team", "q") is None
+
+
+def test_children_go_with_what_is_known_of_their_owner(store: Store) -> None:
+    store.observe(_pod("p", 5))
+    store.forget("ModelVersion", "team", "one")
+    assert store.get("Pod", "team", "p") is None
+
+
+def test_a_finished_job_keeps_its_name_and_end_alone() -> None:
+    store = Store({"anneal.dev/fine-tune-job": "FineTuneJob"})
+    store.observe(_object("FineTuneJob", "job", 1, spec={"base": {}}, status={"phase": "Running"}))
+    store.observe(_object("Job", "job-train", 2, metadata={"labels": {"anneal.dev/fine-tune-job": "job"}}, status={}))
+    spec = {"base": {}, "ttlSecondsAfterFinished": 60}
+    store.observe(_object("FineTuneJob", "job", 3, spec=spec, status={"phase": "Succeeded", "mlflow": {"runId": "r"}}))
+    kept = store.get("FineTuneJob", "team", "job") or {}
+    assert (kept["spec"], kept["status"]) == ({"ttlSecondsAfterFinished": 60}, {"phase": "Succeeded"})
+    assert store.get("Job", "team", "job-train") is None
+
+
+def test_a_listing_tells_what_vanished_meanwhile(store: Store) -> None:
+    store.observe(_pod("p", 5))
+    store.observe(_pod("q", 6))
+    gone = store.listed("Pod", LABEL, [_pod("q", 6)])
+    assert [item["metadata"]["name"] for item in gone] == ["p"]
+    store.replace("Pod", "team", f"{LABEL}=one", [])
+    assert store.list("Pod", "team", f"{LABEL}=one") == []
+
+
+def test_what_is_kept_of_a_pod_is_what_a_reconcile_reads(store: Store) -> None:
+    state = {"state": {"running": {}}, "imageID": "long", "name": "engine"}
+    store.observe(_pod("p", 5, containerStatuses=[state], podIPs=[{"ip": "1"}]))
+    kept = store.get("Pod", "team", "p") or {}
+    expected = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "name": "engine"}]}
+    assert kept["status"] == expected
