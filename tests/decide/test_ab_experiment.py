@@ -8,7 +8,7 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge
-from anneal_operator.decide.verdict import Sample
+from anneal_operator.decide.comparison import Sample
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STARTED = "2026-03-01T10:00:00Z"
@@ -149,7 +149,7 @@ def test_a_decision_stands() -> None:
 def test_the_snapshot_recomputes_the_verdict() -> None:
     import json
 
-    from anneal_operator.decide.verdict import compare
+    from anneal_operator.decide.comparison import compare
 
     status = judge(_seen(_counted((200, 3.0), (190, 4.0))), NOW)
     assert status.decision is not None

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from .conditions import Conditions
 from .quantities import Duration, bounded_duration, seconds
 from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, Time
-from .status import Number, Status, StatusPart
+from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "ABExperimentSpec",
@@ -208,7 +208,7 @@ class DecisionStatus(StatusPart):
     """The sufficient statistics it was computed from, as JSON."""
 
 
-class ABExperimentStatus(Status):
+class ABExperimentStatus(ObjectStatus):
     """Where the experiment stands."""
 
     phase: str = "Pending"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from .conditions import Conditions
 from .schema import LocalReference, Time
-from .status import Number, Status, StatusPart
+from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "Attempt",
@@ -226,7 +226,7 @@ class Provenance(StatusPart):
     """Content address of the plan that every stage read."""
 
 
-class FineTuneJobStatus(Status):
+class FineTuneJobStatus(ObjectStatus):
     """What has happened so far."""
 
     phase: str = "Pending"

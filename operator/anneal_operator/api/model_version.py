@@ -9,7 +9,7 @@ from training_runtime.plan import ArtifactFormat
 from .conditions import Conditions
 from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Schema, SetOf, immutable
 from .serving import Serving
-from .status import Status, StatusPart
+from .status import ObjectStatus, StatusPart
 
 __all__ = ["Artifact", "ModelVersionProvenance", "ModelVersionSpec", "ModelVersionStatus", "Registry", "VersionPhase"]
 
@@ -79,7 +79,7 @@ class Registry(StatusPart):
     """The spec's aliases that were set already."""
 
 
-class ModelVersionStatus(Status):
+class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
     phase: str = "Registering"

@@ -7,7 +7,7 @@ from .fine_tune_job import FineTuneJobSpec
 from .fine_tune_job_status import FineTuneJobStatus
 from .model_version import ModelVersionSpec, ModelVersionStatus
 from .schema import Schema
-from .status import Status
+from .status import ObjectStatus
 
 __all__ = ["AB_EXPERIMENT", "CUSTOM_RESOURCES", "FINE_TUNE_JOB", "GROUP", "MODEL_VERSION", "VERSION", "CustomResource"]
 
@@ -23,7 +23,7 @@ class CustomResource:
     plural: str
     short_name: str
     spec: type[Schema]
-    status: type[Status]
+    status: type[ObjectStatus]
     columns: tuple[tuple[str, str, str], ...]
     description: str
     scale: dict[str, str] | None = None

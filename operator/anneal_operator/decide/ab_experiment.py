@@ -18,8 +18,8 @@ from anneal_operator.api.ab_experiment import (
 from anneal_operator.api.quantities import seconds
 from anneal_operator.reasons import ConditionType, Reason
 
+from .comparison import SRM_ALPHA, Comparison, Sample, compare, sample_ratio
 from .conditions import Finding, merged
-from .verdict import SRM_ALPHA, Comparison, Sample, compare, sample_ratio
 
 __all__ = ["Observations", "ObservedExperiment", "VariantSeen", "judge"]
 

@@ -4,8 +4,8 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.ab_experiment import Observations, ObservedExperiment, VariantSeen, judge
+from anneal_operator.decide.comparison import Sample
 from anneal_operator.decide.conditions import Finding, merged
-from anneal_operator.decide.verdict import Sample
 from anneal_operator.desired.routing import PRODUCTION, ROUTER, recorder_url, router_url
 from anneal_operator.errors import RegistryError, RouterError
 from anneal_operator.reasons import ConditionType, Reason

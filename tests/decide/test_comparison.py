@@ -6,7 +6,7 @@ import random
 import pytest
 from scipy import stats
 
-from anneal_operator.decide.verdict import Sample, compare, sample_ratio
+from anneal_operator.decide.comparison import Sample, compare, sample_ratio
 
 
 def _sample(mean: float, stddev: float, users: int) -> Sample:

@@ -1,0 +1,202 @@
+"""What the watches told, of every kind, so that not every reconcile asks the API server.
+
+A hint, never the truth: what two watches tell need not fit together yet, and one that broke does not tell what vanished
+meanwhile. So whoever is about to act reads afresh (`reading.py`). Of children only what a reconcile reads is kept, and
+only while their owner is at work: a finished FineTuneJob costs no memory but its name and its end.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .kinds import Manifest
+
+__all__ = ["WATCHED", "Store"]
+
+WATCHED = frozenset({"ABExperiment", "Deployment", "FineTuneJob", "Job", "ModelVersion", "Pod"})
+"""The kinds that watches tell of; whatever else is needed is asked for."""
+_ENDED = frozenset({"Succeeded", "Failed"})
+_METADATA = (
+    "annotations",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generation",
+    "labels",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "uid",
+)
+_CHILD_SPEC = ("nodeName", "replicas", "suspend")
+_CHILD_STATUS = (
+    "completionTime",
+    "observedGeneration",
+    "phase",
+    "readyReplicas",
+    "reason",
+    "replicas",
+    "message",
+    "startTime",
+    "updatedReplicas",
+)
+_STATUS_LISTS = {
+    "conditions": ("type", "status", "reason", "message", "lastTransitionTime"),
+    "containerStatuses": ("image", "lastState", "name", "restartCount", "state"),
+}
+_FINISHED_SPEC = ("ttlSecondsAfterFinished",)
+_FINISHED_STATUS = ("phase", "reason", "conditions", "observedGeneration")
+_Collection = tuple[str, str]
+
+
+class Store:
+    """`owners` says under which label a child carries its owner's name, and of which kind the owner is."""
+
+    def __init__(self, owners: Mapping[str, str]) -> None:
+        self._owners = owners
+        self._objects: dict[_Collection, dict[str, Manifest]] = {}
+        self._labelled: dict[tuple[str, str, str, str], set[str]] = {}
+
+    def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
+        """Take in an object as a watch told of it, or as a write was answered; return whether that is news.
+
+        It is none where nothing changed that a reconcile reads, where something newer is known, and where a child's
+        owner is not at work: whoever begins to look at it reads everything anyway.
+        """
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        known = self.get(kind, metadata["namespace"], metadata["name"])
+        if deleted:
+            self.forget(kind, metadata["namespace"], metadata["name"])
+            return known is not None
+        if known is not None and _is_older(manifest, known):
+            return False
+        if not self._is_kept(manifest):
+            return False
+        kept = _trimmed(manifest)
+        self._put(kept)
+        if kind == "FineTuneJob" and _has_ended(kept):
+            self._forget_children(metadata["namespace"], metadata["name"], "FineTuneJob")
+        return known is None or _without_version(known) != _without_version(kept)
+
+    def listed(self, kind: str, label: str, found: Iterable[Manifest]) -> list[Manifest]:
+        """Forget whatever carries this label and is no longer listed; return it."""
+        names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
+        gone = [
+            item
+            for (known_kind, namespace), items in list(self._objects.items())
+            for name, item in list(items.items())
+            if known_kind == kind and label in item["metadata"].get("labels", {}) and (namespace, name) not in names
+        ]
+        for item in gone:
+            self.forget(kind, item["metadata"]["namespace"], item["metadata"]["name"])
+        return gone
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """Return what is known of an object."""
+        return self._objects.get((kind, namespace), {}).get(name)
+
+    def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
+        """Return the objects with this label, `name=value`, or all of the namespace."""
+        objects = self._objects.get((kind, namespace), {})
+        if not selector:
+            return list(objects.values())
+        label, _, value = selector.partition("=")
+        return [objects[name] for name in sorted(self._labelled.get((kind, namespace, label, value), ()))]
+
+    def replace(self, kind: str, namespace: str, selector: str, found: Iterable[Manifest]) -> None:
+        """Take in what the API server listed; what is known beside that is gone."""
+        items = {item["metadata"]["name"]: item for item in found}
+        for known in self.list(kind, namespace, selector):
+            if known["metadata"]["name"] not in items:
+                self.forget(kind, namespace, known["metadata"]["name"])
+        for item in items.values():
+            self.observe({**item, "kind": kind})
+
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        """Keep nothing of an object."""
+        known = self._objects.get((kind, namespace), {}).pop(name, None)
+        for label, value in (known or {"metadata": {}})["metadata"].get("labels", {}).items():
+            self._labelled.get((kind, namespace, label, value), set()).discard(name)
+        if known and kind in self._owners.values():
+            self._forget_children(namespace, name, kind)
+
+    def clear(self) -> None:
+        """Forget everything: another operator leads, and nobody tells of what happens."""
+        self._objects.clear()
+        self._labelled.clear()
+
+    def _is_kept(self, manifest: Manifest) -> bool:
+        labels = manifest["metadata"].get("labels", {})
+        for label, owner in self._owners.items():
+            if label in labels and manifest["kind"] != owner:
+                known = self.get(owner, manifest["metadata"]["namespace"], labels[label])
+                return known is not None and not (owner == "FineTuneJob" and _has_ended(known))
+        return True
+
+    def _put(self, manifest: Manifest) -> None:
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        self._objects.setdefault((kind, namespace), {})[name] = manifest
+        for label in self._owners:
+            if label in metadata.get("labels", {}):
+                self._labelled.setdefault((kind, namespace, label, metadata["labels"][label]), set()).add(name)
+
+    def _forget_children(self, namespace: str, name: str, owner: str) -> None:
+        for label in (label for label, kind in self._owners.items() if kind == owner):
+            for kind in WATCHED:
+                for child in self.list(kind, namespace, f"{label}={name}"):
+                    self._objects[kind, namespace].pop(child["metadata"]["name"], None)
+                self._labelled.pop((kind, namespace, label, name), None)
+
+
+def _has_ended(job: Manifest) -> bool:
+    return job.get("status", {}).get("phase") in _ENDED
+
+
+def _is_older(manifest: Manifest, known: Manifest) -> bool:
+    """By resourceVersion, which Kubernetes says is a growing number (KEP-5504); an object made anew is never older."""
+    one, other = manifest["metadata"], known["metadata"]
+    if one.get("uid") != other.get("uid"):
+        return False
+    return int(one.get("resourceVersion", 0)) <= int(other.get("resourceVersion", 0))
+
+
+def _without_version(manifest: Manifest) -> Manifest:
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "resourceVersion"}
+    return {**manifest, "metadata": metadata}
+
+
+def _trimmed(manifest: Manifest) -> Manifest:
+    """What a reconcile reads: as the objects come, a thousand jobs' take three times the memory."""
+    kind = manifest["kind"]
+    kept: Manifest = _only(manifest, ("apiVersion", "kind"))
+    kept["metadata"] = _only(manifest["metadata"], _METADATA)
+    if kind == "FineTuneJob" and _has_ended(manifest):
+        kept["spec"] = _only(manifest.get("spec", {}), _FINISHED_SPEC)
+        kept["status"] = _only(manifest["status"], _FINISHED_STATUS)
+    elif kind in {"Job", "Pod", "Deployment"}:
+        kept |= _trimmed_child(manifest)
+    else:
+        kept |= {key: value for key, value in manifest.items() if key not in {"apiVersion", "kind", "metadata"}}
+    shared: Manifest = _with_shared_names(kept)
+    return shared
+
+
+def _trimmed_child(child: Manifest) -> Manifest:
+    spec, status = child.get("spec", {}), child.get("status", {})
+    kept = _only(status, _CHILD_STATUS)
+    for name, fields in _STATUS_LISTS.items():
+        if name in status:
+            kept[name] = [_only(item, fields) for item in status[name]]
+    return {"spec": _only(spec, _CHILD_SPEC), "status": kept}
+
+
+def _only(found: Manifest, names: Iterable[str]) -> Manifest:
+    return {name: found[name] for name in names if name in found}
+
+
+def _with_shared_names(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
+    """The same, with one copy of each field's name in the process: each answer that is parsed brings its own."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _with_shared_names(part) for name, part in value.items()}
+    return [_with_shared_names(part) for part in value] if isinstance(value, list) else value
