@@ -42,7 +42,7 @@ def plan(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> It
         uri="mlflow-artifacts:/1/run/artifacts/model",
         digest=f"sha256:{digest}",
         served_name="m",
-        dtype="auto",
+        dtype="Auto",
         max_model_length=64,
         engine_args=[],
     )
