@@ -32,6 +32,10 @@ class Suite(Schema):
     """The field of a JSON answer that holds the label, for `classification`; the whole answer is the label where it is
     left out.
     """
+    language_field: DottedPath | None = None
+    """The field of a JSON answer, for `classification`, that must be written in the language of the row's own answer,
+    which is told by its letters; an answer in another language counts as wrong.
+    """
     cases: _CasesSource | None = None
     """Cases of your own instead of the test rows: `configmap://NAME/KEY` or `pvc://CLAIM/PATH`, a file with rows like
     the data's. For `harness` the folder of the tasks.
@@ -47,9 +51,9 @@ class Suite(Schema):
 
     rules: ClassVar = (
         Rule(
-            "!has(self.labelField) || self.name == 'classification'",
-            "only `classification` takes a `labelField`",
-            lambda suite: suite.label_field is None or suite.name == "classification",
+            "!(has(self.labelField) || has(self.languageField)) || self.name == 'classification'",
+            "only `classification` takes `labelField` and `languageField`",
+            lambda suite: not (suite.label_field or suite.language_field) or suite.name == "classification",
         ),
         Rule(
             "(self.name == 'judge') ? (has(self.url) && has(self.model)) "
