@@ -1,24 +1,16 @@
 """`python -m demo`: build what changed, run the story on the local cluster, end with ten lines."""
 
-import subprocess
 import sys
 import time
 
 from local_cluster.layout import Layout
 
 from .commands import Commands, DemoError
+from .installation import built_images
 from .story import Story
 from .summary import summary
 
-__all__ = ["built_images", "main"]
-
-
-def built_images() -> dict[str, str]:
-    """Return each image's reference, by the name the chart has for it; `make images` has built them."""
-    command = [sys.executable, "-m", "images", "build"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    references = [line for line in listed if line.startswith("anneal.local/")]
-    return {reference.split("/")[1].split(":")[0]: reference for reference in references}
+__all__ = ["main"]
 
 
 def main() -> int:

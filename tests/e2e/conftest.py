@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from demo.__main__ import built_images
+from demo.installation import built_images
 from local_cluster.layout import Layout
 from local_cluster.polling import poll
 from local_cluster.preflight import check_machine
