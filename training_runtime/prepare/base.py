@@ -14,6 +14,7 @@ from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, PlanError
 from training_runtime.plan import Plan
 from training_runtime.sources import fetch
+from training_runtime.unreachable import why
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,7 +94,9 @@ def _download(plan: Plan, draft: Path) -> None:
     try:
         download_artifacts(artifact_uri=plan.model.source, dst_path=str(draft), tracking_uri=plan.tracking.uri)
     except (MlflowException, OSError) as error:
-        raise AccessError(f"{plan.model.source} cannot be downloaded from {plan.tracking.uri}: {error}") from error
+        raise AccessError(
+            f"{plan.model.source} cannot be downloaded from MLflow at {plan.tracking.uri}: {why(error)}"
+        ) from error
     nested = next(draft.rglob(MANIFEST), None)
     if nested is None or (plan.model.digest and verified_digest(nested.parent) != plan.model.digest):
         raise AccessError(f"{plan.model.source} is incomplete or was changed after it was published")

@@ -18,6 +18,7 @@ from training_runtime.plan import Plan, Published
 from training_runtime.prepare.stage import data_facts, data_folder
 from training_runtime.tracking import UID_TAG, Spool, job_run
 from training_runtime.train.worker import adapter_folder, model_folder, results_file
+from training_runtime.unreachable import why
 
 from .card import model_card
 
@@ -58,7 +59,9 @@ def publish(plan: Plan) -> Published:
             client.set_terminated(run.info.run_id)
         version = _registered(client, run, plan, folders["model"])
     except MlflowException as error:
-        raise AccessError(f"MLflow at {plan.tracking.uri} did not take the run: {error.message}") from error
+        raise AccessError(
+            f"MLflow at {plan.tracking.uri} did not take the run ({why(error)}): publishing again goes on from here"
+        ) from error
     return Published(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
