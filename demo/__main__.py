@@ -1,6 +1,5 @@
 """`python -m demo`: build what changed, run the story on the local cluster, end with ten lines."""
 
-import subprocess
 import sys
 import time
 
@@ -8,18 +7,11 @@ from local_cluster.layout import Layout
 from toolbox.commands import CommandError
 
 from .commands import Commands, DemoError
+from .installation import built_images
 from .story import Story
 from .summary import summary
 
-__all__ = ["built_images", "main"]
-
-
-def built_images() -> dict[str, str]:
-    """Return each image's reference, by the name the chart has for it; `make images` has built them."""
-    command = [sys.executable, "-m", "images", "build"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    references = [line for line in listed if line.startswith("anneal.local/")]
-    return {reference.split("/")[1].split(":")[0]: reference for reference in references}
+__all__ = ["main"]
 
 
 def main() -> int:

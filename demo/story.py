@@ -11,17 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from .commands import Commands, DemoError, wait_until
-from .users import Answer, new_mails, play
+from .installation import Installation
+from .users import Answer, Mail, new_mails, play, question
 
-__all__ = ["NAMESPACE", "SYSTEM", "Story"]
+__all__ = ["BASE", "NAMESPACE", "QUESTIONS", "TUNED", "USERS", "Example", "Story"]
 
-NAMESPACE, SYSTEM = "anneal-demo", "anneal-system"
+NAMESPACE = "anneal-demo"
+BASE, TUNED = "spam-filter-base", "spam-filter-tuned"
 _ROOT = Path(__file__).parents[1]
 _EXAMPLE = _ROOT / "examples/spam-filter"
-_EXPERIMENT = "spam-filter-base-or-tuned"
-# For vLLM without a GPU: 1 GiB for its cache, and no fixed cores, as here several engines share two.
-_ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
-_USERS, _QUESTIONS, _PROBED = 360, 2, 40
+_MODEL, _EXPERIMENT = "spam-filter", "spam-filter-base-or-tuned"
+USERS, QUESTIONS = 150, 2
+_PROBED = 40
+_EXAMPLES = 20
+"""Among so many new mails there is a Korean one."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One mail, and what each version answers."""
+
+    mail: Mail
+    answers: Mapping[str, str]
 
 
 @dataclass
@@ -31,6 +42,7 @@ class Story:
     commands: Commands
     images: Mapping[str, str]
     tell: Callable[[str], None] = print
+    example: Example | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     before: list[Answer] = field(default_factory=list)
     during: list[Answer] = field(default_factory=list)
@@ -39,12 +51,12 @@ class Story:
     def run(self) -> None:
         """Tell the whole story."""
         for name, step in (
-            ("clean up what an earlier demo left", self.clean),
-            ("install with Helm", self.install),
+            ("clean up what an earlier demo left", self.installation.clean),
+            ("install with Helm", lambda: self.installation.install(self.images)),
             ("train, evaluate and publish two models", self.train),
-            ("serve both, ask and stream", self.serve),
+            ("serve both, ask each the same mail", self.serve),
             ("start the experiment", self.start_experiment),
-            (f"{_USERS} users ask and rate", self.play_users),
+            (f"{USERS} users ask and rate", self.play_users),
             ("verdict and promotion", self.await_promotion),
         ):
             self.tell(f"\n== {name}")
@@ -52,31 +64,6 @@ class Story:
             step()
             self.seconds[name] = time.monotonic() - started
             self.tell(f"-- {self.seconds[name]:.0f} s")
-
-    def clean(self) -> None:
-        """Start from nothing: an interrupted demo leaves no trace in the next."""
-        self.commands.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
-        self.commands.helm("uninstall", "anneal", "-n", SYSTEM, "--ignore-not-found", "--wait")
-        self.commands.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--wait")
-
-    def install(self) -> None:
-        """Install the chart, CRDs included, in namespaces that enforce the restricted standard."""
-        for namespace in (SYSTEM, NAMESPACE):
-            self.commands.kubectl("create", "namespace", namespace)
-            self.commands.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-        # Helm installs CRDs once and never again: on a cluster that has older ones this brings them up to date.
-        self.commands.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_ROOT / "crds"))
-        images = [f"--set=images.{name}={reference}" for name, reference in self.images.items()]
-        self.commands.helm(
-            "install",
-            "anneal",
-            str(_ROOT / "charts/anneal"),
-            f"--namespace={SYSTEM}",
-            "--set=mlflow.publicUrl=http://localhost:5000",
-            *(f"--set-string=server.environment.{name}={value}" for name, value in _ENGINE.items()),
-            *images,
-        )
-        self.commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=180s")
 
     def train(self) -> None:
         """Apply both FineTuneJobs and watch them to their end."""
@@ -102,15 +89,17 @@ class Story:
             raise DemoError(self.describe("finetunejobs"))
 
     def serve(self) -> None:
-        """Wait until both versions answer; ask one question, and one as a stream."""
+        """Wait until both versions answer; ask each about a Korean mail, and for one answer as a stream."""
         ready = ("wait", "-n", NAMESPACE, "--for=condition=Ready", "modelversions", "--all", "--timeout=600s")
         self.commands.kubectl(*ready)
         self.tell(self.commands.kubectl("get", "modelversions", "-n", NAMESPACE))
         wait_until(self._routed_by_default, 60, lambda: self.describe("modelversions"))
-        mail = new_mails(1)[0]
+        mail = next(mail for mail in new_mails(_EXAMPLES) if mail.language == "ko")
+        self.example = Example(mail, {version: self._ask(mail, version) for version in (BASE, TUNED)})
         self.tell(f"question: {mail.question}")
-        self.tell(f"answer:   {self._ask(mail.question)}")
-        self.tell(f"streamed: {'|'.join(self._stream(mail.question))}")
+        for version, answer in self.example.answers.items():
+            self.tell(f"{version}: {answer}")
+        self.tell(f"streamed: {'|'.join(self._stream(mail))}")
         self.before = asyncio.run(play(self.router, _names(_PROBED), 1, rate=False))
 
     def start_experiment(self) -> None:
@@ -121,7 +110,7 @@ class Story:
 
     def play_users(self) -> None:
         """Have the users ask and rate."""
-        self.during = asyncio.run(play(self.router, _names(_USERS), _QUESTIONS, rate=True))
+        self.during = asyncio.run(play(self.router, _names(USERS), QUESTIONS, rate=True))
 
     def await_promotion(self) -> None:
         """Wait for the verdict, the route, the alias, and the loser's end; then ask again."""
@@ -138,6 +127,11 @@ class Story:
             "wait", "-n", NAMESPACE, "--for=condition=AliasMoved", "abexperiment", "--all", "--timeout=60s"
         )
         self.after = asyncio.run(play(self.router, _names(_PROBED), 1, rate=False))
+
+    @property
+    def installation(self) -> Installation:
+        """The chart, and the namespace that all of this happens in."""
+        return Installation(self.commands, NAMESPACE)
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -163,23 +157,24 @@ class Story:
 
     @property
     def router(self) -> str:
-        """The router's address; on the machine that is the cluster's node, Services are in reach."""
+        """The router's address; on the machine that is the cluster's node, Services answer at their addresses."""
         service = self.commands.get("service", "anneal-router", "-n", NAMESPACE)
         return f"http://{service['spec']['clusterIP']}:8080"
 
     def _routed_by_default(self) -> bool:
         with self._open("/-/routes") as response:
-            route = json.load(response)["models"].get("spam-filter", {})
+            route = json.load(response)["models"].get(_MODEL, {})
         return bool(route.get("default")) and len(set(route["named"].values())) > 1
 
-    def _ask(self, question: str) -> str:
-        with self._open("/v1/chat/completions", _chat(question, stream=False)) as response:
+    def _ask(self, mail: Mail, version: str) -> str:
+        number = self.commands.get("modelversion", version, "-n", NAMESPACE)["status"]["registry"]["version"]
+        with self._open("/v1/chat/completions", _chat(f"{_MODEL}@{number}", mail, stream=False)) as response:
             return str(json.load(response)["choices"][0]["message"]["content"])
 
-    def _stream(self, question: str) -> list[str]:
+    def _stream(self, mail: Mail) -> list[str]:
         """The pieces of a streamed answer."""
         pieces = []
-        with self._open("/v1/chat/completions", _chat(question, stream=True)) as response:
+        with self._open("/v1/chat/completions", _chat(_MODEL, mail, stream=True)) as response:
             for line in response:
                 data = line.decode().removeprefix("data: ").strip()
                 if data and data != "[DONE]":
@@ -199,9 +194,8 @@ class Story:
         return "\n".join(self.commands.kubectl(*look, "-n", NAMESPACE, check=False)[-6000:] for look in looks)
 
 
-def _chat(question: str, *, stream: bool) -> dict[str, Any]:
-    message = {"role": "user", "content": question}
-    return {"model": "spam-filter", "messages": [message], "max_tokens": 60, "temperature": 0, "stream": stream}
+def _chat(model: str, mail: Mail, *, stream: bool) -> dict[str, Any]:
+    return {**question(mail, model), "stream": stream}
 
 
 def _names(count: int) -> list[str]:

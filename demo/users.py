@@ -1,7 +1,7 @@
 """A few hundred users of the spam filter: each asks about mails and rates the answers.
 
 The mails are new ones from the example's own generator, so the right answer is known. The rating follows from whether
-the answer is right, never from which version gave it.
+the answer is right and in the mail's language, never from which version gave it, and people being people, loosely.
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Answer", "Mail", "example_generator", "new_mails", "play"]
+__all__ = ["Answer", "Mail", "example_generator", "is_right", "new_mails", "play", "question", "rating"]
 
 _EXAMPLE = Path(__file__).parents[1] / "examples/spam-filter"
 _SEED = 7
 _AT_ONCE = 12
-_MAX_TOKENS = 60
-_RATING_RIGHT, _RATING_WRONG = 5, 1
+_MAX_TOKENS = 80
+_STARS_RIGHT, _STARS_WRONG, _STARS_CARELESS = (4, 5), (1, 2), (1, 2, 3, 4, 5)
+_CARELESS = 0.2
 _TIMEOUT = aiohttp.ClientTimeout(total=120)
 
 
@@ -32,6 +33,7 @@ class Mail:
 
     question: str
     action: str
+    language: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _mails(example: ModuleType, rng: random.Random) -> Iterator[Mail]:
         language, topics = rng.choice((("en", example.ENGLISH), ("ko", example.KOREAN)))
         topic = rng.choice(topics)
         row = example.mail(language, topic, rng)
-        yield Mail(f"{row['instruction']}\n{json.dumps(row['input'], ensure_ascii=False)}", topic.action)
+        yield Mail(f"{row['instruction']}\n{json.dumps(row['input'], ensure_ascii=False)}", topic.action, language)
 
 
 async def play(router: str, users: Sequence[str], questions: int, *, rate: bool) -> list[Answer]:
@@ -84,13 +86,33 @@ async def play(router: str, users: Sequence[str], questions: int, *, rate: bool)
     return [answer for of_user in answers for answer in of_user]
 
 
+def question(mail: Mail, model: str) -> dict[str, Any]:
+    """Return the request that asks a model about a mail."""
+    message = {"role": "user", "content": mail.question}
+    return {"model": model, "messages": [message], "max_tokens": _MAX_TOKENS, "temperature": 0}
+
+
+def is_right(content: str, mail: Mail) -> bool:
+    """Return whether the decision is the right one, with a reason that the mail's reader can read."""
+    try:
+        answer: Any = json.loads(content)
+    except ValueError:
+        return False
+    if not isinstance(answer, dict) or answer.get("action") != mail.action:
+        return False
+    in_korean = any("가" <= letter <= "힣" for letter in str(answer.get("reason", "")))
+    return in_korean == (mail.language == "ko")
+
+
+def rating(rng: random.Random, *, right: bool) -> int:
+    """Return one to five stars: four or five for a right answer, one or two for a wrong one, a careless fifth any."""
+    if rng.random() < _CARELESS:
+        return rng.choice(_STARS_CARELESS)
+    return rng.choice(_STARS_RIGHT if right else _STARS_WRONG)
+
+
 async def _ask_and_rate(session: aiohttp.ClientSession, user: str, mail: Mail, *, rate: bool) -> Answer:
-    body = {
-        "model": "spam-filter",
-        "messages": [{"role": "user", "content": mail.question}],
-        "max_tokens": _MAX_TOKENS,
-        "temperature": 0,
-    }
+    body = question(mail, "spam-filter")
     async with session.post("/v1/chat/completions", json=body, headers={"X-User-Id": user}) as response:
         response.raise_for_status()
         content = (await response.json())["choices"][0]["message"]["content"]
@@ -100,23 +122,15 @@ async def _ask_and_rate(session: aiohttp.ClientSession, user: str, mail: Mail, *
         version=headers["X-Anneal-Version"],
         variant=headers.get("X-Anneal-Variant"),
         exposure=headers.get("X-Exposure-Id"),
-        right=_action(content) == mail.action,
+        right=is_right(content, mail),
     )
     if rate and answer.exposure:
-        await _rate(session, answer)
+        await _rate(session, answer, random.Random(f"{_SEED} {user} {mail.question}"))  # noqa: S311 - reproducible
     return answer
 
 
-async def _rate(session: aiohttp.ClientSession, answer: Answer) -> None:
-    rating = _RATING_RIGHT if answer.right else _RATING_WRONG
-    said = {"exposureId": answer.exposure, "metric": "user_rating", "value": rating}
+async def _rate(session: aiohttp.ClientSession, answer: Answer, rng: random.Random) -> None:
+    stars = rating(rng, right=answer.right)
+    said = {"exposureId": answer.exposure, "metric": "user_rating", "value": stars}
     async with session.post("/v1/feedback", json=said) as response:
         response.raise_for_status()
-
-
-def _action(content: str) -> str | None:
-    try:
-        parsed: Any = json.loads(content)
-    except ValueError:
-        return None
-    return parsed.get("action") if isinstance(parsed, dict) else None

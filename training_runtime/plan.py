@@ -318,6 +318,8 @@ class SuitePlan(_Part):
     type: SuiteType
     label_field: str | None = None
     """Classification: the answer's field that holds the label; without it the whole answer is the label."""
+    language_field: str | None = None
+    """Classification: the answer's field that must be written in the language of the expected one."""
     path: str | None = None
     """A file of the user's own with rows like the data's, asked instead of the test rows; for Harness the folder
     of lm-evaluation-harness tasks.

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from .errors import AccessError, DataError
+from .unreachable import why
 
 __all__ = ["fetch", "is_local"]
 
@@ -92,7 +93,7 @@ def _fetch_s3(source: str, folder: Path, credentials: Mapping[str, str]) -> None
         )
     except (OSError, ValueError) as error:
         raise AccessError(
-            f"{source} cannot be read ({_short(error)}): check that the secret's AWS_ACCESS_KEY_ID may read it, and "
+            f"{source} cannot be read ({why(error)}): check that the secret's AWS_ACCESS_KEY_ID may read it, and "
             f"AWS_ENDPOINT_URL ({endpoint or 'Amazon'})"
         ) from error
 
@@ -119,7 +120,7 @@ def _fetch_https(source: str, folder: Path) -> None:
         kind = DataError if status in (404, 410) else AccessError
         raise kind(f"{source} answered {status}: check the address and who may read it") from error
     except requests.RequestException as error:
-        raise AccessError(f"{source} cannot be read: {_short(error)}") from error
+        raise AccessError(f"{source} cannot be read: {why(error)}; check the address and the network policy") from error
     raise AccessError(f"{source} redirects more than {_MOST_REDIRECTS} times")
 
 
@@ -161,13 +162,9 @@ def _fetch_hub(source: str, folder: Path, credentials: Mapping[str, str]) -> Non
             endpoint=credentials.get("HF_ENDPOINT"),
         )
     except (RepositoryNotFoundError, HfHubHTTPError) as error:
-        raise AccessError(f"the hub refuses {source} ({_short(error)}): check the name, and HF_TOKEN") from error
+        raise AccessError(f"the hub refuses {source} ({why(error)}): check the name, and HF_TOKEN") from error
     except (LocalEntryNotFoundError, OSError) as error:
-        raise AccessError(f"the hub cannot be reached for {source} ({_short(error)}): check HF_ENDPOINT") from error
+        raise AccessError(f"the hub cannot be reached for {source} ({why(error)}): check HF_ENDPOINT") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     if not any(file.is_file() for file in folder.rglob("*")):
         raise DataError(f"{source} holds no such file: check the path")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

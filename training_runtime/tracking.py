@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .plan import Plan
+from .unreachable import why
 from .workspace import tracking_folder
 
 if TYPE_CHECKING:
@@ -127,7 +128,10 @@ class Spool:
                 run_id = run_id or job_run(client, self._plan).info.run_id
                 self.replay(client, run_id)
             except Exception as error:  # noqa: BLE001 - whatever it is must not end the training, and is tried again
-                print(json.dumps({"event": "tracking", "error": " ".join(str(error).split())[:200]}), flush=True)
+                print(
+                    json.dumps({"event": "tracking", "error": f"MLflow does not take the metrics yet: {why(error)}"}),
+                    flush=True,
+                )
             if last:
                 return
             self._stop.wait(_PAUSE_SECONDS)

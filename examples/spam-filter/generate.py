@@ -307,11 +307,10 @@ def rows() -> dict[str, list[dict[str, object]]]:
     rng = random.Random(2026)  # noqa: S311 - a reproducible example, no secret
     english = list(mails("en", ENGLISH, rng))
     korean = list(mails("ko", KOREAN, rng))
-    general = english + korean[: len(korean) // 15]
     both = english + korean
-    rng.shuffle(general)
+    rng.shuffle(english)
     rng.shuffle(both)
-    return {"general": general, "all": both}
+    return {"english": english, "all": both}
 
 
 def lines(data: list[dict[str, object]]) -> str:
@@ -327,7 +326,7 @@ def main() -> None:
     entries = "".join(f"  {name}.jsonl.gz: {base64.b64encode(part).decode()}\n" for name, part in packed.items())
     (HERE / "cpu/data.yaml").write_text(
         "# Made by generate.py, packed, as a ConfigMap holds at most 1 MiB: `all` is data.jsonl,\n"
-        "# `general` its English rows and a few of the Korean ones.\n"
+        "# `english` its English rows alone.\n"
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: spam-filter-data\nbinaryData:\n" + entries,
         encoding="utf-8",
     )

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from anneal_operator.cluster.reading import RESYNC_SECONDS, Reader, Readers
 from anneal_operator.cluster.store import Store
@@ -19,10 +20,12 @@ class _Counting(FakeApi):
         super().__init__()
         self.asked: list[str] = []
 
+    @override
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append(f"{kind}/{name}")
         return await super().get(kind, namespace, name)
 
+    @override
     async def list(self, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
         self.asked.append(kind)
         return await super().list(kind, namespace, selector)

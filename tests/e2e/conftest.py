@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from demo.__main__ import built_images
+from demo.installation import built_images
 from tests.support.cluster import (
     CHECKOUT,
     Cluster,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from demo.commands import Commands
-from demo.story import SYSTEM, Story
+from demo.installation import SYSTEM, Installation
 from toolbox.polling import poll
 
 from .bench import RESOURCES, ROWS, TRAINING, Bench
@@ -28,18 +28,18 @@ Manifest = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def operator(running: Cluster, images: dict[str, str], live: Live) -> Iterator[Story]:
+def operator(running: Cluster, images: dict[str, str], live: Live) -> Iterator[Installation]:
     """The chart, installed."""
-    story = Story(Commands(running.layout), images)
+    installation = Installation(Commands(running.layout), "anneal-demo")
     with live():
-        story.clean()
-        story.install()
-    yield story
-    story.clean()
+        installation.clean()
+        installation.install(images)
+    yield installation
+    installation.clean()
 
 
 @pytest.fixture
-def bench(operator: Story, cluster: Cluster) -> Bench:  # noqa: ARG001 - it works there
+def bench(operator: Installation, cluster: Cluster) -> Bench:  # noqa: ARG001 - it works there
     """The test's namespace, with 120 rows in it."""
     cluster.kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
     cluster.kubectl("apply", "-k", str(CHECKOUT / "examples/tiny"))
@@ -173,7 +173,7 @@ def test_a_training_that_stands_still_is_ended_and_goes_on(bench: Bench) -> None
     assert max(bench.resumed_from("frozen")) >= 5
 
 
-def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Story) -> None:
+def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Installation) -> None:
     """Two operators: the first one's process rests for longer than its lease, and a job goes on under the second."""
     scale = ("scale", "deployment", "anneal-operator", "-n", SYSTEM)
     lease = ("get", "lease", "anneal-operator", "-n", SYSTEM, "-o", "jsonpath={.spec.holderIdentity}")
@@ -198,7 +198,7 @@ def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Sto
     assert [len(bench.pods("led-by-two", stage)) for stage in ("prepare", "train", "evaluate", "publish")] == [1] * 4
 
 
-def _operators(operator: Story) -> dict[str, str]:
+def _operators(operator: Installation) -> dict[str, str]:
     """The operators' pods by their names, with their uids."""
     pods = operator.commands.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")["items"]
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
@@ -217,7 +217,9 @@ def _signal(uid: str, number: int) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("in_training", [False, True])
-def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator: Story, in_training: bool) -> None:
+def test_an_mlflow_that_is_away_holds_up_publishing_alone(
+    bench: Bench, operator: Installation, in_training: bool
+) -> None:
     """From the start, and from the middle of the training."""
     mlflow = ("scale", "deployment", "anneal-mlflow", "-n", SYSTEM)
     try:
@@ -238,9 +240,11 @@ def test_an_mlflow_that_is_away_holds_up_publishing_alone(bench: Bench, operator
 
 
 @pytest.mark.soak
-def test_an_image_that_is_not_there_is_told_and_named_when_time_is_up(bench: Bench, operator: Story) -> None:
+def test_an_image_that_is_not_there_is_told_and_named_when_time_is_up(
+    bench: Bench, operator: Installation, images: dict[str, str]
+) -> None:
     deployment = ("deployment/anneal-operator", "-n", SYSTEM)
-    image = operator.images["trainer"]
+    image = images["trainer"]
     try:
         operator.commands.kubectl("set", "env", *deployment, "ANNEAL_TRAINER_IMAGE=localhost:1/none:1")
         operator.commands.kubectl("rollout", "status", *deployment, "--timeout=120s")
@@ -255,7 +259,7 @@ def test_an_image_that_is_not_there_is_told_and_named_when_time_is_up(bench: Ben
 
 
 @pytest.mark.soak
-def test_a_namespace_goes_in_mid_training_with_the_operator_away(bench: Bench, operator: Story) -> None:
+def test_a_namespace_goes_in_mid_training_with_the_operator_away(bench: Bench, operator: Installation) -> None:
     replicas = ("scale", "deployment", "anneal-operator", "-n", SYSTEM)
     bench.submit("doomed")
     bench.wait_for_checkpoint("doomed")
@@ -270,7 +274,9 @@ def test_a_namespace_goes_in_mid_training_with_the_operator_away(bench: Bench, o
 
 
 @pytest.mark.soak
-def test_a_definition_that_comes_back_is_served_again_by_the_same_operator(bench: Bench, operator: Story) -> None:
+def test_a_definition_that_comes_back_is_served_again_by_the_same_operator(
+    bench: Bench, operator: Installation
+) -> None:
     def restarts() -> list[tuple[str, int]]:
         pods = operator.commands.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")["items"]
         return [(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods]
@@ -285,7 +291,7 @@ def test_a_definition_that_comes_back_is_served_again_by_the_same_operator(bench
 
 
 @pytest.mark.parametrize("seconds", [45, pytest.param(600, marks=pytest.mark.soak)])
-def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Story, seconds: int) -> None:
+def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Installation, seconds: int) -> None:
     bench.submit("resting", suspend=True)
     bench.submit("bad", dataset={"sources": ROWS, "template": "Alpaca"})
     bench.wait("resting", "Suspended")
@@ -383,7 +389,7 @@ def test_only_what_may_change_changes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "spam-filter"])
-def test_the_examples_for_h100_nodes_are_accepted(operator: Story, cluster: Cluster, name: str) -> None:  # noqa: ARG001
+def test_the_examples_for_h100_nodes_are_accepted(operator: Installation, cluster: Cluster, name: str) -> None:  # noqa: ARG001
     rendered = cluster.kubectl("kustomize", str(CHECKOUT / f"examples/{name}/h100"))
     assert [found["kind"] for found in yaml.safe_load_all(rendered)] == ["FineTuneJob"]
     cluster.kubectl("apply", "--dry-run=server", "-f", "-", given=rendered)

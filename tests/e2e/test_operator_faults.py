@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from demo.commands import Commands
-from demo.story import Story
+from demo.installation import Installation
 from toolbox.polling import poll
 
 from .api_proxy import ApiProxy, Fault, Kill
@@ -81,7 +81,7 @@ class Stand:
 def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """No other operator may be there: it would do the work."""
     folder = tmp_path_factory.mktemp("stand")
-    Story(Commands(running.layout), {}).clean()
+    Installation(Commands(running.layout), "anneal-demo").clean()
     running.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
     running.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
     running.kubectl("create", "namespace", NAMESPACE)

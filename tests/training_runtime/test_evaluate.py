@@ -44,6 +44,28 @@ def test_classification_by_hand() -> None:
     assert "BLOCK" in picture
 
 
+def test_the_right_label_in_the_wrong_language_is_a_wrong_answer() -> None:
+    def answer(action: str, reason: str | None) -> str:
+        return json.dumps({"action": action, **({"reason": reason} if reason else {})}, ensure_ascii=False)
+
+    suite = SuitePlan(name="classification", type="Classification", label_field="action", language_field="reason")
+    rows_and_right = [
+        (answer("BLOCK", "당첨을 미끼로 합니다."), answer("BLOCK", "대출 광고"), 1.0),
+        (answer("BLOCK", "VPN login 페이지가 가짜입니다"), answer("BLOCK", "대출 광고"), 1.0),
+        (answer("BLOCK", "Promises a prize."), answer("BLOCK", "대출 광고"), 0.0),
+        (answer("ALLOW", "한국어"), answer("BLOCK", "대출 광고"), 0.0),
+        (answer("BLOCK", "대출 광고"), answer("BLOCK", "Advertises loans."), 0.0),
+        (answer("BLOCK", None), answer("BLOCK", "Advertises loans."), 0.0),
+        (answer("BLOCK", "99 %"), answer("BLOCK", "Advertises loans."), 0.0),
+        (answer("BLOCK", "99 %"), answer("BLOCK", "100 %"), 1.0),
+        ("nonsense", answer("BLOCK", "Advertises loans."), 0.0),
+    ]
+    found = judge_answers(suite, [row[0] for row in rows_and_right], [row[1] for row in rows_and_right], None)
+    assert found.scores["accuracy"].parts == [row[2] for row in rows_and_right]
+    [(_, picture)] = found.pictures
+    assert "(other language)" in picture
+
+
 def test_a_label_that_the_data_lacks_is_told() -> None:
     with pytest.raises(DataError, match="test row 2 has no `action` in its answer"):
         judge_answers(

@@ -14,6 +14,7 @@ import requests
 
 from training_runtime.errors import AccessError, PlanError
 from training_runtime.plan import SuitePlan
+from training_runtime.unreachable import why
 
 from .scores import Scores
 
@@ -64,7 +65,5 @@ def _post(url: str, body: dict[str, Any]) -> str:
             return str(answer.json()["choices"][0]["message"]["content"])
         except (requests.RequestException, ValueError, LookupError) as error:
             problem = error
-    reason = problem or f"{answer.status_code} {answer.reason}"
-    raise AccessError(
-        f"the judge at {url} does not answer ({str(reason)[:200]}): check the suite's url and JUDGE_API_KEY"
-    )
+    reason = why(problem) if problem else f"the answer was {answer.status_code} {answer.reason}"
+    raise AccessError(f"the judge at {url} does not answer ({reason}): check the suite's url and JUDGE_API_KEY")

@@ -12,11 +12,12 @@ from training_runtime.page import heat_map
 from training_runtime.plan import SuitePlan
 from training_runtime.rows.conversations import at_path
 
+from .language import written_alike
 from .scores import Scores
 
 __all__ = ["Judgement", "judge_answers"]
 
-_NO_LABEL = "(none)"
+_NO_LABEL, _OTHER_LANGUAGE = "(none)", "(other language)"
 _MAX_LABELS = 30
 
 
@@ -112,7 +113,7 @@ def _classification(suite: SuitePlan, answers: Sequence[str], expected: Sequence
         raise DataError(
             f"test row {row} has no `{suite.label_field}` in its answer: mend the data or the suite's labelField"
         )
-    predicted = [_label(answer, suite.label_field) for answer in answers]
+    predicted = [_predicted(suite, *pair) for pair in zip(answers, expected, strict=True)]
     labels = sorted(set(truth))
     each = precision_recall_fscore_support(truth, predicted, labels=labels, average=None, zero_division=0)
     macro = precision_recall_fscore_support(truth, predicted, labels=labels, average="macro", zero_division=0)
@@ -140,6 +141,15 @@ def _parsed(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _predicted(suite: SuitePlan, answer: str, expected: str) -> str:
+    """The answer's label; the right decision in a language that the reader may not read is not an answer."""
+    label = _label(answer, suite.label_field)
+    if label == _NO_LABEL or suite.language_field is None:
+        return label
+    said, asked = (_label(text, suite.language_field) for text in (answer, expected))
+    return label if said != _NO_LABEL and written_alike(said, asked) else _OTHER_LANGUAGE
 
 
 def _label(text: str, path: str | None) -> str:

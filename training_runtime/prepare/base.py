@@ -14,6 +14,7 @@ from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, PlanError
 from training_runtime.plan import Plan
 from training_runtime.sources import fetch
+from training_runtime.unreachable import why
 from training_runtime.workspace import base_folder
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def _download(plan: Plan, draft: Path) -> None:
     try:
         download_artifacts(artifact_uri=plan.base.uri, dst_path=str(draft), tracking_uri=plan.tracking.uri)
     except (MlflowException, OSError) as error:
-        raise AccessError(f"{plan.base.uri} cannot be downloaded from {plan.tracking.uri}: {error}") from error
+        raise AccessError(
+            f"{plan.base.uri} cannot be downloaded from MLflow at {plan.tracking.uri}: {why(error)}"
+        ) from error
     nested = next(draft.rglob(MANIFEST), None)
     if nested is None or (plan.base.digest and verified_digest(nested.parent) != plan.base.digest):
         raise AccessError(f"{plan.base.uri} is incomplete or was changed after it was published")

@@ -17,6 +17,7 @@ from training_runtime.plan import Plan, Published
 from training_runtime.prepared import dataset_facts, verified_dataset
 from training_runtime.tokenizer import load_tokenizer
 from training_runtime.tracking import UID_TAG, Spool, job_run
+from training_runtime.unreachable import why
 from training_runtime.workspace import (
     METRICS,
     REPORT,
@@ -61,7 +62,9 @@ def publish(plan: Plan) -> Published:
             client.set_terminated(run.info.run_id)
         version = _registered(client, run, plan, folders["model"])
     except MlflowException as error:
-        raise AccessError(f"MLflow at {plan.tracking.uri} did not take the run: {error.message}") from error
+        raise AccessError(
+            f"MLflow at {plan.tracking.uri} did not take the run ({why(error)}): publishing again goes on from here"
+        ) from error
     return Published(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,

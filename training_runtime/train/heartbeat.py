@@ -73,7 +73,7 @@ def main() -> int:
     if late:
         message = (
             f"no step, validation or checkpoint was made for {allowed} s: look at the nodes and the volume; raise "
-            "training.guards.stalledAfterSeconds where one of them takes longer"
+            "training.guards.stalledAfter where one of them takes longer"
         )
         with contextlib.suppress(OSError):
             _TERMINATION_LOG.write_text(json.dumps({"error": "StalledError", "message": message}))

@@ -36,6 +36,10 @@ class Suite(Schema):
     """The field of a JSON answer that holds the label, for `Classification`; the whole answer is the label where it is
     left out.
     """
+    language_field: DottedPath | None = None
+    """The field of a JSON answer, for `classification`, that must be written in the language of the row's own answer,
+    which is told by its letters; an answer in another language counts as wrong.
+    """
     cases: _CasesSource | None = None
     """Cases of your own instead of the test rows: `configmap://NAME/KEY` or `pvc://CLAIM/PATH`, a file with rows like
     the data's. For `Harness` the folder of the tasks.
@@ -51,9 +55,9 @@ class Suite(Schema):
 
     rules: ClassVar = (
         Rule(
-            "!has(self.labelField) || self.type == 'Classification'",
-            "only `Classification` takes a `labelField`",
-            lambda suite: suite.label_field is None or suite.type == "Classification",
+            "!(has(self.labelField) || has(self.languageField)) || self.type == 'Classification'",
+            "only `Classification` takes `labelField` and `languageField`",
+            lambda suite: not (suite.label_field or suite.language_field) or suite.type == "Classification",
         ),
         Rule(
             "(self.type == 'Judge') ? (has(self.url) && has(self.model)) "

@@ -1,0 +1,80 @@
+"""The users judge answers as people would, and their ratings let the experiment find what is true."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from anneal_operator.decide.comparison import Sample, compare
+from demo.story import QUESTIONS, USERS
+from demo.users import Mail, is_right, new_mails, rating
+
+EXPERIMENT = Path(__file__).parents[2] / "examples/spam-filter/experiment.yaml"
+STOPPING = yaml.safe_load(EXPERIMENT.read_text())["spec"]["stopping"]
+RUNS = 300
+
+
+@pytest.mark.parametrize(
+    ("language", "answer", "right"),
+    [
+        ("ko", {"action": "BLOCK", "reason": "당첨을 미끼로 합니다."}, True),
+        ("ko", {"action": "BLOCK", "reason": "Promises a prize."}, False),
+        ("ko", {"action": "ALLOW", "reason": "동료 사이의 일정입니다."}, False),
+        ("en", {"action": "BLOCK", "reason": "Promises a prize."}, True),
+        ("en", {"action": "BLOCK", "reason": "당첨을 미끼로 합니다."}, False),
+        ("ko", {"action": "BLOCK"}, False),
+        ("en", ["BLOCK"], False),
+    ],
+)
+def test_an_answer_is_right_if_the_decision_is_and_the_reader_can_read_why(
+    language: str, answer: Any, right: bool
+) -> None:
+    assert is_right(json.dumps(answer), Mail("?", "BLOCK", language)) is right
+
+
+def test_an_answer_that_is_not_json_is_wrong() -> None:
+    assert not is_right("BLOCK", Mail("?", "BLOCK", "en"))
+
+
+def test_the_mails_are_in_both_languages_alike() -> None:
+    mails = new_mails(400)
+    assert 160 < sum(mail.language == "ko" for mail in mails) < 240
+    assert all((mail.language == "ko") == any("가" <= letter <= "힣" for letter in mail.question) for mail in mails)
+
+
+def _sample(rng: random.Random, users: int, accuracy: float) -> Sample:
+    values = [
+        sum(rating(rng, right=rng.random() < accuracy) for _ in range(QUESTIONS)) / QUESTIONS for _ in range(users)
+    ]
+    mean = sum(values) / users
+    return Sample(users, mean, sum((value - mean) ** 2 for value in values))
+
+
+def _decisions(base: float, tuned: float) -> tuple[int, int, int]:
+    """How often the tuned version wins, loses, or too few users came, when the verdict looks at the promised sample."""
+    rng = random.Random(1)
+    wins = losses = few = 0
+    for _ in range(RUNS):
+        arms = [rng.random() < 0.5 for _ in range(USERS)]
+        needed = STOPPING["minUsersPerVariant"]
+        few += min(sum(arms), USERS - sum(arms)) < needed
+        found = compare(_sample(rng, needed, base), _sample(rng, needed, tuned), STOPPING["confidence"])
+        assert found is not None
+        wins += found.lower > 0
+        losses += found.upper < 0
+    return wins, losses, few
+
+
+def test_the_promised_users_are_enough_to_find_the_difference() -> None:
+    # A smaller difference than was measured, so that the story does not hang by a thread.
+    wins, losses, few = _decisions(0.55, 0.9)
+    assert wins >= 0.98 * RUNS
+    assert (losses, few) == (0, 0)
+
+
+def test_no_winner_is_made_where_there_is_no_difference() -> None:
+    wins, losses, _ = _decisions(0.7, 0.7)
+    assert wins + losses < 0.1 * RUNS
