@@ -154,6 +154,7 @@ def test_of_two_who_find_the_lease_free_at_once_one_leads(holder: str | None) ->
         one.api.meets = two.api.meets = asyncio.Barrier(2)
         both = [asyncio.ensure_future(each.lease.lead(each.work)) for each in (one, two)]
         await _until(lambda: one.leads or two.leads)
+        assert one.leads != two.leads
         leader, other = (one, two) if one.leads else (two, one)
         for _ in range(5):  # it renews, and the other asks again
             await _renewed(leader)
@@ -186,8 +187,9 @@ def test_a_lease_that_is_given_back_is_not_taken_from_one_who_was_faster() -> No
 
         async def outrun(kind: str, namespace: str, name: str) -> Manifest | None:
             found = await get(kind, namespace, name)
-            lease["spec"]["holderIdentity"] = "two"
-            one.api.changed("Lease", "anneal-operator")
+            if not one.lease.is_held():
+                lease["spec"]["holderIdentity"] = "two"
+                one.api.changed("Lease", "anneal-operator")
             return found
 
         one.end.set()
@@ -216,5 +218,18 @@ def test_who_leads_and_since_when_is_written_down() -> None:
         assert spec["acquireTime"] > before["acquireTime"]
         two.end.set()
         await second
+
+    _run(body)
+
+
+def test_a_leader_that_sees_another_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TRUSTED", 60.0)
+
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] = "two"
+        one.api.changed("Lease", "anneal-operator")
+        assert not await first
 
     _run(body)
