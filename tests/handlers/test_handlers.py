@@ -13,10 +13,11 @@ import pytest
 
 from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.routing import ROUTER
+from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.handlers import supervising
 from anneal_operator.handlers.supervising import watch_forever
-from anneal_operator.handlers.watching import build_registry
+from anneal_operator.handlers.watching import build_registry, children
 from anneal_operator.reconcile.queue import Key
 from tests.reconcile.world import FakeApi
 
@@ -53,7 +54,7 @@ class _Watching:
                 await asyncio.gather(life, return_exceptions=True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - the condition is another object's
                 await asyncio.sleep(0.005)
 
@@ -105,6 +106,38 @@ def test_an_event_wakes_the_object_and_what_routes_to_it(event: str) -> None:
             assert watching.woken == keys
 
     _play(body)
+
+
+def test_a_deletion_is_news_though_its_version_is_known() -> None:
+    async def body(watching: _Watching) -> None:
+        for event in ("ADDED", "DELETED"):
+            watching.woken.clear()
+            await watching.server.tell("finetunejobs", event, _object("FineTuneJob", version="7"))
+            await watching.until(lambda: watching.woken == [Key("FineTuneJob", "team", "a")])
+
+    _play(body)
+
+
+def test_a_child_wakes_its_owner_once_for_each_news() -> None:
+    woken: list[tuple[Key, float]] = []
+    watched = WatchedJobs(FakeApi(), JOB_LABEL, plan_name)
+    watched.observe(_object("FineTuneJob"))
+    told = children(lambda key, after=0.0: woken.append((key, after)), watched)
+    labels = {JOB_LABEL: "a", VERSION_LABEL: "v"}
+    for kind, label, tell in told:
+        child = _object(kind, f"{kind}-{label}")
+        child["metadata"]["labels"] = {label: labels[label]}
+        for _ in range(2 if label == JOB_LABEL else 1):
+            tell(child, False)
+    assert [(kind, label) for kind, label, _ in told] == [
+        ("Job", JOB_LABEL),
+        ("Pod", JOB_LABEL),
+        ("Deployment", VERSION_LABEL),
+        ("Pod", VERSION_LABEL),
+    ]
+    job, version = Key("FineTuneJob", "team", "a"), Key("ModelVersion", "team", "v")
+    assert [key for key, _ in woken] == [job, job, version, version]
+    assert [after for key, after in woken if key == job] == [0.5, 0.5], "a Job and its pod change together"
 
 
 def test_ready_is_said_while_all_kinds_are_watched() -> None:
@@ -161,7 +194,7 @@ def _forever(monkeypatch: pytest.MonkeyPatch, *lives: Callable[..., Awaitable[No
 
     async def run() -> bool:
         watching = asyncio.Event()
-        await asyncio.wait_for(watch_forever(kopf.OperatorRegistry(), watching), 10)
+        await asyncio.wait_for(watch_forever(kopf.OperatorRegistry(), watching), 60)
         return watching.is_set()
 
     monkeypatch.setattr(kopf, "operator", operator)
