@@ -45,7 +45,7 @@ from .reconcile.queue import Key, WorkQueue
 from .reconcile.routing import RouterKind
 from .settings import Settings
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 _STATUS_PORT = 9090
 _COLLECT_AFTER = (10_000, 10, 10)
@@ -58,11 +58,25 @@ def main() -> None:
     gc.freeze()  # the modules never go; each full collection walked over them, for a quarter of all processor time
     gc.set_threshold(*_COLLECT_AFTER)
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run(Settings()))
+        asyncio.run(run(Settings()))
 
 
-async def _run(settings: Settings) -> None:
+async def run(settings: Settings) -> None:
+    """Run until cancelled; the kubelet is answered before there is an API server to work with."""
+    watching = asyncio.Event()
     client, lease_client = await KubernetesClient.from_environment(), await KubernetesClient.from_environment()
+    status = await start_server(status_app(watching.is_set), _STATUS_PORT)
+    try:
+        await _operate(settings, client, lease_client, watching)
+    finally:
+        await status.cleanup()
+        await client.close()
+        await lease_client.close()
+
+
+async def _operate(
+    settings: Settings, client: KubernetesClient, lease_client: KubernetesClient, watching: asyncio.Event
+) -> None:
     lease = Lease(lease_client, settings.namespace, settings.identity)
     async with aiohttp.ClientSession() as session:
         tls, certificate = await _certificate(client, settings)
@@ -93,7 +107,6 @@ async def _run(settings: Settings) -> None:
             wake=lambda key: queue.wake(key),
         )
         queue = WorkQueue(_dispatch(context))
-        watching = asyncio.Event()
 
         async def review(token: str, namespace: str, job: str) -> bool:
             user = await client.review_token(token, progress_audience(namespace, job))
@@ -103,17 +116,12 @@ async def _run(settings: Settings) -> None:
             if watching.is_set():
                 queue.wake(Key("FineTuneJob", namespace, job))
 
-        servers = [
-            await start_server(progress_app(progress, remembered(review), wake_job), settings.progress_port, tls),
-            await start_server(status_app(watching.is_set), _STATUS_PORT),
-        ]
+        reports = progress_app(progress, remembered(review), wake_job)
+        endpoint = await start_server(reports, settings.progress_port, tls)
         try:
             await _lead_forever(lease, client, context, queue, watching)
         finally:
-            for server in servers:
-                await server.cleanup()
-            await client.close()
-            await lease_client.close()
+            await endpoint.cleanup()
 
 
 async def _lead_forever(

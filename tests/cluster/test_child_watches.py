@@ -1,13 +1,14 @@
 """Watching children: all is listed, then news, then all again."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from anneal_operator.cluster import child_watches
-from anneal_operator.cluster.child_watches import watch_children
+from anneal_operator.cluster.child_watches import Pauses, watch_children
 from anneal_operator.errors import ApiError
 from tests.reconcile.world import Manifest
 
@@ -96,3 +97,28 @@ def test_an_api_server_that_does_not_answer_is_asked_again(monkeypatch: pytest.M
     down = ApiError(0, "the API server did not answer")
     served = _Served(down, down, [_page("7", "a")], [_event("ADDED", "c")])
     assert _told(monkeypatch, served, 2) == [("a", False), ("c", False)]
+
+
+def test_pauses_grow_to_half_a_minute_and_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, float]] = []
+    monkeypatch.setattr("random.uniform", lambda *limits: asked.append(limits))
+    expected = [(0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16), (15, 30), (15, 30), (15, 30)]
+    for _ in itertools.islice(Pauses(), len(expected)):
+        pass
+    for _ in itertools.islice(Pauses(), 1):
+        pass
+    assert asked == [*expected, expected[0]]
+
+
+def test_after_an_answer_pauses_are_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    def no_time(_: float, longest: float) -> float:
+        paused.append(longest)
+        return 0.0
+
+    monkeypatch.setattr("random.uniform", no_time)
+    down = ApiError(0, "the API server did not answer")
+    served = _Served(down, down, [_page("7", "a")], [], [_page("9", "b")], [_event("ADDED", "c")])
+    _told(monkeypatch, served, 3)
+    assert paused == [0.01, 0.02, 0.01]

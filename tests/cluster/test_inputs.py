@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from typing_extensions import override
 
+from anneal_operator.cluster import inputs as module
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.errors import ApiError
 from tests.reconcile.world import NAMESPACE, FakeApi, Manifest
@@ -52,6 +53,19 @@ def test_what_is_missing_is_asked_for_again() -> None:
         assert await _keys(inputs) == frozenset()
 
     asyncio.run(ask())
+
+
+def test_what_is_there_is_believed_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(seconds: float) -> int:
+        monkeypatch.setattr(module, "_SECONDS", seconds)
+        api = _SlowApi()
+        api.put("ConfigMap", "rows", data={})
+        inputs = Inputs(api)
+        await _keys(inputs)
+        await _keys(inputs)
+        return api.asked
+
+    assert [asyncio.run(ask(seconds)) for seconds in (60.0, 0.0)] == [1, 2]
 
 
 def test_a_failure_is_told_to_all_and_not_kept() -> None:

@@ -20,6 +20,8 @@ class _Api(FakeApi):
         self.objects = objects
         self.unreachable = False
         self.silent = False
+        self.meets: asyncio.Barrier | None = None
+        """Where all who read wait for each other, once."""
 
     @override
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
@@ -27,7 +29,11 @@ class _Api(FakeApi):
             await asyncio.sleep(60)
         if self.unreachable:
             raise ApiError(0, "connection refused")
-        return await super().get(kind, namespace, name)
+        found = await super().get(kind, namespace, name)
+        if meets := self.meets:
+            self.meets = None
+            await meets.wait()
+        return found
 
 
 class _Candidate:
@@ -65,6 +71,12 @@ def _run(body: Callable[[_Candidate, _Candidate], Awaitable[None]]) -> None:
 async def _until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - the condition is another object's
         await asyncio.sleep(0.005)
+
+
+async def _renewed(leader: _Candidate) -> None:
+    spec = leader.api.objects["Lease", "anneal-operator"]["spec"]
+    renewed = spec["renewTime"]
+    await _until(lambda: bool(spec["renewTime"] > renewed))
 
 
 def test_the_second_begins_at_once_when_the_first_has_ended() -> None:
@@ -130,5 +142,94 @@ def test_what_the_work_raises_is_raised_and_the_lease_given_back() -> None:
         with pytest.raises(ValueError, match="broken"):
             await one.lease.lead(broken)
         assert one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] == ""
+
+    _run(body)
+
+
+@pytest.mark.parametrize("holder", [None, ""], ids=["there is none yet", "it was given back"])
+def test_of_two_who_find_the_lease_free_at_once_one_leads(holder: str | None) -> None:
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        if holder is not None:
+            one.api.put("Lease", "anneal-operator", spec={"holderIdentity": holder})
+        one.api.meets = two.api.meets = asyncio.Barrier(2)
+        both = [asyncio.ensure_future(each.lease.lead(each.work)) for each in (one, two)]
+        await _until(lambda: one.leads or two.leads)
+        assert one.leads != two.leads
+        leader, other = (one, two) if one.leads else (two, one)
+        for _ in range(5):  # it renews, and the other asks again
+            await _renewed(leader)
+            assert (leader.leads, other.leads, other.lease.is_held()) == (True, False, False)
+        for each in both:
+            each.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+    _run(body)
+
+
+def test_a_lease_is_not_given_back_that_another_took_meanwhile() -> None:
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] = "two"
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] == "two"
+
+    _run(body)
+
+
+def test_a_lease_that_is_given_back_is_not_taken_from_one_who_was_faster() -> None:
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        lease = one.api.objects["Lease", "anneal-operator"]
+        get = one.api.get
+
+        async def outrun(kind: str, namespace: str, name: str) -> Manifest | None:
+            found = await get(kind, namespace, name)
+            if not one.lease.is_held():
+                lease["spec"]["holderIdentity"] = "two"
+                one.api.changed("Lease", "anneal-operator")
+            return found
+
+        one.end.set()
+        one.api.get = outrun  # type: ignore[method-assign]
+        await first
+        assert lease["spec"]["holderIdentity"] == "two"
+
+    _run(body)
+
+
+def test_who_leads_and_since_when_is_written_down() -> None:
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        before = dict(one.api.objects["Lease", "anneal-operator"]["spec"])
+        assert (before["holderIdentity"], before["leaseTransitions"]) == ("one", 0)
+        assert before["acquireTime"] == before["renewTime"]
+        await _renewed(one)
+        spec = one.api.objects["Lease", "anneal-operator"]["spec"]
+        assert (spec["acquireTime"], spec["leaseTransitions"]) == (before["acquireTime"], 0)
+        one.end.set()
+        await first
+        second = asyncio.ensure_future(two.lease.lead(two.work))
+        await _until(lambda: two.leads)
+        assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("two", 1)
+        assert spec["acquireTime"] > before["acquireTime"]
+        two.end.set()
+        await second
+
+    _run(body)
+
+
+def test_a_leader_that_sees_another_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TRUSTED", 60.0)
+
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] = "two"
+        one.api.changed("Lease", "anneal-operator")
+        assert not await first
 
     _run(body)

@@ -24,7 +24,9 @@ STEP = {
 END = {"progressPercentage": 100, "metrics": [{"name": "loss", "value": "1.4"}]}
 
 
-def _post(*reports: dict[str, Any], bearer: str = "good", fails: bool = False) -> tuple[list[int], str | None, int]:
+def _post(
+    *reports: dict[str, Any], authorization: str = "Bearer good", fails: bool = False
+) -> tuple[list[int], str | None, int]:
     """Post reports for one job; return the answers, the progress that is known then, and how often it was woken."""
     book, woken = ProgressBook(), []
 
@@ -39,7 +41,7 @@ def _post(*reports: dict[str, Any], bearer: str = "good", fails: bool = False) -
             answers = []
             for report in reports:
                 body = {"trainerStatus": {"lastUpdatedTime": "2026-03-01T12:00:00Z", **report}}
-                headers = {"Authorization": f"Bearer {bearer}"}
+                headers = {"Authorization": authorization}
                 answers.append((await client.post("/progress/team/job", json=body, headers=headers)).status)
             return answers
 
@@ -72,10 +74,13 @@ def test_what_is_known_of_a_training_that(reports: list[dict[str, Any]], summary
 @pytest.mark.parametrize(
     ("report", "options", "status"),
     [
-        (STEP, {"bearer": "of another job"}, 401),
+        (STEP, {"authorization": "Bearer of-another-job"}, 401),
+        (STEP, {"authorization": "Basic good"}, 401),
+        (STEP, {"authorization": ""}, 401),
         (STEP, {"fails": True}, 503),
         ({"progressPercentage": 101}, {}, 400),
         ({"metrics": "many"}, {}, 400),
+        ({**STEP, "more": "x" * 100_000}, {}, 413),
     ],
 )
 def test_a_report_is_refused(report: dict[str, Any], options: dict[str, Any], status: int) -> None:
@@ -92,15 +97,37 @@ def test_a_token_is_reviewed_once_a_minute_and_for_its_job_alone() -> None:
     async def run() -> list[bool]:
         ask = remembered(review, lambda: clock[0])
         answers = [await ask(bearer, "team", job) for bearer, job in (("good", "a"), ("good", "a"), ("good", "b"))]
+        answers.append(await ask("good", "other", "a"))
         answers += [await ask("bad", "team", "a"), await ask("bad", "team", "a")]
         clock[0] = 61.0
         return [*answers, await ask("good", "team", "a")]
 
-    assert asyncio.run(run()) == [True, True, True, False, False, True]
-    assert [(bearer, job) for bearer, _, job in asked] == [
-        ("good", "a"),
-        ("good", "b"),
-        ("bad", "a"),
-        ("bad", "a"),
-        ("good", "a"),
+    assert asyncio.run(run()) == [True, True, True, True, False, False, True]
+    assert asked == [
+        ("good", "team", "a"),
+        ("good", "team", "b"),
+        ("good", "other", "a"),
+        ("bad", "team", "a"),
+        ("bad", "team", "a"),
+        ("good", "team", "a"),
     ]
+
+
+def test_numbers_that_no_status_takes_are_left_out() -> None:
+    book = ProgressBook()
+    values = {"current_step": "5", "loss": "nan", "grad_norm": "1e300", "learning_rate": "-inf", "epoch": "1e-5"}
+
+    async def review(*_: str) -> bool:
+        return True
+
+    async def run() -> None:
+        app = progress_app(book, review, lambda *_: None)
+        metrics = [{"name": name, "value": value} for name, value in values.items()]
+        body = {"trainerStatus": {"lastUpdatedTime": "2026-03-01T12:00:00Z", "metrics": metrics}}
+        async with TestClient(TestServer(app)) as client:
+            await client.post("/progress/team/job", json=body, headers={"Authorization": "Bearer t"})
+
+    asyncio.run(run())
+    known = book.last("team", "job")
+    assert known
+    assert known.numbers == {"current_step": 5.0, "epoch": 1e-5}

@@ -40,6 +40,8 @@ class MlflowServer:
     """Writes that are still carried out; every later request finds nobody."""
     answers_with: tuple[int, str] | None = None
     """Instead of all else: a status and a page."""
+    denies: str = ""
+    """The path that the operator may not use."""
     before_create: list[dict[str, Any]] = field(default_factory=list)
     """Versions that somebody else makes just before the next one is made."""
 
@@ -64,6 +66,8 @@ class MlflowServer:
 
     def answer(self, method: str, path: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
+        if path == self.denies:
+            raise _RefusalError("PERMISSION_DENIED", "no")
         if method not in _WRITES:
             return self._read(path, asked)
         self.writes.append(f"{method} {path}")

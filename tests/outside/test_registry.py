@@ -81,6 +81,13 @@ def test_registering_is_finished_wherever_it_was_cut_off(mlflow: MlflowServer, r
     assert after >= 2, "it was cut off before each write"
 
 
+def test_a_model_that_may_not_be_made_is_no_model_that_exists(mlflow: MlflowServer) -> None:
+    mlflow.denies = "registered-models/create"
+    with pytest.raises(RegistryError, match="does not let the operator in"):
+        _register(MlflowRegistry(mlflow.url))
+    assert mlflow.versions == []
+
+
 def test_of_two_operators_that_register_at_once_one_takes_its_own_back(mlflow: MlflowServer) -> None:
     mlflow.before_create = [{"name": "spam", "tags": TAGS, "source": "mlflow-artifacts:/1/m"}]
     assert _register(MlflowRegistry(mlflow.url)).version == "1"

@@ -1,31 +1,53 @@
-"""Events: one per change that a person wants to read, in the object's own `kubectl describe`."""
+"""Events: one per change that a person wants to read, in the object's own `kubectl describe`.
 
+As client-go's recorder does, what is told again is counted in the event that told it first. Its name follows from what
+it says, so that nothing has to be remembered, and another operator goes on counting. Events that differ in a number
+are different; no rate is limited here.
+"""
+
+import hashlib
 from datetime import UTC, datetime
+
+from anneal_operator.errors import ConflictError
 
 from .client import KubernetesApi
 from .kinds import Manifest
 
 __all__ = ["record_event"]
 
+_LONGEST_MESSAGE = 1000
+
 
 async def record_event(api: KubernetesApi, regarding: Manifest, reason: str, message: str, *, warning: bool) -> None:
     """Tell about a change of an object."""
+    event = _event(regarding, reason, message[:_LONGEST_MESSAGE], "Warning" if warning else "Normal")
+    namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
+    try:
+        await api.create(event)
+    except ConflictError:
+        if told := await api.get("Event", namespace, name):
+            version = {"resourceVersion": told["metadata"]["resourceVersion"]}
+            again = {"count": told.get("count", 1) + 1, "lastTimestamp": event["lastTimestamp"]}
+            await api.patch("Event", namespace, name, {"metadata": version, **again})
+
+
+def _event(regarding: Manifest, reason: str, message: str, severity: str) -> Manifest:
     metadata = regarding["metadata"]
-    now = datetime.now(UTC)
-    time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = "\0".join((metadata["uid"], severity, reason, message))
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     reference = {key: regarding[key] for key in ("apiVersion", "kind")}
-    reference |= {key: metadata[key] for key in ("name", "namespace", "uid")}
-    event = {
+    return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
-        "involvedObject": reference,
+        "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
+        "involvedObject": reference | {key: metadata[key] for key in ("name", "namespace", "uid")},
         "reason": reason,
-        "message": message[:1000],
-        "type": "Warning" if warning else "Normal",
+        "message": message,
+        "type": severity,
         "source": {"component": "anneal"},
-        "firstTimestamp": time,
-        "lastTimestamp": time,
+        "reportingComponent": "anneal",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
         "count": 1,
     }
-    await api.create(event)
