@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 
-.PHONY: help setup check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench requirements
+.PHONY: help setup check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ generate: setup ## make crds/ and docs/reference.md from the API's models
 
 bench: cluster-up images ## measure, and print the table of benchmarks/README.md
 	$(PYTHON) -m benchmarks.local_cluster
+
+mutation: setup ## plant mistakes in the operator and name those that no test sees (up to an hour)
+	$(PYTHON) -m tools.mutation
 
 requirements: setup ## resolve the dependencies anew and export requirements/
 	@tools/export-requirements.sh

@@ -92,8 +92,9 @@ def test_the_wheel_of_the_same_sources_has_the_same_bytes() -> None:
 
 def test_a_pod_calls_the_api_server_with_its_own_token(images: dict[str, str], cluster: Cluster) -> None:
     script = (
-        "from kubernetes import client, config; config.load_incluster_config(); "
-        "print('server', client.VersionApi().get_code().git_version)"
+        "import json; from kubernetes import client, config; config.load_incluster_config(); api = client.ApiClient()\n"
+        "answer = api.call_api(*api.param_serialize('GET', '/version', auth_settings=['BearerToken']))\n"
+        "print('server', json.loads(answer.read())['gitVersion'])"
     )
     cluster.apply(pod("main", _python(images["operator"], script), volumes=_SCRATCH))
     assert cluster.logs_until("main", "server") == "server v1.36.3\n"
