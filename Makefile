@@ -53,5 +53,5 @@ bench: cluster-up images ## measure, and print the table of benchmarks/README.md
 mutation: setup ## plant mistakes in the operator and name those that no test sees (up to an hour)
 	$(PYTHON) -m tools.mutation
 
-requirements: setup ## resolve the dependencies anew and export requirements/
-	@tools/export-requirements.sh
+requirements: setup ## resolve the dependencies anew; with UPGRADE=1 to the newest versions
+	$(PYTHON) -m tools.requirements resolve $(if $(UPGRADE),--upgrade)
