@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 
-.PHONY: help setup check runtime-test test soak cluster-up cluster-down images demo generate bench mutation requirements
+.PHONY: help setup format check runtime-test test soak cluster-up cluster-down images demo generate bench mutation requirements
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -11,9 +11,14 @@ help: ## show these lines
 setup: ## install what development needs: Debian packages (as root), uv, .venv
 	@tools/setup.sh
 
-check: setup ## format, lint, types, import walls, generated files, unit tests (under 2 minutes)
+format: setup ## format the code, and mend what the linter can mend
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+check: setup ## format, lint, shellcheck, types, import walls, generated files, unit tests (under 2 minutes)
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/shellcheck .ci/run tools/*.sh
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check

@@ -4,7 +4,19 @@ import subprocess
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
-TARGETS = ("setup", "check", "test", "soak", "cluster-up", "cluster-down", "images", "demo", "generate", "bench")
+TARGETS = (
+    "setup",
+    "format",
+    "check",
+    "test",
+    "soak",
+    "cluster-up",
+    "cluster-down",
+    "images",
+    "demo",
+    "generate",
+    "bench",
+)
 
 
 def test_help_has_one_line_for_each_target() -> None:
