@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 
-.PHONY: help setup check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
+.PHONY: help setup format check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -11,9 +11,14 @@ help: ## show these lines
 setup: ## install what development needs: Debian packages (as root), uv, .venv
 	@tools/setup.sh
 
-check: setup ## format, lint, types, import walls, generated files, unit tests (under 2 minutes)
+format: setup ## format the code, and mend what the linter can mend
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+check: setup ## format, lint, shellcheck, types, import walls, generated files, unit tests (under 2 minutes)
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/shellcheck .ci/run tools/*.sh
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
@@ -57,5 +62,5 @@ bench: cluster-up images ## measure, and print the table of benchmarks/README.md
 mutation: setup ## plant mistakes in the operator and name those that no test sees (up to an hour)
 	$(PYTHON) -m tools.mutation
 
-requirements: setup ## resolve the dependencies anew and export requirements/
-	@tools/export-requirements.sh
+requirements: setup ## resolve the dependencies anew; with UPGRADE=1 to the newest versions
+	$(PYTHON) -m tools.requirements resolve $(if $(UPGRADE),--upgrade)

@@ -9,6 +9,7 @@ from local_cluster.layout import REGISTRY, Layout
 from local_cluster.loading import drop_images, load_image, loaded_images
 from local_cluster.processes import find
 from toolbox.commands import CommandError, run
+from tools.requirements import selected
 
 from .base import present_images
 from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
@@ -33,7 +34,7 @@ def references(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
     needed = set(names)
     for image in reversed(IMAGES):
         if image.name in needed:
-            needed |= {image.parent, *(["builder"] if image.requirements else [])}
+            needed |= {image.parent, *(["builder"] if image.is_built_by_uv else [])}
     return {image.name: reference(image, base, wheel) for image in IMAGES if image.name in needed}
 
 
@@ -89,7 +90,12 @@ def _name(tag: str) -> str:
 def _build(image: Image, tag: str, references: Mapping[str, str], base: str) -> None:
     arguments = {"BASE": references.get(image.parent, base)}
     if image.requirements:
-        arguments |= {"BUILDER": references["builder"], "REQUIREMENTS": image.requirements}
+        arguments["REQUIREMENTS"] = image.requirements
+        pins = CHECKOUT / "dist/requirements" / f"{image.requirements}.txt"
+        pins.parent.mkdir(parents=True, exist_ok=True)
+        pins.write_text(selected(image.requirements))
+    if image.is_built_by_uv:
+        arguments["BUILDER"] = references["builder"]
     command: list[str | Path] = [
         "buildah",
         "build",

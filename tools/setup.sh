@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/anneal
 packages="buildah busybox-static ca-certificates debootstrap git iproute2 kmod nftables runc util-linux"
-uv_version=0.13.8
 
 install_packages() {
   command -v dpkg-query >/dev/null || { echo "setup: not a Debian system; it needs: $packages" >&2; return; }
@@ -39,40 +38,56 @@ find_python() { # the interpreter itself, not a version manager's wrapper
 install_packages
 python=$(find_python) || { install_packages python3 python3-venv; python=$(find_python); }
 
-uv=$cache/uv-$uv_version/bin/uv
+pins() { # NAME …: what these extras and groups of pyproject.toml consist of
+  "$python" -m tools.requirements select "$@"
+}
+
+digest() {
+  sha256sum | cut -c1-16
+}
+
+uv_folder=$cache/uv-$(pins installer | digest)
+uv=$uv_folder/bin/uv
 if [ ! -x "$uv" ]; then
   "$python" -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
-  echo "setup: installing uv $uv_version into $cache"
-  rm -rf "$cache/uv-$uv_version"
-  "$python" -m venv "$cache/uv-$uv_version"
-  "$cache/uv-$uv_version/bin/pip" install -q --disable-pip-version-check "uv==$uv_version"
+  echo "setup: installing uv into $uv_folder"
+  rm -rf "$uv_folder"
+  "$python" -m venv "$uv_folder"
+  pins installer >"$uv_folder/pins.txt"
+  "$uv_folder/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$uv_folder/pins.txt"
 fi
 
-stamp=$(cat requirements/dev.txt pyproject.toml tools/setup.sh | sha256sum)
+install_pins() { # FOLDER NAME …: compiled once, as every test starts new processes, and where PYTHONDONTWRITEBYTECODE
+  folder=$1 # is set each would compile anew
+  shift
+  "$uv" venv -q --clear --python "$python" "$folder"
+  pins "$@" >"$folder/pins.txt"
+  "$uv" pip sync -q --compile-bytecode --require-hashes --python "$folder" "$folder/pins.txt"
+}
+
+stamp=$(pins dev operator router | cat - tools/setup.sh | digest)
 if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c '' 2>/dev/null; then
   echo "setup: installing the development environment into .venv"
-  "$uv" venv -q --clear --python "$python" .venv
-  "$uv" pip sync -q --compile-bytecode --python .venv requirements/dev.txt
+  install_pins .venv dev operator router
   printf '%s' "$stamp" >.venv/stamp
 fi
 
-# Compiled once, as every test starts new processes, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
-environment() { # NAME REQUIREMENTS: an environment outside the checkout, keyed by what is in it
-  digest=$(sha256sum "requirements/$2.txt" | cut -c1-16)
-  place=$cache/environments/$1-$digest
+environment() { # ENVIRONMENT NAME …: one outside the checkout, keyed by what is in it
+  link=.envs/$1
+  place=$cache/environments/$1-$(shift && pins "$@" | digest)
+  shift
   if [ ! -e "$place/compiled" ]; then
-    echo "setup: installing the $1's environment into $place"
+    echo "setup: installing $place"
     rm -rf "$place"
-    "$uv" venv -q --python "$python" "$place"
-    "$uv" pip sync -q --compile-bytecode --python "$place" "requirements/$2.txt"
+    install_pins "$place" "$@"
     touch "$place/compiled"
   fi
   mkdir -p .envs
-  ln -sfn "$place" ".envs/$1"
+  ln -sfn "$place" "$link"
 }
 
 if [ "${1-}" = runtime ]; then
   install_packages postgresql
-  environment trainer trainer-test
+  environment trainer train runtime-test
   environment mlflow mlflow
 fi

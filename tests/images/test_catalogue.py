@@ -7,6 +7,7 @@ import pytest
 
 from images import catalogue
 from images.catalogue import BY_NAME, IMAGES, Image, reference
+from tools.requirements import selected
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "requirements").mkdir(exist_ok=True)
         (tmp_path / "requirements" / (image.requirements or "none")).write_text("package==1")
     monkeypatch.setattr(catalogue, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(catalogue, "selected", lambda name: (tmp_path / "requirements" / name).read_text())
     return tmp_path
 
 
@@ -46,13 +48,20 @@ def test_a_code_change_touches_the_images_with_our_wheel(before: dict[str, str],
 
 
 def test_a_new_requirement_touches_its_image_alone(before: dict[str, str], wheel: Path, checkout: Path) -> None:
-    (checkout / "requirements/trainer.txt").write_text("package==2")
+    (checkout / "requirements/train").write_text("package==2")
     assert _changed(wheel, before) == {"trainer"}
 
 
 def test_a_new_torch_touches_trainer_and_server(before: dict[str, str], wheel: Path, checkout: Path) -> None:
-    (checkout / "requirements/torch.txt").write_text("torch==2")
+    (checkout / "requirements/torch").write_text("torch==2")
     assert _changed(wheel, before) == {"torch", "trainer", "server"}
+
+
+def test_another_installer_touches_every_image_that_it_fills(
+    before: dict[str, str], wheel: Path, checkout: Path
+) -> None:
+    (checkout / "requirements/installer").write_text("uv==2")
+    assert _changed(wheel, before) == set(BY_NAME) - {"python"}
 
 
 def test_a_changed_recipe_touches_its_image(before: dict[str, str], wheel: Path, checkout: Path) -> None:
@@ -73,5 +82,5 @@ def test_parents_come_before_their_children() -> None:
 def test_an_image_has_its_recipe_and_ends_as_a_user_who_is_not_root(image: Image) -> None:
     recipe = image.dockerfile.read_text()
     assert recipe.splitlines()[-1] == "USER 65532:65532" or "\nUSER 65532:65532\n" in recipe or image.name == "builder"
-    assert image.requirements_file is None or image.requirements_file.exists()
+    assert not image.requirements or selected(image.requirements)
     assert replace(image) == image

@@ -1,0 +1,84 @@
+"""The chart's values: what its schema takes and refuses, and that templates read no value that there is not.
+
+Helm judges values by the schema itself, at every install and upgrade: tests/e2e/test_chart.py has it do so.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+CHART = Path(__file__).parents[2] / "charts/anneal"
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+WRONG = [
+    ("image", {"operator": "anneal/operator:1"}),
+    ("images.operater", "anneal/operator:1"),
+    ("images.operator", "anneal/operator :1"),
+    ("images.pullPolicy", "Sometimes"),
+    ("operator.replicas", "2"),
+    ("operator.replicas", -1),
+    ("operator.resources.limits.memory", "512 MB"),
+    ("operator.resources.limits.memory", "1K"),
+    ("operator.resources.limit", {"memory": "1Gi"}),
+    ("server.environment.VLLM_CPU_KVCACHE_SPACE", 4),
+    ("mlflow.url", "mlflow.example.com"),
+    ("mlflow.storage.size", True),
+]
+RIGHT = [
+    ("images.operator", "registry.example.com:5000/anneal/operator@sha256:00"),
+    ("operator.replicas", 2),
+    ("operator.resources.limits.cpu", 1.5),
+    ("operator.resources.limits.memory", "1e9"),
+    ("server.environment.VLLM_CPU_KVCACHE_SPACE", "4"),
+    ("mlflow.url", "https://mlflow.example.com/team"),
+    ("global", {"registry": "of an umbrella chart"}),
+]
+
+
+def _with(path: str, value: object) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(VALUES))
+    *parents, last = path.split(".")
+    place = values
+    for name in parents:
+        place = place.setdefault(name, {})
+    place[last] = value
+    return values
+
+
+def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{name}.")
+
+
+def test_the_schema_takes_the_values_that_the_chart_brings() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    jsonschema.validate(VALUES, SCHEMA, jsonschema.Draft7Validator)
+
+
+@pytest.mark.parametrize(("path", "value"), RIGHT, ids=[path for path, _ in RIGHT])
+def test_the_schema_takes_what_users_set(path: str, value: object) -> None:
+    jsonschema.validate(_with(path, value), SCHEMA, jsonschema.Draft7Validator)
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG, ids=[f"{path} {value}" for path, value in WRONG])
+def test_the_schema_refuses_a_wrong_value_and_names_it(path: str, value: object) -> None:
+    with pytest.raises(jsonschema.ValidationError) as refused:
+        jsonschema.validate(_with(path, value), SCHEMA, jsonschema.Draft7Validator)
+    named = ".".join(map(str, refused.value.absolute_path))
+    assert named == path or path.rpartition(".")[2] in refused.value.message
+
+
+def test_templates_read_the_values_that_there_are_and_no_others() -> None:
+    templates = "".join(file.read_text() for file in (CHART / "templates").iterdir())
+    read = set(re.findall(r"\.Values\.([\w.]+)", templates))
+    assert read <= set(_paths(VALUES))
+    leaves = {path for path in _paths(VALUES) if not any(other.startswith(f"{path}.") for other in _paths(VALUES))}
+    assert [leaf for leaf in leaves if not any(leaf == path or leaf.startswith(f"{path}.") for path in read)] == []
