@@ -7,7 +7,7 @@ settled before it is written (`configmap://…` and `pvc://…` become paths), s
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from . import HEARTBEAT_VARIABLE
 
@@ -379,6 +379,8 @@ class Plan(_Part):
     tracking: TrackingPlan
     output: OutputPlan = OutputPlan()
     model_name: str
+    image: str = ""
+    """What every stage runs in, however often the operator is upgraded meanwhile; empty where no operator is."""
 
 
 class Prepared(_Part):
@@ -396,7 +398,7 @@ class Prepared(_Part):
     p50_tokens: int = 0
     p95_tokens: int = 0
     p99_tokens: int
-    truncated_percent: float
+    truncated_percent: FiniteFloat
     train: int
     validation: int
     test: int
@@ -407,8 +409,8 @@ class Trained(_Part):
     """What training hands back."""
 
     step: int
-    loss: float | None
-    eval_loss: float | None
+    loss: FiniteFloat | None
+    eval_loss: FiniteFloat | None
     committed_at: str | None = None
     """When its last checkpoint was committed (RFC 3339, UTC)."""
 
@@ -416,7 +418,7 @@ class Trained(_Part):
 class Evaluated(_Part):
     """What evaluation hands back."""
 
-    metrics: dict[str, float]
+    metrics: dict[str, FiniteFloat]
 
 
 class Published(_Part):

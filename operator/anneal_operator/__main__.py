@@ -22,22 +22,20 @@ from .cluster.inputs import Inputs
 from .cluster.lease import Lease
 from .cluster.reading import Readers
 from .cluster.store import Store
-from .cluster.watched_jobs import WatchedJobs
-from .desired.serving import VERSION_LABEL
-from .desired.training import JOB_LABEL, plan_name, progress_audience
+from .desired.training import progress_audience
 from .endpoints.certificate import certificate_secret, serving_context
 from .endpoints.progress import ProgressBook, progress_app, remembered, start_server
 from .endpoints.status import status_app
 from .errors import ApiError
 from .handlers.supervising import watch_forever
-from .handlers.watching import Seen, build_registry, children
+from .handlers.watching import OWNERS, build_registry, children
 from .logs import configure
 from .outside.models import Models
 from .outside.registry import MlflowRegistry
 from .outside.routers import HttpRouters
 from .reconcile.ab_experiment import ABExperimentKind
 from .reconcile.context import Context
-from .reconcile.fine_tune_job import FineTuneJobReconciler
+from .reconcile.fine_tune_job import FineTuneJobKind
 from .reconcile.harness import Harness
 from .reconcile.model_version import ModelVersionKind
 from .reconcile.neighbours import ROUTER_KIND, of_model
@@ -84,8 +82,7 @@ async def _operate(
         client.fence(lease.is_held)
         registry.fence(lease.is_held)
         progress = ProgressBook()
-        watched = WatchedJobs(client, JOB_LABEL, plan_name)
-        store = Store({VERSION_LABEL: "ModelVersion"})
+        store = Store(OWNERS)
 
         def wake_model(model: str) -> None:
             for key in of_model(store, model):
@@ -94,7 +91,6 @@ async def _operate(
         models = Models(registry, wake_model)
         context = Context(
             api=client,
-            watched=watched,
             store=store,
             readers=Readers(client, store),
             inputs=Inputs(client),
@@ -130,17 +126,15 @@ async def _lead_forever(
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
-        seen = Seen(context.watched, context.store)
-        watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, seen)]
+        watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, context.store)]
         watches.append(asyncio.create_task(context.models.ask_forever()))
         try:
-            await watch_forever(build_registry(queue.wake, seen), watching)
+            await watch_forever(build_registry(queue.wake, context.store), watching)
         finally:
             for watch in watches:
                 watch.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
             await queue.stop()
-            context.watched.clear()
             context.store.clear()
             context.readers.clear()
             context.models.clear()
@@ -169,7 +163,7 @@ async def _certificate(client: KubernetesClient, settings: Settings) -> tuple[ss
 
 def _dispatch(context: Context) -> Callable[[Key], Awaitable[float | None]]:
     reconcilers: dict[str, Callable[[Key], Awaitable[float | None]]] = {
-        "FineTuneJob": FineTuneJobReconciler(context).reconcile,
+        "FineTuneJob": Harness(FineTuneJobKind(context), context).reconcile,
         "ModelVersion": Harness(ModelVersionKind(context), context).reconcile,
         "ABExperiment": Harness(ABExperimentKind(context), context).reconcile,
         ROUTER_KIND: Harness(RouterKind(context), context).reconcile,

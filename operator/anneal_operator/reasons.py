@@ -39,6 +39,7 @@ class Reason(StrEnum):
     STAGE_FAILED = "StageFailed"
     STAGE_QUEUED = "StageQueued"
     STAGE_PREEMPTED = "StagePreempted"
+    STAGE_RETRYING = "StageRetrying"
     SUSPENDED = "Suspended"
     GATE_FAILED = "GateFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

@@ -139,7 +139,7 @@ async def _all(events: AsyncIterator[Manifest]) -> list[Manifest]:
                 f"{JOBS}/a",
                 {},
                 "application/json",
-                {"preconditions": {"uid": "uid-1"}, "propagationPolicy": "Background"},
+                {"preconditions": {"uid": "uid-1"}, "propagationPolicy": "Foreground"},
             ),
         ),
         (

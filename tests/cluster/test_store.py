@@ -61,11 +61,18 @@ def test_a_finished_job_keeps_its_name_and_end_alone() -> None:
     store = Store({"anneal.dev/fine-tune-job": "FineTuneJob"})
     store.observe(_object("FineTuneJob", "job", 1, spec={"base": {}}, status={"phase": "Running"}))
     store.observe(_object("Job", "job-train", 2, metadata={"labels": {"anneal.dev/fine-tune-job": "job"}}, status={}))
-    spec = {"base": {}, "ttlSecondsAfterFinished": 60}
-    store.observe(_object("FineTuneJob", "job", 3, spec=spec, status={"phase": "Succeeded", "mlflow": {"runId": "r"}}))
+    ended = {"phase": "Succeeded", "mlflow": {"runId": "r"}}
+    store.observe(_object("FineTuneJob", "job", 3, spec={"base": {}}, status=ended))
     kept = store.get("FineTuneJob", "team", "job") or {}
-    assert (kept["spec"], kept["status"]) == ({"ttlSecondsAfterFinished": 60}, {"phase": "Succeeded"})
+    assert ("spec" in kept, kept["status"]) == (False, {"phase": "Succeeded"})
     assert store.get("Job", "team", "job-train") is None
+
+
+def test_a_finished_job_that_is_to_be_deleted_one_day_is_kept_as_it_is() -> None:
+    store = Store({"anneal.dev/fine-tune-job": "FineTuneJob"})
+    spec = {"base": {}, "ttlSecondsAfterFinished": 60}
+    store.observe(_object("FineTuneJob", "job", 3, spec=spec, status={"phase": "Succeeded"}))
+    assert (store.get("FineTuneJob", "team", "job") or {})["spec"] == spec
 
 
 def test_a_listing_tells_what_vanished_meanwhile(store: Store) -> None:

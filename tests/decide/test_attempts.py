@@ -1,61 +1,91 @@
-"""How often training was begun: what the pods tell, and what only the status before knows."""
+"""How often training was begun: what the attempts' Jobs tell, and what only the status before knows."""
 
 from typing import Any
 
 import pytest
 
-from anneal_operator.api.fine_tune_job_status import Attempts
-from anneal_operator.decide.attempts import merged_attempts
+from anneal_operator.api.fine_tune_job_status import Attempt, Attempts
+from anneal_operator.decide.attempts import merged_attempts, pause_seconds
+from anneal_operator.decide.observed_job import ObservedStage
 from anneal_operator.decide.progress import Report, progress_of
 
 Manifest = dict[str, Any]
 NOW = "2026-03-01T12:10:00Z"
+TRAINED = '{"step": 9, "loss": 1.0, "eval_loss": null}'
 
 
-def _pod(minute: int, ended: int | None = None, *, index: int = 0, **terminated: Any) -> Manifest:
-    at = f"2026-03-01T12:{minute:02}:00Z"
-    state = {"running": {"startedAt": at}}
+def _at(minute: int) -> str:
+    return f"2026-03-01T12:{minute:02}:00Z"
+
+
+def _pod(minute: int, ended: int | None = None, index: int = 0, **terminated: Any) -> Manifest:
+    state: Manifest = {"running": {"startedAt": _at(minute)}}
     if ended is not None:
-        state = {"terminated": {"startedAt": at, "finishedAt": f"2026-03-01T12:{ended:02}:00Z", **terminated}}
-    metadata = {"annotations": {"batch.kubernetes.io/job-completion-index": str(index)}}
-    return {"metadata": metadata, "status": {"containerStatuses": [{"state": state}]}}
+        state = {"terminated": {"startedAt": _at(minute), "finishedAt": _at(ended), **terminated}}
+    metadata = {"name": "p", "annotations": {"batch.kubernetes.io/job-completion-index": str(index)}}
+    phase = "Running" if ended is None else "Succeeded" if terminated.get("exitCode") == 0 else "Failed"
+    return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": [{"state": state}]}}
+
+
+def _training(number: int, *pods: Manifest) -> ObservedStage:
+    """An attempt with these pods; its Job has ended where all of them have."""
+    phases = {pod["status"]["phase"] for pod in pods}
+    end = "" if "Running" in phases or not pods else "Failed" if "Failed" in phases else "Complete"
+    job: Manifest = {"metadata": {"name": f"job-train-{number}", "creationTimestamp": _at(0)}, "status": {}}
+    if end:
+        job["status"]["conditions"] = [{"type": end, "status": "True", "lastTransitionTime": _at(59)}]
+    return ObservedStage(job, pods, number)
 
 
 def _told(found: Attempts | None) -> list[tuple[int, str, int]]:
     return [(attempt.number, attempt.reason, attempt.gpu_seconds) for attempt in (found.last if found else [])]
 
 
-def test_a_pod_that_has_not_started_is_no_attempt() -> None:
-    assert merged_attempts(None, [{"metadata": {}, "status": {}}], 8, NOW) is None
+def test_an_attempt_begins_when_its_pod_does() -> None:
+    assert merged_attempts(None, [_training(1)], 8, NOW) is None
 
 
-def test_each_pod_is_an_attempt_in_the_order_of_their_start() -> None:
-    pods = [_pod(5), _pod(1, 3, exitCode=70)]
-    found = merged_attempts(None, pods, 8, NOW)
+def test_each_job_is_an_attempt() -> None:
+    found = merged_attempts(None, [_training(1, _pod(1, 3, exitCode=70)), _training(2, _pod(5))], 8, NOW)
     assert _told(found) == [(1, "Internal", 960), (2, "Running", 0)]
     assert found is not None
-    assert (found.total, found.gpu_seconds) == (2, 960)
+    assert (found.total, found.failed, found.gpu_seconds) == (2, 1, 960)
 
 
 def test_pods_that_train_together_are_one_attempt() -> None:
-    pods = [_pod(1, 2, exitCode=0, index=0), _pod(1, 2, exitCode=0, index=1)]
-    assert _told(merged_attempts(None, pods, 16, NOW)) == [(1, "Completed", 960)]
+    pods = [_pod(1, 2, index, exitCode=0, message=TRAINED) for index in (0, 1)]
+    assert _told(merged_attempts(None, [_training(1, *pods)], 16, NOW)) == [(1, "Completed", 960)]
 
 
-def test_an_attempt_whose_pod_is_gone_was_taken_away_once() -> None:
-    first = merged_attempts(None, [_pod(1)], 1, NOW)
-    second = merged_attempts(first, [_pod(9)], 1, NOW)
-    assert _told(second) == [(1, "Preempted", 540), (2, "Running", 0)]
-    assert merged_attempts(second, [_pod(9)], 1, "2026-03-01T13:00:00Z") == second
+def test_an_attempt_ends_when_all_its_pods_have() -> None:
+    pods = [_pod(1, 2, exitCode=70, index=0), _pod(1, index=1)]
+    assert _told(merged_attempts(None, [_training(1, *pods)], 16, NOW)) == [(1, "Running", 0)]
+
+
+def test_an_attempt_that_no_pod_began_took_no_longer_than_its_job() -> None:
+    job = _training(1, _pod(1, 2, exitCode=70)).job
+    assert job is not None
+    job["status"]["startTime"] = _at(58)
+    assert _told(merged_attempts(None, [ObservedStage(job, (), 1)], 2, NOW)) == [(1, "Preempted", 120)]
+
+
+@pytest.mark.parametrize(("is_suspended", "reason"), [(False, "Preempted"), (True, "Suspended")])
+def test_an_attempt_whose_job_is_gone_was_taken_away_once(is_suspended: bool, reason: str) -> None:
+    first = merged_attempts(None, [_training(1, _pod(1))], 1, NOW)
+    second = merged_attempts(first, [_training(2, _pod(9))], 1, NOW, is_suspended=is_suspended)
+    assert _told(second) == [(1, reason, 540), (2, "Running", 0)]
+    assert second is not None
+    assert second.failed == 0
+    assert merged_attempts(second, [_training(2, _pod(9))], 1, "2026-03-01T13:00:00Z") == second
 
 
 @pytest.mark.parametrize("gpus", [0, 4])
 def test_only_the_last_ten_are_told_and_none_is_forgotten_in_the_totals(gpus: int) -> None:
     found = None
-    for minute in range(0, 24, 2):
-        found = merged_attempts(found, [_pod(minute, minute + 1, exitCode=70)], gpus, NOW)
+    for number in range(1, 13):
+        found = merged_attempts(found, [_training(number, _pod(number, number + 1, exitCode=70))], gpus, NOW)
     assert found is not None
-    assert (found.total, found.gpu_seconds) == (12, 12 * 60 * gpus)
+    assert (found.total, found.failed, found.gpu_seconds) == (12, 12, 12 * 60 * gpus)
     assert [attempt.number for attempt in found.last] == list(range(3, 13))
     assert merged_attempts(found, [], gpus, NOW) == found
 
@@ -65,23 +95,46 @@ def _report(step: int, at: str, start: int | None = 0) -> Report:
 
 
 def test_an_attempt_tells_where_it_began_and_when_it_has_ended_how_far_it_came() -> None:
-    running = merged_attempts(None, [_pod(1)], 8, NOW, _report(7, "2026-03-01T12:02:00.5+00:00", start=5))
+    runs, first = [_training(1, _pod(1))], _report(7, "2026-03-01T12:02:00.5+00:00", start=5)
+    running = merged_attempts(None, runs, 8, NOW, report=first)
     assert _steps(running) == [(5, None)]
-    quiet = merged_attempts(running, [_pod(1)], 8, NOW)  # the operator was started anew
+    quiet = merged_attempts(running, runs, 8, NOW)  # the operator was started anew
     assert _steps(quiet) == [(5, None)]
-    ended = merged_attempts(
-        quiet, [_pod(1, 3, exitCode=70)], 8, NOW, _report(20, "2026-03-01T12:03:00.5+00:00", start=5)
-    )
+    last = _report(20, "2026-03-01T12:03:00.5+00:00", start=5)
+    ended = merged_attempts(quiet, [_training(1, _pod(1, 3, exitCode=70))], 8, NOW, report=last)
     assert _steps(ended) == [(5, 20)]
-    taken = merged_attempts(running, [], 8, NOW, _report(9, "2026-03-01T12:03:00+00:00", start=5))
+    taken = merged_attempts(running, [], 8, NOW, report=_report(9, "2026-03-01T12:03:00+00:00", start=5))
     assert _steps(taken) == [(5, 9)]
 
 
 @pytest.mark.parametrize("at", ["2026-03-01T12:04:00+00:00", "2026-03-01T12:04:00", "yesterday"])
 def test_what_another_attempt_reported_is_not_this_one_s(at: str) -> None:
-    pods = [_pod(1, 3, exitCode=70), _pod(5)]
-    assert _steps(merged_attempts(None, pods, 8, NOW, _report(20, at))) == [(None, None), (None, None)]
+    trainings = [_training(1, _pod(1, 3, exitCode=70)), _training(2, _pod(5))]
+    assert _steps(merged_attempts(None, trainings, 8, NOW, report=_report(20, at))) == [(None, None), (None, None)]
 
 
 def _steps(found: Attempts | None) -> list[tuple[int | None, int | None]]:
     return [(attempt.start_step, attempt.end_step) for attempt in (found.last if found else [])]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"),
+    [
+        ([], 0),
+        ([("Internal", 0, None)], 10),
+        ([("Internal", 0, 0)], 10),
+        ([("Internal", 5, 5), ("Preempted", 5, 5)], 20),
+        ([("Internal", 0, 5)], 0),
+        ([("Internal", 0, 0), ("Internal", 0, 5), ("Access", 5, None)], 10),
+        ([("Internal", 0, 0), ("Suspended", 0, 0)], 0),
+        ([("Internal", 0, 0)] * 9, 300),
+    ],
+)
+def test_the_pause_doubles_with_each_attempt_that_made_no_step(
+    attempts: list[tuple[str, int, int | None]], seconds: float
+) -> None:
+    last = [
+        Attempt(number=n, reason=reason, started_at=_at(0), ended_at=_at(1), start_step=start, end_step=end)
+        for n, (reason, start, end) in enumerate(attempts, 1)
+    ]
+    assert pause_seconds(Attempts(total=len(last), gpu_seconds=0, last=last)) == seconds

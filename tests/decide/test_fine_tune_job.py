@@ -1,22 +1,30 @@
 """Where a FineTuneJob stands and what comes next, as a table of stages."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.evaluation import Gate
-from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, GateStatus, Provenance
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.api.fine_tune_job_status import Attempt, Attempts, FineTuneJobStatus, GateStatus
 from anneal_operator.api.schema import LocalReference
-from anneal_operator.decide.fine_tune_job import has_passed, judge, seconds_to_live
-from anneal_operator.decide.observed_job import STAGES, ObservedJob, Obstacle
+from anneal_operator.decide.fine_tune_job import decide
+from anneal_operator.decide.observed_job import (
+    STAGES,
+    ObservedBase,
+    ObservedJob,
+    ObservedPlan,
+    ObservedStage,
+    Obstacle,
+)
 from anneal_operator.decide.progress import progress_of
-from anneal_operator.decide.stages import StageState
 from anneal_operator.reasons import Reason
 from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 
-NOW = "2026-03-01T12:00:00Z"
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+AT = "2026-03-01T12:00:00Z"
 PREPARED = Prepared(
     rows=10, rejected=1, duplicates_removed=2, pii_found=3, tokens=100, p99_tokens=20, truncated_percent=0.0,
     train=8, validation=1, test=1, digest="sha256:d",
@@ -29,108 +37,190 @@ RESULTS: dict[Stage, Any] = {
         run_id="r", experiment_id="1", uri="mlflow-artifacts:/1/r/artifacts/model", digest="d", format="Full"
     ),
 }
-ABSENT, ACTIVE = StageState(), StageState("Active")
-FAILED = StageState("Failed", message="no row can be used", exit_code=65, pod="p", node="n", failure_class="Data")
-LATE = StageState("Failed", message="not done in time", failure_class="Deadline")
-LOST, PASSED = StageState("Lost"), StageState("Succeeded")
-SUSPENDED, TAKEN_AWAY = StageState("Active", suspended=True), StageState("Active", preempted=True)
-GATE, HIGH_GATE = Gate(metric="accuracy", min=0.5), Gate(metric="accuracy", min=0.95)
-
-
-def _done(stage: Stage) -> StageState:
-    return StageState("Succeeded", result=RESULTS[stage].model_dump(mode="json"))
-
-
-def _stages(*states: StageState | None) -> dict[Stage, StageState]:
-    return {stage: state or _done(stage) for stage, state in zip(STAGES, states, strict=True)}
-
-
-def _seen(**changes: Any) -> ObservedJob:
-    provenance = Provenance(images={"train": "i"}, model_revision="m", plan_digest="p")
-    return ObservedJob("job", 1, changes.pop("previous", FineTuneJobStatus()), provenance=provenance, **changes)
-
-
-def _training(state: StageState) -> dict[Stage, StageState]:
-    return _stages(None, state, ABSENT, ABSENT)
-
-
-def _evaluated(publishing: StageState) -> dict[Stage, StageState]:
-    return _stages(None, None, None, publishing)
-
-
+SPEC: dict[str, Any] = {
+    "base": {"uri": "models:/spam@base"},
+    "dataset": {"sources": [{"uri": "configmap://data/rows.jsonl"}]},
+    "output": {"modelName": "spam"},
+}
+PLAN = ObservedPlan("trainer:1", "models:/spam/1", "p")
 OBSTACLE = Obstacle(Reason.BASE_NOT_FOUND, "no base")
+GATE, HIGH_GATE = {"metric": "accuracy", "min": 0.5}, {"metric": "accuracy", "min": 0.95}
+
+
+def _work(*conditions: str, pods: tuple[dict[str, Any], ...] = (), reason: str = "", **job: Any) -> ObservedStage:
+    listed = [{"type": kind, "status": "True", "reason": reason, "message": ""} for kind in conditions]
+    metadata = {"name": "the-job", "uid": "the-uid", "creationTimestamp": AT, **job.pop("metadata", {})}
+    made = {"metadata": metadata, "spec": job, "status": {"startTime": AT, "conditions": listed}}
+    return ObservedStage(made, pods, attempt=1)
+
+
+def _pod(phase: str, *conditions: dict[str, str], **terminated: Any) -> dict[str, Any]:
+    ended = {"startedAt": AT, "finishedAt": AT, **terminated}
+    state = {"terminated": ended} if terminated else {"running": {"startedAt": AT}}
+    status = {"phase": phase, "conditions": list(conditions), "containerStatuses": [{"state": state}]}
+    return {"metadata": {"name": "p"}, "spec": {"nodeName": "n"}, "status": status}
+
+
+def _done(stage: Stage) -> ObservedStage:
+    result = RESULTS[stage].model_dump_json()
+    return _work("Complete", pods=(_pod("Succeeded", exitCode=0, message=result),))
+
+
+def _crashed(code: int, message: str = "no row can be used") -> ObservedStage:
+    said = json.dumps({"error": "Error", "message": message})
+    return _work("Failed", pods=(_pod("Failed", exitCode=code, message=said),))
+
+
+ABSENT, ACTIVE, LOST = ObservedStage(), _work(pods=(_pod("Running"),)), _work("Complete")
+FAILED, CRASHED, LATE = _crashed(65), _crashed(70, "a bug"), _work("Failed", reason="DeadlineExceeded")
+SUSPENDED, GOING = _work(suspend=True), _work(metadata={"deletionTimestamp": AT})
+TAKEN = _work("Failed", pods=(_pod("Failed", {"type": "DisruptionTarget", "status": "True"}, exitCode=75),))
+
+
+def _stages(*work: ObservedStage | None) -> dict[Stage, ObservedStage]:
+    return {stage: found or _done(stage) for stage, found in zip(STAGES, work, strict=True)}
+
+
+def _seen(*work: ObservedStage | None, spec: dict[str, Any] | None = None, **changes: Any) -> ObservedJob:
+    """A job with a plan, and with these stages, None for one that is done; without any nothing has begun."""
+    given: dict[str, Any] = {"plan": PLAN if work else None, "base": ObservedBase("b", "b"), "created_at": NOW}
+    given |= {"previous": FineTuneJobStatus(), "stages": _stages(*work) if work else {}, **changes}
+    return ObservedJob("job", "uid", 1, spec=FineTuneJobSpec.parse(SPEC | (spec or {})), **given)
+
+
+def _training(work: ObservedStage, **changes: Any) -> ObservedJob:
+    return _seen(None, work, ABSENT, ABSENT, **changes)
+
+
+def _steps(seen: ObservedJob, now: datetime = NOW) -> list[str]:
+    verdict = decide(seen, now)
+    made = [f"{type(step).__name__} {getattr(step, 'stage', '')}".strip() for step in verdict.apply]
+    return [f"delete {gone.kind} {gone.name}" for gone in verdict.delete] + made
+
+
+ATTEMPT_2 = Attempts(
+    total=2,
+    failed=2,
+    gpu_seconds=0,
+    last=[
+        Attempt(number=number, reason="Internal", started_at=AT, ended_at=AT, start_step=0, end_step=5)
+        for number in (1, 2)
+    ],
+)
+SUSPEND, TWICE = {"suspend": True}, {"maxAttempts": 2}
+GATED = {"evaluation": {"gates": [GATE]}}
+HIGHLY_GATED = {"evaluation": {"gates": [HIGH_GATE]}}
+LATER: dict[str, Any] = {"created_at": NOW - timedelta(seconds=60), "spec": {"activeDeadlineSeconds": 60}}
+QUEUE = {"scheduling": {"queueName": "research"}}
 
 
 @pytest.mark.parametrize(
-    ("seen", "phase", "action", "stage", "reason"),
+    ("seen", "phase", "steps", "reason"),
     [
-        (_seen(obstacle=Obstacle(Reason.BASE_NOT_FOUND, "no base")), "Pending", "Wait", None, "BaseNotFound"),
-        (_seen(stages=None), "Pending", "Plan", None, "StageRunning"),
-        (_seen(stages=_stages(ABSENT, ABSENT, ABSENT, ABSENT)), "Preparing", "StartStage", "prepare", "StageRunning"),
-        (_seen(stages=_stages(ACTIVE, ABSENT, ABSENT, ABSENT)), "Preparing", "Wait", "prepare", "StageRunning"),
-        (_seen(stages=_stages(FAILED, ABSENT, ABSENT, ABSENT)), "Failed", "Nothing", None, "StageFailed"),
-        (_seen(stages=_stages(None, ABSENT, ABSENT, ABSENT)), "Running", "StartStage", "train", "StageRunning"),
-        (_seen(stages=_stages(None, ACTIVE, ABSENT, ABSENT)), "Running", "Wait", "train", "StageRunning"),
-        (_seen(stages=_stages(None, FAILED, ABSENT, ABSENT)), "Failed", "Nothing", None, "StageFailed"),
-        (_seen(stages=_stages(None, None, ABSENT, ABSENT)), "Evaluating", "StartStage", "evaluate", "StageRunning"),
-        (_seen(stages=_stages(None, None, None, ABSENT)), "Publishing", "StartStage", "publish", "StageRunning"),
-        (_seen(stages=_stages(None, None, None, None)), "Publishing", "MakeVersion", None, "StageRunning"),
-        (_seen(stages=_stages(None, None, None, None), version_made=True), "Succeeded", "Nothing", None, "Published"),
-        # Gates
-        (_seen(stages=_evaluated(ABSENT), gates=(GATE,)), "Publishing", "StartStage", "publish", "StageRunning"),
-        (_seen(stages=_evaluated(ABSENT), gates=(HIGH_GATE,)), "Failed", "Nothing", None, "GateFailed"),
-        (_seen(stages=_evaluated(ACTIVE), gates=(HIGH_GATE,)), "Publishing", "Wait", "publish", "StageRunning"),
-        (_seen(stages=_evaluated(ABSENT), unreachable="no MLflow"), "Evaluating", "Wait", "evaluate", "StageRunning"),
-        # Suspension
-        (_seen(suspend=True), "Suspended", "Wait", None, "Suspended"),
-        (_seen(suspend=True, obstacle=OBSTACLE), "Suspended", "Wait", None, "Suspended"),
-        (_seen(suspend=True, stages=_training(ABSENT)), "Suspended", "Wait", None, "Suspended"),
-        (_seen(suspend=True, stages=_training(ACTIVE)), "Suspended", "SuspendStage", "train", "Suspended"),
-        (_seen(suspend=True, stages=_training(SUSPENDED)), "Suspended", "Wait", "train", "Suspended"),
-        (_seen(suspend=True, stages=_training(FAILED)), "Failed", "Nothing", None, "StageFailed"),
-        (_seen(stages=_training(SUSPENDED)), "Running", "ResumeStage", "train", "StageRunning"),
-        # Queues
-        (_seen(stages=_training(SUSPENDED), queue="research"), "Queued", "Wait", "train", "StageQueued"),
-        (_seen(stages=_training(ACTIVE), queue="research"), "Running", "Wait", "train", "StageRunning"),
-        (_seen(stages=_training(SUSPENDED), queue="research", suspend=True), "Suspended", "Wait", "train", "Suspended"),
-        # Preemption
-        (_seen(stages=_training(TAKEN_AWAY)), "Preempted", "Wait", "train", "StagePreempted"),
-        (_seen(stages=_stages(TAKEN_AWAY, ABSENT, ABSENT, ABSENT)), "Preparing", "Wait", "prepare", "StageRunning"),
-        (_seen(stages=_training(TAKEN_AWAY), suspend=True), "Suspended", "SuspendStage", "train", "Suspended"),
-        # A result that is lost with its pod
-        (_seen(stages=_training(LOST)), "Running", "RemoveStage", "train", "StageRunning"),
-        (_seen(stages=_stages(None, None, None, LOST)), "Publishing", "RemoveStage", "publish", "StageRunning"),
-        (_seen(stages=_training(LOST), suspend=True), "Running", "RemoveStage", "train", "StageRunning"),
+        (_seen(obstacle=OBSTACLE), "Pending", [], "BaseNotFound"),
+        (_seen(), "Preparing", ["MakePlan", "StartStage prepare"], "StageRunning"),
+        (_seen(ABSENT, ABSENT, ABSENT, ABSENT), "Preparing", ["StartStage prepare"], "StageRunning"),
+        (_seen(ACTIVE, ABSENT, ABSENT, ABSENT), "Preparing", [], "StageRunning"),
+        (_seen(FAILED, ABSENT, ABSENT, ABSENT), "Failed", [], "StageFailed"),
+        (_seen(CRASHED, ABSENT, ABSENT, ABSENT), "Failed", [], "StageFailed"),
+        (_training(ABSENT), "Running", ["StartStage train"], "StageRunning"),
+        (_training(ACTIVE), "Running", [], "StageRunning"),
+        (_training(ACTIVE, obstacle=OBSTACLE), "Running", [], "StageRunning"),
+        (_training(FAILED), "Failed", [], "StageFailed"),
+        (_seen(None, None, ABSENT, ABSENT), "Evaluating", ["StartStage evaluate"], "StageRunning"),
+        (_seen(None, None, None, ABSENT), "Publishing", ["StartStage publish"], "StageRunning"),
+        (_seen(None, None, None, ABSENT, obstacle=OBSTACLE), "Pending", [], "BaseNotFound"),
+        (_seen(None, None, None, None), "Publishing", ["MakeVersion"], "StageRunning"),
+        (_seen(None, None, None, None, version="Foreign"), "Pending", [], "NameTaken"),
+        (_seen(None, None, None, None, version="Ours", opponent="x"), "Publishing", ["MakeExperiment"], "StageRunning"),
+        (_seen(None, None, None, None, version="Ours"), "Succeeded", [], "Published"),
+        # Attempts of training
+        (_training(TAKEN), "Preempted", [], "StagePreempted"),
+        (_training(CRASHED), "Running", [], "StageRetrying"),
+        (_training(CRASHED, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE), "Failed", [], "StageFailed"),
         (
-            _seen(stages=_stages(None, None, PASSED, ABSENT), gates=(GATE,)),
-            "Publishing",
-            "StartStage",
-            "publish",
+            _training(TAKEN, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE),
+            "Running",
+            ["StartStage train"],
             "StageRunning",
         ),
+        (_training(LOST), "Running", ["StartStage train"], "StageRunning"),
+        (_training(GOING), "Running", [], "StageRunning"),
+        # Gates
+        (_seen(None, None, None, ABSENT, spec=GATED), "Publishing", ["StartStage publish"], "StageRunning"),
+        (_seen(None, None, None, ABSENT, spec=HIGHLY_GATED), "Failed", [], "GateFailed"),
+        (_seen(None, None, None, ACTIVE, spec=HIGHLY_GATED), "Publishing", [], "StageRunning"),
+        (_seen(None, None, None, ABSENT, unreachable="no MLflow"), "Evaluating", [], "StageRunning"),
+        # Suspension
+        (_seen(spec=SUSPEND), "Suspended", [], "Suspended"),
+        (_seen(spec=SUSPEND, obstacle=OBSTACLE), "Suspended", [], "Suspended"),
+        (_training(ABSENT, spec=SUSPEND), "Suspended", [], "Suspended"),
+        (_training(ACTIVE, spec=SUSPEND), "Suspended", ["delete Job the-job"], "Suspended"),
+        (_training(SUSPENDED, spec=SUSPEND), "Suspended", ["delete Job the-job"], "Suspended"),
+        (_training(GOING, spec=SUSPEND), "Suspended", [], "Suspended"),
+        (_training(FAILED, spec=SUSPEND), "Failed", [], "StageFailed"),
+        (_training(TAKEN, spec=SUSPEND), "Suspended", [], "Suspended"),
+        (_training(CRASHED, spec=SUSPEND), "Suspended", [], "Suspended"),
+        (_training(LOST, spec=SUSPEND), "Suspended", [], "Suspended"),
+        (_seen(None, None, None, None, spec=SUSPEND, version="Ours"), "Succeeded", [], "Published"),
+        # Queues: whatever suspends a Job resumes it
+        (_training(SUSPENDED, spec=QUEUE), "Queued", [], "StageQueued"),
+        (_training(SUSPENDED), "Queued", [], "StageQueued"),
+        (_training(ACTIVE, spec=QUEUE), "Running", [], "StageRunning"),
+        # A result that is lost with its pod
+        (_seen(None, None, None, LOST), "Publishing", ["delete Job the-job"], "StageRunning"),
+        (_seen(None, None, LOST, ABSENT), "Evaluating", ["delete Job the-job"], "StageRunning"),
+        (_seen(None, None, LOST, ACTIVE), "Publishing", [], "StageRunning"),
         # Deadline
-        (_seen(overdue=True), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, obstacle=OBSTACLE), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, suspend=True), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, stages=_training(ABSENT)), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, stages=_training(SUSPENDED), queue="q"), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, stages=_training(SUSPENDED), suspend=True), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, stages=_training(ACTIVE)), "Running", "Wait", "train", "StageRunning"),
-        (_seen(overdue=True, stages=_training(FAILED)), "Failed", "Nothing", None, "StageFailed"),
-        (_seen(overdue=True, stages=_training(LATE)), "Failed", "Nothing", None, "DeadlineExceeded"),
-        (_seen(overdue=True, stages=_stages(None, None, None, None)), "Failed", "Nothing", None, "DeadlineExceeded"),
+        (_seen(**LATER), "Failed", [], "DeadlineExceeded"),
+        (_seen(obstacle=OBSTACLE, **LATER), "Failed", [], "DeadlineExceeded"),
+        (_training(ABSENT, **LATER), "Failed", [], "DeadlineExceeded"),
+        (_training(SUSPENDED, **LATER), "Failed", [], "DeadlineExceeded"),
+        (_training(CRASHED, **LATER), "Failed", [], "DeadlineExceeded"),
+        (_training(FAILED, **LATER), "Failed", [], "StageFailed"),
+        (_training(LATE, **LATER), "Failed", [], "DeadlineExceeded"),
+        (_training(GOING, **LATER), "Running", [], "StageRunning"),
+        (_training(ACTIVE, **LATER), "Running", ["MoveDeadline train"], "StageRunning"),
     ],
 )
-def test_the_first_stage_that_is_not_done_decides(
-    seen: ObservedJob, phase: str, action: str, stage: str | None, reason: str
-) -> None:
-    verdict = judge(seen, NOW)
-    assert (verdict.status.phase, verdict.action, verdict.stage) == (phase, action, stage)
+def test_the_first_stage_that_is_not_done_decides(seen: ObservedJob, phase: str, steps: list[str], reason: str) -> None:
+    verdict = decide(seen, NOW)
+    assert (verdict.status.phase, _steps(seen)) == (phase, steps)
     assert [condition.reason for condition in verdict.status.conditions] == [reason]
 
 
+def test_an_attempt_that_fails_again_is_followed_after_a_pause_that_doubles() -> None:
+    status, now, pauses = FineTuneJobStatus(), NOW, []
+    for number in range(1, 8):
+        work = ObservedStage(CRASHED.job, CRASHED.pods, attempt=number)
+        verdict = decide(_training(work, previous=status, spec={"maxAttempts": 100}), now)
+        status = verdict.status
+        pauses.append(verdict.again)
+    assert pauses == [10, 20, 40, 80, 160, 300, 300]
+    soon = decide(_training(work, previous=status, spec={"maxAttempts": 100}), now + timedelta(seconds=300))
+    assert [getattr(step, "attempt", None) for step in soon.apply] == [8]
+
+
+def test_an_attempt_that_made_a_step_is_followed_at_once() -> None:
+    told = ATTEMPT_2.having(last=[ATTEMPT_2.last[0]], total=1, failed=1)
+    assert _steps(_training(CRASHED, previous=FineTuneJobStatus(attempts=told))) == ["StartStage train"]
+
+
+def test_of_earlier_attempts_one_job_is_kept() -> None:
+    earlier = tuple(
+        ObservedStage({"metadata": {"name": f"job-train-{n}", "uid": "u", "creationTimestamp": AT}}, attempt=n)
+        for n in (1, 2, 3)
+    )
+    lost = ObservedStage(LOST.job, attempt=4)
+    assert _steps(_training(lost, earlier=earlier)) == [
+        "delete Job job-train-1",
+        "delete Job job-train-2",
+        "StartStage train",
+    ]
+
+
 def test_what_stages_handed_back_is_in_the_status() -> None:
-    status = judge(_seen(stages=_stages(None, None, None, None), version_made=True), NOW).status
+    status = decide(_seen(None, None, None, None, version="Ours"), NOW).status
     assert status.dataset is not None
     assert (status.dataset.rows, status.dataset.splits.train) == (10, 8)
     assert status.progress is not None
@@ -140,32 +230,29 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
     assert status.mlflow is not None
     assert status.mlflow.run_id == "r"
     assert status.provenance is not None
-    assert status.provenance.dataset_digest == "sha256:d"
+    assert (status.provenance.dataset_digest, set(status.provenance.images.values())) == ("sha256:d", {"trainer:1"})
     assert status.model_version_ref == LocalReference(name="job")
 
 
 def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:
-    told = judge(_seen(stages=_stages(None, ACTIVE, ABSENT, ABSENT)), NOW).status
-    gone = {**_stages(None, ACTIVE, ABSENT, ABSENT), "prepare": StageState("Succeeded")}
-    assert judge(_seen(stages=gone, previous=told), NOW).status == told
+    told = decide(_training(ACTIVE), NOW).status
+    assert decide(_seen(LOST, ACTIVE, ABSENT, ABSENT, previous=told), NOW).status == told
 
 
 @pytest.mark.parametrize(
-    ("phase", "passed"),
+    ("previous", "steps"),
     [
-        ("Pending", []),
-        ("Preparing", []),
-        ("Running", ["prepare"]),
-        ("Publishing", ["prepare", "train", "evaluate"]),
-        ("Suspended", []),
+        (FineTuneJobStatus(phase="Preparing"), ["delete Job the-job"]),
+        (FineTuneJobStatus(phase="Running"), ["StartStage train"]),
+        (FineTuneJobStatus(phase="Suspended", attempts=ATTEMPT_2), ["StartStage train"]),
     ],
 )
-def test_the_phase_that_was_told_tells_which_results_were_read(phase: Any, passed: list[str]) -> None:
-    assert [stage for stage in STAGES if has_passed(FineTuneJobStatus(phase=phase), stage)] == passed
+def test_the_status_tells_which_results_were_read(previous: FineTuneJobStatus, steps: list[str]) -> None:
+    assert _steps(_seen(LOST, ABSENT, ABSENT, ABSENT, previous=previous)) == steps
 
 
 def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
-    status = judge(_seen(stages=_stages(FAILED, ABSENT, ABSENT, ABSENT)), NOW).status
+    status = decide(_seen(FAILED, ABSENT, ABSENT, ABSENT), NOW).status
     assert status.failure is not None
     assert status.failure.dump() == {
         "stage": "prepare",
@@ -179,24 +266,28 @@ def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
     assert status.conditions[0].message == "the prepare stage failed: no row can be used"
 
 
+def test_a_job_whose_attempts_are_spent_says_so() -> None:
+    seen = _training(CRASHED, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE)
+    assert decide(seen, NOW).status.conditions[0].message == "the train stage failed: a bug (maxAttempts: 2)"
+
+
 def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up() -> None:
-    pulling = StageState("Active", message="the container waits: ErrImagePull", held_back="ImagePull")
-    waiting = judge(_seen(stages=_training(pulling)), NOW).status
+    waits = {"waiting": {"reason": "ErrImagePull", "message": ""}}
+    pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": [{"state": waits}]}}
+    waiting = decide(_training(_work(pods=(pod,))), NOW).status
     assert waiting.failure is not None
     assert (waiting.phase, waiting.failure.failure_class, waiting.failure.retryable) == ("Running", "ImagePull", True)
-    ending = judge(_seen(stages=_training(StageState("Active", ending=True)), previous=waiting), NOW).status
-    late = judge(_seen(stages=_training(LATE), previous=ending), NOW).status
+    ending = decide(_training(_work("FailureTarget"), previous=waiting), NOW).status
+    late = decide(_training(LATE, previous=ending), NOW).status
     assert late.failure is not None
     assert (late.phase, late.conditions[0].reason) == ("Failed", "DeadlineExceeded")
-    assert (late.failure.failure_class, late.failure.message) == (
-        "ImagePull",
-        "not done in time; the container waits: ErrImagePull",
-    )
-    assert judge(_seen(stages=_training(ACTIVE), previous=waiting), NOW).status.failure is None
+    assert late.failure.failure_class == "ImagePull"
+    assert late.failure.message.endswith("raise it; the container waits: ErrImagePull")
+    assert decide(_training(ACTIVE, previous=waiting), NOW).status.failure is None
 
 
 def test_gates_are_told_with_what_they_asked_for() -> None:
-    status = judge(_seen(stages=_evaluated(ABSENT), gates=(GATE, HIGH_GATE)), NOW).status
+    status = decide(_seen(None, None, None, ABSENT, spec={"evaluation": {"gates": [GATE, HIGH_GATE]}}), NOW).status
     assert status.evaluation is not None
     assert [(gate.required, gate.passed) for gate in status.evaluation.gates] == [
         ("at least 0.5", True),
@@ -208,54 +299,69 @@ def test_gates_are_told_with_what_they_asked_for() -> None:
 
 
 def test_gates_that_were_passed_stay_passed_when_what_they_compare_with_changes() -> None:
-    told = (
-        GateStatus(metric="accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True),
-    )
-    gate = Gate(metric="accuracy", vs_alias="production")
-    seen = _seen(stages=_evaluated(ACTIVE), gates=(gate,), references={"production": {"accuracy": 0.99}}, judged=told)
-    status = judge(seen, NOW).status
+    told = [GateStatus(metric="accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True)]
+    published = decide(_seen(None, None, None, ABSENT), NOW).status
+    assert published.evaluation is not None
+    previous = published.having(evaluation=published.evaluation.having(gates=told))
+    gates = {"evaluation": {"gates": [{"metric": "accuracy", "vsAlias": "production"}]}}
+    references = {"production": {"accuracy": 0.99}}
+    status = decide(_seen(None, None, None, ACTIVE, spec=gates, previous=previous, references=references), NOW).status
     assert status.evaluation is not None
-    assert tuple(status.evaluation.gates) == told
+    assert status.evaluation.gates == told
 
 
 @pytest.mark.parametrize(
-    ("status", "ttl", "left"),
+    ("status", "ttl", "gone", "left"),
     [
-        ("True", 60, 30.0),
-        ("False", 60, 30.0),
-        ("True", 30, 0.0),
-        ("True", 0, 0.0),
-        ("True", None, None),
-        ("Unknown", 0, None),
+        ("True", 60, False, 30.0),
+        ("False", 60, False, 30.0),
+        ("True", 30, True, None),
+        ("True", 0, True, None),
+        ("True", None, False, None),
     ],
 )
-def test_a_job_that_has_ended_lives_as_long_as_it_may(status: Any, ttl: int | None, left: float | None) -> None:
+def test_a_job_that_has_ended_lives_as_long_as_it_may(
+    status: Any, ttl: int | None, gone: bool, left: float | None
+) -> None:
     condition = Condition(
-        type="Succeeded", status=status, reason="R", message="", last_transition_time=NOW, observed_generation=1
+        type="Succeeded", status=status, reason="R", message="", last_transition_time=AT, observed_generation=1
     )
-    now = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-    assert seconds_to_live(FineTuneJobStatus(conditions=[condition]), ttl, now) == left
+    previous = FineTuneJobStatus(phase="Succeeded", conditions=[condition])
+    seen = _seen(previous=previous, spec={"ttlSecondsAfterFinished": ttl})
+    verdict = decide(seen, NOW + timedelta(seconds=30))
+    assert ([one.kind for one in verdict.delete], verdict.again) == (["FineTuneJob"] if gone else [], left)
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_the_end_is_the_end(phase: Any) -> None:
     previous = FineTuneJobStatus(phase=phase)
-    verdict = judge(_seen(previous=previous, obstacle=Obstacle(Reason.NAME_TAKEN, "")), NOW)
-    assert (verdict.status, verdict.action) == (previous, "Nothing")
+    verdict = decide(_seen(previous=previous, obstacle=Obstacle(Reason.NAME_TAKEN, "")), NOW)
+    assert (verdict.status, verdict.acts) == (previous, False)
 
 
 def test_the_condition_s_time_changes_with_its_status_only() -> None:
-    first = judge(_seen(stages=_stages(ACTIVE, ABSENT, ABSENT, ABSENT)), NOW).status
-    later = judge(_seen(stages=_stages(None, ACTIVE, ABSENT, ABSENT), previous=first), "2026-03-01T13:00:00Z").status
-    assert later.conditions[0].last_transition_time == NOW
-    end = judge(_seen(stages=_stages(None, FAILED, ABSENT, ABSENT), previous=later), "2026-03-01T14:00:00Z").status
+    first = decide(_seen(ACTIVE, ABSENT, ABSENT, ABSENT), NOW).status
+    later = decide(_training(ACTIVE, previous=first), NOW + timedelta(hours=1)).status
+    assert later.conditions[0].last_transition_time == AT
+    end = decide(_training(FAILED, previous=later), NOW + timedelta(hours=2)).status
     assert end.conditions[0].last_transition_time == "2026-03-01T14:00:00Z"
+
+
+def test_only_active_time_counts_for_the_deadline() -> None:
+    spec = {"activeDeadlineSeconds": 100}
+    status, now = FineTuneJobStatus(), NOW
+    for work, seconds in ((ACTIVE, 30), (SUSPENDED, 1000), (ACTIVE, 30), (SUSPENDED, 1000), (ACTIVE, 39)):
+        status = decide(_training(work, previous=status, spec=spec), now).status
+        assert status.phase in {"Running", "Queued"}
+        now += timedelta(seconds=seconds)
+    assert decide(_training(ABSENT, previous=status, spec=spec), now).apply, "one second is left"
+    assert decide(_training(ABSENT, previous=status, spec=spec), now + timedelta(seconds=1)).status.phase == "Failed"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, None), (0, None), (42, "42s"), (125, "2m5s"), (7384, "2h3m")])
 def test_the_remaining_time_reads_like_an_age(seconds: int | None, text: str | None) -> None:
-    assert progress_of(1, 10, 10, seconds, NOW, {}).remaining == text
+    assert progress_of(1, 10, 10, seconds, AT, {}).remaining == text
 
 
 def test_losses_are_rounded() -> None:
-    assert progress_of(1, 10, 10, 5, NOW, {"loss": 0.14927289485931397}).loss == 0.1493
+    assert progress_of(1, 10, 10, 5, AT, {"loss": 0.14927289485931397}).loss == 0.1493

@@ -1,18 +1,20 @@
 """How a stage stands, from its Job and pods."""
 
-import json
 from typing import Any
 
 import pytest
 
-from anneal_operator.decide.stages import read_stage
+from anneal_operator.decide.observed_job import ObservedStage
+from anneal_operator.decide.stages import StageState, read_stage
+from training_runtime.plan import Evaluated, Stage
 
 Manifest = dict[str, Any]
+METRICS = '{"metrics": {"accuracy": 0.5}}'
 
 
-def _job(*conditions: tuple[str, str]) -> Manifest:
+def _job(*conditions: tuple[str, str], **metadata: Any) -> Manifest:
     listed = [{"type": kind, "status": "True", "message": message} for kind, message in conditions]
-    return {"metadata": {"name": "j"}, "status": {"conditions": listed}}
+    return {"metadata": {"name": "j", **metadata}, "status": {"conditions": listed}}
 
 
 def _pod(phase: str, name: str = "j-x", made: str = "1", index: str = "0", **terminated: Any) -> Manifest:
@@ -22,70 +24,124 @@ def _pod(phase: str, name: str = "j-x", made: str = "1", index: str = "0", **ter
     return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": [{"state": state}]}}
 
 
+def _read(job: Manifest | None, pods: Any = (), stage: Stage = "evaluate", *, is_passed: bool = False) -> StageState:
+    return read_stage(stage, ObservedStage(job, tuple(pods)), is_passed=is_passed)
+
+
 def test_no_job_is_absent() -> None:
-    assert read_stage(None, []).state == "Absent"
+    assert _read(None).state == "Absent"
 
 
 def test_a_job_without_an_end_is_active() -> None:
-    assert read_stage(_job(("SuccessCriteriaMet", "")), [_pod("Running")]).state == "Active"
+    assert _read(_job(("SuccessCriteriaMet", "")), [_pod("Running")]).state == "Active"
+
+
+def test_a_job_that_is_deleted_is_going_whatever_it_says() -> None:
+    assert _read(_job(("Failed", ""), deletionTimestamp="2026-03-01T12:00:00Z")).state == "Going"
 
 
 def test_a_job_that_failed_is_ending_until_its_pods_have() -> None:
-    state = read_stage(_job(("FailureTarget", "DeadlineExceeded")), [])
+    state = _read(_job(("FailureTarget", "DeadlineExceeded")))
     assert (state.state, state.ending) == ("Active", True)
-    assert not read_stage(_job(), []).ending
+    assert not _read(_job()).ending
 
 
 def test_the_result_is_the_pod_s_last_message() -> None:
-    pods = [_pod("Failed", message="x", exitCode=70), _pod("Succeeded", message=json.dumps({"step": 5}), exitCode=0)]
-    state = read_stage(_job(("Complete", "")), pods)
-    assert (state.state, state.result) == ("Succeeded", {"step": 5})
+    pods = [_pod("Failed", message="x", exitCode=70), _pod("Succeeded", message=METRICS, exitCode=0)]
+    state = _read(_job(("Complete", "")), pods)
+    assert (state.state, state.result) == ("Succeeded", Evaluated(metrics={"accuracy": 0.5}))
 
 
 @pytest.mark.parametrize("pods", [[], [_pod("Failed", message="x", exitCode=70)], [_pod("Succeeded", index="1")]])
 def test_a_result_whose_pod_is_gone_is_lost(pods: list[Manifest]) -> None:
-    state = read_stage(_job(("Complete", "")), pods)
+    state = _read(_job(("Complete", "")), pods)
     assert (state.state, state.message) == ("Lost", "the pod that held its result is gone, so it is run again")
 
 
 def test_a_pod_that_was_listed_before_its_job_completed_is_waited_for() -> None:
-    assert read_stage(_job(("Complete", "")), [_pod("Running")]).state == "Active"
+    assert _read(_job(("Complete", "")), [_pod("Running")]).state == "Active"
 
 
-@pytest.mark.parametrize(("said", "told"), [("no JSON", "no JSON"), ("", "the pod left no message")])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no JSON", "its result cannot be read: no JSON"),
+        ("", "its result cannot be read: the pod left no message"),
+        ('{"metrics": {"f1": NaN}}', "its result cannot be used: metrics.f1: Input should be a finite number"),
+        ('{"metrics": {"f1": 1e999}}', "its result cannot be used: metrics.f1: Input should be a finite number"),
+        ("{}", "its result cannot be used: metrics: Field required"),
+    ],
+)
 def test_a_result_that_cannot_be_read_is_not_guessed(said: str, told: str) -> None:
-    state = read_stage(_job(("Complete", "")), [_pod("Succeeded", message=said, exitCode=0)])
-    assert (state.state, state.message) == ("Failed", f"its result cannot be read: {told}")
+    state = _read(_job(("Complete", "")), [_pod("Succeeded", message=said, exitCode=0)])
+    assert (state.state, state.message) == ("Failed", told)
 
 
 def test_a_stage_that_is_passed_has_succeeded_also_when_its_pod_is_gone() -> None:
-    state = read_stage(_job(("Complete", "")), [], is_passed=True)
+    state = _read(_job(("Complete", "")), is_passed=True)
     assert (state.state, state.result) == ("Succeeded", None)
 
 
+SAID = '{"error": "DataError", "message": "no row can be used"}'
+
+
 def test_a_failure_tells_what_the_newest_pod_said() -> None:
-    said = json.dumps({"error": "DataError", "message": "no row can be used"})
-    pods = [_pod("Failed", "old", "1", message="x", exitCode=1), _pod("Failed", "new", "2", message=said, exitCode=65)]
-    state = read_stage(_job(("Failed", "exit code 65")), pods)
+    pods = [_pod("Failed", "old", "1", message="x", exitCode=1), _pod("Failed", "new", "2", message=SAID, exitCode=65)]
+    state = _read(_job(("Failed", "exit code 65")), pods)
     assert (state.state, state.message, state.exit_code, state.pod) == ("Failed", "no row can be used", 65, "new")
 
 
+def test_of_pods_that_train_together_the_first_that_ended_tells_why() -> None:
+    pods = [
+        _pod("Failed", "last", message="NCCL error", exitCode=70, finishedAt="2026-03-01T12:00:09Z"),
+        _pod("Failed", "first", reason="OOMKilled", exitCode=137, finishedAt="2026-03-01T12:00:01Z"),
+        _pod("Failed", "told", exitCode=75, finishedAt="2026-03-01T12:00:05Z"),
+    ]
+    state = _read(_job(("Failed", "")), pods, "train")
+    assert (state.failure_class, state.pod) == ("HostOutOfMemory", "first")
+
+
+@pytest.mark.parametrize(
+    ("message", "failure_class", "exit_code"),
+    [
+        (
+            "Container train for pod team/p failed with exit code 71 matching FailJob rule at index 1",
+            "CudaOutOfMemory",
+            71,
+        ),
+        ("Container train for pod team/p failed with exit code 75 matching FailJob rule at index 1", "Preempted", 75),
+        ("Pod team/p has condition DisruptionTarget matching FailJob rule at index 0", "Preempted", None),
+        ("Job has reached the specified backoff limit", "Preempted", None),
+    ],
+)
+def test_when_an_attempt_s_pods_are_gone_its_job_tells_why(
+    message: str, failure_class: str, exit_code: int | None
+) -> None:
+    state = _read(_job(("Failed", message)), (), "train")
+    assert (state.failure_class, state.exit_code) == (failure_class, exit_code)
+
+
+def test_a_pod_that_never_began_was_taken_away() -> None:
+    state = _read(_job(("Failed", "")), [_pod("Failed")], "train")
+    assert (state.failure_class, state.message) == ("Preempted", "its pod was taken away")
+
+
 def test_a_kill_without_words_has_the_kubelet_s_reason() -> None:
-    state = read_stage(_job(("Failed", "")), [_pod("Failed", reason="OOMKilled", exitCode=137)])
+    state = _read(_job(("Failed", "")), [_pod("Failed", reason="OOMKilled", exitCode=137)])
     assert (state.message, state.exit_code) == ("OOMKilled", 137)
 
 
 def test_a_failure_without_pods_has_the_job_s_message() -> None:
-    assert read_stage(_job(("Failed", "deadline exceeded")), []).message == "deadline exceeded"
+    assert _read(_job(("Failed", "deadline exceeded"))).message == "deadline exceeded"
 
 
 def test_a_pod_that_waits_says_for_what() -> None:
     unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
     pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [unschedulable]}}
-    assert read_stage(_job(), [pod]).message == "the pod waits for a node: 0/1 nodes are available"
+    assert _read(_job(), [pod]).message == "the pod waits for a node: 0/1 nodes are available"
     waiting = {"reason": "ErrImagePull", "message": "not found"}
     pod = {
         "metadata": {"name": "p"},
         "status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]},
     }
-    assert read_stage(_job(), [pod]).message == "the container waits: ErrImagePull not found"
+    assert _read(_job(), [pod]).message == "the container waits: ErrImagePull not found"

@@ -53,7 +53,9 @@ def _job(path: str) -> tuple[dict[str, Any], FineTuneJobSpec]:
 def _training_objects() -> list[dict[str, Any]]:
     parent, spec = _job("spam-filter/cpu/tuned")
     base = Base("mlflow-artifacts:/1/run/artifacts/model", "models:/spam-filter/1", "sha256:" + "0" * 64)
-    jobs = [stage_job(parent, spec, stage, _TRAINING) for stage in ("prepare", "train", "evaluate", "publish")]
+    jobs = [
+        stage_job(parent, spec, stage, _TRAINING, attempt=1) for stage in ("prepare", "train", "evaluate", "publish")
+    ]
     claim = volume_claim(parent, spec)
     return [plan_config_map(parent, spec, base, _TRAINING), *([claim] if claim else []), *jobs]
 
@@ -68,7 +70,10 @@ def _many_gpus() -> list[dict[str, Any]]:
     parent, spec = _job("expressway-assistant/h100/job")
     base = Base("/inputs/pvc/models/Qwen3-32B", "pvc://models/Qwen3-32B")
     service, claim = headless_service(parent, spec), volume_claim(parent, spec)
-    jobs = [stage_job(parent, spec, stage, _TRAINING, 259000) for stage in ("prepare", "train", "evaluate")]
+    jobs = [
+        stage_job(parent, spec, stage, _TRAINING, attempt=2, seconds_left=259000)
+        for stage in ("prepare", "train", "evaluate")
+    ]
     return [plan_config_map(parent, spec, base, _TRAINING), *(made for made in (claim, service) if made), *jobs]
 
 

@@ -143,7 +143,7 @@ def test_each_source_is_read_with_its_own_secret() -> None:
     ]
     base = {"uri": "hf://owner/name", "secretRef": {"name": "one"}}
     spec = _spec(base=base, dataset={"sources": sources})
-    plan = make_plan(PARENT["metadata"], spec, Base("hf://owner/name", "main"), "http://mlflow:5000")
+    plan = make_plan(PARENT["metadata"], spec, Base("hf://owner/name", "main"), "http://mlflow:5000", "trainer:1")
     folders = [str(source.credentials) for source in plan.dataset.sources]
     assert folders == ["/credentials/one", "/credentials/two", "None"]
     assert str(plan.base.credentials) == "/credentials/one"

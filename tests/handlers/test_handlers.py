@@ -12,15 +12,13 @@ import kopf
 import pytest
 
 from anneal_operator.cluster.store import Store
-from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.routing import ROUTER
 from anneal_operator.desired.serving import VERSION_LABEL
-from anneal_operator.desired.training import JOB_LABEL, plan_name
+from anneal_operator.desired.training import JOB_LABEL
 from anneal_operator.handlers import supervising
 from anneal_operator.handlers.supervising import watch_forever
-from anneal_operator.handlers.watching import Seen, build_registry, children
+from anneal_operator.handlers.watching import OWNERS, build_registry, children
 from anneal_operator.reconcile.queue import Key
-from tests.reconcile.world import FakeApi
 
 from .api_server import ApiServer
 
@@ -35,7 +33,7 @@ class _Watching:
         self.server = ApiServer()
         self.woken: list[Key] = []
         self.ready = asyncio.Event()
-        self.registry = build_registry(self._wake, _seen())
+        self.registry = build_registry(self._wake, Store(OWNERS))
 
     def _wake(self, key: Key, after: float = 0.0) -> None:
         assert after == 0
@@ -57,12 +55,6 @@ class _Watching:
         async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - the condition is another object's
                 await asyncio.sleep(0.005)
-
-
-def _seen() -> Seen:
-    return Seen(
-        WatchedJobs(FakeApi(), JOB_LABEL, plan_name), Store({JOB_LABEL: "FineTuneJob", VERSION_LABEL: "ModelVersion"})
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -127,10 +119,10 @@ def test_a_deletion_is_news_though_its_version_is_known() -> None:
 
 def test_a_child_wakes_its_owner_once_for_each_news() -> None:
     woken: list[tuple[Key, float]] = []
-    seen = _seen()
-    seen.jobs.observe(_object("FineTuneJob"))
-    seen.store.observe(_object("ModelVersion", "v"))
-    told = children(lambda key, after=0.0: woken.append((key, after)), seen)
+    store = Store(OWNERS)
+    store.observe(_object("FineTuneJob"))
+    store.observe(_object("ModelVersion", "v"))
+    told = children(lambda key, after=0.0: woken.append((key, after)), store)
     labels = {JOB_LABEL: "a", VERSION_LABEL: "v"}
     for kind, label, tell in told:
         child = _object(kind, f"{kind}-{label}")

@@ -4,15 +4,12 @@ import asyncio
 from typing import Any
 
 from anneal_operator.outside.registry import Registration
-from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
-from anneal_operator.reconcile.queue import Key
 from tests.decide.test_fine_tune_job import RESULTS
 
 from .world import NAMESPACE, World
 
-__all__ = ["KEY", "change", "job_world", "look", "register_base", "result", "status", "until"]
+__all__ = ["change", "job_world", "look", "register_base", "result", "status", "until"]
 
-KEY = Key("FineTuneJob", NAMESPACE, "job")
 SPEC: dict[str, Any] = {
     "base": {"uri": "models:/spam@base"},
     "dataset": {"sources": [{"uri": "configmap://data/rows.jsonl"}], "template": "Messages"},
@@ -27,8 +24,8 @@ def register_base(world: World) -> None:
     world.registry.aliases["spam", "base"] = "1"
 
 
-def look(world: World, reconciler: FineTuneJobReconciler | None = None) -> float | None:
-    return asyncio.run((reconciler or FineTuneJobReconciler(world.context)).reconcile(KEY))
+def look(world: World) -> float | None:
+    return world.reconcile("FineTuneJob", "job")
 
 
 def status(world: World) -> dict[str, Any]:
@@ -43,13 +40,13 @@ def result(stage: Any) -> dict[str, Any]:
 def job_world() -> World:
     """A job whose data is there, and whose base is not registered yet."""
     made = World()
-    made.api.put("FineTuneJob", "job", spec=SPEC)
+    made.api.put("FineTuneJob", "job", spec=SPEC, metadata={"creationTimestamp": "2026-03-01T12:00:00Z"})
     made.api.put("ConfigMap", "data", data={"rows.jsonl": ""})
     return made
 
 
 def change(world: World, **spec: Any) -> None:
-    world.api.objects["FineTuneJob", "job"]["spec"] = {**world.api.objects["FineTuneJob", "job"]["spec"], **spec}
+    world.api.edit("FineTuneJob", "job", spec={**world.api.objects["FineTuneJob", "job"]["spec"], **spec})
 
 
 def until(world: World, stage: str) -> None:
@@ -61,5 +58,6 @@ def until(world: World, stage: str) -> None:
         if earlier == stage:
             break
         world.finish("job", earlier, result(earlier))
-    assert ("Job", f"job-{stage}") in world.api.objects
+    name = f"job-{stage}-1" if stage == "train" else f"job-{stage}"
+    assert ("Job", name) in world.api.objects
     world.writes()

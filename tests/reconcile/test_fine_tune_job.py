@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.cluster.reading import RESYNC_SECONDS
+from anneal_operator.cluster.store import Store
 from anneal_operator.endpoints.progress import TrainerReport
 from anneal_operator.errors import ApiError
 from anneal_operator.outside.registry import Registration
-from anneal_operator.reconcile.fine_tune_job import FineTuneJobReconciler
 
-from .jobs import job_world, look, register_base, result, status
+from .jobs import job_world, look, register_base, result, status, until
 from .world import NAMESPACE, World
 
 
@@ -22,7 +23,7 @@ def world() -> World:
 
 def test_from_the_first_look_to_the_published_version(world: World) -> None:
     register_base(world)
-    before = ["PersistentVolumeClaim/job-workspace", "ConfigMap/job-plan"]
+    before = ["ConfigMap/job-plan", "PersistentVolumeClaim/job-workspace"]
     for stage, phase in (
         ("prepare", "Preparing"),
         ("train", "Running"),
@@ -30,14 +31,20 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
         ("publish", "Publishing"),
     ):
         look(world)
-        assert world.writes() == [*before, f"Job/job-{stage}", "FineTuneJob/job/status"]
+        assert world.writes() == [
+            *before,
+            f"Job/job-{stage}" + ("-1" if stage == "train" else ""),
+            "FineTuneJob/job/status",
+        ]
         before = []
         assert status(world)["phase"] == phase
         look(world)
         assert world.writes() == [], "nothing changed, so nothing is written"
         world.finish("job", stage, result(stage))
-    look(world)
+    assert look(world) == 0.0
     assert world.writes() == ["ModelVersion/job", "FineTuneJob/job/status"]
+    look(world)
+    assert world.writes() == ["FineTuneJob/job/status"]
     assert (status(world)["phase"], status(world)["modelVersionRef"]) == ("Succeeded", {"name": "job"})
     assert look(world) is None
     assert world.writes() == []
@@ -88,7 +95,7 @@ def test_what_an_earlier_job_of_the_name_left_is_waited_for(world: World) -> Non
     assert (status(world)["phase"], condition["reason"]) == ("Pending", "NameTaken")
     assert "is being deleted" in condition["message"]
     assert not [name for kind, name in world.api.objects if kind == "Job"]
-    del world.api.objects["ConfigMap", "job-plan"]
+    world.api.remove("ConfigMap", "job-plan")
     look(world)
     assert ("Job", "job-prepare") in world.api.objects
 
@@ -96,8 +103,8 @@ def test_what_an_earlier_job_of_the_name_left_is_waited_for(world: World) -> Non
 def test_what_the_api_server_refuses_is_told_and_asked_again(world: World) -> None:
     register_base(world)
     world.api.refuses["Job"] = ApiError(403, "exceeded quota: gpus")
-    for _ in range(2):
-        assert look(world) == 5.0
+    for pause in (5.0, 10.0):
+        assert look(world) == pause
         condition = status(world)["conditions"][0]
         assert (status(world)["phase"], condition["reason"]) == ("Preparing", "RefusedByApiServer")
         assert "exceeded quota: gpus" in condition["message"]
@@ -118,8 +125,9 @@ def test_a_failed_stage_ends_the_job_with_its_words(world: World) -> None:
     look(world)
     look(world)
     world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
-    assert look(world) is None
+    look(world)
     assert status(world)["failure"]["message"] == "no row can be used"
+    assert look(world) is None
     world.writes()
     look(world)
     assert world.writes() == []
@@ -132,31 +140,69 @@ def test_the_base_is_resolved_once(world: World) -> None:
     asyncio.run(world.registry.register(other))
     world.registry.aliases["spam", "base"] = "2"
     look(world)
+    world.finish("job", "prepare", result("prepare"))
+    look(world)
     assert status(world)["provenance"]["modelRevision"] == "models:/spam/1"
 
 
 def test_progress_alone_is_written_every_ten_seconds_at_most(world: World) -> None:
     register_base(world)
-    reconciler = FineTuneJobReconciler(world.context)
     for _ in range(2):
-        look(world, reconciler)
+        look(world)
     world.finish("job", "prepare", result("prepare"))
-    look(world, reconciler)
+    look(world)
     world.writes()
     written = []
     for step in range(30):
         numbers = {"current_step": step, "total_steps": 30, "resumed_from_step": 0, "checkpoint_step": step}
         report = TrainerReport(step, None, f"t{step}", numbers)
         world.context.progress.note(NAMESPACE, "job", report)
-        again = look(world, reconciler)
+        again = look(world)
         written += world.writes()
         assert again is not None
-        assert again <= 60
+        assert again <= RESYNC_SECONDS
         world.later(1)
     assert len(written) == 3
 
 
 def test_a_job_that_is_gone_needs_nothing(world: World) -> None:
-    del world.api.objects["FineTuneJob", "job"]
+    world.api.remove("FineTuneJob", "job")
     assert look(world) is None
     assert world.writes() == []
+
+
+def test_a_new_job_is_made_without_asking_what_there_is(world: World) -> None:
+    register_base(world)
+    look(world)
+    assert ("Job", "job-prepare") in world.api.objects
+    assert world.reads() == ["ModelVersion/job", "ConfigMap/data"], "whether the name and the data are there"
+
+
+def test_a_job_that_waits_asks_nothing(world: World) -> None:
+    until(world, "prepare")
+    world.reads()
+    look(world)
+    assert (world.reads(), world.writes()) == ([], [])
+
+
+def test_what_is_to_be_done_is_done_on_the_truth(world: World) -> None:
+    """The watch of Jobs was quicker than that of pods, so the finished stage's result is not known yet."""
+    until(world, "prepare")
+    world.reads()
+    tell, world.api.tell = world.api.tell, Store({}).observe
+    world.finish("job", "prepare", result("prepare"))
+    tell(world.api.objects["Job", "job-prepare"])
+    world.api.tell = tell
+    look(world)
+    assert {"FineTuneJob/job", "Job", "Pod"} <= set(world.reads())
+    assert status(world)["phase"] == "Running"
+
+
+def test_what_vanished_unseen_is_noticed_when_all_is_read_anew(world: World) -> None:
+    until(world, "prepare")
+    del world.api.objects["Job", "job-prepare"]
+    look(world)
+    assert world.writes() == []
+    world.later(RESYNC_SECONDS)
+    look(world)
+    assert world.writes() == ["Job/job-prepare"]

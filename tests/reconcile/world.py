@@ -14,15 +14,14 @@ from typing import Any, Protocol
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
 from anneal_operator.cluster.store import Store
-from anneal_operator.cluster.watched_jobs import WatchedJobs
-from anneal_operator.desired.serving import VERSION_LABEL
-from anneal_operator.desired.training import JOB_LABEL, plan_name
 from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.errors import ApiError, ConflictError, ForeignModelError, RegistryError, RouterError
+from anneal_operator.handlers.watching import OWNERS
 from anneal_operator.outside.models import Models
 from anneal_operator.outside.registry import Registered, RegisteredModel, Registration
 from anneal_operator.reconcile.ab_experiment import ABExperimentKind
 from anneal_operator.reconcile.context import Context
+from anneal_operator.reconcile.fine_tune_job import FineTuneJobKind
 from anneal_operator.reconcile.harness import Harness
 from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
@@ -49,6 +48,7 @@ class FakeApi:
         self.writes: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.refuses: dict[str, ApiError] = {}
+        self.reads: list[str] = []
         self.tell: Tell = Store({}).observe
         self._numbers = itertools.count(1)
 
@@ -68,10 +68,12 @@ class FakeApi:
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         assert namespace == NAMESPACE
+        self.reads.append(f"{kind}/{name}")
         return copy.deepcopy(self.objects.get((kind, name)))
 
     async def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
         assert namespace == NAMESPACE
+        self.reads.append(kind)
         name, _, value = selector.partition("=")
         return [
             copy.deepcopy(item)
@@ -104,7 +106,9 @@ class FakeApi:
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         assert self.objects[kind, name]["metadata"]["uid"] == uid
         self.writes.append(f"{kind}/{name}/delete")
-        del self.objects[kind, name]
+        self.remove(kind, name)
+        for child_kind, child in [key for key, item in self.objects.items() if _owned(item, uid)]:
+            self.remove(child_kind, child)
 
     async def write_status(self, kind: str, current: Manifest, status: Manifest) -> Manifest:
         name = current["metadata"]["name"]
@@ -142,6 +146,7 @@ class FakeApi:
         stored = copy.deepcopy(manifest)
         stored["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}"
         stored["metadata"]["generation"] = 1
+        stored["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
         stored["metadata"]["resourceVersion"] = str(next(self._numbers))
         if kind == "Service":
             stored["spec"]["clusterIP"] = "10.0.0.1"
@@ -150,6 +155,14 @@ class FakeApi:
         self.objects[kind, name] = stored
         self.tell(copy.deepcopy(stored))
         return copy.deepcopy(stored)
+
+
+def _owned(item: Manifest, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", ()))
+
+
+def _number(job: str) -> int:
+    return int(job.rpartition("-")[2])
 
 
 def _merge(target: Manifest, changes: Manifest) -> None:
@@ -277,12 +290,11 @@ class World:
             mlflow_url="http://mlflow:5000",
             progress_host="operator",
         )
-        self.store = Store({VERSION_LABEL: "ModelVersion"})
+        self.store = Store(OWNERS)
         self.api.tell = self.store.observe
         self.models = Models(self.registry, lambda _: None)
         self.context = Context(
             self.api,
-            WatchedJobs(self.api, JOB_LABEL, plan_name, max_age=-1.0),
             self.store,
             Readers(self.api, self.store, lambda: self.time.timestamp()),
             Inputs(self.api),
@@ -299,6 +311,7 @@ class World:
     def reconcile(self, kind: str, name: str, times: int = 1) -> float | None:
         """Reconcile an object, with MLflow asked just before, as often as its effects want."""
         made: dict[str, Any] = {
+            "FineTuneJob": FineTuneJobKind,
             "ModelVersion": ModelVersionKind,
             "ABExperiment": ABExperimentKind,
             "Router": RouterKind,
@@ -322,16 +335,25 @@ class World:
         made, self.api.writes = self.api.writes, []
         return made
 
+    def reads(self) -> list[str]:
+        """Return and forget what was read since the last call."""
+        made, self.api.reads = self.api.reads, []
+        return made
+
     def finish(self, job: str, stage: str, result: Manifest, *, exit_code: int = 0) -> None:
-        """End a stage's Job with a pod that said this."""
-        made = self.api.objects["Job", f"{job}-{stage}"]
-        kind = "Failed" if exit_code else "Complete"
-        made["status"] = {"conditions": [{"type": kind, "status": "True", "message": ""}]}
-        self.api.changed("Job", f"{job}-{stage}")
-        terminated = {"exitCode": exit_code, "message": json.dumps(result)}
+        """End a stage's Job with a pod that said this; of training the newest attempt's."""
+        name = f"{job}-{stage}"
+        if stage == "train":
+            name = max((n for kind, n in self.api.objects if kind == "Job" and n.startswith(f"{name}-")), key=_number)
+        made = self.api.objects["Job", name]
+        kind, at = "Failed" if exit_code else "Complete", self.time.strftime("%Y-%m-%dT%H:%M:%SZ")
+        told = {"type": kind, "status": "True", "message": "", "lastTransitionTime": at}
+        made["status"] = {"startTime": at, "conditions": [told]}
+        self.api.changed("Job", name)
+        terminated = {"exitCode": exit_code, "message": json.dumps(result), "startedAt": at, "finishedAt": at}
         self.api.put(
             "Pod",
-            f"{job}-{stage}-pod",
+            f"{name}-pod",
             metadata={
                 "labels": made["spec"]["template"]["metadata"]["labels"],
                 "ownerReferences": [{"uid": made["metadata"]["uid"]}],

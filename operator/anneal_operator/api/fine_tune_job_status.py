@@ -1,6 +1,6 @@
 """FineTuneJob's status: what has happened so far."""
 
-from typing import Any, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -145,14 +145,14 @@ class EvaluationStatus(StatusPart):
 
 
 class Attempt(StatusPart):
-    """One training pod, or one set of pods that trained together."""
+    """One Job of training: a pod, or a set of pods that train together."""
 
     number: int
     """The first is 1."""
     reason: str
-    """`Running`, `Completed`, or the class of its failure."""
+    """`Running`, `Completed`, `Suspended`, or the class of its failure."""
     started_at: Time
-    """When its first pod started (RFC 3339, UTC)."""
+    """When its first pod started, or its Job, where no pod did (RFC 3339, UTC)."""
     ended_at: Time | None = None
     """When it ended."""
     start_step: int | None = None
@@ -168,6 +168,8 @@ class Attempts(StatusPart):
 
     total: int
     """All of them."""
+    failed: int = 0
+    """Those that count for `maxAttempts`: what was preempted or suspended does not."""
     gpu_seconds: int
     """GPU seconds of all that ended."""
     last: list[Attempt]
@@ -229,6 +231,8 @@ class Provenance(StatusPart):
 class FineTuneJobStatus(ObjectStatus):
     """What has happened so far."""
 
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"checkpoint", "progress"})
+
     phase: str = "Pending"
     """Where the job stands: `Pending`, `Queued`, `Preparing`, `Running`, `Preempted`, `Evaluating`, `Publishing`,
     `Suspended`, `Succeeded`, `Failed`.
@@ -255,11 +259,7 @@ class FineTuneJobStatus(ObjectStatus):
     """Why it failed."""
     provenance: Provenance | None = None
     """What the result was made from."""
-
-    @classmethod
-    def read(cls, status: dict[str, Any] | None) -> Self:
-        """Read a stored status; one that cannot be read counts as none, as it is rebuilt from the world."""
-        try:
-            return cls.parse(status or {})
-        except ValueError:
-            return cls()
+    active_since: Time | None = None
+    """Since when the job is neither queued nor suspended, nor ended (RFC 3339, UTC)."""
+    active_seconds: int = 0
+    """The seconds that count for `activeDeadlineSeconds`, before `activeSince`."""

@@ -12,6 +12,7 @@ from .status import ObjectStatus
 __all__ = [
     "AB_EXPERIMENT",
     "CUSTOM_RESOURCES",
+    "DEADLINE_ANNOTATION",
     "FINE_TUNE_JOB",
     "GROUP",
     "MODEL_VERSION",
@@ -22,6 +23,8 @@ __all__ = [
 
 GROUP = "anneal.dev"
 VERSION = "v1alpha1"
+DEADLINE_ANNOTATION = "anneal.dev/active-deadline-seconds"
+"""On a stage's Job: the FineTuneJob's deadline that the Job's own was reckoned from."""
 OWNER_ANNOTATION = "anneal.dev/owner"
 """On what belongs to us without an owner reference: whose it is."""
 

@@ -29,6 +29,10 @@ class StatusPart(Schema):
 
     model_config = ConfigDict(extra="allow")
 
+    def having(self, **changes: Any) -> Self:  # noqa: ANN401 - any field
+        """Return it with these fields changed."""
+        return self.model_copy(update=changes)
+
 
 class ObjectStatus(StatusPart):
     """The status of any kind."""
@@ -48,7 +52,3 @@ class ObjectStatus(StatusPart):
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, None where nothing is said of it: Unknown."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
-
-    def having(self, **changes: Any) -> Self:  # noqa: ANN401 - any field
-        """Return the status with these fields changed."""
-        return self.model_copy(update=changes)

@@ -150,8 +150,12 @@ class KubernetesClient:
         await self._write(KINDS[kind], "PATCH", path, changes, query, "application/merge-patch+json")
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
-        """Have exactly this object deleted, its children after it; one that is gone is as good."""
-        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        """Have exactly this object deleted, its children after it; one that is gone is as good.
+
+        A Job stays until its pods have ended, so that whoever waits for it to be gone waits for them.
+        """
+        policy = "Foreground" if kind == "Job" else "Background"
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": policy}
         try:
             await self._write(KINDS[kind], "DELETE", KINDS[kind].path(namespace, name), options)
         except ApiError as error:

@@ -61,12 +61,12 @@ class Reader:
         return [{**item, "kind": kind} for item in found]
 
     async def subject(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Return the object that is reconciled: of one that was never read before, what the watch told is enough.
+        """Return the object that is reconciled: of a new one, without a status, what the watch told is enough.
 
         Were it outdated, the write of its status would be refused.
         """
         known = self._store.get(kind, namespace, name)
-        if self.memory.read_at == 0.0 and known is not None:
+        if self.memory.read_at == 0.0 and known is not None and not known.get("status"):
             return known
         return await self.get(kind, namespace, name)
 

@@ -44,7 +44,8 @@ _STATUS_LISTS = {
     "conditions": ("type", "status", "reason", "message", "lastTransitionTime"),
     "containerStatuses": ("image", "lastState", "name", "restartCount", "state"),
 }
-_FINISHED_SPEC = ("ttlSecondsAfterFinished",)
+_TO_BE_DELETED = "ttlSecondsAfterFinished"
+"""A field of the spec: whoever has it is reconciled once more after its end."""
 _FINISHED_STATUS = ("phase", "reason", "conditions", "observedGeneration")
 _Collection = tuple[str, str]
 
@@ -177,8 +178,7 @@ def _trimmed(manifest: Manifest) -> Manifest:
     kind = manifest["kind"]
     kept: Manifest = _only(manifest, ("apiVersion", "kind"))
     kept["metadata"] = _only(manifest["metadata"], _METADATA)
-    if kind == "FineTuneJob" and _has_ended(manifest):
-        kept["spec"] = _only(manifest.get("spec", {}), _FINISHED_SPEC)
+    if kind == "FineTuneJob" and _has_ended(manifest) and not manifest.get("spec", {}).get(_TO_BE_DELETED):
         kept["status"] = _only(manifest["status"], _FINISHED_STATUS)
     elif kind in {"Job", "Pod", "Deployment"}:
         kept |= _trimmed_child(manifest)

@@ -1,4 +1,4 @@
-"""How often training was begun, from its pods; what pods no longer tell, the status before does."""
+"""How often training was begun, from the attempts' Jobs; what they no longer tell, the status before does."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,49 +6,70 @@ from typing import Any
 
 from anneal_operator.api.fine_tune_job_status import Attempt, Attempts
 
-from .failures import classify
+from .observed_job import ObservedStage
 from .progress import Report
+from .stages import StageState, first_pods, read_stage, terminated
 
-__all__ = ["first_pods", "merged_attempts"]
+__all__ = ["merged_attempts", "pause_seconds"]
 
 Manifest = dict[str, Any]
 _KEPT = 10
 _A_SECOND = timedelta(seconds=1)
-_INDEX = "batch.kubernetes.io/job-completion-index"
-
-
-def first_pods(pods: Sequence[Manifest]) -> list[Manifest]:
-    """Return those that speak for a stage, one an attempt: the only pod, or the first of several nodes'."""
-    return [pod for pod in pods if pod["metadata"].get("annotations", {}).get(_INDEX, "0") == "0"]
+_UNCOUNTED = frozenset({"Running", "Completed", "Preempted", "Suspended"})
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 10.0, 300.0
 
 
 def merged_attempts(
-    previous: Attempts | None, pods: Sequence[Manifest], gpus: int, now: str, report: Report | None = None
+    previous: Attempts | None,
+    trainings: Sequence[ObservedStage],
+    gpus: int,
+    now: str,
+    *,
+    is_suspended: bool = False,
+    report: Report | None = None,
 ) -> Attempts | None:
-    """Return the attempts: those of the pods that are there, and those that were told of before.
+    """Return the attempts: those whose Jobs are there, and those that were told of before.
 
-    The pod of the first node stands for all that train together. An attempt that ran when last seen, and whose pod is
-    gone, was taken away: its node was drained or lost, or the job was suspended. Steps are those that `report` tells.
+    An attempt that ran when last seen, and whose Job is gone, was taken away, or suspended. Steps are those that
+    `report` tells.
     """
-    known = {attempt.started_at: attempt for attempt in (previous.last if previous else [])}
-    found = [attempt for attempt in (_of(pod, gpus) for pod in first_pods(pods)) if attempt]
-    seen = {attempt.started_at: _with_steps(attempt, known.get(attempt.started_at), report) for attempt in found}
+    gone_for = "Suspended" if is_suspended else "Preempted"
+    known = {attempt.number: attempt for attempt in (previous.last if previous else [])}
+    found = [attempt for attempt in (_of(training, gpus) for training in trainings) if attempt]
+    seen = {attempt.number: _with_steps(attempt, known.get(attempt.number), report) for attempt in found}
     if not seen and not known:
         return previous
     gone = {
-        started: attempt if attempt.ended_at else _with_steps(_ended(attempt, "Preempted", now, gpus), attempt, report)
-        for started, attempt in known.items()
-        if started not in seen
+        number: attempt if attempt.ended_at else _with_steps(_ended(attempt, gone_for, now, gpus), attempt, report)
+        for number, attempt in known.items()
+        if number not in seen
     }
     ordered = [attempt for _, attempt in sorted((gone | seen).items())]
-    earlier = previous.total - len(previous.last) if previous else 0
-    numbered = [attempt.model_copy(update={"number": earlier + i}) for i, attempt in enumerate(ordered, 1)]
-    dropped = previous.gpu_seconds - sum(attempt.gpu_seconds for attempt in previous.last) if previous else 0
+    dropped_seconds = previous.gpu_seconds - sum(attempt.gpu_seconds for attempt in previous.last) if previous else 0
+    dropped_failures = previous.failed - _failures(previous.last) if previous else 0
     return Attempts(
-        total=numbered[-1].number,
-        gpu_seconds=dropped + sum(attempt.gpu_seconds for attempt in numbered),
-        last=numbered[-_KEPT:],
+        total=max(ordered[-1].number, previous.total if previous else 0),
+        failed=dropped_failures + _failures(ordered),
+        gpu_seconds=dropped_seconds + sum(attempt.gpu_seconds for attempt in ordered),
+        last=ordered[-_KEPT:],
     )
+
+
+def pause_seconds(attempts: Attempts | None) -> float:
+    """Return how long after the last attempt's end the next may begin.
+
+    At once after one that made a step; else 10 s, doubled for each more that made none, and at most 5 minutes.
+    """
+    idle = 0
+    for attempt in reversed(attempts.last if attempts else []):
+        if attempt.reason in {"Completed", "Suspended"} or (attempt.end_step or 0) > (attempt.start_step or 0):
+            break
+        idle += 1
+    return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (idle - 1)) if idle else 0.0
+
+
+def _failures(attempts: Sequence[Attempt]) -> int:
+    return sum(attempt.reason not in _UNCOUNTED for attempt in attempts)
 
 
 def _with_steps(attempt: Attempt, known: Attempt | None, report: Report | None) -> Attempt:
@@ -57,7 +78,7 @@ def _with_steps(attempt: Attempt, known: Attempt | None, report: Report | None) 
     if report and _reported(attempt, report):
         start = report.start_step if start is None else start
         end = report.progress.step if end is None and attempt.ended_at else end
-    return attempt.model_copy(update={"start_step": start, "end_step": end})
+    return attempt.having(start_step=start, end_step=end)
 
 
 def _reported(attempt: Attempt, report: Report) -> bool:
@@ -69,22 +90,38 @@ def _reported(attempt: Attempt, report: Report) -> bool:
         return False
 
 
-def _of(pod: Manifest, gpus: int) -> Attempt | None:
-    status = pod.get("status", {})
-    state = (status.get("containerStatuses") or [{}])[0].get("state", {})
-    ended = state.get("terminated")
-    started = (ended or state.get("running") or {}).get("startedAt")
+def _of(training: ObservedStage, gpus: int) -> Attempt | None:
+    """The attempt of a Job; none while it has not begun."""
+    state = read_stage("train", training, is_passed=True)
+    job = training.job or {}
+    has_ended = state.state in {"Succeeded", "Failed", "Lost"}
+    began = job.get("status", {}).get("startTime") or job.get("metadata", {}).get("creationTimestamp")
+    started = _started(training.pods) or (began if has_ended else None)
     if not started:
         return None
-    attempt = Attempt(number=1, reason="Running", started_at=started)
-    if not ended:
+    attempt = Attempt(number=training.attempt, reason="Running", started_at=started)
+    if not has_ended:
         return attempt
-    reason = "Completed" if ended.get("exitCode") == 0 else classify(pod, ended)
-    return _ended(attempt, reason, ended.get("finishedAt") or started, gpus)
+    return _ended(attempt, _reason(state), _ended_at(job, training.pods) or started, gpus)
+
+
+def _reason(state: StageState) -> str:
+    return state.failure_class if state.state == "Failed" else "Completed"
+
+
+def _started(pods: Sequence[Manifest]) -> str | None:
+    """When the first container began; of the pods that speak for the attempt."""
+    states = [(pod.get("status", {}).get("containerStatuses") or [{}])[0].get("state", {}) for pod in first_pods(pods)]
+    times = [(state.get("terminated") or state.get("running") or {}).get("startedAt") for state in states]
+    return min((time for time in times if time), default=None)
+
+
+def _ended_at(job: Manifest, pods: Sequence[Manifest]) -> str | None:
+    times = [terminated(pod).get("finishedAt") for pod in pods]
+    told = [c.get("lastTransitionTime") for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"]
+    return max((time for time in (times if any(times) else told) if time), default=None)
 
 
 def _ended(attempt: Attempt, reason: str, at: str, gpus: int) -> Attempt:
     held = datetime.fromisoformat(at) - datetime.fromisoformat(attempt.started_at)
-    return attempt.model_copy(
-        update={"reason": reason, "ended_at": at, "gpu_seconds": max(0, int(held.total_seconds())) * gpus}
-    )
+    return attempt.having(reason=reason, ended_at=at, gpu_seconds=max(0, int(held.total_seconds())) * gpus)

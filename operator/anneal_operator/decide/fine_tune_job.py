@@ -1,206 +1,231 @@
-"""Where a FineTuneJob stands and what comes next, from what was observed."""
+"""Where a FineTuneJob stands and what comes next, from what was observed.
+
+The first thing that is not done decides. Nothing here suspends or resumes a Job: a job rests by having its Job deleted,
+and goes on with another from the newest checkpoint, so whatever else suspends Jobs (Kueue) is never contradicted.
+"""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 
-from anneal_operator.api.fine_tune_job_status import Failure, FineTuneJobStatus, JobPhase
-from anneal_operator.api.schema import LocalReference
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
 
-from .conditions import Finding, merged
-from .failures import OVERDUE, RETRYABLE
 from .gates import judge_gates, unmet
-from .job_status import with_finding
-from .observed_job import STAGES, ObservedJob, Obstacle
+from .job_status import failed, failed_gates, overdue, pending, queued, resting, retrying, succeeded, working
+from .observed_job import STAGES, Manifest, ObservedJob, Obstacle
+from .retries import retry
+from .situation import Situation
 from .stages import StageState
+from .verdict import Deletion, Progress, Verdict
 
-__all__ = ["Verdict", "has_passed", "judge", "refused", "seconds_to_live"]
+__all__ = ["Intent", "MakeExperiment", "MakePlan", "MakeVersion", "MoveDeadline", "StartStage", "decide"]
 
-_PHASES: dict[Stage, JobPhase] = {
-    "prepare": "Preparing",
-    "train": "Running",
-    "evaluate": "Evaluating",
-    "publish": "Publishing",
-}
-_SENTENCES: dict[Stage, str] = {
-    "prepare": "the data is being prepared",
-    "train": "the model is being trained",
-    "evaluate": "the model is being evaluated",
-    "publish": "the result is being published",
-}
+_ENDED = frozenset({"Succeeded", "Failed"})
+_KEPT_EARLIER = 1
+"""Of the attempts before the newest that many Jobs stay, for their pods' logs."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The status to write, and what to do."""
-
-    status: FineTuneJobStatus
-    action: Literal[
-        "Wait",
-        "Plan",
-        "StartStage",
-        "SuspendStage",
-        "ResumeStage",
-        "RemoveStage",
-        "MakeVersion",
-        "MakeExperiment",
-        "Nothing",
-    ]
-    stage: Stage | None = None
+class MakePlan:
+    """Settle what every stage reads."""
 
 
-def judge(seen: ObservedJob, now: str) -> Verdict:
-    """Return the status and the next action; the first thing that is not done decides."""
-    if seen.previous.phase in {"Succeeded", "Failed"}:
-        return Verdict(seen.previous, "Nothing")
-    held = _held_up(seen, now)
-    if held:
-        return held
-    if seen.stages is None:
-        return Verdict(_pending(seen, Obstacle(Reason.STAGE_RUNNING, "the plan is being written"), now), "Plan")
+@dataclass(frozen=True)
+class StartStage:
+    """Make a stage's Job, with the volume where it is missing; `attempt` counts training's Jobs."""
+
+    stage: Stage
+    attempt: int = 0
+    seconds_left: int | None = None
+
+
+@dataclass(frozen=True)
+class MoveDeadline:
+    """Have a Job that is at work end after so many seconds from its start; None for never."""
+
+    stage: Stage
+    seconds: int | None
+
+
+@dataclass(frozen=True)
+class MakeVersion:
+    """Make the ModelVersion of the result."""
+
+
+@dataclass(frozen=True)
+class MakeExperiment:
+    """Make the experiment of the new version beside this one."""
+
+    control: str
+
+
+Intent = MakePlan | StartStage | MoveDeadline | MakeVersion | MakeExperiment
+_Verdict = Verdict[FineTuneJobStatus, Intent, None]
+
+
+def decide(seen: ObservedJob, now: datetime) -> _Verdict:
+    """Return the status and what is to be done."""
+    if seen.previous.phase in _ENDED:
+        return _ended(seen, now)
+    situation = Situation.of(seen, now)
+    held_up = _rests(situation) or _cannot_go_on(situation)
+    if held_up:
+        return held_up
+    if seen.plan is None:
+        begin = (MakePlan(), _start(situation, "prepare"))
+        return Verdict(working(situation, "prepare", StageState()), "Working", apply=begin, again=_left(situation))
     for stage in STAGES:
-        verdict = _at_stage(seen, stage, seen.stages[stage], now)
+        verdict = _at_stage(situation, stage, situation.states[stage])
         if verdict:
             return verdict
-    if not seen.version_made:
-        return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeVersion")
-    if seen.opponent:
-        return Verdict(_working(seen, "publish", seen.stages["publish"], now), "MakeExperiment")
-    return Verdict(_succeeded(seen, now), "Nothing")
+    return _published(situation)
 
 
-def has_passed(previous: FineTuneJobStatus, stage: Stage) -> bool:
-    """Whether a later stage was the job's phase when its status was written: then this one's result was read."""
-    later = STAGES[STAGES.index(stage) + 1 :]
-    return previous.phase in {_PHASES[found] for found in later}
-
-
-def seconds_to_live(status: FineTuneJobStatus, ttl: int | None, now: datetime) -> float | None:
-    """Return the seconds after which a job that has ended is to be deleted, 0 where it is time, None for never."""
-    ended = next((c for c in status.conditions if c.type == ConditionType.SUCCEEDED and c.status != "Unknown"), None)
-    if ttl is None or ended is None:
+def _rests(situation: Situation) -> _Verdict | None:
+    """A job that is suspended: its Jobs go, and nothing begins."""
+    if not situation.seen.spec.suspend or _is_decided(situation):
         return None
-    left = datetime.fromisoformat(ended.last_transition_time) + timedelta(seconds=ttl) - now
-    return max(0.0, left.total_seconds())
+    for stage, state in situation.states.items():
+        if state.state == "Active":
+            message = f"the pods of the {stage} stage are told to end"
+            return Verdict(resting(situation, message), "Working", delete=_gone(situation.seen, stage))
+        if state.state == "Going":
+            message = f"the pods of the {stage} stage save what they have and end"
+            return Verdict(resting(situation, message), "Working")
+    return Verdict(resting(situation, "it goes on when suspend is false"), "Settled")
 
 
-def _held_up(seen: ObservedJob, now: str) -> Verdict | None:
-    """What keeps a job from going on while none of its Jobs is at work, or has failed."""
-    states = (seen.stages or {}).values()
-    between = all(state.state in {"Absent", "Succeeded"} for state in states)
-    if seen.overdue and (between or any(state.suspended for state in states)):
-        return Verdict(_overdue(seen, now), "Nothing")
-    if between and seen.suspend:
-        return Verdict(_resting(seen, "it goes on when suspend is false", now), "Wait")
-    return Verdict(_pending(seen, seen.obstacle, now), "Wait") if seen.obstacle else None
+def _is_decided(situation: Situation) -> bool:
+    """Whether nothing is left to rest from: the job has failed, or all is published."""
+    states = situation.states
+    failed = any(state.state == "Failed" for stage, state in states.items() if stage != "train")
+    spent = states["train"].state == "Failed" and retry(situation, states["train"]) is None
+    return failed or spent or states["publish"].state == "Succeeded"
 
 
-def _at_stage(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Verdict | None:
-    """The verdict where this stage decides: it failed, is not done, or its result is not good enough."""
-    if state.state == "Failed":
-        return Verdict(_failed(seen, stage, state, now), "Nothing")
-    if state.state == "Absent":
-        return Verdict(_working(seen, stage, state, now), "StartStage", stage)
-    if state.state == "Lost":
-        return Verdict(_working(seen, stage, state, now), "RemoveStage", stage)
-    if state.state == "Active":
-        return _at_work(seen, stage, state, now)
-    if stage == "evaluate" and state.result and seen.stages and seen.stages["publish"].state == "Absent":
-        return _at_gates(seen, state, now)
+def _cannot_go_on(situation: Situation) -> _Verdict | None:
+    """No time is left and no Job is at work that would tell so; or something is missing."""
+    seen, states = situation.seen, situation.states.values()
+    at_work = any(state.state in {"Active", "Going", "Failed"} and not state.suspended for state in states)
+    if situation.is_overdue and not at_work:
+        return Verdict(overdue(situation), "Failed")
+    if seen.obstacle and not at_work:
+        return Verdict(pending(situation, seen.obstacle), "Working", again=_left(situation), polls=True)
     return None
 
 
-def _at_work(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> Verdict:
-    """A stage whose Job is there: resumed, suspended, or waited for."""
-    if seen.suspend:
-        action: Literal["Wait", "SuspendStage"] = "Wait" if state.suspended else "SuspendStage"
-        return Verdict(_resting(seen, f"{stage} goes on when suspend is false", now), action, stage)
-    if state.suspended and seen.queue:
-        message = f"the {stage} stage waits in queue {seen.queue} for Kueue to admit it"
-        return Verdict(with_finding(seen, "Queued", "Unknown", Reason.STAGE_QUEUED, message, now), "Wait", stage)
-    if state.suspended:
-        return Verdict(_working(seen, stage, state, now), "ResumeStage", stage)
-    if state.preempted and stage == "train":
-        message = "the training's pod was taken away; the next one goes on from the newest checkpoint"
-        return Verdict(with_finding(seen, "Preempted", "Unknown", Reason.STAGE_PREEMPTED, message, now), "Wait", stage)
-    return Verdict(_working(seen, stage, state, now), "Wait", stage)
+def _at_stage(situation: Situation, stage: Stage, state: StageState) -> _Verdict | None:
+    """The verdict where this stage decides: it failed, is not done, or its result is not good enough."""
+    if state.state == "Failed" and stage != "train":
+        return Verdict(failed(situation, stage, state), "Failed")
+    if state.state in {"Failed", "Lost"} and stage == "train":
+        return _after_attempt(situation, state)
+    if state.state == "Absent":
+        status = working(situation, stage, state)
+        return Verdict(status, "Working", delete=_old_attempts(situation), apply=(_start(situation, stage),))
+    if state.state == "Lost":
+        return Verdict(working(situation, stage, state), "Working", delete=_gone(situation.seen, stage))
+    if state.state == "Going":
+        ending = replace(state, message="the pods of its last Job are still ending")
+        return Verdict(working(situation, stage, ending), "Working")
+    if state.state == "Active":
+        status = queued(situation, stage) if state.suspended else working(situation, stage, state)
+        return Verdict(status, "Working", apply=_moved_deadline(situation, stage, state))
+    if stage == "evaluate" and situation.states["publish"].state == "Absent":
+        return _at_gates(situation, state)
+    return None
 
 
-def _at_gates(seen: ObservedJob, state: StageState, now: str) -> Verdict | None:
+def _after_attempt(situation: Situation, state: StageState) -> _Verdict:
+    """Training ended without a result: it is tried again, soon or at once, or the job has failed."""
+    found = retry(situation, state)
+    if found is None:
+        return Verdict(failed(situation, "train", state), "Failed")
+    if situation.is_overdue:
+        return Verdict(overdue(situation), "Failed")
+    if found.seconds > 0:
+        return Verdict(retrying(situation, state, found), "Working", again=found.seconds)
+    status = working(situation, "train", StageState())
+    return Verdict(status, "Working", delete=_old_attempts(situation), apply=(_start(situation, "train"),))
+
+
+def _at_gates(situation: Situation, state: StageState) -> _Verdict | None:
+    seen = situation.seen
+    if not isinstance(state.result, Evaluated):
+        return None
     if seen.unreachable:
         waiting = replace(state, message=seen.unreachable)
-        return Verdict(_working(seen, "evaluate", waiting, now), "Wait", "evaluate")
-    metrics = Evaluated.model_validate(state.result).metrics
-    reason = unmet(judge_gates(seen.gates, metrics, seen.references), metrics)
-    return Verdict(_not_good_enough(seen, reason, now), "Nothing") if reason else None
+        return Verdict(working(situation, "evaluate", waiting), "Working", polls=True)
+    metrics = state.result.metrics
+    reason = unmet(judge_gates(seen.spec.evaluation.gates, metrics, seen.references), metrics)
+    return Verdict(failed_gates(situation, reason), "Failed") if reason else None
 
 
-def refused(seen: ObservedJob, status: FineTuneJobStatus, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
-    """Return the status of a job whose next step cannot be taken now; it is tried again."""
-    finding = Finding(ConditionType.SUCCEEDED, "Unknown", obstacle.reason, obstacle.message)
-    conditions = merged(status.conditions, [finding], seen.generation, now)
-    return status.having(reason=finding.reason.value, conditions=conditions)
+def _published(situation: Situation) -> _Verdict:
+    """Everything is done but what it ends as."""
+    seen = situation.seen
+    if seen.version == "Foreign":
+        message = f"ModelVersion {seen.name} is not this job's: delete it, and this job makes its own"
+        return Verdict(pending(situation, Obstacle(Reason.NAME_TAKEN, message)), "Working", polls=True)
+    making: tuple[Intent, ...] = (MakeVersion(),) if seen.version == "Missing" else ()
+    if not making and seen.opponent:
+        making = (MakeExperiment(seen.opponent),)
+    if making:
+        done = situation.states["publish"]
+        return Verdict(working(situation, "publish", done), "Working", apply=making, again=0.0)
+    return Verdict(succeeded(situation), "Settled")
 
 
-def _pending(seen: ObservedJob, obstacle: Obstacle, now: str) -> FineTuneJobStatus:
-    return with_finding(seen, "Pending", "Unknown", obstacle.reason, obstacle.message, now)
+def _ended(seen: ObservedJob, now: datetime) -> _Verdict:
+    """What is left to do for a job that has ended: to delete it when its time has come."""
+    previous, ttl = seen.previous, seen.spec.ttl_seconds_after_finished
+    progress: Progress = "Settled" if previous.phase == "Succeeded" else "Failed"
+    end = previous.condition(ConditionType.SUCCEEDED)
+    if ttl is None or end is None:
+        return Verdict(previous, progress)
+    left = (datetime.fromisoformat(end.last_transition_time) + timedelta(seconds=ttl) - now).total_seconds()
+    if left > 0:
+        return Verdict(previous, progress, again=left)
+    return Verdict(previous, progress, delete=(Deletion("FineTuneJob", seen.name, seen.uid),))
 
 
-def _working(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
-    message = _SENTENCES[stage] + (f"; {state.message}" if state.message else "")
-    status = with_finding(seen, _PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message, now)
-    if state.ending:  # the pods that told what held them back may be gone before the Job says that it failed
-        return status.model_copy(update={"failure": seen.previous.failure})
-    if not state.held_back:
-        return status
-    failure = Failure(stage=stage, failure_class=state.held_back, retryable=True, message=state.message)
-    return status.model_copy(update={"failure": failure})
+def _start(situation: Situation, stage: Stage) -> StartStage:
+    attempt = situation.next_attempt if stage == "train" else 0
+    left = situation.seconds_left
+    return StartStage(stage, attempt, None if left is None else max(1, int(left)))
 
 
-def _succeeded(seen: ObservedJob, now: str) -> FineTuneJobStatus:
-    message = f"published as ModelVersion {seen.name}"
-    status = with_finding(seen, "Succeeded", "True", Reason.PUBLISHED, message, now)
-    return status.model_copy(update={"model_version_ref": LocalReference(name=seen.name)})
+def _moved_deadline(situation: Situation, stage: Stage, state: StageState) -> tuple[Intent, ...]:
+    """A Job's own deadline, where the spec's has changed since the Job was made."""
+    job = situation.seen.stages[stage].job
+    wanted = situation.seen.spec.active_deadline_seconds
+    if job is None or state.state != "Active" or state.ending or _told_deadline(job) == wanted:
+        return ()
+    if situation.seconds_left is None:
+        return (MoveDeadline(stage, None),)
+    started = job.get("status", {}).get("startTime")
+    running = (situation.now - datetime.fromisoformat(started)).total_seconds() if started else 0.0
+    return (MoveDeadline(stage, max(1, int(situation.seconds_left + running))),)
 
 
-def _failed(seen: ObservedJob, stage: Stage, state: StageState, now: str) -> FineTuneJobStatus:
-    known, overdue = seen.previous.failure, state.failure_class == "Deadline"
-    if overdue and known and known.stage == stage:  # its pods, which told what held them back, are gone by now
-        state = replace(state, failure_class=known.failure_class, message=f"{state.message}; {known.message}")
-    message = f"the {stage} stage failed: {state.message}"
-    reason = Reason.DEADLINE_EXCEEDED if overdue else Reason.STAGE_FAILED
-    status = with_finding(seen, "Failed", "False", reason, message, now)
-    failure = Failure(
-        stage=stage,
-        failure_class=state.failure_class,
-        retryable=state.failure_class in RETRYABLE,
-        exit_code=state.exit_code,
-        pod=state.pod,
-        node=state.node,
-        message=state.message,
-    )
-    return status.model_copy(update={"failure": failure})
+def _told_deadline(job: Manifest) -> int | None:
+    told = job["metadata"].get("annotations", {}).get(DEADLINE_ANNOTATION)
+    return int(told) if told else None
 
 
-def _overdue(seen: ObservedJob, now: str) -> FineTuneJobStatus:
-    because = f": {seen.obstacle.message}" if seen.obstacle else ""
-    message = OVERDUE + because
-    status = with_finding(seen, "Failed", "False", Reason.DEADLINE_EXCEEDED, message, now)
-    failure = Failure(stage=_next_stage(seen), failure_class="Deadline", message=message)
-    return status.model_copy(update={"failure": failure})
+def _gone(seen: ObservedJob, stage: Stage) -> tuple[Deletion, ...]:
+    job = seen.stages[stage].job
+    return (Deletion("Job", job["metadata"]["name"], job["metadata"]["uid"]),) if job else ()
 
 
-def _not_good_enough(seen: ObservedJob, reason: str, now: str) -> FineTuneJobStatus:
-    message = f"the result is not published: {reason}"
-    status = with_finding(seen, "Failed", "False", Reason.GATE_FAILED, message, now)
-    return status.model_copy(update={"failure": Failure(stage="evaluate", failure_class="Gate", message=message)})
+def _old_attempts(situation: Situation) -> tuple[Deletion, ...]:
+    """The attempts whose Jobs have been kept for long enough once another is made."""
+    jobs = [earlier.job["metadata"] for earlier in situation.seen.earlier if earlier.job]
+    return tuple(Deletion("Job", metadata["name"], metadata["uid"]) for metadata in jobs[:-_KEPT_EARLIER])
 
 
-def _resting(seen: ObservedJob, message: str, now: str) -> FineTuneJobStatus:
-    return with_finding(seen, "Suspended", "Unknown", Reason.SUSPENDED, f"the job is suspended: {message}", now)
-
-
-def _next_stage(seen: ObservedJob) -> Stage:
-    return next((stage for stage in STAGES if not seen.stages or seen.stages[stage].state != "Succeeded"), "publish")
+def _left(situation: Situation) -> float | None:
+    """When the deadline may have passed, with nobody else telling."""
+    return None if situation.seconds_left is None else max(0.0, situation.seconds_left) + 1

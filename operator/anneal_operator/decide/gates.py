@@ -30,6 +30,12 @@ def unmet(gates: Sequence[GateStatus], metrics: Mapping[str, float]) -> str | No
 
 
 def _judge(gate: Gate, value: float | None, references: References) -> GateStatus:
+    reference = references.get(gate.vs_alias) if gate.vs_alias else None
+    if reference is not None and gate.metric not in reference:
+        there = ", ".join(sorted(reference)) or "none"
+        remedy = "evaluate it with the same suites, or ask for `min` or `max`"
+        required = f"comparable with {gate.vs_alias}, whose run has no such metric (it has {there}): {remedy}"
+        return GateStatus(metric=gate.metric, value=value, required=required, passed=False)
     low, high = _bounds(gate, references)
     bounds = (("at least", low), ("at most", high))
     wanted = [f"{side} {bound:.4g}" for side, bound in bounds if bound is not None]

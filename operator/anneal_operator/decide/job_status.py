@@ -1,11 +1,13 @@
-"""A FineTuneJob's status: what its stages handed back, and the finding of its judge."""
+"""A FineTuneJob's status in each of its phases: the finding, and what its stages handed back."""
 
+from dataclasses import replace
 from typing import Literal
 
 from anneal_operator.api.fine_tune_job_status import (
     Checkpoint,
     DatasetStatus,
     EvaluationStatus,
+    Failure,
     FineTuneJobStatus,
     JobPhase,
     MlflowRun,
@@ -13,73 +15,197 @@ from anneal_operator.api.fine_tune_job_status import (
     Provenance,
     Splits,
 )
+from anneal_operator.api.schema import LocalReference
 from anneal_operator.reasons import ConditionType, Reason
-from training_runtime.plan import Evaluated, Prepared, Published, Trained
+from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 
+from .active_time import with_active_time
 from .conditions import Finding, merged
+from .failures import OVERDUE, RETRYABLE
 from .gates import judge_gates
-from .observed_job import ObservedJob
+from .observed_job import STAGES, ObservedJob, Obstacle
 from .progress import progress_of
+from .retries import Retry, is_spent
+from .situation import PHASES, Situation, text_of
+from .stages import StageState
 
-__all__ = ["with_finding"]
+__all__ = [
+    "failed",
+    "failed_gates",
+    "overdue",
+    "pending",
+    "queued",
+    "resting",
+    "retrying",
+    "succeeded",
+    "working",
+]
+
+_SENTENCES: dict[Stage, str] = {
+    "prepare": "the data is being prepared",
+    "train": "the model is being trained",
+    "evaluate": "the model is being evaluated",
+    "publish": "the result is being published",
+}
 
 
-def with_finding(
-    seen: ObservedJob,
-    phase: JobPhase,
-    status: Literal["True", "False", "Unknown"],
-    reason: Reason,
-    message: str,
-    now: str,
-) -> FineTuneJobStatus:
-    """Return the status of a job in this phase; what earlier looks told of stays where this one tells nothing new."""
-    finding = Finding(ConditionType.SUCCEEDED, status, reason, message)
-    return seen.previous.model_copy(
-        update={
-            "phase": phase,
-            "reason": reason.value,
-            "observed_generation": seen.generation,
-            "conditions": merged(seen.previous.conditions, [finding], seen.generation, now),
-            "provenance": _provenance(seen),
-            "attempts": seen.attempts or seen.previous.attempts,
-            "gpus": seen.gpus,
-            "failure": None,
-            **_results(seen),
-        }
+def pending(situation: Situation, obstacle: Obstacle) -> FineTuneJobStatus:
+    """Something is missing, or in the way."""
+    return _told(situation, "Pending", "Unknown", obstacle.reason, obstacle.message)
+
+
+def resting(situation: Situation, message: str) -> FineTuneJobStatus:
+    """Suspended by its spec."""
+    return _told(situation, "Suspended", "Unknown", Reason.SUSPENDED, f"the job is suspended: {message}")
+
+
+def queued(situation: Situation, stage: Stage) -> FineTuneJobStatus:
+    """Its Job is suspended by whoever admits Jobs."""
+    queue = situation.seen.spec.scheduling.queue_name if stage == "train" else None
+    waits = f"in queue {queue} for Kueue to admit it" if queue else "for whoever suspended its Job to resume it"
+    return _told(situation, "Queued", "Unknown", Reason.STAGE_QUEUED, f"the {stage} stage waits {waits}")
+
+
+def working(situation: Situation, stage: Stage, state: StageState) -> FineTuneJobStatus:
+    """A stage is at work, or about to be."""
+    message = _SENTENCES[stage] + (f"; {state.message}" if state.message else "")
+    status = _told(situation, PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message)
+    if state.ending:  # the pods that told what held them back may be gone before the Job says that it failed
+        return status.having(failure=situation.seen.previous.failure)
+    if not state.held_back:
+        return status
+    return status.having(
+        failure=Failure(stage=stage, failure_class=state.held_back, retryable=True, message=state.message)
     )
 
 
+def retrying(situation: Situation, state: StageState, found: Retry) -> FineTuneJobStatus:
+    """An attempt ended, and the next is due in a while."""
+    soon = f"attempt {found.attempt} begins after a pause of {found.pause_seconds:.0f} s, from the newest checkpoint"
+    message = f"an attempt of training ended ({state.failure_class}: {state.message}); {soon}"
+    if state.failure_class == "Preempted":
+        return _told(situation, "Preempted", "Unknown", Reason.STAGE_PREEMPTED, message)
+    return _told(situation, "Running", "Unknown", Reason.STAGE_RETRYING, message)
+
+
+def succeeded(situation: Situation) -> FineTuneJobStatus:
+    """Published."""
+    name = situation.seen.name
+    status = _told(situation, "Succeeded", "True", Reason.PUBLISHED, f"published as ModelVersion {name}")
+    return status.having(model_version_ref=LocalReference(name=name))
+
+
+def failed(situation: Situation, stage: Stage, state: StageState) -> FineTuneJobStatus:
+    """A stage has failed for good."""
+    known, is_late = situation.seen.previous.failure, state.failure_class == "Deadline"
+    if is_late and known and known.stage == stage:  # its pods, which told what held them back, are gone by now
+        state = replace(state, message=f"{state.message}; {known.message}")
+    message = f"the {stage} stage failed: {state.message}"
+    if stage == "train" and state.failure_class in RETRYABLE and is_spent(situation, state):
+        message += f" (maxAttempts: {situation.seen.spec.max_attempts})"
+    reason = Reason.DEADLINE_EXCEEDED if is_late else Reason.STAGE_FAILED
+    failure_class = known.failure_class if is_late and known and known.stage == stage else state.failure_class
+    failure = Failure(
+        stage=stage,
+        failure_class=failure_class,
+        retryable=failure_class in RETRYABLE,
+        exit_code=state.exit_code,
+        pod=state.pod,
+        node=state.node,
+        message=state.message,
+    )
+    return _told(situation, "Failed", "False", reason, message).having(failure=failure)
+
+
+def overdue(situation: Situation) -> FineTuneJobStatus:
+    """The deadline passed while no Job was at work."""
+    obstacle = situation.seen.obstacle
+    message = OVERDUE + (f": {obstacle.message}" if obstacle else "")
+    failure = Failure(stage=situation.next_stage, failure_class="Deadline", message=message)
+    return _told(situation, "Failed", "False", Reason.DEADLINE_EXCEEDED, message).having(failure=failure)
+
+
+def failed_gates(situation: Situation, reason: str) -> FineTuneJobStatus:
+    """The result is not good enough."""
+    message = f"the result is not published: {reason}"
+    failure = Failure(stage="evaluate", failure_class="Gate", message=message)
+    return _told(situation, "Failed", "False", Reason.GATE_FAILED, message).having(failure=failure)
+
+
+def _told(
+    situation: Situation,
+    phase: JobPhase | str,
+    status: Literal["True", "False", "Unknown"],
+    reason: Reason,
+    message: str,
+) -> FineTuneJobStatus:
+    """The status of a job in this phase; what was told before stays where nothing new is known."""
+    seen, previous, now = situation.seen, situation.seen.previous, situation.now
+    finding = Finding(ConditionType.SUCCEEDED, status, reason, message)
+    made = previous.having(
+        phase=phase,
+        reason=reason.value,
+        observed_generation=seen.generation,
+        conditions=merged(previous.conditions, [finding], seen.generation, text_of(now)),
+        provenance=previous.provenance if phase in {"Pending", "Preparing"} else _provenance(seen),
+        attempts=situation.attempts or previous.attempts,
+        gpus=seen.gpus,
+        failure=None,
+    )
+    return with_active_time(_with_results(situation, made), previous, seen.created_at, now)
+
+
 def _provenance(seen: ObservedJob) -> Provenance | None:
-    """Where the job comes from; of its data the digest that was told before, as its pod may be gone."""
+    """Where the job comes from; of its data the digest that was told before, as its pod may be gone.
+
+    Told with the first result or the end: for itself alone it is not worth a write.
+    """
     known = seen.previous.provenance
-    if seen.provenance is None or known is None:
-        return seen.provenance or known
-    return seen.provenance.model_copy(update={"dataset_digest": known.dataset_digest})
+    if seen.plan is None:
+        return known
+    return Provenance(
+        images=dict.fromkeys(STAGES, seen.plan.image),
+        model_revision=seen.plan.model_revision,
+        dataset_digest=known.dataset_digest if known else None,
+        plan_digest=seen.plan.digest,
+    )
 
 
-def _results(seen: ObservedJob) -> dict[str, object]:
-    """What finished stages handed back, and how far training is."""
-    results = {stage: state.result for stage, state in (seen.stages or {}).items() if state.result}
-    update: dict[str, object] = {
-        "progress": seen.report.progress if seen.report else seen.previous.progress,
-        "checkpoint": (seen.report and seen.report.checkpoint) or seen.previous.checkpoint,
-    }
-    if "prepare" in results:
-        prepared = Prepared.model_validate(results["prepare"])
-        update["dataset"] = _dataset(prepared)
-        if seen.provenance:
-            update["provenance"] = seen.provenance.model_copy(update={"dataset_digest": prepared.digest})
-    if "train" in results:
-        trained = Trained.model_validate(results["train"])
-        update["checkpoint"] = Checkpoint(step=trained.step, committed_at=trained.committed_at)
-        update["progress"] = _finished(trained, seen)
-    if "evaluate" in results:
-        metrics = Evaluated.model_validate(results["evaluate"]).metrics
-        gates = list(seen.judged) or judge_gates(seen.gates, metrics, seen.references)
-        update["evaluation"] = EvaluationStatus(metrics=metrics, gates=gates)
-    if "publish" in results:
-        update["mlflow"] = _run(Published.model_validate(results["publish"]), seen)
-    return update
+def _with_results(situation: Situation, status: FineTuneJobStatus) -> FineTuneJobStatus:
+    """The status with how far training is, and with what finished stages handed back."""
+    seen, states = situation.seen, situation.states
+    if seen.report and states["train"].state == "Active":
+        status = status.having(
+            progress=seen.report.progress, checkpoint=seen.report.checkpoint or seen.previous.checkpoint
+        )
+    for state in states.values():
+        match state.result:
+            case Prepared() as prepared:
+                known = status.provenance
+                status = status.having(
+                    dataset=_dataset(prepared),
+                    provenance=known.having(dataset_digest=prepared.digest) if known else None,
+                )
+            case Trained() as trained:
+                checkpoint = Checkpoint(step=trained.step, committed_at=trained.committed_at)
+                status = status.having(checkpoint=checkpoint, progress=_finished(trained, seen))
+            case Evaluated() as evaluated:
+                status = status.having(evaluation=_evaluation(evaluated, situation))
+            case Published() as published:
+                status = status.having(mlflow=_run(published, seen))
+            case None:
+                pass
+    return status
+
+
+def _evaluation(evaluated: Evaluated, situation: Situation) -> EvaluationStatus:
+    """Gates that were passed stay passed, as what they compare with may have changed since."""
+    seen, known = situation.seen, situation.seen.previous.evaluation
+    if situation.states["publish"].state == "Absent" and not seen.unreachable:
+        gates = judge_gates(seen.spec.evaluation.gates, evaluated.metrics, seen.references)
+    else:
+        gates = known.gates if known else []
+    return EvaluationStatus(metrics=evaluated.metrics, gates=gates)
 
 
 def _dataset(prepared: Prepared) -> DatasetStatus:
@@ -106,4 +232,4 @@ def _finished(trained: Trained, seen: ObservedJob) -> Progress:
 
 def _run(published: Published, seen: ObservedJob) -> MlflowRun:
     page = f"{seen.mlflow_public_url}/#/experiments/{published.experiment_id}/runs/{published.run_id}"
-    return MlflowRun(run_id=published.run_id, experiment=seen.model_name, url=page)
+    return MlflowRun(run_id=published.run_id, experiment=seen.spec.output.model_name, url=page)

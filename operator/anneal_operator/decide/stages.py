@@ -1,73 +1,93 @@
 """How a stage stands, read from its Job and its pods."""
 
-import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from anneal_operator.api.fine_tune_job_status import FailureClass
-from training_runtime.plan import Failed
+from training_runtime.plan import Evaluated, Failed, Prepared, Published, Stage, Trained
 
-from .attempts import first_pods
 from .failures import OVERDUE, classify, held_back, is_disrupted
+from .observed_job import ObservedStage
 
-__all__ = ["StageState", "read_stage"]
+__all__ = ["Result", "StageState", "first_pods", "read_stage", "terminated"]
 
 Manifest = dict[str, Any]
+Result = Prepared | Trained | Evaluated | Published
+_RESULTS: dict[Stage, type[Result]] = {
+    "prepare": Prepared,
+    "train": Trained,
+    "evaluate": Evaluated,
+    "publish": Published,
+}
 _LOG_TAIL = 600
+_INDEX = "batch.kubernetes.io/job-completion-index"
+_EXIT_CODE = re.compile(r"failed with exit code (?P<code>\d+)")
+_TAKEN_AWAY = "its pod was taken away"
 
 
 @dataclass(frozen=True)
 class StageState:
-    """Absent, active, succeeded with a result, failed for a reason, or complete with its result lost."""
+    """Absent, active, going away, succeeded with a result, failed for a reason, or complete with its result lost."""
 
-    state: Literal["Absent", "Active", "Succeeded", "Failed", "Lost"] = "Absent"
-    result: Manifest | None = None
+    state: Literal["Absent", "Active", "Going", "Succeeded", "Failed", "Lost"] = "Absent"
+    result: Result | None = None
     message: str = ""
     exit_code: int | None = None
     pod: str | None = None
     node: str | None = None
-    failure_class: str = "Internal"
+    failure_class: FailureClass = "Internal"
     held_back: FailureClass | None = None
     """What keeps an active stage's pod from starting; `message` says more."""
     ending: bool = False
     """Its Job has failed, and waits for its pods to end."""
     suspended: bool = False
-    preempted: bool = False
-    """Its pod was taken away, and no other runs yet."""
+    """Its Job is suspended; Kueue does that, never this operator."""
 
 
-def read_stage(job: Manifest | None, pods: Sequence[Manifest], *, is_passed: bool = False) -> StageState:
-    """Return the state of a stage; `pods` are those of its Job, `is_passed` says that a later stage has begun.
+def first_pods(pods: Sequence[Manifest]) -> list[Manifest]:
+    """Return those that speak for a stage: the only pod, or the first of several nodes'."""
+    return [pod for pod in pods if pod["metadata"].get("annotations", {}).get(_INDEX, "0") == "0"]
+
+
+def terminated(pod: Manifest) -> Manifest:
+    """Return how a pod's container ended, as far as is known."""
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    ended: Manifest = statuses[0].get("state", {}).get("terminated") or {}
+    return ended
+
+
+def read_stage(stage: Stage, found: ObservedStage, *, is_passed: bool = False) -> StageState:
+    """Return the state of a stage; `is_passed` says that a later stage has begun.
 
     The result of a stage that is passed has done its work: its pod may go, with its node for example. Where nobody has
     read it yet, it is lost with the pod: nothing may be guessed, and the same stage hands it over once more.
     """
+    job, pods = found.job, found.pods
     if job is None:
         return StageState()
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
+    if job["metadata"].get("deletionTimestamp"):
+        return StageState("Going")
     if "Complete" in conditions:
-        return _finished(pods, is_passed=is_passed)
+        return _finished(stage, pods, is_passed=is_passed)
     if "Failed" in conditions:
-        return _failed(conditions["Failed"], pods)
-    if job.get("spec", {}).get("suspend"):
-        return StageState("Active", suspended=True)
+        return _failed(stage, conditions["Failed"], pods)
     if "FailureTarget" in conditions:
         return StageState("Active", ending=True)
+    if job.get("spec", {}).get("suspend"):
+        return StageState("Active", suspended=True)
     kind, why = next((found for found in map(held_back, pods) if found), (None, ""))
-    return StageState("Active", message=why, held_back=kind, preempted=_is_preempted(pods))
+    return StageState("Active", message=why, held_back=kind)
 
 
-def _is_preempted(pods: Sequence[Manifest]) -> bool:
-    alive = any(pod.get("status", {}).get("phase") == "Running" and not is_disrupted(pod) for pod in pods)
-    ended = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed" or is_disrupted(pod)]
-    return not alive and any(classify(pod, _terminated(pod)) == "Preempted" for pod in ended)
-
-
-def _finished(pods: Sequence[Manifest], *, is_passed: bool) -> StageState:
+def _finished(stage: Stage, pods: Sequence[Manifest], *, is_passed: bool) -> StageState:
     succeeded = [pod for pod in first_pods(pods) if pod.get("status", {}).get("phase") == "Succeeded"]
     if succeeded:
-        return _handed_over(succeeded[0])
+        return _handed_over(stage, succeeded[0])
     if is_passed:
         return StageState("Succeeded")
     if any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in pods):
@@ -75,40 +95,63 @@ def _finished(pods: Sequence[Manifest], *, is_passed: bool) -> StageState:
     return StageState("Lost", message="the pod that held its result is gone, so it is run again")
 
 
-def _handed_over(pod: Manifest) -> StageState:
-    name, text = pod["metadata"]["name"], _terminated(pod).get("message", "")
+def _handed_over(stage: Stage, pod: Manifest) -> StageState:
+    """A number that is not finite is refused here: no status could hold it."""
+    name, text = pod["metadata"]["name"], terminated(pod).get("message", "")
     try:
-        return StageState("Succeeded", result=json.loads(text), pod=name)
-    except ValueError:
+        return StageState("Succeeded", result=_RESULTS[stage].model_validate_json(text), pod=name)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+    if not field:
         message = f"its result cannot be read: {text[-_LOG_TAIL:] or 'the pod left no message'}"
-        return StageState("Failed", message=message, exit_code=0, pod=name)
+    else:
+        message = f"its result cannot be used: {field}: {first['msg']}"
+    return StageState("Failed", message=message, exit_code=0, pod=name)
 
 
-def _failed(condition: Manifest, pods: Sequence[Manifest]) -> StageState:
+def _failed(stage: Stage, condition: Manifest, pods: Sequence[Manifest]) -> StageState:
     if condition.get("reason") == "DeadlineExceeded":
         return StageState("Failed", message=OVERDUE, failure_class="Deadline")
-    failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
-    newest = max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
-    if newest is None:
-        return StageState("Failed", message=condition.get("message", "the Job failed"))
-    ended = _terminated(newest)
+    culprit = _culprit(stage, [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"])
+    if culprit is None:
+        return _told_by_job(stage, condition.get("message", ""))
+    ended = terminated(culprit)
+    found = StageState(
+        "Failed",
+        message=_last_words(ended),
+        exit_code=ended.get("exitCode"),
+        pod=culprit["metadata"]["name"],
+        node=culprit.get("spec", {}).get("nodeName"),
+        failure_class=classify(culprit, ended),
+    )
+    if stage == "train" and not ended and found.failure_class == "Internal":  # it ended before its container began
+        return replace(found, message=_TAKEN_AWAY, failure_class="Preempted")
+    return replace(found, message=_TAKEN_AWAY) if is_disrupted(culprit) and not ended else found
+
+
+def _culprit(stage: Stage, failed: list[Manifest]) -> Manifest | None:
+    """The pod that decides: of an attempt the first that ended, which took the others with it; else the newest."""
+    if stage == "train":
+        return min(failed, key=lambda pod: str(terminated(pod).get("finishedAt", "")), default=None)
+    return max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def _told_by_job(stage: Stage, message: str) -> StageState:
+    """What the Job's condition still knows when the pods are gone."""
+    if code := _EXIT_CODE.search(message):
+        exit_code = int(code["code"])
+        found = classify({}, {"exitCode": exit_code})
+        return StageState("Failed", message=message, exit_code=exit_code, failure_class=found)
+    if stage == "train":
+        return StageState("Failed", message=_TAKEN_AWAY, failure_class="Preempted")
+    return StageState("Failed", message=message or "the Job failed")
+
+
+def _last_words(ended: Manifest) -> str:
     text = ended.get("message", "")
     try:
-        said = Failed.model_validate_json(text)
-        message = said.message
-    except ValueError:
-        message = f"{ended.get('reason', 'Error')}: {text[-_LOG_TAIL:]}" if text else ended.get("reason", "Error")
-    return StageState(
-        "Failed",
-        message=message,
-        exit_code=ended.get("exitCode"),
-        pod=newest["metadata"]["name"],
-        node=newest.get("spec", {}).get("nodeName"),
-        failure_class=classify(newest, ended),
-    )
-
-
-def _terminated(pod: Manifest) -> Manifest:
-    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
-    ended: Manifest = statuses[0].get("state", {}).get("terminated") or {}
-    return ended
+        return Failed.model_validate_json(text).message
+    except ValidationError:
+        reason = str(ended.get("reason", "Error"))
+        return f"{reason}: {text[-_LOG_TAIL:]}" if text else reason

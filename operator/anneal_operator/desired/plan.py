@@ -51,7 +51,7 @@ class Base:
     digest: str | None = None
 
 
-def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str) -> Plan:
+def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str, image: str) -> Plan:
     """Return the plan of a job with this metadata."""
     return Plan(
         job=JobIdentity(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]),
@@ -82,6 +82,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
         ),
         output=OutputPlan(formats=spec.output.formats, license=spec.output.license),
         model_name=spec.output.model_name,
+        image=image,
     )
 
 

@@ -1,9 +1,10 @@
-"""What a FineTuneJob needs to run: the plan, the volume, and one Job per stage."""
+"""What a FineTuneJob needs to run: the plan, the volume, and Jobs: one per stage, and of training one per attempt."""
 
 from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.pods import Affinity, ResourceRequirements
+from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.api.stages import StorageTemplate
 from training_runtime import HEARTBEAT_VARIABLE
 from training_runtime.plan import ExitCode, Stage
@@ -22,9 +23,10 @@ from .pods import (
 )
 
 __all__ = [
+    "ATTEMPT_LABEL",
     "CA_KEY",
-    "DEADLINE_ANNOTATION",
     "JOB_LABEL",
+    "REVISION_ANNOTATION",
     "STAGE_LABEL",
     "TrainingEnvironment",
     "claim_name",
@@ -39,12 +41,14 @@ __all__ = [
 
 JOB_LABEL = "anneal.dev/fine-tune-job"
 STAGE_LABEL = "anneal.dev/stage"
+ATTEMPT_LABEL = "anneal.dev/attempt"
+REVISION_ANNOTATION = "anneal.dev/model-revision"
 CA_KEY = "progress-ca.crt"
 _PLAN_FOLDER = "/etc/anneal"
 _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
-DEADLINE_ANNOTATION = "anneal.dev/active-deadline-seconds"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _TERMINAL_EXIT_CODES = [ExitCode.BAD_PLAN, ExitCode.BAD_DATA, ExitCode.OUT_OF_MEMORY, ExitCode.DIVERGED]
+_DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 _RENDEZVOUS_PORT = 29500
 _HEARTBEAT_FILE = f"{HOME}/heartbeat"
 _GRACE_SECONDS = 120
@@ -71,9 +75,14 @@ def claim_name(job: str, spec: FineTuneJobSpec) -> str:
     return spec.storage.claim_name or f"{job}-workspace"
 
 
-def stage_job_name(job: str, stage: Stage) -> str:
-    """The Job of a stage."""
-    return f"{job}-{stage}"
+def stage_job_name(job: str, stage: Stage, attempt: int = 0) -> str:
+    """The Job of a stage; of training, the Job of an attempt."""
+    return f"{job}-{stage}-{attempt}" if stage == "train" else f"{job}-{stage}"
+
+
+def rendezvous_name(job: str) -> str:
+    """The Service under which the pods of a training find each other."""
+    return f"{job}-train"
 
 
 def progress_audience(namespace: str, job: str) -> str:
@@ -84,11 +93,11 @@ def progress_audience(namespace: str, job: str) -> str:
 def plan_config_map(parent: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEnvironment) -> Manifest:
     """The immutable ConfigMap that every stage reads."""
     metadata = parent["metadata"]
-    plan = make_plan(metadata, spec, base, env.mlflow_url)
+    plan = make_plan(metadata, spec, base, env.mlflow_url, env.image)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(parent, plan_name(metadata["name"]), {"anneal.dev/model-revision": base.revision}),
+        "metadata": _metadata(parent, plan_name(metadata["name"]), {REVISION_ANNOTATION: base.revision}),
         "immutable": True,
         "data": {PLAN_KEY: plan.model_dump_json(indent=1), CA_KEY: env.progress_ca},
     }
@@ -121,7 +130,7 @@ def headless_service(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(parent, stage_job_name(name, "train")),
+        "metadata": _metadata(parent, rendezvous_name(name)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
@@ -132,46 +141,82 @@ def headless_service(parent: Manifest, spec: FineTuneJobSpec) -> Manifest | None
 
 
 def stage_job(
-    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, seconds_left: int | None = None
+    parent: Manifest,
+    spec: FineTuneJobSpec,
+    stage: Stage,
+    env: TrainingEnvironment,
+    *,
+    attempt: int = 0,
+    seconds_left: int | None = None,
 ) -> Manifest:
     """The Job of a stage, which may work for as many seconds.
 
-    Kubernetes tries again by itself, so that the operator need not be there: data and settings that are wrong stay
-    wrong, and end the Job at once; a pod that was preempted or evicted is replaced and not counted; anything else is
-    tried again from the newest checkpoint. A new pod comes only when the old one has ended.
+    Training has one for each attempt: its pods start together and end together. Of the other stages Kubernetes
+    replaces the pod: data and settings that are wrong stay wrong, and end the Job at once; a pod that was preempted or
+    evicted is not counted. A new pod comes only when the old one has ended.
     """
     name = parent["metadata"]["name"]
-    own = {JOB_LABEL: name, STAGE_LABEL: stage}
-    metadata = _metadata(parent, stage_job_name(name, stage))
+    own = {JOB_LABEL: name, STAGE_LABEL: stage} | ({ATTEMPT_LABEL: str(attempt)} if stage == "train" else {})
+    metadata = _metadata(parent, stage_job_name(name, stage, attempt))
     metadata["labels"] |= own
-    if spec.scheduling.queue_name:
+    course = _attempt(spec) if stage == "train" else _replaced(spec, stage)
+    if stage == "train" and spec.scheduling.queue_name:
         metadata["labels"][_QUEUE_LABEL] = spec.scheduling.queue_name
-    nodes = _nodes(spec, stage)
-    limits = {
-        "backoffLimit": spec.max_attempts * nodes - 1,  # an attempt of several nodes fails in each of their pods
-        "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": _failure_rules(stage)},
-    }
-    if nodes > 1:
-        limits |= {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes}
-    if spec.scheduling.queue_name:
-        limits["suspend"] = True
+        course["suspend"] = True  # until Kueue admits it
     if seconds_left is not None:
         metadata["annotations"] = {DEADLINE_ANNOTATION: str(spec.active_deadline_seconds)}
-        limits["activeDeadlineSeconds"] = seconds_left
+        course["activeDeadlineSeconds"] = seconds_left
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata,
-        "spec": {**limits, "template": _pod_template(parent, spec, stage, env, own)},
+        "spec": {
+            **course,
+            "podReplacementPolicy": "Failed",
+            "template": _pod_template(parent, spec, stage, env, own, metadata["name"]),
+        },
     }
 
 
+def _attempt(spec: FineTuneJobSpec) -> Manifest:
+    """An attempt of training: the first pod that fails ends it, and the Job's condition says why, however long its pods
+    are gone. Indexed with as many pods as completions is also the shape of a gang.
+    """
+    nodes = spec.stages.train.nodes
+    failing = [
+        {"action": "FailJob", "onPodConditions": [_DISRUPTED]},
+        {"action": "FailJob", "onExitCodes": {"containerName": "train", "operator": "NotIn", "values": [0]}},
+    ]
+    return {
+        "backoffLimit": 0,
+        "completionMode": "Indexed",
+        "completions": nodes,
+        "parallelism": nodes,
+        "podFailurePolicy": {"rules": failing},
+    }
+
+
+def _replaced(spec: FineTuneJobSpec, stage: Stage) -> Manifest:
+    """A stage of one pod, which Kubernetes replaces by itself, so that the operator need not be there."""
+    codes = {"containerName": stage, "operator": "In", "values": _TERMINAL_EXIT_CODES}
+    rules = [
+        {"action": "Ignore", "onPodConditions": [_DISRUPTED]},
+        {"action": "Ignore", "onExitCodes": {**codes, "values": [ExitCode.PREEMPTED]}},
+        {"action": "FailJob", "onExitCodes": codes},
+    ]
+    return {"backoffLimit": spec.max_attempts - 1, "podFailurePolicy": {"rules": rules}}
+
+
 def _pod_template(
-    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, own: dict[str, str]
+    parent: Manifest,
+    spec: FineTuneJobSpec,
+    stage: Stage,
+    env: TrainingEnvironment,
+    own: dict[str, str],
+    job_name: str,
 ) -> Manifest:
     name = parent["metadata"]["name"]
-    together = {"subdomain": stage_job_name(name, stage)} if _nodes(spec, stage) > 1 else {}
+    together = {"subdomain": rendezvous_name(name)} if _nodes(spec, stage) > 1 else {}
     grace = spec.stages.train.termination_grace_period_seconds if stage == "train" else _GRACE_SECONDS
     template = spec.pod_template
     metadata: Manifest = {"labels": {**template.labels, **labels("fine-tune-job", name), **own}}
@@ -185,7 +230,7 @@ def _pod_template(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace,
             "securityContext": pod_security(),
-            "containers": [_stage_container(parent, spec, stage, env)],
+            "containers": [_stage_container(parent, spec, stage, env, job_name)],
             "volumes": _volumes(parent, spec, stage),
             **together,
             **_placement(spec, stage, own),
@@ -193,19 +238,12 @@ def _pod_template(
     }
 
 
-def _failure_rules(stage: Stage) -> list[Manifest]:
-    codes = {"containerName": stage, "operator": "In", "values": _TERMINAL_EXIT_CODES}
-    return [
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": {**codes, "values": [ExitCode.PREEMPTED]}},
-        {"action": "FailJob", "onExitCodes": codes},
-    ]
-
-
-def _stage_container(parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment) -> Manifest:
+def _stage_container(
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str
+) -> Manifest:
     arguments = ["-m", "training_runtime", stage, "--plan", f"{_PLAN_FOLDER}/{PLAN_KEY}"]
     made = container(stage, env.image, env.pull_policy, arguments, _resources(spec, stage))
-    made["env"] += _environment(parent, spec, stage, env)
+    made["env"] += _environment(parent, spec, stage, env, job_name)
     made["env"] += [variable.dump() for variable in spec.pod_template.env]
     if stage == "evaluate" and spec.evaluation.secret_ref:
         made["envFrom"] = [{"secretRef": {"name": spec.evaluation.secret_ref.name}}]
@@ -251,7 +289,7 @@ def _liveness() -> Manifest:
 
 
 def _environment(
-    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str
 ) -> list[dict[str, str]]:
     """Only preparation may reach a hub, and only where something is to be had from one."""
     made = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
@@ -265,8 +303,8 @@ def _environment(
             "KUBEFLOW_TRAINER_SERVER_TOKEN": f"{_TOKEN_FOLDER}/token",
         }
     if _nodes(spec, stage) > 1:
-        name = stage_job_name(parent["metadata"]["name"], stage)
-        made |= {"MASTER_ADDR": f"{name}-0.{name}", "MASTER_PORT": str(_RENDEZVOUS_PORT)}
+        first = f"{job_name}-0.{rendezvous_name(parent['metadata']['name'])}"
+        made |= {"MASTER_ADDR": first, "MASTER_PORT": str(_RENDEZVOUS_PORT)}
     return [{"name": name, "value": value} for name, value in sorted(made.items())]
 
 

@@ -1,10 +1,9 @@
-"""What watches tell, turned into keys of the work queue, and into what is known of jobs. Nothing is decided here.
+"""What watches tell, turned into keys of the work queue, and into what the store knows. Nothing is decided here.
 
 Of kopf only `on.event`: its other handlers put finalizers and annotations on the user's objects, and lose edges. And
 only for the custom resources: it cannot choose children by their labels on the API server.
 """
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import kopf
@@ -13,14 +12,16 @@ from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
 from anneal_operator.cluster.child_watches import Tell
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
-from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training import JOB_LABEL
 from anneal_operator.reconcile.neighbours import neighbours
 from anneal_operator.reconcile.queue import Key
 
-__all__ = ["Seen", "build_registry", "children"]
+__all__ = ["OWNERS", "build_registry", "children"]
 
+OWNERS = {JOB_LABEL: "FineTuneJob", VERSION_LABEL: "ModelVersion"}
+"""The labels under which children carry their owners' names, and the owners' kinds."""
+_CHILDREN = (("Job", JOB_LABEL), ("Pod", JOB_LABEL), ("Deployment", VERSION_LABEL), ("Pod", VERSION_LABEL))
 _GATHERING_SECONDS = 0.5
 """A Job and its pod change several times in a row; one look afterwards sees it all."""
 
@@ -31,42 +32,26 @@ class Wake(Protocol):
     def __call__(self, key: Key, after: float = 0.0) -> None: ...
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Where what the watches tell is kept: of FineTuneJobs, and of all other kinds."""
-
-    jobs: WatchedJobs
-    store: Store
-
-
-def build_registry(wake: Wake, seen: Seen) -> kopf.OperatorRegistry:
+def build_registry(wake: Wake, store: Store) -> kopf.OperatorRegistry:
     """Return the handlers for the custom resources; what they tell is kept first."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
-    _watch_jobs(registry, wake, seen.jobs)
     for resource in CUSTOM_RESOURCES:
-        if resource.kind != "FineTuneJob":
-            _watch_own(registry, resource.plural, wake, seen.store)
+        _watch_own(registry, resource.plural, wake, store)
     return registry
 
 
-def children(wake: Wake, seen: Seen) -> list[tuple[str, str, Tell]]:
+def children(wake: Wake, store: Store) -> list[tuple[str, str, Tell]]:
     """Return the kinds of children, the label that each carries its owner's name under, and what to do at news."""
 
-    def tell_of_job(child: Manifest, deleted: bool) -> None:
-        if seen.jobs.observe(child, deleted=deleted):
-            wake(_owner("FineTuneJob", child, JOB_LABEL), _GATHERING_SECONDS)
+    def tell(owner: str, label: str) -> Tell:
+        def tell_of_child(child: Manifest, deleted: bool) -> None:
+            if store.observe(child, deleted=deleted):
+                wake(_owner(owner, child, label), _GATHERING_SECONDS)
 
-    def tell_of_version(child: Manifest, deleted: bool) -> None:
-        if seen.store.observe(child, deleted=deleted):
-            wake(_owner("ModelVersion", child, VERSION_LABEL), _GATHERING_SECONDS)
+        return tell_of_child
 
-    return [
-        ("Job", JOB_LABEL, tell_of_job),
-        ("Pod", JOB_LABEL, tell_of_job),
-        ("Deployment", VERSION_LABEL, tell_of_version),
-        ("Pod", VERSION_LABEL, tell_of_version),
-    ]
+    return [(kind, label, tell(OWNERS[label], label)) for kind, label in _CHILDREN]
 
 
 def _owner(kind: str, child: Manifest, label: str) -> Key:
@@ -76,13 +61,6 @@ def _owner(kind: str, child: Manifest, label: str) -> Key:
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's kwargs
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-
-
-def _watch_jobs(registry: kopf.OperatorRegistry, wake: Wake, watched: WatchedJobs) -> None:
-    @kopf.on.event(GROUP, VERSION, "finetunejobs", registry=registry, id="wake-finetunejobs")
-    async def wake_job(event: Any, namespace: str | None, name: str | None, **_: Any) -> None:  # noqa: ANN401
-        if watched.observe(event["object"], deleted=event["type"] == "DELETED"):
-            wake(Key("FineTuneJob", namespace or "", name or ""))
 
 
 def _watch_own(registry: kopf.OperatorRegistry, plural: str, wake: Wake, store: Store) -> None:

@@ -8,7 +8,6 @@ from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
 from anneal_operator.cluster.store import Store
-from anneal_operator.cluster.watched_jobs import WatchedJobs
 from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.outside.models import Models
 from anneal_operator.outside.registry import Registry
@@ -29,7 +28,6 @@ class Context:
     """The world, the settings, and a way to have other objects looked at."""
 
     api: KubernetesApi
-    watched: WatchedJobs
     store: Store
     readers: Readers
     inputs: Inputs

@@ -1,9 +1,10 @@
 """How every kind is reconciled: parse, observe, decide, act, write the status once.
 
-A reconcile relies on what the watches told. Where its verdict is to do something, it is thrown away and everything is
-observed afresh, so nothing is ever done on hearsay. What cannot be parsed concerns that object alone; a status that
-cannot be read is never overwritten. A step that is refused stops those after it and becomes a condition, and is tried
-again less and less often. Numbers that change all the time are written every ten seconds at most.
+A reconcile relies on what the watches told. Where its verdict is to do something, or to say that something has ended,
+it is thrown away and everything is observed afresh, so nothing is ever done on hearsay. What cannot be parsed concerns
+that object alone; a status that cannot be read is never overwritten. A step that is refused stops those after it and
+becomes a condition, and is tried again less and less often. Numbers that change all the time are written every ten
+seconds at most.
 """
 
 from typing import Any, Generic, TypeVar
@@ -73,14 +74,15 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         observed = await self._kind.observe(reader, item)
         verdict = self._kind.decide(observed, self._context.now())
         steps = await self._steps(reader, item, observed, verdict)
-        if not reader.is_fresh and (steps or verdict.delete or verdict.effects):
+        settles = verdict.progress != "Working" and verdict.status.phase != item.status.phase
+        if not reader.is_fresh and (steps or verdict.delete or verdict.effects or settles):
             return _TRUTH_NEEDED
         if reader.is_fresh:
             self._context.readers.note_fresh(key.kind, key.namespace, key.name, reader)
         problem = await self._act(item, observed, verdict, steps)
         if steps and not self._kind.has_status:
             self._wake_dependents(item)
-        if problem or verdict.delete or verdict.effects:
+        if problem or verdict.delete or verdict.effects or verdict.polls:
             self._context.readers.forget(key.kind, key.namespace, key.name)
         return await self._write(key, item, verdict, problem)
 

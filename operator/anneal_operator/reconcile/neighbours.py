@@ -23,7 +23,9 @@ def experiments_on(experiments: Iterable[Manifest], version: str) -> list[Manife
 
 
 def neighbours(store: Store, manifest: Manifest) -> list[Key]:
-    """Return what reads this ModelVersion or ABExperiment."""
+    """Return what reads this ModelVersion or ABExperiment; nobody reads a FineTuneJob."""
+    if manifest["kind"] == "FineTuneJob":
+        return []
     namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
     keys = [Key(ROUTER_KIND, namespace, ROUTER)]
     experiments = store.list("ABExperiment", namespace)

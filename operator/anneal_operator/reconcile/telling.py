@@ -3,7 +3,6 @@
 import logging
 
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.schema import Schema
 from anneal_operator.cluster.events import record_event
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.conditions import Finding, merged
@@ -12,7 +11,7 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .context import Context
 
-__all__ = ["tell_changes", "unreadable", "write_status"]
+__all__ = ["tell_changes", "unreadable"]
 
 _FOR_PROGRAMS = {ConditionType.RECONCILING.value, ConditionType.STALLED.value}
 """They say again, for kstatus, what another condition says for people."""
@@ -28,16 +27,6 @@ _WARNINGS = {
     )
 }
 log = logging.getLogger("anneal.events")
-
-
-async def write_status(context: Context, kind: str, current: Manifest, status: Schema) -> Manifest:
-    """Write the status once, if it changed, and tell of it; the object is returned as it is now."""
-    new = status.dump()
-    if new == (current.get("status") or {}):
-        return current
-    written = await context.api.write_status(kind, current, new)
-    await tell_changes(context, current, new)
-    return written
 
 
 async def tell_changes(context: Context, current: Manifest, status: Manifest) -> None:

@@ -1,0 +1,37 @@
+"""How long a FineTuneJob has been active: as a Job's, its deadline does not run while it is queued or suspended."""
+
+from datetime import datetime
+
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+
+__all__ = ["active_seconds", "with_active_time"]
+
+_RESTING = frozenset({"Queued", "Suspended", "Succeeded", "Failed"})
+
+
+def active_seconds(previous: FineTuneJobStatus, created_at: datetime, now: datetime) -> float:
+    """Return the seconds of activity until now."""
+    since = _active_since(previous, created_at)
+    running = (now - since).total_seconds() if since else 0.0
+    return previous.active_seconds + max(0.0, running)
+
+
+def with_active_time(
+    status: FineTuneJobStatus, previous: FineTuneJobStatus, created_at: datetime, now: datetime
+) -> FineTuneJobStatus:
+    """Return the status with the clock running or stopped, as its phase wants."""
+    since = _active_since(previous, created_at)
+    if status.phase in _RESTING:
+        return status.having(active_since=None, active_seconds=int(active_seconds(previous, created_at, now)))
+    return status.having(active_since=_text(since or now), active_seconds=previous.active_seconds)
+
+
+def _active_since(previous: FineTuneJobStatus, created_at: datetime) -> datetime | None:
+    """A job without a status has been active since it was created."""
+    if previous.active_since:
+        return datetime.fromisoformat(previous.active_since)
+    return created_at if previous.observed_generation == 0 else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,88 @@
+"""One FineTuneJob at one moment: what was observed, and what follows from it at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
+from training_runtime.plan import Stage
+
+from .active_time import active_seconds
+from .attempts import merged_attempts
+from .observed_job import STAGES, ObservedJob, ObservedStage
+from .stages import StageState, read_stage
+
+__all__ = ["PHASES", "Situation", "read_stages", "text_of"]
+
+PHASES: dict[Stage, str] = {
+    "prepare": "Preparing",
+    "train": "Running",
+    "evaluate": "Evaluating",
+    "publish": "Publishing",
+}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Read once, so that every rule judges the same."""
+
+    seen: ObservedJob
+    states: Mapping[Stage, StageState]
+    attempts: Attempts | None
+    seconds_left: float | None
+    """Until the deadline; None where there is none."""
+    now: datetime
+
+    @classmethod
+    def of(cls, seen: ObservedJob, now: datetime) -> "Situation":
+        """Read what was observed."""
+        train = seen.stages.get("train", ObservedStage())
+        attempts = merged_attempts(
+            seen.previous.attempts,
+            [*seen.earlier, *([train] if train.job else [])],
+            seen.gpus,
+            text_of(now),
+            is_suspended=seen.spec.suspend or seen.previous.phase == "Suspended",
+            report=seen.report,
+        )
+        deadline = seen.spec.active_deadline_seconds
+        left = None if deadline is None else deadline - active_seconds(seen.previous, seen.created_at, now)
+        return cls(seen, read_stages(seen.previous, seen.stages), attempts, left, now)
+
+    @property
+    def next_attempt(self) -> int:
+        """The number of the attempt that may be made next."""
+        newest = self.seen.stages.get("train", ObservedStage()).attempt
+        return max(newest, self.attempts.total if self.attempts else 0) + 1
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.seconds_left is not None and self.seconds_left <= 0
+
+    @property
+    def next_stage(self) -> Stage:
+        """The first stage that has not succeeded."""
+        return next((stage for stage in STAGES if self.states[stage].state != "Succeeded"), "publish")
+
+
+def read_stages(previous: FineTuneJobStatus, found: Mapping[Stage, ObservedStage]) -> dict[Stage, StageState]:
+    """Return how each stage stands.
+
+    One is passed where a later one has a Job, or was the job's phase when its status was written: then this one's
+    result was read.
+    """
+    begun = {stage for stage, work in found.items() if work.job}
+    begun |= {stage for stage, phase in PHASES.items() if phase == previous.phase}
+    begun |= {"train"} if previous.attempts else set()
+    return {
+        stage: read_stage(
+            stage, found.get(stage, ObservedStage()), is_passed=any(later in begun for later in STAGES[number:])
+        )
+        for number, stage in enumerate(STAGES, 1)
+    }
+
+
+def text_of(moment: datetime) -> str:
+    """Return a moment as the API writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
