@@ -16,6 +16,7 @@ import yaml
 
 from demo.commands import Commands
 from demo.installation import SYSTEM, Installation
+from tests.support.kueue import add_queue
 from toolbox.polling import poll
 
 from .bench import RESOURCES, ROWS, TRAINING, Bench
@@ -89,7 +90,7 @@ def test_a_suspended_job_rests_and_goes_on_from_its_checkpoint(bench: Bench) -> 
     bench.change("rests", suspend=False)
     status = bench.wait("rests", "Succeeded")
     assert bench.resumed_from("rests")[0] >= 5
-    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Preempted", "Completed"]
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Suspended", "Completed"]
 
 
 def test_an_evicted_pod_is_replaced_and_not_counted(bench: Bench) -> None:
@@ -365,10 +366,9 @@ def test_what_keeps_a_job_from_working_is_told_and_it_works_when_that_is_mended(
 
     assert poll(lambda: told("unplaced", "waits for a node: 0/"), 60), bench.status("unplaced")
     assert bench.status("unplaced")["failure"]["class"] == "Unschedulable"
-    bench.wait("queued", "Queued", 60)
-    bench.cluster.kubectl("patch", "job", "queued-prepare", "--type=merge", "-p", '{"spec": {"suspend": false}}')
-    assert poll(lambda: bench.cluster.kubectl.process("get", "job", "queued-train").returncode == 0, 120)
-    bench.wait("queued", "Queued", 60)
+    bench.wait("queued", "Queued", 120)
+    assert told("queued", "waits in queue research")
+    assert bench.cluster.kubectl("get", "job", "queued-train-1", "-o", "jsonpath={.spec.suspend}") == "true"
 
 
 def test_a_job_that_has_ended_goes_in_time_with_all_it_made(bench: Bench) -> None:
@@ -385,7 +385,37 @@ def test_only_what_may_change_changes(bench: Bench) -> None:
             "patch", "finetunejob", "fixed", "--type=merge", "-p", json.dumps({"spec": refused})
         )
         assert done.returncode != 0
-        assert "only `suspend`, `activeDeadlineSeconds` and `ttlSecondsAfterFinished` may change" in done.stderr
+        assert f"`{next(iter(refused))}` cannot change: a FineTuneJob records one training" in done.stderr
+
+
+@pytest.mark.usefixtures("kueue")
+def test_kueue_admits_each_attempt_of_training_and_nothing_else(bench: Bench) -> None:
+    """Real Kueue takes the quota back in mid-training: the next attempt queues, and goes on from the checkpoint."""
+    add_queue(bench.cluster.kubectl, "team", {"cpu": "2", "memory": "8Gi"})
+    queue = f"{bench.cluster.namespace}.team"
+
+    def hold(policy: str) -> None:
+        changed = json.dumps({"spec": {"stopPolicy": policy}})
+        bench.cluster.kubectl("patch", "clusterqueue", queue, "--type=merge", "-p", changed)
+
+    bench.submit("queued", scheduling={"queueName": "team"})
+    bench.wait_for_checkpoint("queued")
+    assert _workloads(bench) == ["queued-train-1"], "preparation did not queue"
+    hold("HoldAndDrain")
+    bench.wait("queued", "Queued", 150)
+    assert poll(lambda: _workloads(bench) == ["queued-train-1", "queued-train-2"], 60)
+    assert not bench.running("queued")
+    hold("None")
+    status = bench.wait("queued", "Succeeded")
+    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Preempted", "Completed"]
+    assert bench.resumed_from("queued")[-1] >= 5
+    assert _workloads(bench) == ["queued-train-1", "queued-train-2"], "nothing else queued"
+
+
+def _workloads(bench: Bench) -> list[str]:
+    """The Jobs that Kueue has a Workload for."""
+    found = bench.cluster.get("workloads.kueue.x-k8s.io")["items"]
+    return sorted(owner["name"] for workload in found for owner in workload["metadata"]["ownerReferences"])
 
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "spam-filter"])
