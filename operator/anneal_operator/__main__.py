@@ -81,7 +81,7 @@ async def _operate(
     async with aiohttp.ClientSession() as session:
         tls, certificate = await _certificate(client, settings)
         registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
-        client.fence(lease.is_held)
+        client.fence(lease.seconds_left)
         registry.fence(lease.is_held)
         progress = ProgressBook()
         watched = WatchedJobs(client, JOB_LABEL, plan_name)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -300,22 +301,57 @@ WRITES: list[Callable[[KubernetesClient], Awaitable[Any]]] = [
 @pytest.mark.parametrize("write", WRITES, ids=["create", "apply", "patch", "delete", "status"])
 def test_one_that_may_not_lead_sends_no_write(write: Callable[[KubernetesClient], Awaitable[Any]]) -> None:
     async def run() -> None:
-        server, leads = _Server(_ok({"kind": "Job"})), False
+        server, left = _Server(_ok({"kind": "Job"})), 0.0
         async with server.client() as client:
-            client.fence(lambda: leads)
+            client.fence(lambda: left)
             with pytest.raises(ApiError, match="another operator may lead"):
                 await write(client)
             assert server.asked == []
-            leads = True
+            left = 10.0
             await write(client)
             assert len(server.asked) == 1
 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("write", WRITES, ids=["create", "apply", "patch", "delete", "status"])
+def test_a_write_without_an_answer_is_given_up_with_the_lease(
+    write: Callable[[KubernetesClient], Awaitable[Any]],
+) -> None:
+    async def call(client: KubernetesClient) -> None:
+        end = time.monotonic() + 0.2
+        client.fence(lambda: end - time.monotonic())
+        await write(client)
+
+    with pytest.raises(ApiError, match="gave up a write"):
+        _against_a_socket(b"", call, stays=True)  # it ends when the client has hung up
+
+
+def test_a_slow_write_is_waited_for_while_the_lease_is_renewed() -> None:
+    renewed: list[float] = []
+
+    def seconds_left() -> float:
+        renewed.append(time.monotonic())
+        return 0.05
+
+    async def answer(_: web.Request) -> web.Response:
+        while len(renewed) < 4:  # noqa: ASYNC110 - the condition is the client's
+            await asyncio.sleep(0.005)
+        return _ok(JOB)
+
+    async def run() -> Manifest:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        async with TestServer(app) as server, _client(str(server.make_url(""))) as client:
+            client.fence(seconds_left)
+            return await client.apply(JOB)
+
+    assert asyncio.run(run()) == JOB
+
+
 def test_one_that_may_not_lead_still_reads_and_reviews_tokens() -> None:
     async def both(client: KubernetesClient) -> None:
-        client.fence(lambda: False)
+        client.fence(lambda: 0.0)
         await client.get("Job", "team", "a")
         await client.review_token("t", "job")
 

@@ -106,10 +106,12 @@ def test_a_leader_that_cannot_renew_stops_before_another_begins(fault: str) -> N
         await _until(lambda: one.leads)
         second = asyncio.ensure_future(two.lease.lead(two.work))
         setattr(one.api, fault, True)
+        left = one.lease.seconds_left()
         while not two.leads:
             assert not (one.lease.is_held() and two.lease.is_held())
+            assert left >= (left := one.lease.seconds_left())
             await asyncio.sleep(0.005)
-        assert not one.leads
+        assert (one.leads, left) == (False, 0)
         assert not await first
         second.cancel()
 

@@ -4,8 +4,10 @@ The generated client gives transport, credentials and their renewal; its models 
 either ours or compared with a manifest we built. Nothing is cached: each reconcile asks for the truth.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -65,11 +67,14 @@ class KubernetesClient:
         # Otherwise each request asks two threads, for a netrc file and for proxies; kubectl knows no netrc either.
         configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
-        self._may_write: Callable[[], bool] = lambda: True
+        self._seconds_left: Callable[[], float] = lambda: math.inf
 
-    def fence(self, may_write: Callable[[], bool]) -> None:
-        """Refuse writes from now on whenever `may_write` says no: a leader that was paused wakes in mid-sentence."""
-        self._may_write = may_write
+    def fence(self, seconds_left: Callable[[], float]) -> None:
+        """Refuse writes from now on when no seconds are left, and give up one under way when the last has passed.
+
+        A leader that was paused wakes in mid-sentence, and what it sent may arrive after another has begun.
+        """
+        self._seconds_left = seconds_left
 
     @classmethod
     async def from_environment(cls) -> "KubernetesClient":
@@ -195,11 +200,24 @@ class KubernetesClient:
         query: dict[str, str] | None = None,
         content: str = "application/json",
     ) -> Manifest:
-        if not self._may_write():
-            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
-        result = await self._call(method, path, query, body, content)
+        result = await self._while_it_leads(lambda: self._call(method, path, query, body, content))
         API_WRITES.labels(method.lower(), kind.name).inc()  # a DELETE is answered with a Status
         return result
+
+    async def _while_it_leads(self, call: Callable[[], Coroutine[Any, Any, Manifest]]) -> Manifest:
+        """Wait for an answer as long as the lease is renewed meanwhile; the API server ends what nobody waits for."""
+        if (left := self._seconds_left()) <= 0:
+            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
+        writing = asyncio.create_task(call())
+        try:
+            while left > 0:
+                if (await asyncio.wait({writing}, timeout=min(left, _TIMEOUT_SECONDS)))[0]:
+                    return writing.result()
+                left = self._seconds_left()
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        raise ApiError(0, "another operator may lead by now, so this one gave up a write without an answer")
 
     async def _call(
         self,
