@@ -105,6 +105,7 @@ async def _operate(
             settings=settings,
             progress_ca=certificate,
             wake=lambda key: queue.wake(key),
+            now=client.now,
         )
         queue = WorkQueue(_dispatch(context))
 
