@@ -26,7 +26,8 @@ from .cluster.watched_jobs import WatchedJobs
 from .desired.serving import VERSION_LABEL
 from .desired.training import JOB_LABEL, plan_name, progress_audience
 from .endpoints.certificate import certificate_secret, serving_context
-from .endpoints.progress import ProgressBook, progress_app, remembered, start_server
+from .endpoints.progress import ProgressBook, progress_app, start_server
+from .endpoints.reviews import TokenReviews
 from .endpoints.status import status_app
 from .errors import ApiError
 from .handlers.supervising import watch_forever
@@ -109,15 +110,15 @@ async def _operate(
         )
         queue = WorkQueue(_dispatch(context))
 
-        async def review(token: str, namespace: str, job: str) -> bool:
-            user = await client.review_token(token, progress_audience(namespace, job))
+        async def review(token: str, namespace: str, audience: str) -> bool:
+            user = await client.review_token(token, audience)
             return user is not None and user.startswith(f"system:serviceaccount:{namespace}:")
 
         def wake_job(namespace: str, job: str) -> None:
             if watching.is_set():
                 queue.wake(Key("FineTuneJob", namespace, job))
 
-        reports = progress_app(progress, remembered(review), wake_job)
+        reports = progress_app(progress, TokenReviews(review), progress_audience, wake_job)
         endpoint = await start_server(reports, settings.progress_port, tls)
         try:
             await _lead_forever(lease, client, context, queue, watching)

@@ -52,10 +52,10 @@ class FineTuneJobReconciler:
         job = await self._context.watched.job(key.namespace, key.name)
         phase = (job or {}).get("status", {}).get("phase")
         if job is None or job["metadata"].get("deletionTimestamp"):
-            self._forget(key, None)
+            self._forget(key, job, None)
             return None
         if phase in _ENDED:
-            self._forget(key, phase)
+            self._forget(key, job, phase)
             return await self._finished(job, job.get("status"))
         try:
             return await self._go_on(key, job)
@@ -82,7 +82,7 @@ class FineTuneJobReconciler:
         self._phases.note(key.namespace, key.name, status.phase)
         _count_gpu_seconds(key.namespace, world.seen.previous, status)
         if status.phase in _ENDED:
-            self._forget(key, status.phase)
+            self._forget(key, job, status.phase)
             return await self._finished(written, written.get("status"))
         if world.seen.obstacle or world.seen.unreachable or refusal:
             self._context.watched.forget(key.namespace, key.name)  # no watch tells when that is mended
@@ -90,9 +90,10 @@ class FineTuneJobReconciler:
         left = seconds_left(job, spec, now)
         return min(again or _RESYNC_SECONDS, _RESYNC_SECONDS if left is None else left + 1)
 
-    def _forget(self, key: Key, phase: str | None) -> None:
+    def _forget(self, key: Key, job: Manifest | None, phase: str | None) -> None:
         """Keep nothing of a job that is gone (no phase) or has ended."""
-        self._context.progress.forget(key.namespace, key.name)
+        if job:
+            self._context.progress.forget(job["metadata"]["uid"])
         self._context.watched.forget(key.namespace, key.name)
         self._phases.note(key.namespace, key.name, phase)
 

@@ -98,7 +98,7 @@ class _Look:
         revision = plan["metadata"].get("annotations", {}).get("anneal.dev/model-revision", "")
         images: dict[str, str] = dict.fromkeys(STAGES, settings.trainer_image)
         provenance = Provenance(images=images, model_revision=revision, plan_digest=plan_digest(plan))
-        report, now = self._report(namespace, name), timestamp(self._context.now())
+        report, now = self._report(metadata["uid"]), timestamp(self._context.now())
         attempts = merged_attempts(seen.previous.attempts, pods["train"], seen.gpus, now, report)
         seen = replace(
             seen,
@@ -118,8 +118,8 @@ class _Look:
             seen = replace(seen, opponent=await self._opponent(namespace, name, spec))
         return JobWorld(seen, jobs=jobs)
 
-    def _report(self, namespace: str, name: str) -> Report | None:
-        said = self._context.progress.last(namespace, name)
+    def _report(self, uid: str) -> Report | None:
+        said = self._context.progress.last(uid)
         return read_report(said.percent, said.remaining_seconds, said.updated_at, said.numbers) if said else None
 
     async def _opponent(self, namespace: str, name: str, spec: FineTuneJobSpec) -> str | None:
