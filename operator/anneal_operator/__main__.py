@@ -12,12 +12,12 @@ import random
 import signal
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import aiohttp
 
 from .cluster.child_watches import watch_children
-from .cluster.children import ensure_created
-from .cluster.client import KubernetesClient
+from .cluster.client import KubernetesApi, KubernetesClient
 from .cluster.inputs import Inputs
 from .cluster.lease import Lease
 from .cluster.reading import Readers
@@ -25,7 +25,7 @@ from .cluster.store import Store
 from .cluster.watched_jobs import WatchedJobs
 from .desired.serving import VERSION_LABEL
 from .desired.training import JOB_LABEL, plan_name, progress_audience
-from .endpoints.certificate import certificate_secret, serving_context
+from .endpoints.certificate import SECRET_NAME, certificate_secret, serving_context
 from .endpoints.progress import ProgressBook, progress_app, start_server
 from .endpoints.reviews import TokenReviews
 from .endpoints.status import status_app
@@ -46,9 +46,10 @@ from .reconcile.queue import Key, WorkQueue
 from .reconcile.routing import RouterKind
 from .settings import Settings
 
-__all__ = ["main", "run"]
+__all__ = ["ensure_certificate", "main", "run"]
 
 _STATUS_PORT = 9090
+_PAUSE_SECONDS = 2.0
 _COLLECT_AFTER = (10_000, 10, 10)
 log = logging.getLogger("anneal")
 
@@ -80,7 +81,7 @@ async def _operate(
 ) -> None:
     lease = Lease(lease_client, settings.namespace, settings.identity)
     async with aiohttp.ClientSession() as session:
-        tls, certificate = await _certificate(client, settings)
+        tls, certificate = await ensure_certificate(client, settings, client.now)
         registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
         client.fence(lease.seconds_left)
         registry.fence(lease.is_held)
@@ -159,14 +160,25 @@ def _end_at_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, waiting.cancel)
 
 
-async def _certificate(client: KubernetesClient, settings: Settings) -> tuple[ssl.SSLContext, str]:
+async def ensure_certificate(
+    api: KubernetesApi, settings: Settings, now: Callable[[], datetime]
+) -> tuple[ssl.SSLContext, str]:
+    """Have the endpoint's certificate in its Secret, which all replicas share; whoever is first makes it."""
     while True:
         try:
-            made = certificate_secret(settings.namespace, settings.progress_host)
-            return serving_context(await ensure_created(client, made))
+            stored = await api.get("Secret", settings.namespace, SECRET_NAME)
+            wanted = certificate_secret(settings.namespace, settings.progress_host, stored, now())
+            if stored is None:
+                await api.create(wanted)
+            elif stored.get("data") != wanted["data"]:
+                version = {"resourceVersion": stored["metadata"]["resourceVersion"]}
+                changes = {"metadata": version, "data": wanted["data"]}
+                await api.patch("Secret", settings.namespace, SECRET_NAME, changes)
+                log.info("the progress endpoint has a new certificate")
+            return serving_context(wanted)
         except ApiError as error:
-            log.warning("the API server is not ready: %s", error)
-            await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
+            log.warning("the progress endpoint's certificate has to wait: %s", error)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS)  # noqa: S311 - jitter
 
 
 def _dispatch(context: Context) -> Callable[[Key], Awaitable[float | None]]:
