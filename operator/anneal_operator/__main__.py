@@ -19,6 +19,7 @@ import aiohttp
 from .cluster.child_watches import watch_children
 from .cluster.client import KubernetesApi, KubernetesClient
 from .cluster.inputs import Inputs
+from .cluster.leader_label import LeaderLabel
 from .cluster.lease import Lease
 from .cluster.reading import Readers
 from .cluster.store import Store
@@ -67,19 +68,27 @@ async def run(settings: Settings) -> None:
     """Run until cancelled; the kubelet is answered before there is an API server to work with."""
     watching = asyncio.Event()
     client, lease_client = await KubernetesClient.from_environment(), await KubernetesClient.from_environment()
-    status = await start_server(status_app(watching.is_set), _STATUS_PORT)
+    lease = Lease(lease_client, settings.namespace, settings.identity)
+
+    def standing() -> str | None:
+        if watching.is_set() and lease.is_held():
+            return "leading"
+        return "waiting for the lease" if lease.is_awaited() else None
+
+    status = await start_server(status_app(standing), _STATUS_PORT)
+    label = LeaderLabel(lease_client, settings.namespace, settings.identity, lease.is_held)
+    labelling = asyncio.create_task(label.keep())
     try:
-        await _operate(settings, client, lease_client, watching)
+        await _operate(settings, client, lease, watching)
     finally:
+        labelling.cancel()
+        await asyncio.gather(labelling, return_exceptions=True)
         await status.cleanup()
         await client.close()
         await lease_client.close()
 
 
-async def _operate(
-    settings: Settings, client: KubernetesClient, lease_client: KubernetesClient, watching: asyncio.Event
-) -> None:
-    lease = Lease(lease_client, settings.namespace, settings.identity)
+async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, watching: asyncio.Event) -> None:
     async with aiohttp.ClientSession() as session:
         tls, certificate = await ensure_certificate(client, settings, client.now)
         registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
@@ -133,6 +142,7 @@ async def _lead_forever(
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
+        context.progress.clear()  # of what jobs said while another led
         seen = Seen(context.watched, context.store)
         watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, seen)]
         watches.append(asyncio.create_task(context.models.ask_forever()))

@@ -235,3 +235,24 @@ def test_a_leader_that_sees_another_stops_at_once(monkeypatch: pytest.MonkeyPatc
         assert not await first
 
     _run(body)
+
+
+def test_one_stands_by_while_the_api_server_says_that_another_leads() -> None:
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        assert not two.lease.is_awaited()
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        second = asyncio.ensure_future(two.lease.lead(two.work))
+        await _until(two.lease.is_awaited)
+        assert not one.lease.is_awaited()
+        two.api.unreachable = True
+        await _until(lambda: not two.lease.is_awaited())
+        two.api.unreachable = False
+        await _until(two.lease.is_awaited)
+        one.end.set()
+        await first
+        await _until(lambda: two.leads)
+        assert not two.lease.is_awaited()
+        second.cancel()
+
+    _run(body)

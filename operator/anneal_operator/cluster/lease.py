@@ -40,6 +40,7 @@ class Lease:
         self._namespace = namespace
         self._identity = identity
         self._trusted_until = 0.0
+        self._waits = False
         self._seen: tuple[str, float] = ("", 0.0)
 
     def is_held(self) -> bool:
@@ -49,6 +50,10 @@ class Lease:
     def seconds_left(self) -> float:
         """For how long this process may act as the leader unless it renews meanwhile; never less than 0."""
         return max(0.0, self._trusted_until - time.monotonic())
+
+    def is_awaited(self) -> bool:
+        """Whether another holds the lease, as the API server said last, and this process stands by."""
+        return self._waits
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Wait for the lease and run `work` while it is held; return whether it ended before the lease was lost."""
@@ -88,12 +93,13 @@ class Lease:
             elif self._is_free(current, asked):
                 await self._api.patch("Lease", self._namespace, _NAME, self._taking(current))
             else:
-                self._trusted_until = 0.0
+                self._trusted_until, self._waits = 0.0, True
                 return False
         except ApiError as error:
             log.warning("the lease was not renewed: %s", error)
+            self._waits = False
             return False
-        self._trusted_until = asked + _TRUSTED
+        self._trusted_until, self._waits = asked + _TRUSTED, False
         return True
 
     def _is_free(self, current: Manifest, now: float) -> bool:

@@ -79,6 +79,10 @@ class ProgressBook:
         """Drop what a job said: it ended, or is gone."""
         self._last.pop(uid, None)
 
+    def clear(self) -> None:
+        """Drop what all jobs said."""
+        self._last.clear()
+
 
 def _tells_of_steps(status: _TrainerStatus, known: TrainerReport | None) -> bool:
     """Whether a report is news: when training ends, for whatever reason, the last one says 100 % and no step."""
