@@ -49,7 +49,7 @@ def measure_reports(layout: Layout, kind: Kind, count: int) -> str:
         asyncio.run(create(layout, kind.path, [kind.make(f"b-{number}") for number in range(count)]))
         if not poll(lambda: _at_work(layout) >= count, 600, every=2.0):
             raise TimeoutError(f"{_at_work(layout)} of {count} jobs train")
-        tokens = asyncio.run(_tokens(layout, count))
+        tokens = asyncio.run(_tokens(layout))
         asyncio.run(_report(tokens, _REPORT_PERIOD))  # every token is reviewed once
         began, before = time.time(), cpu_seconds(processes)
         sent = asyncio.run(_report(tokens, _SECONDS))
@@ -93,20 +93,25 @@ def _at_work(layout: Layout) -> int:
     return layout.kubectl("-n", NAMESPACE, "get", "finetunejobs", "-o", path).split().count("Running")
 
 
-async def _tokens(layout: Layout, count: int) -> dict[str, str]:
-    """A token for each job, as its pod would have it."""
+async def _tokens(layout: Layout) -> dict[str, str]:
+    """A token for each job, as its pod would have it, by the job's namespace, name and uid."""
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default/token"
     found: dict[str, str] = {}
 
-    async def ask(client: aiohttp.ClientSession, name: str) -> None:
-        audience = f"anneal-progress/{NAMESPACE}/{name}"
+    async def ask(client: aiohttp.ClientSession, job: str) -> None:
         request: dict[str, Any] = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
-        async with client.post(path, json={**request, "spec": {"audiences": [audience]}}) as answer:
-            found[name] = (await answer.json())["status"]["token"]
+        spec = {"audiences": [f"anneal-progress/{job}"]}
+        async with client.post(path, json={**request, "spec": spec}) as answer:
+            found[job] = (await answer.json())["status"]["token"]
 
     async with session(layout) as client:
-        await asyncio.gather(*(ask(client, f"b-{number}") for number in range(count)))
+        await asyncio.gather(*(ask(client, job) for job in _jobs(layout)))
     return found
+
+
+def _jobs(layout: Layout) -> list[str]:
+    of_each = '{range .items[*].metadata}{.namespace}/{.name}/{.uid}{"\\n"}{end}'
+    return layout.kubectl("-n", NAMESPACE, "get", "finetunejobs", "-o", f"jsonpath={of_each}").split()
 
 
 async def _report(tokens: dict[str, str], seconds: float) -> int:
@@ -118,18 +123,18 @@ async def _report(tokens: dict[str, str], seconds: float) -> int:
         while time.monotonic() < ends:
             step += 1
             began = time.monotonic()
-            await asyncio.gather(*(_one(client, name, token, step) for name, token in tokens.items()))
+            await asyncio.gather(*(_one(client, job, token, step) for job, token in tokens.items()))
             sent += len(tokens)
             await asyncio.sleep(max(0.0, _REPORT_PERIOD - (time.monotonic() - began)))
     return sent
 
 
-async def _one(client: aiohttp.ClientSession, name: str, token: str, step: int) -> None:
+async def _one(client: aiohttp.ClientSession, job: str, token: str, step: int) -> None:
     numbers = {"loss": 1 / step, "current_step": step, "total_steps": 1000}
     metrics = [{"name": name, "value": str(value)} for name, value in numbers.items()]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {"trainerStatus": {"progressPercentage": step % 100, "metrics": metrics, "lastUpdatedTime": now}}
-    url = f"https://127.0.0.1:8443/progress/{NAMESPACE}/{name}"
+    url = f"https://127.0.0.1:8443/progress/{job}"
     async with client.post(url, json=body, headers={"Authorization": f"Bearer {token}"}) as answer:
         if answer.status >= 300:
             raise RuntimeError(f"{answer.status}: {await answer.text()}")

@@ -12,19 +12,21 @@ import random
 import signal
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import aiohttp
 
 from .cluster.child_watches import watch_children
-from .cluster.children import ensure_created
-from .cluster.client import KubernetesClient
+from .cluster.client import KubernetesApi, KubernetesClient
 from .cluster.inputs import Inputs
+from .cluster.leader_label import LeaderLabel
 from .cluster.lease import Lease
 from .cluster.reading import Readers
 from .cluster.store import Store
 from .desired.training import progress_audience
-from .endpoints.certificate import certificate_secret, serving_context
-from .endpoints.progress import ProgressBook, progress_app, remembered, start_server
+from .endpoints.certificate import SECRET_NAME, certificate_secret, serving_context
+from .endpoints.progress import ProgressBook, progress_app, start_server
+from .endpoints.reviews import TokenReviews
 from .endpoints.status import status_app
 from .errors import ApiError
 from .handlers.supervising import watch_forever
@@ -43,9 +45,10 @@ from .reconcile.queue import Key, WorkQueue
 from .reconcile.routing import RouterKind
 from .settings import Settings
 
-__all__ = ["main", "run"]
+__all__ = ["ensure_certificate", "main", "run"]
 
 _STATUS_PORT = 9090
+_PAUSE_SECONDS = 2.0
 _COLLECT_AFTER = (10_000, 10, 10)
 log = logging.getLogger("anneal")
 
@@ -63,23 +66,31 @@ async def run(settings: Settings) -> None:
     """Run until cancelled; the kubelet is answered before there is an API server to work with."""
     watching = asyncio.Event()
     client, lease_client = await KubernetesClient.from_environment(), await KubernetesClient.from_environment()
-    status = await start_server(status_app(watching.is_set), _STATUS_PORT)
+    lease = Lease(lease_client, settings.namespace, settings.identity)
+
+    def standing() -> str | None:
+        if watching.is_set() and lease.is_held():
+            return "leading"
+        return "waiting for the lease" if lease.is_awaited() else None
+
+    status = await start_server(status_app(standing), _STATUS_PORT)
+    label = LeaderLabel(lease_client, settings.namespace, settings.identity, lease.is_held)
+    labelling = asyncio.create_task(label.keep())
     try:
-        await _operate(settings, client, lease_client, watching)
+        await _operate(settings, client, lease, watching)
     finally:
+        labelling.cancel()
+        await asyncio.gather(labelling, return_exceptions=True)
         await status.cleanup()
         await client.close()
         await lease_client.close()
 
 
-async def _operate(
-    settings: Settings, client: KubernetesClient, lease_client: KubernetesClient, watching: asyncio.Event
-) -> None:
-    lease = Lease(lease_client, settings.namespace, settings.identity)
+async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, watching: asyncio.Event) -> None:
     async with aiohttp.ClientSession() as session:
-        tls, certificate = await _certificate(client, settings)
+        tls, certificate = await ensure_certificate(client, settings, client.now)
         registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
-        client.fence(lease.is_held)
+        client.fence(lease.seconds_left)
         registry.fence(lease.is_held)
         progress = ProgressBook()
         store = Store(OWNERS)
@@ -101,18 +112,19 @@ async def _operate(
             settings=settings,
             progress_ca=certificate,
             wake=lambda key: queue.wake(key),
+            now=client.now,
         )
         queue = WorkQueue(_dispatch(context))
 
-        async def review(token: str, namespace: str, job: str) -> bool:
-            user = await client.review_token(token, progress_audience(namespace, job))
+        async def review(token: str, namespace: str, audience: str) -> bool:
+            user = await client.review_token(token, audience)
             return user is not None and user.startswith(f"system:serviceaccount:{namespace}:")
 
         def wake_job(namespace: str, job: str) -> None:
             if watching.is_set():
                 queue.wake(Key("FineTuneJob", namespace, job))
 
-        reports = progress_app(progress, remembered(review), wake_job)
+        reports = progress_app(progress, TokenReviews(review), progress_audience, wake_job)
         endpoint = await start_server(reports, settings.progress_port, tls)
         try:
             await _lead_forever(lease, client, context, queue, watching)
@@ -126,6 +138,7 @@ async def _lead_forever(
     """Work whenever the lease is ours, until a signal; a leader that lost it begins anew, as one of those who wait."""
 
     async def work() -> None:
+        context.progress.clear()  # of what jobs said while another led
         watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, context.store)]
         watches.append(asyncio.create_task(context.models.ask_forever()))
         try:
@@ -151,14 +164,25 @@ def _end_at_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, waiting.cancel)
 
 
-async def _certificate(client: KubernetesClient, settings: Settings) -> tuple[ssl.SSLContext, str]:
+async def ensure_certificate(
+    api: KubernetesApi, settings: Settings, now: Callable[[], datetime]
+) -> tuple[ssl.SSLContext, str]:
+    """Have the endpoint's certificate in its Secret, which all replicas share; whoever is first makes it."""
     while True:
         try:
-            made = certificate_secret(settings.namespace, settings.progress_host)
-            return serving_context(await ensure_created(client, made))
+            stored = await api.get("Secret", settings.namespace, SECRET_NAME)
+            wanted = certificate_secret(settings.namespace, settings.progress_host, stored, now())
+            if stored is None:
+                await api.create(wanted)
+            elif stored.get("data") != wanted["data"]:
+                version = {"resourceVersion": stored["metadata"]["resourceVersion"]}
+                changes = {"metadata": version, "data": wanted["data"]}
+                await api.patch("Secret", settings.namespace, SECRET_NAME, changes)
+                log.info("the progress endpoint has a new certificate")
+            return serving_context(wanted)
         except ApiError as error:
-            log.warning("the API server is not ready: %s", error)
-            await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
+            log.warning("the progress endpoint's certificate has to wait: %s", error)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS)  # noqa: S311 - jitter
 
 
 def _dispatch(context: Context) -> Callable[[Key], Awaitable[float | None]]:

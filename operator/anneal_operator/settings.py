@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     namespace: str
     """Where the operator itself runs."""
     identity: str = Field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
-    """What no other living operator calls itself: the pod's name."""
+    """What no other living operator calls itself: the pod's name, by which the leader's is labelled."""
     trainer_image: str
     """The image of a FineTuneJob's stages."""
     server_image: str
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     mlflow_public_url: str = ""
     """MLflow, as people's browsers reach it; the pods' URL where it is empty."""
     progress_host: str
-    """The name under which training pods reach this process; its certificate is made out to it."""
+    """The name under which training pods reach the leader; the certificate is made out to it."""
     progress_port: int = Field(default=8443, ge=1, le=65535)
     """The port of the progress endpoint."""
     server_environment: dict[str, str] = {}

@@ -1,12 +1,16 @@
 """The client against a real HTTP server: what it asks for, and what it makes of each answer."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -300,22 +304,57 @@ WRITES: list[Callable[[KubernetesClient], Awaitable[Any]]] = [
 @pytest.mark.parametrize("write", WRITES, ids=["create", "apply", "patch", "delete", "status"])
 def test_one_that_may_not_lead_sends_no_write(write: Callable[[KubernetesClient], Awaitable[Any]]) -> None:
     async def run() -> None:
-        server, leads = _Server(_ok({"kind": "Job"})), False
+        server, left = _Server(_ok({"kind": "Job"})), 0.0
         async with server.client() as client:
-            client.fence(lambda: leads)
+            client.fence(lambda: left)
             with pytest.raises(ApiError, match="another operator may lead"):
                 await write(client)
             assert server.asked == []
-            leads = True
+            left = 10.0
             await write(client)
             assert len(server.asked) == 1
 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("write", WRITES, ids=["create", "apply", "patch", "delete", "status"])
+def test_a_write_without_an_answer_is_given_up_with_the_lease(
+    write: Callable[[KubernetesClient], Awaitable[Any]],
+) -> None:
+    async def call(client: KubernetesClient) -> None:
+        end = time.monotonic() + 0.2
+        client.fence(lambda: end - time.monotonic())
+        await write(client)
+
+    with pytest.raises(ApiError, match="gave up a write"):
+        _against_a_socket(b"", call, stays=True)  # it ends when the client has hung up
+
+
+def test_a_slow_write_is_waited_for_while_the_lease_is_renewed() -> None:
+    renewed: list[float] = []
+
+    def seconds_left() -> float:
+        renewed.append(time.monotonic())
+        return 0.05
+
+    async def answer(_: web.Request) -> web.Response:
+        while len(renewed) < 4:  # noqa: ASYNC110 - the condition is the client's
+            await asyncio.sleep(0.005)
+        return _ok(JOB)
+
+    async def run() -> Manifest:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        async with TestServer(app) as server, _client(str(server.make_url(""))) as client:
+            client.fence(seconds_left)
+            return await client.apply(JOB)
+
+    assert asyncio.run(run()) == JOB
+
+
 def test_one_that_may_not_lead_still_reads_and_reviews_tokens() -> None:
     async def both(client: KubernetesClient) -> None:
-        client.fence(lambda: False)
+        client.fence(lambda: 0.0)
         await client.get("Job", "team", "a")
         await client.review_token("t", "job")
 
@@ -436,3 +475,72 @@ def test_a_proxys_page_is_no_answer() -> None:
     with pytest.raises(ApiError, match="did not answer") as caught:
         _ask(lambda c: c.get("Job", "team", "a"), web.Response(text="<html>please log in</html>"))
     assert caught.value.status == 0
+
+
+def _clock_after(*dates: str, later: float = 0.0, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """Return the client's time so many seconds after answers with these dates, half a second apart."""
+    clock = [1000.0]
+
+    async def ask(client: KubernetesClient) -> datetime:
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        for number in range(len(dates)):
+            clock[0] += 0.5 if number else 0.0
+            with contextlib.suppress(ApiError):
+                await client.get("Job", "team", "a")
+        clock[0] += later
+        return client.now()
+
+    answers = [web.json_response(JOB, headers={"Date": date} if date else {}) for date in dates]
+    found: datetime = _ask(ask, *answers)[0]
+    return found
+
+
+def _date(second: int) -> str:
+    return f"Sun, 01 Mar 2026 12:00:{second:02} GMT"
+
+
+@pytest.mark.parametrize(
+    ("dates", "later", "second"),
+    [
+        ([_date(0)], 0.0, 0.0),
+        ([_date(0)], 30.0, 30.0),
+        ([_date(0), _date(0)], 0.0, 0.5),
+        ([_date(0), _date(1)], 0.0, 1.0),
+        ([_date(0), _date(40)], 2.0, 42.0),
+        ([_date(40), _date(0)], 2.0, 2.0),
+        ([_date(0), "yesterday"], 1.0, 1.5),
+    ],
+    ids=[
+        "one answer",
+        "an answer long ago",
+        "two in the same second",
+        "the next second",
+        "a clock that was set on",
+        "a clock that was set back",
+        "a date that is none",
+    ],
+)
+def test_the_time_is_that_of_the_api_server(
+    dates: list[str], later: float, second: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert _clock_after(*dates, later=later, monkeypatch=monkeypatch) == noon + timedelta(seconds=second)
+
+
+def test_a_refusal_tells_the_time_too() -> None:
+    async def refused(client: KubernetesClient) -> datetime:
+        with pytest.raises(ApiError):
+            await client.apply(JOB)
+        return client.now()
+
+    answer = _refused(403, "no")
+    answer.headers["Date"] = _date(0)
+    assert _ask(refused, answer)[0].strftime("%d.%m. %H:%M") == "01.03. 12:00"
+
+
+def test_before_the_first_answer_the_time_is_this_machines() -> None:
+    async def run() -> timedelta:
+        async with _client("http://127.0.0.1:1") as client:
+            return datetime.now(UTC) - client.now()
+
+    assert abs(asyncio.run(run())) < timedelta(seconds=60)

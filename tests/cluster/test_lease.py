@@ -106,10 +106,12 @@ def test_a_leader_that_cannot_renew_stops_before_another_begins(fault: str) -> N
         await _until(lambda: one.leads)
         second = asyncio.ensure_future(two.lease.lead(two.work))
         setattr(one.api, fault, True)
+        left = one.lease.seconds_left()
         while not two.leads:
             assert not (one.lease.is_held() and two.lease.is_held())
+            assert left >= (left := one.lease.seconds_left())
             await asyncio.sleep(0.005)
-        assert not one.leads
+        assert (one.leads, left) == (False, 0)
         assert not await first
         second.cancel()
 
@@ -231,5 +233,26 @@ def test_a_leader_that_sees_another_stops_at_once(monkeypatch: pytest.MonkeyPatc
         one.api.objects["Lease", "anneal-operator"]["spec"]["holderIdentity"] = "two"
         one.api.changed("Lease", "anneal-operator")
         assert not await first
+
+    _run(body)
+
+
+def test_one_stands_by_while_the_api_server_says_that_another_leads() -> None:
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        assert not two.lease.is_awaited()
+        first = asyncio.ensure_future(one.lease.lead(one.work))
+        await _until(lambda: one.leads)
+        second = asyncio.ensure_future(two.lease.lead(two.work))
+        await _until(two.lease.is_awaited)
+        assert not one.lease.is_awaited()
+        two.api.unreachable = True
+        await _until(lambda: not two.lease.is_awaited())
+        two.api.unreachable = False
+        await _until(two.lease.is_awaited)
+        one.end.set()
+        await first
+        await _until(lambda: two.leads)
+        assert not two.lease.is_awaited()
+        second.cancel()
 
     _run(body)

@@ -63,7 +63,7 @@ class OutsideOperator:
         assert self.is_alive(), self.log()
         try:
             with urllib.request.urlopen(_STATUS, timeout=2) as answer:
-                return bool(answer.status == 200)
+                return bool(answer.read() == b"ready: leading")
         except OSError:
             return False
 

@@ -1,19 +1,22 @@
-"""The chart as Helm itself sees it: nothing to complain about, and a misspelt value refused by name.
+"""The chart as Helm itself sees it: nothing to complain about, a misspelt value refused by name, and what is installed.
 
 No cluster is needed, but the local cluster's Helm, which takes a minute to build where no cluster has been up.
 """
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from anneal_operator.cluster.leader_label import LEADER_LABEL
 from local_cluster.build import build
 from local_cluster.layout import Layout
 from local_cluster.parts import PARTS
 
 CHART = Path(__file__).parents[2] / "charts/anneal"
-IMAGES = ("operator", "trainer", "server", "router", "mlflow")
+IMAGES = [f"--set=images.{name}=example/{name}" for name in ("operator", "trainer", "server", "router", "mlflow")]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +26,7 @@ def helm() -> Path:
 
 
 def _lint(helm: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    images = [f"--set=images.{name}=example/{name}" for name in IMAGES]
-    command: list[str | Path] = [helm, "lint", "--strict", CHART, *images, *options]
+    command: list[str | Path] = [helm, "lint", "--strict", CHART, *IMAGES, *options]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 
@@ -45,3 +47,39 @@ def test_helm_refuses_a_wrong_value_and_names_it(helm: Path, value: str, complai
     refused = _lint(helm, f"--set={value}")
     assert refused.returncode == 1
     assert complaint in refused.stdout
+
+
+def _rendered(helm: Path) -> list[dict[str, Any]]:
+    command: list[str | Path] = [
+        helm,
+        "template",
+        "anneal",
+        CHART,
+        "--namespace=system",
+        "--kube-version=1.36",
+        *IMAGES,
+    ]
+    return list(yaml.safe_load_all(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+
+
+def test_reports_go_to_the_leader_alone_and_every_replica_tells_its_metrics(helm: Path) -> None:
+    by_name = {(made["kind"], made["metadata"]["name"]): made for made in _rendered(helm)}
+    pod = by_name["Deployment", "anneal-operator"]["spec"]["template"]
+    metrics, progress = (by_name["Service", f"anneal-{name}"]["spec"] for name in ("operator", "progress"))
+    assert metrics["selector"].items() <= pod["metadata"]["labels"].items()
+    assert progress["selector"] == {**metrics["selector"], LEADER_LABEL: "true"}
+    assert [[port["name"] for port in service["ports"]] for service in (metrics, progress)] == [
+        ["metrics"],
+        ["progress"],
+    ]
+    environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert environment["ANNEAL_PROGRESS_HOST"] == "anneal-progress.system.svc"
+
+
+def test_the_operator_may_change_pods_in_its_own_namespace_alone(helm: Path) -> None:
+    may = {
+        made["kind"]: {verb for rule in made["rules"] if "pods" in rule["resources"] for verb in rule["verbs"]}
+        for made in _rendered(helm)
+        if made["kind"] in {"Role", "ClusterRole"}
+    }
+    assert may == {"Role": {"patch"}, "ClusterRole": {"get", "list", "watch"}}

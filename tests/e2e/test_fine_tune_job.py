@@ -180,9 +180,7 @@ def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Ins
     lease = ("get", "lease", "anneal-operator", "-n", SYSTEM, "-o", "jsonpath={.spec.holderIdentity}")
     operator.commands.kubectl(*scale, "--replicas=2")
     try:
-        running = ("wait", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")
-        assert poll(lambda: len(_operators(operator)) == 2, 60)
-        operator.commands.kubectl(*running, "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+        operator.commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=60s")
         bench.submit("led-by-two")
         bench.wait("led-by-two", "Preparing")
         first = operator.commands.kubectl(*lease)
@@ -190,6 +188,9 @@ def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Ins
         _signal(uid, signal.SIGSTOP)
         assert poll(lambda: operator.commands.kubectl(*lease) not in {first, ""}, 40, every=0.5)
         bench.wait("led-by-two", "Running")
+        assert poll(
+            lambda: list(_operators(operator, "anneal.dev/leader=true")) == [operator.commands.kubectl(*lease)], 10
+        )
         _signal(uid, signal.SIGCONT)
         status = bench.wait("led-by-two", "Succeeded")
         assert operator.commands.kubectl(*lease) != first
@@ -199,9 +200,9 @@ def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Ins
     assert [len(bench.pods("led-by-two", stage)) for stage in ("prepare", "train", "evaluate", "publish")] == [1] * 4
 
 
-def _operators(operator: Installation) -> dict[str, str]:
+def _operators(operator: Installation, label: str = "app.kubernetes.io/name=anneal-operator") -> dict[str, str]:
     """The operators' pods by their names, with their uids."""
-    pods = operator.commands.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")["items"]
+    pods = operator.commands.get("pods", "-n", SYSTEM, "-l", label)["items"]
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
 
 

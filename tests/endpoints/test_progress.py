@@ -7,7 +7,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from anneal_operator.decide.progress import read_report
-from anneal_operator.endpoints.progress import ProgressBook, TrainerReport, progress_app, remembered
+from anneal_operator.endpoints import progress as module
+from anneal_operator.endpoints.progress import ProgressBook, TrainerReport, progress_app
 from anneal_operator.errors import ApiError
 
 BEGIN = {"progressPercentage": 0, "metrics": [{"name": "total_steps", "value": "40"}]}
@@ -24,29 +25,33 @@ STEP = {
 END = {"progressPercentage": 100, "metrics": [{"name": "loss", "value": "1.4"}]}
 
 
+def _audience(namespace: str, job: str, uid: str) -> str:
+    return f"for {namespace} {job} {uid}"
+
+
 def _post(
     *reports: dict[str, Any], authorization: str = "Bearer good", fails: bool = False
 ) -> tuple[list[int], str | None, int]:
     """Post reports for one job; return the answers, the progress that is known then, and how often it was woken."""
     book, woken = ProgressBook(), []
 
-    async def review(given: str, namespace: str, job: str) -> bool:
+    async def review(given: str, namespace: str, audience: str) -> bool:
         if fails:
             raise ApiError(0, "no answer")
-        return (given, namespace, job) == ("good", "team", "job")
+        return (given, namespace, audience) == ("good", "team", "for team job uid-1")
 
     async def run() -> list[int]:
-        app = progress_app(book, review, lambda namespace, job: woken.append((namespace, job)))
+        app = progress_app(book, review, _audience, lambda namespace, job: woken.append((namespace, job)))
         async with TestClient(TestServer(app)) as client:
             answers = []
             for report in reports:
                 body = {"trainerStatus": {"lastUpdatedTime": "2026-03-01T12:00:00Z", **report}}
                 headers = {"Authorization": authorization}
-                answers.append((await client.post("/progress/team/job", json=body, headers=headers)).status)
+                answers.append((await client.post("/progress/team/job/uid-1", json=body, headers=headers)).status)
             return answers
 
     answers = asyncio.run(run())
-    known = book.last("team", "job")
+    known = book.last("uid-1")
     return answers, _summary(known) if known else None, len(woken)
 
 
@@ -87,30 +92,20 @@ def test_a_report_is_refused(report: dict[str, Any], options: dict[str, Any], st
     assert _post(report, **options) == ([status], None, 0)
 
 
-def test_a_token_is_reviewed_once_a_minute_and_for_its_job_alone() -> None:
-    asked, clock = [], [0.0]
+def test_a_job_made_again_is_not_spoken_for_by_its_namesakes_pods() -> None:
+    book = ProgressBook()
+    book.note("uid-1", TrainerReport(12, None, "t", {}))
+    assert book.last("uid-2") is None
+    book.forget("uid-1")
+    assert book.last("uid-1") is None
 
-    async def review(bearer: str, namespace: str, job: str) -> bool:
-        asked.append((bearer, namespace, job))
-        return bearer == "good"
 
-    async def run() -> list[bool]:
-        ask = remembered(review, lambda: clock[0])
-        answers = [await ask(bearer, "team", job) for bearer, job in (("good", "a"), ("good", "a"), ("good", "b"))]
-        answers.append(await ask("good", "other", "a"))
-        answers += [await ask("bad", "team", "a"), await ask("bad", "team", "a")]
-        clock[0] = 61.0
-        return [*answers, await ask("good", "team", "a")]
-
-    assert asyncio.run(run()) == [True, True, True, True, False, False, True]
-    assert asked == [
-        ("good", "team", "a"),
-        ("good", "team", "b"),
-        ("good", "other", "a"),
-        ("bad", "team", "a"),
-        ("bad", "team", "a"),
-        ("good", "team", "a"),
-    ]
+def test_of_too_many_jobs_those_silent_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_JOBS", 2)
+    book = ProgressBook()
+    for uid in ("one", "two", "one", "three"):
+        book.note(uid, TrainerReport(12, None, "t", {}))
+    assert [uid for uid in ("one", "two", "three") if book.last(uid)] == ["one", "three"]
 
 
 def test_numbers_that_no_status_takes_are_left_out() -> None:
@@ -121,13 +116,13 @@ def test_numbers_that_no_status_takes_are_left_out() -> None:
         return True
 
     async def run() -> None:
-        app = progress_app(book, review, lambda *_: None)
+        app = progress_app(book, review, _audience, lambda *_: None)
         metrics = [{"name": name, "value": value} for name, value in values.items()]
         body = {"trainerStatus": {"lastUpdatedTime": "2026-03-01T12:00:00Z", "metrics": metrics}}
         async with TestClient(TestServer(app)) as client:
-            await client.post("/progress/team/job", json=body, headers={"Authorization": "Bearer t"})
+            await client.post("/progress/team/job/uid-1", json=body, headers={"Authorization": "Bearer t"})
 
     asyncio.run(run())
-    known = book.last("team", "job")
+    known = book.last("uid-1")
     assert known
     assert known.numbers == {"current_step": 5.0, "epoch": 1e-5}

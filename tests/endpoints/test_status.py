@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
@@ -29,9 +30,9 @@ def test_jobs_are_counted_in_the_phase_they_are_in() -> None:
     assert _jobs() == (running + 2, pending)
 
 
-def _ask(path: str, *, ready: bool) -> tuple[int, str]:
+def _ask(path: str, standing: str | None = None) -> tuple[int, str]:
     async def run() -> tuple[int, str]:
-        async with TestClient(TestServer(status_app(lambda: ready))) as client:
+        async with TestClient(TestServer(status_app(lambda: standing))) as client:
             answer = await client.get(path)
             return answer.status, await answer.text()
 
@@ -39,7 +40,7 @@ def _ask(path: str, *, ready: bool) -> tuple[int, str]:
 
 
 def test_the_page_tells_what_was_counted() -> None:
-    status, page = _ask("/metrics", ready=True)
+    status, page = _ask("/metrics")
     assert status == 200
     for name in (
         "anneal_reconciles_total",
@@ -52,10 +53,11 @@ def test_the_page_tells_what_was_counted() -> None:
         assert f"# TYPE {name}" in page
 
 
-def test_it_is_ready_when_it_watches() -> None:
-    assert _ask("/readyz", ready=True)[0] == 200
-    assert _ask("/readyz", ready=False)[0] == 503
+@pytest.mark.parametrize("standing", ["leading", "waiting for the lease"])
+def test_one_that_is_ready_tells_as_what(standing: str) -> None:
+    assert _ask("/readyz", standing) == (200, f"ready: {standing}")
 
 
-def test_one_that_waits_for_the_lease_is_alive() -> None:
-    assert _ask("/healthz", ready=False)[0] == 200
+def test_one_that_neither_leads_nor_waits_is_alive_and_not_ready() -> None:
+    assert _ask("/readyz")[0] == 503
+    assert _ask("/healthz")[0] == 200

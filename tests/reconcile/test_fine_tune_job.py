@@ -156,7 +156,7 @@ def test_progress_alone_is_written_every_ten_seconds_at_most(world: World) -> No
     for step in range(30):
         numbers = {"current_step": step, "total_steps": 30, "resumed_from_step": 0, "checkpoint_step": step}
         report = TrainerReport(step, None, f"t{step}", numbers)
-        world.context.progress.note(NAMESPACE, "job", report)
+        world.context.progress.note(world.api.objects["FineTuneJob", "job"]["metadata"]["uid"], report)
         again = look(world)
         written += world.writes()
         assert again is not None

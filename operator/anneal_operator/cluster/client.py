@@ -1,11 +1,18 @@
 """The Kubernetes API as the reconcilers use it: a few verbs on plain manifests.
 
 The generated client gives transport, credentials and their renewal; its models are not used, as every object here is
-either ours or compared with a manifest we built. Nothing is cached: each reconcile asks for the truth.
+either ours or compared with a manifest we built. Nothing is cached: each reconcile asks for the truth. Its answers also
+tell the time, so that deadlines hang on the clock that stamped the objects, not on this node's.
 """
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -26,6 +33,8 @@ _TIMEOUT_SECONDS = 20.0
 _CONNECTIONS = 32
 """Requests at once; a thousand jobs that come together would each open a connection of their own."""
 _PAGE = 500
+_TOLERATED = timedelta(seconds=2)
+"""So much the API server's clock may seem to be behind: its answers tell whole seconds, and took a while to come."""
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
@@ -65,11 +74,29 @@ class KubernetesClient:
         # Otherwise each request asks two threads, for a netrc file and for proxies; kubectl knows no netrc either.
         configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
-        self._may_write: Callable[[], bool] = lambda: True
+        self._seconds_left: Callable[[], float] = lambda: math.inf
+        self._told: tuple[datetime, float] | None = None
 
-    def fence(self, may_write: Callable[[], bool]) -> None:
-        """Refuse writes from now on whenever `may_write` says no: a leader that was paused wakes in mid-sentence."""
-        self._may_write = may_write
+    def now(self) -> datetime:
+        """Return the time by the API server's clock, as its answers told; by this machine's before the first."""
+        if self._told is None:
+            return datetime.now(UTC)
+        told, at = self._told
+        return told + timedelta(seconds=time.monotonic() - at)
+
+    def _learn_time(self, date: str | None) -> None:
+        """Set the clock by an answer's Date, unless it is right already, so that it runs evenly between two answers."""
+        with contextlib.suppress(ValueError):
+            told = parsedate_to_datetime(date or "").astimezone(UTC)
+            if self._told is None or not timedelta(0) <= self.now() - told <= _TOLERATED:
+                self._told = told, time.monotonic()
+
+    def fence(self, seconds_left: Callable[[], float]) -> None:
+        """Refuse writes from now on when no seconds are left, and give up one under way when the last has passed.
+
+        A leader that was paused wakes in mid-sentence, and what it sent may arrive after another has begun.
+        """
+        self._seconds_left = seconds_left
 
     @classmethod
     async def from_environment(cls) -> "KubernetesClient":
@@ -199,11 +226,24 @@ class KubernetesClient:
         query: dict[str, str] | None = None,
         content: str = "application/json",
     ) -> Manifest:
-        if not self._may_write():
-            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
-        result = await self._call(method, path, query, body, content)
+        result = await self._while_it_leads(lambda: self._call(method, path, query, body, content))
         API_WRITES.labels(method.lower(), kind.name).inc()  # a DELETE is answered with a Status
         return result
+
+    async def _while_it_leads(self, call: Callable[[], Coroutine[Any, Any, Manifest]]) -> Manifest:
+        """Wait for an answer as long as the lease is renewed meanwhile; the API server ends what nobody waits for."""
+        if (left := self._seconds_left()) <= 0:
+            raise ApiError(0, "another operator may lead by now, so this one writes nothing")
+        writing = asyncio.create_task(call())
+        try:
+            while left > 0:
+                if (await asyncio.wait({writing}, timeout=min(left, _TIMEOUT_SECONDS)))[0]:
+                    return writing.result()
+                left = self._seconds_left()
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        raise ApiError(0, "another operator may lead by now, so this one gave up a write without an answer")
 
     async def _call(
         self,
@@ -236,6 +276,7 @@ class KubernetesClient:
         limit = limit or aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         try:
             response = await self._client.call_api(method, url, headers, body, _request_timeout=limit)
+            self._learn_time(response.headers.get("Date"))
             if response.status >= 300:
                 raise _converted(response.status, (await response.read()).decode(errors="replace"))
         except ApiException as error:

@@ -1,7 +1,8 @@
 """One leader at a time, by a Lease of coordination.k8s.io.
 
 It saves work; it does not carry correctness, which rests on resourceVersions and on names that follow from the object.
-Still no write leaves a process that has not renewed in time: see `KubernetesClient.fence`. Time is each process's
+Still no write leaves a process that has not renewed in time, and none outlasts its lease: see
+`KubernetesClient.fence`. Time is each process's
 monotonic clock, so that no clock that jumps makes two leaders, as in the Go client:
 https://pkg.go.dev/k8s.io/client-go/tools/leaderelection. The Python client's own election is not used: it ends with the
 first refused connection, and reads the wall clock.
@@ -39,11 +40,20 @@ class Lease:
         self._namespace = namespace
         self._identity = identity
         self._trusted_until = 0.0
+        self._waits = False
         self._seen: tuple[str, float] = ("", 0.0)
 
     def is_held(self) -> bool:
         """Whether this process may act as the leader now."""
-        return time.monotonic() < self._trusted_until
+        return self.seconds_left() > 0
+
+    def seconds_left(self) -> float:
+        """For how long this process may act as the leader unless it renews meanwhile; never less than 0."""
+        return max(0.0, self._trusted_until - time.monotonic())
+
+    def is_awaited(self) -> bool:
+        """Whether another holds the lease, as the API server said last, and this process stands by."""
+        return self._waits
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Wait for the lease and run `work` while it is held; return whether it ended before the lease was lost."""
@@ -67,7 +77,7 @@ class Lease:
         return ended
 
     async def _keep(self) -> None:
-        while (left := self._trusted_until - time.monotonic()) > 0:
+        while (left := self.seconds_left()) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await _pause()
@@ -83,12 +93,13 @@ class Lease:
             elif self._is_free(current, asked):
                 await self._api.patch("Lease", self._namespace, _NAME, self._taking(current))
             else:
-                self._trusted_until = 0.0
+                self._trusted_until, self._waits = 0.0, True
                 return False
         except ApiError as error:
             log.warning("the lease was not renewed: %s", error)
+            self._waits = False
             return False
-        self._trusted_until = asked + _TRUSTED
+        self._trusted_until, self._waits = asked + _TRUSTED, False
         return True
 
     def _is_free(self, current: Manifest, now: float) -> bool:

@@ -85,9 +85,9 @@ def rendezvous_name(job: str) -> str:
     return f"{job}-train"
 
 
-def progress_audience(namespace: str, job: str) -> str:
+def progress_audience(namespace: str, job: str, uid: str) -> str:
     """The audience of the token that reports progress: only for this job, and nothing the API server accepts."""
-    return f"anneal-progress/{namespace}/{job}"
+    return f"anneal-progress/{namespace}/{job}/{uid}"
 
 
 def plan_config_map(parent: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEnvironment) -> Manifest:
@@ -363,7 +363,7 @@ def _inputs(spec: FineTuneJobSpec, stage: Stage) -> list[str]:
 
 def _progress_url(parent: Manifest, env: TrainingEnvironment) -> str:
     metadata = parent["metadata"]
-    return f"{env.progress_url}/progress/{metadata['namespace']}/{metadata['name']}"
+    return f"{env.progress_url}/progress/{metadata['namespace']}/{metadata['name']}/{metadata['uid']}"
 
 
 def _volumes(parent: Manifest, spec: FineTuneJobSpec, stage: Stage) -> list[Manifest]:
@@ -374,7 +374,7 @@ def _volumes(parent: Manifest, spec: FineTuneJobSpec, stage: Stage) -> list[Mani
         {"name": "workspace", "persistentVolumeClaim": {"claimName": claim_name(metadata["name"], spec)}},
     ]
     if stage == "train":
-        audience = progress_audience(metadata["namespace"], metadata["name"])
+        audience = progress_audience(metadata["namespace"], metadata["name"], metadata["uid"])
         token = {"serviceAccountToken": {"audience": audience, "expirationSeconds": 3600, "path": "token"}}
         volumes.append({"name": "progress-token", "projected": {"sources": [token]}})
     if stage == "train" and (size := spec.stages.train.shared_memory):

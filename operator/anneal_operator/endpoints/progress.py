@@ -1,17 +1,15 @@
 """The progress endpoint: Hugging Face's Trainer reports here, by Kubeflow Trainer's protocol.
 
-`POST /progress/NAMESPACE/JOB` with `{"trainerStatus": {progressPercentage, estimatedRemainingSeconds, metrics,
+`POST /progress/NAMESPACE/JOB/UID` with `{"trainerStatus": {progressPercentage, estimatedRemainingSeconds, metrics,
 lastUpdatedTime}}`, as transformers' KubeflowCallback sends it. The bearer token is a projected one whose audience names
-the job; the API server reviews it, and itself accepts it for nothing. What was said last is kept in memory: a restart
-loses at most what the next report, seconds later, says again.
+the job, uid included, so that no pod speaks for a later job of that name; the API server reviews it, and itself accepts
+it for nothing. What was said last is kept in memory: a restart loses at most what the next report says again.
 """
 
 import contextlib
-import hashlib
 import logging
 import ssl
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -19,15 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anneal_operator.errors import ApiError
 
-__all__ = ["ProgressBook", "Review", "TrainerReport", "progress_app", "remembered", "start_server"]
+from .reviews import Review
+
+__all__ = ["ProgressBook", "TrainerReport", "progress_app", "start_server"]
 
 _MAXIMUM_BODY = 64 * 1024
 _ERROR_LIMIT = 200
 _LARGEST = 1e15
 """Above this no status takes a number."""
-_REMEMBERED_SECONDS = 60.0
-Review = Callable[[str, str, str], Awaitable[bool]]
-"""Whether a token may speak for a job: `(token, namespace, job)`."""
+_MOST_JOBS = 10_000
 log = logging.getLogger("anneal.progress")
 
 
@@ -61,22 +59,29 @@ class TrainerReport:
 
 
 class ProgressBook:
-    """What each job said last."""
+    """What each job said last, by its uid; of too many, those that have been silent longest are forgotten."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], TrainerReport] = {}
+        self._last: dict[str, TrainerReport] = {}
 
-    def note(self, namespace: str, job: str, report: TrainerReport) -> None:
+    def note(self, uid: str, report: TrainerReport) -> None:
         """Remember what a job said."""
-        self._last[namespace, job] = report
+        self._last.pop(uid, None)
+        self._last[uid] = report
+        if len(self._last) > _MOST_JOBS:  # a job that is gone is not always told of by its uid
+            del self._last[next(iter(self._last))]
 
-    def last(self, namespace: str, job: str) -> TrainerReport | None:
+    def last(self, uid: str) -> TrainerReport | None:
         """Return what a job said last."""
-        return self._last.get((namespace, job))
+        return self._last.get(uid)
 
-    def forget(self, namespace: str, job: str) -> None:
+    def forget(self, uid: str) -> None:
         """Drop what a job said: it ended, or is gone."""
-        self._last.pop((namespace, job), None)
+        self._last.pop(uid, None)
+
+    def clear(self) -> None:
+        """Drop what all jobs said."""
+        self._last.clear()
 
 
 def _tells_of_steps(status: _TrainerStatus, known: TrainerReport | None) -> bool:
@@ -97,32 +102,16 @@ def _read(status: _TrainerStatus) -> TrainerReport:
     )
 
 
-def remembered(review: Review, clock: Callable[[], float] = time.monotonic) -> Review:
-    """Ask once a minute, not for every report: a review is a request to the API server. A refusal is not kept."""
-    until: dict[tuple[str, str, str], float] = {}
-
-    async def ask(token: str, namespace: str, job: str) -> bool:
-        key, now = (hashlib.sha256(token.encode()).hexdigest(), namespace, job), clock()
-        if until.get(key, now) > now:
-            return True
-        for old in [known for known, end in until.items() if end <= now]:
-            del until[old]
-        good = await review(token, namespace, job)
-        if good:
-            until[key] = now + _REMEMBERED_SECONDS
-        return good
-
-    return ask
-
-
-def progress_app(book: ProgressBook, review: Review, wake: Callable[[str, str], None]) -> web.Application:
-    """Return the application."""
+def progress_app(
+    book: ProgressBook, review: Review, audience: Callable[[str, str, str], str], wake: Callable[[str, str], None]
+) -> web.Application:
+    """Return the application; `audience` names that of a job's tokens: `(namespace, job, uid)`."""
 
     async def post(request: web.Request) -> web.Response:
-        namespace, job = request.match_info["namespace"], request.match_info["job"]
+        namespace, job, uid = (request.match_info[part] for part in ("namespace", "job", "uid"))
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
-            if scheme != "Bearer" or not await review(token, namespace, job):
+            if scheme != "Bearer" or not await review(token, namespace, audience(namespace, job, uid)):
                 return web.json_response({"error": "the token does not speak for this job"}, status=401)
             report = _Report.model_validate_json(await request.read())
         except ValidationError as error:
@@ -130,13 +119,13 @@ def progress_app(book: ProgressBook, review: Review, wake: Callable[[str, str], 
         except ApiError as error:
             log.warning("a report of %s/%s was not taken: %s", namespace, job, error)
             return web.json_response({"error": "try again"}, status=503)
-        if _tells_of_steps(report.trainer_status, book.last(namespace, job)):
-            book.note(namespace, job, _read(report.trainer_status))
+        if _tells_of_steps(report.trainer_status, book.last(uid)):
+            book.note(uid, _read(report.trainer_status))
             wake(namespace, job)
         return web.json_response({})
 
     app = web.Application(client_max_size=_MAXIMUM_BODY)
-    app.router.add_post("/progress/{namespace}/{job}", post)
+    app.router.add_post("/progress/{namespace}/{job}/{uid}", post)
     return app
 
 

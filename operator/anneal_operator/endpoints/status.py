@@ -8,10 +8,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 __all__ = ["status_app"]
 
 
-def status_app(ready: Callable[[], bool]) -> web.Application:
-    """Return the application; `ready` says whether this operator leads and watches.
+def status_app(standing: Callable[[], str | None]) -> web.Application:
+    """Return the application; `standing` says as what this operator is ready, None where it is not.
 
-    `/healthz` answers as long as the event loop turns; one that waits for the lease is healthy, and not ready.
+    `/healthz` answers as long as the event loop turns.
     """
 
     async def metrics(_: web.Request) -> web.Response:
@@ -21,9 +21,9 @@ def status_app(ready: Callable[[], bool]) -> web.Application:
         return web.Response(text="alive")
 
     async def readyz(_: web.Request) -> web.Response:
-        return (
-            web.Response(text="ready") if ready() else web.Response(text="not leading, or not watching yet", status=503)
-        )
+        if ready := standing():
+            return web.Response(text=f"ready: {ready}")
+        return web.Response(text="not ready: neither leading and watching, nor waiting for another's lease", status=503)
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

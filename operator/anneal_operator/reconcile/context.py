@@ -1,8 +1,8 @@
 """What every reconcile works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 
 from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.inputs import Inputs
@@ -17,10 +17,6 @@ from anneal_operator.settings import Settings
 from .queue import Key
 
 __all__ = ["Context", "timestamp"]
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,8 @@ class Context:
     settings: Settings
     progress_ca: str
     wake: Callable[[Key], None]
-    now: Callable[[], datetime] = field(default=_utc_now)
+    now: Callable[[], datetime]
+    """The API server's time."""
 
 
 def timestamp(moment: datetime) -> str:

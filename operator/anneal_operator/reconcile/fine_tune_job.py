@@ -56,6 +56,7 @@ class FineTuneJobKind:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._phases = JobPhases()
+        self._uids: dict[Key, str] = {}
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return the FineTuneJob; one that has ended needs nothing more, unless it is to be deleted one day."""
@@ -67,7 +68,8 @@ class FineTuneJobKind:
         return found
 
     async def observe(self, reader: Reader, item: JobItem) -> ObservedJob:
-        """Look at everything around the job; at nothing more once it has ended."""
+        """Look at everything around the job."""
+        self._uids[Key(self.name, item.namespace, item.name)] = item.uid
         return await observe_job(self._context, reader, item)
 
     def decide(self, observed: ObservedJob, now: datetime) -> Verdict[FineTuneJobStatus, Intent, None]:
@@ -103,7 +105,7 @@ class FineTuneJobKind:
 
     def forget(self, key: Key) -> None:
         """Keep nothing of a job that is gone or has ended."""
-        self._context.progress.forget(key.namespace, key.name)
+        self._context.progress.forget(self._uids.pop(key, ""))
         known = self._context.store.get(key.kind, key.namespace, key.name)
         self._phases.note(key.namespace, key.name, (known or {}).get("status", {}).get("phase"))
 

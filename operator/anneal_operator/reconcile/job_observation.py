@@ -124,7 +124,7 @@ class _Look:
         return replace(seen, claim_missing=False)
 
     def _report(self) -> Report | None:
-        said = self._context.progress.last(self._item.namespace, self._item.name)
+        said = self._context.progress.last(self._item.uid)
         return read_report(said.percent, said.remaining_seconds, said.updated_at, said.numbers) if said else None
 
     async def _version(self) -> Literal["Missing", "Ours", "Foreign"]:
