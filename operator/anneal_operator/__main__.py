@@ -23,7 +23,7 @@ from .cluster.leader_label import LeaderLabel
 from .cluster.lease import Lease
 from .cluster.reading import Readers
 from .cluster.store import Store
-from .desired.training import progress_audience
+from .desired.training_names import progress_audience
 from .endpoints.certificate import SECRET_NAME, certificate_secret, serving_context
 from .endpoints.progress import ProgressBook, progress_app, start_server
 from .endpoints.reviews import TokenReviews

@@ -19,13 +19,8 @@ from anneal_operator.desired.routing import (
     router_objects,
 )
 from anneal_operator.desired.serving import ServingEnvironment, deployment, service
-from anneal_operator.desired.training import (
-    TrainingEnvironment,
-    headless_service,
-    plan_config_map,
-    stage_job,
-    volume_claim,
-)
+from anneal_operator.desired.stage_pod import TrainingEnvironment
+from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from training_runtime.plan import Published
 
 __all__ = ["EXAMPLES", "GOLDEN", "text"]

@@ -9,7 +9,8 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.desired.plan import Base, make_plan
 from anneal_operator.desired.pods import asked_resources
-from anneal_operator.desired.training import TrainingEnvironment, stage_job
+from anneal_operator.desired.stage_pod import TrainingEnvironment
+from anneal_operator.desired.training import stage_job
 from tests.api.specs import GOOD
 from training_runtime.plan import RESERVED_ENVIRONMENT, Stage
 

@@ -14,7 +14,7 @@ import pytest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.routing import ROUTER
 from anneal_operator.desired.serving import VERSION_LABEL
-from anneal_operator.desired.training import JOB_LABEL
+from anneal_operator.desired.training_names import JOB_LABEL
 from anneal_operator.handlers import supervising
 from anneal_operator.handlers.supervising import watch_forever
 from anneal_operator.handlers.watching import OWNERS, build_registry, children

@@ -13,7 +13,7 @@ from anneal_operator.cluster.child_watches import Tell
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.serving import VERSION_LABEL
-from anneal_operator.desired.training import JOB_LABEL
+from anneal_operator.desired.training_names import JOB_LABEL
 from anneal_operator.reconcile.neighbours import neighbours
 from anneal_operator.reconcile.queue import Key
 

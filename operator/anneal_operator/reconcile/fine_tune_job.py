@@ -23,13 +23,8 @@ from anneal_operator.decide.verdict import Verdict
 from anneal_operator.desired.operations import Create, Operation, Patch
 from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import experiment, model_version
-from anneal_operator.desired.training import (
-    TrainingEnvironment,
-    headless_service,
-    plan_config_map,
-    stage_job,
-    volume_claim,
-)
+from anneal_operator.desired.stage_pod import TrainingEnvironment
+from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from anneal_operator.metrics import GPU_SECONDS, JobPhases
 from anneal_operator.reasons import ConditionType
 from training_runtime.plan import Published

@@ -23,7 +23,7 @@ from anneal_operator.decide.progress import Report, read_report
 from anneal_operator.decide.situation import read_stages
 from anneal_operator.desired.inputs import claim_source, config_map_source, input_path, named_sources
 from anneal_operator.desired.plan import PLAN_KEY, plan_digest
-from anneal_operator.desired.training import (
+from anneal_operator.desired.training_names import (
     ATTEMPT_LABEL,
     JOB_LABEL,
     REVISION_ANNOTATION,
