@@ -167,6 +167,16 @@ def test_the_watches_begin_anew_when_a_definition_comes_back() -> None:
     _play(body)
 
 
+def test_a_definition_that_only_changes_ends_no_watch() -> None:
+    async def body(watching: _Watching) -> None:
+        for times in (2, 2):  # made, then only annotated
+            await watching.server.tell("customresourcedefinitions", "MODIFIED", _definition("anneal.dev", "True"))
+            await asyncio.sleep(30 * supervising._DISCOVERY_SECONDS)  # noqa: SLF001 - after which they would begin anew
+            await watching.until(lambda: sorted(watching.server.watched) == sorted(OURS * times))  # noqa: B023 - awaited
+
+    _play(body)
+
+
 def test_a_definition_that_goes_or_is_not_established_or_anothers_ends_no_watch() -> None:
     told = [
         ("DELETED", _definition("anneal.dev", "True")),

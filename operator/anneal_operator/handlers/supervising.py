@@ -92,12 +92,24 @@ class _Life:
 
 
 def _watch_definitions(registry: kopf.OperatorRegistry) -> _Life:
+    """Begin anew when a definition of ours is established that was not: made again, or new."""
     life = _Life()
+    served: dict[str, str] = {}
 
     @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry, id="definitions")
-    async def definition(event: Any, spec: kopf.Spec, status: kopf.Status, **_: Any) -> None:  # noqa: ANN401
-        holds = {found["type"] for found in status.get("conditions") or () if found["status"] == "True"}
-        if event["type"] and event["type"] != "DELETED" and spec.get("group") == GROUP and "Established" in holds:
+    async def definition(event: Any, name: str | None, uid: str | None, spec: kopf.Spec, **_: Any) -> None:  # noqa: ANN401
+        if spec.get("group") != GROUP or not name or not uid:
+            return
+        if event["type"] == "DELETED" or not _is_established(event["object"]):
+            served.pop(name, None)
+            return
+        is_known, served[name] = served.get(name) == uid, uid
+        if event["type"] and not is_known:  # a listing, which has no type, is how a life begins
             life.end_soon()
 
     return life
+
+
+def _is_established(definition: Any) -> bool:  # noqa: ANN401 - a manifest
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return any(found["type"] == "Established" and found["status"] == "True" for found in conditions)

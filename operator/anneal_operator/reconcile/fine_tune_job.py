@@ -130,7 +130,7 @@ class FineTuneJobKind:
         """The installation's, but for the image: that of the plan, however often the operator was upgraded since."""
         settings = self._context.settings
         return TrainingEnvironment(
-            image=observed.plan.image if observed.plan else settings.trainer_image,
+            image=(observed.plan and observed.plan.image) or settings.trainer_image,
             pull_policy=settings.image_pull_policy,
             mlflow_url=settings.mlflow_url,
             progress_url=f"https://{settings.progress_host}:{settings.progress_port}",

@@ -104,7 +104,7 @@ class _Look:
         for job in jobs:
             labels = job["metadata"]["labels"]
             own = tuple(pod for pod in pods if owned_by(pod, job["metadata"]["uid"]))
-            attempt = int(labels.get(ATTEMPT_LABEL, 0))
+            attempt = int(labels[ATTEMPT_LABEL]) if labels.get(ATTEMPT_LABEL, "").isdecimal() else 0
             found.setdefault(labels.get(STAGE_LABEL, ""), []).append(ObservedStage(job, own, attempt))
         attempts = sorted(found["train"], key=lambda work: work.attempt)
         found["train"] = attempts
@@ -211,7 +211,7 @@ class _Look:
 
 
 def _settled(plan: Manifest) -> ObservedPlan:
-    image = json.loads(plan["data"][PLAN_KEY])["image"]
+    image = json.loads(plan["data"][PLAN_KEY]).get("image", "")  # a plan of an earlier version has none
     revision = plan["metadata"].get("annotations", {}).get(REVISION_ANNOTATION, "")
     return ObservedPlan(image, revision, plan_digest(plan))
 
