@@ -106,6 +106,8 @@ def test_of_too_many_jobs_those_silent_longest_are_forgotten(monkeypatch: pytest
     for uid in ("one", "two", "one", "three"):
         book.note(uid, TrainerReport(12, None, "t", {}))
     assert [uid for uid in ("one", "two", "three") if book.last(uid)] == ["one", "three"]
+    book.clear()
+    assert not book.last("one")
 
 
 def test_numbers_that_no_status_takes_are_left_out() -> None:

@@ -64,7 +64,7 @@ def test_a_token_that_names_the_audience_is_reviewed(claims: object) -> None:
 )
 def test_what_is_no_token_for_the_audience_costs_no_review(token: str) -> None:
     server = _Server()
-    assert not asyncio.run(TokenReviews(server.review)(token, "team", AUDIENCE))
+    assert asyncio.run(TokenReviews(server.review)(token, "team", AUDIENCE)) is False
     assert server.asked == []
 
 
@@ -78,10 +78,12 @@ def test_what_the_review_said_counts_for_a_minute_for_this_audience_alone(signat
         ask = TokenReviews(server.review, lambda: clock[0])
         answers = [await ask(token, "team", AUDIENCE), await ask(token, "team", AUDIENCE)]
         answers += [await ask(token, "team", other), await ask(token, "rival", AUDIENCE)]
-        clock[0] = 61.0
+        clock[0] = 59.0
+        answers.append(await ask(token, "team", AUDIENCE))
+        clock[0] = 60.0
         return [*answers, await ask(token, "team", AUDIENCE)]
 
-    assert asyncio.run(run()) == [signature == "good"] * 5
+    assert asyncio.run(run()) == [signature == "good"] * 6
     assert server.asked == [f"team {AUDIENCE}", f"team {other}", f"rival {AUDIENCE}", f"team {AUDIENCE}"]
 
 
@@ -114,6 +116,23 @@ def test_a_flood_of_refused_tokens_is_forgotten_before_a_good_one(monkeypatch: p
         assert len(server.asked) == before
         await ask(_token({"aud": AUDIENCE}, "bad-0"), "team", AUDIENCE)
         assert len(server.asked) == before + 1
+
+    asyncio.run(run())
+
+
+def test_of_too_many_tokens_those_reviewed_first_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_REMEMBERED", 2)
+    server, clock = _Server(), [0.0]
+    one, two, three = (_token({"aud": AUDIENCE, "jti": number}) for number in range(3))
+
+    async def run() -> None:
+        ask = TokenReviews(server.review, lambda: clock[0])
+        for token, second in ((one, 0.0), (two, 30.0), (one, 61.0), (three, 62.0), (one, 63.0), (three, 63.0)):
+            clock[0] = second
+            await ask(token, "team", AUDIENCE)
+        assert len(server.asked) == 4
+        await ask(two, "team", AUDIENCE)
+        assert len(server.asked) == 5
 
     asyncio.run(run())
 
