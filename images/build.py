@@ -1,5 +1,6 @@
 """Build what is missing, in the order of the catalogue, and load it into the cluster."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,8 @@ from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
 
 __all__ = ["build_images", "build_wheel", "load_images", "references"]
 
-_KEPT = 2
+_ROOM_BYTES = 40 * 2**30
+"""What a build of everything takes, in buildah's storage and in the node's: with less, what is outdated goes first."""
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -42,13 +44,16 @@ def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]
     """Build the named images and what they stand on, unless they are there; return their references."""
     present = set(present_images())
     wanted = references(names, base, wheel)
+    missing = [name for name, tag in wanted.items() if tag not in present]
+    if missing and shutil.disk_usage("/var/lib").free < _ROOM_BYTES:
+        _prune(wanted, keep=0)
     for name, tag in wanted.items():
-        if tag not in present:
+        if name in missing:
             started = time.monotonic()
             print(f"building {tag}", flush=True)
             _build(BY_NAME[name], tag, wanted, base)
             print(f"built {tag} in {time.monotonic() - started:.0f} s", flush=True)
-    _prune(wanted)
+    _prune(wanted, keep=1)
     return {name: wanted[name] for name in names}
 
 
@@ -61,22 +66,22 @@ def load_images(built: Mapping[str, str]) -> None:
     if find(layout, "containerd") is None:
         print("no cluster with a node runs here: the images stay in buildah's storage", flush=True)
         return
+    names = {image.name for image in IMAGES}
+    gone = set(loaded_images(layout)) - set(present_images())
+    drop_images(layout, (tag for tag in gone if tag.startswith(f"{REGISTRY}/") and _name(tag) in names))
     for name, tag in built.items():
         if BY_NAME[name].runs_in_cluster:
             started = time.monotonic()
             load_image(layout, tag)
             print(f"loaded {tag} in {time.monotonic() - started:.1f} s", flush=True)
-    names = {image.name for image in IMAGES}
-    gone = set(loaded_images(layout)) - set(present_images())
-    drop_images(layout, (tag for tag in gone if tag.startswith(f"{REGISTRY}/") and _name(tag) in names))
 
 
-def _prune(wanted: Mapping[str, str]) -> None:
-    """Keep the two newest versions of each image, children first: a parent that is still stood on stays."""
+def _prune(wanted: Mapping[str, str], keep: int) -> None:
+    """Keep so many versions beside each wanted one, children first: a parent that is still stood on stays."""
     present = present_images()  # the newest first
     for name in reversed(list(wanted)):
         versions = [tag for tag in present if _name(tag) == name and tag != wanted[name]]
-        for tag in versions[_KEPT - 1 :]:
+        for tag in versions[keep:]:
             with suppress(CommandError):  # a container or a child of another checkout still uses it
                 run(["buildah", "rmi", tag])
     with suppress(CommandError):  # an unfinished build of somebody else's still uses a layer
