@@ -19,6 +19,7 @@ import pytest
 
 from local_cluster.layout import Layout
 from local_cluster.preflight import check_machine
+from tests.support.kueue import disarm
 from tests.support.kueue import kueue as have_kueue
 from toolbox.kubectl import Kubectl
 from toolbox.polling import poll
@@ -115,7 +116,11 @@ def running(node_obstacle: str, live: Live) -> Cluster:
     """The cluster, up and complete."""
     cluster = Cluster(Layout.of_control_plane() if node_obstacle else Layout.of_node())
     with live():  # on a new machine this builds for minutes: show how far it is
-        cluster.up()
+        try:
+            cluster.up()
+        except subprocess.CalledProcessError:
+            disarm(cluster.layout.kubectl)
+            cluster.up()
     return cluster
 
 

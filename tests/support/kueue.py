@@ -22,7 +22,7 @@ from toolbox.commands import CommandError
 from toolbox.kubectl import Kubectl
 from toolbox.polling import poll
 
-__all__ = ["QUEUE_LABEL", "add_queue", "kueue"]
+__all__ = ["QUEUE_LABEL", "add_queue", "disarm", "kueue"]
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _NAMESPACE, _FLAVOR = "kueue-system", "any-node"
@@ -120,6 +120,12 @@ def _wait_until_the_webhooks_answer(kubectl: Kubectl) -> None:
     flavor = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ResourceFlavor", "metadata": {"name": _FLAVOR}}
     if not poll(lambda: kubectl.process("apply", "-f", "-", given=json.dumps(flavor)).returncode == 0, 60, every=0.5):
         raise CommandError(kubectl.process("apply", "-f", "-", given=json.dumps(flavor)).stderr)
+
+
+def disarm(kubectl: Kubectl) -> None:
+    """Take away the webhooks of a Kueue that an interrupted run left: they refuse even the cluster's own Deployments."""
+    kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
+    kubectl("delete", kinds, "-l", "app.kubernetes.io/name=kueue", "--request-timeout=20s", check=False)
 
 
 def _remove(kubectl: Kubectl, folder: Path) -> None:
