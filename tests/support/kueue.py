@@ -123,7 +123,7 @@ def _wait_until_the_webhooks_answer(kubectl: Kubectl) -> None:
 
 
 def disarm(kubectl: Kubectl) -> None:
-    """Take away the webhooks of a Kueue that an interrupted run left: they refuse even the cluster's own Deployments."""
+    """Take away the webhooks that an interrupted run left: they refuse even the Deployments of the cluster itself."""
     kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
     kubectl("delete", kinds, "-l", "app.kubernetes.io/name=kueue", "--request-timeout=20s", check=False)
 
