@@ -20,7 +20,7 @@ def summary(story: Story) -> list[str]:
             f"data      {data['rows']} rows kept, {data['duplicatesRemoved']} repetitions dropped, "
             f"{data['piiMasked']} pieces of personal data masked"
         ),
-        f"base      all weights, English mails alone, {base['progress']['summary']}; {_accuracy(measured, 'base_')}",
+        f"base      all weights, English mails alone, {base['progress']['summary']}; {_accuracy(measured, 'base/')}",
         f"tuned     LoRA on it, mails in both languages, {tuned['progress']['summary']}; {_accuracy(measured, '')}",
         *_example(story),
         f"served    two versions behind one name; before the experiment {before} gave all {len(story.before)} answers",
