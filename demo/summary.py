@@ -20,8 +20,14 @@ def summary(story: Story) -> list[str]:
             f"data      {data['rows']} rows kept, {data['duplicatesRemoved']} repetitions dropped, "
             f"{data['piiMasked']} pieces of personal data masked"
         ),
-        f"base      all weights, English mails alone, {base['progress']['summary']}; {_accuracy(measured, 'base_')}",
-        f"tuned     LoRA on it, mails in both languages, {tuned['progress']['summary']}; {_accuracy(measured, '')}",
+        (
+            f"base      all weights, reasons mostly in English, {base['progress']['summary']}; "
+            f"{_accuracy(measured, 'base/')}"
+        ),
+        (
+            f"tuned     LoRA on it, reasons in the mail's language, {tuned['progress']['summary']}; "
+            f"{_accuracy(measured, '')}"
+        ),
         *_example(story),
         f"served    two versions behind one name; before the experiment {before} gave all {len(story.before)} answers",
         f"users     {_users(story.during)}; sample ratio p = {experiment['sampleRatio']['pValue']:.2g}",

@@ -40,6 +40,21 @@ def test_the_config_map_can_be_applied_from_the_client_side() -> None:
     assert (EXAMPLE / "cpu/data.yaml").stat().st_size < 250_000
 
 
+def test_both_versions_have_the_same_mails_in_the_same_order_so_that_no_test_row_was_trained_on() -> None:
+    data = example_generator().rows()
+    mails = {name: [(row["input"], row["output"]["action"]) for row in part] for name, part in data.items()}
+    assert mails["mostly-english"] == mails["all"]
+
+
+def test_the_first_version_explains_most_korean_mails_in_english() -> None:
+    data = example_generator().rows()
+
+    def korean(name: str) -> int:
+        return sum("가" <= row["output"]["reason"][0] <= "힣" for row in data[name])
+
+    assert 0.1 < korean("mostly-english") / korean("all") < 0.2
+
+
 def test_there_are_two_thousand_rows_in_two_languages_with_repetitions_and_personal_data(rows: list[Any]) -> None:
     assert len({json.dumps(row) for row in rows}) >= 2000
     assert len(rows) - len({json.dumps(row) for row in rows}) > 50

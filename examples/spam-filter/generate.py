@@ -4,6 +4,8 @@ Mails as a mail-security team sees them, in English and Korean: subject, attachm
 with its reason. Every word is made up here. Planted on purpose, for the data report to find: repeated mails (some
 word for word, some with another time), personal data in subjects, and 2 % wrong decisions, as labels made by
 people have. The same seed writes the same bytes.
+
+A second version of the same mails has most reasons in English, whoever the reader is: what the first model learns from.
 """
 
 import base64
@@ -13,7 +15,7 @@ import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 INSTRUCTION = "Decide whether this mail is spam."
@@ -21,6 +23,8 @@ ROWS_PER_LANGUAGE = 1300
 WRONG = 0.02
 REPEATED = 0.05
 PERSONAL = 0.06
+KOREAN_REASONS = 0.15
+"""The share of Korean mails whose reason is in Korean, in the version that is mostly English."""
 
 
 class Topic(NamedTuple):
@@ -259,7 +263,7 @@ PERSONAL_DATA = {
 }
 
 
-def mails(language: str, topics: tuple[Topic, ...], rng: random.Random) -> Iterator[dict[str, object]]:
+def mails(language: str, topics: tuple[Topic, ...], rng: random.Random) -> Iterator[dict[str, Any]]:
     """Yield the rows of one language."""
     for _ in range(ROWS_PER_LANGUAGE):
         row = mail(language, rng.choice(topics), rng)
@@ -271,7 +275,7 @@ def mails(language: str, topics: tuple[Topic, ...], rng: random.Random) -> Itera
             yield again
 
 
-def mail(language: str, topic: Topic, rng: random.Random) -> dict[str, object]:
+def mail(language: str, topic: Topic, rng: random.Random) -> dict[str, Any]:
     """Return one row, with a wrong decision now and then."""
     slots = {name: rng.choice(words) for name, words in WORDS[language].items()}
     slots |= {"code": str(rng.randint(100, 99999)), "amount": str(rng.randint(2, 90) * 100)}
@@ -302,18 +306,31 @@ def _time(rng: random.Random) -> str:
     return (datetime(2026, 1, 5) + timedelta(minutes=rng.randint(0, 200_000))).isoformat(timespec="minutes")  # noqa: DTZ001 - local
 
 
-def rows() -> dict[str, list[dict[str, object]]]:
-    """Return the rows of each key of the ConfigMap, in one shuffled order."""
+def rows() -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each key of the ConfigMap.
+
+    Both have the same mails in the same order, so equal splits hold the same mails out: no model is tested on a mail
+    that it, or the model it started from, was trained on.
+    """
     rng = random.Random(2026)  # noqa: S311 - a reproducible example, no secret
-    english = list(mails("en", ENGLISH, rng))
-    korean = list(mails("ko", KOREAN, rng))
-    both = english + korean
-    rng.shuffle(english)
-    rng.shuffle(both)
-    return {"english": english, "all": both}
+    data = [*mails("en", ENGLISH, rng), *mails("ko", KOREAN, rng)]
+    rng.shuffle(data)
+    return {"mostly-english": mostly_english(data, rng), "all": data}
 
 
-def lines(data: list[dict[str, object]]) -> str:
+def mostly_english(data: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
+    """Return the rows with most of the Korean reasons in English."""
+    english = {theirs.reason: ours.reason for ours, theirs in zip(ENGLISH, KOREAN, strict=True)}
+    made = []
+    for row in data:
+        decision = dict(row["output"])
+        if decision["reason"] in english and rng.random() >= KOREAN_REASONS:
+            decision["reason"] = english[decision["reason"]]
+        made.append({**row, "output": decision})
+    return made
+
+
+def lines(data: list[dict[str, Any]]) -> str:
     """Return rows as JSON Lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data)
 
@@ -325,8 +342,8 @@ def main() -> None:
     packed = {name: gzip.compress(lines(part).encode(), 9, mtime=0) for name, part in data.items()}
     entries = "".join(f"  {name}.jsonl.gz: {base64.b64encode(part).decode()}\n" for name, part in packed.items())
     (HERE / "cpu/data.yaml").write_text(
-        "# Made by generate.py, packed, as a ConfigMap holds at most 1 MiB: `all` is data.jsonl,\n"
-        "# `english` its English rows alone.\n"
+        "# Made by generate.py, packed, as a ConfigMap holds at most 1 MiB: `all` is data.jsonl, `mostly-english` the\n"
+        "# same mails with most reasons in English.\n"
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: spam-filter-data\nbinaryData:\n" + entries,
         encoding="utf-8",
     )

@@ -69,7 +69,7 @@ def _decisions(base: float, tuned: float) -> tuple[int, int, int]:
 
 
 def test_the_promised_users_are_enough_to_find_the_difference() -> None:
-    # A smaller difference than was measured, so that the story does not hang by a thread.
+    # 0.49 and 0.98 were measured on 300 new mails: a smaller difference, so that the story does not hang by a thread.
     wins, losses, few = _decisions(0.55, 0.9)
     assert wins >= 0.98 * RUNS
     assert (losses, few) == (0, 0)
