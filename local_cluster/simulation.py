@@ -26,6 +26,8 @@ _PORT = 11247
 def played_nodes(layout: Layout, folder: Path, label: str, count: int, stages: Sequence[Manifest]) -> Iterator[None]:
     """Have as many nodes, labelled and tainted `label=true`; `stages` are kwok's, beside becoming ready and going.
 
+    They offer a resource of that name, too: what asks for it runs nowhere else.
+
     Everything that carries the label is removed before and after: nodes, volumes, storage classes.
     """
     files = [folder / f"stage-{number}.json" for number in range(len(stages))]
@@ -79,7 +81,14 @@ def completion(
 
 
 def _node(name: str, label: str) -> Manifest:
-    room = {"cpu": "192", "memory": "2048Gi", "ephemeral-storage": "1Ti", "pods": "500", "nvidia.com/gpu": "8"}
+    room = {
+        "cpu": "192",
+        "memory": "2048Gi",
+        "ephemeral-storage": "1Ti",
+        "pods": "500",
+        "nvidia.com/gpu": "8",
+        label: "1000",
+    }
     labels = {label: "true", "kubernetes.io/hostname": name}
     return {
         "apiVersion": "v1",

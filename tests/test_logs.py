@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 
 from anneal_operator.logs import LOOK, JsonFormatter
@@ -34,3 +35,11 @@ def test_an_exception_is_part_of_its_line() -> None:
         int("odd")
     except ValueError:
         assert "ValueError: invalid literal" in str(_line("x", exc_info=sys.exc_info())["exception"])
+
+
+def test_mlflows_client_logs_that_way_too_and_only_what_went_wrong() -> None:
+    """In a process of its own: what a library does to logging when it is imported lasts."""
+    says = "log = logging.getLogger('mlflow.store'); log.info('creation'); log.warning('odd')"
+    script = f"import logging; from anneal_operator.logs import configure; configure(); import mlflow; {says}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="operator")
+    assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["odd"]

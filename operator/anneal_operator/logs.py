@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -32,8 +33,9 @@ class JsonFormatter(logging.Formatter):
 
 def configure() -> None:
     """Have everything logged that way; of the libraries only what went wrong."""
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # on import it would log in a format of its own
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("aiohttp.access", "kopf"):
+    for chatty in ("aiohttp.access", "kopf", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -2,7 +2,10 @@
 
 import copy
 import random
+import re
 from typing import Any
+
+from .patterns import matching
 
 __all__ = ["generated_spec", "hostile_specs"]
 
@@ -98,9 +101,9 @@ def _number(schema: Json, rng: random.Random) -> float:
 
 
 def _text(schema: Json, rng: random.Random) -> str:
-    import re
-
     pattern = re.compile(schema.get("pattern", ""))
+    if pattern.pattern and rng.random() < 0.5:
+        return matching(pattern.pattern, rng)[: schema["maxLength"]]
     fitting = [text for text in _TEXTS if pattern.search(text) and len(text) <= schema["maxLength"]]
     return rng.choice(fitting) if fitting and rng.random() < 0.95 else rng.choice(_ODD)
 

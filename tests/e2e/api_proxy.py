@@ -45,6 +45,8 @@ class ApiProxy:
     kill: Kill | None = None
     writes: list[str] = field(default_factory=list)
     requests: int = 0
+    server_errors: list[str] = field(default_factory=list)
+    """What the API server itself answered with 5xx."""
     _gone: set[str] = field(default_factory=set)
     _streams: set[asyncio.Task[None]] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -90,6 +92,7 @@ class ApiProxy:
         self._switch(None)
         await self._runner.cleanup()
         await self._session.close()
+        await asyncio.sleep(0.1)  # TLS connections are closed a few turns of the loop later, and would be complained of
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
@@ -125,6 +128,8 @@ class ApiProxy:
         body = await request.read()
         async with self._session.request(request.method, target, headers=headers, data=body or None) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
+            if answer.status >= 500:
+                self.server_errors.append(f"{request.method} {request.path}: {answer.status}")
             if "watch" not in request.query:
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
             response = web.StreamResponse(status=answer.status, headers=kept)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,9 @@ class OutsideOperator:
     proxy: ApiProxy
     namespace: str
     folder: Path
+    command: Sequence[str] = tuple(OPERATOR)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What differs from `operator_environment`."""
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _log: Path = field(init=False)
@@ -35,9 +39,10 @@ class OutsideOperator:
         """Start it, without waiting."""
         kubeconfig = self.folder / "kubeconfig"
         kubeconfig.write_text(json.dumps(_kubeconfig(self.proxy.url)))
-        environment = os.environ | operator_environment(self.namespace) | {"KUBECONFIG": str(kubeconfig)}
+        environment = {**os.environ, **operator_environment(self.namespace), **self.environment}
+        environment["KUBECONFIG"] = str(kubeconfig)
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(OPERATOR, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
         self.starts += 1
 
     def wait_until_it_leads(self, patience: float = 60) -> None:
@@ -58,6 +63,11 @@ class OutsideOperator:
 
     def log(self) -> str:
         return self._log.read_text()[-6000:]
+
+    def errors(self) -> list[str]:
+        """The lines that tell of an error, and all that is no line of a log."""
+        lines = self._log.read_text().splitlines()
+        return [line for line in lines if not line.startswith('{"time"') or '"level": "error"' in line]
 
     def _is_ready(self) -> bool:
         assert self.is_alive(), self.log()

@@ -12,9 +12,10 @@ from training_runtime.plan import Stage
 
 from .conftest import Cluster
 
-__all__ = ["EXIT_CODES", "ROWS", "SLOW", "scripted_nodes", "scripted_spec"]
+__all__ = ["EXIT_CODES", "GPU", "ROWS", "SLOW", "at_home", "scripted_nodes", "scripted_spec"]
 
-_LABEL = "anneal-test/scripted"
+GPU = "anneal-test/gpu"
+"""What those nodes alone offer; they are labelled and tainted with it, too."""
 _CLASS = "scripted"
 SLOW, SLOW_TRAINING_SECONDS = "slow", 75.0
 EXIT_CODES = (64, 65, 70, 71, 76, 77, 78)
@@ -33,11 +34,28 @@ def scripted_spec(**spec: Any) -> dict[str, Any]:
         "dataset": {"sources": [{"uri": "configmap://rows/rows.jsonl"}]},
         "tuning": {"method": "Full"},
         "stages": dict.fromkeys(("prepare", "train", "publish"), resources),
-        "podTemplate": {"nodeSelector": {_LABEL: "true"}, "tolerations": [{"key": _LABEL, "operator": "Exists"}]},
+        "podTemplate": {"nodeSelector": {GPU: "true"}, "tolerations": [{"key": GPU, "operator": "Exists"}]},
         "storage": {"template": {"size": "1Gi", "storageClassName": _CLASS}},
         "output": {"modelName": "scripted"},
         **spec,
     }
+
+
+def at_home(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec whose pods run there, and are few."""
+    made: dict[str, Any] = json.loads(json.dumps(spec))
+    if kind == "FineTuneJob":
+        usual = scripted_spec()
+        made["podTemplate"] = {**(made.get("podTemplate") or {}), **usual["podTemplate"]}
+        made["storage"] = usual["storage"]
+        made.pop("ttlSecondsAfterFinished", None)
+        if train := (made.get("stages") or {}).get("train"):
+            train["nodes"] = 1
+    if kind == "ModelVersion" and made.get("serving") is not None:
+        one = {GPU: "1"}
+        replicas = min(made["serving"].get("replicas", 1), 2)
+        made["serving"] |= {"replicas": replicas, "resources": {"requests": one, "limits": one}}
+    return made
 
 
 @contextmanager
@@ -57,7 +75,7 @@ def scripted_nodes(cluster: Cluster, folder: Path, *, volumes: int, seconds: dic
         said = json.dumps({"error": "StageError", "message": f"ended with {code}"})
         label = {"anneal.dev/fine-tune-job": job}
         stages.append(completion(cluster.layout, f"anneal-{job}", label, said, 0.0, exit_code=code))
-    with played_nodes(cluster.layout, folder, _LABEL, 2, stages):
+    with played_nodes(cluster.layout, folder, GPU, 2, stages):
         cluster.apply({"apiVersion": "v1", "kind": "List", "items": _volumes(volumes)})
         yield
 
@@ -75,14 +93,14 @@ def _volumes(count: int) -> list[dict[str, Any]]:
     storage = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
-        "metadata": {"name": _CLASS, "labels": {_LABEL: "true"}},
+        "metadata": {"name": _CLASS, "labels": {GPU: "true"}},
         "provisioner": "kubernetes.io/no-provisioner",
     }
     volumes = [
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": f"scripted-{number}", "labels": {_LABEL: "true"}},
+            "metadata": {"name": f"scripted-{number}", "labels": {GPU: "true"}},
             "spec": {
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteOnce"],

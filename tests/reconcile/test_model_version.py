@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 
-from .world import NAMESPACE, World
+from .world import NAMESPACE, Manifest, World
 
 SPEC: dict[str, Any] = {
     "modelName": "spam",
@@ -158,6 +159,25 @@ def test_an_object_of_its_servers_name_that_is_not_its_own_is_never_touched(worl
     assert world.api.objects["Service", "one-server"] == foreign
     assert _status(world)["reason"] == "NameTaken"
     assert "one-server" in _message(world, "Ready")
+
+
+def test_an_admission_webhook_that_does_not_answer_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unanswered(manifest: Manifest) -> Manifest:
+        raise ApiError(500, f'failed calling webhook "quota.example.com" for {manifest["kind"]}: connection refused')
+
+    monkeypatch.setattr(world.api, "apply", unanswered)
+    assert _look(world) == 5.0
+    assert _condition(world, "Ready") == ("Unknown", "RefusedByApiServer")
+    assert 'failed calling webhook "quota.example.com"' in _message(world, "Ready")
+
+
+def test_an_api_server_that_fails_is_left_to_the_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failed(manifest: Manifest) -> Manifest:
+        raise ApiError(500, f"{manifest['kind']}: etcd has no leader")
+
+    monkeypatch.setattr(world.api, "apply", failed)
+    with pytest.raises(ApiError):
+        _look(world)
 
 
 def test_what_others_changed_is_put_right_within_five_minutes(world: World) -> None:

@@ -33,6 +33,8 @@ __all__ = ["Harness"]
 _COALESCE_SECONDS = 10.0
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 5.0, 60.0
 _REFUSALS = {400, 403, 404, 422}
+_UNASKED_WEBHOOK = "failed calling webhook"
+"""The API server itself works, and answers 500: somebody has to mend that webhook, so somebody has to be told."""
 Spec = TypeVar("Spec", bound=Schema)
 Status = TypeVar("Status", bound=ObjectStatus)
 Observed = TypeVar("Observed")
@@ -163,7 +165,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         except NameTakenError as error:
             return Finding(kind, "Unknown", Reason.NAME_TAKEN, str(error))
         except ApiError as error:
-            if error.status not in _REFUSALS:
+            if error.status not in _REFUSALS and _UNASKED_WEBHOOK not in str(error):
                 raise
             message = f"the API server refuses the next step, and is asked again: {error}"
             return Finding(kind, "Unknown", Reason.REFUSED, message)

@@ -1,0 +1,64 @@
+"""The routers and recorders of all namespaces, played: each has applied its table, and counted what the test says."""
+
+import json
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from typing_extensions import override
+
+__all__ = ["ScriptedRouter", "scripted_router"]
+
+
+@dataclass
+class ScriptedRouter:
+    """`address` is where it answers; `counted` is what is counted of every experiment, by variant."""
+
+    address: str = ""
+    counted: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, **means: float) -> None:
+        """Have a hundred users of each variant, whose values have these means."""
+        metric = {name: {"users": 100, "mean": mean, "squares": 1.0} for name, mean in means.items()}
+        self.counted = {name: {"users": 100, "requests": 100, "metric": metric[name]} for name in means}
+
+
+@contextmanager
+def scripted_router(api: str) -> Iterator[ScriptedRouter]:
+    """Serve them; `api` is where the API server is reached."""
+    state = ScriptedRouter()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if urlsplit(self.path).path == "/-/routes":
+                namespace = self.headers["Host"].split(".")[1]
+                url = f"{api}/api/v1/namespaces/{namespace}/configmaps/anneal-router"
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    page = json.load(answer)["data"]["routes.json"]
+            else:
+                page = json.dumps({"variants": state.counted, "moved_users": 0})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page.encode())))
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        @override
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # no table yet: it does not answer
+    state.address = f"127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
