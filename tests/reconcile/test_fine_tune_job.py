@@ -206,3 +206,12 @@ def test_what_vanished_unseen_is_noticed_when_all_is_read_anew(world: World) -> 
     world.later(RESYNC_SECONDS)
     look(world)
     assert world.writes() == ["Job/job-prepare"]
+
+
+def test_the_watch_s_news_of_the_version_that_was_made_is_news(world: World) -> None:
+    until(world, "publish")
+    world.finish("job", "publish", result("publish"))
+    tell, world.api.tell = world.api.tell, Store({}).observe
+    look(world)
+    made = world.api.objects["ModelVersion", "job"]
+    assert tell({**made, "kind": "ModelVersion"}) is True, "so its own reconcile is woken"

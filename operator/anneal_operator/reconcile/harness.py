@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from anneal_operator.api.resources import CUSTOM_RESOURCES
 from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.children import ensure_applied, ensure_created, is_applied
@@ -32,6 +33,7 @@ __all__ = ["Harness"]
 
 _COALESCE_SECONDS = 10.0
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 5.0, 60.0
+_RECONCILED = {resource.kind for resource in CUSTOM_RESOURCES}
 _REFUSALS = {400, 403, 404, 422}
 _UNASKED_WEBHOOK = "failed calling webhook"
 """The API server itself works, and answers 500: somebody has to mend that webhook, so somebody has to be told."""
@@ -182,7 +184,8 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
                 await api.patch(kind, item.namespace, name, changes)
                 return
         made = {**made, "kind": step.manifest["kind"]}
-        self._context.store.observe(made)
+        if made["kind"] not in _RECONCILED:  # of those the watch tells: were they known already, it would wake nobody
+            self._context.store.observe(made)
         key = item.manifest
         self._context.readers.remembers(key["kind"], item.namespace, item.name, made)
 
