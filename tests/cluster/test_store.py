@@ -90,3 +90,32 @@ def test_what_is_kept_of_a_pod_is_what_a_reconcile_reads(store: Store) -> None:
     kept = store.get("Pod", "team", "p") or {}
     expected = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "name": "engine"}]}
     assert kept["status"] == expected
+
+
+def test_what_was_read_before_the_watch_told_of_it_is_still_news(store: Store) -> None:
+    """Whoever read it may not be whom it concerns."""
+    version = _object("ModelVersion", "two", 5, spec={})
+    store.learn(version)
+    assert store.get("ModelVersion", "team", "two") is not None
+    assert [store.observe(version), store.observe(version)] == [True, False]
+    store.learn(_object("ModelVersion", "two", 7, spec={"changed": True}))
+    told = [(6, {"between": True}), (8, {"changed": True}), (9, {"changed": True})]
+    assert [store.observe(_object("ModelVersion", "two", number, spec=spec)) for number, spec in told] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_that_something_is_gone_is_news_also_when_reading_found_it_first(store: Store) -> None:
+    version = _object("ModelVersion", "two", 5, spec={})
+    store.observe(version)
+    store.lose("ModelVersion", "team", "two")
+    assert [store.observe(version, deleted=True), store.observe(version, deleted=True)] == [True, False]
+
+
+def test_what_reading_found_as_the_watch_had_told_it_is_no_news(store: Store) -> None:
+    version = _object("ModelVersion", "two", 5, spec={})
+    store.observe(version)
+    store.learn(version)
+    assert store.observe(version) is False

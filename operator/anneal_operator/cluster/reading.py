@@ -47,9 +47,9 @@ class Reader:
         if kind not in WATCHED:
             self._remember((kind, namespace, name), found)
         if found is None:
-            self._store.forget(kind, namespace, name)
+            self._store.lose(kind, namespace, name)
         elif kind in WATCHED or self._store.get(kind, namespace, name) is not None:  # of ours, since it was written
-            self._store.observe({**found, "kind": kind})
+            self._store.learn({**found, "kind": kind})
         return found
 
     async def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:

@@ -57,18 +57,36 @@ class Store:
         self._owners = owners
         self._objects: dict[_Collection, dict[str, Manifest]] = {}
         self._labelled: dict[tuple[str, str, str, str], set[str]] = {}
+        self._unheard: set[tuple[str, str, str]] = set()
+        """What was learned by reading before a watch told of it, so that its telling still wakes whom it concerns."""
+
+    def learn(self, manifest: Manifest) -> None:
+        """Take in an object that was read, or that one reconcile made for another: the watch's telling stays news."""
+        if self._take_in(manifest):
+            self._unheard.add(_address(manifest))
 
     def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
-        """Take in an object as a watch told of it, or as a write was answered; return whether that is news.
+        """Take in an object as a watch told of it, or as its own reconcile wrote it; return whether that is news.
 
         It is none where nothing changed that a reconcile reads, where something newer is known, and where a child's
         owner is not at work: whoever begins to look at it reads everything anyway.
         """
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        known = self.get(kind, metadata["namespace"], metadata["name"])
+        address = _address(manifest)
+        known = self.get(*address)
+        is_unheard = address in self._unheard
         if deleted:
-            self.forget(kind, metadata["namespace"], metadata["name"])
-            return known is not None
+            self.forget(*address)
+            self._unheard.discard(address)
+            return known is not None or is_unheard
+        if known is not None and _is_older(manifest, known) and not _is_version_of(manifest, known):
+            return False
+        self._unheard.discard(address)
+        return self._take_in(manifest) or is_unheard
+
+    def _take_in(self, manifest: Manifest) -> bool:
+        """Keep it; return whether it differs from what was known in anything that a reconcile reads."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        known = self.get(*_address(manifest))
         if known is not None and _is_older(manifest, known):
             return False
         if not self._is_kept(manifest):
@@ -115,9 +133,15 @@ class Store:
         items = {item["metadata"]["name"]: item for item in found}
         for known in self.list(kind, namespace, selector):
             if known["metadata"]["name"] not in items:
-                self.forget(kind, namespace, known["metadata"]["name"])
+                self.lose(kind, namespace, known["metadata"]["name"])
         for item in items.values():
-            self.observe({**item, "kind": kind})
+            self.learn({**item, "kind": kind})
+
+    def lose(self, kind: str, namespace: str, name: str) -> None:
+        """Forget an object that reading did not find any more: that a watch tells of its end stays news."""
+        if self.get(kind, namespace, name) is not None:
+            self.forget(kind, namespace, name)
+            self._unheard.add((kind, namespace, name))
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Keep nothing of an object."""
@@ -131,6 +155,7 @@ class Store:
         """Forget everything: another operator leads, and nobody tells of what happens."""
         self._objects.clear()
         self._labelled.clear()
+        self._unheard.clear()
 
     def _is_kept(self, manifest: Manifest) -> bool:
         labels = manifest["metadata"].get("labels", {})
@@ -154,6 +179,14 @@ class Store:
                 for child in self.list(kind, namespace, f"{label}={name}"):
                     self._objects[kind, namespace].pop(child["metadata"]["name"], None)
                 self._labelled.pop((kind, namespace, label, name), None)
+
+
+def _address(manifest: Manifest) -> tuple[str, str, str]:
+    return manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def _is_version_of(manifest: Manifest, known: Manifest) -> bool:
+    return bool(manifest["metadata"].get("resourceVersion") == known["metadata"].get("resourceVersion"))
 
 
 def _has_ended(job: Manifest) -> bool:

@@ -184,7 +184,9 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
                 await api.patch(kind, item.namespace, name, changes)
                 return
         made = {**made, "kind": step.manifest["kind"]}
-        if made["kind"] not in _RECONCILED:  # of those the watch tells: were they known already, it would wake nobody
+        if made["kind"] in _RECONCILED:
+            self._context.store.learn(made)
+        else:
             self._context.store.observe(made)
         key = item.manifest
         self._context.readers.remembers(key["kind"], item.namespace, item.name, made)
