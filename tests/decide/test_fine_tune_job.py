@@ -336,7 +336,7 @@ def test_a_job_that_has_ended_lives_as_long_as_it_may(
 def test_the_end_is_the_end(phase: Any) -> None:
     previous = FineTuneJobStatus(phase=phase)
     verdict = decide(_seen(previous=previous, obstacle=Obstacle(Reason.NAME_TAKEN, "")), NOW)
-    assert (verdict.status, verdict.acts) == (previous, False)
+    assert (verdict.status, verdict.acts) == (previous.having(observed_generation=1), False)
 
 
 def test_the_condition_s_time_changes_with_its_status_only() -> None:

@@ -149,8 +149,6 @@ def _is_current(item: Manifest) -> bool:
     said = [c["message"] for c in status.get("conditions", ()) if c["observedGeneration"] == generation]
     stacks = [message for message in said for word in _STACKS if word in message]
     assert not stacks, f"no sentence for a person: {stacks}"
-    if item["kind"] == "FineTuneJob" and status.get("phase") in {"Succeeded", "Failed"}:
-        return True  # see test_an_ended_job_tells_of_the_spec_that_it_has_now
     return status.get("observedGeneration") == generation and any(" " in message for message in said)
 
 
@@ -226,15 +224,7 @@ def _stranger_spec(kind: str) -> Manifest:
     }
 
 
-_JUDGED = [
-    pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason="an ended job is known by its phase alone"))
-    if kind == "FineTuneJob"
-    else kind
-    for kind in KINDS
-]
-
-
-@pytest.mark.parametrize("kind", _JUDGED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_a_newer_build_wrote_is_neither_lost_nor_decided_anew(scene: Stand, kind: str) -> None:
     """While the operator works on the neighbours, which came later."""
     neighbour = f"neighbour-{kind.lower()}"
@@ -247,7 +237,6 @@ def test_what_a_newer_build_wrote_is_neither_lost_nor_decided_anew(scene: Stand,
     assert scene.operator.errors() == []
 
 
-@pytest.mark.xfail(strict=True, reason="a job that has ended is not looked at again, so kstatus has it in progress")
 def test_an_ended_job_tells_of_the_spec_that_it_has_now(scene: Stand) -> None:
     scene.submit("FineTuneJob", "ended", scripted_spec(activeDeadlineSeconds=1))
     scene.wait("FineTuneJob", "ended", lambda status: status.get("phase") == "Failed")

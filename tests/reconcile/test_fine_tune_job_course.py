@@ -341,3 +341,32 @@ def test_without_a_version_in_production_there_is_nothing_to_compare_with(world:
     look(world)
     assert status(world)["phase"] == "Succeeded"
     assert ("ABExperiment", "job") not in world.api.objects
+
+
+def test_a_job_that_has_ended_tells_of_a_spec_that_changed_since(world: World) -> None:
+    until(world, "prepare")
+    world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
+    look(world)
+    look(world)
+    before = status(world)
+    world.api.objects["FineTuneJob", "job"]["metadata"]["generation"] = 2
+    change(world, activeDeadlineSeconds=60)
+    world.writes()
+    look(world)
+    assert world.writes() == ["FineTuneJob/job/status"]
+    conditions = [condition | {"observedGeneration": 2} for condition in before["conditions"]]
+    assert status(world) == before | {"observedGeneration": 2, "conditions": conditions}
+    assert (look(world), world.writes()) == (None, [])
+
+
+def test_an_end_that_a_newer_build_calls_otherwise_is_an_end(world: World) -> None:
+    until(world, "prepare")
+    ended = {"type": "Succeeded", "status": "True", "reason": "Archived", "message": "m", "observedGeneration": 1}
+    told = {
+        **status(world),
+        "phase": "Archived",
+        "conditions": [ended | {"lastTransitionTime": "2026-03-01T12:00:00Z"}],
+    }
+    world.api.edit("FineTuneJob", "job", status=told)
+    look(world)
+    assert (status(world), world.writes()) == (told, [])

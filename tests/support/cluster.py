@@ -116,11 +116,9 @@ def running(node_obstacle: str, live: Live) -> Cluster:
     """The cluster, up and complete."""
     cluster = Cluster(Layout.of_control_plane() if node_obstacle else Layout.of_node())
     with live():  # on a new machine this builds for minutes: show how far it is
-        try:
-            cluster.up()
-        except subprocess.CalledProcessError:
+        if cluster.layout.kubeconfig.exists():
             disarm(cluster.layout.kubectl)
-            cluster.up()
+        cluster.up()
     return cluster
 
 

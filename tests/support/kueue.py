@@ -123,9 +123,14 @@ def _wait_until_the_webhooks_answer(kubectl: Kubectl) -> None:
 
 
 def disarm(kubectl: Kubectl) -> None:
-    """Take away the webhooks that an interrupted run left: they refuse even the Deployments of the cluster itself."""
-    kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
-    kubectl("delete", kinds, "-l", "app.kubernetes.io/name=kueue", "--request-timeout=20s", check=False)
+    """Take away what of an interrupted run holds up others: its webhooks refuse even the Deployments of the cluster
+    itself, and with its APIs unanswered no namespace ends.
+    """
+    kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations,apiservices"
+    listed = kubectl("get", kinds, "-o", "name", "--request-timeout=20s", check=False).split()
+    ours = [name for name in listed if "visibility.kueue" in name or "/kueue-" in name]
+    if ours:
+        kubectl("delete", *ours, "--ignore-not-found", "--request-timeout=20s", check=False)
 
 
 def _remove(kubectl: Kubectl, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """FineTuneJob's status: what has happened so far."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ __all__ = [
     "Progress",
     "Provenance",
     "Splits",
+    "has_ended",
 ]
 
 JobPhase = Literal[
@@ -263,3 +265,9 @@ class FineTuneJobStatus(ObjectStatus):
     """Since when the job is neither queued nor suspended, nor ended (RFC 3339, UTC)."""
     active_seconds: int = 0
     """The seconds that count for `activeDeadlineSeconds`, before `activeSince`."""
+
+
+def has_ended(status: Mapping[str, Any]) -> bool:
+    """Whether a stored status, of whatever version, tells of the end: by the condition, as phases may get new names."""
+    told = {condition.get("type"): condition.get("status") for condition in status.get("conditions") or ()}
+    return status.get("phase") in {"Succeeded", "Failed"} or told.get("Succeeded") in {"True", "False"}

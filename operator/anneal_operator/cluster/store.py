@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from anneal_operator.api.fine_tune_job_status import has_ended
+
 from .kinds import Manifest
 
 __all__ = ["WATCHED", "Store"]
 
 WATCHED = frozenset({"ABExperiment", "Deployment", "FineTuneJob", "Job", "ModelVersion", "Pod"})
 """The kinds that watches tell of; whatever else is needed is asked for."""
-_ENDED = frozenset({"Succeeded", "Failed"})
 _METADATA = (
     "annotations",
     "creationTimestamp",
@@ -45,7 +46,6 @@ _STATUS_LISTS = {
     "containerStatuses": ("image", "lastState", "name", "restartCount", "state"),
 }
 _TO_BE_DELETED = "ttlSecondsAfterFinished"
-"""A field of the spec: whoever has it is reconciled once more after its end."""
 _FINISHED_STATUS = ("phase", "reason", "conditions", "observedGeneration")
 _Collection = tuple[str, str]
 
@@ -190,7 +190,13 @@ def _is_version_of(manifest: Manifest, known: Manifest) -> bool:
 
 
 def _has_ended(job: Manifest) -> bool:
-    return job.get("status", {}).get("phase") in _ENDED
+    return has_ended(job.get("status") or {})
+
+
+def _is_done_with(job: Manifest) -> bool:
+    """Whether nobody has to look at a job that has ended again: neither for its deletion, nor for a changed spec."""
+    is_told = job["status"].get("observedGeneration") == job["metadata"].get("generation")
+    return is_told and job.get("spec", {}).get(_TO_BE_DELETED) is None
 
 
 def _is_older(manifest: Manifest, known: Manifest) -> bool:
@@ -211,7 +217,7 @@ def _trimmed(manifest: Manifest) -> Manifest:
     kind = manifest["kind"]
     kept: Manifest = _only(manifest, ("apiVersion", "kind"))
     kept["metadata"] = _only(manifest["metadata"], _METADATA)
-    if kind == "FineTuneJob" and _has_ended(manifest) and not manifest.get("spec", {}).get(_TO_BE_DELETED):
+    if kind == "FineTuneJob" and _has_ended(manifest) and _is_done_with(manifest):
         kept["status"] = _only(manifest["status"], _FINISHED_STATUS)
     elif kind in {"Job", "Pod", "Deployment"}:
         kept |= _trimmed_child(manifest)

@@ -7,7 +7,7 @@ and goes on with another from the newest checkpoint, so whatever else suspends J
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, has_ended
 from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
@@ -22,7 +22,6 @@ from .verdict import Deletion, Progress, Verdict
 
 __all__ = ["Intent", "MakeExperiment", "MakePlan", "MakeVersion", "MoveDeadline", "StartStage", "decide"]
 
-_ENDED = frozenset({"Succeeded", "Failed"})
 _KEPT_EARLIER = 1
 """Of the attempts before the newest that many Jobs stay, for their pods' logs."""
 
@@ -67,7 +66,7 @@ _Verdict = Verdict[FineTuneJobStatus, Intent, None]
 
 def decide(seen: ObservedJob, now: datetime) -> _Verdict:
     """Return the status and what is to be done."""
-    if seen.previous.phase in _ENDED:
+    if has_ended(seen.previous.dump()):
         return _ended(seen, now)
     situation = Situation.of(seen, now)
     held_up = _rests(situation) or _cannot_go_on(situation)
@@ -179,10 +178,11 @@ def _published(situation: Situation) -> _Verdict:
 
 
 def _ended(seen: ObservedJob, now: datetime) -> _Verdict:
-    """What is left to do for a job that has ended: to delete it when its time has come."""
-    previous, ttl = seen.previous, seen.spec.ttl_seconds_after_finished
-    progress: Progress = "Settled" if previous.phase == "Succeeded" else "Failed"
-    end = previous.condition(ConditionType.SUCCEEDED)
+    """What is left to do for a job that has ended: to say so of a changed spec, too, and to delete it in time."""
+    told = [found.model_copy(update={"observed_generation": seen.generation}) for found in seen.previous.conditions]
+    previous = seen.previous.having(observed_generation=seen.generation, conditions=told)
+    ttl, end = seen.spec.ttl_seconds_after_finished, previous.condition(ConditionType.SUCCEEDED)
+    progress: Progress = "Settled" if previous.phase == "Succeeded" or (end and end.status == "True") else "Failed"
     if ttl is None or end is None:
         return Verdict(previous, progress)
     left = (datetime.fromisoformat(end.last_transition_time) + timedelta(seconds=ttl) - now).total_seconds()

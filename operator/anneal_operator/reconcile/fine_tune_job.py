@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
-from anneal_operator.api.fine_tune_job_status import Attempt, FineTuneJobStatus
+from anneal_operator.api.fine_tune_job_status import Attempt, FineTuneJobStatus, has_ended
 from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
@@ -35,8 +35,6 @@ from .queue import Key
 
 __all__ = ["FineTuneJobKind"]
 
-_ENDED = frozenset({"Succeeded", "Failed"})
-
 
 class FineTuneJobKind:
     """One training, from its data to its published version."""
@@ -54,12 +52,12 @@ class FineTuneJobKind:
         self._uids: dict[Key, str] = {}
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
-        """Return the FineTuneJob; one that has ended needs nothing more, unless it is to be deleted one day."""
+        """Return the FineTuneJob; one that has ended needs nothing more, unless its spec changed or it is to go."""
         found = await reader.subject(key.kind, key.namespace, key.name)
-        phase = (found or {}).get("status", {}).get("phase")
-        self._phases.note(key.namespace, key.name, phase)
-        if found and phase in _ENDED and found.get("spec", {}).get("ttlSecondsAfterFinished") is None:
-            return None
+        status = (found or {}).get("status") or {}
+        self._phases.note(key.namespace, key.name, status.get("phase"))
+        if found and has_ended(status) and found.get("spec", {}).get("ttlSecondsAfterFinished") is None:
+            return None if status.get("observedGeneration") == found["metadata"].get("generation") else found
         return found
 
     async def observe(self, reader: Reader, item: JobItem) -> ObservedJob:
