@@ -99,7 +99,7 @@ async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, w
             for key in of_model(store, model):
                 queue.wake(key)
 
-        models = Models(registry, wake_model)
+        models = Models(registry, wake_model, lambda model: bool(of_model(store, model)))
         context = Context(
             api=client,
             store=store,

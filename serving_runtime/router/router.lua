@@ -127,7 +127,7 @@ local function target_of(name)
     return variant.target
   end
   if route.default == cjson.null then
-    return nil, "no version of `" .. name .. "` holds the alias `production` yet; ask for one by `" .. name .. "@VERSION`"
+    return nil, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
   end
   return route.default
 end

@@ -268,7 +268,10 @@ def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
 
 def test_a_job_whose_attempts_are_spent_says_so() -> None:
     seen = _training(CRASHED, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE)
-    assert decide(seen, NOW).status.conditions[0].message == "the train stage failed: a bug (maxAttempts: 2)"
+    assert (
+        decide(seen, NOW).status.conditions[0].message
+        == "the train stage failed: a bug (all 2 attempts that maxAttempts allows were made)"
+    )
 
 
 def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up() -> None:
@@ -282,7 +285,7 @@ def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up
     assert late.failure is not None
     assert (late.phase, late.conditions[0].reason) == ("Failed", "DeadlineExceeded")
     assert late.failure.failure_class == "ImagePull"
-    assert late.failure.message.endswith("raise it; the container waits: ErrImagePull")
+    assert late.failure.message.endswith("ask for less work; the container waits: ErrImagePull")
     assert decide(_training(ACTIVE, previous=waiting), NOW).status.failure is None
 
 

@@ -292,7 +292,7 @@ class World:
         )
         self.store = Store(OWNERS)
         self.api.tell = self.store.observe
-        self.models = Models(self.registry, lambda _: None)
+        self.models = Models(self.registry, lambda _: None, lambda _: True)
         self.context = Context(
             self.api,
             self.store,

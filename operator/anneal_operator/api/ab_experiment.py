@@ -54,8 +54,8 @@ class Assignment(Schema):
     key_from: list[KeySource] = Field(default=[KeySource(header="X-User-Id")], min_length=1, max_length=4)
     """Where to look for the user, in this order. Requests that name nobody go to the control and are not analysed."""
     salt: str | None = Field(default=None, min_length=1, max_length=63)
-    """Mixed into the hash of the user, so that two experiments split differently; the experiment's uid where it
-    is left out.
+    """Mixed into the hash of the user, so that two experiments split differently. Where it is left out, the experiment's
+    namespace and name: restored from a backup it moves nobody.
     """
 
 
@@ -87,7 +87,7 @@ class Stopping(Schema):
     min_duration: Duration = "24h"
     """The look is not taken earlier, so that no time of day is left out."""
     max_duration: Duration = "336h"
-    """After this time it ends Inconclusive, whatever the sample."""
+    """After this time it ends: with the sample's verdict where that is sound and large enough, else Inconclusive."""
 
     rules: ClassVar = (
         Rule(
@@ -104,7 +104,7 @@ class Decision(Schema):
     mode: Literal["Automatic", "Observe"] = "Automatic"
     """`Automatic` promotes the winner; `Observe` only tells."""
     scale_down_delay: Duration = "30s"
-    """How long losers still run after a promotion, for answers under way."""
+    """How long the loser keeps running after the decision, for answers still under way."""
 
     rules: ClassVar = (bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "24h"),)
 
@@ -218,7 +218,9 @@ class ABExperimentStatus(ObjectStatus):
     follows from, as its mode says) or `Inconclusive`.
     """
     conditions: Conditions = Field(default=[])
-    """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`."""
+    """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow
+    gives the winner `production`. `Reconciling` and `Stalled` are for kstatus.
+    """
     started_at: Time | None = None
     """When the route was programmed and counting began (RFC 3339, UTC)."""
     users: int = 0

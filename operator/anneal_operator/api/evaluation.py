@@ -37,7 +37,7 @@ class Suite(Schema):
     left out.
     """
     language_field: DottedPath | None = None
-    """The field of a JSON answer, for `classification`, that must be written in the language of the row's own answer,
+    """The field of a JSON answer, for `Classification`, that must be written in the language of the row's own answer,
     which is told by its letters; an answer in another language counts as wrong.
     """
     cases: _CasesSource | None = None

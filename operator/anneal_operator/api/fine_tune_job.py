@@ -191,11 +191,13 @@ class FineTuneJobSpec(Schema):
     suspend: bool = False
     """Whether the job rests: its pods end, and go on from the newest checkpoint when this is false again."""
     max_attempts: int = Field(default=7, ge=1, le=100)
-    """How often a stage is tried. An attempt that was preempted, evicted, or lost with its node is not counted; what
+    """How often each stage is tried. An attempt that was preempted, evicted, or lost with its node is not counted; what
     would fail again (bad data, no memory on the GPU) is not tried again.
     """
     active_deadline_seconds: int | None = Field(default=None, ge=1, le=31536000)
-    """How long the job may work, then it fails; the time while it is queued or suspended does not count."""
+    """How long the job may take, waiting for its inputs included; the time while it is queued or suspended does not
+    count. Then it fails.
+    """
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
     """How long after its end the job is deleted, with its volume; its ModelVersion stays."""
 
@@ -231,3 +233,8 @@ class FineTuneJobSpec(Schema):
             lambda spec: spec.training.early_stopping is None or spec.dataset.split.validation > 0,
         ),
     )
+
+    @property
+    def experiment_name(self) -> str:
+        """The experiment in MLflow that the run belongs to."""
+        return self.tracking.experiment or self.output.model_name

@@ -186,7 +186,7 @@ class Failure(StatusPart):
     failure_class: str = Field(default="Internal", alias="class")
     """What kind of failure it is."""
     retryable: bool = False
-    """Whether trying again may help; the attempts are spent then."""
+    """Whether it may pass if tried again; of a job that has failed, the attempts or the time are used up."""
     exit_code: int | None = None
     """The exit code of its container."""
     pod: str | None = None
@@ -258,7 +258,7 @@ class FineTuneJobStatus(ObjectStatus):
     model_version_ref: LocalReference | None = None
     """The ModelVersion that was made."""
     failure: Failure | None = None
-    """Why it failed."""
+    """Why the job failed, or what holds it back now."""
     provenance: Provenance | None = None
     """What the result was made from."""
     active_since: Time | None = None

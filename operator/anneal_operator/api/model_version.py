@@ -52,7 +52,7 @@ class ModelVersionSpec(Schema):
     artifact: Artifact
     """The weights."""
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
-    """Aliases set in MLflow when this list changes, and not set again when somebody moves them there."""
+    """Aliases set in MLflow once, when they enter this list; one that somebody moves later is left where it is."""
     provenance: ModelVersionProvenance | None = None
     """What it was made from."""
     serving: Serving | None = None

@@ -57,7 +57,9 @@ class Scheduling(Schema):
     """When the pods may start, and how near to each other."""
 
     queue_name: LabelValue | None = Field(default=None, min_length=1)
-    """The Kueue LocalQueue that stages wait in; each stage's Job is made suspended, and Kueue starts it."""
+    """The Kueue LocalQueue that training waits in: each attempt's Job is created suspended, and Kueue starts it. The
+    other stages do not queue.
+    """
     topology_key: QualifiedName | None = None
     """A node label, for example `topology.kubernetes.io/zone`: the pods of a training on several nodes run where its
     value is the same.

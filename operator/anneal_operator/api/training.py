@@ -93,7 +93,9 @@ class Guards(Schema):
     loss_spike: LossSpike | None = None
     """Ends a training whose loss jumps; not watched where it is left out."""
     stalled_after: Duration = "10m"
-    """Ends an attempt that made no step, validation or checkpoint for so long, or for ten steps; it is tried again."""
+    """Ends an attempt that made no step, validation or checkpoint for this long, or for ten times the usual length of a
+    step where that is longer; it is tried again.
+    """
 
     rules: ClassVar = (bounded_duration("stalledAfter", "stalled_after", "10s", "24h"),)
 
@@ -138,7 +140,7 @@ class Training(Schema):
     evaluate_every_steps: int | None = Field(default=None, ge=1, le=1000000)
     """Steps between two looks at the validation rows; as `saveEverySteps` where it is left out."""
     save_every_steps: int = Field(default=100, ge=1, le=1000000)
-    """Steps between two committed checkpoints: what a lost pod costs at most."""
+    """Steps between two checkpoints. A lost pod costs at most two such intervals, as one may still be being written."""
     keep_checkpoints: int = Field(default=2, ge=1, le=100)
     """How many committed checkpoints stay on the volume."""
     log_every_steps: int = Field(default=10, ge=1, le=1000000)

@@ -1,7 +1,8 @@
 """The Kubernetes API as the reconcilers use it: a few verbs on plain manifests.
 
 The generated client gives transport, credentials and their renewal; its models are not used, as every object here is
-either ours or compared with a manifest we built. Nothing is cached: each reconcile asks for the truth. Its answers also
+either ours or compared with a manifest we built. Nothing is cached here: what a reconcile may take from the watches is
+the concern of `reading`. Its answers also
 tell the time, so that deadlines hang on the clock that stamped the objects, not on this node's.
 """
 

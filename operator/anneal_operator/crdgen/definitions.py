@@ -76,14 +76,14 @@ def structural(schema: Json, path: str, *, bounded: bool) -> Json:
 
 def _rewrite(schema: Json, definitions: Json, path: str, *, bounded: bool) -> Json:
     node = _resolve(schema, definitions)
+    if "description" in node:
+        node = {**node, "description": " ".join(node["description"].split())}
     if _INT_OR_STRING in node:
         return {key: value for key, value in node.items() if key not in _DROPPED}
     for word in _REFUSED:
         if word in node:
             raise UnsupportedSchemaError(f"{path}: a CRD cannot hold `{word}`; use optional sub-objects and a rule")
     result = {key: value for key, value in node.items() if key not in _DROPPED}
-    if "description" in result:
-        result["description"] = " ".join(result["description"].split())
     if "const" in result:
         result["enum"] = [result.pop("const")]
     result |= _children(node, definitions, path, bounded=bounded)

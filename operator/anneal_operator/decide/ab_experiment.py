@@ -257,7 +257,7 @@ def _at_deadline(seen: ObservedExperiment, started: str, now: datetime) -> Exper
         if decision:
             return _decided(seen, status, decision, now)
     counted = observed or Observations({}, {}, {})
-    reason = "the time is over before a sound sample was there"
+    reason = "maxDuration passed before all variants had a sound and sufficient sample"
     return _decided(seen, status, _verdict("Inconclusive", None, "max-duration", reason, counted, now), now)
 
 
@@ -267,7 +267,8 @@ def _health(observed: Observations, ratio: float) -> Finding:
         message = f"users are not spread as the weights say (p = {ratio:.2g}): something loses users of one variant"
         return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, f"{message}; nothing is decided until it is found")
     if observed.moved_users:
-        message = f"{observed.moved_users} users were given more than one variant; nothing is decided"
+        moved = f"{observed.moved_users} users were given more than one variant, so nothing is decided"
+        message = f"{moved}: begin another experiment, with clients that always send the same key"
         return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, message)
     return Finding(kind, "True", Reason.AS_WEIGHTED, f"users are spread as the weights say (p = {ratio:.2g})")
 

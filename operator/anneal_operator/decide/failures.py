@@ -15,7 +15,7 @@ Manifest = dict[str, Any]
 RETRYABLE: frozenset[FailureClass] = frozenset(
     {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Stalled", "Internal"}
 )
-OVERDUE = "the job was not done within activeDeadlineSeconds: raise it"
+OVERDUE = "the job was not done within activeDeadlineSeconds: create it anew with a larger one, or ask for less work"
 _BY_EXIT_CODE: dict[int, FailureClass] = {
     ExitCode.BAD_PLAN: "UserCode",
     ExitCode.BAD_DATA: "Data",

@@ -93,7 +93,7 @@ def _rests(situation: Situation) -> _Verdict | None:
         if state.state == "Going":
             message = f"the pods of the {stage} stage save what they have and end"
             return Verdict(resting(situation, message), "Working")
-    return Verdict(resting(situation, "it goes on when suspend is false"), "Settled")
+    return Verdict(resting(situation, "set `suspend: false` to go on"), "Settled")
 
 
 def _is_decided(situation: Situation) -> bool:

@@ -102,7 +102,7 @@ def failed(situation: Situation, stage: Stage, state: StageState) -> FineTuneJob
         state = replace(state, message=f"{state.message}; {known.message}")
     message = f"the {stage} stage failed: {state.message}"
     if stage == "train" and state.failure_class in RETRYABLE and is_spent(situation, state):
-        message += f" (maxAttempts: {situation.seen.spec.max_attempts})"
+        message += f" (all {situation.seen.spec.max_attempts} attempts that maxAttempts allows were made)"
     reason = Reason.DEADLINE_EXCEEDED if is_late else Reason.STAGE_FAILED
     failure_class = known.failure_class if is_late and known and known.stage == stage else state.failure_class
     failure = Failure(
@@ -120,7 +120,7 @@ def failed(situation: Situation, stage: Stage, state: StageState) -> FineTuneJob
 def overdue(situation: Situation) -> FineTuneJobStatus:
     """The deadline passed while no Job was at work."""
     obstacle = situation.seen.obstacle
-    message = OVERDUE + (f": {obstacle.message}" if obstacle else "")
+    message = OVERDUE + (f" (it waited: {obstacle.message})" if obstacle else "")
     failure = Failure(stage=situation.next_stage, failure_class="Deadline", message=message)
     return _told(situation, "Failed", "False", Reason.DEADLINE_EXCEEDED, message).having(failure=failure)
 
@@ -232,4 +232,4 @@ def _finished(trained: Trained, seen: ObservedJob) -> Progress:
 
 def _run(published: Published, seen: ObservedJob) -> MlflowRun:
     page = f"{seen.mlflow_public_url}/#/experiments/{published.experiment_id}/runs/{published.run_id}"
-    return MlflowRun(run_id=published.run_id, experiment=seen.spec.output.model_name, url=page)
+    return MlflowRun(run_id=published.run_id, experiment=seen.spec.experiment_name, url=page)

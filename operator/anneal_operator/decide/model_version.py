@@ -126,14 +126,14 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     registry = seen.registry
     phase, ready = _ready(seen, wanted)
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
-    main = ready or findings[0]
+    main = findings[0] if registry is None else ready or findings[0]
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     kept = seen.previous.conditions if ready else without(seen.previous.conditions, [ConditionType.READY])
     drifted = any(finding.type == ConditionType.ALIAS_DRIFTED for finding in findings)
     kept = kept if drifted else without(kept, [ConditionType.ALIAS_DRIFTED])
     status = seen.previous.having(
         phase=phase if registry else "Registering",
-        reason=_idle_reason(seen, wanted).value if phase == "Idle" else main.reason.value,
+        reason=(_idle_reason(seen, wanted) if registry and phase == "Idle" else main.reason).value,
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,

@@ -77,7 +77,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
         evaluation=_evaluation(spec.evaluation),
         tracking=TrackingPlan(
             uri=mlflow_url,
-            experiment=spec.tracking.experiment or spec.output.model_name,
+            experiment=spec.experiment_name,
             tags=spec.tracking.tags,
         ),
         output=OutputPlan(formats=spec.output.formats, license=spec.output.license),

@@ -19,11 +19,15 @@ log = logging.getLogger("anneal.models")
 
 
 class Models:
-    """What was heard last; `wake` is told the name of a model of which something else is heard."""
+    """What was heard last; `wake` is told the name of a model of which something else is heard.
 
-    def __init__(self, registry: Registry, wake: Callable[[str], None]) -> None:
+    `is_used` says whether any object still names a model: of one that none does, nothing is asked any more.
+    """
+
+    def __init__(self, registry: Registry, wake: Callable[[str], None], is_used: Callable[[str], bool]) -> None:
         self._registry = registry
         self._wake = wake
+        self._is_used = is_used
         self._tracked: set[str] = set()
         self._heard: dict[str, RegisteredModel] = {}
         self._problems: dict[str, str] = {}
@@ -69,12 +73,19 @@ class Models:
         period = _PERIOD_SECONDS
         while True:
             self._news.clear()
+            self._drop_unused()
             await asyncio.gather(*(self.ask(model) for model in sorted(self._tracked)))
             period = min(2 * period, _LONGEST_PERIOD_SECONDS) if self._problems else _PERIOD_SECONDS
             try:
                 await asyncio.wait_for(self._news.wait(), period)
             except TimeoutError:
                 continue
+
+    def _drop_unused(self) -> None:
+        for model in [model for model in self._tracked if not self._is_used(model)]:
+            self._tracked.discard(model)
+            self._heard.pop(model, None)
+            self._problems.pop(model, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""

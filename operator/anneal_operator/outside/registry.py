@@ -189,7 +189,8 @@ class MlflowRegistry:
             client.set_registered_model_tag(model, _NAMESPACE_TAG, namespace)
         elif owner != namespace and not self._shared:
             raise ForeignModelError(
-                f"registered model {model} in MLflow belongs to namespace {owner}: choose another modelName"
+                f"registered model {model} in MLflow belongs to namespace {owner}: choose another modelName, or set "
+                "the chart's mlflow.shared"
             )
 
     @staticmethod

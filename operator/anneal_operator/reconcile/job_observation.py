@@ -183,7 +183,10 @@ class _Look:
         except RegistryError as error:
             return Obstacle(Reason.REGISTRY_UNREACHABLE, str(error))
         if found is None:
-            return Obstacle(Reason.BASE_NOT_FOUND, f"no version of {model} has the alias {alias} in MLflow yet")
+            return Obstacle(
+                Reason.BASE_NOT_FOUND,
+                f"no version of {model} has the alias {alias} in MLflow yet: set it, and the job goes on",
+            )
         return ObservedBase(found.uri, f"models:/{model}/{found.version}", found.digest or None)
 
     async def _missing(self) -> Obstacle | None:
@@ -197,13 +200,16 @@ class _Look:
         claims = [claim for claim in map(claim_source, named_sources(spec)) if claim]
         for claim in [*claims, *([spec.storage.claim_name] if spec.storage.claim_name else [])]:
             if await self._context.inputs.keys("PersistentVolumeClaim", self._item.namespace, claim) is None:
-                return Obstacle(Reason.CLAIM_NOT_FOUND, f"there is no PersistentVolumeClaim {claim} here yet")
+                return Obstacle(
+                    Reason.CLAIM_NOT_FOUND,
+                    f"there is no PersistentVolumeClaim {claim} here yet: create it, and the job goes on",
+                )
         return None
 
     async def _missing_key(self, name: str, key: str) -> str | None:
         keys = await self._context.inputs.keys("ConfigMap", self._item.namespace, name)
         if keys is None:
-            return f"there is no ConfigMap {name} in this namespace yet"
+            return f"there is no ConfigMap {name} in this namespace yet: create it, and the job goes on"
         return None if key in keys else f"ConfigMap {name} has no key {key}; it has {', '.join(sorted(keys)) or 'none'}"
 
     async def _get(self, kind: str, name: str) -> Manifest | None:

@@ -58,6 +58,7 @@ class ModelVersionKind:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._uids: dict[Key, str] = {}
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return the ModelVersion."""
@@ -66,6 +67,7 @@ class ModelVersionKind:
     async def observe(self, reader: Reader, item: VersionItem) -> ObservedVersion:
         """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
         models, model = self._context.models, item.spec.model_name
+        self._uids[Key(self.name, item.namespace, item.name)] = item.uid
         heard = models.heard(model)
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
@@ -129,7 +131,8 @@ class ModelVersionKind:
         return neighbours(self._context.store, item.manifest)
 
     def forget(self, key: Key) -> None:
-        """Tell the router, which may have sent clients to it."""
+        """Keep nothing of it, and tell the router, which may have sent clients to it."""
+        self._context.models.forget(self._uids.pop(key, ""))
         self._context.wake(Key(ROUTER_KIND, key.namespace, ROUTER))
 
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
