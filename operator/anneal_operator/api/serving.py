@@ -18,8 +18,8 @@ class Serving(Schema):
     """How vLLM serves this version."""
 
     replicas: int = Field(default=1, ge=0, le=100)
-    """How many pods answer. An experiment or a promotion may scale a version down on its own, and leaves this field as it
-    is.
+    """How many pods answer. An experiment or a promotion may scale a version down on its own, and leaves this field
+    as it is.
     """
     dtype: Dtype = "Auto"
     """The precision of weights and activations; `Auto` takes what the model's configuration says."""
