@@ -54,8 +54,8 @@ class Assignment(Schema):
     key_from: list[KeySource] = Field(default=[KeySource(header="X-User-Id")], min_length=1, max_length=4)
     """Where to look for the user, in this order. Requests that name nobody go to the control and are not analysed."""
     salt: str | None = Field(default=None, min_length=1, max_length=63)
-    """Mixed into the hash of the user, so that two experiments split differently. Where it is left out, the experiment's
-    namespace and name: restored from a backup it moves nobody.
+    """Mixed into the hash of the user, so that two experiments split differently. Where it is left out, the
+    experiment's namespace and name: restored from a backup it moves nobody.
     """
 
 
