@@ -30,7 +30,7 @@ DISRUPTED: Manifest = {
         ({}, {}, "Internal"),
         (DISRUPTED, {"exitCode": 137, "reason": "Error"}, "Preempted"),
         (DISRUPTED, {"exitCode": 71}, "Preempted"),
-        ({"reason": "Evicted"}, {}, "Preempted"),
+        ({"reason": "Evicted"}, {}, "Internal"),
         ({"reason": "NodeLost"}, {}, "Preempted"),
         ({}, {"exitCode": 70, "message": "ncclSystemError: System call failed"}, "NCCL"),
         ({}, {"exitCode": 1, "message": "NCCL error in: ProcessGroupNCCL"}, "NCCL"),

@@ -8,7 +8,15 @@ import pytest
 
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
-from anneal_operator.api.fine_tune_job_status import Attempt, Attempts, FineTuneJobStatus, GateStatus
+from anneal_operator.api.fine_tune_job_status import (
+    Attempt,
+    Attempts,
+    DatasetStatus,
+    EvaluationStatus,
+    FineTuneJobStatus,
+    GateStatus,
+    Splits,
+)
 from anneal_operator.api.schema import LocalReference
 from anneal_operator.decide.fine_tune_job import decide
 from anneal_operator.decide.observed_job import (
@@ -73,6 +81,7 @@ def _crashed(code: int, message: str = "no row can be used") -> ObservedStage:
 
 ABSENT, ACTIVE, LOST = ObservedStage(), _work(pods=(_pod("Running"),)), _work("Complete")
 FAILED, CRASHED, LATE = _crashed(65), _crashed(70, "a bug"), _work("Failed", reason="DeadlineExceeded")
+ORPHANED = ObservedStage(orphans=({"metadata": {"name": "p"}},))
 SUSPENDED, GOING = _work(suspend=True), _work(metadata={"deletionTimestamp": AT})
 TAKEN = _work("Failed", pods=(_pod("Failed", {"type": "DisruptionTarget", "status": "True"}, exitCode=75),))
 
@@ -83,7 +92,7 @@ def _stages(*work: ObservedStage | None) -> dict[Stage, ObservedStage]:
 
 def _seen(*work: ObservedStage | None, spec: dict[str, Any] | None = None, **changes: Any) -> ObservedJob:
     """A job with a plan, and with these stages, None for one that is done; without any nothing has begun."""
-    given: dict[str, Any] = {"plan": PLAN if work else None, "base": ObservedBase("b", "b"), "created_at": NOW}
+    given: dict[str, Any] = {"plan": PLAN if work else None, "base": ObservedBase("b", "b")}
     given |= {"previous": FineTuneJobStatus(), "stages": _stages(*work) if work else {}, **changes}
     return ObservedJob("job", "uid", 1, spec=FineTuneJobSpec.parse(SPEC | (spec or {})), **given)
 
@@ -107,10 +116,21 @@ ATTEMPT_2 = Attempts(
         for number in (1, 2)
     ],
 )
+EVALUATED = FineTuneJobStatus(
+    dataset=DatasetStatus(
+        rows=1, rejected=0, duplicates_removed=0, pii_masked=0, tokens=1, p99_tokens=1, truncated_percent=0,
+        splits=Splits(train=1, validation=0, test=0), digest="d",
+    ),
+    attempts=ATTEMPT_2.having(last=[ATTEMPT_2.last[0].having(reason="Completed")]),
+    evaluation=EvaluationStatus(metrics={"accuracy": 0.9}),
+)  # fmt: skip
 SUSPEND, TWICE = {"suspend": True}, {"maxAttempts": 2}
 GATED = {"evaluation": {"gates": [GATE]}}
 HIGHLY_GATED = {"evaluation": {"gates": [HIGH_GATE]}}
-LATER: dict[str, Any] = {"created_at": NOW - timedelta(seconds=60), "spec": {"activeDeadlineSeconds": 60}}
+LATER: dict[str, Any] = {
+    "previous": FineTuneJobStatus(observed_generation=1, active_seconds=60),
+    "spec": {"activeDeadlineSeconds": 60},
+}
 QUEUE = {"scheduling": {"queueName": "research"}}
 
 
@@ -124,6 +144,8 @@ QUEUE = {"scheduling": {"queueName": "research"}}
         (_seen(FAILED, ABSENT, ABSENT, ABSENT), "Failed", [], "StageFailed"),
         (_seen(CRASHED, ABSENT, ABSENT, ABSENT), "Failed", [], "StageFailed"),
         (_training(ABSENT), "Running", ["StartStage train"], "StageRunning"),
+        (_training(ABSENT, spec=QUEUE), "Queued", ["StartStage train"], "StageQueued"),
+        (_training(ORPHANED), "Running", [], "StageRunning"),
         (_training(ACTIVE), "Running", [], "StageRunning"),
         (_training(ACTIVE, obstacle=OBSTACLE), "Running", [], "StageRunning"),
         (_training(FAILED), "Failed", [], "StageFailed"),
@@ -171,11 +193,25 @@ QUEUE = {"scheduling": {"queueName": "research"}}
         (_seen(None, None, None, LOST), "Publishing", ["delete Job the-job"], "StageRunning"),
         (_seen(None, None, LOST, ABSENT), "Evaluating", ["delete Job the-job"], "StageRunning"),
         (_seen(None, None, LOST, ACTIVE), "Publishing", [], "StageRunning"),
+        # A finished stage whose Job is removed has been read
+        (_seen(ABSENT, ACTIVE, ABSENT, ABSENT), "Running", [], "StageRunning"),
+        (
+            _seen(ABSENT, ABSENT, ABSENT, ABSENT, previous=EVALUATED),
+            "Publishing",
+            ["StartStage publish"],
+            "StageRunning",
+        ),
+        (
+            _seen(ABSENT, ABSENT, ABSENT, ABSENT, previous=EVALUATED, spec=HIGHLY_GATED),
+            "Failed",
+            [],
+            "GateFailed",
+        ),
         # Deadline
         (_seen(**LATER), "Failed", [], "DeadlineExceeded"),
         (_seen(obstacle=OBSTACLE, **LATER), "Failed", [], "DeadlineExceeded"),
         (_training(ABSENT, **LATER), "Failed", [], "DeadlineExceeded"),
-        (_training(SUSPENDED, **LATER), "Failed", [], "DeadlineExceeded"),
+        (_training(SUSPENDED, **LATER), "Failed", ["delete Job the-job"], "DeadlineExceeded"),
         (_training(CRASHED, **LATER), "Failed", [], "DeadlineExceeded"),
         (_training(FAILED, **LATER), "Failed", [], "StageFailed"),
         (_training(LATE, **LATER), "Failed", [], "DeadlineExceeded"),

@@ -126,6 +126,45 @@ def test_a_pod_that_never_began_was_taken_away() -> None:
     assert (state.failure_class, state.message) == ("Preempted", "its pod was taken away")
 
 
+@pytest.mark.parametrize(
+    ("reason", "began", "failure_class", "words"),
+    [
+        ("UnexpectedAdmissionError", False, "Unschedulable", "no healthy devices"),
+        ("Evicted", True, "Internal", "Error"),
+        ("Preempting", True, "Preempted", "Error"),
+    ],
+)
+def test_what_the_node_says_of_its_own_accord_is_no_preemption(
+    reason: str, began: bool, failure_class: str, words: str
+) -> None:
+    pod = _pod("Failed", exitCode=137) if began else _pod("Failed")
+    pod["status"] |= {"reason": reason, "message": "no healthy devices"}
+    state = _read(_job(("Failed", "")), [pod], "train")
+    assert (state.failure_class, words in state.message) == (failure_class, True)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "failure_class"), [(137, "Preempted"), (70, "Preempted"), (71, "CudaOutOfMemory")]
+)
+def test_an_attempt_that_kueue_took_back_is_preempted_whatever_its_pod_said(exit_code: int, failure_class: str) -> None:
+    job = _job(("Failed", f"Container train for pod team/p failed with exit code {exit_code}"))
+    job["spec"] = {"suspend": True}
+    assert _read(job, (), "train").failure_class == failure_class
+
+
+def test_of_pods_that_ended_together_one_that_would_fail_again_is_the_cause() -> None:
+    at = "2026-03-01T12:00:01Z"
+    pods = [
+        _pod("Failed", "first", message="ncclRemoteError", exitCode=70, finishedAt=at),
+        _pod("Failed", "cause", exitCode=71, finishedAt=at),
+    ]
+    assert _read(_job(("Failed", "")), pods, "train").failure_class == "CudaOutOfMemory"
+
+
+def test_a_stage_whose_job_is_gone_waits_for_its_pods() -> None:
+    assert read_stage("train", ObservedStage(orphans=(_pod("Running"),))).state == "Going"
+
+
 def test_a_kill_without_words_has_the_kubelet_s_reason() -> None:
     state = _read(_job(("Failed", "")), [_pod("Failed", reason="OOMKilled", exitCode=137)])
     assert (state.message, state.exit_code) == ("OOMKilled", 137)

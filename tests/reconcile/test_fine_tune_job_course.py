@@ -186,7 +186,8 @@ def test_a_deadline_is_the_job_s_own_and_moves_with_the_spec(world: World) -> No
     change(world, activeDeadlineSeconds=600)
     until(world, "prepare")
     made = world.api.objects["Job", "job-prepare"]
-    assert made["spec"]["activeDeadlineSeconds"] == 540
+    assert made["spec"]["activeDeadlineSeconds"] == 600
+    world.later(60)
     look(world)
     assert world.writes() == []
     made["status"] = {"startTime": "2026-03-01T12:00:00Z"}
@@ -194,7 +195,7 @@ def test_a_deadline_is_the_job_s_own_and_moves_with_the_spec(world: World) -> No
     change(world, activeDeadlineSeconds=1200)
     look(world)
     assert world.writes() == ["Job/job-prepare/patch"]
-    assert made["spec"]["activeDeadlineSeconds"] == 1140
+    assert made["spec"]["activeDeadlineSeconds"] == 1200
     look(world)
     assert world.writes() == []
     change(world, activeDeadlineSeconds=None)
@@ -207,7 +208,7 @@ def test_a_job_that_cannot_begin_in_time_fails(world: World) -> None:
     change(world, activeDeadlineSeconds=90)
     assert look(world) == 5.0
     assert status(world)["phase"] == "Pending"
-    world.later(40)
+    world.later(100)
     look(world)
     assert (status(world)["phase"], status(world)["failure"]["class"]) == ("Failed", "Deadline")
     assert "no version of spam has the alias base" in status(world)["failure"]["message"]
@@ -370,3 +371,37 @@ def test_an_end_that_a_newer_build_calls_otherwise_is_an_end(world: World) -> No
     world.api.edit("FineTuneJob", "job", status=told)
     look(world)
     assert (status(world), world.writes()) == (told, [])
+
+
+def test_a_finished_stage_is_not_done_again_when_somebody_removes_its_job(world: World) -> None:
+    until(world, "evaluate")
+    look(world)
+    for name in ("job-prepare", "job-train-1"):
+        world.api.remove("Job", name)
+        world.api.remove("Pod", f"{name}-pod")
+    world.writes()
+    look(world)
+    assert (status(world)["phase"], [name for name in world.writes() if name.startswith("Job/")]) == ("Evaluating", [])
+
+
+def test_a_pod_whose_job_was_deleted_by_hand_is_waited_for(world: World) -> None:
+    until(world, "train")
+    _begin(world, "job-train-1")
+    look(world)
+    world.api.remove("Job", "job-train-1")
+    look(world)
+    assert ("Job", "job-train-2") not in world.api.objects
+    world.api.remove("Pod", "job-train-1-pod")
+    look(world)
+    assert ("Job", "job-train-2") in world.api.objects
+
+
+def test_time_before_the_job_was_first_seen_does_not_count(world: World) -> None:
+    register_base(world)
+    change(world, suspend=True, activeDeadlineSeconds=3600)
+    world.later(7200)
+    look(world)
+    world.later(7200)
+    change(world, suspend=False)
+    look(world)
+    assert (status(world)["phase"], status(world)["activeSeconds"]) == ("Preparing", 0)

@@ -45,6 +45,7 @@ _STATUS_LISTS = {
     "conditions": ("type", "status", "reason", "message", "lastTransitionTime"),
     "containerStatuses": ("image", "lastState", "name", "restartCount", "state"),
 }
+_WITH_OWNERS = WATCHED | {"ConfigMap", "PersistentVolumeClaim", "Service"}
 _TO_BE_DELETED = "ttlSecondsAfterFinished"
 _FINISHED_STATUS = ("phase", "reason", "conditions", "observedGeneration")
 _Collection = tuple[str, str]
@@ -129,9 +130,12 @@ class Store:
                 yield from objects.values()
 
     def replace(self, kind: str, namespace: str, selector: str, found: Iterable[Manifest]) -> None:
-        """Take in what the API server listed; what is known beside that is gone."""
+        """Take in what the API server listed; children that are known beside that are gone.
+
+        Of a kind that is reconciled itself nothing is forgotten here: the list may be older than what a watch told.
+        """
         items = {item["metadata"]["name"]: item for item in found}
-        for known in self.list(kind, namespace, selector):
+        for known in self.list(kind, namespace, selector) if selector else ():
             if known["metadata"]["name"] not in items:
                 self.lose(kind, namespace, known["metadata"]["name"])
         for item in items.values():
@@ -175,7 +179,7 @@ class Store:
 
     def _forget_children(self, namespace: str, name: str, owner: str) -> None:
         for label in (label for label, kind in self._owners.items() if kind == owner):
-            for kind in WATCHED:
+            for kind in _WITH_OWNERS:
                 for child in self.list(kind, namespace, f"{label}={name}"):
                     self._objects[kind, namespace].pop(child["metadata"]["name"], None)
                 self._labelled.pop((kind, namespace, label, name), None)

@@ -9,28 +9,23 @@ __all__ = ["active_seconds", "with_active_time"]
 _RESTING = frozenset({"Queued", "Suspended", "Succeeded", "Failed"})
 
 
-def active_seconds(previous: FineTuneJobStatus, created_at: datetime, now: datetime) -> float:
-    """Return the seconds of activity until now."""
-    since = _active_since(previous, created_at)
+def active_seconds(previous: FineTuneJobStatus, now: datetime) -> float:
+    """Return the seconds of activity until now; the first began when the job was first seen."""
+    since = _active_since(previous)
     running = (now - since).total_seconds() if since else 0.0
     return previous.active_seconds + max(0.0, running)
 
 
-def with_active_time(
-    status: FineTuneJobStatus, previous: FineTuneJobStatus, created_at: datetime, now: datetime
-) -> FineTuneJobStatus:
+def with_active_time(status: FineTuneJobStatus, previous: FineTuneJobStatus, now: datetime) -> FineTuneJobStatus:
     """Return the status with the clock running or stopped, as its phase wants."""
-    since = _active_since(previous, created_at)
+    since = _active_since(previous)
     if status.phase in _RESTING:
-        return status.having(active_since=None, active_seconds=int(active_seconds(previous, created_at, now)))
+        return status.having(active_since=None, active_seconds=int(active_seconds(previous, now)))
     return status.having(active_since=_text(since or now), active_seconds=previous.active_seconds)
 
 
-def _active_since(previous: FineTuneJobStatus, created_at: datetime) -> datetime | None:
-    """A job without a status has been active since it was created."""
-    if previous.active_since:
-        return datetime.fromisoformat(previous.active_since)
-    return created_at if previous.observed_generation == 0 else None
+def _active_since(previous: FineTuneJobStatus) -> datetime | None:
+    return datetime.fromisoformat(previous.active_since) if previous.active_since else None
 
 
 def _text(moment: datetime) -> str:

@@ -92,7 +92,7 @@ def _reported(attempt: Attempt, report: Report) -> bool:
 
 def _of(training: ObservedStage, gpus: int) -> Attempt | None:
     """The attempt of a Job; none while it has not begun."""
-    state = read_stage("train", training, is_passed=True)
+    state = read_stage("train", training)
     job = training.job or {}
     has_ended = state.state in {"Succeeded", "Failed", "Lost"}
     began = job.get("status", {}).get("startTime") or job.get("metadata", {}).get("creationTimestamp")

@@ -46,8 +46,8 @@ def is_disrupted(pod: Manifest) -> bool:
 def classify(pod: Manifest, terminated: Manifest) -> FailureClass:
     """Return the class of a pod that failed; `terminated` is how its container ended, as far as is known."""
     said = terminated.get("message", "")
-    if is_disrupted(pod) or pod.get("status", {}).get("reason") in {"Evicted", "Preempting", "NodeLost"}:
-        return "Preempted"
+    if is_disrupted(pod) or pod.get("status", {}).get("reason") in {"Preempting", "NodeLost"}:
+        return "Preempted"  # not "Evicted" alone, which is also said of a pod that took more than its own limits
     if terminated.get("reason") == "OOMKilled":
         return "HostOutOfMemory"
     found = _BY_EXIT_CODE.get(terminated.get("exitCode", -1))

@@ -109,7 +109,7 @@ def _cannot_go_on(situation: Situation) -> _Verdict | None:
     seen, states = situation.seen, situation.states.values()
     at_work = any(state.state in {"Active", "Going", "Failed"} and not state.suspended for state in states)
     if situation.is_overdue and not at_work:
-        return Verdict(overdue(situation), "Failed")
+        return Verdict(overdue(situation), "Failed", delete=_at_work(situation))
     if seen.obstacle and not at_work:
         return Verdict(pending(situation, seen.obstacle), "Working", again=_left(situation), polls=True)
     return None
@@ -118,12 +118,11 @@ def _cannot_go_on(situation: Situation) -> _Verdict | None:
 def _at_stage(situation: Situation, stage: Stage, state: StageState) -> _Verdict | None:
     """The verdict where this stage decides: it failed, is not done, or its result is not good enough."""
     if state.state == "Failed" and stage != "train":
-        return Verdict(failed(situation, stage, state), "Failed")
+        return Verdict(failed(situation, stage, state), "Failed", delete=_at_work(situation))
     if state.state in {"Failed", "Lost"} and stage == "train":
         return _after_attempt(situation, state)
     if state.state == "Absent":
-        status = working(situation, stage, state)
-        return Verdict(status, "Working", delete=_old_attempts(situation), apply=(_start(situation, stage),))
+        return _started(situation, stage)
     if state.state == "Lost":
         return Verdict(working(situation, stage, state), "Working", delete=_gone(situation.seen, stage))
     if state.state == "Going":
@@ -137,6 +136,14 @@ def _at_stage(situation: Situation, stage: Stage, state: StageState) -> _Verdict
     return None
 
 
+def _started(situation: Situation, stage: Stage) -> _Verdict:
+    """A stage's Job is made; that of training may have to queue first."""
+    is_queued = stage == "train" and situation.seen.spec.scheduling.queue_name
+    status = queued(situation, stage) if is_queued else working(situation, stage, StageState())
+    old = _old_attempts(situation) if stage == "train" else ()
+    return Verdict(status, "Working", delete=old, apply=(_start(situation, stage),))
+
+
 def _after_attempt(situation: Situation, state: StageState) -> _Verdict:
     """Training ended without a result: it is tried again, soon or at once, or the job has failed."""
     found = retry(situation, state)
@@ -146,18 +153,19 @@ def _after_attempt(situation: Situation, state: StageState) -> _Verdict:
         return Verdict(overdue(situation), "Failed")
     if found.seconds > 0:
         return Verdict(retrying(situation, state, found), "Working", again=found.seconds)
-    status = working(situation, "train", StageState())
-    return Verdict(status, "Working", delete=_old_attempts(situation), apply=(_start(situation, "train"),))
+    return _started(situation, "train")
 
 
 def _at_gates(situation: Situation, state: StageState) -> _Verdict | None:
     seen = situation.seen
-    if not isinstance(state.result, Evaluated):
+    told = seen.previous.evaluation  # where the Job is gone, but not what it handed over
+    measured = state.result if isinstance(state.result, Evaluated) else told
+    if measured is None:
         return None
     if seen.unreachable:
         waiting = replace(state, message=seen.unreachable)
         return Verdict(working(situation, "evaluate", waiting), "Working", polls=True)
-    metrics = state.result.metrics
+    metrics = measured.metrics
     reason = unmet(judge_gates(seen.spec.evaluation.gates, metrics, seen.references), metrics)
     return Verdict(failed_gates(situation, reason), "Failed") if reason else None
 
@@ -218,6 +226,12 @@ def _told_deadline(job: Manifest) -> int | None:
 def _gone(seen: ObservedJob, stage: Stage) -> tuple[Deletion, ...]:
     job = seen.stages[stage].job
     return (Deletion("Job", job["metadata"]["name"], job["metadata"]["uid"]),) if job else ()
+
+
+def _at_work(situation: Situation) -> tuple[Deletion, ...]:
+    """The Jobs that nobody waits for any more."""
+    active = [stage for stage, state in situation.states.items() if state.state == "Active"]
+    return tuple(gone for stage in active for gone in _gone(situation.seen, stage))
 
 
 def _old_attempts(situation: Situation) -> tuple[Deletion, ...]:

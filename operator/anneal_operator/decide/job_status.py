@@ -152,7 +152,7 @@ def _told(
         gpus=seen.gpus,
         failure=None,
     )
-    return with_active_time(_with_results(situation, made), previous, seen.created_at, now)
+    return with_active_time(_with_results(situation, made), previous, now)
 
 
 def _provenance(seen: ObservedJob) -> Provenance | None:

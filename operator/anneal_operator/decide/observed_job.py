@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal, get_args
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
@@ -53,6 +52,8 @@ class ObservedStage:
     pods: tuple[Manifest, ...] = ()
     attempt: int = 0
     """Of training, from 1; 0 for the other stages, and where there is no Job."""
+    orphans: tuple[Manifest, ...] = ()
+    """Pods of this stage that have not ended, and whose Job is gone."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ class ObservedJob:
     name: str
     uid: str
     generation: int
-    created_at: datetime
     spec: FineTuneJobSpec
     previous: FineTuneJobStatus
     obstacle: Obstacle | None = None

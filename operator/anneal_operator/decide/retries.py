@@ -36,7 +36,7 @@ def retry(situation: Situation, state: StageState) -> Retry | None:
     ended_at = last.ended_at if last and last.number == number - 1 else None
     gone = (situation.now - datetime.fromisoformat(ended_at)).total_seconds() if ended_at else 0.0
     pause = pause_seconds(situation.attempts)
-    return Retry(number, max(0.0, pause - gone), pause)
+    return Retry(number, min(pause, max(0.0, pause - gone)), pause)
 
 
 def is_spent(situation: Situation, state: StageState) -> bool:

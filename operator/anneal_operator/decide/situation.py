@@ -46,7 +46,7 @@ class Situation:
             report=seen.report,
         )
         deadline = seen.spec.active_deadline_seconds
-        left = None if deadline is None else deadline - active_seconds(seen.previous, seen.created_at, now)
+        left = None if deadline is None else deadline - active_seconds(seen.previous, now)
         return cls(seen, read_stages(seen.previous, seen.stages), attempts, left, now)
 
     @property
@@ -69,15 +69,22 @@ class Situation:
 def read_stages(previous: FineTuneJobStatus, found: Mapping[Stage, ObservedStage]) -> dict[Stage, StageState]:
     """Return how each stage stands.
 
-    One is passed where a later one has a Job, or was the job's phase when its status was written: then this one's
-    result was read.
+    One is passed where its result is in the status, or a later one has a Job, or was the job's phase when its status
+    was written: then this one's result was read.
     """
+    read = {
+        "prepare": previous.dataset is not None,
+        "train": bool(previous.attempts and any(found.reason == "Completed" for found in previous.attempts.last)),
+        "evaluate": previous.evaluation is not None,
+    }
     begun = {stage for stage, work in found.items() if work.job}
     begun |= {stage for stage, phase in PHASES.items() if phase == previous.phase}
     begun |= {"train"} if previous.attempts else set()
     return {
         stage: read_stage(
-            stage, found.get(stage, ObservedStage()), is_passed=any(later in begun for later in STAGES[number:])
+            stage,
+            found.get(stage, ObservedStage()),
+            is_passed=read.get(stage, False) or any(later in begun for later in STAGES[number:]),
         )
         for number, stage in enumerate(STAGES, 1)
     }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from anneal_operator.api.fine_tune_job_status import FailureClass
 from training_runtime.plan import Evaluated, Failed, Prepared, Published, Stage, Trained
 
-from .failures import OVERDUE, classify, held_back, is_disrupted
+from .failures import OVERDUE, RETRYABLE, classify, held_back, is_disrupted
 from .observed_job import ObservedStage
 
 __all__ = ["Result", "StageState", "first_pods", "read_stage", "terminated"]
@@ -27,6 +28,7 @@ _LOG_TAIL = 600
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _EXIT_CODE = re.compile(r"failed with exit code (?P<code>\d+)")
 _TAKEN_AWAY = "its pod was taken away"
+_TOGETHER = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,18 @@ def read_stage(stage: Stage, found: ObservedStage, *, is_passed: bool = False) -
     read it yet, it is lost with the pod: nothing may be guessed, and the same stage hands it over once more.
     """
     job, pods = found.job, found.pods
+    is_going = bool(found.orphans) or (job is not None and "deletionTimestamp" in job["metadata"])
+    if is_passed and (job is None or is_going):
+        return StageState("Succeeded")
+    if is_going:
+        return StageState("Going")
     if job is None:
         return StageState()
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
-    if job["metadata"].get("deletionTimestamp"):
-        return StageState("Going")
     if "Complete" in conditions:
         return _finished(stage, pods, is_passed=is_passed)
     if "Failed" in conditions:
-        return _failed(stage, conditions["Failed"], pods)
+        return _failed(stage, job, conditions["Failed"], pods)
     if "FailureTarget" in conditions:
         return StageState("Active", ending=True)
     if job.get("spec", {}).get("suspend"):
@@ -110,7 +115,13 @@ def _handed_over(stage: Stage, pod: Manifest) -> StageState:
     return StageState("Failed", message=message, exit_code=0, pod=name)
 
 
-def _failed(stage: Stage, condition: Manifest, pods: Sequence[Manifest]) -> StageState:
+def _failed(stage: Stage, job: Manifest, condition: Manifest, pods: Sequence[Manifest]) -> StageState:
+    found = _cause(stage, condition, pods)
+    is_taken_back = stage == "train" and job.get("spec", {}).get("suspend") and found.failure_class in RETRYABLE
+    return replace(found, message=_TAKEN_AWAY, failure_class="Preempted") if is_taken_back else found
+
+
+def _cause(stage: Stage, condition: Manifest, pods: Sequence[Manifest]) -> StageState:
     if condition.get("reason") == "DeadlineExceeded":
         return StageState("Failed", message=OVERDUE, failure_class="Deadline")
     culprit = _culprit(stage, [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"])
@@ -125,16 +136,37 @@ def _failed(stage: Stage, condition: Manifest, pods: Sequence[Manifest]) -> Stag
         node=culprit.get("spec", {}).get("nodeName"),
         failure_class=classify(culprit, ended),
     )
-    if stage == "train" and not ended and found.failure_class == "Internal":  # it ended before its container began
-        return replace(found, message=_TAKEN_AWAY, failure_class="Preempted")
-    return replace(found, message=_TAKEN_AWAY) if is_disrupted(culprit) and not ended else found
+    return found if ended else _never_began(found, culprit)
+
+
+def _never_began(found: StageState, pod: Manifest) -> StageState:
+    """A pod that ended before its container began: its node refused it, saying why, or it was taken away."""
+    status = pod.get("status", {})
+    if status.get("reason") and not is_disrupted(pod):
+        message = f"the node refused the pod: {status['reason']}: {status.get('message', '')}"
+        return replace(found, message=message, failure_class="Unschedulable")
+    return replace(found, message=_TAKEN_AWAY, failure_class="Preempted")
 
 
 def _culprit(stage: Stage, failed: list[Manifest]) -> Manifest | None:
     """The pod that decides: of an attempt the first that ended, which took the others with it; else the newest."""
     if stage == "train":
-        return min(failed, key=lambda pod: str(terminated(pod).get("finishedAt", "")), default=None)
+        return _first_to_end(failed)
     return max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def _first_to_end(failed: list[Manifest]) -> Manifest | None:
+    """Kubernetes tells whole seconds: of those that ended about together, one that would fail again is the cause."""
+    ordered = sorted(failed, key=lambda pod: str(terminated(pod).get("finishedAt", "")))
+    times = [terminated(pod).get("finishedAt") for pod in ordered]
+    if not times or not times[0]:
+        return ordered[0] if ordered else None
+    first = datetime.fromisoformat(times[0])
+    together = [
+        pod for pod, at in zip(ordered, times, strict=True) if at and datetime.fromisoformat(at) - first <= _TOGETHER
+    ]
+    lasting = (pod for pod in together if classify(pod, terminated(pod)) not in RETRYABLE)
+    return next(lasting, ordered[0])
 
 
 def _told_by_job(stage: Stage, message: str) -> StageState:

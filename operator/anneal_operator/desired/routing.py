@@ -102,8 +102,12 @@ def routed_versions(table: Manifest | None) -> frozenset[str]:
 
 
 def _models(table: Manifest | None) -> dict[str, Manifest]:
-    models: dict[str, Manifest] = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
-    return models
+    """Of a table that cannot be read nothing is known: it is written anew."""
+    try:
+        models = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
+        return {model: {"default": route["default"], "named": dict(route["named"])} for model, route in models.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:

@@ -148,7 +148,7 @@ def _metadata(parent: Manifest, name: str, annotations: dict[str, str] | None = 
     metadata: Manifest = {
         "name": name,
         "namespace": parent["metadata"]["namespace"],
-        "labels": labels("fine-tune-job", parent["metadata"]["name"]),
+        "labels": {**labels("fine-tune-job", parent["metadata"]["name"]), JOB_LABEL: parent["metadata"]["name"]},
         "ownerReferences": [controller_of(parent)],
     }
     return {**metadata, "annotations": annotations} if annotations else metadata

@@ -1,8 +1,10 @@
 """ABExperiment: observe its variants, routes, counts and record; keep the decision, move the alias."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
 from anneal_operator.api.model_version import ModelVersionStatus
@@ -130,13 +132,24 @@ class ABExperimentKind:
             found = await self._context.routers.statistics(url, item.uid, item.spec.metrics.primary.name)
         except RouterError:
             return None
-        variants = found["variants"]
-        return Observations(
-            users={name: counted["users"] for name, counted in variants.items()},
-            requests={name: counted["requests"] for name, counted in variants.items()},
-            samples={name: Sample(**counted["metric"]) for name, counted in variants.items() if "metric" in counted},
-            moved_users=found["moved_users"],
-        )
+        try:
+            return _observations(found)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None  # another version's, or another's: as if nothing had been answered
+
+
+def _observations(found: dict[str, Any]) -> Observations:
+    variants = found["variants"].items()
+    fields = [field.name for field in dataclasses.fields(Sample)]
+    samples = {
+        name: {field: counted["metric"][field] for field in fields} for name, counted in variants if "metric" in counted
+    }
+    return Observations(
+        users={name: int(counted["users"]) for name, counted in variants},
+        requests={name: int(counted["requests"]) for name, counted in variants},
+        samples={name: Sample(**sample) for name, sample in samples.items()},
+        moved_users=int(found["moved_users"]),
+    )
 
 
 async def _busy_with(reader: Reader, item: ExperimentItem) -> str | None:

@@ -7,6 +7,7 @@ becomes a condition, and is tried again less and less often. Numbers that change
 seconds at most.
 """
 
+import logging
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ from .telling import tell_changes, unreadable
 
 __all__ = ["Harness"]
 
+log = logging.getLogger("anneal.harness")
 _COALESCE_SECONDS = 10.0
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 5.0, 60.0
 _RECONCILED = {resource.kind for resource in CUSTOM_RESOURCES}
@@ -86,6 +88,8 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         problem = await self._act(item, observed, verdict, steps)
         if steps and not self._kind.has_status:
             self._wake_dependents(item)
+        if problem and not self._kind.has_status:
+            log.warning("%s: %s", problem.reason.value, problem.message)
         if problem or verdict.delete or verdict.effects or verdict.polls:
             self._context.readers.forget(key.kind, key.namespace, key.name)
         return await self._write(key, item, verdict, problem)

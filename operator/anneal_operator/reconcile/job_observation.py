@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import datetime
 from typing import Literal
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
@@ -66,7 +65,6 @@ class _Look:
             item.name,
             item.uid,
             item.generation,
-            datetime.fromisoformat(item.manifest["metadata"]["creationTimestamp"]),
             item.spec,
             item.status,
             claim_missing=not item.spec.storage.claim_name,
@@ -108,7 +106,11 @@ class _Look:
             found.setdefault(labels.get(STAGE_LABEL, ""), []).append(ObservedStage(job, own, attempt))
         attempts = sorted(found["train"], key=lambda work: work.attempt)
         found["train"] = attempts
-        return {stage: found[stage][-1] for stage in STAGES if found[stage]}, tuple(attempts[:-1])
+        newest = {stage: found[stage][-1] for stage in STAGES if found[stage]}
+        for stage in STAGES:
+            if orphans := _orphans(stage, pods, jobs):
+                newest[stage] = replace(newest.get(stage, ObservedStage()), orphans=orphans)
+        return newest, tuple(attempts[:-1])
 
     async def _with_claim(self, seen: ObservedJob) -> ObservedJob:
         """Say whether the job's own volume is missing, or still that of an earlier job of this name."""
@@ -214,6 +216,17 @@ class _Look:
 
     async def _get(self, kind: str, name: str) -> Manifest | None:
         return await self._reader.get(kind, self._item.namespace, name)
+
+
+def _orphans(stage: Stage, pods: list[Manifest], jobs: list[Manifest]) -> tuple[Manifest, ...]:
+    """The pods of a stage that have not ended, and belong to none of these Jobs: theirs was deleted by hand."""
+    return tuple(
+        pod
+        for pod in pods
+        if pod["metadata"]["labels"].get(STAGE_LABEL) == stage
+        and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+        and not any(owned_by(pod, job["metadata"]["uid"]) for job in jobs)
+    )
 
 
 def _settled(plan: Manifest) -> ObservedPlan:

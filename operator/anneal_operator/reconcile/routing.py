@@ -10,13 +10,14 @@ from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
+from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
 from anneal_operator.decide.verdict import Verdict
-from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.routing import (
     ROUTER,
     RouterEnvironment,
@@ -51,6 +52,8 @@ class ObservedRouter:
     last: dict[str, str]
     image: str | None
     """Of the router that runs."""
+    has_claim: bool
+    """Whether its volume is there, which belongs to people from then on: they may let it grow."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,9 @@ class RouterKind:
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         made = await reader.get("Deployment", item.namespace, ROUTER)
         image = made["metadata"].get("annotations", {}).get(IMAGE_ANNOTATION) if made else None
-        return ObservedRouter(owners, versions, experiments, defaults_of(table), image)
+        claim = await reader.get("PersistentVolumeClaim", item.namespace, ROUTER)
+        has_claim = claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
+        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, has_claim)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Route, None]:
         """Return where clients go; a router is not replaced in the middle of an experiment."""
@@ -114,7 +119,10 @@ class RouterKind:
         settings = self._context.settings
         env = RouterEnvironment(intent.image or settings.router_image, settings.image_pull_policy)
         table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
-        return [Apply(manifest) for manifest in router_objects(item.namespace, observed.owners, table, env)]
+        made = router_objects(item.namespace, observed.owners, table, env)
+        claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
+        others = [Apply(manifest) for manifest in made if manifest not in claims]
+        return [*([] if observed.has_claim else map(Create, claims)), *others]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
