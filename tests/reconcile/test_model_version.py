@@ -274,3 +274,39 @@ def test_the_others_keep_their_route_when_the_holder_of_production_is_deleted(wo
     _look(world, "two")
     message = next(c["message"] for c in _status(world, "two")["conditions"] if c["type"] == "Routable")
     assert message == "clients reach it as spam@2 and spam"
+
+
+def _served(world: World) -> None:
+    _look(world, times=3)
+    _answer(world)
+    for _ in range(3):
+        _look(world)
+        _route(world)
+
+
+@pytest.mark.parametrize("data", [{}, {"routes.json": "no JSON"}, {"routes.json": "[]"}, None])
+def test_a_route_table_that_somebody_spoilt_is_written_anew(world: World, data: Any) -> None:
+    _served(world)
+    good = world.api.objects["ConfigMap", "anneal-router"]["data"]
+    world.api.edit("ConfigMap", "anneal-router", data=data)
+    world.later(301)
+    _look(world)
+    _route(world)
+    assert world.api.objects["ConfigMap", "anneal-router"]["data"] == good
+
+
+def test_the_recorder_s_volume_may_grow(world: World) -> None:
+    _served(world)
+    claim = world.api.objects["PersistentVolumeClaim", "anneal-router"]
+    claim["spec"]["resources"]["requests"]["storage"] = "5Gi"
+    world.api.changed("PersistentVolumeClaim", "anneal-router")
+    world.writes()
+    world.later(301)
+    _route(world)
+    assert world.writes() == []
+
+
+def test_a_foreign_volume_of_the_recorder_s_name_is_left_alone(world: World) -> None:
+    world.api.put("PersistentVolumeClaim", "anneal-router", spec={"theirs": True})
+    _served(world)
+    assert world.api.objects["PersistentVolumeClaim", "anneal-router"]["spec"] == {"theirs": True}

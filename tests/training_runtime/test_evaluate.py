@@ -169,7 +169,7 @@ def test_a_judge_gives_marks(judge_url: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_judge_that_refuses_is_told(judge_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_API_KEY", "wrong")
-    with pytest.raises(AccessError, match=r"does not answer \(401"):
+    with pytest.raises(AccessError, match=r"does not answer .*401"):
         judged(SuitePlan(name="judge", type="Judge", url=judge_url, model="m"), ["q"], ["a"], ["e"])
 
 
