@@ -240,7 +240,12 @@ CASES = [
     _case("FineTuneJob", "stages.train.resources.requests", {"cpu": -1}, _LOW),
     _case("FineTuneJob", "stages.train.resources.requests", {"cpu": True}, "must be of type"),
     _case("FineTuneJob", "stages.train.resources.limits", {"nvidia.com/gpu": 1, "rdma/hca": 1, "cpu": "500m"}),
-    _case("FineTuneJob", "stages.train.resources.limits", {"nvidia.com/gpu": 1, "amd.com/gpu": 1}, "of one resource name only"),
+    _case(
+        "FineTuneJob",
+        "stages.train.resources.limits",
+        {"nvidia.com/gpu": 1, "amd.com/gpu": 1},
+        "of one resource name only",
+    ),
     _case(
         "FineTuneJob",
         "stages.train.resources",

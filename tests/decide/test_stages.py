@@ -184,3 +184,24 @@ def test_a_pod_that_waits_says_for_what() -> None:
         "status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]},
     }
     assert _read(_job(), [pod]).message == "the container waits: ErrImagePull not found"
+
+
+def test_a_server_that_is_away_is_told_while_the_stage_waits_for_it() -> None:
+    said = '{"error": "AccessError", "message": "MLflow does not answer"}'
+    state = _read(_job(), [_pod("Failed", message=said, exitCode=77)], "publish")
+    assert (state.state, state.held_back, state.message) == (
+        "Active",
+        "Access",
+        "it is tried again: MLflow does not answer",
+    )
+    again = [_pod("Failed", made="1", message=said, exitCode=77), _pod("Running", made="2")]
+    assert _read(_job(), again, "publish").held_back is None
+
+
+@pytest.mark.parametrize("job", [_job(), _job(("FailureTarget", "")), _job(deletionTimestamp="2026-03-01T12:00:00Z")])
+def test_a_pod_on_a_lost_node_is_told_with_what_people_can_do(job: Manifest) -> None:
+    pod = _pod("Running")
+    pod["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    pod["spec"] = {"nodeName": "gone"}
+    pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+    assert "if node gone is lost, delete its Node object" in _read(job, [pod], "train").message

@@ -91,7 +91,7 @@ def _rests(situation: Situation) -> _Verdict | None:
             message = f"the pods of the {stage} stage are told to end"
             return Verdict(resting(situation, message), "Working", delete=_gone(situation.seen, stage))
         if state.state == "Going":
-            message = f"the pods of the {stage} stage save what they have and end"
+            message = state.message or f"the pods of the {stage} stage save what they have and end"
             return Verdict(resting(situation, message), "Working")
     return Verdict(resting(situation, "set `suspend: false` to go on"), "Settled")
 
@@ -126,7 +126,7 @@ def _at_stage(situation: Situation, stage: Stage, state: StageState) -> _Verdict
     if state.state == "Lost":
         return Verdict(working(situation, stage, state), "Working", delete=_gone(situation.seen, stage))
     if state.state == "Going":
-        ending = replace(state, message="the pods of its last Job are still ending")
+        ending = replace(state, message=state.message or "the pods of its last Job are still ending")
         return Verdict(working(situation, stage, ending), "Working")
     if state.state == "Active":
         status = queued(situation, stage) if state.suspended else working(situation, stage, state)

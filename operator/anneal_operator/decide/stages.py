@@ -73,7 +73,7 @@ def read_stage(stage: Stage, found: ObservedStage, *, is_passed: bool = False) -
     if is_passed and (job is None or is_going):
         return StageState("Succeeded")
     if is_going:
-        return StageState("Going")
+        return StageState("Going", message=_not_ending((*pods, *found.orphans)))
     if job is None:
         return StageState()
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
@@ -82,11 +82,30 @@ def read_stage(stage: Stage, found: ObservedStage, *, is_passed: bool = False) -
     if "Failed" in conditions:
         return _failed(stage, job, conditions["Failed"], pods)
     if "FailureTarget" in conditions:
-        return StageState("Active", ending=True)
+        return StageState("Active", message=_not_ending(pods), ending=True)
     if job.get("spec", {}).get("suspend"):
         return StageState("Active", suspended=True)
-    kind, why = next((found for found in map(held_back, pods) if found), (None, ""))
-    return StageState("Active", message=why, held_back=kind)
+    kind, why = next((found for found in map(held_back, pods) if found), None) or _unserved(pods)
+    return StageState("Active", message=why or _not_ending(pods), held_back=kind)
+
+
+def _unserved(pods: Sequence[Manifest]) -> tuple[FailureClass | None, str]:
+    """What a pod said that could not reach a server, while Kubernetes waits to start the next."""
+    newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default={})
+    ended = terminated(newest)
+    is_held_up = newest.get("status", {}).get("phase") == "Failed" and classify(newest, ended) == "Access"
+    return ("Access", f"it is tried again: {_last_words(ended)}") if is_held_up else (None, "")
+
+
+def _not_ending(pods: Sequence[Manifest]) -> str:
+    """A pod that Kubernetes took away and that does not end: its node may be lost, which only people know."""
+    for pod in pods:
+        has_ended = pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+        if "deletionTimestamp" in pod["metadata"] and is_disrupted(pod) and not has_ended:
+            node = pod.get("spec", {}).get("nodeName", "")
+            remedy = f"if node {node} is lost, delete its Node object"
+            return f"pod {pod['metadata']['name']} is told to end, and has not yet: {remedy}"
+    return ""
 
 
 def _finished(stage: Stage, pods: Sequence[Manifest], *, is_passed: bool) -> StageState:

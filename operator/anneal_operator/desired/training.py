@@ -134,11 +134,15 @@ def _attempt(spec: FineTuneJobSpec) -> Manifest:
 
 
 def _replaced(spec: FineTuneJobSpec, stage: Stage) -> Manifest:
-    """A stage of one pod, which Kubernetes replaces by itself, so that the operator need not be there."""
+    """A stage of one pod, which Kubernetes replaces by itself, so that the operator need not be there.
+
+    Once a model is trained, a server that is away (MLflow, a judge) is waited for: it costs no attempt.
+    """
     codes = {"containerName": stage, "operator": "In", "values": _TERMINAL_EXIT_CODES}
+    passing = [ExitCode.PREEMPTED, *([] if stage == "prepare" else [ExitCode.NO_ACCESS])]
     rules = [
         {"action": "Ignore", "onPodConditions": [_DISRUPTED]},
-        {"action": "Ignore", "onExitCodes": {**codes, "values": [ExitCode.PREEMPTED]}},
+        {"action": "Ignore", "onExitCodes": {**codes, "values": passing}},
         {"action": "FailJob", "onExitCodes": codes},
     ]
     return {"backoffLimit": spec.max_attempts - 1, "podFailurePolicy": {"rules": rules}}
