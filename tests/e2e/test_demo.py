@@ -161,7 +161,7 @@ def test_the_adapter_s_base_is_the_version_that_had_the_alias(told: tuple[Story,
 
 def test_each_stage_ran_once(told: tuple[Story, Killer]) -> None:
     jobs = told[0].commands.get("jobs", "-n", NAMESPACE)["items"]
-    stages = ("prepare", "train", "evaluate", "publish")
+    stages = ("prepare", "train-1", "evaluate", "publish")
     names = [f"{job}-{stage}" for job in ("spam-filter-base", "spam-filter-tuned") for stage in stages]
     assert sorted(job["metadata"]["name"] for job in jobs) == sorted(names)
     assert [job["status"].get("failed", 0) for job in jobs] == [0] * len(jobs)
@@ -258,6 +258,7 @@ def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tupl
 def test_deleting_everything_leaves_the_recorded_answers_and_the_decision_alone(told: tuple[Story, Killer]) -> None:
     commands = told[0].commands
     examples = CHECKOUT / "examples/spam-filter"
+    outlives = [f"configmap/{record_name(told[0].experiment)}", f"persistentvolumeclaim/{ROUTER}"]
     commands.kubectl("delete", "-n", NAMESPACE, "-f", str(examples / "experiment.yaml"))
     commands.kubectl("delete", "-n", NAMESPACE, "-k", str(examples / "cpu"))
     commands.kubectl("delete", "-n", NAMESPACE, "modelversions", "--all")
@@ -266,7 +267,5 @@ def test_deleting_everything_leaves_the_recorded_answers_and_the_decision_alone(
         found = commands.kubectl("get", LEFT, "-n", NAMESPACE, "-o", "name").split()
         return [name for name in found if name not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}]
 
-    record = record_name(told[0].experiment)
-    outlives = [f"configmap/{record}", f"persistentvolumeclaim/{ROUTER}"]
     poll(lambda: left() == outlives, 90)
     assert left() == outlives
