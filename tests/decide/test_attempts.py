@@ -138,3 +138,22 @@ def test_the_pause_doubles_with_each_attempt_that_made_no_step(
         for n, (reason, start, end) in enumerate(attempts, 1)
     ]
     assert pause_seconds(Attempts(total=len(last), gpu_seconds=0, last=last)) == seconds
+
+
+def test_an_attempt_that_kueue_took_back_is_told_of_twice_under_its_number() -> None:
+    first = merged_attempts(None, [_training(1, _pod(1))], 2, NOW)
+    queued = merged_attempts(first, [_training(1)], 2, NOW)
+    assert _told(queued) == [(1, "Preempted", 1080)]
+    assert merged_attempts(queued, [_training(1)], 2, "2026-03-01T13:00:00Z") == queued
+    again = merged_attempts(queued, [_training(1, _pod(20))], 2, NOW)
+    assert _told(again) == [(1, "Preempted", 1080), (1, "Running", 0)]
+    done = merged_attempts(again, [_training(1, _pod(20, 21, exitCode=0, message=TRAINED))], 2, NOW)
+    assert _told(done) == [(1, "Preempted", 1080), (1, "Completed", 120)]
+    assert done is not None
+    assert (done.total, done.failed, done.gpu_seconds) == (1, 0, 1200)
+
+
+def test_an_attempt_that_has_ended_is_told_as_before_when_its_pods_are_gone() -> None:
+    ended = _training(1, _pod(1, 3, exitCode=70))
+    told = merged_attempts(None, [ended], 8, NOW)
+    assert merged_attempts(told, [ObservedStage(ended.job, (), 1)], 8, NOW) == told

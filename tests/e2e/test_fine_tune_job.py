@@ -391,7 +391,7 @@ def test_only_what_may_change_changes(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("kueue")
 def test_kueue_admits_each_attempt_of_training_and_nothing_else(bench: Bench) -> None:
-    """Real Kueue takes the quota back in mid-training: the next attempt queues, and goes on from the checkpoint."""
+    """Real Kueue takes the quota back in mid-training: the attempt queues again, and goes on from the checkpoint."""
     add_queue(bench.cluster.kubectl, "team", {"cpu": "2", "memory": "8Gi"})
     queue = f"{bench.cluster.namespace}.team"
 
@@ -404,13 +404,12 @@ def test_kueue_admits_each_attempt_of_training_and_nothing_else(bench: Bench) ->
     assert _workloads(bench) == ["queued-train-1"], "preparation did not queue"
     hold("HoldAndDrain")
     bench.wait("queued", "Queued", 150)
-    assert poll(lambda: _workloads(bench) == ["queued-train-1", "queued-train-2"], 60)
-    assert not bench.running("queued")
+    assert poll(lambda: not bench.running("queued"), 150)
     hold("None")
     status = bench.wait("queued", "Succeeded")
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Preempted", "Completed"]
     assert bench.resumed_from("queued")[-1] >= 5
-    assert _workloads(bench) == ["queued-train-1", "queued-train-2"], "nothing else queued"
+    assert _workloads(bench) == ["queued-train-1"], "nothing else queued"
 
 
 def _workloads(bench: Bench) -> list[str]:

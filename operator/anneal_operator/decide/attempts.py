@@ -30,19 +30,21 @@ def merged_attempts(
 ) -> Attempts | None:
     """Return the attempts: those whose Jobs are there, and those that were told of before.
 
-    An attempt that ran when last seen, and whose Job is gone, was taken away, or suspended. Steps are those that
-    `report` tells.
+    An attempt that ran when last seen, and whose pods are gone, was taken away, or suspended; one that Kueue took back
+    goes on in the same Job, and is told of a second time under its number. Steps are those that `report` tells.
     """
     gone_for = "Suspended" if is_suspended else "Preempted"
-    known = {attempt.number: attempt for attempt in (previous.last if previous else [])}
-    found = [attempt for attempt in (_of(training, gpus) for training in trainings) if attempt]
-    seen = {attempt.number: _with_steps(attempt, known.get(attempt.number), report) for attempt in found}
+    told = previous.last if previous else []
+    known = {_key(attempt): attempt for attempt in told}
+    latest = {attempt.number: attempt for attempt in told}
+    runs = (_of(training, gpus, latest.get(training.attempt)) for training in trainings)
+    seen = {_key(run): _with_steps(run, known.get(_key(run)), report) for run in runs if run}
     if not seen and not known:
         return previous
     gone = {
-        number: attempt if attempt.ended_at else _with_steps(_ended(attempt, gone_for, now, gpus), attempt, report)
-        for number, attempt in known.items()
-        if number not in seen
+        key: attempt if attempt.ended_at else _with_steps(_ended(attempt, gone_for, now, gpus), attempt, report)
+        for key, attempt in known.items()
+        if key not in seen
     }
     ordered = [attempt for _, attempt in sorted((gone | seen).items())]
     dropped_seconds = previous.gpu_seconds - sum(attempt.gpu_seconds for attempt in previous.last) if previous else 0
@@ -68,6 +70,10 @@ def pause_seconds(attempts: Attempts | None) -> float:
     return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (idle - 1)) if idle else 0.0
 
 
+def _key(attempt: Attempt) -> tuple[int, str]:
+    return attempt.number, attempt.started_at
+
+
 def _failures(attempts: Sequence[Attempt]) -> int:
     return sum(attempt.reason not in _UNCOUNTED for attempt in attempts)
 
@@ -90,18 +96,20 @@ def _reported(attempt: Attempt, report: Report) -> bool:
         return False
 
 
-def _of(training: ObservedStage, gpus: int) -> Attempt | None:
-    """The attempt of a Job; none while it has not begun."""
+def _of(training: ObservedStage, gpus: int, known: Attempt | None) -> Attempt | None:
+    """The attempt of a Job as it runs, or ran last; none while it has not begun."""
     state = read_stage("train", training)
     job = training.job or {}
     has_ended = state.state in {"Succeeded", "Failed", "Lost"}
     began = job.get("status", {}).get("startTime") or job.get("metadata", {}).get("creationTimestamp")
-    started = _started(training.pods) or (began if has_ended else None)
+    started = _started(training.pods) or ((known.started_at if known else began) if has_ended else None)
     if not started:
         return None
     attempt = Attempt(number=training.attempt, reason="Running", started_at=started)
     if not has_ended:
         return attempt
+    if known and known.ended_at and not training.pods:
+        return known
     return _ended(attempt, _reason(state), _ended_at(job, training.pods) or started, gpus)
 
 

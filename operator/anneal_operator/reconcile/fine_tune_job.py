@@ -105,9 +105,9 @@ class FineTuneJobKind:
     def written(self, item: JobItem, status: FineTuneJobStatus) -> None:
         """Count the phase, and the GPU seconds of attempts that have ended."""
         self._phases.note(item.namespace, item.name, status.phase)
-        before = {attempt.number for attempt in _ended_attempts(item.status)}
+        before = {(attempt.number, attempt.started_at) for attempt in _ended_attempts(item.status)}
         for attempt in _ended_attempts(status):
-            if attempt.number not in before:
+            if (attempt.number, attempt.started_at) not in before:
                 GPU_SECONDS.labels(item.namespace, attempt.reason).inc(attempt.gpu_seconds)
 
     def _plan(self, item: JobItem, observed: ObservedJob) -> list[Operation]:
