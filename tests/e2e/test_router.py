@@ -143,7 +143,7 @@ def test_only_the_model_s_name_is_changed_in_the_body(router: Cluster, body: str
         ({"body": '{"mod\\u0065l": "plain"}'}, 400, "write the key `model` once"),
         ({"body": '{"model": "nobody"}'}, 404, "there is no model `nobody` here"),
         ({"body": '{"model": "plain@9"}'}, 404, "no served version of `plain` is called `9`"),
-        ({"body": '{"model": "unborn"}'}, 404, "no version of `unborn` holds the alias `production` yet"),
+        ({"body": '{"model": "unborn"}'}, 404, "no version of `unborn` answers yet"),
         ({"body": '{"model": "down"}'}, 503, "the model does not answer"),
         ({"path": "/v1/chat/completions"}, 405, "use POST"),
         ({"path": "/nowhere"}, 404, "there is nothing at this path"),

@@ -27,7 +27,7 @@ _CHANGES: Mapping[str, str] = {
 """A newer build: what the operator's code says once, and what it says instead."""
 _PUBLISHING_SECONDS = 5.0
 _OF_A_VERSION = ("phase", "reason")
-_OF_A_JOB_AT_WORK = ("phase", "reason", "conditions", "provenance")
+_OF_A_JOB_AT_WORK = ("activeSeconds", "activeSince", "phase", "reason", "conditions", "provenance")
 OBJECTS = [("ABExperiment", "kept"), ("ModelVersion", "stable"), ("ModelVersion", "tuned"), ("ModelVersion", "parked")]
 
 
