@@ -139,7 +139,8 @@ def test_two_nodes_go_on_together_when_one_of_their_pods_is_killed(bench: Bench,
     assert status["checkpoint"]["step"] == 40
 
 
-@pytest.mark.parametrize("seconds", [15, pytest.param(120, marks=pytest.mark.soak)])
+@pytest.mark.soak  # `make test` has a sample of such faults in test_operator_faults.py
+@pytest.mark.parametrize("seconds", [15, 120])
 def test_an_api_server_that_is_away_leaves_the_training_untouched(bench: Bench, seconds: int) -> None:
     bench.submit("alone")
     bench.wait_for_checkpoint("alone")
@@ -166,7 +167,10 @@ def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench, ever
 
 
 def test_a_training_that_stands_still_is_ended_and_goes_on(bench: Bench) -> None:
-    bench.submit("frozen", training={**TRAINING, "guards": {"stalledAfter": "10s"}}, maxAttempts=2)
+    brief = {"terminationGracePeriodSeconds": 10}  # one that stands still uses it up
+    stages = {"prepare": RESOURCES, "train": RESOURCES | brief, "publish": RESOURCES}
+    training = {**TRAINING, "guards": {"stalledAfter": "10s"}}
+    bench.submit("frozen", training=training, stages=stages, maxAttempts=2)
     [pod] = bench.wait_for_checkpoint("frozen")
     _signal(bench.cluster.get("pod", pod)["metadata"]["uid"], signal.SIGSTOP)
     status = bench.wait("frozen", "Succeeded")
