@@ -37,6 +37,8 @@ _CONFIGURATION = {
     "leaderElection": {"leaderElect": False},
     "integrations": {"frameworks": ["batch/job"]},
 }
+_VISIBILITY = ("v1beta1.visibility.kueue.x-k8s.io", "v1beta2.visibility.kueue.x-k8s.io")
+"""APIs that the manager serves, and that cannot be reached as it is run here: unanswered, they let no namespace end."""
 _POD = [
     {"op": "add", "path": "/spec/template/spec/securityContext/runAsUser", "value": 65532},
     {"op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["/bin/kueue"]},
@@ -71,6 +73,7 @@ def kueue(layout: Layout, folder: Path) -> Iterator[None]:
         _remove(kubectl, folder)  # an interrupted run left it
     try:
         kubectl("apply", "--server-side", "-k", str(folder))
+        kubectl("delete", "apiservices", *_VISIBILITY, "--ignore-not-found")
         _mount_the_certificate(kubectl.within(_NAMESPACE))
         kubectl("-n", _NAMESPACE, "rollout", "status", "deployment/kueue-controller-manager", "--timeout=180s")
         _wait_until_the_webhooks_answer(kubectl)
