@@ -10,7 +10,9 @@ TARGETS = next(line for line in (CHECKOUT / "Makefile").read_text().splitlines()
 
 
 def test_help_has_one_line_for_each_target() -> None:
-    done = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
     described = {line.split()[1]: line.split(maxsplit=2)[2] for line in done.stdout.splitlines()}
     assert set(TARGETS) == set(described)
     assert all(described[target] for target in TARGETS)
