@@ -18,17 +18,7 @@ from anneal_operator import __main__ as module
 from anneal_operator.cluster.client import KubernetesClient
 from anneal_operator.cluster.leader_label import LEADER_LABEL
 from anneal_operator.endpoints.certificate import certificate_secret
-from anneal_operator.settings import Settings
-from tests.reconcile.world import NAMESPACE, FakeApi, Manifest
-
-SETTINGS = Settings(
-    namespace="system",
-    trainer_image="trainer:1",
-    server_image="server:1",
-    router_image="router:1",
-    mlflow_url="http://mlflow:5000",
-    progress_host="operator",
-)
+from tests.reconcile.world import NAMESPACE, SETTINGS, FakeApi, Manifest
 
 
 def _free_port() -> int:

@@ -1,16 +1,17 @@
 """The routers and recorders of all namespaces, played: each has applied its table, and counted what the test says."""
 
 import json
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from typing_extensions import override
+
+from tests.support.http_server import serving
 
 __all__ = ["ScriptedRouter", "scripted_router"]
 
@@ -51,14 +52,7 @@ def scripted_router(api: str) -> Iterator[ScriptedRouter]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # no table yet: it does not answer
-    state.address = f"127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(Handler, 0.05) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # no table yet: it does not answer
+        state.address = f"127.0.0.1:{server.server_port}"
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -12,7 +12,7 @@ import yaml
 
 from demo.commands import Commands
 from demo.installation import Installation
-from tests.outside.mlflow_server import MlflowServer, serving
+from tests.outside.mlflow_server import MlflowServer, mlflow_server
 from toolbox.polling import poll
 
 from .api_proxy import ApiProxy
@@ -102,7 +102,7 @@ def stand(
         cluster.apply(manifest)
     with (
         ApiProxy(running.layout) as proxy,
-        serving() as mlflow,
+        mlflow_server() as mlflow,
         scripted_router(proxy.url) as router,
         scripted_nodes(cluster, folder, volumes=volumes, seconds=dict(seconds)),
     ):

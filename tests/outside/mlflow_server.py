@@ -1,18 +1,19 @@
 """MLflow's model registry over REST, in memory: what mlflow 3.17's own client asks of it, and no more."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from json import dumps, loads
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import override
 
-__all__ = ["MlflowServer", "serving"]
+from tests.support.http_server import serving
+
+__all__ = ["MlflowServer", "mlflow_server"]
 
 _PREFIX = "/api/2.0/mlflow/"
 _WRITES = {"POST", "PATCH", "DELETE"}
@@ -158,7 +159,7 @@ def _matches(version: dict[str, Any], text: str) -> bool:
 
 
 @contextmanager
-def serving() -> Iterator[MlflowServer]:
+def mlflow_server() -> Iterator[MlflowServer]:
     """Serve an empty registry."""
     state = MlflowServer()
 
@@ -190,13 +191,6 @@ def serving() -> Iterator[MlflowServer]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler, 0.01) as server:
+        state.url = f"http://127.0.0.1:{server.server_port}"
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -11,7 +11,7 @@ from anneal_operator.errors import ForeignModelError, RegistryError
 from anneal_operator.outside import registry as module
 from anneal_operator.outside.registry import MlflowRegistry, Registered, RegisteredModel, Registration
 
-from .mlflow_server import MlflowServer, serving
+from .mlflow_server import MlflowServer, mlflow_server
 
 UID, NAME, DIGEST = "anneal.dev/model-version-uid", "anneal.dev/model-version", "anneal.dev/digest"
 TAGS = {UID: "u1", NAME: "spam-1", DIGEST: "sha256:1"}
@@ -21,7 +21,7 @@ TAGS = {UID: "u1", NAME: "spam-1", DIGEST: "sha256:1"}
 def mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
     """An empty MLflow, whose client does not try again: each error would take it seconds."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with serving() as server:
+    with mlflow_server() as server:
         yield server
 
 

@@ -32,6 +32,14 @@ __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
 Manifest = dict[str, Any]
 NAMESPACE = "team"
+SETTINGS = Settings(
+    namespace="system",
+    trainer_image="trainer:1",
+    server_image="server:1",
+    router_image="router:1",
+    mlflow_url="http://mlflow:5000",
+    progress_host="operator",
+)
 
 
 class Tell(Protocol):
@@ -282,14 +290,6 @@ class World:
         self.woken: list[Key] = []
         self._harnesses: dict[str, Any] = {}
         self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-        settings = Settings(
-            namespace="system",
-            trainer_image="trainer:1",
-            server_image="server:1",
-            router_image="router:1",
-            mlflow_url="http://mlflow:5000",
-            progress_host="operator",
-        )
         self.store = Store(OWNERS)
         self.api.tell = self.store.observe
         self.models = Models(self.registry, lambda _: None, lambda _: True)
@@ -302,7 +302,7 @@ class World:
             self.registry,
             self.routers,
             ProgressBook(),
-            settings,
+            SETTINGS.model_copy(),
             "CA",
             self.woken.append,
             lambda: self.time,

@@ -266,8 +266,19 @@ class FineTuneJobStatus(ObjectStatus):
     active_seconds: int = 0
     """The seconds that count for `activeDeadlineSeconds`, before `activeSince`."""
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether it tells of the end."""
+        end = self.condition("Succeeded")
+        return _is_end(self.phase, end.status if end else None)
+
 
 def has_ended(status: Mapping[str, Any]) -> bool:
-    """Whether a stored status, of whatever version, tells of the end: by the condition, as phases may get new names."""
+    """The same of a stored status, of whatever version, without reading all of it."""
     told = {condition.get("type"): condition.get("status") for condition in status.get("conditions") or ()}
-    return status.get("phase") in {"Succeeded", "Failed"} or told.get("Succeeded") in {"True", "False"}
+    return _is_end(status.get("phase"), told.get("Succeeded"))
+
+
+def _is_end(phase: str | None, succeeded: str | None) -> bool:
+    """By the condition, too: another version may have a name of its own for the phase."""
+    return phase in {"Succeeded", "Failed"} or succeeded in {"True", "False"}

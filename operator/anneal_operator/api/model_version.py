@@ -11,10 +11,20 @@ from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Schema, SetO
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
-__all__ = ["Artifact", "ModelVersionProvenance", "ModelVersionSpec", "ModelVersionStatus", "Registry", "VersionPhase"]
+__all__ = [
+    "PRODUCTION",
+    "Artifact",
+    "ModelVersionProvenance",
+    "ModelVersionSpec",
+    "ModelVersionStatus",
+    "Registry",
+    "VersionPhase",
+]
 
 VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Idle", "Failed"]
 
+PRODUCTION = "production"
+"""The alias in MLflow whose holder answers whoever names the model alone."""
 _Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]
 _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]

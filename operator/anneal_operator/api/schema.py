@@ -8,6 +8,7 @@ CEL expression for the server and the same sentence in Python. A differential te
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -45,6 +46,7 @@ __all__ = [
     "SubdomainName",
     "Time",
     "immutable",
+    "timestamp",
     "unchanged",
     "whole",
 ]
@@ -143,8 +145,13 @@ DottedPath = Annotated[
     StringConstraints(min_length=1, max_length=200, pattern=r"^[^.\x00-\x20\x7f]+(\.[^.\x00-\x20\x7f]+)*$"),
 ]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-"""RFC 3339, in UTC."""
+"""RFC 3339, in UTC, as `timestamp` writes it."""
 FreeObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment, in UTC, as a `Time`: whole seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _without_repetitions(items: list[Any]) -> list[Any]:

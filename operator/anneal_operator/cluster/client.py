@@ -2,8 +2,8 @@
 
 The generated client gives transport, credentials and their renewal; its models are not used, as every object here is
 either ours or compared with a manifest we built. Nothing is cached here: what a reconcile may take from the watches is
-the concern of `reading`. Its answers also
-tell the time, so that deadlines hang on the clock that stamped the objects, not on this node's.
+the concern of `reading`. Its answers also tell the time, so that deadlines hang on the clock that stamped the objects,
+not on this node's.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ are different; no rate is limited here.
 import hashlib
 from datetime import UTC, datetime
 
+from anneal_operator.api.schema import timestamp
 from anneal_operator.errors import ConflictError
 
 from .client import KubernetesApi
@@ -35,7 +36,7 @@ def _event(regarding: Manifest, reason: str, message: str, severity: str) -> Man
     metadata = regarding["metadata"]
     said = "\0".join((metadata["uid"], severity, reason, message))
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = timestamp(datetime.now(UTC))
     reference = {key: regarding[key] for key in ("apiVersion", "kind")}
     return {
         "apiVersion": "v1",

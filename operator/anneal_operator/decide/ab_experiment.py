@@ -19,6 +19,7 @@ from anneal_operator.api.ab_experiment import (
     VariantStatus,
 )
 from anneal_operator.api.quantities import seconds
+from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .comparison import SRM_ALPHA, Comparison, Sample, compare, sample_ratio
@@ -152,7 +153,7 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         status = _status(seen, "Running" if started else "WarmingUp", [ready, behind], now, main=behind)
         return _working(status, period=_WARM_UP_PERIOD_SECONDS)
     routed = Finding(ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, "the router splits users by weight")
-    return _running(seen, [ready, routed], started or _text(now), now)
+    return _running(seen, [ready, routed], started or timestamp(now), now)
 
 
 def _started(seen: ObservedExperiment) -> str | None:
@@ -360,7 +361,7 @@ def _verdict(
         winner=winner,
         rule=rule,
         reason=reason,
-        decided_at=_text(now),
+        decided_at=timestamp(now),
         snapshot=json.dumps(snapshot, sort_keys=True),
     )
 
@@ -369,7 +370,7 @@ def _decided(
     seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
 ) -> ExperimentVerdict:
     """A decision is kept before anybody is told of it; what follows from it comes with the next reconcile."""
-    start: tuple[Intent, ...] = () if seen.record else (KeepStart(_started(seen) or _text(now)),)
+    start: tuple[Intent, ...] = () if seen.record else (KeepStart(_started(seen) or timestamp(now)),)
     apply = (*start, KeepDecision(decision))
     return Verdict(_concluded(seen, status, decision, now), "Working", apply=apply, again=0.0)
 
@@ -390,7 +391,7 @@ def _concluded(
         started_at=_started(seen),
         decision=decision,
         variants=variants,
-        conditions=merged(status.conditions, [finding], seen.generation, _text(now)),
+        conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)),
     )
 
 
@@ -419,7 +420,7 @@ def _followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: dateti
         return Verdict(status, "Settled", apply=keep)
     finding, effects = _alias(seen, decision)
     progress: Progress = "Settled" if finding.reason in {Reason.MOVED, Reason.HELD_BY_ANOTHER} else "Working"
-    told = status.having(conditions=merged(status.conditions, [finding], seen.generation, _text(now)))
+    told = status.having(conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)))
     return Verdict(told, progress, apply=keep, effects=effects, again=_WARM_UP_PERIOD_SECONDS)
 
 
@@ -457,14 +458,10 @@ def _status(
         phase=phase,
         reason=reason,
         observed_generation=seen.generation,
-        conditions=merged(seen.previous.conditions, findings, seen.generation, _text(now)),
+        conditions=merged(seen.previous.conditions, findings, seen.generation, timestamp(now)),
         **fields,
     )
 
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from anneal_operator.api.schema import timestamp
 
 __all__ = ["active_seconds", "with_active_time"]
 
@@ -21,12 +22,8 @@ def with_active_time(status: FineTuneJobStatus, previous: FineTuneJobStatus, now
     since = _active_since(previous)
     if status.phase in _RESTING:
         return status.having(active_since=None, active_seconds=int(active_seconds(previous, now)))
-    return status.having(active_since=_text(since or now), active_seconds=previous.active_seconds)
+    return status.having(active_since=timestamp(since or now), active_seconds=previous.active_seconds)
 
 
 def _active_since(previous: FineTuneJobStatus) -> datetime | None:
     return datetime.fromisoformat(previous.active_since) if previous.active_since else None
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,7 +7,7 @@ and goes on with another from the newest checkpoint, so whatever else suspends J
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus, has_ended
+from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
 from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
@@ -66,7 +66,7 @@ _Verdict = Verdict[FineTuneJobStatus, Intent, None]
 
 def decide(seen: ObservedJob, now: datetime) -> _Verdict:
     """Return the status and what is to be done."""
-    if has_ended(seen.previous.dump()):
+    if seen.previous.is_ended:
         return _ended(seen, now)
     situation = Situation.of(seen, now)
     held_up = _rests(situation) or _cannot_go_on(situation)

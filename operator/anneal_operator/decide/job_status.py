@@ -15,7 +15,7 @@ from anneal_operator.api.fine_tune_job_status import (
     Provenance,
     Splits,
 )
-from anneal_operator.api.schema import LocalReference
+from anneal_operator.api.schema import LocalReference, timestamp
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 
@@ -26,7 +26,7 @@ from .gates import judge_gates
 from .observed_job import STAGES, ObservedJob, Obstacle
 from .progress import progress_of
 from .retries import Retry, is_spent
-from .situation import PHASES, Situation, text_of
+from .situation import PHASES, Situation
 from .stages import StageState
 
 __all__ = [
@@ -146,7 +146,7 @@ def _told(
         phase=phase,
         reason=reason.value,
         observed_generation=seen.generation,
-        conditions=merged(previous.conditions, [finding], seen.generation, text_of(now)),
+        conditions=merged(previous.conditions, [finding], seen.generation, timestamp(now)),
         provenance=previous.provenance if phase in {"Pending", "Preparing"} else _provenance(seen),
         attempts=situation.attempts or previous.attempts,
         gpus=seen.gpus,

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
+from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
 from anneal_operator.api.quantities import seconds
+from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
@@ -19,7 +20,6 @@ from .failures import held_back
 from .verdict import Progress, Verdict
 
 __all__ = [
-    "PRODUCTION",
     "Contest",
     "Engine",
     "GiveProduction",
@@ -31,7 +31,6 @@ __all__ = [
     "scale_down_due",
 ]
 
-PRODUCTION = "production"
 Manifest = dict[str, Any]
 _MESSAGE_LIMIT = 600
 
@@ -127,7 +126,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     phase, ready = _ready(seen, wanted)
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = timestamp(now)
     kept = seen.previous.conditions if ready else without(seen.previous.conditions, [ConditionType.READY])
     drifted = any(finding.type == ConditionType.ALIAS_DRIFTED for finding in findings)
     kept = kept if drifted else without(kept, [ConditionType.ALIAS_DRIFTED])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from anneal_operator.api.fine_tune_job_status import Checkpoint, Progress
+from anneal_operator.api.schema import timestamp
 
 __all__ = ["Report", "progress_of", "read_report"]
 
@@ -42,7 +43,7 @@ def read_report(percent: int, remaining_seconds: int | None, updated_at: str, nu
 def _moment(seconds: float | None) -> str | None:
     if seconds is None or not 0 <= seconds < _YEAR_10000:
         return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(datetime.fromtimestamp(seconds, UTC))
 
 
 def progress_of(

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.model_version import PRODUCTION
 from anneal_operator.reasons import ConditionType, Reason
 
 __all__ = ["Experiment", "Split", "Version", "default_of", "split_of"]
-
-_PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def default_of(
         winner = _promoted(experiment) if experiment.spec.model_name == model else None
         if winner in present:
             return winner
-    holder = next((version for version in present.values() if _PRODUCTION in version.aliases), None)
+    holder = next((version for version in present.values() if PRODUCTION in version.aliases), None)
     before = present.get(last.get(model, ""))
     if holder and (holder.ready or before is None or not before.ready):
         return holder.name

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
+from anneal_operator.api.schema import timestamp
 from training_runtime.plan import Stage
 
 from .active_time import active_seconds
@@ -12,7 +13,7 @@ from .attempts import merged_attempts
 from .observed_job import STAGES, ObservedJob, ObservedStage
 from .stages import StageState, read_stage
 
-__all__ = ["PHASES", "Situation", "read_stages", "text_of"]
+__all__ = ["PHASES", "Situation", "read_stages"]
 
 PHASES: dict[Stage, str] = {
     "prepare": "Preparing",
@@ -41,7 +42,7 @@ class Situation:
             seen.previous.attempts,
             [*seen.earlier, *([train] if train.job else [])],
             seen.gpus,
-            text_of(now),
+            timestamp(now),
             is_suspended=seen.spec.suspend or seen.previous.phase == "Suspended",
             report=seen.report,
         )
@@ -88,8 +89,3 @@ def read_stages(previous: FineTuneJobStatus, found: Mapping[Stage, ObservedStage
         )
         for number, stage in enumerate(STAGES, 1)
     }
-
-
-def text_of(moment: datetime) -> str:
-    """Return a moment as the API writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,7 +14,7 @@ from training_runtime.plan import Evaluated, Failed, Prepared, Published, Stage,
 from .failures import OVERDUE, RETRYABLE, classify, held_back, is_disrupted
 from .observed_job import ObservedStage
 
-__all__ = ["Result", "StageState", "first_pods", "read_stage", "terminated"]
+__all__ = ["Result", "StageState", "first_pods", "has_pod_ended", "read_stage", "terminated"]
 
 Manifest = dict[str, Any]
 Result = Prepared | Trained | Evaluated | Published
@@ -53,6 +53,11 @@ class StageState:
 def first_pods(pods: Sequence[Manifest]) -> list[Manifest]:
     """Return those that speak for a stage: the only pod, or the first of several nodes'."""
     return [pod for pod in pods if pod["metadata"].get("annotations", {}).get(_INDEX, "0") == "0"]
+
+
+def has_pod_ended(pod: Manifest) -> bool:
+    """Whether none of a pod's containers runs or will run."""
+    return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def terminated(pod: Manifest) -> Manifest:
@@ -100,8 +105,7 @@ def _unserved(pods: Sequence[Manifest]) -> tuple[FailureClass | None, str]:
 def _not_ending(pods: Sequence[Manifest]) -> str:
     """A pod that Kubernetes took away and that does not end: its node may be lost, which only people know."""
     for pod in pods:
-        has_ended = pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
-        if "deletionTimestamp" in pod["metadata"] and is_disrupted(pod) and not has_ended:
+        if "deletionTimestamp" in pod["metadata"] and is_disrupted(pod) and not has_pod_ended(pod):
             node = pod.get("spec", {}).get("nodeName", "")
             remedy = f"if node {node} is lost, delete its Node object"
             return f"pod {pod['metadata']['name']} is told to end, and has not yet: {remedy}"
@@ -114,7 +118,7 @@ def _finished(stage: Stage, pods: Sequence[Manifest], *, is_passed: bool) -> Sta
         return _handed_over(stage, succeeded[0])
     if is_passed:
         return StageState("Succeeded")
-    if any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in pods):
+    if not all(map(has_pod_ended, pods)):
         return StageState("Active")  # the pods were listed before the Job was
     return StageState("Lost", message="the pod that held its result is gone, so it is run again")
 

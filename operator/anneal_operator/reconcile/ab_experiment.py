@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
-from anneal_operator.api.model_version import ModelVersionStatus
+from anneal_operator.api.model_version import PRODUCTION, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import (
@@ -24,7 +24,6 @@ from anneal_operator.decide.ab_experiment import (
     decide,
 )
 from anneal_operator.decide.comparison import Sample
-from anneal_operator.decide.model_version import PRODUCTION
 from anneal_operator.decide.verdict import Verdict
 from anneal_operator.desired.experiments import DECISION_KEY, START_KEY, decision_kept, record_name, start_kept
 from anneal_operator.desired.operations import Operation
@@ -111,8 +110,9 @@ class ABExperimentKind:
         """Return the router, the variants' versions, and the experiments that wait for this one."""
         return neighbours(self._context.store, item.manifest)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: Key, uid: str) -> None:
         """Tell the router, which may split by it."""
+        del uid
         self._context.wake(Key(ROUTER_KIND, key.namespace, ROUTER))
 
     def written(self, item: ExperimentItem, status: ABExperimentStatus) -> None:

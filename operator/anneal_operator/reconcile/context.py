@@ -16,7 +16,7 @@ from anneal_operator.settings import Settings
 
 from .queue import Key
 
-__all__ = ["Context", "timestamp"]
+__all__ = ["Context"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,3 @@ class Context:
     wake: Callable[[Key], None]
     now: Callable[[], datetime]
     """The API server's time."""
-
-
-def timestamp(moment: datetime) -> str:
-    """Return a moment as the API writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

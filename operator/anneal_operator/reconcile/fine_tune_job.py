@@ -49,7 +49,6 @@ class FineTuneJobKind:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._phases = JobPhases()
-        self._uids: dict[Key, str] = {}
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return the FineTuneJob; one that has ended needs nothing more, unless its spec changed or it is to go."""
@@ -62,7 +61,6 @@ class FineTuneJobKind:
 
     async def observe(self, reader: Reader, item: JobItem) -> ObservedJob:
         """Look at everything around the job."""
-        self._uids[Key(self.name, item.namespace, item.name)] = item.uid
         return await observe_job(self._context, reader, item)
 
     def decide(self, observed: ObservedJob, now: datetime) -> Verdict[FineTuneJobStatus, Intent, None]:
@@ -96,9 +94,9 @@ class FineTuneJobKind:
         del item
         return ()
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: Key, uid: str) -> None:
         """Keep nothing of a job that is gone or has ended."""
-        self._context.progress.forget(self._uids.pop(key, ""))
+        self._context.progress.forget(uid)
         known = self._context.store.get(key.kind, key.namespace, key.name)
         self._phases.note(key.namespace, key.name, (known or {}).get("status", {}).get("phase"))
 

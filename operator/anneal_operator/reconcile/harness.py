@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from anneal_operator.api.resources import CUSTOM_RESOURCES
-from anneal_operator.api.schema import Schema
+from anneal_operator.api.schema import Schema, timestamp
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.children import ensure_applied, ensure_created, is_applied
 from anneal_operator.cluster.drift import has_drifted
@@ -25,7 +25,7 @@ from anneal_operator.desired.operations import Apply, Create, Operation, Patch
 from anneal_operator.errors import AnnealError, ApiError, ForeignModelError, NameTakenError, RegistryError, RouterError
 from anneal_operator.reasons import ConditionType, Reason
 
-from .context import Context, timestamp
+from .context import Context
 from .kind import Item, Kind
 from .queue import Key
 from .telling import tell_changes, unreadable
@@ -54,6 +54,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         self._context = context
         self._written_at: dict[Key, float] = {}
         self._polls: dict[Key, int] = {}
+        self._uids: dict[Key, str] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile once; return the seconds after which to do it again without being woken."""
@@ -77,6 +78,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         item = await self._parsed(manifest)
         if item is None:
             return None
+        self._uids[key] = item.uid
         observed = await self._kind.observe(reader, item)
         verdict = self._kind.decide(observed, self._context.now())
         steps = await self._steps(reader, item, observed, verdict)
@@ -95,7 +97,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         return await self._write(key, item, verdict, problem)
 
     def _forget(self, key: Key) -> None:
-        self._kind.forget(key)
+        self._kind.forget(key, self._uids.pop(key, ""))
         self._context.readers.forget(key.kind, key.namespace, key.name)
         self._written_at.pop(key, None)
         self._polls.pop(key, None)

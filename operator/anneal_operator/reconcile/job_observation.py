@@ -6,7 +6,7 @@ from typing import Literal
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
-from anneal_operator.api.model_version import ModelVersionStatus
+from anneal_operator.api.model_version import PRODUCTION, ModelVersionStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
@@ -20,6 +20,7 @@ from anneal_operator.decide.observed_job import (
 )
 from anneal_operator.decide.progress import Report, read_report
 from anneal_operator.decide.situation import read_stages
+from anneal_operator.decide.stages import has_pod_ended
 from anneal_operator.desired.inputs import claim_source, config_map_source, input_path, named_sources
 from anneal_operator.desired.plan import PLAN_KEY, plan_digest
 from anneal_operator.desired.training_names import (
@@ -40,7 +41,6 @@ from .kind import Item
 __all__ = ["JobItem", "observe_job"]
 
 JobItem = Item[FineTuneJobSpec, FineTuneJobStatus]
-_PRODUCTION = "production"
 
 
 async def observe_job(context: Context, reader: Reader, item: JobItem) -> ObservedJob:
@@ -107,9 +107,11 @@ class _Look:
         attempts = sorted(found["train"], key=lambda work: work.attempt)
         found["train"] = attempts
         newest = {stage: found[stage][-1] for stage in STAGES if found[stage]}
-        for stage in STAGES:
-            if orphans := _orphans(stage, pods, jobs):
-                newest[stage] = replace(newest.get(stage, ObservedStage()), orphans=orphans)
+        for pod in _orphans(pods, jobs):
+            stage = next((stage for stage in STAGES if stage == pod["metadata"]["labels"].get(STAGE_LABEL)), None)
+            if stage:
+                work = newest.get(stage, ObservedStage())
+                newest[stage] = replace(work, orphans=(*work.orphans, pod))
         return newest, tuple(attempts[:-1])
 
     async def _with_claim(self, seen: ObservedJob) -> ObservedJob:
@@ -147,7 +149,7 @@ class _Look:
                 continue
             name = str(version["metadata"]["name"])
             of_model = version["spec"].get("modelName") == item.spec.output.model_name and name != item.name
-            if of_model and found.registry and _PRODUCTION in found.registry.aliases:
+            if of_model and found.registry and PRODUCTION in found.registry.aliases:
                 return name
         return None
 
@@ -218,15 +220,10 @@ class _Look:
         return await self._reader.get(kind, self._item.namespace, name)
 
 
-def _orphans(stage: Stage, pods: list[Manifest], jobs: list[Manifest]) -> tuple[Manifest, ...]:
-    """The pods of a stage that have not ended, and belong to none of these Jobs: theirs was deleted by hand."""
-    return tuple(
-        pod
-        for pod in pods
-        if pod["metadata"]["labels"].get(STAGE_LABEL) == stage
-        and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
-        and not any(owned_by(pod, job["metadata"]["uid"]) for job in jobs)
-    )
+def _orphans(pods: list[Manifest], jobs: list[Manifest]) -> list[Manifest]:
+    """The pods that have not ended, and belong to none of these Jobs: theirs was deleted by hand."""
+    uids = [job["metadata"]["uid"] for job in jobs]
+    return [pod for pod in pods if not has_pod_ended(pod) and not any(owned_by(pod, uid) for uid in uids)]
 
 
 def _settled(plan: Manifest) -> ObservedPlan:

@@ -88,8 +88,8 @@ class Kind(Protocol[Spec, Status, Observed, Intent, Effect]):
     def dependents(self, item: Item[Spec, Status]) -> Iterable[Key]:
         """Return the objects whose reconcile reads this one's status."""
 
-    def forget(self, key: Key) -> None:
-        """Keep nothing of an object that is gone or has ended."""
+    def forget(self, key: Key, uid: str) -> None:
+        """Keep nothing of an object that is gone or has ended; its uid is empty where it was never observed."""
 
     def written(self, item: Item[Spec, Status], status: Status) -> None:
         """Count what the change from the item's status to this one says."""

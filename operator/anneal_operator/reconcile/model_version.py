@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
+from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.model_version import Registry as RegistryStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.model_version import (
-    PRODUCTION,
     Contest,
     Engine,
     GiveProduction,
@@ -58,7 +57,6 @@ class ModelVersionKind:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._uids: dict[Key, str] = {}
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return the ModelVersion."""
@@ -67,7 +65,6 @@ class ModelVersionKind:
     async def observe(self, reader: Reader, item: VersionItem) -> ObservedVersion:
         """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
         models, model = self._context.models, item.spec.model_name
-        self._uids[Key(self.name, item.namespace, item.name)] = item.uid
         heard = models.heard(model)
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
@@ -130,9 +127,9 @@ class ModelVersionKind:
         """Return the router, and the experiments that it takes part in."""
         return neighbours(self._context.store, item.manifest)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: Key, uid: str) -> None:
         """Keep nothing of it, and tell the router, which may have sent clients to it."""
-        self._context.models.forget(self._uids.pop(key, ""))
+        self._context.models.forget(uid)
         self._context.wake(Key(ROUTER_KIND, key.namespace, ROUTER))
 
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:

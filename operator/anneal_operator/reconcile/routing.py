@@ -133,7 +133,7 @@ class RouterKind:
         found = (other for kind in kinds for other in self._context.store.list(kind, item.namespace))
         return [Key(other["kind"], item.namespace, other["metadata"]["name"]) for other in found]
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: Key, uid: str) -> None:
         """Nothing is kept."""
 
     def written(self, item: RouterItem, status: ObjectStatus) -> None:
