@@ -86,7 +86,7 @@ def test_all_pages_are_told_then_what_changes(monkeypatch: pytest.MonkeyPatch) -
     assert served.asked == ["list Job label", "watch Job label since 7"]
 
 
-@pytest.mark.parametrize("end", [[], _GONE, RuntimeError("a fault of ours")])
+@pytest.mark.parametrize("end", [[], _GONE, RuntimeError("unexpected")])
 def test_when_a_watch_ends_all_is_listed_anew(monkeypatch: pytest.MonkeyPatch, end: Any) -> None:
     served = _Served([_page("7", "a")], end, [_page("9", "b")], [_event("ADDED", "c")])
     assert _told(monkeypatch, served, 3) == [("a", False), ("b", False), ("c", False)]

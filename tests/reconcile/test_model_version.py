@@ -247,6 +247,22 @@ def test_it_tells_whether_clients_reach_it(world: World) -> None:
     assert _condition(world, "AliasDrifted", "two") == ("", "")
 
 
+def test_what_keeps_the_router_from_being_made_is_told_by_the_versions(world: World) -> None:
+    _look(world, times=3)
+    world.api.refuses["Deployment"] = ApiError(403, "exceeded quota: pods")
+    first, second = (_route(world) or 0.0 for _ in range(2))
+    assert 0 < first < second, "it is tried again, ever later"
+    _look(world)
+    assert _condition(world, "Routable") == ("Unknown", "RefusedByApiServer")
+    assert "exceeded quota: pods" in _message(world, "Routable")
+    del world.api.refuses["Deployment"]
+    world.woken.clear()
+    _route(world)
+    assert Key("ModelVersion", NAMESPACE, "one") in world.woken
+    _look(world)
+    assert _condition(world, "Routable")[1] != "RefusedByApiServer"
+
+
 def test_an_alias_moved_by_hand_is_followed_once_its_version_answers(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")

@@ -101,6 +101,8 @@ class FakeApi:
         return self._store(manifest)
 
     async def apply(self, manifest: Manifest) -> Manifest:
+        if manifest["kind"] in self.refuses:
+            raise self.refuses[manifest["kind"]]
         return self._store(manifest)
 
     async def patch(self, kind: str, namespace: str, name: str, changes: Manifest) -> None:

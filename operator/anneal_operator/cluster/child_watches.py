@@ -60,7 +60,7 @@ async def watch_children(api: WatchApi, kind: str, label: str, tell: Tell) -> No
         except ApiError as error:
             log.warning("watching %s: %s; trying again", kind, error)
         except Exception:
-            log.exception("watching %s: a fault of ours; trying again", kind)
+            log.exception("watching %s: unexpected error; retrying", kind)
         await asyncio.sleep(next(pauses))
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
@@ -71,6 +72,8 @@ class ObservedVersion:
     """The version that clients of the bare model name get."""
     routed: frozenset[str] = field(default_factory=frozenset)
     """The versions that the router knows."""
+    router_problem: Condition | None = None
+    """What keeps the router from being as it should be."""
     endpoint: str = ""
     selector: str = ""
     """The pods' labels."""
@@ -273,7 +276,10 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
     if seen.spec.serving is None or registry is None:
         return []
     kind, model = ConditionType.ROUTABLE, seen.spec.model_name
-    if seen.name not in seen.routed:
+    if seen.router_problem:
+        message = f"the namespace's router is not as it should be: {seen.router_problem.message}"
+        found = [Finding(kind, "Unknown", Reason(seen.router_problem.reason), message)]
+    elif seen.name not in seen.routed:
         why = "it has no server" if phase == "Idle" else "it has not answered yet"
         found = [Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")]
     else:

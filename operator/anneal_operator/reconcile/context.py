@@ -1,9 +1,10 @@
 """What every reconcile works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from anneal_operator.api.conditions import Condition
 from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
@@ -36,3 +37,5 @@ class Context:
     wake: Callable[[Key], None]
     now: Callable[[], datetime]
     """The API server's time."""
+    router_problems: dict[str, Condition] = field(default_factory=dict)
+    """What keeps a namespace's router from being as it should be: it has no status of its own to tell that in."""

@@ -7,7 +7,6 @@ becomes a condition, and is tried again less and less often. Numbers that change
 seconds at most.
 """
 
-import logging
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -32,7 +31,6 @@ from .telling import tell_changes, unreadable
 
 __all__ = ["Harness"]
 
-log = logging.getLogger("anneal.harness")
 _COALESCE_SECONDS = 10.0
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 5.0, 60.0
 _RECONCILED = {resource.kind for resource in CUSTOM_RESOURCES}
@@ -90,8 +88,6 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         problem = await self._act(item, observed, verdict, steps)
         if steps and not self._kind.has_status:
             self._wake_dependents(item)
-        if problem and not self._kind.has_status:
-            log.warning("%s: %s", problem.reason.value, problem.message)
         if problem or verdict.delete or verdict.effects or verdict.polls:
             self._context.readers.forget(key.kind, key.namespace, key.name)
         return await self._write(key, item, verdict, problem)
@@ -213,6 +209,8 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
             if _calm(status) != _calm(item.status):
                 self._polls.pop(key, None)
                 self._wake_dependents(item)
+        elif not self._kind.has_status:
+            self._kind.written(item, status)
         waits = [RESYNC_SECONDS, *([again] if again is not None else []), *([held_back] if held_back else [])]
         if verdict.polls or problem:
             waits.append(self._poll(key))

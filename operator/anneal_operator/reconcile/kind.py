@@ -92,4 +92,4 @@ class Kind(Protocol[Spec, Status, Observed, Intent, Effect]):
         """Keep nothing of an object that is gone or has ended; its uid is empty where it was never observed."""
 
     def written(self, item: Item[Spec, Status], status: Status) -> None:
-        """Count what the change from the item's status to this one says."""
+        """Count what the change from the item's status to this one says, or keep it where no object does."""

@@ -83,6 +83,7 @@ class ModelVersionKind:
             pods=pods,
             default=default_of(table, model),
             routed=routed_versions(table),
+            router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             server_image=self._context.settings.server_image,

@@ -83,10 +83,10 @@ class WorkQueue:
         except AnnealError as error:
             again = self._backoff(key)
             level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
-            log.log(level, "%s; again in %.1f s", error, again)
+            log.log(level, "%s; retrying in %.1f s", error, again)
         except Exception:
             again = self._backoff(key)
-            log.exception("a fault of ours; again in %.1f s", again)
+            log.exception("unexpected error; retrying in %.1f s", again)
         finally:
             del self._working[key]
             QUEUE_DEPTH.dec()

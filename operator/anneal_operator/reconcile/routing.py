@@ -4,6 +4,7 @@ It has no object of its own: it is there as long as a ModelVersion is served, an
 conditions tell.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,8 @@ from .neighbours import ROUTER_KIND
 from .queue import Key
 
 __all__ = ["RouterKind"]
+
+log = logging.getLogger("anneal.router")
 
 
 class NoSpec(Schema):
@@ -134,10 +137,18 @@ class RouterKind:
         return [Key(other["kind"], item.namespace, other["metadata"]["name"]) for other in found]
 
     def forget(self, key: Key, uid: str) -> None:
-        """Nothing is kept."""
+        """Keep nothing of a namespace that serves no version."""
+        del uid
+        self._context.router_problems.pop(key.namespace, None)
 
     def written(self, item: RouterItem, status: ObjectStatus) -> None:
-        """Nothing is counted."""
+        """Keep what stopped it for the versions to tell, and say it once in the log."""
+        problems, found = self._context.router_problems, status.condition(self.primary)
+        before = problems.pop(item.namespace, None)
+        if found:
+            problems[item.namespace] = found
+        if found and (before is None or before.message != found.message):
+            log.warning("%s: %s", found.reason, found.message)
 
 
 def _served(versions: Iterable[Manifest]) -> list[Manifest]:
