@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.decide.ab_experiment import (
+from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.comparison import Sample
+from anneal_operator.decide.observed_experiment import (
     KeepDecision,
     KeepStart,
     MoveAlias,
@@ -16,9 +18,7 @@ from anneal_operator.decide.ab_experiment import (
     Record,
     RecordDecision,
     VariantSeen,
-    decide,
 )
-from anneal_operator.decide.comparison import Sample
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STARTED = "2026-03-01T10:00:00Z"
@@ -50,7 +50,12 @@ def judge(seen: ObservedExperiment, now: datetime) -> ABExperimentStatus:
     return decide(seen, now).status
 
 
-READY = {"a": VariantSeen("m", ready=True, number="1"), "b": VariantSeen("m", ready=True, number="2")}
+READY = {
+    "a": VariantSeen("m", ready=True, number="1", digest="sha256:a"),
+    "b": VariantSeen("m", ready=True, number="2", digest="sha256:b"),
+}
+READ = READY | {"b": replace(READY["b"], holds_production=True)}
+DIGESTS = {"a": "sha256:a", "b": "sha256:b"}
 
 
 def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
@@ -167,7 +172,7 @@ def test_a_decision_stands() -> None:
 
 
 def test_start_and_decision_are_kept_before_they_are_told() -> None:
-    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart("2026-03-01T12:00:00Z"),)
+    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart("2026-03-01T12:00:00Z", DIGESTS),)
     verdict = decide(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert verdict.status.decision is not None
     assert verdict.apply == (KeepDecision(verdict.status.decision),)
@@ -183,7 +188,14 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
         ({"production": "7"}, "HeldByAnother", 0),
         ({"production": "1", "registry_problem": "down"}, "RegistryUnreachable", 0),
         ({"production": "1", "variants": {"a": VariantSeen("m", ready=True, number="1")}}, "RegistryUnreachable", 0),
-        ({"production": "2", "variants": READY | {"b": VariantSeen("m", True, "2", True)}}, "Moved", 0),
+        (
+            {
+                "production": "2",
+                "variants": READY | {"b": VariantSeen("m", ready=True, number="2", holds_production=True)},
+            },
+            "Moved",
+            0,
+        ),
     ],
 )
 def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
@@ -213,6 +225,26 @@ def test_the_end_of_the_maximum_duration_comes_before_all_that_may_be_wrong() ->
     ]
     for changes, phase in cases:
         assert judge(_seen(**{"observations": None} | changes), end).phase == phase, changes
+
+
+def test_a_variant_of_another_artifact_ends_it_without_a_winner() -> None:
+    """Its numbers are of two models; one that was made anew as it was, or is not there now, changes nothing."""
+    observations, record = _counted((200, 3.0), (200, 4.0)), Record(STARTED, digests=DIGESTS)
+    for variants, phase in (
+        (READY, "Promoted"),
+        (READY | {"b": VariantSeen(None, ready=False)}, "Running"),
+        (READY | {"b": VariantSeen("m", ready=True, number="3", digest="sha256:c")}, "Inconclusive"),
+    ):
+        verdict = decide(_seen(observations, variants=variants, record=record), NOW)
+        assert verdict.status.phase == phase
+        if phase == "Inconclusive":
+            assert verdict.status.decision is not None
+            assert verdict.status.decision.rule == "variant-replaced"
+            assert "ModelVersion m-2 was made anew" in verdict.status.decision.reason
+            assert verdict.apply == (KeepDecision(verdict.status.decision),)
+    assert judge(_seen(observations, variants=variants, record=record), NOW + timedelta(days=2)).phase == "Inconclusive"
+    kept_before = _seen(observations, variants=variants, record=Record(STARTED))
+    assert judge(kept_before, NOW).phase == "Promoted", "a record of before digests were kept pins none"
 
 
 def test_the_snapshot_recomputes_the_verdict() -> None:

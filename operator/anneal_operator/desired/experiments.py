@@ -7,6 +7,7 @@ name or delete its record.
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 from anneal_operator.api.resources import OWNER_ANNOTATION
 
@@ -24,10 +25,10 @@ def record_name(experiment: Manifest) -> str:
     return f"{experiment['metadata']['name']}-record-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def start_kept(experiment: Manifest, started_at: str) -> Create:
-    """The record as counting begins: when, and what was asked."""
+def start_kept(experiment: Manifest, started_at: str, digests: Mapping[str, str]) -> Create:
+    """The record as counting begins: when, what was asked, and the digest of each variant's artifact."""
     metadata = experiment["metadata"]
-    start = {"startedAt": started_at, "spec": experiment["spec"]}
+    start = {"startedAt": started_at, "spec": experiment["spec"], "digests": dict(digests)}
     return Create(
         {
             "apiVersion": "v1",

@@ -10,7 +10,9 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.model_version import PRODUCTION, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.ab_experiment import (
+from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.comparison import Sample
+from anneal_operator.decide.observed_experiment import (
     Effect,
     Intent,
     KeepDecision,
@@ -21,9 +23,7 @@ from anneal_operator.decide.ab_experiment import (
     Record,
     RecordDecision,
     VariantSeen,
-    decide,
 )
-from anneal_operator.decide.comparison import Sample
 from anneal_operator.decide.verdict import Verdict
 from anneal_operator.desired.experiments import DECISION_KEY, START_KEY, decision_kept, record_name, start_kept
 from anneal_operator.desired.operations import Operation
@@ -89,8 +89,8 @@ class ABExperimentKind:
         """Return the record's beginning, or its end."""
         del observed
         match intent:
-            case KeepStart(started_at):
-                return [start_kept(item.manifest, started_at)]
+            case KeepStart(started_at, digests):
+                return [start_kept(item.manifest, started_at, digests)]
             case KeepDecision(decision):
                 return [decision_kept(item.manifest, decision.dump())]
 
@@ -174,24 +174,23 @@ async def _busy_with(reader: Reader, item: ExperimentItem) -> str | None:
 def _seen(version: Manifest | None) -> VariantSeen:
     if version is None:
         return VariantSeen(None, ready=False)
-    model = str((version.get("spec") or {}).get("modelName"))
+    spec = version.get("spec") or {}
+    model, digest = str(spec.get("modelName")), str((spec.get("artifact") or {}).get("digest", ""))
     try:
         status = ModelVersionStatus.parse(version.get("status") or {})
     except ValueError:
-        return VariantSeen(model, ready=False)
-    registry = status.registry
-    ready = status.phase in {"Ready", "Degraded"}
-    return VariantSeen(
-        model, ready, registry.version if registry else "", PRODUCTION in (registry.aliases if registry else ())
-    )
+        return VariantSeen(model, ready=False, digest=digest)
+    number, aliases = (status.registry.version, status.registry.aliases) if status.registry else ("", [])
+    return VariantSeen(model, status.phase in {"Ready", "Degraded"}, number, digest, PRODUCTION in aliases)
 
 
 def _record(found: Manifest | None) -> Record | None:
     if found is None:
         return None
     data = found.get("data") or {}
-    decision = data.get(DECISION_KEY)
+    start, decision = json.loads(data[START_KEY]), data.get(DECISION_KEY)
     return Record(
-        started_at=json.loads(data[START_KEY])["startedAt"],
+        started_at=start["startedAt"],
+        digests=start.get("digests", {}),
         decision=DecisionStatus.parse(json.loads(decision)) if decision else None,
     )

@@ -1,0 +1,128 @@
+"""What the counts of an ABExperiment say: whether they are sound and enough, and the one look at them."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec, DecisionStatus, MetricStatus, VariantStatus
+from anneal_operator.api.schema import timestamp
+from anneal_operator.reasons import ConditionType, Reason
+
+from .comparison import SRM_ALPHA, Comparison, Sample, compare
+from .conditions import Finding
+from .observed_experiment import Observations
+
+__all__ = ["comparisons", "decision_of", "health", "sufficiency", "variants_told", "verdict_of"]
+
+
+def health(observed: Observations, ratio: float) -> Finding:
+    """Say whether users are spread as the weights say, each in one variant; `ratio` is the p-value of the spread."""
+    kind = ConditionType.ASSIGNMENT_HEALTHY
+    if ratio < SRM_ALPHA:
+        message = f"users are not spread as the weights say (p = {ratio:.2g}): something loses users of one variant"
+        return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, f"{message}; nothing is decided until it is found")
+    if observed.moved_users:
+        moved = f"{observed.moved_users} users were given more than one variant, so nothing is decided"
+        message = f"{moved}: begin another experiment, with clients that always send the same key"
+        return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, message)
+    return Finding(kind, "True", Reason.AS_WEIGHTED, f"users are spread as the weights say (p = {ratio:.2g})")
+
+
+def sufficiency(spec: ABExperimentSpec, observed: Observations) -> Finding:
+    """Say whether every variant has the users that were asked for."""
+    kind, needed = ConditionType.SAMPLE_SUFFICIENT, spec.stopping.min_users_per_variant
+    least = min(_users_with_value(observed, variant.name) for variant in spec.variants)
+    message = f"the smaller variant has {least} of {needed} users with {spec.metrics.primary.name}"
+    if least < needed:
+        return Finding(kind, "False", Reason.COLLECTING, message)
+    return Finding(kind, "True", Reason.SUFFICIENT, message)
+
+
+def _users_with_value(observed: Observations, variant: str) -> int:
+    sample = observed.samples.get(variant)
+    return sample.users if sample else 0
+
+
+def comparisons(spec: ABExperimentSpec, observed: Observations) -> dict[str, Comparison]:
+    """Compare each variant with the control, where both have been measured."""
+    control = observed.samples.get(spec.control)
+    results = {
+        variant.name: compare(control, observed.samples[variant.name], spec.stopping.confidence)
+        for variant in spec.variants
+        if control and variant.name != spec.control and variant.name in observed.samples
+    }
+    return {name: result for name, result in results.items() if result}
+
+
+def variants_told(
+    spec: ABExperimentSpec, observed: Observations, compared: Mapping[str, Comparison]
+) -> list[VariantStatus]:
+    """Return what the status tells of each variant."""
+    return [
+        VariantStatus(
+            name=variant.name,
+            weight=variant.weight,
+            users=observed.users.get(variant.name, 0),
+            requests=observed.requests.get(variant.name, 0),
+            metrics=_metrics(spec, observed.samples.get(variant.name), compared.get(variant.name)),
+        )
+        for variant in spec.variants
+    ]
+
+
+def _metrics(spec: ABExperimentSpec, sample: Sample | None, compared: Comparison | None) -> list[MetricStatus]:
+    if sample is None:
+        return []
+    metric = MetricStatus(
+        name=spec.metrics.primary.name,
+        users=sample.users,
+        mean=_rounded(sample.mean),
+        stddev=_rounded(sample.stddev),
+        lift=_rounded(compared.lift) if compared else None,
+        lower=_rounded(compared.lower) if compared else None,
+        upper=_rounded(compared.upper) if compared else None,
+        p_value=float(f"{compared.p_value:.4g}") if compared else None,
+    )
+    return [metric]
+
+
+def decision_of(
+    spec: ABExperimentSpec, observed: Observations, compared: Mapping[str, Comparison], now: datetime
+) -> DecisionStatus | None:
+    """The one look at the numbers."""
+    sign = 1 if spec.metrics.primary.direction == "Increase" else -1
+    rule = f"welch-{spec.stopping.confidence:g}"
+    for name, result in compared.items():
+        interval = f"[{result.lower:+.3f}, {result.upper:+.3f}]"
+        shown = f"{spec.metrics.primary.name} {result.lift:+.3f} {interval}, p = {result.p_value:.2g}"
+        low, high = sorted((sign * result.lower, sign * result.upper))
+        if low > 0:
+            return verdict_of("Winner", name, rule, f"{name} is better than {spec.control}: {shown}", observed, now)
+        if high < 0:
+            reason = f"{spec.control} is better than {name}: {shown}"
+            return verdict_of("ControlWins", spec.control, rule, reason, observed, now)
+        reason = f"no difference between {name} and {spec.control} is shown: {shown}"
+        return verdict_of("Inconclusive", None, rule, reason, observed, now)
+    return None
+
+
+def verdict_of(
+    outcome: str, winner: str | None, rule: str, reason: str, observed: Observations, now: datetime
+) -> DecisionStatus:
+    """Return a decision with the numbers that it can be recomputed from."""
+    snapshot = {
+        "users": dict(observed.users),
+        "samples": {name: [s.users, s.mean, s.squares] for name, s in observed.samples.items()},
+    }
+    return DecisionStatus(
+        outcome=outcome,
+        winner=winner,
+        rule=rule,
+        reason=reason,
+        decided_at=timestamp(now),
+        snapshot=json.dumps(snapshot, sort_keys=True),
+    )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
