@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from training_runtime.committed import verified_digest
@@ -143,6 +144,18 @@ def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
     _ended(_start(plan, tmp_path), tmp_path)
     assert f'"resumed_from": "{checkpoint.name}"' in (tmp_path / "log").read_text()
     assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
+
+
+def test_a_node_that_waits_for_the_others_ends_when_it_is_asked_to(alone: dict[str, Plan], tmp_path: Path) -> None:
+    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="DDP", nodes=2, processes_per_node=1)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    stage = _start(plan, tmp_path, JOB_COMPLETION_INDEX="0", **meeting)
+    deadline = time.monotonic() + 60
+    while not psutil.Process(stage.pid).children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stage.send_signal(signal.SIGTERM)
+    assert stage.wait(30) == ExitCode.PREEMPTED, (tmp_path / "log").read_text()[-6000:]
+    assert "asked to end before its first step" in (tmp_path / "log").read_text()
 
 
 def test_the_first_failure_is_the_one_that_is_told(alone: dict[str, Plan], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -61,13 +62,14 @@ def _by_torchrun(plan: Plan, *, profile: bool) -> None:
         command = [*_torchrun(plan), "--plan", str(path), "--failures", str(failures), *(["--profile"] * profile)]
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         agent = subprocess.Popen(command, env=environment)
-        before = signal.signal(signal.SIGTERM, lambda *_: _ask_to_stop(agent.pid))
+        asked = threading.Event()
+        before = signal.signal(signal.SIGTERM, lambda *_: _ask_to_stop(agent, asked))
         try:
             code = agent.wait()
         finally:
             signal.signal(signal.SIGTERM, before)
         if code:
-            raise _first_failure(failures)
+            raise _first_failure(failures, asked_to_stop=asked.is_set())
 
 
 def _torchrun(plan: Plan) -> list[str]:
@@ -91,15 +93,21 @@ def _torchrun(plan: Plan) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), *place, *each, *module]
 
 
-def _ask_to_stop(agent: int) -> None:
-    """Pass the request to the training processes; the agent itself must not hear it, as it would end them."""
-    for process in psutil.Process(agent).children():
+def _ask_to_stop(agent: subprocess.Popen[bytes], asked: threading.Event) -> None:
+    """Pass the request to the training processes; the agent must not hear it while it has some: it would end them."""
+    asked.set()
+    processes = psutil.Process(agent.pid).children()
+    for process in processes:
         process.send_signal(signal.SIGUSR1)
+    if not processes:  # it waits for the other nodes
+        agent.terminate()
 
 
-def _first_failure(folder: Path) -> Exception:
+def _first_failure(folder: Path, *, asked_to_stop: bool) -> Exception:
     """The failure that came first: the others are its consequences."""
     found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not found and asked_to_stop:
+        return errors.PreemptedError("asked to end before its first step: running again goes on from where it began")
     if not found:
         return RuntimeError("a training process ended without a word: its own log, above, has the reason")
     failed = Failed.model_validate_json(found[0].read_bytes())
