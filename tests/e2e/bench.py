@@ -1,14 +1,17 @@
 """A place for FineTuneJobs that train for real: small jobs to submit, and what to wait for."""
 
 import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from toolbox.polling import poll
 
-from .conftest import Cluster
+from .conftest import CHECKOUT, Cluster, own_namespace
 
-__all__ = ["TRAINING", "Bench"]
+__all__ = ["RESOURCES", "ROWS", "TRAINING", "Bench", "furnished"]
 
 _PATIENCE = 600.0
 TRAINING = {
@@ -91,3 +94,19 @@ class Bench:
 
     def _pods(self, name: str) -> str:
         return self.cluster.kubectl("describe", "pods", "-l", f"anneal.dev/fine-tune-job={name}", check=False)
+
+
+@contextmanager
+def furnished(running: Cluster, test: str) -> Iterator[Bench]:
+    """A namespace called after a test, with 120 rows and a tiny model in it."""
+    with own_namespace(running, test) as cluster:
+        cluster.kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        cluster.kubectl("apply", "-k", str(CHECKOUT / "examples/tiny"))
+        rng = random.Random(1)
+        rows = [
+            {"question": f"{rng.randrange(10**9)} {rng.randrange(10**9)}", "answer": f"{n % 7}"} for n in range(120)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        data = {"rows.jsonl": text}
+        cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": data})
+        yield Bench(cluster)

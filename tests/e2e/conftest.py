@@ -14,6 +14,7 @@ from tests.support.cluster import (
     kueue,
     live,
     node_obstacle,
+    own_namespace,
     running,
     skip_without_node,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "kueue",
     "live",
     "node_obstacle",
+    "own_namespace",
     "running",
     "skip_without_node",
 ]

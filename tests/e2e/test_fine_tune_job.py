@@ -3,11 +3,10 @@
 import contextlib
 import json
 import os
-import random
 import signal
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from demo.installation import SYSTEM, Installation
 from tests.support.kueue import add_queue
 from toolbox.polling import poll
 
-from .bench import RESOURCES, ROWS, TRAINING, Bench
+from .bench import RESOURCES, ROWS, TRAINING, Bench, furnished
 from .conftest import CHECKOUT, Cluster, Live
+from .side_by_side import Beginnings, beginnings, beside_others
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 EXAMPLES = ("claims-extraction", "expressway-assistant", "civil-law-qa", "support-chatbot")
@@ -39,18 +39,23 @@ def operator(running: Cluster, images: dict[str, str], live: Live) -> Iterator[I
     installation.clean()
 
 
+@pytest.fixture(name="beginnings", scope="module")
+def _beginnings(
+    operator: Installation,  # noqa: ARG001 - it works there
+    running: Cluster,
+    request: pytest.FixtureRequest,
+) -> Iterator[Beginnings]:
+    yield from beginnings(running, request)
+
+
 @pytest.fixture
-def bench(operator: Installation, cluster: Cluster) -> Bench:  # noqa: ARG001 - it works there
+def bench(operator: Installation, running: Cluster, request: pytest.FixtureRequest) -> Iterator[Bench]:  # noqa: ARG001
     """The test's namespace, with 120 rows in it."""
-    cluster.kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    cluster.kubectl("apply", "-k", str(CHECKOUT / "examples/tiny"))
-    rng = random.Random(1)
-    rows = [{"question": f"{rng.randrange(10**9)} {rng.randrange(10**9)}", "answer": f"{n % 7}"} for n in range(120)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": {"rows.jsonl": text}})
-    return Bench(cluster)
+    with furnished(running, request.node.name) as bench:
+        yield bench
 
 
+@beside_others
 def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) -> None:
     """All four at once; the fifth, spam-filter, is the demo's."""
     for name in EXAMPLES:
@@ -81,6 +86,7 @@ def _assert_nothing_left(cluster: Cluster) -> None:
     assert left() == set()
 
 
+@beside_others
 def test_a_suspended_job_rests_and_goes_on_from_its_checkpoint(bench: Bench) -> None:
     bench.submit("rests")
     bench.wait_for_checkpoint("rests")
@@ -93,6 +99,7 @@ def test_a_suspended_job_rests_and_goes_on_from_its_checkpoint(bench: Bench) -> 
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Suspended", "Completed"]
 
 
+@beside_others
 def test_an_evicted_pod_is_replaced_and_not_counted(bench: Bench) -> None:
     bench.submit("evicted", maxAttempts=1)
     [pod] = bench.wait_for_checkpoint("evicted")
@@ -104,6 +111,7 @@ def test_an_evicted_pod_is_replaced_and_not_counted(bench: Bench) -> None:
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Preempted", "Completed"]
 
 
+@beside_others
 def test_a_version_enters_an_experiment_against_the_one_in_production(bench: Bench) -> None:
     output = {"modelName": "compared", "serving": {"replicas": 0}}
     brief = {**TRAINING, "maxSteps": 5}
@@ -121,10 +129,18 @@ def test_a_version_enters_an_experiment_against_the_one_in_production(bench: Ben
     assert poll(lambda: bench.cluster.kubectl("get", "abexperiment", "candidate", "-o", path) != "", 30)
 
 
-@pytest.mark.parametrize(
-    "strategy", ["DDP", *(pytest.param(name, marks=pytest.mark.soak) for name in ("ZeRO2", "ZeRO3", "FSDP"))]
-)
-def test_two_nodes_go_on_together_when_one_of_their_pods_is_killed(bench: Bench, strategy: str) -> None:
+@beside_others
+def test_two_nodes_go_on_together_when_one_of_their_pods_is_killed(bench: Bench) -> None:
+    _lose_one_of_two_nodes(bench, "DDP")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("strategy", ["ZeRO2", "ZeRO3", "FSDP"])
+def test_two_nodes_go_on_together_by_every_strategy(bench: Bench, strategy: str) -> None:
+    _lose_one_of_two_nodes(bench, strategy)
+
+
+def _lose_one_of_two_nodes(bench: Bench, strategy: str) -> None:
     bench.submit(
         "pair",
         distributed={"strategy": strategy},
@@ -166,16 +182,79 @@ def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench, ever
     assert status["checkpoint"]["step"] == 40
 
 
+@beside_others
 def test_a_training_that_stands_still_is_ended_and_goes_on(bench: Bench) -> None:
     brief = {"terminationGracePeriodSeconds": 10}  # one that stands still uses it up
     stages = {"prepare": RESOURCES, "train": RESOURCES | brief, "publish": RESOURCES}
-    training = {**TRAINING, "guards": {"stalledAfter": "10s"}}
+    training = {**TRAINING, "guards": {"stalledAfter": "20s"}}
     bench.submit("frozen", training=training, stages=stages, maxAttempts=2)
     [pod] = bench.wait_for_checkpoint("frozen")
     _signal(bench.cluster.get("pod", pod)["metadata"]["uid"], signal.SIGSTOP)
     status = bench.wait("frozen", "Succeeded")
     assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Stalled", "Completed"]
     assert max(bench.resumed_from("frozen")) >= 5
+
+
+@beside_others
+def test_each_failure_has_its_class_stage_and_words(bench: Bench) -> None:
+    unmet = {
+        "suites": [{"name": "rows", "type": "Perplexity"}],
+        "gates": [{"metric": "rows/perplexity", "max": 0.5}],
+        "maxRows": 4,
+        "maxNewTokens": 4,
+    }
+    little = {"prepare": {"resources": {"requests": {"cpu": "100m", "memory": "60Mi"}}}}
+    source = {"uri": "s3://bucket/rows.jsonl", "secretRef": {"name": "keys"}}
+    bench.submit("late", activeDeadlineSeconds=15)
+    bench.submit("gated", evaluation=unmet)
+    bench.submit("hungry", maxAttempts=1, stages=little)
+    bench.submit("bad", dataset={"sources": ROWS, "template": "Alpaca"})
+    bench.submit("keyless", maxAttempts=1, dataset={"sources": [source]})
+    for name, stage, kind, words in (
+        ("late", None, "Deadline", "not done within activeDeadlineSeconds"),
+        ("gated", "evaluate", "Gate", "rows/perplexity is"),
+        ("hungry", "prepare", "HostOutOfMemory", "OOMKilled"),
+        ("bad", "prepare", "Data", "has no instruction"),
+        ("keyless", "prepare", "Access", "is there a Secret keys"),
+    ):
+        failure = bench.wait(name, "Failed")["failure"]
+        assert (failure["class"], words in failure["message"]) == (kind, True), failure
+        assert stage is None or failure["stage"] == stage
+    assert bench.cluster.get("modelversions")["items"] == []
+
+
+@beside_others
+def test_what_keeps_a_job_from_working_is_told_and_it_works_when_that_is_mended(bench: Bench) -> None:
+    bench.submit("unplaced", podTemplate={"nodeSelector": {"anneal.dev/pool": "none"}})
+    bench.submit("queued", scheduling={"queueName": "research"})
+
+    def told(name: str, words: str) -> bool:
+        return any(words in condition["message"] for condition in bench.status(name).get("conditions", ()))
+
+    assert poll(lambda: told("unplaced", "waits for a node: 0/"), 60), bench.status("unplaced")
+    assert bench.status("unplaced")["failure"]["class"] == "Unschedulable"
+    bench.wait("queued", "Queued", 120)
+    assert told("queued", "waits in queue research")
+    assert bench.cluster.kubectl("get", "job", "queued-train-1", "-o", "jsonpath={.spec.suspend}") == "true"
+
+
+@beside_others
+def test_a_job_that_has_ended_goes_in_time_with_all_it_made(bench: Bench) -> None:
+    bench.submit("brief", ttlSecondsAfterFinished=5, dataset={"sources": [{**ROWS[0], "format": "CSV"}]})
+    assert poll(lambda: bench.cluster.kubectl.process("get", "finetunejob", "brief").returncode != 0, 120)
+    _assert_nothing_left(bench.cluster)
+
+
+@beside_others
+def test_only_what_may_change_changes(bench: Bench) -> None:
+    bench.submit("fixed", suspend=True)
+    bench.change("fixed", activeDeadlineSeconds=600, ttlSecondsAfterFinished=60)
+    for refused in ({"maxAttempts": 2}, {"output": {"modelName": "other"}}, {"training": {"seed": 1}}):
+        done = bench.cluster.kubectl.process(
+            "patch", "finetunejob", "fixed", "--type=merge", "-p", json.dumps({"spec": refused})
+        )
+        assert done.returncode != 0
+        assert f"`{next(iter(refused))}` cannot change: a FineTuneJob records one training" in done.stderr
 
 
 def test_a_leader_that_was_paused_does_nothing_twice(bench: Bench, operator: Installation) -> None:
@@ -315,82 +394,6 @@ def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Instal
     before = writes()
     assert before > 0
     assert not poll(lambda: writes() != before, seconds, every=5.0)
-
-
-def _deadline(bench: Bench) -> None:
-    bench.submit("late", activeDeadlineSeconds=15)
-
-
-def _gate(bench: Bench) -> None:
-    gates = [{"metric": "rows/perplexity", "max": 0.5}]
-    suites = [{"name": "rows", "type": "Perplexity"}]
-    bench.submit("gated", evaluation={"suites": suites, "gates": gates, "maxRows": 4, "maxNewTokens": 4})
-
-
-def _memory(bench: Bench) -> None:
-    bench.submit(
-        "hungry", maxAttempts=1, stages={"prepare": {"resources": {"requests": {"cpu": "100m", "memory": "60Mi"}}}}
-    )
-
-
-def _keyless(bench: Bench) -> None:
-    source = {"uri": "s3://bucket/rows.jsonl", "secretRef": {"name": "keys"}}
-    bench.submit("keyless", maxAttempts=1, dataset={"sources": [source]})
-
-
-def _bad_data(bench: Bench) -> None:
-    bench.submit("bad", dataset={"sources": ROWS, "template": "Alpaca"})
-
-
-@pytest.mark.parametrize(
-    ("name", "submit", "stage", "kind", "words"),
-    [
-        ("late", _deadline, None, "Deadline", "not done within activeDeadlineSeconds"),
-        ("gated", _gate, "evaluate", "Gate", "rows/perplexity is"),
-        ("hungry", _memory, "prepare", "HostOutOfMemory", "OOMKilled"),
-        ("bad", _bad_data, "prepare", "Data", "has no instruction"),
-        ("keyless", _keyless, "prepare", "Access", "is there a Secret keys"),
-    ],
-)
-def test_a_failure_has_its_class_stage_and_words(
-    bench: Bench, name: str, submit: Callable[[Bench], None], stage: str | None, kind: str, words: str
-) -> None:
-    submit(bench)
-    failure = bench.wait(name, "Failed")["failure"]
-    assert (failure["class"], words in failure["message"]) == (kind, True), failure
-    assert stage is None or failure["stage"] == stage
-    assert bench.cluster.get("modelversions")["items"] == []
-
-
-def test_what_keeps_a_job_from_working_is_told_and_it_works_when_that_is_mended(bench: Bench) -> None:
-    bench.submit("unplaced", podTemplate={"nodeSelector": {"anneal.dev/pool": "none"}})
-    bench.submit("queued", scheduling={"queueName": "research"})
-
-    def told(name: str, words: str) -> bool:
-        return any(words in condition["message"] for condition in bench.status(name).get("conditions", ()))
-
-    assert poll(lambda: told("unplaced", "waits for a node: 0/"), 60), bench.status("unplaced")
-    assert bench.status("unplaced")["failure"]["class"] == "Unschedulable"
-    bench.wait("queued", "Queued", 120)
-    assert told("queued", "waits in queue research")
-    assert bench.cluster.kubectl("get", "job", "queued-train-1", "-o", "jsonpath={.spec.suspend}") == "true"
-
-
-def test_a_job_that_has_ended_goes_in_time_with_all_it_made(bench: Bench) -> None:
-    bench.submit("brief", ttlSecondsAfterFinished=5, dataset={"sources": [{**ROWS[0], "format": "CSV"}]})
-    assert poll(lambda: bench.cluster.kubectl.process("get", "finetunejob", "brief").returncode != 0, 120)
-    _assert_nothing_left(bench.cluster)
-
-
-def test_only_what_may_change_changes(bench: Bench) -> None:
-    bench.submit("fixed", suspend=True)
-    bench.change("fixed", activeDeadlineSeconds=600, ttlSecondsAfterFinished=60)
-    for refused in ({"maxAttempts": 2}, {"output": {"modelName": "other"}}, {"training": {"seed": 1}}):
-        done = bench.cluster.kubectl.process(
-            "patch", "finetunejob", "fixed", "--type=merge", "-p", json.dumps({"spec": refused})
-        )
-        assert done.returncode != 0
-        assert f"`{next(iter(refused))}` cannot change: a FineTuneJob records one training" in done.stderr
 
 
 @pytest.mark.usefixtures("kueue")

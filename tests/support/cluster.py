@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "kueue",
     "live",
     "node_obstacle",
+    "own_namespace",
     "running",
     "skip_without_node",
 ]
@@ -134,7 +135,14 @@ def live(request: pytest.FixtureRequest) -> Live:
 @pytest.fixture
 def cluster(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster, with a namespace of the test's own that goes with it."""
-    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))
+    with own_namespace(running, request.node.name) as own:
+        yield own
+
+
+@contextmanager
+def own_namespace(running: Cluster, test: str) -> Iterator[Cluster]:
+    """The cluster, with a namespace called after a test."""
+    words = re.sub(r"[^a-z0-9]+", "-", test.lower().removeprefix("test_"))
     name = f"{words[:40].strip('-')}-{zlib.crc32(words.encode()):08x}"
     running.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true")
     running.kubectl("create", "namespace", name)

@@ -1,0 +1,43 @@
+"""Tests that begin together: most of a job's life is waiting, for a node, a probe, a grace period, a deadline."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from .bench import Bench, furnished
+from .conftest import Cluster
+
+__all__ = ["Beginnings", "beginnings", "beside_others"]
+
+_AT_ONCE = 3
+Body = Callable[[Bench], None]
+Beginnings = Mapping[str, "Future[None]"]
+_BODIES: dict[str, Body] = {}
+
+
+def beside_others(body: Body) -> Callable[[Beginnings], None]:
+    """Have a test's body begin beside others of its module, in a thread and a namespace of its own.
+
+    The test itself waits for the end of its body. What disturbs the operator or the cluster cannot run so.
+    """
+    _BODIES[body.__name__] = body
+
+    def test(beginnings: Beginnings) -> None:
+        beginnings[body.__name__].result()
+
+    test.__name__, test.__doc__ = body.__name__, body.__doc__
+    return test
+
+
+def beginnings(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Beginnings]:
+    """Begin the module's selected bodies, a few at once."""
+    selected = {item.name for item in request.session.items if item.path == request.path}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield {name: pool.submit(_run, body, running) for name, body in _BODIES.items() if name in selected}
+        pool.shutdown(cancel_futures=True)
+
+
+def _run(body: Body, running: Cluster) -> None:
+    with furnished(running, body.__name__) as bench:
+        body(bench)
