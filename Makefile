@@ -2,6 +2,8 @@
 PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
+export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/mypy
+AT_ONCE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: help setup format check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
 
@@ -23,7 +25,7 @@ check: setup ## format, lint, shellcheck, types, import walls, generated files, 
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
 	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/local_cluster_e2e --ignore=tests/training_runtime \
-	  --junit-xml=.reports/unit.xml
+	  $(AT_ONCE) --junit-xml=.reports/unit.xml
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime

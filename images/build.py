@@ -15,7 +15,7 @@ from tools.requirements import selected
 from .base import present_images
 from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
 
-__all__ = ["build_images", "build_wheel", "load_images", "references"]
+__all__ = ["build_images", "build_wheel", "load_images", "outdated", "references"]
 
 _ROOM_BYTES = 40 * 2**30
 """What a build of everything takes, in buildah's storage and in the node's: with less, what is outdated goes first."""
@@ -46,7 +46,7 @@ def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]
     wanted = references(names, base, wheel)
     missing = [name for name, tag in wanted.items() if tag not in present]
     if missing and shutil.disk_usage("/var/lib").free < _ROOM_BYTES:
-        _prune(wanted, keep=0)
+        _prune(wanted, keep=0, spare_alike=True)
     for name, tag in wanted.items():
         if name in missing:
             started = time.monotonic()
@@ -76,12 +76,22 @@ def load_images(built: Mapping[str, str]) -> None:
             print(f"loaded {tag} in {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _prune(wanted: Mapping[str, str], keep: int) -> None:
-    """Keep so many versions beside each wanted one, children first: a parent that is still stood on stays."""
+def outdated(present: Sequence[str], wanted: str, keep: int, *, spare_alike: bool = False) -> list[str]:
+    """Return the versions of an image that may go, of those present, the newest first.
+
+    `keep` so many beside the wanted one; `spare_alike` also the newest that differs from it in our wheel alone, so that
+    its layers need not be made again.
+    """
+    versions = [tag for tag in present if _name(tag) == _name(wanted) and tag != wanted]
+    alike = [tag for tag in versions if spare_alike and "-" in tag and _layers(tag) == _layers(wanted)][:1]
+    return [tag for tag in versions[keep:] if tag not in alike]
+
+
+def _prune(wanted: Mapping[str, str], keep: int, *, spare_alike: bool = False) -> None:
+    """Remove what is outdated, children first: a parent that is still stood on stays."""
     present = present_images()  # the newest first
     for name in reversed(list(wanted)):
-        versions = [tag for tag in present if _name(tag) == name and tag != wanted[name]]
-        for tag in versions[keep:]:
+        for tag in outdated(present, wanted[name], keep, spare_alike=spare_alike):
             with suppress(CommandError):  # a container or a child of another checkout still uses it
                 run(["buildah", "rmi", tag])
     with suppress(CommandError):  # an unfinished build of somebody else's still uses a layer
@@ -90,6 +100,10 @@ def _prune(wanted: Mapping[str, str], keep: int) -> None:
 
 def _name(tag: str) -> str:
     return tag.removeprefix(f"{REGISTRY}/").partition(":")[0]
+
+
+def _layers(tag: str) -> str:
+    return tag.rpartition("-")[0]
 
 
 def _build(image: Image, tag: str, references: Mapping[str, str], base: str) -> None:

@@ -53,13 +53,15 @@ BY_NAME = {image.name: image for image in IMAGES}
 
 
 def reference(image: Image, base: str, wheel: Path) -> str:
-    """Return the image's name with its content's digest as the tag; `base` is the reference everything stands on."""
+    """Return the image's name with its content's digest as the tag; `base` is the reference everything stands on.
+
+    Our wheel has a digest of its own behind a hyphen: images that differ in nothing else share their large layers.
+    """
     digest = hashlib.sha256(image.dockerfile.read_bytes())
     digest.update((reference(BY_NAME[image.parent], base, wheel) if image.parent in BY_NAME else base).encode())
     if image.requirements:
         digest.update(selected(image.requirements).encode())
     if image.is_built_by_uv:
         digest.update(reference(BY_NAME["builder"], base, wheel).encode())
-    if image.has_wheel:
-        digest.update(wheel.read_bytes())
-    return f"{REGISTRY}/{image.name}:{digest.hexdigest()[:16]}"
+    ours = f"-{hashlib.sha256(wheel.read_bytes()).hexdigest()[:12]}" if image.has_wheel else ""
+    return f"{REGISTRY}/{image.name}:{digest.hexdigest()[:12]}{ours}"

@@ -383,9 +383,7 @@ def _counted(verb: str, kind: str) -> float:
     return REGISTRY.get_sample_value("anneal_api_writes_total", {"verb": verb, "kind": kind}) or 0
 
 
-@pytest.mark.parametrize(
-    ("write", "verb"), list(zip(WRITES, ["post", "patch", "patch", "delete", "put"], strict=True)), ids=str
-)
+@pytest.mark.parametrize(("write", "verb"), list(zip(WRITES, ["post", "patch", "patch", "delete", "put"], strict=True)))
 def test_a_write_that_was_taken_is_counted_by_its_kind(
     write: Callable[[KubernetesClient], Awaitable[Any]], verb: str
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from images import catalogue
+from images.build import outdated
 from images.catalogue import BY_NAME, IMAGES, Image, reference
 from tools.requirements import selected
 
@@ -45,6 +46,22 @@ def before(checkout: Path, wheel: Path) -> dict[str, str]:
 def test_a_code_change_touches_the_images_with_our_wheel(before: dict[str, str], wheel: Path) -> None:
     wheel.write_bytes(b"two")
     assert _changed(wheel, before) == {"operator", "router", "trainer", "server"}
+
+
+def test_where_room_is_short_what_differs_in_our_wheel_alone_gives_its_layers_first(
+    before: dict[str, str], wheel: Path, checkout: Path
+) -> None:
+    def trainer(ours: bytes) -> str:
+        wheel.write_bytes(ours)
+        return reference(BY_NAME["trainer"], "base:1", wheel)
+
+    two, three = trainer(b"two"), trainer(b"three")
+    present = [two, before["trainer"], before["server"], before["torch"]]
+    assert outdated(present, three, keep=0, spare_alike=True) == [before["trainer"]]
+    assert outdated(present, three, keep=1) == [before["trainer"]]
+    assert outdated(present, three, keep=0) == [two, before["trainer"]]
+    (checkout / "requirements/train").write_text("package==2")
+    assert outdated(present, trainer(b"three"), keep=0, spare_alike=True) == [two, before["trainer"]]
 
 
 def test_a_new_requirement_touches_its_image_alone(before: dict[str, str], wheel: Path, checkout: Path) -> None:
