@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/mypy
-AT_ONCE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+AT_ONCE := --numprocesses=auto --maxprocesses=4
 
 .PHONY: help setup format check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
 
@@ -25,11 +25,12 @@ check: setup ## format, lint, shellcheck, types, import walls, generated files, 
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
 	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/local_cluster_e2e --ignore=tests/training_runtime \
-	  $(AT_ONCE) --junit-xml=.reports/unit.xml
+	  $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime
-	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak" --junit-xml=.reports/runtime.xml
+	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak" $(AT_ONCE) --dist=loadfile \
+	  --junit-xml=.reports/runtime.xml
 
 cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
 	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml

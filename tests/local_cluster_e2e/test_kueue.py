@@ -9,7 +9,8 @@ from tests.support.kueue import QUEUE_LABEL, add_queue
 from tests.support.pods import shell
 from toolbox.polling import poll
 
-pytestmark = [pytest.mark.node, pytest.mark.usefixtures("kueue")]
+# A soak: in `make test`, test_fine_tune_job.py queues a training with the same Kueue.
+pytestmark = [pytest.mark.node, pytest.mark.soak, pytest.mark.usefixtures("kueue")]
 
 
 def test_a_job_within_the_quota_is_admitted_and_one_beyond_it_waits_for_its_turn(cluster: Cluster) -> None:

@@ -177,8 +177,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
     folder = tmp_path_factory.mktemp("postgres")
     data, port = folder / "data", free_port()
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
+    for place in (folder, *folder.parents):
+        if not place.stat().st_mode & 0o001:
+            place.chmod(0o755)
     data.mkdir()
     shutil.chown(data, "postgres", "postgres")
     user: list[str | Path] = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]

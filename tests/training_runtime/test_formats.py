@@ -95,7 +95,7 @@ def test_a_bad_row_says_its_line_and_why(tmp_path: Path, name: str, content: byt
     ("name", "content", "message"),
     [
         ("rows.jsonl", b"", "rows.jsonl is empty"),
-        ("rows.jsonl.gz", gzip.compress(_lines(ROWS).encode())[:-20], "cannot be read to its end"),
+        ("rows.jsonl.gz", gzip.compress(_lines(ROWS).encode(), mtime=0)[:-20], "cannot be read to its end"),
         ("rows.json", json.dumps(ROWS).encode()[:-5], "is not whole JSON"),
         ("rows.csv", b'a,b\n1,"2\n', "cannot be read to its end"),
         ("rows.parquet", b"PAR1 half", "is no whole Parquet file"),
