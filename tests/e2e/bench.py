@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.cluster import CHECKOUT, Cluster, own_namespace
 from toolbox.polling import poll
 
-from .conftest import CHECKOUT, Cluster, own_namespace
-
-__all__ = ["RESOURCES", "ROWS", "TRAINING", "Bench", "furnished"]
+__all__ = ["RESOURCES", "ROWS", "TRAINING", "Bench", "furnished", "lose_one_of_two_nodes"]
 
 _PATIENCE = 600.0
 TRAINING = {
@@ -110,3 +109,19 @@ def furnished(running: Cluster, test: str) -> Iterator[Bench]:
         data = {"rows.jsonl": text}
         cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": data})
         yield Bench(cluster)
+
+
+def lose_one_of_two_nodes(bench: Bench, strategy: str) -> None:
+    """Train on two nodes, kill the pod of one in the middle, and see both go on to the end from a checkpoint."""
+    bench.submit(
+        "pair",
+        distributed={"strategy": strategy},
+        stages={"train": {"nodes": 2, **RESOURCES}},
+        storage={"template": {"accessModes": ["ReadWriteMany"], "size": "1Gi"}},
+    )
+    pods = bench.wait_for_checkpoint("pair", pods=2)
+    bench.cluster.kubectl("delete", "pod", sorted(pods)[1], "--grace-period=0", "--force")
+    status = bench.wait("pair", "Succeeded")
+    assert status["attempts"]["total"] >= 2
+    assert max(bench.resumed_from("pair")) >= 5
+    assert status["checkpoint"]["step"] == 40

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from demo.installation import built_images
+from demo.commands import Commands
+from demo.installation import Installation, built_images
 from tests.support.cluster import (
     CHECKOUT,
     Cluster,
@@ -14,21 +16,23 @@ from tests.support.cluster import (
     kueue,
     live,
     node_obstacle,
-    own_namespace,
     running,
     skip_without_node,
 )
+
+from .bench import Bench, furnished
 
 __all__ = [
     "CHECKOUT",
     "Cluster",
     "Live",
+    "bench",
     "cluster",
     "images",
     "kueue",
     "live",
     "node_obstacle",
-    "own_namespace",
+    "operator",
     "running",
     "skip_without_node",
 ]
@@ -41,3 +45,21 @@ def images(running: Cluster, live: Live) -> dict[str, str]:
     with live():
         subprocess.run([sys.executable, "-m", "images", "build", "--load"], check=True, cwd=CHECKOUT)
     return built_images()
+
+
+@pytest.fixture(scope="module")
+def operator(running: Cluster, images: dict[str, str], live: Live) -> Iterator[Installation]:
+    """The chart, installed."""
+    installation = Installation(Commands(running.layout), "anneal-demo")
+    with live():
+        installation.clean()
+        installation.install(images)
+    yield installation
+    installation.clean()
+
+
+@pytest.fixture
+def bench(operator: Installation, running: Cluster, request: pytest.FixtureRequest) -> Iterator[Bench]:  # noqa: ARG001
+    """The test's namespace, with 120 rows in it."""
+    with furnished(running, request.node.name) as bench:
+        yield bench

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,30 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from demo.commands import Commands
 from demo.installation import SYSTEM, Installation
 from tests.support.kueue import add_queue
 from toolbox.polling import poll
 
-from .bench import RESOURCES, ROWS, TRAINING, Bench, furnished
-from .conftest import CHECKOUT, Cluster, Live
+from .bench import RESOURCES, ROWS, TRAINING, Bench, lose_one_of_two_nodes
+from .conftest import CHECKOUT, Cluster
 from .side_by_side import Beginnings, beginnings, beside_others
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 EXAMPLES = ("claims-extraction", "expressway-assistant", "civil-law-qa", "support-chatbot")
 LEFT = "jobs,pods,services,configmaps,persistentvolumeclaims"
 Manifest = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def operator(running: Cluster, images: dict[str, str], live: Live) -> Iterator[Installation]:
-    """The chart, installed."""
-    installation = Installation(Commands(running.layout), "anneal-demo")
-    with live():
-        installation.clean()
-        installation.install(images)
-    yield installation
-    installation.clean()
 
 
 @pytest.fixture(name="beginnings", scope="module")
@@ -46,13 +33,6 @@ def _beginnings(
     request: pytest.FixtureRequest,
 ) -> Iterator[Beginnings]:
     yield from beginnings(running, request)
-
-
-@pytest.fixture
-def bench(operator: Installation, running: Cluster, request: pytest.FixtureRequest) -> Iterator[Bench]:  # noqa: ARG001
-    """The test's namespace, with 120 rows in it."""
-    with furnished(running, request.node.name) as bench:
-        yield bench
 
 
 @beside_others
@@ -131,55 +111,7 @@ def test_a_version_enters_an_experiment_against_the_one_in_production(bench: Ben
 
 @beside_others
 def test_two_nodes_go_on_together_when_one_of_their_pods_is_killed(bench: Bench) -> None:
-    _lose_one_of_two_nodes(bench, "DDP")
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("strategy", ["ZeRO2", "ZeRO3", "FSDP"])
-def test_two_nodes_go_on_together_by_every_strategy(bench: Bench, strategy: str) -> None:
-    _lose_one_of_two_nodes(bench, strategy)
-
-
-def _lose_one_of_two_nodes(bench: Bench, strategy: str) -> None:
-    bench.submit(
-        "pair",
-        distributed={"strategy": strategy},
-        stages={"train": {"nodes": 2, **RESOURCES}},
-        storage={"template": {"accessModes": ["ReadWriteMany"], "size": "1Gi"}},
-    )
-    pods = bench.wait_for_checkpoint("pair", pods=2)
-    bench.cluster.kubectl("delete", "pod", sorted(pods)[1], "--grace-period=0", "--force")
-    status = bench.wait("pair", "Succeeded")
-    assert status["attempts"]["total"] >= 2
-    assert max(bench.resumed_from("pair")) >= 5
-    assert status["checkpoint"]["step"] == 40
-
-
-@pytest.mark.soak  # `make test` has a sample of such faults in test_operator_faults.py
-@pytest.mark.parametrize("seconds", [15, 120])
-def test_an_api_server_that_is_away_leaves_the_training_untouched(bench: Bench, seconds: int) -> None:
-    bench.submit("alone")
-    bench.wait_for_checkpoint("alone")
-    bench.cluster.tool("kill", "kube-apiserver")
-    time.sleep(seconds)  # the fault's length
-    bench.cluster.up()  # what lost its lease meanwhile is started again, too
-    status = bench.wait("alone", "Succeeded")
-    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
-    assert [pod["status"].get("phase") for pod in bench.pods("alone", "train")] == ["Succeeded"]
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("every", [5, 1])
-def test_a_kubelet_that_is_away_leaves_the_training_untouched(bench: Bench, every: int) -> None:
-    """Between two checkpoints, and, where every step is saved, in the middle of one."""
-    bench.submit("alone", training={**TRAINING, "saveEverySteps": every})
-    bench.wait_for_checkpoint("alone")
-    bench.cluster.tool("kill", "kubelet")
-    time.sleep(20)  # the fault's length
-    bench.cluster.up()
-    status = bench.wait("alone", "Succeeded")
-    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
-    assert status["checkpoint"]["step"] == 40
+    lose_one_of_two_nodes(bench, "DDP")
 
 
 @beside_others
@@ -298,81 +230,6 @@ def _signal(uid: str, number: int) -> None:
                 os.kill(int(group.parent.name), number)
                 sent += 1
     assert sent
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("in_training", [False, True])
-def test_an_mlflow_that_is_away_holds_up_publishing_alone(
-    bench: Bench, operator: Installation, in_training: bool
-) -> None:
-    """From the start, and from the middle of the training."""
-    mlflow = ("scale", "deployment", "anneal-mlflow", "-n", SYSTEM)
-    try:
-        if in_training:
-            bench.submit("untracked")
-            bench.wait_for_checkpoint("untracked")
-            operator.commands.kubectl(*mlflow, "--replicas=0")
-        else:
-            operator.commands.kubectl(*mlflow, "--replicas=0")
-            bench.submit("untracked")
-        bench.wait("untracked", "Publishing")
-        assert poll(lambda: "Failed" in [pod["status"]["phase"] for pod in bench.pods("untracked", "publish")], 300)
-    finally:
-        operator.commands.kubectl(*mlflow, "--replicas=1")
-    status = bench.wait("untracked", "Succeeded")
-    assert [attempt["reason"] for attempt in status["attempts"]["last"]] == ["Completed"]
-    assert status["mlflow"]["runId"]
-
-
-@pytest.mark.soak
-def test_an_image_that_is_not_there_is_told_and_named_when_time_is_up(
-    bench: Bench, operator: Installation, images: dict[str, str]
-) -> None:
-    deployment = ("deployment/anneal-operator", "-n", SYSTEM)
-    image = images["trainer"]
-    try:
-        operator.commands.kubectl("set", "env", *deployment, "ANNEAL_TRAINER_IMAGE=localhost:1/none:1")
-        operator.commands.kubectl("rollout", "status", *deployment, "--timeout=120s")
-        bench.submit("pulled", activeDeadlineSeconds=40)
-        assert poll(lambda: bench.status("pulled").get("failure", {}).get("class") == "ImagePull", 60)
-        status = bench.wait("pulled", "Failed")
-    finally:
-        operator.commands.kubectl("set", "env", *deployment, f"ANNEAL_TRAINER_IMAGE={image}")
-        operator.commands.kubectl("rollout", "status", *deployment, "--timeout=120s")
-    assert (status["failure"]["class"], status["conditions"][0]["reason"]) == ("ImagePull", "DeadlineExceeded")
-    assert "ImagePull" in status["failure"]["message"]
-
-
-@pytest.mark.soak
-def test_a_namespace_goes_in_mid_training_with_the_operator_away(bench: Bench, operator: Installation) -> None:
-    replicas = ("scale", "deployment", "anneal-operator", "-n", SYSTEM)
-    bench.submit("doomed")
-    bench.wait_for_checkpoint("doomed")
-    operator.commands.kubectl(*replicas, "--replicas=0")
-    try:
-        began = time.monotonic()
-        bench.cluster.kubectl("delete", "namespace", bench.cluster.namespace, "--wait=true")
-        assert time.monotonic() - began < 60
-    finally:
-        operator.commands.kubectl(*replicas, "--replicas=1")
-        operator.commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=120s")
-
-
-@pytest.mark.soak
-def test_a_definition_that_comes_back_is_served_again_by_the_same_operator(
-    bench: Bench, operator: Installation
-) -> None:
-    def restarts() -> list[tuple[str, int]]:
-        pods = operator.commands.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=anneal-operator")["items"]
-        return [(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods]
-
-    before = restarts()
-    bench.cluster.kubectl("delete", "crd", "finetunejobs.anneal.dev", "--wait=true")
-    bench.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
-    bench.cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.anneal.dev", "--timeout=60s")
-    bench.submit("anew")
-    assert bench.wait("anew", "Preparing", 90)
-    assert restarts() == before
 
 
 @pytest.mark.parametrize("seconds", [45, pytest.param(600, marks=pytest.mark.soak)])
