@@ -91,7 +91,7 @@ def test_what_an_earlier_job_of_the_name_left_is_waited_for(world: World) -> Non
     register_base(world)
     world.api.put("ConfigMap", "job-plan", data={})
     assert [look(world), look(world)] == [5.0, 5.0]
-    condition = status(world)["conditions"][0]
+    condition = next(found for found in status(world)["conditions"] if found["type"] == "Succeeded")
     assert (status(world)["phase"], condition["reason"]) == ("Pending", "NameTaken")
     assert "is being deleted" in condition["message"]
     assert not [name for kind, name in world.api.objects if kind == "Job"]
@@ -106,11 +106,17 @@ def test_what_the_api_server_refuses_is_told_and_asked_again(world: World) -> No
     for pause in (5.0, 10.0):
         assert look(world) == pause
         condition = status(world)["conditions"][0]
-        assert (status(world)["phase"], condition["reason"]) == ("Preparing", "RefusedByApiServer")
+        assert (condition["type"], condition["status"], condition["reason"]) == (
+            "Reconciling",
+            "True",
+            "RefusedByApiServer",
+        )
+        assert (status(world)["phase"], status(world)["reason"]) == ("Pending", "RefusedByApiServer")
         assert "exceeded quota: gpus" in condition["message"]
     del world.api.refuses["Job"]
     look(world)
     assert ("Job", "job-prepare") in world.api.objects
+    assert status(world)["reason"] == "StageRunning"
 
 
 def test_an_api_server_that_fails_is_left_to_the_queue(world: World) -> None:

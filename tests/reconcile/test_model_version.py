@@ -158,7 +158,7 @@ def test_an_object_of_its_servers_name_that_is_not_its_own_is_never_touched(worl
     _look(world)
     assert world.api.objects["Service", "one-server"] == foreign
     assert _status(world)["reason"] == "NameTaken"
-    assert "one-server" in _message(world, "Ready")
+    assert "one-server" in _message(world, "Reconciling")
 
 
 def test_an_admission_webhook_that_does_not_answer_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +167,9 @@ def test_an_admission_webhook_that_does_not_answer_is_told(world: World, monkeyp
 
     monkeypatch.setattr(world.api, "apply", unanswered)
     assert _look(world) == 5.0
-    assert _condition(world, "Ready") == ("Unknown", "RefusedByApiServer")
-    assert 'failed calling webhook "quota.example.com"' in _message(world, "Ready")
+    assert (_status(world)["phase"], _condition(world, "Reconciling")) == ("Registering", ("True", "RefusedByApiServer"))
+    assert 'failed calling webhook "quota.example.com"' in _message(world, "Reconciling")
+    assert [reason for reason, _ in world.api.events] == ["RefusedByApiServer"]
 
 
 def test_an_api_server_that_fails_is_left_to_the_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,10 +199,14 @@ def test_one_that_cannot_be_parsed_says_so_and_nothing_of_its_status_is_lost(wor
     _look(world)
     assert {**_status(world), "conditions": [], "reason": ""} == {**known, "conditions": [], "reason": ""}
     assert (_status(world)["reason"], _condition(world, "Stalled")[1]) == ("SpecInvalid", "SpecInvalid")
-    assert "serving.replicas" in _message(world, "Ready")
+    assert "serving.replicas" in _message(world, "Stalled")
+    assert world.api.events[-1][0] == "SpecInvalid"
     world.writes()
     _look(world)
     assert world.writes() == []
+    world.api.edit("ModelVersion", "one", spec=SPEC)
+    _look(world)
+    assert (_status(world)["reason"], _condition(world, "Stalled")) == ("Answers", ("", ""))
 
 
 def test_a_status_of_a_newer_operator_is_kept(world: World) -> None:

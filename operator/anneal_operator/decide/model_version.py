@@ -179,7 +179,7 @@ def _wanted(seen: ObservedVersion, now: datetime) -> int:
 def _was_scaled_down(seen: ObservedVersion) -> bool:
     """What lost stays as it is, until its spec changes: the experiment that it lost may be deleted."""
     before = seen.previous
-    return before.reason == Reason.SCALED_DOWN and before.observed_generation == seen.generation
+    return before.phase == "Idle" and before.observed_generation == seen.generation
 
 
 def _lost(name: str, contest: Contest, now: datetime) -> bool:

@@ -47,7 +47,6 @@ class ABExperimentKind:
     name = "ABExperiment"
     spec = ABExperimentSpec
     status = ABExperimentStatus
-    primary = ConditionType.DECIDED
     effects_on = ConditionType.ALIAS_MOVED
     has_status = True
 

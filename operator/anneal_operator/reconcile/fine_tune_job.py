@@ -42,7 +42,6 @@ class FineTuneJobKind:
     name = "FineTuneJob"
     spec = FineTuneJobSpec
     status = FineTuneJobStatus
-    primary = ConditionType.SUCCEEDED
     effects_on = ConditionType.SUCCEEDED
     has_status = True
 

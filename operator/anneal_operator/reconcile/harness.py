@@ -115,7 +115,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         message = f"{what}, so nothing is done: {field}: {first['msg']}".replace(": :", ":")
-        status = unreadable(manifest, self._kind.primary, reason, message, timestamp(self._context.now()))
+        status = unreadable(manifest, reason, message, timestamp(self._context.now()))
         if status != (manifest.get("status") or {}):
             await self._store_status(manifest, status)
 
@@ -160,19 +160,19 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
     async def _write_children(
         self, item: Item[Spec, Status], verdict: Verdict[Status, Intent, Effect], steps: list[Operation]
     ) -> Finding | None:
-        kind = self._kind.primary
+        kind = ConditionType.RECONCILING
         try:
             for gone in verdict.delete:
                 await self._context.api.delete(gone.kind, item.namespace, gone.name, gone.uid)
             for step in steps:
                 await self._take(item, step)
         except NameTakenError as error:
-            return Finding(kind, "Unknown", Reason.NAME_TAKEN, str(error))
+            return Finding(kind, "True", Reason.NAME_TAKEN, str(error))
         except ApiError as error:
             if error.status not in _REFUSALS and _UNASKED_WEBHOOK not in str(error):
                 raise
             message = f"the API server refuses the next step, and is asked again: {error}"
-            return Finding(kind, "Unknown", Reason.REFUSED, message)
+            return Finding(kind, "True", Reason.REFUSED, message)
         return None
 
     async def _take(self, item: Item[Spec, Status], step: Operation) -> None:
@@ -229,16 +229,24 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         problem: Finding | None,
         now: str,
     ) -> Status:
-        """The verdict's status with what stopped it, and with the two conditions that kstatus reads."""
+        """The verdict's status with what stopped it, and with the two conditions that kstatus reads.
+
+        Where a step before the effects was refused, nothing has come of the verdict: the status stays what it was.
+        """
         status, progress = verdict.status, verdict.progress
+        if problem and problem.type == ConditionType.RECONCILING:
+            kept = without(item.status.conditions, [ConditionType.STALLED])
+            conditions = merged(kept, [problem], item.generation, now)
+            return item.status.having(conditions=conditions, reason=problem.reason.value)
         if problem:
             conditions = merged(status.conditions, [problem], item.generation, now)
             status, progress = status.having(conditions=conditions, reason=problem.reason.value), "Working"
-        message = next((c.message for c in status.conditions if c.reason == status.reason), status.phase)
+        both = (ConditionType.RECONCILING, ConditionType.STALLED)
+        facts = without(status.conditions, both)
+        message = next((c.message for c in facts if c.reason == status.reason), status.phase)
         reason = Reason(status.reason) if status.reason in set(Reason) else Reason.STARTING
         told = {"Working": ConditionType.RECONCILING, "Failed": ConditionType.STALLED, "Settled": None}[progress]
-        both = (ConditionType.RECONCILING, ConditionType.STALLED)
-        kept = without(status.conditions, [kind for kind in both if kind != told])
+        kept = [*facts, *(c for c in status.conditions if c.type == told)]
         findings = [Finding(told, "True", reason, message)] if told else []
         return status.having(conditions=merged(kept, findings, item.generation, now))
 

@@ -63,8 +63,6 @@ class Kind(Protocol[Spec, Status, Observed, Intent, Effect]):
     name: str
     spec: type[Spec]
     status: type[Status]
-    primary: ConditionType
-    """The condition that tells what the harness finds: a spec that cannot be read, a refusal."""
     effects_on: ConditionType
     """The condition that tells of a call to another system that failed."""
     has_status: bool

@@ -51,7 +51,6 @@ class ModelVersionKind:
     name = "ModelVersion"
     spec = ModelVersionSpec
     status = ModelVersionStatus
-    primary = ConditionType.READY
     effects_on = ConditionType.REGISTERED
     has_status = True
 

@@ -78,7 +78,6 @@ class RouterKind:
     name = ROUTER_KIND
     spec = NoSpec
     status = ObjectStatus
-    primary = ConditionType.READY
     effects_on = ConditionType.READY
     has_status = False
 
@@ -143,7 +142,7 @@ class RouterKind:
 
     def written(self, item: RouterItem, status: ObjectStatus) -> None:
         """Keep what stopped it for the versions to tell, and say it once in the log."""
-        problems, found = self._context.router_problems, status.condition(self.primary)
+        problems, found = self._context.router_problems, status.condition(ConditionType.RECONCILING)
         before = problems.pop(item.namespace, None)
         if found:
             problems[item.namespace] = found

@@ -5,7 +5,7 @@ import logging
 from anneal_operator.api.conditions import Condition
 from anneal_operator.cluster.events import record_event
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.conditions import Finding, merged
+from anneal_operator.decide.conditions import Finding, merged, without
 from anneal_operator.errors import ApiError
 from anneal_operator.reasons import ConditionType, Reason
 
@@ -14,7 +14,7 @@ from .context import Context
 __all__ = ["tell_changes", "unreadable"]
 
 _FOR_PROGRAMS = {ConditionType.RECONCILING.value, ConditionType.STALLED.value}
-"""They say again, for kstatus, what another condition says for people."""
+"""They say again, for kstatus, what another condition says for people, or what the harness itself found."""
 _WARNINGS = {
     reason.value
     for reason in (
@@ -33,10 +33,13 @@ async def tell_changes(context: Context, current: Manifest, status: Manifest) ->
     """Record an Event for each condition that a written status changes, or else for the phase."""
     old = current.get("status") or {}
     before = {condition.get("type"): condition for condition in old.get("conditions", ())}
+    conditions = status.get("conditions", ())
+    said = {condition["reason"] for condition in conditions if condition["type"] not in _FOR_PROGRAMS}
     changed = [
         condition
-        for condition in status.get("conditions", ())
-        if condition["type"] not in _FOR_PROGRAMS and _differs(condition, before.get(condition["type"], {}))
+        for condition in conditions
+        if (condition["type"] not in _FOR_PROGRAMS or condition["reason"] not in said)
+        and _differs(condition, before.get(condition["type"], {}))
     ]
     for condition in changed:
         failed = condition["type"] == ConditionType.SUCCEEDED and condition["status"] == "False"
@@ -46,15 +49,16 @@ async def tell_changes(context: Context, current: Manifest, status: Manifest) ->
         await _record(context, current, status["phase"], status["conditions"][0]["message"], warning=False)
 
 
-def unreadable(manifest: Manifest, primary: ConditionType, reason: Reason, message: str, now: str) -> Manifest:
+def unreadable(manifest: Manifest, reason: Reason, message: str, now: str) -> Manifest:
     """Return the status of an object that cannot be parsed: all that it had, and why nothing is done."""
     status, generation = manifest.get("status") or {}, int(manifest["metadata"].get("generation", 0))
-    findings = [Finding(primary, "Unknown", reason, message), Finding(ConditionType.STALLED, "True", reason, message)]
+    found = Finding(ConditionType.STALLED, "True", reason, message)
     try:
         known = [Condition.parse(condition) for condition in status.get("conditions", ())]
     except (TypeError, ValueError):
         return status
-    conditions = [condition.dump() for condition in merged(known, findings, generation, now)]
+    kept = without(known, [ConditionType.RECONCILING])
+    conditions = [condition.dump() for condition in merged(kept, [found], generation, now)]
     return {**status, "reason": reason.value, "observedGeneration": generation, "conditions": conditions}
 
 
