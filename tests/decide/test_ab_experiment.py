@@ -10,11 +10,13 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.comparison import Sample
 from anneal_operator.decide.observed_experiment import (
+    CloseRecord,
     KeepDecision,
     KeepStart,
     MoveAlias,
     Observations,
     ObservedExperiment,
+    Pin,
     Record,
     RecordDecision,
     VariantSeen,
@@ -55,7 +57,7 @@ READY = {
     "b": VariantSeen("m", ready=True, number="2", digest="sha256:b"),
 }
 READ = READY | {"b": replace(READY["b"], holds_production=True)}
-DIGESTS = {"a": "sha256:a", "b": "sha256:b"}
+PINS = {"a": Pin("1", "sha256:a"), "b": Pin("2", "sha256:b")}
 
 
 def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
@@ -158,6 +160,17 @@ def test_the_end_of_the_maximum_duration_is_inconclusive() -> None:
     assert status.decision.rule == "max-duration"
 
 
+def test_counts_that_cannot_be_read_when_the_time_is_over_are_waited_for() -> None:
+    end = NOW + timedelta(hours=22)
+    waiting = decide(_seen(None), end)
+    assert (waiting.status.phase, waiting.apply) == ("Running", ())
+    assert _condition(waiting.status, "SampleSufficient") == ("Unknown", "RecorderSilent")
+    assert judge(_seen(_counted((200, 3.0), (200, 4.0))), end + timedelta(minutes=9)).phase == "Promoted"
+    over = judge(_seen(None), end + timedelta(minutes=10))
+    assert over.decision is not None
+    assert (over.phase, "could not be read" in over.decision.reason) == ("Inconclusive", True)
+
+
 def test_no_data_is_a_hold() -> None:
     assert judge(_seen(None), NOW).phase == "Running"
     assert judge(_seen(Observations({}, {}, {})), NOW).phase == "Running"
@@ -172,11 +185,16 @@ def test_a_decision_stands() -> None:
 
 
 def test_start_and_decision_are_kept_before_they_are_told() -> None:
-    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart("2026-03-01T12:00:00Z", DIGESTS),)
+    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart("2026-03-01T12:00:00Z", PINS),)
     verdict = decide(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert verdict.status.decision is not None
-    assert verdict.apply == (KeepDecision(verdict.status.decision),)
+    assert verdict.apply == (KeepDecision(verdict.status.decision, closes=False),)
     assert verdict.effects == ()
+    verdict = decide(_seen(_counted((200, 4.0), (200, 3.0))), NOW)
+    assert verdict.status.decision is not None
+    assert verdict.apply == (KeepDecision(verdict.status.decision, closes=True),), "nothing follows"
+    lost = decide(_seen(_counted((200, 3.0), (200, 4.0)), record=None), NOW + timedelta(days=2))
+    assert (lost.status.decision, lost.apply) == (None, (KeepStart(STARTED, PINS),)), "first there is a record"
 
 
 @pytest.mark.parametrize(
@@ -187,15 +205,10 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
         ({"production": "2"}, "Moving", 0),
         ({"production": "7"}, "HeldByAnother", 0),
         ({"production": "1", "registry_problem": "down"}, "RegistryUnreachable", 0),
-        ({"production": "1", "variants": {"a": VariantSeen("m", ready=True, number="1")}}, "RegistryUnreachable", 0),
-        (
-            {
-                "production": "2",
-                "variants": READY | {"b": VariantSeen("m", ready=True, number="2", holds_production=True)},
-            },
-            "Moved",
-            0,
-        ),
+        ({"production": "1", "variants": {"a": READY["a"]}}, "VersionNotFound", 0),
+        ({"production": "1", "variants": {"b": READY["b"]}}, "Moving", 2),
+        ({"production": "1", "variants": READY | {"b": replace(READY["b"], digest="sha256:c")}}, "VersionReplaced", 0),
+        ({"production": "2", "variants": READ}, "Moved", 0),
     ],
 )
 def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
@@ -204,10 +217,13 @@ def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
     decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert decided.decision is not None
     seen = _seen(previous=decided, **changes)
-    verdict = decide(replace(seen, record=Record(STARTED, decided.decision)), NOW)
+    record = Record(STARTED, decided.decision, PINS)
+    verdict = decide(replace(seen, record=record), NOW)
     assert _condition(verdict.status, "AliasMoved")[1] == reason
     assert verdict.effects == (RecordDecision("2", decided.decision), MoveAlias("1", "2"))[:effects]
-    assert verdict.apply == ()
+    assert verdict.apply == ((CloseRecord(),) if reason in {"HeldByAnother", "Moved", "VersionReplaced"} else ())
+    closed = decide(replace(seen, record=replace(record, is_closed=True)), NOW)
+    assert (closed.effects, closed.apply) == ((), ()), "what was done once is never done again"
 
 
 LOST = {"a": VariantSeen("m", ready=True, number="1"), "b": VariantSeen("m", ready=False, number="2")}
@@ -229,7 +245,7 @@ def test_the_end_of_the_maximum_duration_comes_before_all_that_may_be_wrong() ->
 
 def test_a_variant_of_another_artifact_ends_it_without_a_winner() -> None:
     """Its numbers are of two models; one that was made anew as it was, or is not there now, changes nothing."""
-    observations, record = _counted((200, 3.0), (200, 4.0)), Record(STARTED, digests=DIGESTS)
+    observations, record = _counted((200, 3.0), (200, 4.0)), Record(STARTED, pins=PINS)
     for variants, phase in (
         (READY, "Promoted"),
         (READY | {"b": VariantSeen(None, ready=False)}, "Running"),
@@ -241,7 +257,7 @@ def test_a_variant_of_another_artifact_ends_it_without_a_winner() -> None:
             assert verdict.status.decision is not None
             assert verdict.status.decision.rule == "variant-replaced"
             assert "ModelVersion m-2 was made anew" in verdict.status.decision.reason
-            assert verdict.apply == (KeepDecision(verdict.status.decision),)
+            assert verdict.apply == (KeepDecision(verdict.status.decision, closes=True),)
     assert judge(_seen(observations, variants=variants, record=record), NOW + timedelta(days=2)).phase == "Inconclusive"
     kept_before = _seen(observations, variants=variants, record=Record(STARTED))
     assert judge(kept_before, NOW).phase == "Promoted", "a record of before digests were kept pins none"

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.errors import ConflictError
 from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.queue import Key
 
-from .world import NAMESPACE, World
+from .world import NAMESPACE, Manifest, World
 
 SPEC: dict[str, Any] = {
     "modelName": "spam",
@@ -113,7 +114,7 @@ def test_a_verdict_is_kept_before_anything_follows_then_moves_the_alias(world: W
     _decide(world)
     assert (_status(world)["phase"], _status(world)["decision"]["winner"]) == ("Promoted", "b")
     assert json.loads(_record(world)["data"]["decision.json"])["winner"] == "b"
-    assert _record(world)["immutable"] is True
+    assert "immutable" not in _record(world), "something follows from it"
     assert "ownerReferences" not in _record(world)["metadata"]
     assert world.registry.aliases["spam", "production"] == "1", "the decision is written before anything follows"
     _look(world)
@@ -124,9 +125,53 @@ def test_a_verdict_is_kept_before_anything_follows_then_moves_the_alias(world: W
     _look(world)
     assert _condition(world, "AliasMoved") == ("True", "Moved")
     assert _condition(world, "Reconciling") == ("", "")
+    assert _record(world)["immutable"] is True
     world.writes()
     _look(world)
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("uid", ["uid-x", "uid-of-another"])
+def test_a_rollback_by_hand_is_not_undone_where_the_status_was_lost(world: World, uid: str) -> None:
+    """As after a restore without statuses, or where the same manifest is applied again."""
+    _decide(world)
+    _look(world)
+    _read_aliases(world, one=[], two=["production"])
+    _look(world)
+    world.registry.aliases["spam", "production"] = "1"
+    _read_aliases(world, one=["production"], two=[])
+    world.api.remove("ABExperiment", "x")
+    world.api.put("ABExperiment", "x", spec=SPEC, metadata={"uid": uid})
+    _look(world, 3)
+    assert world.registry.aliases["spam", "production"] == "1"
+    assert (_status(world)["phase"], _condition(world, "AliasMoved")) == ("Promoted", ("False", "HeldByAnother"))
+
+
+def test_a_record_that_is_not_as_it_was_seen_takes_no_other_decision(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _start(world)
+    name = _record(world)["metadata"]["name"]
+    patch = world.api.patch
+
+    async def patched(kind: str, namespace: str, target: str, changes: Manifest) -> None:
+        world.api.edit("ConfigMap", name, data={**_record(world)["data"], "decision.json": "another leader's"})
+        await patch(kind, namespace, target, changes)
+
+    monkeypatch.setattr(world.api, "patch", patched)
+    world.later(60)
+    _count(world, (110, 3.0), (105, 4.0))
+    with pytest.raises(ConflictError):
+        _look(world)
+    assert (_status(world)["phase"], _status(world).get("decision")) == ("Running", None)
+
+
+def test_a_record_is_found_by_a_release_with_more_defaults(world: World) -> None:
+    _decide(world)
+    decision = _status(world)["decision"]
+    world.api.edit("ABExperiment", "x", spec={**SPEC, "decision": {"mode": "Automatic", "bake": "1h"}}, status={})
+    _look(world)
+    assert _status(world)["decision"] == decision
 
 
 @pytest.mark.parametrize("lost", [{}, {"phase": "Running", "startedAt": "2026-03-01T12:00:00Z"}])
@@ -209,6 +254,12 @@ def test_the_end_of_its_time_is_kept_whatever_else_is_wrong(world: World) -> Non
     world.routers.table = world.routers.counted = None
     _set_phase(world, "two", "Failed")
     world.later(3600)
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "SampleSufficient")) == (
+        "Running",
+        ("Unknown", "RecorderSilent"),
+    )
+    world.later(600)
     _look(world)
     assert (_status(world)["phase"], _status(world)["decision"]["rule"]) == ("Inconclusive", "max-duration")
 

@@ -167,7 +167,10 @@ def test_an_admission_webhook_that_does_not_answer_is_told(world: World, monkeyp
 
     monkeypatch.setattr(world.api, "apply", unanswered)
     assert _look(world) == 5.0
-    assert (_status(world)["phase"], _condition(world, "Reconciling")) == ("Registering", ("True", "RefusedByApiServer"))
+    assert (_status(world)["phase"], _condition(world, "Reconciling")) == (
+        "Registering",
+        ("True", "RefusedByApiServer"),
+    )
     assert 'failed calling webhook "quota.example.com"' in _message(world, "Reconciling")
     assert [reason for reason, _ in world.api.events] == ["RefusedByApiServer"]
 

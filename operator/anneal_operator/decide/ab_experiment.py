@@ -23,6 +23,8 @@ __all__ = ["decide"]
 _PERIOD_SECONDS, _WARM_UP_PERIOD_SECONDS = 5.0, 2.0
 _GRACE = timedelta(seconds=30)
 """For how long a variant may not answer before its users are sent to the default version."""
+_SILENCE = timedelta(minutes=10)
+"""For how long the counts are waited for once the time is over."""
 
 
 def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -97,12 +99,12 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
         return finding
     if now - datetime.fromisoformat(known.last_transition_time) < _GRACE:
         return finding
-    message = f"{finding.message}; until it does, everybody gets the default version and nothing is counted"
+    message = f"{finding.message}; meanwhile all users get the default version and nothing is counted"
     return Finding(finding.type, "False", Reason.VARIANT_LOST, message)
 
 
 def _running(seen: ObservedExperiment, findings: list[Finding], started: str, now: datetime) -> ExperimentVerdict:
-    start = seen.start_kept(started)
+    start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
     if seen.observations is None:
         return _working(_status(seen, "Running", findings, now, started_at=started, main=findings[-1]), *start)
     status, gates, compared = _counted(seen, seen.observations, findings, started, now)
@@ -148,6 +150,11 @@ def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -
 def _at_deadline(seen: ObservedExperiment, started: str, now: datetime) -> ExperimentVerdict:
     """The time is over: the verdict is what a sound and sufficient sample says, and Inconclusive without one."""
     observed = seen.observations
+    end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
+    if observed is None and now - end < _SILENCE:
+        message = "the time is over, but the recorder does not answer; what it counted is waited for"
+        silent = Finding(ConditionType.SAMPLE_SUFFICIENT, "Unknown", Reason.RECORDER_SILENT, message)
+        return _working(_status(seen, "Running", [silent], now, started_at=started))
     status = _status(seen, "Running", [], now, started_at=started)
     if observed is not None:
         status, gates, compared = _counted(seen, observed, [], started, now)
@@ -156,6 +163,8 @@ def _at_deadline(seen: ObservedExperiment, started: str, now: datetime) -> Exper
             return decided(seen, status, decision, now)
     counted = observed or Observations({}, {}, {})
     reason = "maxDuration passed before all variants had a sound and sufficient sample"
+    if observed is None:
+        reason = "maxDuration passed, and what was counted could not be read since"
     return decided(seen, status, verdict_of("Inconclusive", None, "max-duration", reason, counted, now), now)
 
 

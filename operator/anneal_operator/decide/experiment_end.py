@@ -8,6 +8,7 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged
 from .observed_experiment import (
+    CloseRecord,
     Effect,
     ExperimentVerdict,
     KeepDecision,
@@ -15,19 +16,25 @@ from .observed_experiment import (
     ObservedExperiment,
     RecordDecision,
 )
-from .verdict import Progress, Verdict
+from .verdict import Verdict
 
-__all__ = ["decided", "followed_up"]
+__all__ = ["decided", "followed_up", "is_followed"]
 
 _PERIOD_SECONDS = 2.0
+_NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
 
 
 def decided(
     seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
 ) -> ExperimentVerdict:
     """A decision is kept before anybody is told of it; what follows from it comes with the next reconcile."""
-    apply = (*seen.start_kept(seen.started_at or timestamp(now)), KeepDecision(decision))
-    return Verdict(_concluded(seen, status, decision, now), "Working", apply=apply, again=0.0)
+    if seen.record is None:
+        return Verdict(status, "Working", apply=(seen.start(seen.started_at or timestamp(now)),), again=0.0)
+    return Verdict(_concluded(seen, status, decision, now), "Working", apply=(_kept(seen, decision),), again=0.0)
+
+
+def _kept(seen: ObservedExperiment, decision: DecisionStatus) -> KeepDecision:
+    return KeepDecision(decision, closes=_ends_as(seen.spec, decision)[0] != "Promoted")
 
 
 def _concluded(
@@ -61,27 +68,39 @@ def _ends_as(spec: ABExperimentSpec, decision: DecisionStatus) -> tuple[Experime
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:
     """Move the alias after a promotion, unless somebody else has; then wait until every version has read it.
 
-    Until then the decision is the route.
+    Until then the decision is the route. Once it is over the record is closed: it is not begun again where the status
+    was lost, whatever people have done since.
     """
-    status = seen.previous
+    status, record = seen.previous, seen.record
     if status.decision is None or status.observed_generation != seen.generation:
         status = _concluded(seen, status, decision, now)
-    keep = seen.start_kept(seen.started_at or decision.decided_at)
-    if seen.record is None or seen.record.decision is None:
-        keep += (KeepDecision(decision),)
-    alias = status.condition(ConditionType.ALIAS_MOVED)
-    over = alias is not None and (alias.status == "True" or alias.reason == Reason.HELD_BY_ANOTHER)
-    if status.phase != "Promoted" or over:
-        return Verdict(status, "Settled", apply=keep)
+    if record is None:
+        return Verdict(status, "Working", apply=(seen.start(seen.started_at or decision.decided_at),), again=0.0)
+    if record.decision is None:
+        return Verdict(status, "Working", apply=(_kept(seen, decision),), again=0.0)
+    close = () if record.is_closed else (CloseRecord(),)
+    if status.phase != "Promoted":  # as the decision says, or a phase that another build knows: left to it
+        return Verdict(status, "Settled")
+    if is_followed(status):
+        return Verdict(status, "Settled", apply=close)
     finding, effects = _alias(seen, decision)
-    progress: Progress = "Settled" if finding.reason in {Reason.MOVED, Reason.HELD_BY_ANOTHER} else "Working"
     told = status.having(conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)))
-    return Verdict(told, progress, apply=keep, effects=effects, again=_PERIOD_SECONDS)
+    if is_followed(told):
+        return Verdict(told, "Settled", apply=close)
+    return Verdict(told, "Working", effects=effects, again=_PERIOD_SECONDS)
+
+
+def is_followed(status: ABExperimentStatus) -> bool:
+    """Whether a promotion is over: the alias is the winner's, or it is not to be."""
+    alias = status.condition(ConditionType.ALIAS_MOVED)
+    return alias is not None and (alias.status == "True" or alias.reason in _NOT_TO_BE_MOVED)
 
 
 def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding, tuple[Effect, ...]]:
     kind, model = ConditionType.ALIAS_MOVED, seen.spec.model_name
     winner, control = seen.number_of(decision.winner), seen.number_of(seen.spec.control)
+    if missing := _missing_winner(seen, decision):
+        return missing, ()
     if seen.registry_problem or not winner:
         problem = seen.registry_problem or "the winner's version in MLflow is not known yet"
         return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, problem), ()
@@ -92,8 +111,24 @@ def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding,
             return Finding(kind, "True", Reason.MOVED, message), ()
         message = f"moved to version {winner} in MLflow; the versions have yet to read it"
         return Finding(kind, "False", Reason.MOVING, message), ()
+    if seen.record and seen.record.is_closed:
+        message = f"the promotion is over; production of {model} has been given to version {seen.production} since"
+        return Finding(kind, "False", Reason.HELD_BY_ANOTHER, message), ()
     if seen.production not in {None, control}:
         message = f"somebody gave production of {model} to version {seen.production}: it is left there"
         return Finding(kind, "False", Reason.HELD_BY_ANOTHER, message), ()
     effects = (RecordDecision(winner, decision), MoveAlias(control, winner))
     return Finding(kind, "False", Reason.MOVING, f"being moved to version {winner} in MLflow"), effects
+
+
+def _missing_winner(seen: ObservedExperiment, decision: DecisionStatus) -> Finding | None:
+    """Only what was compared is promoted."""
+    kind, name = ConditionType.ALIAS_MOVED, seen.spec.version_of(decision.winner)
+    found = seen.variants.get(decision.winner or "")
+    if found is None or found.model is None:
+        return Finding(kind, "False", Reason.VERSION_NOT_FOUND, f"there is no ModelVersion {name} to promote")
+    pin = seen.record.pins.get(decision.winner or "") if seen.record else None
+    if pin and pin.digest != found.digest:
+        message = f"ModelVersion {name} was made anew with another artifact: it is not what won, and is not promoted"
+        return Finding(kind, "False", Reason.VERSION_REPLACED, message)
+    return None

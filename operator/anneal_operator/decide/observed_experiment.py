@@ -9,6 +9,7 @@ from .comparison import Sample
 from .verdict import Verdict
 
 __all__ = [
+    "CloseRecord",
     "Effect",
     "ExperimentVerdict",
     "Intent",
@@ -17,6 +18,7 @@ __all__ = [
     "MoveAlias",
     "Observations",
     "ObservedExperiment",
+    "Pin",
     "Record",
     "RecordDecision",
     "VariantSeen",
@@ -47,13 +49,27 @@ class Observations:
 
 
 @dataclass(frozen=True)
+class Pin:
+    """What a variant was as counting began."""
+
+    number: str
+    """Its version in MLflow."""
+    digest: str
+    """Of its artifact."""
+
+
+@dataclass(frozen=True)
 class Record:
     """What is kept of an experiment, beside its status and beyond it."""
 
     started_at: str
     decision: DecisionStatus | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
-    """Of each variant's artifact as counting began; empty in a record of before they were kept."""
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+    """By variant."""
+    is_closed: bool = False
+    """Whether all that follows from the decision was done: it is never done again."""
+    revision: str = ""
+    """The API server's, so that a decision is never kept over another."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +97,21 @@ class ObservedExperiment:
 
     @property
     def replaced(self) -> str | None:
-        """The variant whose ModelVersion was made anew with another artifact since counting began."""
-        pinned = self.record.digests if self.record else {}
+        """The first variant whose ModelVersion was made anew with another artifact since counting began."""
+        pins = self.record.pins if self.record else {}
         present = ((name, variant.digest) for name, variant in self.variants.items() if variant.model is not None)
-        return next((name for name, digest in present if pinned.get(name, digest) != digest), None)
-
-    def start_kept(self, started_at: str) -> "tuple[Intent, ...]":
-        """Return what makes the record where there is none yet."""
-        digests = {name: variant.digest for name, variant in self.variants.items() if variant.digest}
-        return () if self.record else (KeepStart(started_at, digests),)
+        return next((name for name, digest in present if name in pins and pins[name].digest != digest), None)
 
     def number_of(self, variant: str | None) -> str:
-        """Return a variant's version in MLflow; empty while it has none."""
+        """Return a variant's version in MLflow, as counting began where it has; empty while it has none."""
+        pin = self.record.pins.get(variant or "") if self.record else None
         found = self.variants.get(variant or "")
-        return found.number if found else ""
+        return pin.number if pin else found.number if found else ""
+
+    def start(self, at: str) -> "KeepStart":
+        """Return what makes the record."""
+        known = {name: variant for name, variant in self.variants.items() if variant.number and variant.digest}
+        return KeepStart(at, {name: Pin(variant.number, variant.digest) for name, variant in known.items()})
 
 
 @dataclass(frozen=True)
@@ -102,14 +119,20 @@ class KeepStart:
     """Make the record."""
 
     started_at: str
-    digests: Mapping[str, str]
+    pins: Mapping[str, Pin]
 
 
 @dataclass(frozen=True)
 class KeepDecision:
-    """Complete the record: from then on it never changes."""
+    """Add the decision to the record, and close it where nothing follows."""
 
     decision: DecisionStatus
+    closes: bool
+
+
+@dataclass(frozen=True)
+class CloseRecord:
+    """Everything that follows was done: from then on the record never changes."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +151,6 @@ class MoveAlias:
     version: str
 
 
-Intent = KeepStart | KeepDecision
+Intent = KeepStart | KeepDecision | CloseRecord
 Effect = RecordDecision | MoveAlias
 ExperimentVerdict = Verdict[ABExperimentStatus, Intent, Effect]

@@ -7,6 +7,8 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.model_version import PRODUCTION
 from anneal_operator.reasons import ConditionType, Reason
 
+from .experiment_end import is_followed
+
 __all__ = ["Experiment", "Split", "Version", "default_of", "split_of"]
 
 
@@ -91,8 +93,6 @@ def _splits(experiment: Experiment) -> bool:
 def _promoted(experiment: Experiment) -> str | None:
     """The winner, while MLflow has yet to move the alias."""
     status = experiment.status
-    moving = status.condition(ConditionType.ALIAS_MOVED)
-    over = moving is not None and (moving.status == "True" or moving.reason == Reason.HELD_BY_ANOTHER)
-    if status.decision is None or status.phase != "Promoted" or over:
+    if status.decision is None or status.phase != "Promoted" or is_followed(status):
         return None
     return experiment.spec.version_of(status.decision.winner)

@@ -13,6 +13,7 @@ from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.comparison import Sample
 from anneal_operator.decide.observed_experiment import (
+    CloseRecord,
     Effect,
     Intent,
     KeepDecision,
@@ -20,12 +21,20 @@ from anneal_operator.decide.observed_experiment import (
     MoveAlias,
     Observations,
     ObservedExperiment,
+    Pin,
     Record,
     RecordDecision,
     VariantSeen,
 )
 from anneal_operator.decide.verdict import Verdict
-from anneal_operator.desired.experiments import DECISION_KEY, START_KEY, decision_kept, record_name, start_kept
+from anneal_operator.desired.experiments import (
+    DECISION_KEY,
+    START_KEY,
+    decision_kept,
+    record_closed,
+    record_name,
+    start_kept,
+)
 from anneal_operator.desired.operations import Operation
 from anneal_operator.desired.routing import ROUTER, recorder_url, router_url
 from anneal_operator.errors import RouterError
@@ -86,12 +95,15 @@ class ABExperimentKind:
 
     def build(self, item: ExperimentItem, observed: ObservedExperiment, intent: Intent) -> Sequence[Operation]:
         """Return the record's beginning, or its end."""
-        del observed
         match intent:
-            case KeepStart(started_at, digests):
-                return [start_kept(item.manifest, started_at, digests)]
-            case KeepDecision(decision):
-                return [decision_kept(item.manifest, decision.dump())]
+            case KeepStart(started_at, pins):
+                variants = {name: dataclasses.asdict(pin) for name, pin in pins.items()}
+                return [start_kept(item.manifest, started_at, variants)]
+            case KeepDecision(decision, closes):
+                revision = observed.record.revision if observed.record else ""
+                return [decision_kept(item.manifest, revision, decision.dump(), closes=closes)]
+            case CloseRecord():
+                return [record_closed(item.manifest)]
 
     async def carry_out(self, item: ExperimentItem, observed: ObservedExperiment, effect: Effect) -> None:
         """Leave the decision in MLflow, then move the alias."""
@@ -190,6 +202,8 @@ def _record(found: Manifest | None) -> Record | None:
     start, decision = json.loads(data[START_KEY]), data.get(DECISION_KEY)
     return Record(
         started_at=start["startedAt"],
-        digests=start.get("digests", {}),
+        pins={name: Pin(**pin) for name, pin in start["variants"].items()},
+        is_closed=bool(found.get("immutable")),
+        revision=str(found["metadata"].get("resourceVersion", "")),
         decision=DecisionStatus.parse(json.loads(decision)) if decision else None,
     )

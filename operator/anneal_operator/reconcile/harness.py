@@ -34,7 +34,8 @@ __all__ = ["Harness"]
 _COALESCE_SECONDS = 10.0
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 5.0, 60.0
 _RECONCILED = {resource.kind for resource in CUSTOM_RESOURCES}
-_REFUSALS = {400, 403, 404, 422}
+_NOT_FOUND = 404
+_REFUSALS = {400, 403, _NOT_FOUND, 422}
 _UNASKED_WEBHOOK = "failed calling webhook"
 """The API server itself works, and answers 500: somebody has to mend that webhook, so somebody has to be told."""
 Spec = TypeVar("Spec", bound=Schema)
@@ -261,7 +262,12 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         return min(_LONGEST_POLL_SECONDS, _FIRST_POLL_SECONDS * 2.0 ** (count - 1))
 
     async def _store_status(self, manifest: Manifest, status: Manifest) -> None:
-        written = await self._context.api.write_status(manifest["kind"], manifest, status)
+        try:
+            written = await self._context.api.write_status(manifest["kind"], manifest, status)
+        except ApiError as error:
+            if error.status == _NOT_FOUND:  # it is gone: the watch tells
+                return
+            raise
         self._context.store.observe({**written, "kind": manifest["kind"]})
         await tell_changes(self._context, manifest, status)
 
