@@ -151,6 +151,7 @@ async def _lead_forever(
             context.store.clear()
             context.readers.clear()
             context.models.clear()
+            context.router_problems.clear()
 
     ended = False
     while not ended:

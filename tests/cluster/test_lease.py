@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 from typing_extensions import override
@@ -254,5 +255,31 @@ def test_one_stands_by_while_the_api_server_says_that_another_leads() -> None:
         await _until(lambda: two.leads)
         assert not two.lease.is_awaited()
         second.cancel()
+
+    _run(body)
+
+
+def test_a_lease_is_dated_by_when_it_was_read_not_by_when_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that takes long may tell of a renewal since; who counted from the question would lead beside it."""
+    clock = [1000.0]
+    monkeypatch.setattr(module, "_DURATION", 15)
+    monkeypatch.setattr(module, "_TRUSTED", 10.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    async def body(one: _Candidate, two: _Candidate) -> None:
+        assert await one.lease._renew()  # noqa: SLF001 - one step of it
+        get = two.api.get
+
+        async def slow(kind: str, namespace: str, name: str) -> Manifest | None:
+            clock[0] += 14.0
+            assert await one.lease._renew()  # noqa: SLF001
+            return await get(kind, namespace, name)
+
+        monkeypatch.setattr(two.api, "get", slow)
+        assert not await two.lease._renew()  # noqa: SLF001
+        monkeypatch.setattr(two.api, "get", get)
+        clock[0] += 4.0
+        assert not await two.lease._renew()  # noqa: SLF001
+        assert one.lease.is_held()
 
     _run(body)

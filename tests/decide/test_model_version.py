@@ -166,8 +166,11 @@ def test_what_mlflow_is_told(changes: dict[str, Any], effects: tuple[Any, ...]) 
         ({"engine": Engine(2, "s:1")}, "s:2"),
         ({"engine": Engine(2, "s:1"), "contests": [_contest(None)]}, "s:1"),
         ({"engine": Engine(2, "s:1"), "contests": [_contest("b")]}, "s:2"),
-        ({"engine": Engine(2, "s:1"), "others_rolling": True}, "s:1"),
-        ({"engine": Engine(2, ""), "others_rolling": True}, "s:2"),
+        ({"engine": Engine(2, "s:1"), "other_engines": {"z": Engine(1, "s:2", is_rolling=True)}}, "s:1"),
+        ({"engine": Engine(2, ""), "other_engines": {"z": Engine(1, "s:2", is_rolling=True)}}, "s:2"),
+        ({"engine": Engine(2, "s:1"), "other_engines": {"z": Engine(1, "s:2")}}, "s:2"),
+        ({"engine": Engine(2, "s:1"), "other_engines": {"0": Engine(1, "s:1")}}, "s:1"),
+        ({"engine": Engine(2, "s:1"), "other_engines": {"z": Engine(1, "s:1", is_rolling=True)}}, "s:2"),
     ],
 )
 def test_an_engine_is_brought_up_to_date_by_itself_and_never_in_an_experiment(

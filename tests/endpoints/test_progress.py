@@ -29,10 +29,15 @@ def _audience(namespace: str, job: str, uid: str) -> str:
     return f"for {namespace} {job} {uid}"
 
 
-def _post(
-    *reports: dict[str, Any], authorization: str = "Bearer good", fails: bool = False
-) -> tuple[list[int], str | None, int]:
+def _post(*reports: dict[str, Any], **options: Any) -> tuple[list[int], str | None, int]:
     """Post reports for one job; return the answers, the progress that is known then, and how often it was woken."""
+    answers, known, woken = _posted(*reports, **options)
+    return answers, _summary(known) if known else None, woken
+
+
+def _posted(
+    *reports: dict[str, Any], authorization: str = "Bearer good", fails: bool = False
+) -> tuple[list[int], TrainerReport | None, int]:
     book, woken = ProgressBook(), []
 
     async def review(given: str, namespace: str, audience: str) -> bool:
@@ -50,9 +55,7 @@ def _post(
                 answers.append((await client.post("/progress/team/job/uid-1", json=body, headers=headers)).status)
             return answers
 
-    answers = asyncio.run(run())
-    known = book.last("uid-1")
-    return answers, _summary(known) if known else None, len(woken)
+    return asyncio.run(run()), book.last("uid-1"), len(woken)
 
 
 def _summary(said: TrainerReport) -> str:
@@ -90,6 +93,25 @@ def test_what_is_known_of_a_training_that(reports: list[dict[str, Any]], summary
 )
 def test_a_report_is_refused(report: dict[str, Any], options: dict[str, Any], status: int) -> None:
     assert _post(report, **options) == ([status], None, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("2026-03-01T12:00:01Z", "2026-03-01T12:00:01Z"),
+        ("2026-03-01 12:00:01", "2026-03-01T12:00:01Z"),
+        ("2026-03-01T12:00:01.123456", "2026-03-01T12:00:01Z"),
+        ("2026-03-01T21:00:01+09:00", "2026-03-01T12:00:01Z"),
+    ],
+)
+def test_a_time_is_kept_as_a_status_takes_it(told: str, kept: str) -> None:
+    assert _reported({**STEP, "lastUpdatedTime": told}) == ([200], kept)
+    assert _reported({**STEP, "lastUpdatedTime": "yesterday"}) == ([400], None)
+
+
+def _reported(report: dict[str, Any]) -> tuple[list[int], str | None]:
+    answers, known, _ = _posted(report)
+    return answers, known.updated_at if known else None
 
 
 def test_a_job_made_again_is_not_spoken_for_by_its_namesakes_pods() -> None:

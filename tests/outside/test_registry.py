@@ -14,7 +14,7 @@ from anneal_operator.outside.registry import MlflowRegistry, Registered, Registe
 from .mlflow_server import MlflowServer, mlflow_server
 
 UID, NAME, DIGEST = "anneal.dev/model-version-uid", "anneal.dev/model-version", "anneal.dev/digest"
-TAGS = {UID: "u1", NAME: "spam-1", DIGEST: "sha256:1"}
+TAGS = {"anneal.dev/namespace": "team", UID: "u1", NAME: "spam-1", DIGEST: "sha256:1"}
 
 
 @pytest.fixture
@@ -25,8 +25,10 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
         yield server
 
 
-def _register(registry: MlflowRegistry, *, uid: str = "u1", run_id: str = "") -> Registered:
-    wanted = Registration("team", "spam-1", uid, "spam", "mlflow-artifacts:/1/m", "sha256:1", run_id)
+def _register(
+    registry: MlflowRegistry, *, uid: str = "u1", run_id: str = "", name: str = "spam-1", digest: str = "sha256:1"
+) -> Registered:
+    wanted = Registration("team", name, uid, "spam", "mlflow-artifacts:/1/m", digest, run_id)
     return asyncio.run(registry.register(wanted))
 
 
@@ -47,7 +49,28 @@ def test_registering_again_writes_nothing(mlflow: MlflowServer) -> None:
 
 def test_each_uid_has_a_version_of_its_own(mlflow: MlflowServer) -> None:
     registry = MlflowRegistry(mlflow.url)
-    assert [_register(registry, uid=uid).version for uid in ("u1", "u2", "u1")] == ["1", "2", "1"]
+    versions = [_register(registry, uid=uid, name=f"spam-{uid}").version for uid in ("u1", "u2", "u1")]
+    assert versions == ["1", "2", "1"]
+
+
+def test_a_manifest_that_is_applied_again_stays_the_version_that_it_was(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    assert _register(registry).version == "1"
+    mlflow.aliases["spam", "production"] = "1"
+    assert _register(registry, uid="u2").aliases == ("production",)
+    assert mlflow.tags("spam", "1") == TAGS | {UID: "u2"}
+    assert _register(registry, uid="u3", digest="sha256:2").version == "2", "another artifact is another version"
+    assert _register(registry, uid="u4", name="spam-2").version == "3"
+
+
+def test_what_is_no_answer_of_mlflow_s_is_told(mlflow: MlflowServer) -> None:
+    for answer, words in (
+        ('{"registered_model": {"name": "spam", "tags": "x"}}', "cannot be read"),
+        ('{"status": "maintenance"}', "is this MLflow"),
+    ):
+        mlflow.answers_with = 200, answer
+        with pytest.raises(RegistryError, match=words):
+            asyncio.run(MlflowRegistry(mlflow.url).describe("spam"))
 
 
 def test_the_version_that_the_jobs_run_registered_is_taken(mlflow: MlflowServer) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from anneal_operator.errors import ApiError
+
 from .jobs import change, job_world, look, register_base, result, status, until
 from .world import NAMESPACE, World
 
@@ -120,6 +122,49 @@ def test_training_alone_queues_and_is_left_to_kueue(world: World) -> None:
     assert set(world.writes()) == {"FineTuneJob/job/status"}
 
 
+def _have_kueue(world: World, *, suspend: bool) -> None:
+    """Suspend or admit the attempt, as Kueue and the Job controller do: its clock begins anew."""
+    made = world.api.objects["Job", "job-train-1"]
+    started = {} if suspend else {"startTime": world.time.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    world.api.edit("Job", "job-train-1", spec={**made["spec"], "suspend": suspend}, status=started)
+    look(world)
+
+
+def test_an_attempt_that_kueue_took_back_has_what_is_left_of_the_deadline(world: World) -> None:
+    change(world, scheduling={"queueName": "research"}, activeDeadlineSeconds=3600)
+    until(world, "train")
+    _have_kueue(world, suspend=False)
+    world.later(3000)
+    look(world)
+    _have_kueue(world, suspend=True)
+    world.later(100)
+    world.writes()
+    look(world)
+    assert world.writes() == [], "told once"
+    assert world.api.objects["Job", "job-train-1"]["spec"]["activeDeadlineSeconds"] == 600
+    _have_kueue(world, suspend=False)
+    assert status(world)["phase"] == "Running"
+
+
+def test_an_overdue_attempt_whose_job_cannot_be_deleted_is_not_told_as_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: str) -> None:
+        raise ApiError(500, 'failed calling webhook "policy.example.com": connection refused')
+
+    change(world, scheduling={"queueName": "research"}, activeDeadlineSeconds=3600)
+    until(world, "train")
+    _have_kueue(world, suspend=False)
+    world.later(3700)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.api, "delete", refused)
+        _have_kueue(world, suspend=True)
+        assert (status(world)["phase"], status(world)["reason"]) == ("Running", "RefusedByApiServer")
+    look(world)
+    assert (status(world)["phase"], status(world)["failure"]["class"]) == ("Failed", "Deadline")
+    assert ("Job", "job-train-1") not in world.api.objects
+
+
 def test_a_job_that_another_suspended_is_not_resumed(world: World) -> None:
     until(world, "prepare")
     world.api.objects["Job", "job-prepare"]["spec"]["suspend"] = True  # as Kueue does where a default queue is set
@@ -227,6 +272,26 @@ def test_a_job_that_has_ended_is_deleted_in_time(world: World) -> None:
     look(world)
     assert world.writes() == ["FineTuneJob/job/delete"]
     assert look(world) is None
+
+
+def test_an_ended_job_that_cannot_be_deleted_stays_what_it_became(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: str) -> None:
+        raise ApiError(403, "denied by policy")
+
+    change(world, ttlSecondsAfterFinished=100)
+    until(world, "prepare")
+    world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
+    look(world)
+    end = status(world)["conditions"][0]
+    world.later(101)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.api, "delete", refused)
+        look(world)
+    assert (status(world)["conditions"][0], status(world)["reason"]) == (end, "RefusedByApiServer")
+    look(world)
+    assert ("FineTuneJob", "job") not in world.api.objects
 
 
 def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> None:

@@ -1,5 +1,6 @@
 """A ModelVersion: registered once, served, given `production` where nobody holds it, followed where it is moved."""
 
+import json
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ def _route(world: World) -> float | None:
 
 
 def _answer(world: World, name: str = "one", ready: int = 1) -> None:
-    world.api.edit("Deployment", f"{name}-server", status={"observedGeneration": 1, "readyReplicas": ready})
+    generation = world.api.objects["Deployment", f"{name}-server"]["metadata"]["generation"]
+    status = {"observedGeneration": generation, "readyReplicas": ready, "updatedReplicas": ready}
+    world.api.edit("Deployment", f"{name}-server", status=status)
 
 
 def _status(world: World, name: str = "one") -> dict[str, Any]:
@@ -253,6 +256,73 @@ def test_it_tells_whether_clients_reach_it(world: World) -> None:
     assert "spam@1 and spam" in _message(world, "Routable")
     assert _condition(world, "AliasDrifted") == ("False", "AsRouted")
     assert _condition(world, "AliasDrifted", "two") == ("", "")
+
+
+def _table(world: World) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])
+    return table
+
+
+def test_one_that_cannot_be_parsed_keeps_its_route(world: World) -> None:
+    """As after a downgrade: what a newer build wrote is not known here, and its clients stay where they are."""
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    before = _table(world)
+    assert before["models"]["spam"]["default"] == "one"
+    world.api.edit("ModelVersion", "one", spec={**SPEC, "artifact": {**SPEC["artifact"], "format": "FP8"}})
+    _look(world)
+    _route(world)
+    assert (_status(world)["reason"], _table(world)) == ("SpecInvalid", before)
+
+
+@pytest.mark.parametrize("spec", [{"clusterIP": "10.6.6.6"}, {"type": "ExternalName", "externalName": "x.y"}])
+def test_a_service_that_is_not_its_own_gets_no_client(world: World, spec: dict[str, Any]) -> None:
+    _serve(world, "one")
+    before = _table(world)
+    unserved = {name: value for name, value in SPEC.items() if name not in {"serving", "aliases"}}
+    world.api.put("ModelVersion", "three", spec=unserved)
+    _look(world, "three", 3)
+    world.api.put("Service", "three-server", spec=spec)
+    world.api.edit("ModelVersion", "three", spec=SPEC)
+    _look(world, "three", 2)
+    _route(world)
+    assert (_status(world, "three")["reason"], _table(world)) == ("NameTaken", before)
+
+
+def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    images = []
+    for updated in (None, 0, 1):
+        if updated is not None:  # the old pod answers until the new one does
+            told = {"observedGeneration": 2, "readyReplicas": 1, "updatedReplicas": updated}
+            world.api.edit("Deployment", "one-server", status=told)
+        _look(world, "one")
+        _look(world, "two")
+        made = (world.api.objects["Deployment", f"{name}-server"] for name in ("one", "two"))
+        images.append([deployment["metadata"]["annotations"]["anneal.dev/image"] for deployment in made])
+    assert images == [["server:2", "server:1"], ["server:2", "server:1"], ["server:2", "server:2"]]
+
+
+def test_a_manifest_that_is_applied_again_keeps_production(world: World) -> None:
+    """As after a restore without statuses: new uids, MLflow as it was."""
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    assert world.registry.aliases["spam", "production"] == "1"
+    for name in ("one", "two"):
+        for kind in ("Deployment", "Service"):
+            world.api.remove(kind, f"{name}-server")
+        world.api.remove("ModelVersion", name)
+        _look(world, name)
+    world.api.remove("ConfigMap", "anneal-router")
+    for name in ("one", "two"):
+        world.api.put("ModelVersion", name, spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    _look(world)
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    assert len(world.registry.versions) == 2
 
 
 def test_what_keeps_the_router_from_being_made_is_told_by_the_versions(world: World) -> None:

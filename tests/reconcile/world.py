@@ -155,7 +155,9 @@ class FakeApi:
         old = self.objects.get((kind, name))
         stored = copy.deepcopy(manifest)
         stored["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}"
-        stored["metadata"]["generation"] = 1
+        generation = old["metadata"].get("generation", 1) if old else 1
+        changed = old is not None and old.get("spec") != stored.get("spec")
+        stored["metadata"]["generation"] = generation + 1 if changed else generation
         stored["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
         stored["metadata"]["resourceVersion"] = str(next(self._numbers))
         if kind == "Service":
@@ -220,8 +222,12 @@ class FakeRegistry:
     async def register(self, version: Registration) -> Registered:
         self._check("register")
         self._own(version.namespace, version.model)
+        url = f"http://mlflow/{version.name}"
+        same = next((known for known in self.versions if (known.url, known.digest) == (url, version.digest)), None)
+        if same:
+            self.uids.setdefault(version.uid, same)
         if version.uid not in self.uids:
-            number, url = str(len(self.versions) + 1), f"http://mlflow/{version.name}"
+            number = str(len(self.versions) + 1)
             made = Registered(version.model, number, (), version.uri, version.digest, url)
             self.uids[version.uid] = made
             self.versions.append(made)

@@ -90,7 +90,7 @@ class Lease:
             current = await self._api.get("Lease", self._namespace, _NAME)
             if current is None:
                 await self._api.create(self._manifest())
-            elif self._is_free(current, asked):
+            elif self._is_free(current, time.monotonic()):  # what was read may be newer than the question
                 await self._api.patch("Lease", self._namespace, _NAME, self._taking(current))
             else:
                 self._trusted_until, self._waits = 0.0, True

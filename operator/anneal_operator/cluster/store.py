@@ -29,7 +29,7 @@ _METADATA = (
     "resourceVersion",
     "uid",
 )
-_CHILD_SPEC = ("nodeName", "replicas", "suspend")
+_CHILD_SPEC = ("activeDeadlineSeconds", "nodeName", "replicas", "suspend")
 _CHILD_STATUS = (
     "completionTime",
     "observedGeneration",

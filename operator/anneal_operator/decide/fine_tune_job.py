@@ -206,16 +206,21 @@ def _start(situation: Situation, stage: Stage) -> StartStage:
 
 
 def _moved_deadline(situation: Situation, stage: Stage, state: StageState) -> tuple[Intent, ...]:
-    """A Job's own deadline, where the spec's has changed since the Job was made."""
-    job = situation.seen.stages[stage].job
-    wanted = situation.seen.spec.active_deadline_seconds
-    if job is None or state.state != "Active" or state.ending or _told_deadline(job) == wanted:
+    """A Job's own deadline, where the spec's has changed since the Job was made, or where Kueue took the Job back: its
+    clock begins anew when it is admitted again.
+    """
+    job, left = situation.seen.stages[stage].job, situation.seconds_left
+    if job is None or state.state != "Active" or state.ending:
         return ()
-    if situation.seconds_left is None:
+    if state.suspended and left is not None and job["spec"].get("activeDeadlineSeconds", 0) > max(1, int(left)):
+        return (MoveDeadline(stage, max(1, int(left))),)
+    if _told_deadline(job) == situation.seen.spec.active_deadline_seconds:
+        return ()
+    if left is None:
         return (MoveDeadline(stage, None),)
     started = job.get("status", {}).get("startTime")
     running = (situation.now - datetime.fromisoformat(started)).total_seconds() if started else 0.0
-    return (MoveDeadline(stage, max(1, int(situation.seconds_left + running))),)
+    return (MoveDeadline(stage, max(1, int(left + running))),)
 
 
 def _told_deadline(job: Manifest) -> int | None:

@@ -50,6 +50,8 @@ class Engine:
 
     ready: int
     image: str
+    is_rolling: bool = False
+    """Whether pods of its newest generation are missing, or do not answer yet."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class ObservedVersion:
     selector: str = ""
     """The pods' labels."""
     server_image: str = ""
-    others_rolling: bool = False
-    """Whether another engine of the namespace is being brought to the present image."""
+    other_engines: Mapping[str, Engine] = field(default_factory=dict)
+    """Those of the namespace that are brought up to date in turn, by their versions."""
 
     @property
     def registry(self) -> Registry | None:
@@ -200,7 +202,15 @@ def _image(seen: ObservedVersion) -> str:
     if seen.engine is None or not seen.engine.image:
         return seen.server_image
     in_experiment = any(contest.status.decision is None for contest in seen.contests)
-    return seen.engine.image if in_experiment or seen.others_rolling else seen.server_image
+    return seen.engine.image if in_experiment or _is_anothers_turn(seen) else seen.server_image
+
+
+def _is_anothers_turn(seen: ObservedVersion) -> bool:
+    """One engine is brought up to date after the other, in the order of their names: a bad image reaches one alone."""
+    return any(
+        engine.is_rolling if engine.image == seen.server_image else name < seen.name
+        for name, engine in seen.other_engines.items()
+    )
 
 
 def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> Effects:

@@ -11,10 +11,12 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from anneal_operator.api.schema import timestamp
 from anneal_operator.errors import ApiError
 
 from .reviews import Review
@@ -40,7 +42,7 @@ class _TrainerStatus(BaseModel):
     progress_percentage: int = Field(alias="progressPercentage", default=0, ge=0, le=100)
     estimated_remaining_seconds: int | None = Field(alias="estimatedRemainingSeconds", default=None, ge=0)
     metrics: list[_Metric] = Field(default=[], max_length=64)
-    last_updated_time: str = Field(alias="lastUpdatedTime", max_length=40)
+    last_updated_time: datetime = Field(alias="lastUpdatedTime")
 
 
 class _Report(BaseModel):
@@ -54,7 +56,7 @@ class TrainerReport:
     percent: int
     remaining_seconds: int | None
     updated_at: str
-    """The pod's own clock (RFC 3339, UTC)."""
+    """The pod's own clock (RFC 3339, UTC), as a status takes it: a time without a zone is held to be UTC."""
     numbers: Mapping[str, float]
 
 
@@ -97,9 +99,9 @@ def _read(status: _TrainerStatus) -> TrainerReport:
             value = float(metric.value)
             if abs(value) < _LARGEST:  # neither what no JSON holds, nor what no status takes
                 numbers[metric.name] = value
-    return TrainerReport(
-        status.progress_percentage, status.estimated_remaining_seconds, status.last_updated_time, numbers
-    )
+    told = status.last_updated_time
+    moment = told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    return TrainerReport(status.progress_percentage, status.estimated_remaining_seconds, timestamp(moment), numbers)
 
 
 def progress_app(

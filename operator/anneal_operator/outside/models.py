@@ -5,7 +5,10 @@ alias by hand is seen within five seconds; a dead MLflow is asked less often.
 """
 
 import asyncio
+import contextlib
+import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from anneal_operator.errors import RegistryError
@@ -32,6 +35,11 @@ class Models:
         self._heard: dict[str, RegisteredModel] = {}
         self._problems: dict[str, str] = {}
         self._registered: dict[str, Registered] = {}
+        self._questions = itertools.count(1)
+        self._answered: dict[str, int] = {}
+        """The newest question after each model that was answered."""
+        self._due: dict[str, float] = {}
+        self._periods: dict[str, float] = {}
         self._news = asyncio.Event()
 
     def heard(self, model: str) -> RegisteredModel | None:
@@ -58,38 +66,57 @@ class Models:
         self._registered.pop(uid, None)
 
     async def ask(self, model: str) -> None:
-        """Ask MLflow of a model now."""
-        before = self._heard.get(model), self.problem(model)
+        """Ask MLflow of a model now; an answer that is overtaken by that to a later question tells nothing."""
+        number = next(self._questions)
+        heard: RegisteredModel | None = None
+        problem = ""
         try:
-            self._heard[model] = await self._registry.describe(model)
-            self._problems.pop(model, None)
+            heard = await self._registry.describe(model)
         except RegistryError as error:
-            self._problems[model] = str(error)
+            problem = str(error)
+        if number > self._answered.get(model, 0):
+            self._answered[model] = number
+            self._note(model, heard, problem)
+
+    def _note(self, model: str, heard: RegisteredModel | None, problem: str) -> None:
+        before = self._heard.get(model), self.problem(model)
+        if heard is not None:
+            self._heard[model] = heard
+        self._problems.pop(model, None)
+        if problem:
+            self._problems[model] = problem
         if before != (self._heard.get(model), self.problem(model)):
             self._wake(model)
 
     async def ask_forever(self) -> None:
-        """Ask of every model in use, until cancelled."""
-        period = _PERIOD_SECONDS
+        """Ask of every model in use, each on a cadence of its own, until cancelled."""
         while True:
             self._news.clear()
             self._drop_unused()
-            await asyncio.gather(*(self.ask(model) for model in sorted(self._tracked)))
-            period = min(2 * period, _LONGEST_PERIOD_SECONDS) if self._problems else _PERIOD_SECONDS
-            try:
-                await asyncio.wait_for(self._news.wait(), period)
-            except TimeoutError:
-                continue
+            due = [model for model in sorted(self._tracked) if self._due.get(model, 0.0) <= time.monotonic()]
+            await asyncio.gather(*(self._ask_in_turn(model) for model in due))
+            next_due = min((self._due.get(model, 0.0) for model in self._tracked), default=float("inf"))
+            with contextlib.suppress(TimeoutError):
+                left = min(_LONGEST_PERIOD_SECONDS, max(0.0, next_due - time.monotonic()))
+                await asyncio.wait_for(self._news.wait(), left)
+
+    async def _ask_in_turn(self, model: str) -> None:
+        try:
+            await self.ask(model)
+        except Exception:
+            log.exception("asking MLflow of %s: unexpected error; retrying", model)
+        doubled = min(2 * self._periods.get(model, _PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS)
+        self._periods[model] = doubled if self.problem(model) else _PERIOD_SECONDS
+        self._due[model] = time.monotonic() + self._periods[model]
 
     def _drop_unused(self) -> None:
         for model in [model for model in self._tracked if not self._is_used(model)]:
             self._tracked.discard(model)
-            self._heard.pop(model, None)
-            self._problems.pop(model, None)
+            for known in (self._heard, self._problems, self._answered, self._due, self._periods):
+                known.pop(model, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
         self._tracked.clear()
-        self._heard.clear()
-        self._problems.clear()
-        self._registered.clear()
+        for known in (self._heard, self._problems, self._registered, self._answered, self._due, self._periods):
+            known.clear()

@@ -5,13 +5,14 @@ dead MLflow delays nothing but what needs MLflow.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from anneal_operator.errors import ForeignModelError, RegistryError
+from anneal_operator.errors import AnnealError, ForeignModelError, RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +29,7 @@ _NAME_TAG = "anneal.dev/model-version"
 _NAMESPACE_TAG = "anneal.dev/namespace"
 _ALIASES_TAG = "anneal.dev/aliases-set"
 T = TypeVar("T")
+log = logging.getLogger("anneal.mlflow")
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ class MlflowRegistry:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return RegisteredModel()
             raise
+        if found.name != model:
+            raise RegistryError(f"the answer to a question after model {model} is of none such: is this MLflow?")
         aliases = {alias: str(version) for alias, version in (found.aliases or {}).items()}
         return RegisteredModel((found.tags or {}).get(_NAMESPACE_TAG), aliases)
 
@@ -221,6 +225,13 @@ class MlflowRegistry:
             return ask(MlflowClient(self._url, self._url))
         except MlflowException as error:
             raise RegistryError(f"MLflow at {self._url} {_in_words(error)}") from error
+        except AnnealError:
+            raise
+        except Exception as error:
+            log.exception("MLflow's client")
+            raise RegistryError(
+                f"MLflow at {self._url} gave an answer that cannot be read ({type(error).__name__})"
+            ) from error
 
     def _register(self, client: "MlflowClient", wanted: Registration) -> Registered:
         from mlflow.exceptions import MlflowException
@@ -237,18 +248,30 @@ class MlflowRegistry:
                 raise
         self._own(client, wanted.namespace, model)
         # The uid goes last: a version that carries it is whole, wherever the one who wrote it was killed.
-        tags = {_NAME_TAG: wanted.name, _DIGEST_TAG: wanted.digest, _UID_TAG: uid}
-        of_run = f"name = '{model}' and run_id = '{run_id}'"
-        if run_id and (found_of_run := client.search_model_versions(of_run, max_results=1)):  # the job registered it
-            version = str(found_of_run[0].version)
-            self._tag(client, model, version, tags)
-            return self._converted(client.get_model_version(model, version))
+        tags = {_NAMESPACE_TAG: wanted.namespace, _NAME_TAG: wanted.name, _DIGEST_TAG: wanted.digest, _UID_TAG: uid}
+        if known := self._without_uid(client, wanted):
+            self._tag(client, model, known, tags)
+            return self._converted(client.get_model_version(model, known))
         self._check_fence()
         made = client.create_model_version(model, wanted.uri, run_id=run_id or None, tags=tags)
         registered = self._of_uid(client, model, uid) or self._converted(made)
         if registered.version != str(made.version):
             client.delete_model_version(model, str(made.version))
         return registered
+
+    @staticmethod
+    def _without_uid(client: "MlflowClient", wanted: Registration) -> str | None:
+        """The version that the job's run registered, or that an earlier ModelVersion of this name and artifact did.
+
+        A manifest that is applied again, as after a restore, stays the version that it was, with its aliases.
+        """
+        model = f"name = '{wanted.model}'"
+        same = {_NAMESPACE_TAG: wanted.namespace, _NAME_TAG: wanted.name, _DIGEST_TAG: wanted.digest}
+        asked = [" and ".join([model, *(f"tags.`{tag}` = '{value}'" for tag, value in same.items())])]
+        if wanted.run_id:
+            asked.insert(0, f"{model} and run_id = '{wanted.run_id}'")
+        found = next((found for ask in asked if (found := client.search_model_versions(ask))), ())
+        return max((str(version.version) for version in found), key=int, default=None)
 
     def _of_uid(self, client: "MlflowClient", model: str, uid: str) -> Registered | None:
         """The first version with this uid.

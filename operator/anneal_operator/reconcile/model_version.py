@@ -86,7 +86,7 @@ class ModelVersionKind:
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             server_image=self._context.settings.server_image,
-            others_rolling=await self._others_rolling(reader, item),
+            other_engines=await self._other_engines(reader, item),
         )
 
     def decide(self, observed: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
@@ -135,18 +135,24 @@ class ModelVersionKind:
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
         """Nothing is counted."""
 
-    async def _others_rolling(self, reader: Reader, item: VersionItem) -> bool:
-        """Whether it is another version's turn: one engine after the other, in the order of their names."""
-        image = self._context.settings.server_image
+    async def _other_engines(self, reader: Reader, item: VersionItem) -> dict[str, Engine]:
+        """Of the versions that are brought up to date: not of those in an experiment, nor of what cannot be parsed."""
+        engines = {}
+        experiments = await reader.list("ABExperiment", item.namespace)
+        undecided = [found for found in experiments if not (found.get("status") or {}).get("decision")]
         for other in await reader.list("ModelVersion", item.namespace):
             name = other["metadata"]["name"]
-            if name == item.name or "serving" not in other["spec"]:
+            if name == item.name or experiments_on(undecided, name) or not _is_served(other):
                 continue
-            engine = _engine(await reader.get("Deployment", item.namespace, server_name(name)))
-            if engine and engine.image != image and name < item.name:
-                return True
-            if engine and engine.image == image and other.get("status", {}).get("phase") == "Loading":
-                return True
+            if engine := _engine(await reader.get("Deployment", item.namespace, server_name(name))):
+                engines[name] = engine
+        return engines
+
+
+def _is_served(version: Manifest) -> bool:
+    try:
+        return ModelVersionSpec.parse(version["spec"]).serving is not None
+    except ValueError:
         return False
 
 
@@ -168,8 +174,10 @@ def _engine(made: dict[str, Any] | None) -> Engine | None:
     if made is None:
         return None
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
-    current = status.get("observedGeneration") == made["metadata"].get("generation")
-    return Engine(int(status.get("readyReplicas", 0)) if current else 0, annotations.get(IMAGE_ANNOTATION, ""))
+    is_current = status.get("observedGeneration") == made["metadata"].get("generation")
+    ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
+    is_rolling = min(ready, updated) < int(made["spec"].get("replicas", 1))
+    return Engine(ready, annotations.get(IMAGE_ANNOTATION, ""), is_rolling)
 
 
 def _registry_status(found: Registered) -> RegistryStatus:

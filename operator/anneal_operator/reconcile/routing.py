@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
+from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
@@ -159,21 +159,25 @@ def _served(versions: Iterable[Manifest]) -> list[Manifest]:
 
 
 async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersion] | None:
-    """A version that has a server; one that cannot be parsed is told of by its own reconcile, and keeps its route."""
-    namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+    """A version that has a server of its own.
+
+    Read from raw fields: one that cannot be parsed, as after a downgrade, is told of by its own reconcile, and keeps
+    its route.
+    """
+    metadata, status = item["metadata"], item.get("status") or {}
+    registry, model = status.get("registry") or {}, str(item["spec"].get("modelName"))
+    service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
+    address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
+    if status.get("phase") == "Idle" or not address:
+        return None
     try:
-        status = ModelVersionStatus.parse(item.get("status") or {})
-        model = ModelVersionSpec.parse(item["spec"]).model_name
-    except ValueError:
+        number, aliases = int(registry["version"]), tuple(map(str, registry.get("aliases") or ()))
+    except (KeyError, TypeError, ValueError):
         return None
-    service = await reader.get("Service", namespace, server_name(name))
-    if status.registry is None or status.phase == "Idle" or service is None:
-        return None
-    number, aliases = status.registry.version, tuple(status.registry.aliases)
-    ready = status.phase in {"Ready", "Degraded"}
+    ready = status.get("phase") in {"Ready", "Degraded"}
     return (
-        Version(name, model, int(number), aliases, ready),
-        ServedVersion(name, model, number, aliases, service["spec"]["clusterIP"]),
+        Version(metadata["name"], model, number, aliases, ready),
+        ServedVersion(metadata["name"], model, str(number), aliases, address),
     )
 
 
