@@ -75,11 +75,11 @@ def test_a_finished_job_that_is_to_be_deleted_one_day_is_kept_as_it_is() -> None
     assert (store.get("FineTuneJob", "team", "job") or {})["spec"] == spec
 
 
-def test_a_listing_tells_what_vanished_meanwhile(store: Store) -> None:
+def test_what_a_listing_no_longer_holds_is_forgotten(store: Store) -> None:
     store.observe(_pod("p", 5))
     store.observe(_pod("q", 6))
-    gone = store.listed("Pod", LABEL, [_pod("q", 6)])
-    assert [item["metadata"]["name"] for item in gone] == ["p"]
+    store.replace("Pod", "team", f"{LABEL}=one", [_pod("q", 6)])
+    assert [item["metadata"]["name"] for item in store.list("Pod", "team", f"{LABEL}=one")] == ["q"]
     store.replace("Pod", "team", f"{LABEL}=one", [])
     assert store.list("Pod", "team", f"{LABEL}=one") == []
 
@@ -88,8 +88,16 @@ def test_what_is_kept_of_a_pod_is_what_a_reconcile_reads(store: Store) -> None:
     state = {"state": {"running": {}}, "imageID": "long", "name": "engine"}
     store.observe(_pod("p", 5, containerStatuses=[state], podIPs=[{"ip": "1"}]))
     kept = store.get("Pod", "team", "p") or {}
-    expected = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "name": "engine"}]}
-    assert kept["status"] == expected
+    assert kept["status"] == {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
+
+
+def test_what_is_kept_of_a_deployment_says_whether_it_is_rolled_out(store: Store) -> None:
+    asked, counts = {"replicas": 2}, {"observedGeneration": 3, "readyReplicas": 2, "updatedReplicas": 1}
+    metadata = {"labels": {LABEL: "one"}}
+    spec, status = {**asked, "template": {}}, {**counts, "replicas": 3}
+    store.observe(_object("Deployment", "d", 5, metadata=metadata, spec=spec, status=status))
+    kept = store.get("Deployment", "team", "d") or {}
+    assert (kept["spec"], kept["status"]) == (asked, counts)
 
 
 def test_what_was_read_before_the_watch_told_of_it_is_still_news(store: Store) -> None:

@@ -375,7 +375,8 @@ def test_a_job_that_has_ended_lives_as_long_as_it_may(
 def test_the_end_is_the_end(phase: Any) -> None:
     previous = FineTuneJobStatus(phase=phase)
     verdict = decide(_seen(previous=previous, obstacle=Obstacle(Reason.NAME_TAKEN, "")), NOW)
-    assert (verdict.status, verdict.acts) == (previous.having(observed_generation=1), False)
+    assert verdict.status == previous.having(observed_generation=1)
+    assert (verdict.delete, verdict.apply, verdict.effects) == ((), (), ())
 
 
 def test_the_condition_s_time_changes_with_its_status_only() -> None:

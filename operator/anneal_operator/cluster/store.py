@@ -31,19 +31,17 @@ _METADATA = (
 )
 _CHILD_SPEC = ("activeDeadlineSeconds", "nodeName", "replicas", "suspend")
 _CHILD_STATUS = (
-    "completionTime",
     "observedGeneration",
     "phase",
     "readyReplicas",
     "reason",
-    "replicas",
     "message",
     "startTime",
     "updatedReplicas",
 )
 _STATUS_LISTS = {
     "conditions": ("type", "status", "reason", "message", "lastTransitionTime"),
-    "containerStatuses": ("image", "lastState", "name", "restartCount", "state"),
+    "containerStatuses": ("lastState", "state"),
 }
 _WITH_OWNERS = WATCHED | {"ConfigMap", "PersistentVolumeClaim", "Service"}
 _TO_BE_DELETED = "ttlSecondsAfterFinished"
@@ -97,19 +95,6 @@ class Store:
         if kind == "FineTuneJob" and _has_ended(kept):
             self._forget_children(metadata["namespace"], metadata["name"], "FineTuneJob")
         return known is None or _without_version(known) != _without_version(kept)
-
-    def listed(self, kind: str, label: str, found: Iterable[Manifest]) -> list[Manifest]:
-        """Forget whatever carries this label and is no longer listed; return it."""
-        names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
-        gone = [
-            item
-            for (known_kind, namespace), items in list(self._objects.items())
-            for name, item in list(items.items())
-            if known_kind == kind and label in item["metadata"].get("labels", {}) and (namespace, name) not in names
-        ]
-        for item in gone:
-            self.forget(kind, item["metadata"]["namespace"], item["metadata"]["name"])
-        return gone
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """Return what is known of an object."""

@@ -44,8 +44,3 @@ class Verdict(Generic[Status, Intent, Effect]):
     effects: tuple[Effect, ...] = ()
     again: float | None = None
     polls: bool = False
-
-    @property
-    def acts(self) -> bool:
-        """Whether anything is to be done but telling."""
-        return bool(self.delete or self.apply or self.effects)
