@@ -57,13 +57,18 @@ WRONG = (
 ROOMLESS = ("anneal_operator", "training_runtime", "serving_runtime")
 
 SAFE = {"collections.abc", "dataclasses", "json", "math", "re", "typing", "typing_extensions"}
-OURS = {"anneal_operator.api", "anneal_operator.reasons", "serving_runtime.plan", "training_runtime.plan"}
+OURS = {
+    "anneal_operator.api",
+    "anneal_operator.reasons",
+    "serving_runtime.plan",
+    "training_runtime.HEARTBEAT_VARIABLE",
+    "training_runtime.STALLED",
+    "training_runtime.plan",
+}
 PURE = {
     f"{ROOMS}/api": SAFE | OURS | {"datetime", "decimal", "pydantic", "pydantic_core"},
     f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "datetime", "pydantic", "scipy"},
-    f"{ROOMS}/desired": SAFE
-    | OURS
-    | {"anneal_operator.desired", "hashlib", "pathlib.Path", "training_runtime.HEARTBEAT_VARIABLE"},
+    f"{ROOMS}/desired": SAFE | OURS | {"anneal_operator.desired", "hashlib", "pathlib.Path"},
     f"{ROOMS}/reasons.py": {"enum"},
     "serving_runtime/plan.py": {"hashlib", "pydantic", "typing"},
     "training_runtime/plan.py": {"pathlib.Path", "pydantic", "training_runtime.HEARTBEAT_VARIABLE", "typing"},

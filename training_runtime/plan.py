@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from . import HEARTBEAT_VARIABLE
 
 __all__ = [
+    "DIGEST_TAG",
+    "RENDEZVOUS_PORT",
     "RESERVED_ENVIRONMENT",
     "ArtifactFormat",
     "BasePlan",
@@ -96,6 +98,10 @@ SuiteType = Literal["Classification", "JSON", "Text", "Perplexity", "Judge", "Ha
 OutputFormat = Literal["Adapter", "Merged", "Merged4bit"]
 ArtifactFormat = Literal["Merged", "Full"]
 
+DIGEST_TAG = "anneal.dev/digest"
+"""MLflow's tag of a model version that says which artifact it is."""
+RENDEZVOUS_PORT = 29500
+"""Where the first node of a training on several listens."""
 RESERVED_ENVIRONMENT = (
     HEARTBEAT_VARIABLE,
     "HF_HUB_OFFLINE",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from training_runtime import HEARTBEAT_VARIABLE
+from training_runtime.errors import StalledError
 from training_runtime.train import heartbeat
 from training_runtime.train.heartbeat import Heartbeat
 
@@ -49,7 +50,7 @@ def test_a_training_without_a_step_is_told_of_as_stalled(clock: _Clock, tmp_path
     clock.now += 2
     assert heartbeat.main() == 1
     said = json.loads((tmp_path / "termination-log").read_text())
-    assert said["error"] == "StalledError"
+    assert said["error"] == StalledError.__name__
     assert "for 60 s" in said["message"]
     assert not beats.was_late
     beats.step()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
-from training_runtime.plan import Plan, Published
+from training_runtime.plan import DIGEST_TAG, Plan, Published
 from training_runtime.prepared import dataset_facts, verified_dataset
 from training_runtime.tokenizer import load_tokenizer
 from training_runtime.tracking import UID_TAG, Spool, job_run
@@ -173,7 +173,7 @@ def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> 
     numbers = dataset_facts(plan)["numbers"]
     lineage = {
         UID_TAG: plan.job.uid,
-        "anneal.dev/digest": digest,
+        DIGEST_TAG: digest,
         "anneal.dev/dataset-digest": numbers["digest"],
         "anneal.dev/base": plan.base.uri,
     }

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from training_runtime import HEARTBEAT_VARIABLE
+from training_runtime import HEARTBEAT_VARIABLE, STALLED
 
 __all__ = ["Heartbeat", "main"]
 
@@ -76,7 +76,7 @@ def main() -> int:
             "training.guards.stalledAfter where one of them takes longer"
         )
         with contextlib.suppress(OSError):
-            _TERMINATION_LOG.write_text(json.dumps({"error": "StalledError", "message": message}))
+            _TERMINATION_LOG.write_text(json.dumps({"error": STALLED, "message": message}))
     return int(late)
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import sys
 
+from training_runtime.plan import RENDEZVOUS_PORT
+
 from .strategy import Strategy
 
 __all__ = ["barrier", "is_first", "join", "log_event"]
@@ -42,7 +44,7 @@ def _join_by_deepspeed(backend: str) -> None:
         os.environ["DS_ACCELERATOR"] = "cpu"
     for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1")):
         os.environ.setdefault(name, value)
-    os.environ.setdefault("MASTER_PORT", "29500")
+    os.environ.setdefault("MASTER_PORT", str(RENDEZVOUS_PORT))
     import deepspeed
 
     # DeepSpeed would compile its shared-memory exchange at first use, which needs a compiler: gloo does without.

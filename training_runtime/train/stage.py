@@ -18,7 +18,7 @@ import psutil
 
 from training_runtime import errors
 from training_runtime.committed import verified_digest
-from training_runtime.plan import Failed, Plan, Trained
+from training_runtime.plan import RENDEZVOUS_PORT, Failed, Plan, Trained
 from training_runtime.prepared import verified_dataset
 from training_runtime.workspace import checkpoints_folder, history_file, model_folder
 
@@ -77,7 +77,7 @@ def _torchrun(plan: Plan) -> list[str]:
     nodes = plan.distributed.nodes
     place = ["--standalone"]
     if nodes > 1:
-        address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "29500")
+        address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", str(RENDEZVOUS_PORT))
         if not address:
             raise errors.PlanError("several nodes need MASTER_ADDR, the address of the first one")
         place = [

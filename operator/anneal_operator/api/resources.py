@@ -1,6 +1,7 @@
 """The three kinds, as the API server knows them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from .ab_experiment import ABExperimentSpec, ABExperimentStatus
 from .fine_tune_job import FineTuneJobSpec
@@ -19,8 +20,11 @@ __all__ = [
     "OWNER_ANNOTATION",
     "VERSION",
     "CustomResource",
+    "Manifest",
 ]
 
+Manifest = dict[str, Any]
+"""An object of any kind, as the API server takes and returns it."""
 GROUP = "anneal.dev"
 VERSION = "v1alpha1"
 DEADLINE_ANNOTATION = "anneal.dev/active-deadline-seconds"

@@ -12,11 +12,10 @@ from typing import Protocol
 from anneal_operator.errors import ApiError
 
 from .kinds import Manifest
+from .reading import RESYNC_SECONDS
 
-__all__ = ["RESYNC_SECONDS", "Pauses", "Tell", "WatchApi", "watch_children"]
+__all__ = ["Pauses", "Tell", "WatchApi", "watch_children"]
 
-RESYNC_SECONDS = 300
-"""After which a watch is ended and everything listed anew, so that one that fell silent hides nothing for longer."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 log = logging.getLogger("anneal.watching")
 

@@ -1,13 +1,10 @@
 """The kinds of objects that the operator touches, and the paths of the API server they live under."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
+from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION, Manifest
 
 __all__ = ["KINDS", "Kind", "Manifest"]
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from .store import WATCHED, Store
 
 __all__ = ["RESYNC_SECONDS", "Memory", "Reader", "Readers"]
 
-RESYNC_SECONDS = 300.0
+RESYNC_SECONDS = 300
+"""After which everything is read afresh and listed anew, so that a watch that fell silent hides nothing for longer."""
 _Address = tuple[str, str, str]
 
 

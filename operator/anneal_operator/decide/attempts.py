@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from anneal_operator.api.fine_tune_job_status import Attempt, Attempts
+from anneal_operator.api.resources import Manifest
 
 from .observed_job import ObservedStage
 from .progress import Report
@@ -12,7 +12,6 @@ from .stages import StageState, first_pods, read_stage, terminated
 
 __all__ = ["merged_attempts", "pause_seconds"]
 
-Manifest = dict[str, Any]
 _KEPT = 10
 _A_SECOND = timedelta(seconds=1)
 _UNCOUNTED = frozenset({"Running", "Completed", "Preempted", "Suspended"})

@@ -4,14 +4,14 @@ The exit codes are the runtime's own; what a pod could not say itself, Kubernete
 """
 
 import re
-from typing import Any
 
 from anneal_operator.api.fine_tune_job_status import FailureClass
+from anneal_operator.api.resources import Manifest
+from training_runtime import STALLED
 from training_runtime.plan import ExitCode
 
 __all__ = ["OVERDUE", "RETRYABLE", "classify", "held_back", "is_disrupted"]
 
-Manifest = dict[str, Any]
 RETRYABLE: frozenset[FailureClass] = frozenset(
     {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Stalled", "Internal"}
 )
@@ -53,7 +53,7 @@ def classify(pod: Manifest, terminated: Manifest) -> FailureClass:
     found = _BY_EXIT_CODE.get(terminated.get("exitCode", -1))
     if found:
         return found
-    if '"StalledError"' in said:  # the probe's word for it, of a process that could not end by itself
+    if f'"{STALLED}"' in said:  # the probe's word for it, of a process that could not end by itself
         return "Stalled"
     if _HARDWARE.search(said):
         return "Hardware"

@@ -7,12 +7,12 @@ asks for pods and it has not lost an experiment. One that lost stays without pod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
 from anneal_operator.api.quantities import seconds
+from anneal_operator.api.resources import Manifest
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
@@ -32,7 +32,6 @@ __all__ = [
     "scale_down_due",
 ]
 
-Manifest = dict[str, Any]
 _MESSAGE_LIMIT = 600
 
 

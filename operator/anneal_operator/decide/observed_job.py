@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
+from anneal_operator.api.resources import Manifest
 from anneal_operator.reasons import Reason
 from training_runtime.plan import Stage
 
@@ -14,7 +15,6 @@ from .progress import Report
 
 __all__ = ["STAGES", "Manifest", "ObservedBase", "ObservedJob", "ObservedPlan", "ObservedStage", "Obstacle"]
 
-Manifest = dict[str, Any]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 

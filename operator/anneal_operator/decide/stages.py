@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
 from anneal_operator.api.fine_tune_job_status import FailureClass
+from anneal_operator.api.resources import Manifest
 from training_runtime.plan import Evaluated, Failed, Prepared, Published, Stage, Trained
 
 from .failures import OVERDUE, RETRYABLE, classify, held_back, is_disrupted
@@ -16,7 +17,6 @@ from .observed_job import ObservedStage
 
 __all__ = ["Result", "StageState", "first_pods", "has_pod_ended", "read_stage", "terminated"]
 
-Manifest = dict[str, Any]
 Result = Prepared | Trained | Evaluated | Published
 _RESULTS: dict[Stage, type[Result]] = {
     "prepare": Prepared,

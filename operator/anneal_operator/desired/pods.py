@@ -1,8 +1,7 @@
 """What every pod of ours has in common: labels, owners, and the restricted Pod Security standard."""
 
-from typing import Any
-
 from anneal_operator.api.pods import ResourceRequirements
+from anneal_operator.api.resources import Manifest
 
 __all__ = [
     "HOME",
@@ -17,7 +16,6 @@ __all__ = [
     "scratch_volume",
 ]
 
-Manifest = dict[str, Any]
 _DEFAULTS = {"cpu": "1", "memory": "4Gi"}
 HOME = "/tmp"  # noqa: S108 - a volume of the pod's own, the only writable place beside what is mounted
 

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.pods import Affinity, ResourceRequirements
 from training_runtime import HEARTBEAT_VARIABLE
-from training_runtime.plan import Stage
+from training_runtime.plan import RENDEZVOUS_PORT, Stage
 
 from .inputs import credentials_volumes, data_sources, evaluation_sources, input_volumes, needs_hub
 from .plan import PLAN_KEY, WORKSPACE
 from .pods import HOME, Manifest, container, gpu_tolerations, labels, pod_security, scratch_volume
 from .training_names import CA_KEY, claim_name, plan_name, progress_audience, rendezvous_name
 
-__all__ = ["RENDEZVOUS_PORT", "TrainingEnvironment", "pod_template"]
+__all__ = ["TrainingEnvironment", "pod_template"]
 
-RENDEZVOUS_PORT = 29500
 _PLAN_FOLDER = "/etc/anneal"
 _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
 _HEARTBEAT_FILE = f"{HOME}/heartbeat"

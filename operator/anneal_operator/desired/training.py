@@ -3,11 +3,11 @@
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.api.stages import StorageTemplate
-from training_runtime.plan import ExitCode, Stage
+from training_runtime.plan import RENDEZVOUS_PORT, ExitCode, Stage
 
 from .plan import PLAN_KEY, Base, make_plan
 from .pods import Manifest, controller_of, labels
-from .stage_pod import RENDEZVOUS_PORT, TrainingEnvironment, pod_template
+from .stage_pod import TrainingEnvironment, pod_template
 from .training_names import (
     ATTEMPT_LABEL,
     CA_KEY,

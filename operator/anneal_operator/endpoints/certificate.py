@@ -11,7 +11,6 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -19,9 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from anneal_operator.api.resources import Manifest
+
 __all__ = ["SECRET_NAME", "certificate_secret", "serving_context"]
 
-Manifest = dict[str, Any]
 
 SECRET_NAME = "anneal-progress-tls"  # noqa: S105 - a name
 _AUTHORITY_VALIDITY = timedelta(days=20 * 365)

@@ -13,7 +13,8 @@ import kopf
 from typing_extensions import override
 
 from anneal_operator.api.resources import GROUP
-from anneal_operator.cluster.child_watches import RESYNC_SECONDS, Pauses
+from anneal_operator.cluster.child_watches import Pauses
+from anneal_operator.cluster.reading import RESYNC_SECONDS
 
 __all__ = ["watch_forever"]
 

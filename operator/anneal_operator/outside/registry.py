@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from anneal_operator.errors import AnnealError, ForeignModelError, RegistryError
+from training_runtime.plan import DIGEST_TAG as _DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,7 +25,6 @@ __all__ = ["MlflowRegistry", "Registered", "RegisteredModel", "Registration", "R
 _DEADLINE_SECONDS = 15.0
 _THREADS = 4
 _UID_TAG = "anneal.dev/model-version-uid"
-_DIGEST_TAG = "anneal.dev/digest"
 _NAME_TAG = "anneal.dev/model-version"
 _NAMESPACE_TAG = "anneal.dev/namespace"
 _ALIASES_TAG = "anneal.dev/aliases-set"
