@@ -95,6 +95,7 @@ class Stopping(Schema):
             "`minDuration` must not be above `maxDuration`",
             lambda stopping: seconds(stopping.min_duration) <= seconds(stopping.max_duration),
         ),
+        bounded_duration("maxDuration", "max_duration", "10s", "8760h"),
     )
 
 
