@@ -159,7 +159,7 @@ class BasePlan(_Part):
     digest: str | None = None
     """The manifest's digest that a downloaded folder must have."""
     trust_remote_code: bool = False
-    """Whether Python code that lies beside the weights may run."""
+    """Whether Python code shipped with the model may run."""
 
 
 class ColumnsPlan(_Part):

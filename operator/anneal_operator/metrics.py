@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 __all__ = ["API_WRITES", "GPU_SECONDS", "QUEUE_DEPTH", "RECONCILES", "RECONCILE_SECONDS", "JobPhases"]
 
-RECONCILES = Counter("anneal_reconciles", "Looks at an object, by how they ended.", ["kind", "result"])
+RECONCILES = Counter("anneal_reconciles", "Reconciles by result.", ["kind", "result"])
 RECONCILE_SECONDS = Histogram("anneal_reconcile_duration_seconds", "How long a look took.", ["kind"])
 QUEUE_DEPTH = Gauge("anneal_queue_depth", "Objects that are due to be looked at, or are being looked at.")
 API_WRITES = Counter("anneal_api_writes", "Writes that the Kubernetes API took.", ["verb", "kind"])

@@ -256,7 +256,7 @@ def test_a_variant_of_another_artifact_ends_it_without_a_winner() -> None:
         if phase == "Inconclusive":
             assert verdict.status.decision is not None
             assert verdict.status.decision.rule == "variant-replaced"
-            assert "ModelVersion m-2 was made anew" in verdict.status.decision.reason
+            assert "ModelVersion m-2 was recreated" in verdict.status.decision.reason
             assert verdict.apply == (KeepDecision(verdict.status.decision, closes=True),)
     assert judge(_seen(observations, variants=variants, record=record), NOW + timedelta(days=2)).phase == "Inconclusive"
     kept_before = _seen(observations, variants=variants, record=Record(STARTED))

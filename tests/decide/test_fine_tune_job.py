@@ -321,7 +321,7 @@ def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up
     assert late.failure is not None
     assert (late.phase, late.conditions[0].reason) == ("Failed", "DeadlineExceeded")
     assert late.failure.failure_class == "ImagePull"
-    assert late.failure.message.endswith("ask for less work; the container waits: ErrImagePull")
+    assert late.failure.message.endswith("a larger value or less work; the container waits: ErrImagePull")
     assert decide(_training(ACTIVE, previous=waiting), NOW).status.failure is None
 
 

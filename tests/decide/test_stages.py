@@ -192,7 +192,7 @@ def test_a_server_that_is_away_is_told_while_the_stage_waits_for_it() -> None:
     assert (state.state, state.held_back, state.message) == (
         "Active",
         "Access",
-        "it is tried again: MLflow does not answer",
+        "retrying: MLflow does not answer",
     )
     again = [_pod("Failed", made="1", message=said, exitCode=77), _pod("Running", made="2")]
     assert _read(_job(), again, "publish").held_back is None
@@ -204,4 +204,4 @@ def test_a_pod_on_a_lost_node_is_told_with_what_people_can_do(job: Manifest) -> 
     pod["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
     pod["spec"] = {"nodeName": "gone"}
     pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
-    assert "if node gone is lost, delete its Node object" in _read(job, [pod], "train").message
+    assert "if node gone is gone, delete its Node object" in _read(job, [pod], "train").message

@@ -106,7 +106,7 @@ def test_registering_is_finished_wherever_it_was_cut_off(mlflow: MlflowServer, r
 
 def test_a_model_that_may_not_be_made_is_no_model_that_exists(mlflow: MlflowServer) -> None:
     mlflow.denies = "registered-models/create"
-    with pytest.raises(RegistryError, match="does not let the operator in"):
+    with pytest.raises(RegistryError, match="rejected the operator's credentials"):
         _register(MlflowRegistry(mlflow.url))
     assert mlflow.versions == []
 
@@ -234,8 +234,8 @@ def test_one_that_is_down_is_told_in_words(
     [
         (500, "<html>oops</html>", "answers with server errors; see its log"),
         (503, "<html>later</html>", "answers with server errors; see its log"),
-        (401, "<html>log in</html>", r"does not let the operator in \(UNAUTHENTICATED\)"),
-        (403, '{"error_code": "PERMISSION_DENIED", "message": "no"}', r"does not let the operator in \(PERMISSION_.*"),
+        (401, "<html>log in</html>", r"rejected the operator's credentials \(UNAUTHENTICATED\)"),
+        (403, '{"error_code": "PERMISSION_DENIED", "message": "no"}', r"rejected the operator's credentials \(PERM.*"),
         (404, "<html>no such page</html>", r"refused: .*\b404 != 200\."),
         (200, "<html>a portal</html>", r"refused: .*not in a valid JSON format\."),
         (

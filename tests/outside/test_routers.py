@@ -58,9 +58,9 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
     [
         (404, "{}", "answered 404"),
         (503, "{}", "answered 503"),
-        (200, "<html>", "no JSON$"),
-        (200, '{"models": ', "no JSON$"),
-        (200, "[]", "no JSON object"),
+        (200, "<html>", "invalid JSON$"),
+        (200, '{"models": ', "invalid JSON$"),
+        (200, "[]", "not an object"),
         (200, '{"models": "' + "x" * 3000 + '"}', "more than 2000 bytes"),
     ],
 )

@@ -93,7 +93,7 @@ def test_what_an_earlier_job_of_the_name_left_is_waited_for(world: World) -> Non
     assert [look(world), look(world)] == [5.0, 5.0]
     condition = next(found for found in status(world)["conditions"] if found["type"] == "Succeeded")
     assert (status(world)["phase"], condition["reason"]) == ("Pending", "NameTaken")
-    assert "is being deleted" in condition["message"]
+    assert "are still being deleted" in condition["message"]
     assert not [name for kind, name in world.api.objects if kind == "Job"]
     world.api.remove("ConfigMap", "job-plan")
     look(world)

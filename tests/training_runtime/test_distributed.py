@@ -138,7 +138,7 @@ def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
         time.sleep(0.05)
     stage.send_signal(signal.SIGTERM)
     _ended(stage, tmp_path, ExitCode.PREEMPTED)
-    assert "is saved, running again goes on from it" in (tmp_path / "log").read_text()
+    assert "is saved, the next run resumes from it" in (tmp_path / "log").read_text()
     [checkpoint] = sorted((plan.workspace / "checkpoints").glob("step-*"))[-1:]
     assert verified_digest(checkpoint)
     _ended(_start(plan, tmp_path), tmp_path)

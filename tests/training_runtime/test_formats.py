@@ -98,7 +98,7 @@ def test_a_bad_row_says_its_line_and_why(tmp_path: Path, name: str, content: byt
         ("rows.jsonl.gz", gzip.compress(_lines(ROWS).encode(), mtime=0)[:-20], "cannot be read to its end"),
         ("rows.json", json.dumps(ROWS).encode()[:-5], "is not whole JSON"),
         ("rows.csv", b'a,b\n1,"2\n', "cannot be read to its end"),
-        ("rows.parquet", b"PAR1 half", "is no whole Parquet file"),
+        ("rows.parquet", b"PAR1 half", "is not a complete Parquet file"),
         ("rows.csv", b"a,b\n\xff\xff\xff,\x81\n", "is neither UTF-8 nor CP949 (byte"),
     ],
 )

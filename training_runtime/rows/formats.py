@@ -206,4 +206,5 @@ def _parquet(path: Path) -> Iterator[Block]:
                 yield Block(path.name, line, rows=tuple(enumerate(batch.to_pylist(), line)))
                 line += batch.num_rows
     except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path.name} is no whole Parquet file ({error}): it may be cut off; copy it again") from error
+        message = f"{path.name} is not a complete Parquet file ({error}): it may be cut off; copy it again"
+        raise DataError(message) from error

@@ -107,7 +107,7 @@ def _first_failure(folder: Path, *, asked_to_stop: bool) -> Exception:
     """The failure that came first: the others are its consequences."""
     found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     if not found and asked_to_stop:
-        return errors.PreemptedError("asked to end before its first step: running again goes on from where it began")
+        return errors.PreemptedError("asked to end before its first step: the next run resumes from where it began")
     if not found:
         return RuntimeError("a training process ended without a word: its own log, above, has the reason")
     failed = Failed.model_validate_json(found[0].read_bytes())

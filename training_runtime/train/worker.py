@@ -66,7 +66,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
             spool.close(_FLUSH_METRICS_SECONDS)
     if callback.preempted:
         kind = StalledError if callback.heartbeat.was_late else PreemptedError
-        raise kind(f"asked to end: step {trainer.state.global_step} is saved, running again goes on from it")
+        raise kind(f"asked to end: step {trainer.state.global_step} is saved, the next run resumes from it")
     seconds = time.monotonic() - began
     best = load_best_weights(plan, trainer, checkpoints)
     saved = save_weights(plan, trainer)

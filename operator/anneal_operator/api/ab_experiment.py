@@ -189,7 +189,7 @@ class SampleRatio(StatusPart):
     """Whether the users are spread as the weights say."""
 
     p_value: Number
-    """Chi-square; below 0.001 something loses users of one variant, and nothing is decided."""
+    """Chi-square; below 0.001 one variant is losing users, and nothing is decided."""
 
 
 class DecisionStatus(StatusPart):

@@ -76,7 +76,7 @@ class Base(Schema):
     `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`); the base alone is read with it.
     """
     trust_remote_code: bool = False
-    """Whether Python code that lies beside the weights may run; a model that brings some is refused otherwise."""
+    """Whether to run Python code shipped with the model; otherwise such models are rejected."""
     initialize: Initialize = "Pretrained"
     """`Pretrained` loads the weights. `Random` makes new ones from the configuration alone, and trains a
     tokenizer on the data.

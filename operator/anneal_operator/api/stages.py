@@ -46,9 +46,9 @@ class Stages(Schema):
     prepare: OtherStage = Field(default_factory=OtherStage)
     """Downloads the base, reads and cleans the data."""
     train: TrainStage = Field(default_factory=TrainStage)
-    """Trains."""
+    """Runs the training."""
     evaluate: EvaluateStage = Field(default_factory=EvaluateStage)
-    """Asks base and tuned model."""
+    """Evaluates the base and the tuned model."""
     publish: OtherStage = Field(default_factory=OtherStage)
     """Uploads the result; format `Merged4bit` needs memory for the whole model."""
 

@@ -88,7 +88,7 @@ class LossSpike(Schema):
 
 
 class Guards(Schema):
-    """When a training is ended because it goes wrong; a loss that is no number always ends it."""
+    """When a training is ended because it goes wrong; a NaN loss always ends it."""
 
     loss_spike: LossSpike | None = None
     """Ends a training whose loss jumps; not watched where it is left out."""

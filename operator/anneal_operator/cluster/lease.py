@@ -73,7 +73,7 @@ class Lease:
         if ended:
             working.result()
         else:
-            log.warning("%s could not renew its lease in time, and leads no more", self._identity)
+            log.warning("%s lost the lease: not renewed in time", self._identity)
         return ended
 
     async def _keep(self) -> None:

@@ -141,7 +141,7 @@ def _counted(
 def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -> ExperimentVerdict:
     """The numbers of a variant are of two models: no verdict can be had of them any more."""
     name = seen.spec.version_of(variant)
-    reason = f"ModelVersion {name} was made anew with another artifact, so {variant}'s numbers are of two models"
+    reason = f"ModelVersion {name} was recreated with a different artifact, so {variant}'s numbers mix two models"
     counted = seen.observations or Observations({}, {}, {})
     status = _status(seen, "Running", [], now, started_at=started)
     return decided(seen, status, verdict_of("Inconclusive", None, "variant-replaced", reason, counted, now), now)

@@ -115,7 +115,7 @@ def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding,
         message = f"the promotion is over; production of {model} has been given to version {seen.production} since"
         return Finding(kind, "False", Reason.HELD_BY_ANOTHER, message), ()
     if seen.production not in {None, control}:
-        message = f"somebody gave production of {model} to version {seen.production}: it is left there"
+        message = f"`production` of {model} was moved to version {seen.production} by someone else; leaving it"
         return Finding(kind, "False", Reason.HELD_BY_ANOTHER, message), ()
     effects = (RecordDecision(winner, decision), MoveAlias(control, winner))
     return Finding(kind, "False", Reason.MOVING, f"being moved to version {winner} in MLflow"), effects
@@ -129,6 +129,6 @@ def _missing_winner(seen: ObservedExperiment, decision: DecisionStatus) -> Findi
         return Finding(kind, "False", Reason.VERSION_NOT_FOUND, f"there is no ModelVersion {name} to promote")
     pin = seen.record.pins.get(decision.winner or "") if seen.record else None
     if pin and pin.digest != found.digest:
-        message = f"ModelVersion {name} was made anew with another artifact: it is not what won, and is not promoted"
-        return Finding(kind, "False", Reason.VERSION_REPLACED, message)
+        why = "was recreated with a different artifact: it is not what won, and is not promoted"
+        return Finding(kind, "False", Reason.VERSION_REPLACED, f"ModelVersion {name} {why}")
     return None

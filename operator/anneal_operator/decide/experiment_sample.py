@@ -19,8 +19,8 @@ def health(observed: Observations, ratio: float) -> Finding:
     """Say whether users are spread as the weights say, each in one variant; `ratio` is the p-value of the spread."""
     kind = ConditionType.ASSIGNMENT_HEALTHY
     if ratio < SRM_ALPHA:
-        message = f"users are not spread as the weights say (p = {ratio:.2g}): something loses users of one variant"
-        return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, f"{message}; nothing is decided until it is found")
+        message = f"the split does not match the weights (p = {ratio:.2g}): one variant is losing users"
+        return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, f"{message}; no decision until this is fixed")
     if observed.moved_users:
         moved = f"{observed.moved_users} users were given more than one variant, so nothing is decided"
         message = f"{moved}: begin another experiment, with clients that always send the same key"

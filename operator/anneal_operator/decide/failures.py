@@ -15,7 +15,7 @@ __all__ = ["OVERDUE", "RETRYABLE", "classify", "held_back", "is_disrupted"]
 RETRYABLE: frozenset[FailureClass] = frozenset(
     {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Stalled", "Internal"}
 )
-OVERDUE = "the job was not done within activeDeadlineSeconds: create it anew with a larger one, or ask for less work"
+OVERDUE = "the job was not done within activeDeadlineSeconds: recreate the job with a larger value or less work"
 _BY_EXIT_CODE: dict[int, FailureClass] = {
     ExitCode.BAD_PLAN: "UserCode",
     ExitCode.BAD_DATA: "Data",

@@ -88,7 +88,7 @@ def _rests(situation: Situation) -> _Verdict | None:
         return None
     for stage, state in situation.states.items():
         if state.state == "Active":
-            message = f"the pods of the {stage} stage are told to end"
+            message = f"stopping the {stage} stage's pods"
             return Verdict(resting(situation, message), "Working", delete=_gone(situation.seen, stage))
         if state.state == "Going":
             message = state.message or f"the pods of the {stage} stage save what they have and end"

@@ -62,8 +62,10 @@ def resting(situation: Situation, message: str) -> FineTuneJobStatus:
 def queued(situation: Situation, stage: Stage) -> FineTuneJobStatus:
     """Its Job is suspended by whoever admits Jobs."""
     queue = situation.seen.spec.scheduling.queue_name if stage == "train" else None
-    waits = f"in queue {queue} for Kueue to admit it" if queue else "for whoever suspended its Job to resume it"
-    return _told(situation, "Queued", "Unknown", Reason.STAGE_QUEUED, f"the {stage} stage waits {waits}")
+    message = f"the {stage} stage's Job is suspended; it continues when it is resumed"
+    if queue:
+        message = f"the {stage} stage waits in queue {queue} for Kueue to admit it"
+    return _told(situation, "Queued", "Unknown", Reason.STAGE_QUEUED, message)
 
 
 def working(situation: Situation, stage: Stage, state: StageState) -> FineTuneJobStatus:

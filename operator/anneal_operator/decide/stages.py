@@ -99,7 +99,7 @@ def _unserved(pods: Sequence[Manifest]) -> tuple[FailureClass | None, str]:
     newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default={})
     ended = terminated(newest)
     is_held_up = newest.get("status", {}).get("phase") == "Failed" and classify(newest, ended) == "Access"
-    return ("Access", f"it is tried again: {_last_words(ended)}") if is_held_up else (None, "")
+    return ("Access", f"retrying: {_last_words(ended)}") if is_held_up else (None, "")
 
 
 def _not_ending(pods: Sequence[Manifest]) -> str:
@@ -107,8 +107,8 @@ def _not_ending(pods: Sequence[Manifest]) -> str:
     for pod in pods:
         if "deletionTimestamp" in pod["metadata"] and is_disrupted(pod) and not has_pod_ended(pod):
             node = pod.get("spec", {}).get("nodeName", "")
-            remedy = f"if node {node} is lost, delete its Node object"
-            return f"pod {pod['metadata']['name']} is told to end, and has not yet: {remedy}"
+            remedy = f"if node {node} is gone, delete its Node object"
+            return f"pod {pod['metadata']['name']} has not terminated yet; {remedy}"
     return ""
 
 

@@ -114,7 +114,7 @@ def progress_app(
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
             if scheme != "Bearer" or not await review(token, namespace, audience(namespace, job, uid)):
-                return web.json_response({"error": "the token does not speak for this job"}, status=401)
+                return web.json_response({"error": "the token is not valid for this job"}, status=401)
             report = _Report.model_validate_json(await request.read())
         except ValidationError as error:
             return web.json_response({"error": str(error)[:_ERROR_LIMIT]}, status=400)

@@ -1,8 +1,8 @@
 """Reviews of tokens, asked for sparingly: each is a request to the API server, and anybody can post to an endpoint.
 
-What is no token for the audience by its own words is refused unasked; only the API server says that those words are
-true. What it said counts for a minute. A stranger can still make up tokens that claim an audience he knows; he then
-holds up others' reports, which wait for their turn, but no more requests are under way for it.
+A token whose own claims do not name the audience is rejected without a review; only the API server says whether those
+claims are true. What it said counts for a minute. A stranger can still make up tokens that claim an audience they know;
+they can then hold up others' reports, which wait for their turn, but no more requests are under way for it.
 """
 
 import asyncio

@@ -335,5 +335,5 @@ def _in_words(error: "MlflowException") -> str:
     if isinstance(cause, RequestException):
         return "is not reachable"
     if error.error_code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
-        return f"does not let the operator in ({error.error_code})"
+        return f"rejected the operator's credentials ({error.error_code})"
     return f"refused: {error.message.partition(' Response body: ')[0]}"

@@ -51,9 +51,9 @@ class HttpRouters:
         except aiohttp.ClientError as error:
             raise RouterError(f"{url} is not reachable") from error
         except ValueError as error:
-            raise RouterError(f"{url} answered with what is no JSON") from error
+            raise RouterError(f"{url} returned invalid JSON") from error
         if not isinstance(found, dict):
-            raise RouterError(f"{url} answered with what is no JSON object")
+            raise RouterError(f"{url} returned JSON that is not an object")
         return found
 
 

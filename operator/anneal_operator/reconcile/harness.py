@@ -172,7 +172,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         except ApiError as error:
             if error.status not in _REFUSALS and _UNASKED_WEBHOOK not in str(error):
                 raise
-            message = f"the API server refuses the next step, and is asked again: {error}"
+            message = f"the API server rejected the next step; retrying: {error}"
             return Finding(kind, "True", Reason.REFUSED, message)
         return None
 

@@ -76,7 +76,8 @@ class _Look:
         if plan is None:
             return await self._before_plan(seen)
         if not owned_by(plan, item.uid):
-            return replace(seen, obstacle=_in_the_way("what an earlier job of this name left is being deleted"))
+            message = "objects of an earlier job with this name are still being deleted"
+            return replace(seen, obstacle=_in_the_way(message))
         return await self._at_work(await self._with_claim(seen), plan)
 
     async def _at_work(self, seen: ObservedJob, plan: Manifest) -> ObservedJob:
@@ -124,7 +125,8 @@ class _Look:
             return replace(seen, claim_missing=True)
         if claim["metadata"].get("deletionTimestamp") or not owned_by(claim, item.uid):
             name = claim["metadata"]["name"]
-            return replace(seen, obstacle=_in_the_way(f"PersistentVolumeClaim {name} is another's, or being deleted"))
+            message = f"PersistentVolumeClaim {name} belongs to another object or is being deleted"
+            return replace(seen, obstacle=_in_the_way(message))
         return replace(seen, claim_missing=False)
 
     def _report(self) -> Report | None:
