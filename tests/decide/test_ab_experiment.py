@@ -102,6 +102,8 @@ FRESH = ABExperimentStatus()
         ),
         (_seen(routed=False), "Running", "RouteProgrammed", ("False", "RouterBehind")),
         (_seen(_counted((99, 3.0), (200, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
+        # p = 0.005: chance gives that too often to stop for
+        (_seen(_counted((100, 3.0), (144, 4.0))), "Promoted", "AssignmentHealthy", ("True", "AsWeighted")),
         (_seen(_counted((99, 3.0), (101, 9.0))), "Running", "SampleSufficient", ("False", "Collecting")),
         (
             _seen(_counted((100, 3.0), (101, 3.0), moved_users=1)),
@@ -209,6 +211,7 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
         ({"production": "1", "variants": {"b": READY["b"]}}, "Moving", 2),
         ({"production": "1", "variants": READY | {"b": replace(READY["b"], digest="sha256:c")}}, "VersionReplaced", 0),
         ({"production": "2", "variants": READ}, "Moved", 0),
+        ({"production": "2", "variants": READ | {"a": replace(READY["a"], holds_production=True)}}, "Moving", 0),
     ],
 )
 def test_the_alias_follows_a_promotion_unless_somebody_moved_it(

@@ -11,6 +11,7 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import (
     Attempt,
     Attempts,
+    Checkpoint,
     DatasetStatus,
     EvaluationStatus,
     FineTuneJobStatus,
@@ -27,7 +28,7 @@ from anneal_operator.decide.observed_job import (
     ObservedStage,
     Obstacle,
 )
-from anneal_operator.decide.progress import progress_of
+from anneal_operator.decide.progress import Report, progress_of
 from anneal_operator.reasons import Reason
 from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 
@@ -84,6 +85,7 @@ FAILED, CRASHED, LATE = _crashed(65), _crashed(70, "a bug"), _work("Failed", rea
 ORPHANED = ObservedStage(orphans=({"metadata": {"name": "p"}},))
 SUSPENDED, GOING = _work(suspend=True), _work(metadata={"deletionTimestamp": AT})
 TAKEN = _work("Failed", pods=(_pod("Failed", {"type": "DisruptionTarget", "status": "True"}, exitCode=75),))
+REFUSED = _work("Failed", pods=({"metadata": {"name": "p"}, "status": {"phase": "Failed", "reason": "OutOfcpu"}},))
 
 
 def _stages(*work: ObservedStage | None) -> dict[Stage, ObservedStage]:
@@ -159,6 +161,7 @@ QUEUE = {"scheduling": {"queueName": "research"}}
         # Attempts of training
         (_training(TAKEN), "Preempted", [], "StagePreempted"),
         (_training(CRASHED), "Running", [], "StageRetrying"),
+        (_training(REFUSED), "Running", [], "StageRetrying"),
         (_training(CRASHED, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE), "Failed", [], "StageFailed"),
         (
             _training(TAKEN, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE),
@@ -273,6 +276,19 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
 def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:
     told = decide(_training(ACTIVE), NOW).status
     assert decide(_seen(LOST, ACTIVE, ABSENT, ABSENT, previous=told), NOW).status == told
+
+
+def test_a_report_without_a_checkpoint_keeps_the_last() -> None:
+    report, kept = Report(progress_of(7, 10, 70, None, AT, {})), Checkpoint(step=5)
+    status = decide(_training(ACTIVE, report=report, previous=FineTuneJobStatus(checkpoint=kept)), NOW).status
+    assert (status.progress, status.checkpoint) == (report.progress, kept)
+
+
+def test_an_attempt_that_was_suspended_is_told_so_also_when_it_is_resumed_at_once() -> None:
+    suspended = decide(_training(ACTIVE, spec=SUSPEND), NOW).status
+    resumed = decide(_training(ABSENT, previous=suspended), NOW).status
+    assert resumed.attempts is not None
+    assert [attempt.reason for attempt in resumed.attempts.last] == ["Suspended"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from anneal_operator.api.evaluation import Gate
 from anneal_operator.decide.gates import judge_gates, unmet
 
-METRICS = {"accuracy": 0.9, "perplexity": 8.0}
+METRICS = {"accuracy": 0.9, "perplexity": 8.0, "r2": -2.1}
 REMEDY = "evaluate it with the same suites, or ask for `min` or `max`"
 PRODUCTION = {"production": {"accuracy": 0.92, "perplexity": 7.5}}
 
@@ -46,6 +46,12 @@ PRODUCTION = {"production": {"accuracy": 0.92, "perplexity": 7.5}}
             "at most 8.25 (not worse than production)",
         ),
         (
+            {"metric": "r2", "vsAlias": "production", "maxRegressionPercent": 10},
+            {"production": {"r2": -2.0}},
+            True,
+            "at least -2.2 (not worse than production)",
+        ),
+        (
             {"metric": "accuracy", "vsAlias": "production"},
             {"production": None},
             True,
@@ -73,7 +79,7 @@ def test_a_gate(gate: dict[str, Any], references: Any, passed: bool, required: s
 def test_what_is_unmet_is_told_in_a_sentence() -> None:
     gates = [Gate(metric="accuracy", min=0.95), Gate(metric="f1", min=0.1), Gate(metric="perplexity", max=9)]
     assert unmet(judge_gates(gates, METRICS, {}), METRICS) == (
-        "accuracy is 0.9, and must be at least 0.95; no suite measures f1; there are accuracy, perplexity"
+        "accuracy is 0.9, and must be at least 0.95; no suite measures f1; there are accuracy, perplexity, r2"
     )
 
 

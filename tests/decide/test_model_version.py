@@ -143,6 +143,15 @@ def test_what_keeps_an_engine_from_starting_is_told() -> None:
     assert ready.message == "0 of 2 pods answer; the container waits: ImagePullBackOff no such image"
 
 
+def test_of_an_engine_that_ended_the_last_words_are_told() -> None:
+    ended = ENDED | {"message": "one\ntwo\nthree\nfour\nfive\n"}
+    ready = decide(_seen(engine=Engine(0, "s:2"), pods=[_pod(state={"terminated": ended})]), NOW).status.condition(
+        "Ready"
+    )
+    assert ready is not None
+    assert ready.message == "the engine ended with Error (1): three four five"
+
+
 @pytest.mark.parametrize(
     ("changes", "effects"),
     [

@@ -152,13 +152,13 @@ def test_an_attempt_that_kueue_took_back_is_preempted_whatever_its_pod_said(exit
     assert _read(job, (), "train").failure_class == failure_class
 
 
-def test_of_pods_that_ended_together_one_that_would_fail_again_is_the_cause() -> None:
-    at = "2026-03-01T12:00:01Z"
+@pytest.mark.parametrize(("seconds", "cause"), [(0, "lasting"), (2, "lasting"), (3, "first")])
+def test_of_pods_that_ended_together_one_that_would_fail_again_is_the_cause(seconds: int, cause: str) -> None:
     pods = [
-        _pod("Failed", "first", message="ncclRemoteError", exitCode=70, finishedAt=at),
-        _pod("Failed", "cause", exitCode=71, finishedAt=at),
+        _pod("Failed", "first", message="ncclRemoteError", exitCode=70, finishedAt="2026-03-01T12:00:01Z"),
+        _pod("Failed", "lasting", exitCode=71, finishedAt=f"2026-03-01T12:00:0{1 + seconds}Z"),
     ]
-    assert _read(_job(("Failed", "")), pods, "train").failure_class == "CudaOutOfMemory"
+    assert _read(_job(("Failed", "")), pods, "train").pod == cause
 
 
 def test_a_stage_whose_job_is_gone_waits_for_its_pods() -> None:
