@@ -240,9 +240,14 @@ def test_an_inconclusive_end_changes_nothing(world: World) -> None:
     assert world.registry.aliases == {("spam", "production"): "1"}
 
 
-def test_a_recorder_that_does_not_answer_is_a_hold(world: World) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [None, {}, {"variants": []}, {"variants": {"a": None}, "moved_users": 0}, {"variants": {}, "moved_users": "many"}],
+)
+def test_a_recorder_that_gives_no_answer_is_a_hold(world: World, answer: dict[str, Any] | None) -> None:
     _start(world)
     world.writes()
+    world.routers.counted = answer
     world.later(60)
     _look(world)
     assert world.writes() == []
@@ -273,6 +278,7 @@ def test_a_variant_that_is_lost_is_told_of_after_a_grace(world: World) -> None:
         reasons.append(_condition(world, "VariantsReady")[1])
         world.later(20)
     assert reasons == ["VersionNotReady", "VersionNotReady", "VariantLost"]
+    assert world.api.warnings == ["VariantLost"]
     _set_phase(world, "two", "Ready")
     _look(world)
     assert _condition(world, "VariantsReady")[0] == "True"
@@ -290,20 +296,40 @@ def test_numbers_alone_are_written_every_ten_seconds_at_most(world: World) -> No
     assert len(world.writes()) == 3
 
 
+def test_the_end_of_one_wakes_the_others_of_its_model(world: World) -> None:
+    for name, model in (("next", "spam"), ("another", "ham")):
+        world.api.put("ABExperiment", name, spec=SPEC | {"modelName": model})
+    _start(world)
+    world.woken.clear()
+    _decide(world)
+    assert [key.name for key in world.woken if key.kind == "ABExperiment"] == ["next"]
+
+
+STARTED = {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}
+
+
 @pytest.mark.parametrize(
-    ("other", "waits"),
+    ("other", "metadata", "waits"),
     [
-        ({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}, True),
-        ({"phase": "WarmingUp"}, True),
-        ({"phase": "Pending"}, False),
-        ({"phase": "Promoted", "startedAt": "2026-01-01T00:00:00Z", "decision": {"winner": "b"}}, False),
+        (STARTED, {}, True),
+        (STARTED, {"deletionTimestamp": "2026-02-01T00:00:00Z"}, False),
+        ({"phase": "WarmingUp"}, {}, True),
+        ({"phase": "Pending"}, {}, False),
+        (STARTED | {"phase": "Promoted", "decision": {"winner": "b"}}, {}, False),
     ],
 )
 def test_an_older_experiment_has_the_model_unless_it_has_ended_or_cannot_start(
-    world: World, other: dict[str, Any], waits: bool
+    world: World, other: dict[str, Any], metadata: dict[str, str], waits: bool
 ) -> None:
     spec = {**SPEC, "decision": {"mode": "a mode of another release"}}
-    metadata = {"creationTimestamp": "2025-01-01T00:00:00Z"}
+    metadata = {"creationTimestamp": "2025-01-01T00:00:00Z"} | metadata
     world.api.put("ABExperiment", "older", spec=spec, metadata=metadata, status=other)
     _look(world)
     assert (_status(world)["reason"] == "ModelBusy") is waits
+
+
+def test_two_that_have_both_started_do_not_wait_for_each_other(world: World) -> None:
+    _start(world)
+    world.api.put("ABExperiment", "older", spec=SPEC, status=STARTED)
+    _look(world)
+    assert _condition(world, "VariantsReady") == ("True", "AllReady")

@@ -8,7 +8,7 @@ import pytest
 from anneal_operator.cluster.reading import RESYNC_SECONDS
 from anneal_operator.cluster.store import Store
 from anneal_operator.endpoints.progress import TrainerReport
-from anneal_operator.errors import ApiError
+from anneal_operator.errors import ApiError, ConflictError
 from anneal_operator.outside.registry import Registration
 
 from .jobs import job_world, look, register_base, result, status, until
@@ -100,9 +100,18 @@ def test_what_an_earlier_job_of_the_name_left_is_waited_for(world: World) -> Non
     assert ("Job", "job-prepare") in world.api.objects
 
 
-def test_what_the_api_server_refuses_is_told_and_asked_again(world: World) -> None:
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (400, "the server could not understand the request"),
+        (403, "exceeded quota: gpus"),
+        (404, 'namespaces "team" not found'),
+        (422, "spec: Invalid value"),
+    ],
+)
+def test_what_the_api_server_refuses_is_told_and_asked_again(world: World, code: int, words: str) -> None:
     register_base(world)
-    world.api.refuses["Job"] = ApiError(403, "exceeded quota: gpus")
+    world.api.refuses["Job"] = ApiError(code, words)
     for pause in (5.0, 10.0):
         assert look(world) == pause
         condition = status(world)["conditions"][0]
@@ -112,7 +121,7 @@ def test_what_the_api_server_refuses_is_told_and_asked_again(world: World) -> No
             "RefusedByApiServer",
         )
         assert (status(world)["phase"], status(world)["reason"]) == ("Pending", "RefusedByApiServer")
-        assert "exceeded quota: gpus" in condition["message"]
+        assert words in condition["message"]
     del world.api.refuses["Job"]
     look(world)
     assert ("Job", "job-prepare") in world.api.objects
@@ -133,6 +142,8 @@ def test_a_failed_stage_ends_the_job_with_its_words(world: World) -> None:
     world.finish("job", "prepare", {"error": "DataError", "message": "no row can be used"}, exit_code=65)
     look(world)
     assert status(world)["failure"]["message"] == "no row can be used"
+    assert [reason for reason, _ in world.api.events] == ["StageRunning", "StageFailed"], "each is told once"
+    assert world.api.warnings == ["StageFailed"]
     assert look(world) is None
     world.writes()
     look(world)
@@ -177,6 +188,17 @@ def test_a_job_that_is_gone_needs_nothing(world: World) -> None:
     assert world.writes() == []
 
 
+def test_what_a_job_reported_is_forgotten_with_it(world: World) -> None:
+    until(world, "train")
+    uid = world.api.objects["FineTuneJob", "job"]["metadata"]["uid"]
+    world.context.progress.note(uid, TrainerReport(1, None, "t", {"current_step": 1}))
+    look(world)
+    assert world.context.progress.last(uid)
+    world.api.remove("FineTuneJob", "job")
+    look(world)
+    assert world.context.progress.last(uid) is None
+
+
 def test_a_new_job_is_made_without_asking_what_there_is(world: World) -> None:
     register_base(world)
     look(world)
@@ -202,6 +224,19 @@ def test_what_is_to_be_done_is_done_on_the_truth(world: World) -> None:
     look(world)
     assert {"FineTuneJob/job", "Job", "Pod"} <= set(world.reads())
     assert status(world)["phase"] == "Running"
+
+
+def test_after_a_conflict_all_is_read_anew(world: World) -> None:
+    """The watch has yet to tell of what somebody changed, so what is known would be refused again."""
+    until(world, "prepare")
+    world.api.objects["Job", "job-prepare"]["spec"]["suspend"] = True
+    world.api.changed("Job", "job-prepare")
+    world.api.tell = Store({}).observe
+    world.api.changed("FineTuneJob", "job")
+    with pytest.raises(ConflictError):
+        look(world)
+    look(world)
+    assert status(world)["phase"] == "Queued"
 
 
 def test_what_vanished_unseen_is_noticed_when_all_is_read_anew(world: World) -> None:

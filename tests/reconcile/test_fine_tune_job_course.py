@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from anneal_operator.errors import ApiError
+from anneal_operator.errors import ApiError, ConflictError
 
 from .jobs import change, job_world, look, register_base, result, status, until
-from .world import NAMESPACE, World
+from .world import NAMESPACE, Manifest, World
 
 
 @pytest.fixture
@@ -203,11 +203,14 @@ def test_every_stage_runs_the_image_of_the_plan(world: World) -> None:
 @pytest.mark.parametrize("field", ["deletionTimestamp", "ownerReferences"])
 def test_a_volume_that_is_going_or_anothers_is_waited_out_and_made_again(world: World, field: str) -> None:
     register_base(world)
+    own = world.api.objects["FineTuneJob", "job"]["metadata"]["uid"]
     left = {"deletionTimestamp": "2026-03-01T12:00:00Z", "ownerReferences": [{"uid": "another"}]}
-    world.api.put("PersistentVolumeClaim", "job-workspace", spec={}, metadata={field: left[field]})
-    look(world)
-    assert status(world)["conditions"][0]["reason"] == "NameTaken"
-    assert ("Job", "job-prepare") not in world.api.objects
+    metadata = {"ownerReferences": [{"uid": own}], field: left[field]}
+    world.api.put("PersistentVolumeClaim", "job-workspace", spec={}, metadata=metadata)
+    for _ in range(2):
+        look(world)
+        assert status(world)["reason"] == "NameTaken"
+        assert ("Job", "job-prepare") not in world.api.objects
     world.api.remove("PersistentVolumeClaim", "job-workspace")
     look(world)
     assert ("Job", "job-prepare") in world.api.objects
@@ -246,6 +249,23 @@ def test_a_deadline_is_the_job_s_own_and_moves_with_the_spec(world: World) -> No
     change(world, activeDeadlineSeconds=None)
     look(world)
     assert "activeDeadlineSeconds" not in made["spec"]
+
+
+def test_a_deadline_is_not_moved_on_a_job_that_is_not_as_it_was_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until(world, "prepare")
+    patch = world.api.patch
+
+    async def patched(kind: str, namespace: str, name: str, changes: Manifest) -> None:
+        world.api.changed(kind, name)
+        await patch(kind, namespace, name, changes)
+
+    monkeypatch.setattr(world.api, "patch", patched)
+    change(world, activeDeadlineSeconds=1200)
+    with pytest.raises(ConflictError):
+        look(world)
+    assert "activeDeadlineSeconds" not in world.api.objects["Job", "job-prepare"]["spec"]
 
 
 def test_a_job_that_cannot_begin_in_time_fails(world: World) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.desired.routing import routed_versions
+from anneal_operator.desired.serving import IMAGE_ANNOTATION
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 
@@ -16,6 +18,7 @@ SPEC: dict[str, Any] = {
     "aliases": ["base"],
     "serving": {},
 }
+UNSERVED = {name: value for name, value in SPEC.items() if name != "serving"}
 
 
 @pytest.fixture
@@ -144,12 +147,13 @@ def test_an_engine_that_ends_says_what_it_said(world: World) -> None:
     )
     _look(world)
     assert (_status(world)["phase"], _condition(world, "Ready")[1]) == ("Failed", "EngineFailed")
+    assert world.api.warnings == ["EngineFailed"]
     assert "error: the manifest differs" in _message(world, "Ready")
     assert _condition(world, "Stalled")[0] == "True"
 
 
 def test_without_serving_it_is_only_registered(world: World) -> None:
-    world.api.put("ModelVersion", "one", spec={k: v for k, v in SPEC.items() if k != "serving"})
+    world.api.put("ModelVersion", "one", spec=UNSERVED)
     _look(world, times=3)
     assert set(world.writes()) == {"ModelVersion/one/status"}
     assert (_status(world)["phase"], _status(world)["reason"]) == ("Idle", "NotServed")
@@ -162,6 +166,7 @@ def test_an_object_of_its_servers_name_that_is_not_its_own_is_never_touched(worl
     assert world.api.objects["Service", "one-server"] == foreign
     assert _status(world)["reason"] == "NameTaken"
     assert "one-server" in _message(world, "Reconciling")
+    assert world.api.warnings == ["NameTaken"]
 
 
 def test_an_admission_webhook_that_does_not_answer_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +180,7 @@ def test_an_admission_webhook_that_does_not_answer_is_told(world: World, monkeyp
         ("True", "RefusedByApiServer"),
     )
     assert 'failed calling webhook "quota.example.com"' in _message(world, "Reconciling")
-    assert [reason for reason, _ in world.api.events] == ["RefusedByApiServer"]
+    assert [reason for reason, _ in world.api.events] == world.api.warnings == ["RefusedByApiServer"]
 
 
 def test_an_api_server_that_fails_is_left_to_the_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +211,7 @@ def test_one_that_cannot_be_parsed_says_so_and_nothing_of_its_status_is_lost(wor
     assert {**_status(world), "conditions": [], "reason": ""} == {**known, "conditions": [], "reason": ""}
     assert (_status(world)["reason"], _condition(world, "Stalled")[1]) == ("SpecInvalid", "SpecInvalid")
     assert "serving.replicas" in _message(world, "Stalled")
-    assert world.api.events[-1][0] == "SpecInvalid"
+    assert (world.api.events[-1][0], world.api.warnings) == ("SpecInvalid", ["SpecInvalid"])
     world.writes()
     _look(world)
     assert world.writes() == []
@@ -228,6 +233,19 @@ def test_a_status_that_cannot_be_read_is_not_overwritten(world: World) -> None:
     _look(world)
     assert (_status(world)["registry"], _status(world)["phase"]) == ("gone", "Ready")
     assert _status(world)["reason"] == "StatusUnreadable"
+    assert world.api.warnings == ["StatusUnreadable"]
+
+
+@pytest.mark.parametrize(("neighbour", "image"), [(SPEC, "server:1"), (UNSERVED, "server:2")])
+def test_an_engine_waits_only_for_a_neighbour_that_is_served(
+    world: World, monkeypatch: pytest.MonkeyPatch, neighbour: dict[str, Any], image: str
+) -> None:
+    _look(world)
+    world.api.put("ModelVersion", "before", spec=neighbour)
+    world.api.put("Deployment", "before-server", spec={}, metadata={"annotations": {IMAGE_ANNOTATION: "server:1"}})
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    _look(world)
+    assert world.api.objects["Deployment", "one-server"]["metadata"]["annotations"][IMAGE_ANNOTATION] == image
 
 
 def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes(world: World) -> None:
@@ -368,6 +386,31 @@ def test_the_others_keep_their_route_when_the_holder_of_production_is_deleted(wo
     _look(world, "two")
     message = next(c["message"] for c in _status(world, "two")["conditions"] if c["type"] == "Routable")
     assert message == "clients reach it as spam@2 and spam"
+
+
+def _routed(world: World) -> frozenset[str]:
+    return routed_versions(world.api.objects["ConfigMap", "anneal-router"])
+
+
+def test_a_version_that_is_being_deleted_is_not_routed(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    assert _routed(world) == {"one", "two"}
+    metadata = world.api.objects["ModelVersion", "one"]["metadata"]
+    world.api.edit("ModelVersion", "one", metadata={**metadata, "deletionTimestamp": "2026-03-01T12:00:00Z"})
+    _route(world)
+    assert _routed(world) == {"two"}
+
+
+def test_a_version_without_pods_is_not_routed_though_its_service_is_there(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
+    _look(world)
+    assert _status(world)["phase"] == "Idle"
+    assert ("Service", "one-server") in world.api.objects
+    _route(world)
+    assert _routed(world) == {"two"}
 
 
 def _served(world: World) -> None:

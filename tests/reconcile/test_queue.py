@@ -107,6 +107,37 @@ def test_failures_are_tried_again_ever_more_slowly() -> None:
     assert min(delays[10:]) >= module._LONGEST_DELAY / 2  # noqa: SLF001
 
 
+def test_a_key_that_is_woken_while_it_fails_waits_all_the_same() -> None:
+    async def body() -> None:
+        looks = 0
+
+        async def reconcile(key: Key) -> None:
+            nonlocal looks
+            looks += 1
+            queue.wake(key)
+            raise ApiError(500, "down")
+
+        queue = WorkQueue(reconcile)
+        queue.wake(A)
+        for _ in range(20):  # turns of the loop: enough for one that does not wait
+            await asyncio.sleep(0)
+        assert looks == 1
+        await queue.stop()
+
+    _run(body)
+
+
+def test_what_failed_before_a_stop_is_tried_soon_after_it() -> None:
+    async def reconcile(_: Key) -> None:
+        raise ApiError(0, "down")
+
+    queue = WorkQueue(reconcile)
+    for _ in range(30):
+        queue._backoff(A)  # noqa: SLF001 - the seam that needs no waiting
+    asyncio.run(queue.stop())
+    assert queue._backoff(A) <= module._FIRST_DELAY  # noqa: SLF001
+
+
 def test_a_failing_key_does_not_hold_up_another_and_recovers() -> None:
     async def body() -> None:
         done = {A: asyncio.Event(), B: asyncio.Event()}

@@ -55,6 +55,8 @@ class FakeApi:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.writes: list[str] = []
         self.events: list[tuple[str, str]] = []
+        self.warnings: list[str] = []
+        """The reasons of those events that are warnings."""
         self.refuses: dict[str, ApiError] = {}
         self.reads: list[str] = []
         self.tell: Tell = Store({}).observe
@@ -92,6 +94,7 @@ class FakeApi:
     async def create(self, manifest: Manifest) -> Manifest:
         if manifest["kind"] == "Event":
             self.events.append((manifest["reason"], manifest["message"]))
+            self.warnings += [manifest["reason"]] if manifest["type"] == "Warning" else []
             return manifest
         key = manifest["kind"], manifest["metadata"]["name"]
         if manifest["kind"] in self.refuses:
