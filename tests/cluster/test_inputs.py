@@ -83,6 +83,21 @@ def test_a_failure_is_told_to_all_and_not_kept() -> None:
     asyncio.run(ask())
 
 
+def test_what_one_asked_who_gave_up_is_asked_anew() -> None:
+    async def ask() -> None:
+        api = _SlowApi()
+        api.put("ConfigMap", "rows", data={})
+        inputs = Inputs(api)
+        first = asyncio.create_task(_keys(inputs))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert await _keys(inputs) == frozenset()
+        assert api.asked == 2
+
+    asyncio.run(ask())
+
+
 def test_one_who_gives_up_disturbs_no_other() -> None:
     async def ask() -> None:
         api = _SlowApi()

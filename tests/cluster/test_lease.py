@@ -80,7 +80,9 @@ async def _renewed(leader: _Candidate) -> None:
     await _until(lambda: bool(spec["renewTime"] > renewed))
 
 
-def test_the_second_begins_at_once_when_the_first_has_ended() -> None:
+def test_the_second_begins_at_once_when_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DURATION", 60)  # longer than `_run` waits
+
     async def body(one: _Candidate, two: _Candidate) -> None:
         first = asyncio.ensure_future(one.lease.lead(one.work))
         await _until(lambda: one.leads)
@@ -98,6 +100,28 @@ def test_the_second_begins_at_once_when_the_first_has_ended() -> None:
         assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("", 1)
 
     _run(body)
+
+
+def test_a_lease_is_trusted_from_the_moment_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, left = [100.0], []
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(module, "_TRUSTED", 10.0)
+
+    async def body(one: _Candidate, _: _Candidate) -> None:
+        create = one.api.create
+
+        async def slow(manifest: Manifest) -> Manifest:
+            clock[0] += 3
+            return await create(manifest)
+
+        async def work() -> None:
+            left.append(one.lease.seconds_left())
+
+        monkeypatch.setattr(one.api, "create", slow)
+        await one.lease.lead(work)
+
+    _run(body)
+    assert left == [7.0]
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "silent"])
