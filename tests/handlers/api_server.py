@@ -24,11 +24,13 @@ _VERBS = ["get", "list", "watch", "patch"]
 
 
 class ApiServer:
-    """Every list is empty until something is told."""
+    """Every list is empty but for what the test puts into it, and stays as it is whatever is told."""
 
     def __init__(self) -> None:
         self.watched: list[str] = []
         """The plurals, one for each watch that began."""
+        self.listed: dict[str, list[dict[str, Any]]] = {}
+        """By plural."""
         self._end = asyncio.Event()
         self._open: dict[str, list[web.StreamResponse]] = defaultdict(list)
 
@@ -71,7 +73,7 @@ class ApiServer:
     async def _list_or_watch(self, request: web.Request) -> web.StreamResponse:
         plural = request.match_info["plural"]
         if "watch" not in request.query:
-            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.listed.get(plural, [])})
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
         self._open[plural].append(answer)

@@ -167,6 +167,27 @@ def test_the_watches_begin_anew_when_a_definition_comes_back() -> None:
     _play(body)
 
 
+def test_a_definition_that_is_listed_ends_no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[Any] = []
+    ended: list[Any] = []
+
+    def judge(definition: Any) -> bool:
+        judged.append(definition)
+        return True
+
+    monkeypatch.setattr(supervising, "_is_established", judge)  # what is asked just before it is decided
+    monkeypatch.setattr(supervising._Life, "end_soon", lambda life: ended.append(life))  # noqa: SLF001 - the seam
+
+    async def run() -> None:
+        watching = _Watching()
+        watching.server.listed["customresourcedefinitions"] = [_definition("anneal.dev", "True")]
+        async with watching.run():
+            await watching.until(lambda: bool(judged))
+
+    asyncio.run(run())
+    assert ended == []
+
+
 def test_a_definition_that_only_changes_ends_no_watch() -> None:
     async def body(watching: _Watching) -> None:
         for times in (2, 2):  # made, then only annotated
