@@ -59,6 +59,11 @@ def test_a_pod_that_trusts_the_certificate_connects() -> None:
     assert _connect(secret, trusting=_served(secret)[1]) == "hello"
 
 
+def test_a_pod_whose_clock_is_half_an_hour_behind_connects() -> None:
+    secret = _secret(after=timedelta(minutes=30))
+    assert _connect(secret, trusting=_served(secret)[1]) == "hello"
+
+
 @pytest.mark.parametrize("host", ["anneal-progress.other.svc", "localhost"])
 def test_it_does_not_speak_for_another_host(host: str) -> None:
     secret = _secret()

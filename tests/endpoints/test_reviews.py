@@ -54,6 +54,7 @@ def test_a_token_that_names_the_audience_is_reviewed(claims: object) -> None:
         "a.b",
         "a.%%%.good",
         "a.\udcff.good",
+        f"{GOOD}\udcff",
         f"{GOOD}.more",
         _token({"aud": ["anneal-progress/team/job/uid-2"]}),
         _token({"aud": f"{AUDIENCE}0"}),

@@ -282,6 +282,20 @@ def test_one_that_may_not_lead_writes_nothing(mlflow: MlflowServer, call: str) -
     assert mlflow.writes
 
 
+@pytest.mark.parametrize(
+    ("run_id", "writes"),
+    [*(("", number) for number in range(3)), *(("run", number) for number in range(5))],
+)
+def test_one_that_leads_no_more_stops_before_its_next_write(mlflow: MlflowServer, run_id: str, writes: int) -> None:
+    if run_id:
+        mlflow.add("spam", run_id=run_id)
+    registry = MlflowRegistry(mlflow.url)
+    registry.fence(lambda: len(mlflow.writes) < writes)
+    with pytest.raises(RegistryError, match="another operator may lead"):
+        _register(registry, run_id=run_id)
+    assert len(mlflow.writes) == writes
+
+
 def test_the_clients_own_patience_is_shorter_than_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
