@@ -1,7 +1,8 @@
 """The small mistakes that mutation testing plants: each is a syntax tree that differs from the source in one place.
 
 Mistakes of logic alone: comparisons, boolean operators, conditions, arithmetic, numbers, filters, returned values,
-statements left out. Texts, annotations, decorators and `__all__` stay as they are: messages are no decisions.
+statements left out, members left out of sets, tuples and dicts. Texts, annotations, decorators and `__all__` stay as
+they are: messages are no decisions.
 """
 
 import ast
@@ -56,7 +57,7 @@ class Mutant:
 def mutants(source: str) -> list[Mutant]:
     """Return every mistake that can be planted in a module."""
     return [
-        Mutant(index, _line(node), function, _brief(node), _brief(replacement), replacement)
+        Mutant(index, _line(node), function, *_words(node, replacement), replacement)
         for index, (node, function) in enumerate(_logic(ast.parse(source), "module"))
         for replacement in _mistakes(node)
     ]
@@ -89,7 +90,8 @@ def _logic(node: ast.AST, function: str) -> Iterator[tuple[ast.AST, str]]:
         function = node.name if function == "module" else f"{function}.{node.name}"
     for name, value in ast.iter_fields(node):
         if name not in _NO_LOGIC:
-            for child in value if isinstance(value, list) else [value]:
+            parts = value.elts if name == "slice" and isinstance(value, ast.Tuple) else value  # types, or one key
+            for child in parts if isinstance(parts, list) else [parts]:
                 if isinstance(child, ast.AST):
                     yield from _logic(child, function)
 
@@ -155,6 +157,15 @@ def _nothing_returned(node: ast.Return) -> Iterator[ast.AST]:
         yield ast.Return(ast.Constant(None))
 
 
+def _less_one(node: ast.Set | ast.Tuple | ast.Dict) -> Iterator[ast.AST]:
+    if isinstance(node, ast.Tuple) and not isinstance(node.ctx, ast.Load):
+        return  # names that are bound
+    for index in range(len(node.values if isinstance(node, ast.Dict) else node.elts)):
+        fields = dict(ast.iter_fields(node))
+        lists = {name: members for name, members in fields.items() if isinstance(members, list)}
+        yield type(node)(**fields | {name: members[:index] + members[index + 1 :] for name, members in lists.items()})
+
+
 def _left_out(node: ast.stmt) -> Iterator[ast.AST]:
     match node:
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
@@ -176,6 +187,7 @@ _MISTAKES: tuple[tuple[type[ast.AST] | tuple[type[ast.AST], ...], Callable[..., 
     (ast.Constant, _another_value),
     (ast.comprehension, _unfiltered),
     (ast.Return, _nothing_returned),
+    ((ast.Set, ast.Tuple, ast.Dict), _less_one),
     (ast.stmt, _left_out),
 )
 
@@ -185,6 +197,14 @@ def _line(node: ast.AST) -> int:
         return node.target.lineno
     line: int = getattr(node, "lineno", 0)
     return line
+
+
+def _words(node: ast.AST, replacement: ast.AST) -> tuple[str, str]:
+    """What it says before and after; of what has many members, the one that is left out."""
+    if not isinstance(node, ast.Set | ast.Tuple | ast.Dict):
+        return _brief(node), _brief(replacement)
+    kept = {id(part) for part in ast.iter_child_nodes(replacement)}
+    return ": ".join(_brief(part) for part in ast.iter_child_nodes(node) if id(part) not in kept), "left out"
 
 
 def _brief(node: ast.AST) -> str:

@@ -21,6 +21,11 @@ PLANTED = [
     ("a + b", ["a + b -> a - b"]),
     ("[a for a in b if a]", ["for a in b if a -> for a in b"]),
     ("True", ["True -> False"]),
+    ("{a, b}", ["a -> left out", "b -> left out"]),
+    ("(a,)", ["a -> left out"]),
+    ("{'a': b, **c}", ["'a': b -> left out", "c -> left out"]),
+    ("a[b, 1]", ["1 -> 2"]),
+    ("[a for a, b in c]", []),
     ("'text'", []),
 ]
 
