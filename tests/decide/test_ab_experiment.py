@@ -19,6 +19,7 @@ from anneal_operator.decide.observed_experiment import (
     Pin,
     Record,
     RecordDecision,
+    Rival,
     VariantSeen,
 )
 
@@ -63,7 +64,7 @@ PINS = {"a": Pin("1", "sha256:a"), "b": Pin("2", "sha256:b")}
 def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
     previous = ABExperimentStatus(phase="Running", started_at=STARTED)
     record = Record(STARTED) if changes.get("previous", previous).started_at else None
-    seen = ObservedExperiment(1, _spec(), previous, READY, None, True, observations, record)
+    seen = ObservedExperiment(1, _spec(), previous, READY, routed=True, observations=observations, record=record)
     return replace(seen, **changes)
 
 
@@ -72,6 +73,7 @@ def _condition(status: ABExperimentStatus, kind: str) -> tuple[str, str]:
 
 
 FRESH = ABExperimentStatus()
+BUSY = Rival("x", STARTED, "Running", has_started=True)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ FRESH = ABExperimentStatus()
             "VariantsReady",
             ("False", "VersionOfAnotherModel"),
         ),
-        (_seen(previous=FRESH, busy_with="x"), "Pending", "VariantsReady", ("False", "ModelBusy")),
+        (_seen(previous=FRESH, rivals=[BUSY]), "Pending", "VariantsReady", ("False", "ModelBusy")),
         (
             _seen(previous=FRESH, variants=READY | {"b": VariantSeen("m", ready=False)}),
             "WarmingUp",
@@ -173,6 +175,24 @@ def test_counts_that_cannot_be_read_when_the_time_is_over_are_waited_for() -> No
     assert (over.phase, "could not be read" in over.decision.reason) == ("Inconclusive", True)
 
 
+@pytest.mark.parametrize(
+    ("phase", "created_at", "name", "waits"),
+    [
+        ("WarmingUp", "2026-03-01T09:00:00Z", "z", True),
+        ("WarmingUp", "2026-03-01T11:00:00Z", "a", False),
+        ("WarmingUp", STARTED, "a", True),
+        ("WarmingUp", STARTED, "z", False),
+        ("Pending", "2026-03-01T09:00:00Z", "z", False),
+    ],
+)
+def test_of_those_that_have_not_started_the_oldest_goes_first(
+    phase: str, created_at: str, name: str, waits: bool
+) -> None:
+    rival = Rival(name, created_at, phase, has_started=False)
+    waiting = judge(_seen(previous=FRESH, name="x", created_at=STARTED, rivals=[rival]), NOW)
+    assert (waiting.reason == "ModelBusy") is waits
+
+
 def test_no_data_is_a_hold() -> None:
     assert judge(_seen(None), NOW).phase == "Running"
     assert judge(_seen(Observations({}, {}, {})), NOW).phase == "Running"
@@ -238,7 +258,7 @@ def test_the_end_of_the_maximum_duration_comes_before_all_that_may_be_wrong() ->
         ({"variants": LOST}, "Inconclusive"),
         ({"variants": {}}, "Inconclusive"),
         ({"routed": False}, "Inconclusive"),
-        ({"busy_with": "x"}, "Inconclusive"),
+        ({"rivals": [BUSY]}, "Inconclusive"),
         ({"observations": _counted((200, 3.0), (200, 4.0)), "routed": False}, "Promoted"),
         ({"observations": _counted((200, 3.0), (200, 3.0)), "variants": LOST}, "Inconclusive"),
     ]

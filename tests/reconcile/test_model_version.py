@@ -307,6 +307,18 @@ def test_a_service_that_is_not_its_own_gets_no_client(world: World, spec: dict[s
     assert (_status(world, "three")["reason"], _table(world)) == ("NameTaken", before)
 
 
+def test_a_server_goes_with_the_wish_for_it(world: World) -> None:
+    _serve(world, "one")
+    world.api.edit("ModelVersion", "one", spec={name: value for name, value in SPEC.items() if name != "serving"})
+    world.writes()
+    _look(world)
+    assert world.writes()[:2] == ["Deployment/one-server/delete", "Service/one-server/delete"]
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Idle", "NotServed")
+    foreign = world.api.put("Service", "one-server", spec={})
+    _look(world)
+    assert world.api.objects["Service", "one-server"] == foreign
+
+
 def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")

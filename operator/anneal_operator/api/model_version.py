@@ -12,6 +12,7 @@ from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
 __all__ = [
+    "ANSWERING",
     "PRODUCTION",
     "Artifact",
     "ModelVersionProvenance",
@@ -23,6 +24,8 @@ __all__ = [
 
 VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Idle", "Failed"]
 
+ANSWERING = frozenset({"Ready", "Degraded"})
+"""The phases in which a version answers."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
 _Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]

@@ -75,8 +75,8 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
                 f"ModelVersion {variant.model_version_ref.name} is of model {version.model}, not {seen.spec.model_name}"
             )
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
-    if seen.busy_with:
-        message = f"experiment {seen.busy_with} has the traffic of {seen.spec.model_name}; this one waits for its end"
+    if rival := _busy_with(seen):
+        message = f"experiment {rival} has the traffic of {seen.spec.model_name}; this one waits for its end"
         return Finding(kind, "False", Reason.MODEL_BUSY, message)
     for variant in seen.spec.variants:
         if not seen.variants[variant.name].ready:
@@ -89,6 +89,19 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
             f"{seen.spec.model_name} has: compare with that one, or move the alias to version {control}"
         )
         return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, message)
+    return None
+
+
+def _busy_with(seen: ObservedExperiment) -> str | None:
+    """The experiment that has the model's traffic: one that has started, else the oldest that only waits to.
+
+    One that cannot start holds up nobody.
+    """
+    own = seen.created_at, seen.name
+    for rival in seen.rivals:
+        has_it = rival.has_started and not seen.previous.started_at
+        if has_it or ((rival.created_at, rival.name) < own and rival.phase == "WarmingUp"):
+            return rival.name
     return None
 
 

@@ -10,7 +10,14 @@ from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus, Registry, VersionPhase
+from anneal_operator.api.model_version import (
+    ANSWERING,
+    PRODUCTION,
+    ModelVersionSpec,
+    ModelVersionStatus,
+    Registry,
+    VersionPhase,
+)
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import Manifest
 from anneal_operator.api.schema import timestamp
@@ -18,7 +25,7 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
 from .failures import held_back
-from .verdict import Progress, Verdict
+from .verdict import Deletion, Progress, Verdict
 
 __all__ = [
     "Contest",
@@ -68,6 +75,8 @@ class ObservedVersion:
     registry_problem: str = ""
     contests: Sequence[Contest] = ()
     engine: Engine | None = None
+    server: tuple[Deletion, ...] = ()
+    """What is there of its own server, as it would be deleted."""
     pods: Sequence[Manifest] = ()
     default: str | None = None
     """The version that clients of the bare model name get."""
@@ -148,6 +157,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     return Verdict(
         status,
         _progress(phase, registry),
+        delete=() if seen.spec.serving else seen.server,
         apply=(Serve(wanted, _image(seen)),) if seen.spec.serving else (),
         effects=_effects(seen, registry, phase),
         again=_next_change(seen, now),
@@ -220,7 +230,7 @@ def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPha
     made: Effects = ()
     if any(alias not in registry.aliases_set for alias in seen.spec.aliases):
         made += (SetAliases(registry.version),)
-    answers = phase in {"Ready", "Degraded"}
+    answers = phase in ANSWERING
     if answers and seen.aliases is not None and PRODUCTION not in seen.aliases:
         made += (GiveProduction(registry.version),)
     return made

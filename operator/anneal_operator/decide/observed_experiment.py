@@ -1,6 +1,6 @@
 """What an ABExperiment is judged from, and what may follow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
@@ -21,6 +21,7 @@ __all__ = [
     "Pin",
     "Record",
     "RecordDecision",
+    "Rival",
     "VariantSeen",
 ]
 
@@ -46,6 +47,16 @@ class Observations:
     requests: Mapping[str, int]
     samples: Mapping[str, Sample]
     moved_users: int = 0
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another experiment on the model, without a decision."""
+
+    name: str
+    created_at: str
+    phase: str
+    has_started: bool
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,9 @@ class ObservedExperiment:
     spec: ABExperimentSpec
     previous: ABExperimentStatus
     variants: Mapping[str, VariantSeen] = field(default_factory=dict)
-    busy_with: str | None = None
-    """Another experiment that has the model's traffic."""
+    name: str = ""
+    created_at: str = ""
+    rivals: Sequence[Rival] = ()
     routed: bool = False
     """Whether the router splits by this experiment."""
     observations: Observations | None = None

@@ -256,6 +256,7 @@ class MlflowRegistry:
         made = client.create_model_version(model, wanted.uri, run_id=run_id or None, tags=tags)
         registered = self._of_uid(client, model, uid) or self._converted(made)
         if registered.version != str(made.version):
+            self._check_fence()
             client.delete_model_version(model, str(made.version))
         return registered
 

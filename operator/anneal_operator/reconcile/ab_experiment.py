@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
-from anneal_operator.api.model_version import PRODUCTION, ModelVersionStatus
+from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
@@ -24,6 +24,7 @@ from anneal_operator.decide.observed_experiment import (
     Pin,
     Record,
     RecordDecision,
+    Rival,
     VariantSeen,
 )
 from anneal_operator.decide.verdict import Verdict
@@ -81,7 +82,9 @@ class ABExperimentKind:
                 variant.name: _seen(await reader.get("ModelVersion", item.namespace, variant.model_version_ref.name))
                 for variant in item.spec.variants
             },
-            busy_with=await _busy_with(reader, item),
+            name=item.name,
+            created_at=item.manifest["metadata"].get("creationTimestamp", ""),
+            rivals=await _rivals(reader, item),
             routed=routed,
             observations=await self._counted(item) if not decided and (routed or record) else None,
             record=record,
@@ -163,23 +166,17 @@ def _observations(found: dict[str, Any]) -> Observations:
     )
 
 
-async def _busy_with(reader: Reader, item: ExperimentItem) -> str | None:
-    """The experiment that has the model's traffic: one that has started, else the oldest that only waits to.
-
-    Read from raw fields: one that cannot be parsed holds up nobody. One that cannot start holds up nobody either.
-    """
-    own = (item.manifest["metadata"].get("creationTimestamp", ""), item.name)
+async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:
+    """Read from raw fields: one that cannot be parsed has started all the same."""
+    rivals = []
     for other in await reader.list("ABExperiment", item.namespace):
         status, metadata = other.get("status") or {}, other["metadata"]
-        if metadata["name"] == item.name or status.get("decision") or metadata.get("deletionTimestamp"):
-            continue
-        if (other.get("spec") or {}).get("modelName") != item.spec.model_name:
-            continue
-        older = (metadata.get("creationTimestamp", ""), metadata["name"]) < own
-        started = bool(status.get("startedAt")) and not item.status.started_at
-        if started or (older and status.get("phase") == "WarmingUp"):
-            return str(metadata["name"])
-    return None
+        of_model = (other.get("spec") or {}).get("modelName") == item.spec.model_name
+        is_over = bool(status.get("decision")) or "deletionTimestamp" in metadata
+        if of_model and not is_over and metadata["name"] != item.name:
+            created, started = metadata.get("creationTimestamp", ""), bool(status.get("startedAt"))
+            rivals.append(Rival(metadata["name"], created, str(status.get("phase")), started))
+    return rivals
 
 
 def _seen(version: Manifest | None) -> VariantSeen:
@@ -192,7 +189,7 @@ def _seen(version: Manifest | None) -> VariantSeen:
     except ValueError:
         return VariantSeen(model, ready=False, digest=digest)
     number, aliases = (status.registry.version, status.registry.aliases) if status.registry else ("", [])
-    return VariantSeen(model, status.phase in {"Ready", "Degraded"}, number, digest, PRODUCTION in aliases)
+    return VariantSeen(model, status.phase in ANSWERING, number, digest, PRODUCTION in aliases)
 
 
 def _record(found: Manifest | None) -> Record | None:

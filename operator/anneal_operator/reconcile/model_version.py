@@ -7,6 +7,7 @@ from typing import Any
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.model_version import Registry as RegistryStatus
+from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.model_version import (
@@ -19,7 +20,7 @@ from anneal_operator.decide.model_version import (
     SetAliases,
     decide,
 )
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import ROUTER, default_of, routed_versions, router_url
 from anneal_operator.desired.serving import (
@@ -79,6 +80,7 @@ class ModelVersionKind:
             registry_problem=models.problem(model),
             contests=await _contests(reader, item),
             engine=_engine(made),
+            server=await self._server(reader, item),
             pods=pods,
             default=default_of(table, model),
             routed=routed_versions(table),
@@ -134,6 +136,12 @@ class ModelVersionKind:
 
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
         """Nothing is counted."""
+
+    async def _server(self, reader: Reader, item: VersionItem) -> tuple[Deletion, ...]:
+        name = server_name(item.name)
+        found = [(kind, await reader.get(kind, item.namespace, name)) for kind in ("Deployment", "Service")]
+        own = [(kind, made["metadata"]["uid"]) for kind, made in found if made and owned_by(made, item.uid)]
+        return tuple(Deletion(kind, name, uid) for kind, uid in own)
 
     async def _other_engines(self, reader: Reader, item: VersionItem) -> dict[str, Engine]:
         """Of the versions that are brought up to date: not of those in an experiment, nor of what cannot be parsed."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.model_version import ANSWERING
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
@@ -174,7 +175,7 @@ async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersi
         number, aliases = int(registry["version"]), tuple(map(str, registry.get("aliases") or ()))
     except (KeyError, TypeError, ValueError):
         return None
-    ready = status.get("phase") in {"Ready", "Degraded"}
+    ready = status.get("phase") in ANSWERING
     return (
         Version(metadata["name"], model, number, aliases, ready),
         ServedVersion(metadata["name"], model, str(number), aliases, address),
