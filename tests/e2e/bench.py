@@ -59,7 +59,7 @@ class Bench:
     def wait(self, name: str, phase: str, patience: float = _PATIENCE) -> Manifest:
         """Wait for a phase, and return the status."""
         ends = {phase, "Succeeded", "Failed"}
-        poll(lambda: self.status(name).get("phase") in ends, patience, every=0.5)
+        poll(lambda: self.status(name).get("phase") in ends, patience, every=2.0)
         status = self.status(name)
         assert status.get("phase") == phase, json.dumps(status, indent=1, ensure_ascii=False) + self._pods(name)
         return status
@@ -82,7 +82,7 @@ class Bench:
             logs = [self.cluster.kubectl("logs", pod, check=False) for pod in self.running(name)]
             return len(logs) == pods and any('"event": "checkpoint"' in log for log in logs)
 
-        assert poll(saved, _PATIENCE, every=0.5), self._pods(name)
+        assert poll(saved, _PATIENCE, every=1.0), self._pods(name)
         return self.running(name)
 
     def resumed_from(self, name: str) -> list[int]:
