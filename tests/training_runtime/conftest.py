@@ -6,19 +6,24 @@ These tests run in the trainer's own environment (`make runtime-test`): they tra
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from training_runtime.plan import Plan
+from training_runtime.plan import Plan, Prepared
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Models as small as these gain nothing from threads, which on a busy machine lose minutes waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[2]
 CONFIG = {
     "model_type": "qwen3",
@@ -35,6 +40,7 @@ CONFIG = {
     "initializer_range": 0.3,
 }
 MakePlan = Callable[..., Plan]
+Prepare = Callable[[Plan], Prepared]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,21 +67,41 @@ def write_rows(path: Path, content: list[dict[str, Any]]) -> Path:
     return path
 
 
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """A training in this process listens to its signals: give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    with signals_given_back():
+        yield
+
+
 @pytest.fixture
 def make_plan(tmp_path: Path) -> MakePlan:
     """Make a plan of a small full training in this test's folder.
 
     Keywords change it, `training__max_steps=5`; `format` is that of its source.
     """
-    config = tmp_path / "config"
+    return plans_in(tmp_path)
+
+
+def plans_in(folder: Path) -> MakePlan:
+    """Return what makes plans in a folder."""
+    config = folder / "config"
     config.mkdir()
     (config / "config.json").write_text(json.dumps(CONFIG))
 
     def make(content: list[dict[str, Any]] | None = None, **changes: Any) -> Plan:
-        source = write_rows(tmp_path / "rows.jsonl", rows(80) if content is None else content)
+        source = write_rows(folder / "rows.jsonl", rows(80) if content is None else content)
         plan: dict[str, Any] = {
-            "job": {"name": "job", "namespace": "tests", "uid": tmp_path.name},
-            "workspace": str(tmp_path / "workspace"),
+            "job": {"name": "job", "namespace": "tests", "uid": folder.name},
+            "workspace": str(folder / "workspace"),
             "base": {"initialize": "Random", "uri": str(config)},
             "dataset": {
                 "sources": [{"uri": str(source), "format": changes.pop("format", "Auto")}],
@@ -109,6 +135,23 @@ def make_plan(tmp_path: Path) -> MakePlan:
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def prepare(tmp_path_factory: pytest.TempPathFactory) -> Prepare:
+    """Prepare for a training from `base`, on a volume with what earlier tests prepared: the stage finds it by key."""
+    volume = tmp_path_factory.mktemp("prepared")
+
+    def prepare_once(plan: Plan) -> Prepared:
+        from training_runtime.prepare import stage
+
+        assert plan.base.initialize == "Pretrained"  # a new base is made of the rows
+        shutil.copytree(volume, plan.workspace, dirs_exist_ok=True)
+        found = stage.prepare(plan)
+        shutil.copytree(plan.workspace, volume, dirs_exist_ok=True)
+        return found
+
+    return prepare_once
 
 
 @pytest.fixture(scope="session")
@@ -172,14 +215,13 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 120.0)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL of our own, on a port of its own; its address."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not under pytest's folders: every other run of pytest makes those its user's alone again.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    folder.chmod(0o755)
     data, port = folder / "data", free_port()
-    for place in (folder, *folder.parents):
-        if not place.stat().st_mode & 0o001:
-            place.chmod(0o755)
     data.mkdir()
     shutil.chown(data, "postgres", "postgres")
     user: list[str | Path] = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
@@ -194,6 +236,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"{address}/postgres"
     server.terminate()
     server.wait(30)
+    shutil.rmtree(folder)
 
 
 class MlflowServer:

@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import psutil
 import pytest
 
 from training_runtime.committed import verified_digest
 from training_runtime.plan import ExitCode, Plan
-from training_runtime.prepare.stage import prepare
+from training_runtime.train.stage import train
 
-from .conftest import ROOT, free_port
+from .conftest import ROOT, Prepare, free_port, plans_in, signals_given_back
 
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
 STEPS = 20
@@ -51,15 +51,11 @@ def _with(plan: Plan, workspace: Path, processes: int, **distributed: Any) -> Pl
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Plan]:
+def alone(tmp_path_factory: pytest.TempPathFactory, base: Path, prepare: Prepare) -> dict[str, Plan]:
     """What one process comes to, for full training and for an adapter."""
-    from .conftest import make_plan
-
     done: dict[str, Plan] = {}
     for name, lora in (("full", None), ("lora", LORA)):
-        folder = tmp_path_factory.mktemp(name)
-        make = make_plan.__wrapped__(folder)  # type: ignore[attr-defined] # the fixture's own function
-        plan = make(
+        plan = plans_in(tmp_path_factory.mktemp(name))(
             base={"initialize": "Pretrained", "uri": str(base)},
             lora=lora,
             training__max_steps=STEPS,
@@ -67,48 +63,93 @@ def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Pla
             training__per_device_batch_size=8,
         )
         prepare(plan)
-        _ended(_start(plan, folder), folder)
+        with signals_given_back():
+            train(plan)
         done[name] = plan
     return done
 
 
+class Case(NamedTuple):
+    """A way to share the work out."""
+
+    method: str
+    strategy: str
+    processes: int
+    offload: str = "None"
+
+
+CASES = [
+    Case("full", "DDP", 2),
+    Case("full", "FSDP", 2),
+    Case("full", "ZeRO1", 2),
+    Case("full", "ZeRO2", 2),
+    Case("full", "ZeRO3", 2),
+    Case("full", "ZeRO3", 2, offload="Optimizer"),
+    Case("lora", "ZeRO3", 2),
+    Case("full", "ZeRO3", 4),
+]
+LONG_CASES = [Case("lora", "DDP", 2), Case("lora", "ZeRO2", 2), Case("full", "DDP", 4), Case("full", "FSDP", 4)]
+
+
+@pytest.fixture(scope="module")
+def trained(
+    request: pytest.FixtureRequest, alone: dict[str, Plan], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Case, Plan]:
+    """Every case that was asked for, trained by as few launches of torchrun as there are numbers of processes."""
+    asked: list[Case] = [
+        cast("Case", item.callspec.params["case"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.path == request.path and "case" in item.fixturenames
+    ]
+    plans: dict[Case, Plan] = {}
+    for processes in sorted({case.processes for case in asked}):
+        folder = tmp_path_factory.mktemp(f"processes-{processes}")
+        for case in (case for case in asked if case.processes == processes):
+            shared: dict[str, Any] = {"strategy": case.strategy, "offload": case.offload}
+            plan = _with(alone[case.method], folder / "-".join(map(str, case)), processes, **shared)
+            _file(plan).write_text(plan.model_dump_json())
+            plans[case] = plan
+        _launch([plan for case, plan in plans.items() if case.processes == processes], processes, folder / "log")
+    return plans
+
+
+def _file(plan: Plan) -> Path:
+    return plan.workspace.with_suffix(".json")
+
+
+def _launch(plans: list[Plan], processes: int, log: Path) -> None:
+    command: list[str | Path] = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(processes), Path(__file__).with_name("many_plans.py")]
+    command += [argument for plan in plans for argument in (str(free_port()), _file(plan))]
+    with log.open("wb") as output:
+        launched = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=output,
+            timeout=120 + 120 * len(plans),
+            check=False,
+        )
+    assert launched.returncode == 0, log.read_text()[-6000:]
+
+
 @pytest.mark.parametrize(
-    ("method", "strategy", "processes"),
-    [  # the tests below compare DDP and ZeRO-3 with one process, too
-        ("full", "FSDP", 2),
-        ("full", "ZeRO2", 2),
-        ("lora", "ZeRO3", 2),
-        *(
-            pytest.param(*case, marks=pytest.mark.soak)
-            for case in (
-                ("full", "DDP", 2),
-                ("full", "ZeRO1", 2),
-                ("full", "ZeRO3", 2),
-                ("lora", "DDP", 2),
-                ("lora", "ZeRO2", 2),
-                ("full", "DDP", 4),
-                ("full", "FSDP", 4),
-                ("full", "ZeRO3", 4),
-            )
-        ),
-    ],
+    "case",
+    [*CASES, *(pytest.param(case, marks=pytest.mark.soak) for case in LONG_CASES)],
+    ids=lambda case: "-".join(map(str, case)),
 )
-def test_losses_are_those_of_one_process(
-    alone: dict[str, Plan], tmp_path: Path, method: str, strategy: str, processes: int
-) -> None:
-    plan = _with(alone[method], tmp_path / "workspace", processes, strategy=strategy)
-    _ended(_start(plan, tmp_path), tmp_path)
-    expected, found = _losses(alone[method]), _losses(plan)
+def test_losses_are_those_of_one_process(alone: dict[str, Plan], trained: dict[Case, Plan], case: Case) -> None:
+    plan = trained[case]
+    codes = [Path(f"{_file(plan)}.{rank}.code").read_text() for rank in range(case.processes)]
+    assert codes == ["0"] * case.processes, Path(f"{_file(plan)}.log").read_text()[-6000:]
+    expected, found = _losses(alone[case.method]), _losses(plan)
     assert len(found) == STEPS
     assert max(abs(a - b) for a, b in zip(expected, found, strict=True)) <= 1e-3
-    assert json.loads((plan.workspace / "train_results.json").read_bytes())["processes"] == processes
+    results = json.loads((plan.workspace / "train_results.json").read_bytes())
+    assert (results["processes"], results["strategy"]) == (case.processes, case.strategy)
     assert verified_digest(plan.workspace / "model")
-
-
-def test_offloaded_optimizer_states_come_to_the_same(alone: dict[str, Plan], tmp_path: Path) -> None:
-    plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="ZeRO3", offload="Optimizer")
-    _ended(_start(plan, tmp_path), tmp_path)
-    assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
+    assert train(plan).step == STEPS  # handed back
 
 
 def test_two_nodes_are_two_agents(alone: dict[str, Plan], tmp_path: Path) -> None:

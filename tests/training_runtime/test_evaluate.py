@@ -19,11 +19,11 @@ from training_runtime.evaluate.scores import Scores, difference
 from training_runtime.evaluate.stage import _handed_back, evaluate
 from training_runtime.evaluate.suites import judge_answers
 from training_runtime.plan import Evaluated, Plan, SuitePlan
-from training_runtime.prepare.stage import prepare
+from training_runtime.prepare import stage
 from training_runtime.train.stage import train
 from training_runtime.workspace import evaluation_folder, model_folder
 
-from .conftest import MakePlan, rows, write_rows
+from .conftest import MakePlan, Prepare, rows, write_rows
 
 BLOCK, ALLOW = '{"action": "BLOCK"}', '{"action": "ALLOW"}'
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
@@ -192,7 +192,7 @@ def task_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trained(make_plan: MakePlan, base: Path) -> MakePlan:
+def trained(make_plan: MakePlan, prepare: Prepare, base: Path) -> MakePlan:
     """Make a plan that is trained, with the suites given."""
 
     def make(**changes: Any) -> Plan:
@@ -255,7 +255,7 @@ def test_both_models_are_asked_the_same_and_compared(trained: MakePlan, task_fol
 
 def test_a_new_base_is_not_asked(make_plan: MakePlan) -> None:
     plan = make_plan(evaluation__suites=[{"name": "json", "type": "JSON"}])
-    prepare(plan)
+    stage.prepare(plan)
     train(plan)
     evaluate(plan)
     assert json.loads((evaluation_folder(plan) / "metrics.json").read_bytes())["base"] == {}
@@ -284,7 +284,13 @@ def test_a_new_base_is_not_asked(make_plan: MakePlan) -> None:
     ],
 )
 def test_a_suite_that_cannot_be_run_says_why(
-    make_plan: MakePlan, base: Path, task_folder: Path, suite: dict[str, Any], error: type[Exception], message: str
+    make_plan: MakePlan,
+    prepare: Prepare,
+    base: Path,
+    task_folder: Path,
+    suite: dict[str, Any],
+    error: type[Exception],
+    message: str,
 ) -> None:
     import shutil
 
@@ -292,7 +298,12 @@ def test_a_suite_that_cannot_be_run_says_why(
 
     if suite.get("path") == "FOLDER":
         suite = {**suite, "path": str(task_folder)}
-    plan = make_plan(evaluation__suites=[suite], evaluation__max_new_tokens=1)
+    plan = make_plan(
+        base={"initialize": "Pretrained", "uri": str(base)},
+        evaluation__suites=[suite],
+        evaluation__max_new_tokens=1,
+        evaluation__compare_base=False,
+    )
     prepare(plan)
     with committing(model_folder(plan)) as draft:
         shutil.copytree(base, draft, dirs_exist_ok=True)

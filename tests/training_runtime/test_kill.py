@@ -1,7 +1,6 @@
 """A training that is killed at any moment, also between the files of a checkpoint, goes on to the same losses."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -11,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from training_runtime.plan import Plan
-from training_runtime.prepare.stage import prepare
 from training_runtime.train.checkpoints import CommittedCheckpoints
 from training_runtime.workspace import checkpoints_folder
 
-from .conftest import ROOT, MakePlan
+from .conftest import ROOT, MakePlan, Prepare
 
 STEPS, SAVE = 60, 5
 
@@ -24,7 +22,7 @@ def _start(plan: Plan, path: Path) -> subprocess.Popen[bytes]:
     path.write_text(plan.model_dump_json())
     command = [sys.executable, "-m", "training_runtime", "train", "--plan", str(path)]
     with path.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
 def _losses(plan: Plan) -> list[float]:
@@ -40,7 +38,7 @@ def _reached(log: Path, event: str = "log") -> int:
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_random_kills_lose_no_more_than_the_steps_since_the_last_commit(
-    make_plan: MakePlan, base: Path, tmp_path: Path, kills: int
+    make_plan: MakePlan, prepare: Prepare, base: Path, tmp_path: Path, kills: int
 ) -> None:
     lora = {"rank": 8, "alpha": 64, "dropout": 0.1, "target_modules": ["all-linear"]}
     changes = {"training__max_steps": STEPS, "training__save_every_steps": SAVE, "lora": lora}

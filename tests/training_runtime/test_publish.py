@@ -1,6 +1,7 @@
 """Publishing to a real MLflow on PostgreSQL: one run, one version, safetensors with their digests, a card."""
 
 import json
+import shutil
 from pathlib import Path
 
 import mlflow.artifacts
@@ -10,38 +11,52 @@ from mlflow import MlflowClient
 from training_runtime.committed import verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluate
-from training_runtime.plan import Plan
-from training_runtime.prepare.stage import prepare
+from training_runtime.plan import Plan, TrackingPlan
 from training_runtime.publish.stage import publish
+from training_runtime.tracking import job_run
 from training_runtime.train.stage import train
 from training_runtime.workspace import published_folder
 
-from .conftest import MakePlan, MlflowServer
+from .conftest import MakePlan, MlflowServer, Prepare, plans_in, signals_given_back
 
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
 
 
-@pytest.fixture
-def trained(make_plan: MakePlan, base: Path, mlflow_server: MlflowServer) -> Plan:
-    """A plan with everything done but publishing."""
-    plan = make_plan(
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, base: Path, prepare: Prepare) -> Plan:
+    """A plan with everything done but publishing, its metrics still on the spool."""
+    plan = plans_in(tmp_path_factory.mktemp("evaluated"))(
         base={"initialize": "Pretrained", "uri": str(base)},
         lora=LORA,
-        tracking__uri=mlflow_server.url,
-        tracking__experiment="publish",
         evaluation__suites=[{"name": "answer", "type": "JSON"}, {"name": "rows", "type": "Perplexity"}],
         output={"formats": ["Adapter", "Merged", "Merged4bit"], "license": "apache-2.0"},
     )
     prepare(plan)
-    train(plan)
+    with signals_given_back():
+        train(plan)
     evaluate(plan)
     return plan
 
 
+@pytest.fixture
+def trained(evaluated: Plan, tmp_path: Path, mlflow_server: MlflowServer) -> Plan:
+    """A job of this test's own that has come as far."""
+    shutil.copytree(evaluated.workspace, tmp_path / "workspace")
+    return evaluated.model_copy(
+        update={
+            "job": evaluated.job.model_copy(update={"uid": tmp_path.name}),
+            "workspace": tmp_path / "workspace",
+            "tracking": TrackingPlan(uri=mlflow_server.url, experiment="publish"),
+        }
+    )
+
+
 def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path: Path) -> None:
-    first = publish(trained)
-    assert publish(trained) == first
     client = MlflowClient(trained.tracking.uri)
+    begun = job_run(client, trained)  # as training leaves it
+    first = publish(trained)
+    assert first.run_id == begun.info.run_id
+    assert publish(trained) == first
     versions = client.search_model_versions(f"name = 'tests' and run_id = '{first.run_id}'")
     assert [str(version.version) for version in versions] == [first.version]
     version = client.get_model_version("tests", first.version)

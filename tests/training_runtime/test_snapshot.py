@@ -8,13 +8,12 @@ import pytest
 
 from training_runtime.committed import MANIFEST
 from training_runtime.plan import Plan
-from training_runtime.prepare.stage import prepare
 from training_runtime.train import snapshot
 from training_runtime.train.checkpoints import CommittedCheckpoints
 from training_runtime.train.device import memory_left
 from training_runtime.train.stage import train
 
-from .conftest import MakePlan
+from .conftest import MakePlan, Prepare
 
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
 
@@ -29,7 +28,7 @@ def _checkpoints(plan: Plan) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("changes", [{}, {"lora": LORA}, {"training__optimizer": "AdamW8bit"}])
 def test_the_bytes_are_those_of_trainers_own_save(
-    make_plan: MakePlan, base: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    make_plan: MakePlan, prepare: Prepare, base: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for left in (memory_left(), 0):

@@ -7,7 +7,6 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +20,6 @@ from typing_extensions import override
 from training_runtime.committed import verified_digest
 from training_runtime.errors import DivergedError, GpuMemoryError, PlanError, PreemptedError
 from training_runtime.plan import Optimizer, Plan, Scheduler
-from training_runtime.prepare.stage import prepare
 from training_runtime.train.arguments import _OPTIMIZERS, _SCHEDULERS
 from training_runtime.train.dataset import packed, token_rows
 from training_runtime.train.model import load_model
@@ -29,18 +27,9 @@ from training_runtime.train.stage import train
 from training_runtime.train.watch import StopRequest
 from training_runtime.workspace import adapter_folder, history_file, model_folder, results_file
 
-from .conftest import MakePlan, rows
+from .conftest import MakePlan, Prepare, rows
 
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """A training listens to signals of this process: give them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def _losses(plan: Plan) -> list[float]:
@@ -74,7 +63,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_learns_and_leaves_a_whole_model(make_plan: MakePlan, base: Path, name: str) -> None:
+def test_a_method_learns_and_leaves_a_whole_model(make_plan: MakePlan, prepare: Prepare, base: Path, name: str) -> None:
     plan = make_plan(**_pretrained(base, training__max_steps=20, training__save_every_steps=20, **METHODS[name]))
     prepare(plan)
     found = train(plan)
@@ -88,7 +77,7 @@ def test_a_method_learns_and_leaves_a_whole_model(make_plan: MakePlan, base: Pat
     assert not [path for path in plan.workspace.glob("model/*") if path.suffix in (".bin", ".pt")]
 
 
-def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) -> None:
+def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     """A packed row's logits and gradients are those of the row alone: what stands before in its pack is not seen."""
     from transformers import AutoModelForCausalLM
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -118,7 +107,7 @@ def test_packing_gives_each_row_itself_alone(make_plan: MakePlan, base: Path) ->
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-5)
 
 
-def test_a_training_that_was_ended_goes_on_to_the_same_bits(make_plan: MakePlan, base: Path) -> None:
+def test_a_training_that_was_ended_goes_on_to_the_same_bits(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(
         **_pretrained(base, lora={**LORA, "dropout": 0.1}, training__max_steps=12, training__save_every_steps=4)
     )
@@ -148,7 +137,7 @@ def test_a_training_that_was_ended_goes_on_to_the_same_bits(make_plan: MakePlan,
     assert (model_folder(plan) / "model.safetensors").read_bytes() == weights
 
 
-def test_early_stopping_keeps_the_best_weights(make_plan: MakePlan, base: Path) -> None:
+def test_early_stopping_keeps_the_best_weights(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(
         **_pretrained(
             base,
@@ -170,7 +159,7 @@ def test_early_stopping_keeps_the_best_weights(make_plan: MakePlan, base: Path) 
     assert all(torch.equal(saved[name], kept[name]) for name in saved)
 
 
-def test_a_loss_that_is_no_number_ends_the_training(make_plan: MakePlan, base: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_training(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(
         **_pretrained(base, training__learning_rate=1e30, training__max_grad_norm=1e30, training__max_steps=30)
     )
@@ -180,7 +169,7 @@ def test_a_loss_that_is_no_number_ends_the_training(make_plan: MakePlan, base: P
 
 
 def test_memory_that_does_not_suffice_names_the_remedy(
-    make_plan: MakePlan, base: Path, monkeypatch: pytest.MonkeyPatch
+    make_plan: MakePlan, prepare: Prepare, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trl import SFTTrainer
 
@@ -203,7 +192,7 @@ def test_memory_that_does_not_suffice_names_the_remedy(
     ],
 )
 def test_settings_that_cannot_be_followed_are_a_bad_plan(
-    make_plan: MakePlan, base: Path, changes: dict[str, Any], message: str
+    make_plan: MakePlan, prepare: Prepare, base: Path, changes: dict[str, Any], message: str
 ) -> None:
     plan = make_plan(**_pretrained(base, **changes))
     prepare(plan)
@@ -218,7 +207,7 @@ def test_every_optimizer_and_scheduler_of_a_plan_is_one_that_the_trainer_knows()
     assert set(_SCHEDULERS.values()) <= {name.value for name in SchedulerType}
 
 
-def test_a_corrupt_checkpoint_is_passed_over(make_plan: MakePlan, base: Path) -> None:
+def test_a_corrupt_checkpoint_is_passed_over(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(
         **_pretrained(base, training__max_steps=12, training__save_every_steps=4, training__keep_checkpoints=3)
     )
@@ -232,7 +221,7 @@ def test_a_corrupt_checkpoint_is_passed_over(make_plan: MakePlan, base: Path) ->
     assert _losses(plan) == undisturbed
 
 
-def test_a_kill_after_the_last_step_adds_none(make_plan: MakePlan, base: Path) -> None:
+def test_a_kill_after_the_last_step_adds_none(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(**_pretrained(base, training__scheduler="Constant"))
     prepare(plan)
     first = train(plan)
@@ -244,7 +233,7 @@ def test_a_kill_after_the_last_step_adds_none(make_plan: MakePlan, base: Path) -
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, base: Path) -> None:
+def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(**_pretrained(base, lora=LORA), content=rows(60))
     prepared = prepare(plan)
     train(plan)
@@ -264,7 +253,7 @@ def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, bas
     assert list((plan.workspace / "tensorboard").glob("events.out.tfevents.*"))
 
 
-def test_a_trace_is_written_on_request(make_plan: MakePlan, base: Path) -> None:
+def test_a_trace_is_written_on_request(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(**_pretrained(base, training__max_steps=2))
     prepare(plan)
     train(plan, profile=True)
@@ -272,7 +261,7 @@ def test_a_trace_is_written_on_request(make_plan: MakePlan, base: Path) -> None:
 
 
 def test_every_log_line_is_json_with_its_event(
-    make_plan: MakePlan, base: Path, capfd: pytest.CaptureFixture[str]
+    make_plan: MakePlan, prepare: Prepare, base: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = make_plan(**_pretrained(base))
     prepare(plan)
@@ -283,7 +272,7 @@ def test_every_log_line_is_json_with_its_event(
 
 
 def test_reports_tell_where_an_attempt_began_and_what_is_saved(
-    make_plan: MakePlan, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_plan: MakePlan, prepare: Prepare, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Kubeflow Trainer's protocol, which is what a job's status is made of."""
     heard: list[dict[str, Any]] = []
