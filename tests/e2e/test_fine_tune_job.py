@@ -62,7 +62,7 @@ def _assert_nothing_left(cluster: Cluster) -> None:
         found = cluster.kubectl("get", LEFT, "-o", "name").split()
         return set(found) - {"configmap/kube-root-ca.crt", "configmap/rows", "configmap/tiny-qwen3"}
 
-    poll(lambda: not left(), 90)
+    poll(lambda: not left(), 180)
     assert left() == set()
 
 
@@ -173,7 +173,7 @@ def test_what_keeps_a_job_from_working_is_told_and_it_works_when_that_is_mended(
 @beside_others
 def test_a_job_that_has_ended_goes_in_time_with_all_it_made(bench: Bench) -> None:
     bench.submit("brief", ttlSecondsAfterFinished=5, dataset={"sources": [{**ROWS[0], "format": "CSV"}]})
-    assert poll(lambda: bench.cluster.kubectl.process("get", "finetunejob", "brief").returncode != 0, 120)
+    assert poll(lambda: bench.cluster.kubectl.process("get", "finetunejob", "brief").returncode != 0, 400)
     _assert_nothing_left(bench.cluster)
 
 
