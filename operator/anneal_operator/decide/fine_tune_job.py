@@ -68,6 +68,14 @@ def decide(seen: ObservedJob, now: datetime) -> _Verdict:
     """Return the status and what is to be done."""
     if seen.previous.is_ended:
         return _ended(seen, now)
+    verdict = _course(seen, now)
+    ttl = seen.spec.ttl_seconds_after_finished
+    if ttl is not None and verdict.status.is_ended:  # nobody else tells when the time to live is over
+        return replace(verdict, again=float(ttl))
+    return verdict
+
+
+def _course(seen: ObservedJob, now: datetime) -> _Verdict:
     situation = Situation.of(seen, now)
     held_up = _rests(situation) or _cannot_go_on(situation)
     if held_up:
