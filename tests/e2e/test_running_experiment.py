@@ -3,13 +3,12 @@
 200 requests a second reach router and recorder, which are played; the operator sees only what was counted of them.
 """
 
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from benchmarks.control_plane.managers import cpu_seconds
 from tests.api.specs import GOOD
 
 from .conftest import Cluster
@@ -41,11 +40,6 @@ def _count(scene: Stand, requests: int) -> None:
     scene.router.counted = dict.fromkeys(("stable", "tuned"), counted)
 
 
-def _cpu_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def test_a_running_experiment_writes_once_in_ten_seconds_and_asks_little(
     scene: Stand, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,13 +54,13 @@ def test_a_running_experiment_writes_once_in_ten_seconds_and_asks_little(
     assert scene.operator.process is not None
     operator = scene.operator.process.pid
     began, writes, asked = time.monotonic(), len(scene.proxy.writes), scene.proxy.requests
-    cpu = _cpu_seconds(operator)
+    cpu = cpu_seconds([operator])
     while (passed := time.monotonic() - began) < _SECONDS:
         _count(scene, int(passed * _REQUESTS_PER_SECOND))
         time.sleep(0.5)  # the recorder counts on
     written = [write for write in scene.proxy.writes[writes:] if "leases" not in write]
     per_second = (scene.proxy.requests - asked) / passed
-    share = (_cpu_seconds(operator) - cpu) / passed
+    share = (cpu_seconds([operator]) - cpu) / passed
     with capsys.disabled():
         print(f"\n{len(written)} writes in {passed:.0f} s, {per_second:.2f} API requests/s, {share:.1%} of a core")
     assert all("/abexperiments/x/status" in write for write in written), written

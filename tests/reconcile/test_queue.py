@@ -96,11 +96,12 @@ def test_a_result_has_the_key_looked_at_again() -> None:
     _run(body)
 
 
-def test_failures_are_tried_again_ever_more_slowly() -> None:
-    async def reconcile(_: Key) -> None:
-        raise ApiError(0, "down")
+async def _fail(_: Key) -> None:
+    raise ApiError(0, "down")
 
-    queue = WorkQueue(reconcile)
+
+def test_failures_are_tried_again_ever_more_slowly() -> None:
+    queue = WorkQueue(_fail)
     delays = [queue._backoff(A) for _ in range(30)]  # noqa: SLF001 - the seam that needs no waiting
     assert all(module._FIRST_DELAY / 2 <= delay <= module._LONGEST_DELAY for delay in delays)  # noqa: SLF001
     assert delays[5] > 4 * delays[0]
@@ -128,10 +129,7 @@ def test_a_key_that_is_woken_while_it_fails_waits_all_the_same() -> None:
 
 
 def test_what_failed_before_a_stop_is_tried_soon_after_it() -> None:
-    async def reconcile(_: Key) -> None:
-        raise ApiError(0, "down")
-
-    queue = WorkQueue(reconcile)
+    queue = WorkQueue(_fail)
     for _ in range(30):
         queue._backoff(A)  # noqa: SLF001 - the seam that needs no waiting
     asyncio.run(queue.stop())

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import psutil
 import pytest
 
+from toolbox.polling import poll
 from training_runtime.committed import verified_digest
 from training_runtime.plan import ExitCode, Plan
 from training_runtime.train.stage import train
@@ -191,9 +192,7 @@ def test_a_node_that_waits_for_the_others_ends_when_it_is_asked_to(alone: dict[s
     plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="DDP", nodes=2, processes_per_node=1)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     stage = _start(plan, tmp_path, JOB_COMPLETION_INDEX="0", **meeting)
-    deadline = time.monotonic() + 60
-    while not psutil.Process(stage.pid).children() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert poll(lambda: bool(psutil.Process(stage.pid).children()), 60)
     stage.send_signal(signal.SIGTERM)
     assert stage.wait(30) == ExitCode.PREEMPTED, (tmp_path / "log").read_text()[-6000:]
     assert "asked to end before its first step" in (tmp_path / "log").read_text()

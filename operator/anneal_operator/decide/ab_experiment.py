@@ -33,11 +33,12 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if known:
         return followed_up(seen, known, now)
     started = seen.started_at
-    if started is not None and seen.replaced:
-        return _void(seen, seen.replaced, started, now)
-    late = started is not None and now - datetime.fromisoformat(started) >= _duration(seen.spec.stopping.max_duration)
-    if late and started is not None:
-        return _at_deadline(seen, started, now)
+    if started is not None:
+        if variant := seen.replaced:
+            return _void(seen, variant, started, now)
+        end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
+        if now >= end:
+            return _at_deadline(seen, started, end, now)
     obstacle = _obstacle(seen, now, started=started is not None)
     if obstacle:
         phase: ExperimentPhase = "WarmingUp" if obstacle.reason == Reason.VERSION_NOT_READY else "Pending"
@@ -155,15 +156,20 @@ def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -
     """The numbers of a variant are of two models: no verdict can be had of them any more."""
     name = seen.spec.version_of(variant)
     reason = f"ModelVersion {name} was recreated with a different artifact, so {variant}'s numbers mix two models"
-    counted = seen.observations or Observations({}, {}, {})
     status = _status(seen, "Running", [], now, started_at=started)
-    return decided(seen, status, verdict_of("Inconclusive", None, "variant-replaced", reason, counted, now), now)
+    return _inconclusive(seen, status, "variant-replaced", reason, now)
 
 
-def _at_deadline(seen: ObservedExperiment, started: str, now: datetime) -> ExperimentVerdict:
+def _inconclusive(
+    seen: ObservedExperiment, status: ABExperimentStatus, rule: str, reason: str, now: datetime
+) -> ExperimentVerdict:
+    counted = seen.observations or Observations({}, {}, {})
+    return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, counted, now), now)
+
+
+def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: datetime) -> ExperimentVerdict:
     """The time is over: the verdict is what a sound and sufficient sample says, and Inconclusive without one."""
     observed = seen.observations
-    end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
     if observed is None and now - end < _SILENCE:
         message = "the time is over, but the recorder does not answer; what it counted is waited for"
         silent = Finding(ConditionType.SAMPLE_SUFFICIENT, "Unknown", Reason.RECORDER_SILENT, message)
@@ -174,11 +180,10 @@ def _at_deadline(seen: ObservedExperiment, started: str, now: datetime) -> Exper
         decision = decision_of(seen.spec, observed, compared, now) if all(g.status == "True" for g in gates) else None
         if decision:
             return decided(seen, status, decision, now)
-    counted = observed or Observations({}, {}, {})
     reason = "maxDuration passed before all variants had a sound and sufficient sample"
     if observed is None:
         reason = "maxDuration passed, and what was counted could not be read since"
-    return decided(seen, status, verdict_of("Inconclusive", None, "max-duration", reason, counted, now), now)
+    return _inconclusive(seen, status, "max-duration", reason, now)
 
 
 def _status(

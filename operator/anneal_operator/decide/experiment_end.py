@@ -127,8 +127,7 @@ def _missing_winner(seen: ObservedExperiment, decision: DecisionStatus) -> Findi
     found = seen.variants.get(decision.winner or "")
     if found is None or found.model is None:
         return Finding(kind, "False", Reason.VERSION_NOT_FOUND, f"there is no ModelVersion {name} to promote")
-    pin = seen.record.pins.get(decision.winner or "") if seen.record else None
-    if pin and pin.digest != found.digest:
+    if seen.is_replaced(decision.winner or ""):
         why = "was recreated with a different artifact: it is not what won, and is not promoted"
         return Finding(kind, "False", Reason.VERSION_REPLACED, f"ModelVersion {name} {why}")
     return None

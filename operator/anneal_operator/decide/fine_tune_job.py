@@ -210,7 +210,12 @@ def _ended(seen: ObservedJob, now: datetime) -> _Verdict:
 def _start(situation: Situation, stage: Stage) -> StartStage:
     attempt = situation.next_attempt if stage == "train" else 0
     left = situation.seconds_left
-    return StartStage(stage, attempt, None if left is None else max(1, int(left)))
+    return StartStage(stage, attempt, None if left is None else _whole(left))
+
+
+def _whole(left: float) -> int:
+    """As a Job takes a deadline: in whole seconds, and never none."""
+    return max(1, int(left))
 
 
 def _moved_deadline(situation: Situation, stage: Stage, state: StageState) -> tuple[Intent, ...]:
@@ -220,15 +225,15 @@ def _moved_deadline(situation: Situation, stage: Stage, state: StageState) -> tu
     job, left = situation.seen.stages[stage].job, situation.seconds_left
     if job is None or state.state != "Active" or state.ending:
         return ()
-    if state.suspended and left is not None and job["spec"].get("activeDeadlineSeconds", 0) > max(1, int(left)):
-        return (MoveDeadline(stage, max(1, int(left))),)
+    if state.suspended and left is not None and job["spec"].get("activeDeadlineSeconds", 0) > _whole(left):
+        return (MoveDeadline(stage, _whole(left)),)
     if _told_deadline(job) == situation.seen.spec.active_deadline_seconds:
         return ()
     if left is None:
         return (MoveDeadline(stage, None),)
     started = job.get("status", {}).get("startTime")
     running = (situation.now - datetime.fromisoformat(started)).total_seconds() if started else 0.0
-    return (MoveDeadline(stage, max(1, int(left + running))),)
+    return (MoveDeadline(stage, _whole(left + running)),)
 
 
 def _told_deadline(job: Manifest) -> int | None:

@@ -75,8 +75,8 @@ class ObservedVersion:
     registry_problem: str = ""
     contests: Sequence[Contest] = ()
     engine: Engine | None = None
-    server: tuple[Deletion, ...] = ()
-    """What is there of its own server, as it would be deleted."""
+    server_to_end: tuple[Deletion, ...] = ()
+    """What is left of a server that is not asked for any more."""
     pods: Sequence[Manifest] = ()
     default: str | None = None
     """The version that clients of the bare model name get."""
@@ -157,7 +157,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     return Verdict(
         status,
         _progress(phase, registry),
-        delete=() if seen.spec.serving else seen.server,
+        delete=seen.server_to_end,
         apply=(Serve(wanted, _image(seen)),) if seen.spec.serving else (),
         effects=_effects(seen, registry, phase),
         again=_next_change(seen, now),

@@ -110,15 +110,20 @@ class ObservedExperiment:
     @property
     def replaced(self) -> str | None:
         """The first variant whose ModelVersion was made anew with another artifact since counting began."""
-        pins = self.record.pins if self.record else {}
-        present = ((name, variant.digest) for name, variant in self.variants.items() if variant.model is not None)
-        return next((name for name, digest in present if name in pins and pins[name].digest != digest), None)
+        return next((name for name in self.variants if self.is_replaced(name)), None)
+
+    def is_replaced(self, variant: str) -> bool:
+        """Whether a variant's ModelVersion is there, with another artifact than when counting began."""
+        pin, found = self._pin(variant), self.variants.get(variant)
+        return bool(pin and found and found.model is not None and found.digest != pin.digest)
 
     def number_of(self, variant: str | None) -> str:
         """Return a variant's version in MLflow, as counting began where it has; empty while it has none."""
-        pin = self.record.pins.get(variant or "") if self.record else None
-        found = self.variants.get(variant or "")
+        pin, found = self._pin(variant or ""), self.variants.get(variant or "")
         return pin.number if pin else found.number if found else ""
+
+    def _pin(self, variant: str) -> Pin | None:
+        return self.record.pins.get(variant) if self.record else None
 
     def start(self, at: str) -> "KeepStart":
         """Return what makes the record."""

@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from anneal_operator.errors import RegistryError
 
@@ -19,6 +20,18 @@ __all__ = ["Models"]
 
 _PERIOD_SECONDS, _LONGEST_PERIOD_SECONDS = 5.0, 30.0
 log = logging.getLogger("anneal.models")
+
+
+@dataclass
+class _Model:
+    """What is known of one model, and when it is asked of next."""
+
+    heard: RegisteredModel | None = None
+    problem: str = ""
+    answered: int = 0
+    """The newest question that was answered."""
+    due: float = 0.0
+    period: float = _PERIOD_SECONDS
 
 
 class Models:
@@ -31,27 +44,18 @@ class Models:
         self._registry = registry
         self._wake = wake
         self._is_used = is_used
-        self._tracked: set[str] = set()
-        self._heard: dict[str, RegisteredModel] = {}
-        self._problems: dict[str, str] = {}
+        self._models: dict[str, _Model] = {}
         self._registered: dict[str, Registered] = {}
         self._questions = itertools.count(1)
-        self._answered: dict[str, int] = {}
-        """The newest question after each model that was answered."""
-        self._due: dict[str, float] = {}
-        self._periods: dict[str, float] = {}
         self._news = asyncio.Event()
 
     def heard(self, model: str) -> RegisteredModel | None:
         """Return what MLflow said of a model, None before it was asked; it is asked from now on."""
-        if model not in self._tracked:
-            self._tracked.add(model)
-            self._news.set()
-        return self._heard.get(model)
+        return self._known(model).heard
 
     def problem(self, model: str) -> str:
         """Return why MLflow could not be asked of a model just now; empty where it could."""
-        return self._problems.get(model, "")
+        return self._models[model].problem if model in self._models else ""
 
     def registered(self, uid: str) -> Registered | None:
         """Return what was registered for the ModelVersion with this uid since this process began."""
@@ -67,56 +71,46 @@ class Models:
 
     async def ask(self, model: str) -> None:
         """Ask MLflow of a model now; an answer that is overtaken by that to a later question tells nothing."""
-        number = next(self._questions)
-        heard: RegisteredModel | None = None
-        problem = ""
+        known, number = self._known(model), next(self._questions)
         try:
-            heard = await self._registry.describe(model)
+            heard, problem = await self._registry.describe(model), ""
         except RegistryError as error:
-            problem = str(error)
-        if number > self._answered.get(model, 0):
-            self._answered[model] = number
-            self._note(model, heard, problem)
-
-    def _note(self, model: str, heard: RegisteredModel | None, problem: str) -> None:
-        before = self._heard.get(model), self.problem(model)
-        if heard is not None:
-            self._heard[model] = heard
-        self._problems.pop(model, None)
-        if problem:
-            self._problems[model] = problem
-        if before != (self._heard.get(model), self.problem(model)):
+            heard, problem = None, str(error)
+        if number < known.answered:
+            return
+        before = known.heard, known.problem
+        known.heard, known.problem, known.answered = heard or known.heard, problem, number
+        if before != (known.heard, known.problem):
             self._wake(model)
 
     async def ask_forever(self) -> None:
         """Ask of every model in use, each on a cadence of its own, until cancelled."""
         while True:
             self._news.clear()
-            self._drop_unused()
-            due = [model for model in sorted(self._tracked) if self._due.get(model, 0.0) <= time.monotonic()]
+            self._models = {model: known for model, known in self._models.items() if self._is_used(model)}
+            due = [model for model, known in sorted(self._models.items()) if known.due <= time.monotonic()]
             await asyncio.gather(*(self._ask_in_turn(model) for model in due))
-            next_due = min((self._due.get(model, 0.0) for model in self._tracked), default=float("inf"))
+            next_due = min((known.due for known in self._models.values()), default=float("inf"))
             with contextlib.suppress(TimeoutError):
                 left = min(_LONGEST_PERIOD_SECONDS, max(0.0, next_due - time.monotonic()))
                 await asyncio.wait_for(self._news.wait(), left)
 
     async def _ask_in_turn(self, model: str) -> None:
+        known = self._known(model)
         try:
             await self.ask(model)
         except Exception:
             log.exception("asking MLflow of %s: unexpected error; retrying", model)
-        doubled = min(2 * self._periods.get(model, _PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS)
-        self._periods[model] = doubled if self.problem(model) else _PERIOD_SECONDS
-        self._due[model] = time.monotonic() + self._periods[model]
+        known.period = min(2 * known.period, _LONGEST_PERIOD_SECONDS) if known.problem else _PERIOD_SECONDS
+        known.due = time.monotonic() + known.period
 
-    def _drop_unused(self) -> None:
-        for model in [model for model in self._tracked if not self._is_used(model)]:
-            self._tracked.discard(model)
-            for known in (self._heard, self._problems, self._answered, self._due, self._periods):
-                known.pop(model, None)
+    def _known(self, model: str) -> _Model:
+        if model not in self._models:
+            self._models[model] = _Model()
+            self._news.set()
+        return self._models[model]
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
-        self._tracked.clear()
-        for known in (self._heard, self._problems, self._registered, self._answered, self._due, self._periods):
-            known.clear()
+        self._models.clear()
+        self._registered.clear()

@@ -69,6 +69,7 @@ class ModelVersionKind:
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         made = await reader.get("Deployment", item.namespace, server_name(item.name))
+        experiments = await reader.list("ABExperiment", item.namespace)
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
         return ObservedVersion(
             name=item.name,
@@ -78,9 +79,9 @@ class ModelVersionKind:
             registered=_registry_status(registered) if registered else None,
             aliases=heard.aliases if heard else None,
             registry_problem=models.problem(model),
-            contests=await _contests(reader, item),
+            contests=_contests(experiments, item),
             engine=_engine(made),
-            server=await self._server(reader, item),
+            server_to_end=await _server_to_end(reader, item, made),
             pods=pods,
             default=default_of(table, model),
             routed=routed_versions(table),
@@ -88,7 +89,7 @@ class ModelVersionKind:
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             server_image=self._context.settings.server_image,
-            other_engines=await self._other_engines(reader, item),
+            other_engines=await _other_engines(reader, item, experiments),
         )
 
     def decide(self, observed: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
@@ -137,24 +138,28 @@ class ModelVersionKind:
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
         """Nothing is counted."""
 
-    async def _server(self, reader: Reader, item: VersionItem) -> tuple[Deletion, ...]:
-        name = server_name(item.name)
-        found = [(kind, await reader.get(kind, item.namespace, name)) for kind in ("Deployment", "Service")]
-        own = [(kind, made["metadata"]["uid"]) for kind, made in found if made and owned_by(made, item.uid)]
-        return tuple(Deletion(kind, name, uid) for kind, uid in own)
 
-    async def _other_engines(self, reader: Reader, item: VersionItem) -> dict[str, Engine]:
-        """Of the versions that are brought up to date: not of those in an experiment, nor of what cannot be parsed."""
-        engines = {}
-        experiments = await reader.list("ABExperiment", item.namespace)
-        undecided = [found for found in experiments if not (found.get("status") or {}).get("decision")]
-        for other in await reader.list("ModelVersion", item.namespace):
-            name = other["metadata"]["name"]
-            if name == item.name or experiments_on(undecided, name) or not _is_served(other):
-                continue
-            if engine := _engine(await reader.get("Deployment", item.namespace, server_name(name))):
-                engines[name] = engine
-        return engines
+async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
+    """What is left of a server that is not asked for any more; of one that is Idle without pods there is nothing."""
+    if item.spec.serving or (made is None and item.status.phase == "Idle"):
+        return ()
+    name = server_name(item.name)
+    found = {"Deployment": made, "Service": await reader.get("Service", item.namespace, name)}
+    own = {kind: manifest for kind, manifest in found.items() if manifest and owned_by(manifest, item.uid)}
+    return tuple(Deletion(kind, name, manifest["metadata"]["uid"]) for kind, manifest in own.items())
+
+
+async def _other_engines(reader: Reader, item: VersionItem, experiments: Sequence[Manifest]) -> dict[str, Engine]:
+    """Of the versions that are brought up to date: not of those in an experiment, nor of what cannot be parsed."""
+    engines = {}
+    undecided = [found for found in experiments if not (found.get("status") or {}).get("decision")]
+    for other in await reader.list("ModelVersion", item.namespace):
+        name = other["metadata"]["name"]
+        if name == item.name or experiments_on(undecided, name) or not _is_served(other):
+            continue
+        if engine := _engine(await reader.get("Deployment", item.namespace, server_name(name))):
+            engines[name] = engine
+    return engines
 
 
 def _is_served(version: Manifest) -> bool:
@@ -164,11 +169,10 @@ def _is_served(version: Manifest) -> bool:
         return False
 
 
-async def _contests(reader: Reader, item: VersionItem) -> list[Contest]:
+def _contests(experiments: Sequence[Manifest], item: VersionItem) -> list[Contest]:
     """The experiments that name this version; those that cannot be parsed are told of by their own reconcile."""
-    found = experiments_on(await reader.list("ABExperiment", item.namespace), item.name)
     contests = []
-    for experiment in found:
+    for experiment in experiments_on(experiments, item.name):
         try:
             spec = ABExperimentSpec.parse(experiment["spec"])
             contests.append(Contest(spec, ABExperimentStatus.parse(experiment.get("status") or {})))
