@@ -75,6 +75,32 @@ def test_evaluation_asks_for_what_training_does_unless_it_says_otherwise() -> No
         assert container["resources"]["limits"]["nvidia.com/gpu"] == gpus
 
 
+@pytest.mark.parametrize(
+    ("stage", "resources", "threads"),
+    [
+        ("train", {}, "1"),
+        ("train", {"requests": {"cpu": "100m"}}, "1"),
+        ("train", {"requests": {"cpu": 6}}, "6"),
+        ("train", {"limits": {"cpu": "6500m"}}, "6"),
+        ("train", {"requests": {"cpu": 96}, "limits": {"nvidia.com/gpu": 8}}, "12"),
+        ("train", {"requests": {"cpu": 4}, "limits": {"nvidia.com/gpu": 8}}, "1"),
+        ("evaluate", {"requests": {"cpu": 96}, "limits": {"nvidia.com/gpu": 8}}, "96"),
+        ("prepare", {"requests": {"cpu": 96}}, "1"),
+    ],
+)
+def test_each_process_has_as_many_threads_as_processors_were_asked_for(
+    stage: Stage, resources: dict[str, Any], threads: str
+) -> None:
+    spec = _spec(stages={"train": {"resources": resources}})
+    assert {"name": "OMP_NUM_THREADS", "value": threads} in _template(spec, stage)["spec"]["containers"][0]["env"]
+
+
+def test_a_variable_that_the_pod_template_sets_is_told_once() -> None:
+    own = {"name": "OMP_NUM_THREADS", "value": "3"}
+    env = _template(_spec(podTemplate={"env": [own]}), "train")["spec"]["containers"][0]["env"]
+    assert [variable for variable in env if variable["name"] == "OMP_NUM_THREADS"] == [own]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_pod_template_holds_for_every_stage(stage: Stage) -> None:
     term = {"topologyKey": "zone", "labelSelector": {}}
@@ -161,10 +187,10 @@ def test_each_source_is_read_with_its_own_secret() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_variable_that_a_stage_is_started_with_can_be_set_by_users(stage: Stage) -> None:
+def test_no_variable_but_that_of_threads_that_a_stage_is_started_with_can_be_set_by_users(stage: Stage) -> None:
     spec = _spec(stages={"train": {"nodes": 2}}, storage={"claimName": "shared"})
     given = {variable["name"] for variable in _template(spec, stage)["spec"]["containers"][0]["env"]}
-    assert given <= set(RESERVED_ENVIRONMENT)
+    assert given - set(RESERVED_ENVIRONMENT) == {"OMP_NUM_THREADS"}
 
 
 def test_training_may_take_its_time_to_end() -> None:

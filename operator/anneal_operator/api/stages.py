@@ -25,6 +25,11 @@ class TrainStage(Schema):
     termination_grace_period_seconds: int = Field(default=120, ge=1, le=86400)
     """How long a pod that is asked to end may take to save a checkpoint."""
 
+    @property
+    def processes_per_node(self) -> int:
+        """One for each GPU, and one where there is none."""
+        return max(1, self.resources.gpus)
+
 
 class OtherStage(Schema):
     """A stage's only pod."""

@@ -72,7 +72,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
             offload=spec.distributed.offload,
             deepspeed_config=spec.distributed.deepspeed_config,
             nodes=spec.stages.train.nodes,
-            processes_per_node=max(1, spec.stages.train.resources.gpus),
+            processes_per_node=spec.stages.train.processes_per_node,
         ),
         evaluation=_evaluation(spec.evaluation),
         tracking=TrackingPlan(

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.pods import Affinity, ResourceRequirements
+from anneal_operator.api.quantities import amount
 from training_runtime import HEARTBEAT_VARIABLE
 from training_runtime.plan import RENDEZVOUS_PORT, Stage
 
 from .inputs import credentials_volumes, data_sources, evaluation_sources, input_volumes, needs_hub
 from .plan import PLAN_KEY, WORKSPACE
-from .pods import HOME, Manifest, container, gpu_tolerations, labels, pod_security, scratch_volume
+from .pods import HOME, Manifest, asked_resources, container, gpu_tolerations, labels, pod_security, scratch_volume
 from .training_names import CA_KEY, claim_name, plan_name, progress_audience, rendezvous_name
 
 __all__ = ["TrainingEnvironment", "pod_template"]
@@ -116,8 +117,11 @@ def _liveness() -> Manifest:
 def _environment(
     parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str
 ) -> list[dict[str, str]]:
-    """Only preparation may reach a hub, and only where something is to be had from one."""
-    made = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    """Only preparation may reach a hub, and only where something is to be had from one.
+
+    What the pod template says itself is left to it, of what it may say.
+    """
+    made = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "OMP_NUM_THREADS": str(_threads(spec, stage))}
     if stage != "prepare" or not needs_hub(spec):
         made["HF_HUB_OFFLINE"] = "1"
     if stage == "train":
@@ -130,7 +134,18 @@ def _environment(
     if _nodes(spec, stage) > 1:
         first = f"{job_name}-0.{rendezvous_name(parent['metadata']['name'])}"
         made |= {"MASTER_ADDR": first, "MASTER_PORT": str(RENDEZVOUS_PORT)}
-    return [{"name": name, "value": value} for name, value in sorted(made.items())]
+    chosen = {variable.name for variable in spec.pod_template.env}
+    return [{"name": name, "value": value} for name, value in sorted(made.items()) if name not in chosen]
+
+
+def _threads(spec: FineTuneJobSpec, stage: Stage) -> int:
+    """As many for each process as processors were asked for; torch would start one for each processor of the node, and
+    each operation waits for the slowest of them.
+    """
+    asked = asked_resources(_resources(spec, stage))
+    processors = asked["requests"].get("cpu") or asked["limits"]["cpu"]
+    processes = spec.stages.train.processes_per_node if stage == "train" else 1
+    return max(1, int(amount(processors) / processes))
 
 
 def _folder(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:

@@ -118,11 +118,16 @@ def stage_job(
 def _attempt(spec: FineTuneJobSpec) -> Manifest:
     """An attempt of training: the first pod that fails ends it, and the Job's condition says why, however long its pods
     are gone. Indexed with as many pods as completions is also the shape of a gang.
+
+    A pod that was asked to end counts as a failure, which one fails by as well, but not where the Job is suspended:
+    FailJob would look at the pods that Kueue has just had deleted, and end what is to queue again.
     """
     nodes = spec.stages.train.nodes
+    codes = {"containerName": "train", "operator": "In", "values": [ExitCode.PREEMPTED]}
     failing = [
         {"action": "FailJob", "onPodConditions": [_DISRUPTED]},
-        {"action": "FailJob", "onExitCodes": {"containerName": "train", "operator": "NotIn", "values": [0]}},
+        {"action": "Count", "onExitCodes": codes},
+        {"action": "FailJob", "onExitCodes": {**codes, "operator": "NotIn", "values": [0]}},
     ]
     return {
         "backoffLimit": 0,
