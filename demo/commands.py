@@ -43,5 +43,5 @@ class Commands:
 
 def wait_until(reached: Callable[[], bool], patience: float, describe: Callable[[], str]) -> None:
     """Wait for something; raise DemoError with its description where it does not come about."""
-    if not poll(reached, patience, every=1.0):
+    if not poll(reached, patience, every=2.0):
         raise DemoError(f"not reached within {patience:.0f} s:\n{describe()}")

@@ -25,7 +25,7 @@ Manifest = dict[str, Any]
 
 
 ROWS = [{"uri": "configmap://rows/rows.jsonl"}]
-RESOURCES = {"resources": {"requests": {"cpu": "100m", "memory": "4Gi"}}}
+RESOURCES = {"resources": {"requests": {"cpu": "100m", "memory": "2500Mi"}}}
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,13 @@ class Bench:
         manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
         self.cluster.apply({**manifest, "spec": {**small, **spec}})
 
-    def job(self, name: str) -> Manifest:
-        return self.cluster.get("finetunejob", name)
-
     def status(self, name: str) -> Manifest:
-        status: Manifest = self.job(name).get("status", {})
-        return status
+        return self.cluster.api.status("FineTuneJob", name)
 
     def wait(self, name: str, phase: str, patience: float = _PATIENCE) -> Manifest:
         """Wait for a phase, and return the status."""
         ends = {phase, "Succeeded", "Failed"}
-        poll(lambda: self.status(name).get("phase") in ends, patience, every=2.0)
+        poll(lambda: self.status(name).get("phase") in ends, patience, every=0.5)
         status = self.status(name)
         assert status.get("phase") == phase, json.dumps(status, indent=1, ensure_ascii=False) + self._pods(name)
         return status
@@ -69,8 +65,7 @@ class Bench:
 
     def pods(self, name: str, stage: str) -> list[Manifest]:
         selector = f"anneal.dev/fine-tune-job={name},anneal.dev/stage={stage}"
-        found: list[Manifest] = self.cluster.get("pods", "-l", selector)["items"]
-        return found
+        return self.cluster.api.objects("Pod", selector)
 
     def running(self, name: str, stage: str = "train") -> list[str]:
         return [pod["metadata"]["name"] for pod in self.pods(name, stage) if pod["status"]["phase"] == "Running"]
@@ -79,15 +74,15 @@ class Bench:
         """Wait until training has saved once; return its pods."""
 
         def saved() -> bool:
-            logs = [self.cluster.kubectl("logs", pod, check=False) for pod in self.running(name)]
+            logs = [self.cluster.api.log(pod) for pod in self.running(name)]
             return len(logs) == pods and any('"event": "checkpoint"' in log for log in logs)
 
-        assert poll(saved, _PATIENCE, every=1.0), self._pods(name)
+        assert poll(saved, _PATIENCE, every=0.5), self._pods(name)
         return self.running(name)
 
     def resumed_from(self, name: str) -> list[int]:
         """The step that each training that is still told of began at."""
-        logs = [self.cluster.kubectl("logs", pod["metadata"]["name"], check=False) for pod in self.pods(name, "train")]
+        logs = [self.cluster.api.log(pod["metadata"]["name"]) for pod in self.pods(name, "train")]
         lines = [json.loads(line) for log in logs for line in log.splitlines() if '"event": "start"' in line]
         return [int((line["resumed_from"] or "step-0")[5:]) for line in lines]
 

@@ -19,7 +19,7 @@ _BODIES: dict[str, Body] = {}
 def beside_others(body: Body) -> Callable[[Beginnings], None]:
     """Have a test's body begin beside others of its module, in a thread and a namespace of its own.
 
-    The test itself waits for the end of its body. What disturbs the operator or the cluster cannot run so.
+    The test itself waits for the end of its body. What breaks the operator or the cluster for the others cannot run so.
     """
     _BODIES[body.__name__] = body
 
@@ -31,8 +31,11 @@ def beside_others(body: Body) -> Callable[[Beginnings], None]:
 
 
 def beginnings(running: Cluster, request: pytest.FixtureRequest) -> Iterator[Beginnings]:
-    """Begin the module's selected bodies, a few at once."""
-    selected = {item.name for item in request.session.items if item.path == request.path}
+    """Begin the module's selected bodies, a few at once, with the fixtures that they are marked to use."""
+    items = [item for item in request.session.items if item.path == request.path]
+    for needed in {name for item in items for mark in item.iter_markers("usefixtures") for name in mark.args}:
+        request.getfixturevalue(needed)
+    selected = {item.name for item in items}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield {name: pool.submit(_run, body, running) for name, body in _BODIES.items() if name in selected}
         pool.shutdown(cancel_futures=True)

@@ -58,9 +58,7 @@ class Stand:
 
     def status(self, kind: str, name: str) -> Manifest:
         """Return an object's status, empty where there is none."""
-        done = self.cluster.kubectl.process("get", kind, name, "--output=json")
-        status: Manifest = json.loads(done.stdout).get("status", {}) if done.returncode == 0 else {}
-        return status
+        return self.cluster.api.status(kind, name)
 
     def wait(self, kind: str, name: str, holds: Callable[[Manifest], bool], patience: float = 60) -> Manifest:
         """Wait until something holds of an object's status; return that."""

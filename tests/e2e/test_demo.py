@@ -25,6 +25,7 @@ from demo.summary import summary
 from demo.tracking import ask_mlflow, run_metrics
 from demo.users import is_right
 from serving_runtime.plan import bucket
+from tests.support.api_reader import ApiReader
 from toolbox.polling import poll
 
 from .conftest import CHECKOUT, Cluster, Live
@@ -64,10 +65,10 @@ class Killer(threading.Thread):
         self.join()
 
     def _phases(self) -> set[tuple[str, str]]:
-        columns = "custom-columns=KIND:.kind,NAME:.metadata.name,PHASE:.status.phase"
-        listed = self._commands.kubectl("get", "anneal", "-n", NAMESPACE, "--no-headers", "-o", columns, check=False)
-        rows = [line.split() for line in listed.splitlines()]
-        return {(f"{row[0].lower()}/{row[1]}", row[2]) for row in rows if len(row) == 3}
+        api = ApiReader(self._commands.layout, NAMESPACE)
+        kinds = ("FineTuneJob", "ModelVersion", "ABExperiment")
+        found = [(kind, item) for kind in kinds for item in api.objects(kind)]
+        return {(f"{k.lower()}/{i['metadata']['name']}", i.get("status", {}).get("phase", "")) for k, i in found}
 
 
 def kill_operator(commands: Commands) -> bool:

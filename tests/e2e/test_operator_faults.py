@@ -41,8 +41,7 @@ class Stand:
         self.cluster.apply({**manifest, "spec": scripted_spec(**spec)})
 
     def phase(self, name: str) -> str:
-        path = "jsonpath={.status.phase}"
-        return self.cluster.kubectl("get", "finetunejob", name, "-o", path, check=False)
+        return str(self.cluster.api.status("FineTuneJob", name).get("phase", ""))
 
     def wait(self, name: str, *phases: str, patience: float = 120) -> None:
         poll(lambda: self.phase(name) in {*phases, "Failed"}, patience, every=0.2)
@@ -52,8 +51,9 @@ class Stand:
 
     def made(self, name: str) -> dict[str, Manifest]:
         """The Jobs and pods of a job by their names."""
-        found = self.cluster.get("jobs,pods", "-l", f"anneal.dev/fine-tune-job={name}")["items"]
-        return {f"{item['kind']}/{item['metadata']['name']}": item for item in found}
+        label = f"anneal.dev/fine-tune-job={name}"
+        kinds = ("Job", "Pod")
+        return {f"{k}/{item['metadata']['name']}": item for k in kinds for item in self.cluster.api.objects(k, label)}
 
     def end(self, name: str) -> Manifest:
         """What a finished job left, without what differs from one life to the next."""

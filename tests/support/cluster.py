@@ -19,6 +19,7 @@ import pytest
 
 from local_cluster.layout import Layout
 from local_cluster.preflight import check_machine
+from tests.support.api_reader import ApiReader
 from tests.support.kueue import disarm
 from tests.support.kueue import kueue as have_kueue
 from toolbox.kubectl import Kubectl
@@ -66,6 +67,11 @@ class Cluster:
     def kubectl(self) -> Kubectl:
         """kubectl in the test's namespace."""
         return self.layout.kubectl.within(self.namespace)
+
+    @property
+    def api(self) -> ApiReader:
+        """What is read again and again, in the test's namespace."""
+        return ApiReader(self.layout, self.namespace)
 
     def apply(self, manifest: dict[str, Any]) -> None:
         self.kubectl.apply(manifest)
