@@ -81,7 +81,7 @@ def test_evaluation_asks_for_what_training_does_unless_it_says_otherwise() -> No
         ("train", {}, "1"),
         ("train", {"requests": {"cpu": "100m"}}, "1"),
         ("train", {"requests": {"cpu": 6}}, "6"),
-        ("train", {"limits": {"cpu": "6500m"}}, "6"),
+        ("train", {"limits": {"cpu": "6500m"}}, "7"),
         ("train", {"requests": {"cpu": 96}, "limits": {"nvidia.com/gpu": 8}}, "12"),
         ("train", {"requests": {"cpu": 4}, "limits": {"nvidia.com/gpu": 8}}, "1"),
         ("evaluate", {"requests": {"cpu": 96}, "limits": {"nvidia.com/gpu": 8}}, "96"),

@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.cluster import CHECKOUT, Cluster, own_namespace
 from toolbox.polling import poll
 
-__all__ = ["RESOURCES", "ROWS", "TRAINING", "Bench", "furnished", "lose_one_of_two_nodes"]
+__all__ = ["RESOURCES", "ROWS", "TRAINING", "Bench", "furnished"]
 
 _PATIENCE = 600.0
 TRAINING = {
@@ -55,7 +55,7 @@ class Bench:
     def wait(self, name: str, phase: str, patience: float = _PATIENCE) -> Manifest:
         """Wait for a phase, and return the status."""
         ends = {phase, "Succeeded", "Failed"}
-        poll(lambda: self.status(name).get("phase") in ends, patience, every=0.5)
+        poll(lambda: self.status(name).get("phase") in ends, patience, every=1.0)
         status = self.status(name)
         assert status.get("phase") == phase, json.dumps(status, indent=1, ensure_ascii=False) + self._pods(name)
         return status
@@ -77,7 +77,7 @@ class Bench:
             logs = [self.cluster.api.log(pod) for pod in self.running(name)]
             return len(logs) == pods and any('"event": "checkpoint"' in log for log in logs)
 
-        assert poll(saved, _PATIENCE, every=0.5), self._pods(name)
+        assert poll(saved, _PATIENCE, every=1.0), self._pods(name)
         return self.running(name)
 
     def resumed_from(self, name: str) -> list[int]:
@@ -85,6 +85,11 @@ class Bench:
         logs = [self.cluster.api.log(pod["metadata"]["name"]) for pod in self.pods(name, "train")]
         lines = [json.loads(line) for log in logs for line in log.splitlines() if '"event": "start"' in line]
         return [int((line["resumed_from"] or "step-0")[5:]) for line in lines]
+
+    def lose_one_of_two_nodes(self, name: str) -> None:
+        """Kill the pod of one in the middle of a training."""
+        pods = self.wait_for_checkpoint(name, pods=2)
+        self.cluster.kubectl("delete", "pod", sorted(pods)[1], "--grace-period=0", "--force")
 
     def _pods(self, name: str) -> str:
         return self.cluster.kubectl("describe", "pods", "-l", f"anneal.dev/fine-tune-job={name}", check=False)
@@ -104,19 +109,3 @@ def furnished(running: Cluster, test: str) -> Iterator[Bench]:
         data = {"rows.jsonl": text}
         cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": data})
         yield Bench(cluster)
-
-
-def lose_one_of_two_nodes(bench: Bench, strategy: str) -> None:
-    """Train on two nodes, kill the pod of one in the middle, and see both go on to the end from a checkpoint."""
-    bench.submit(
-        "pair",
-        distributed={"strategy": strategy},
-        stages={"train": {"nodes": 2, **RESOURCES}},
-        storage={"template": {"accessModes": ["ReadWriteMany"], "size": "1Gi"}},
-    )
-    pods = bench.wait_for_checkpoint("pair", pods=2)
-    bench.cluster.kubectl("delete", "pod", sorted(pods)[1], "--grace-period=0", "--force")
-    status = bench.wait("pair", "Succeeded")
-    assert status["attempts"]["total"] >= 2
-    assert max(bench.resumed_from("pair")) >= 5
-    assert status["checkpoint"]["step"] == 40

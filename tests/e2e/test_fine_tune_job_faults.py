@@ -7,15 +7,25 @@ import pytest
 from demo.installation import SYSTEM, Installation
 from toolbox.polling import poll
 
-from .bench import TRAINING, Bench, lose_one_of_two_nodes
+from .bench import RESOURCES, TRAINING, Bench
 from .conftest import CHECKOUT
 
 pytestmark = [pytest.mark.node, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("strategy", ["ZeRO2", "ZeRO3", "FSDP"])
+@pytest.mark.parametrize("strategy", ["DDP", "ZeRO2", "ZeRO3", "FSDP"])
 def test_two_nodes_go_on_together_by_every_strategy(bench: Bench, strategy: str) -> None:
-    lose_one_of_two_nodes(bench, strategy)
+    bench.submit(
+        "pair",
+        distributed={"strategy": strategy},
+        stages={"train": {"nodes": 2, **RESOURCES}},
+        storage={"template": {"accessModes": ["ReadWriteMany"], "size": "1Gi"}},
+    )
+    bench.lose_one_of_two_nodes("pair")
+    status = bench.wait("pair", "Succeeded")
+    assert status["attempts"]["total"] >= 2
+    assert max(bench.resumed_from("pair")) >= 5
+    assert status["checkpoint"]["step"] == 40
 
 
 @pytest.mark.parametrize("seconds", [15, 120])

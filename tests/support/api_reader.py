@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,9 @@ __all__ = ["ApiReader"]
 
 _TIMEOUT_SECONDS = 60.0
 _NOT_FOUND = 404
+
+
+_trust = lru_cache(administrator_tls)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class ApiReader:
             return ""
 
     def _read(self, path: str) -> bytes:
-        trust = administrator_tls(self.layout)
-        with urllib.request.urlopen(f"{self.layout.api_url}{path}", timeout=_TIMEOUT_SECONDS, context=trust) as answer:
+        with urllib.request.urlopen(
+            f"{self.layout.api_url}{path}", timeout=_TIMEOUT_SECONDS, context=_trust(self.layout)
+        ) as answer:
             content: bytes = answer.read()
         return content

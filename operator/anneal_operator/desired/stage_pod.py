@@ -1,6 +1,7 @@
 """The pod of a stage: its container, environment, volumes, and where it may run."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.pods import Affinity, ResourceRequirements
@@ -145,7 +146,7 @@ def _threads(spec: FineTuneJobSpec, stage: Stage) -> int:
     asked = asked_resources(_resources(spec, stage))
     processors = asked["requests"].get("cpu") or asked["limits"]["cpu"]
     processes = spec.stages.train.processes_per_node if stage == "train" else 1
-    return max(1, int(amount(processors) / processes))
+    return max(1, ceil(amount(processors)) // processes)
 
 
 def _folder(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:
