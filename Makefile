@@ -35,7 +35,8 @@ runtime-test: setup ## the training runtime's tests, in the trainer's own enviro
 cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
 	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml
 
-test: check runtime-test cluster-test ## these three, then the end-to-end tests on the local cluster
+test: check ## all of these, the two in the middle side by side, then the end-to-end tests on the local cluster
+	$(MAKE) --jobs=2 --output-sync=target runtime-test cluster-test
 	$(PYTHON) -m pytest tests/e2e -m "not soak" --junit-xml=.reports/e2e.xml; \
 	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 

@@ -52,6 +52,5 @@ class Installation:
 
     def clean(self) -> None:
         """Take away what an earlier installation left, wherever it was interrupted."""
-        self.commands.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait")
-        self.commands.helm("uninstall", "anneal", "-n", SYSTEM, "--ignore-not-found", "--wait")
-        self.commands.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--wait")
+        self.commands.helm("uninstall", "anneal", "-n", SYSTEM, "--ignore-not-found")
+        self.commands.kubectl("delete", "namespace", self.namespace, SYSTEM, "--ignore-not-found", "--wait")

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,27 +254,6 @@ def _signal(uid: str, number: int) -> None:
                 os.kill(int(group.parent.name), number)
                 sent += 1
     assert sent
-
-
-@pytest.mark.parametrize("seconds", [25, pytest.param(600, marks=pytest.mark.soak)])
-def test_nothing_is_written_while_nothing_happens(bench: Bench, operator: Installation, seconds: int) -> None:
-    bench.submit("resting", suspend=True)
-    bench.submit("bad", dataset={"sources": ROWS, "template": "Alpaca"})
-    bench.wait("resting", "Suspended")
-    bench.wait("bad", "Failed")
-    address = operator.commands.get("service", "anneal-operator", "-n", SYSTEM)["spec"]["clusterIP"]
-
-    def writes() -> float:
-        with urllib.request.urlopen(f"http://{address}:9090/metrics") as page:
-            lines = page.read().decode().splitlines()
-        counted = (line for line in lines if line.startswith("anneal_api_writes_total{") and 'kind="Lease"' not in line)
-        return sum(float(line.split()[-1]) for line in counted)
-
-    others = "what an earlier test left is still being deleted"
-    assert poll(lambda: len(operator.commands.get("finetunejobs", "-A")["items"]) == 2, 120, every=2.0), others
-    before = writes()
-    assert before > 0
-    assert not poll(lambda: writes() != before, seconds, every=5.0)
 
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "spam-filter"])

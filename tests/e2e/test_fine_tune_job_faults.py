@@ -1,13 +1,14 @@
 """FineTuneJobs on the real cluster while something large is away: a sweep, of which other modules have a sample."""
 
 import time
+import urllib.request
 
 import pytest
 
 from demo.installation import SYSTEM, Installation
 from toolbox.polling import poll
 
-from .bench import RESOURCES, TRAINING, Bench
+from .bench import RESOURCES, ROWS, TRAINING, Bench
 from .conftest import CHECKOUT
 
 pytestmark = [pytest.mark.node, pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -122,3 +123,23 @@ def test_a_definition_that_comes_back_is_served_again_by_the_same_operator(
     bench.submit("anew")
     assert bench.wait("anew", "Preparing", 90)
     assert restarts() == before
+
+
+def test_nothing_is_written_for_ten_minutes_while_nothing_happens(bench: Bench, operator: Installation) -> None:
+    bench.submit("resting", suspend=True)
+    bench.submit("bad", dataset={"sources": ROWS, "template": "Alpaca"})
+    bench.wait("resting", "Suspended")
+    bench.wait("bad", "Failed")
+    address = operator.commands.get("service", "anneal-operator", "-n", SYSTEM)["spec"]["clusterIP"]
+
+    def writes() -> float:
+        with urllib.request.urlopen(f"http://{address}:9090/metrics") as page:
+            lines = page.read().decode().splitlines()
+        counted = (line for line in lines if line.startswith("anneal_api_writes_total{") and 'kind="Lease"' not in line)
+        return sum(float(line.split()[-1]) for line in counted)
+
+    others = "what an earlier test left is still being deleted"
+    assert poll(lambda: len(operator.commands.get("finetunejobs", "-A")["items"]) == 2, 120, every=2.0), others
+    before = writes()
+    assert before > 0
+    assert not poll(lambda: writes() != before, 600, every=5.0)

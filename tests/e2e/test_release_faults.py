@@ -17,7 +17,7 @@ from toolbox.polling import poll
 
 from .api_proxy import Kill
 from .conftest import Cluster
-from .scripted_pods import at_home
+from .scripted_pods import at_home, scripted_spec
 from .stand import Manifest, Stand, stand
 
 pytestmark = [pytest.mark.timeout(3600)]
@@ -251,6 +251,24 @@ LIVES = pytest.mark.parametrize(("life", "word"), [(RELEASE, "release"), (EXPERI
 def test_a_kill_at_a_write_changes_nothing_of_the_end(faulty: Stand, life: Life, word: str) -> None:
     expected, writes = _undisturbed(faulty, life, f"{word}-undisturbed")
     _sweep(faulty, life, expected, _named(word, life.sample(writes)))
+
+
+def test_nothing_is_written_while_nothing_happens(faulty: Stand) -> None:
+    """Longer than numbers are held back; an experiment is over, its versions rest, and a job is suspended."""
+    _prepare_versions(faulty, ["rest"])
+    _begin_experiment(faulty, "rest")
+    assert poll(lambda: _is_promoted(faulty, "rest"), 90, every=0.25)
+    faulty.submit("FineTuneJob", "resting", scripted_spec(suspend=True))
+    faulty.wait("FineTuneJob", "resting", lambda status: status.get("phase") == "Suspended")
+    faulty.wait_until_quiet()
+    before = len(faulty.proxy.writes)
+
+    def written() -> list[str]:
+        return [write for write in faulty.proxy.writes[before:] if "leases" not in write]
+
+    assert not poll(lambda: bool(written()), 15, every=1.0), written()
+    _delete_experiment(faulty, "rest")
+    faulty.cluster.kubectl("delete", "finetunejob", "resting")
 
 
 @pytest.mark.soak
