@@ -19,7 +19,8 @@ _BODIES: dict[str, Body] = {}
 def beside_others(body: Body) -> Callable[[Beginnings], None]:
     """Have a test's body begin beside others of its module, in a thread and a namespace of its own.
 
-    The test itself waits for the end of its body. What breaks the operator or the cluster for the others cannot run so.
+    The test itself waits for the end of its body. They begin in the order of the module: first what waits long, then
+    what keeps the processors busy. What breaks the operator or the cluster for the others cannot run so.
     """
     _BODIES[body.__name__] = body
 

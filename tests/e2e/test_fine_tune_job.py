@@ -37,43 +37,6 @@ def _beginnings(
 
 
 @beside_others
-def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) -> None:
-    """All four at once; the fifth, spam-filter, is the demo's. One of expressway-assistant's two nodes is lost."""
-    for name in EXAMPLES:
-        bench.cluster.kubectl("apply", "-k", str(CHECKOUT / f"examples/{name}/cpu"))
-    bench.lose_one_of_two_nodes("expressway-assistant")
-    for name in EXAMPLES:
-        status = bench.wait(name, "Succeeded", 1200)
-        assert status["dataset"]["rows"] >= 150
-        assert status["dataset"]["rows"] == sum(status["dataset"]["splits"].values())
-        assert status["dataset"]["piiMasked"] > 10
-        assert all(gate["passed"] for gate in status["evaluation"].get("gates", []))
-        assert status["attempts"]["last"][-1]["reason"] == "Completed"
-        assert status["mlflow"]["runId"]
-        assert status["modelVersionRef"] == {"name": name}
-    of_two = bench.status("expressway-assistant")
-    assert of_two["evaluation"]["gates"][0]["metric"] == "cases/accuracy"
-    assert of_two["attempts"]["total"] >= 2
-    assert max(bench.resumed_from("expressway-assistant")) >= 20
-    assert "ZeRO3" in bench.cluster.api.log(bench.pods("expressway-assistant", "train")[0]["metadata"]["name"])
-    for name in EXAMPLES:
-        bench.cluster.kubectl("delete", "-k", str(CHECKOUT / f"examples/{name}/cpu"), "--ignore-not-found")
-    _assert_nothing_left(bench)
-    assert len(bench.cluster.get("modelversions")["items"]) == len(EXAMPLES)
-
-
-def _assert_nothing_left(bench: Bench) -> None:
-    poll(lambda: not _made(bench), 180, every=1.0)
-    assert _made(bench) == set()
-
-
-def _made(bench: Bench, selector: str = "") -> set[str]:
-    """What Anneal made, of one job or of all."""
-    found = {item["metadata"]["name"] for kind in MADE for item in bench.cluster.api.objects(kind, selector)}
-    return found - OF_THE_NAMESPACE
-
-
-@beside_others
 def test_a_training_goes_on_from_its_checkpoint_whatever_interrupts_it(bench: Bench) -> None:
     """Its pod is evicted, the job suspended, and the process stands still: that alone counts as a failure."""
     brief = {"terminationGracePeriodSeconds": 10}  # one that stands still uses it up
@@ -188,6 +151,43 @@ def _leader(system: ApiReader) -> str:
 
 def _labelled(system: ApiReader) -> list[str]:
     return [pod["metadata"]["name"] for pod in system.objects("Pod", "anneal.dev/leader=true")]
+
+
+@beside_others
+def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) -> None:
+    """All four at once; the fifth, spam-filter, is the demo's. One of expressway-assistant's two nodes is lost."""
+    for name in EXAMPLES:
+        bench.cluster.kubectl("apply", "-k", str(CHECKOUT / f"examples/{name}/cpu"))
+    bench.lose_one_of_two_nodes("expressway-assistant")
+    for name in EXAMPLES:
+        status = bench.wait(name, "Succeeded", 1200)
+        assert status["dataset"]["rows"] >= 150
+        assert status["dataset"]["rows"] == sum(status["dataset"]["splits"].values())
+        assert status["dataset"]["piiMasked"] > 10
+        assert all(gate["passed"] for gate in status["evaluation"].get("gates", []))
+        assert status["attempts"]["last"][-1]["reason"] == "Completed"
+        assert status["mlflow"]["runId"]
+        assert status["modelVersionRef"] == {"name": name}
+    of_two = bench.status("expressway-assistant")
+    assert of_two["evaluation"]["gates"][0]["metric"] == "cases/accuracy"
+    assert of_two["attempts"]["total"] >= 2
+    assert max(bench.resumed_from("expressway-assistant")) >= 20
+    assert "ZeRO3" in bench.cluster.api.log(bench.pods("expressway-assistant", "train")[0]["metadata"]["name"])
+    for name in EXAMPLES:
+        bench.cluster.kubectl("delete", "-k", str(CHECKOUT / f"examples/{name}/cpu"), "--ignore-not-found")
+    _assert_nothing_left(bench)
+    assert len(bench.cluster.get("modelversions")["items"]) == len(EXAMPLES)
+
+
+def _assert_nothing_left(bench: Bench) -> None:
+    poll(lambda: not _made(bench), 180, every=1.0)
+    assert _made(bench) == set()
+
+
+def _made(bench: Bench, selector: str = "") -> set[str]:
+    """What Anneal made, of one job or of all."""
+    found = {item["metadata"]["name"] for kind in MADE for item in bench.cluster.api.objects(kind, selector)}
+    return found - OF_THE_NAMESPACE
 
 
 @beside_others
