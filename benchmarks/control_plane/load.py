@@ -21,6 +21,7 @@ __all__ = ["measure_reports", "measure_restart", "scripted_stages"]
 
 _SECONDS = 60.0
 _REPORT_PERIOD = 5.0
+_OK, _UNAVAILABLE = 200, 503
 _PREPARED = {
     "rows": 10,
     "rejected": 0,
@@ -52,12 +53,12 @@ def measure_reports(layout: Layout, kind: Kind, count: int) -> str:
         tokens = asyncio.run(_tokens(layout))
         asyncio.run(_report(tokens, _REPORT_PERIOD))  # every token is reviewed once
         began, before = time.time(), cpu_seconds(processes)
-        sent = asyncio.run(_report(tokens, _SECONDS))
+        sent, put_off = asyncio.run(_report(tokens, _SECONDS))
         seconds, cpu = time.time() - began, cpu_seconds(processes) - before
         rss = rss_mib(processes)
     writes = manager_writes(read_audit(layout, began))
     return (
-        f"{count} jobs at work, {sent / seconds:.0f} reports per second for {seconds:.0f} s: "
+        f"{count} jobs at work, {sent / seconds:.0f} reports per second for {seconds:.0f} s, {put_off} put off: "
         f"{cpu / seconds:.2f} cores, {rss:.0f} MiB, {writes / seconds:.0f} API writes per second"
     )
 
@@ -114,27 +115,29 @@ def _jobs(layout: Layout) -> list[str]:
     return layout.kubectl("-n", NAMESPACE, "get", "finetunejobs", "-o", f"jsonpath={of_each}").split()
 
 
-async def _report(tokens: dict[str, str], seconds: float) -> int:
-    """Report for every job in every period, spread over it; return how often."""
+async def _report(tokens: dict[str, str], seconds: float) -> tuple[int, int]:
+    """Report for every job in every period, spread over it; return how often, and how often to try again was asked."""
     trust = ssl.create_default_context()
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    ends, step, sent = time.monotonic() + seconds, 0, 0
+    ends, step, sent, put_off = time.monotonic() + seconds, 0, 0, 0
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, limit=64)) as client:
         while time.monotonic() < ends:
             step += 1
             began = time.monotonic()
-            await asyncio.gather(*(_one(client, job, token, step) for job, token in tokens.items()))
+            put_off += sum(await asyncio.gather(*(_one(client, job, token, step) for job, token in tokens.items())))
             sent += len(tokens)
             await asyncio.sleep(max(0.0, _REPORT_PERIOD - (time.monotonic() - began)))
-    return sent
+    return sent, put_off
 
 
-async def _one(client: aiohttp.ClientSession, job: str, token: str, step: int) -> None:
+async def _one(client: aiohttp.ClientSession, job: str, token: str, step: int) -> bool:
+    """Report once; return whether it is to be tried again, as the API server did not review the token in time."""
     numbers = {"loss": 1 / step, "current_step": step, "total_steps": 1000}
     metrics = [{"name": name, "value": str(value)} for name, value in numbers.items()]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {"trainerStatus": {"progressPercentage": step % 100, "metrics": metrics, "lastUpdatedTime": now}}
     url = f"https://127.0.0.1:8443/progress/{job}"
     async with client.post(url, json=body, headers={"Authorization": f"Bearer {token}"}) as answer:
-        if answer.status >= 300:
+        if answer.status not in {_OK, _UNAVAILABLE}:
             raise RuntimeError(f"{answer.status}: {await answer.text()}")
+        return answer.status == _UNAVAILABLE

@@ -26,7 +26,7 @@ __all__ = ["QUEUE_LABEL", "add_queue", "disarm", "kueue"]
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _NAMESPACE, _FLAVOR = "kueue-system", "any-node"
-_KINDS = "workloads.kueue.x-k8s.io,localqueues,clusterqueues,resourceflavors"
+_KINDS = ("workloads.kueue.x-k8s.io", "localqueues", "clusterqueues", "resourceflavors")
 _IMAGE = ProgramImage("anneal.local/kueue:1", "kueue", '["/bin/kueue"]')
 _CONFIGURATION = {
     "apiVersion": "config.kueue.x-k8s.io/v1beta2",
@@ -69,7 +69,8 @@ def kueue(layout: Layout, folder: Path) -> Iterator[None]:
     import_archives(layout, {_IMAGE.reference: image_archive(_IMAGE, built["kueue"], layout.cache)})
     _write_kustomization(folder, built["config"])
     kubectl = layout.kubectl
-    if kubectl("get", "namespace", _NAMESPACE, "--ignore-not-found"):
+    left = (f"namespace/{_NAMESPACE}", "customresourcedefinition/workloads.kueue.x-k8s.io")
+    if kubectl("get", *left, "--ignore-not-found", "-o", "name"):
         _remove(kubectl, folder)  # an interrupted run left it
     try:
         kubectl("apply", "--server-side", "-k", str(folder))
@@ -144,9 +145,16 @@ def _remove(kubectl: Kubectl, folder: Path) -> None:
 
 
 def _let_go(kubectl: Kubectl) -> list[str]:
-    """Take the finalizers from Kueue's objects; return which objects were still there."""
+    """Take the finalizers from Kueue's objects; return which objects were still there.
+
+    Kind by kind: where one of several is gone already, kubectl lists none of them.
+    """
     columns = "custom-columns=KIND:.kind,NAME:.metadata.name,NAMESPACE:.metadata.namespace"
-    listed = kubectl("get", _KINDS, "-A", "--no-headers", "-o", columns, check=False).splitlines()
+    listed = [
+        line
+        for kind in _KINDS
+        for line in kubectl("get", kind, "-A", "--no-headers", "-o", columns, check=False).splitlines()
+    ]
     for kind, name, namespace in (line.split() for line in listed):
         where = [] if namespace == "<none>" else ["-n", namespace]
         patch = '{"metadata": {"finalizers": null}}'
