@@ -16,8 +16,6 @@ __all__ = ["ApiReader"]
 
 _TIMEOUT_SECONDS = 60.0
 _NOT_FOUND = 404
-
-
 _trust = lru_cache(administrator_tls)
 
 
@@ -30,13 +28,7 @@ class ApiReader:
 
     def object(self, kind: str, name: str) -> dict[str, Any]:
         """Return an object; empty where there is none. Raises OSError where the API server does not answer."""
-        try:
-            found: dict[str, Any] = json.loads(self._read(KINDS[kind].path(self.namespace, name)))
-        except urllib.error.HTTPError as error:
-            if error.code != _NOT_FOUND:
-                raise
-            return {}
-        return found
+        return self._found(KINDS[kind].path(self.namespace, name))
 
     def status(self, kind: str, name: str) -> dict[str, Any]:
         """Return an object's status; empty where there is none."""
@@ -44,10 +36,10 @@ class ApiReader:
         return found
 
     def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        """Return the objects of a kind that have the labels."""
-        path = f"{KINDS[kind].path(self.namespace)}?labelSelector={quote(selector)}"
-        found: list[dict[str, Any]] = json.loads(self._read(path))["items"]
-        return found
+        """Return the objects of a kind that have the labels: none of a kind that is not defined yet."""
+        found = self._found(f"{KINDS[kind].path(self.namespace)}?labelSelector={quote(selector)}")
+        items: list[dict[str, Any]] = found.get("items", [])
+        return items
 
     def log(self, pod: str) -> str:
         """Return what a pod's container has printed so far; empty where it has not begun, or is gone."""
@@ -55,6 +47,15 @@ class ApiReader:
             return self._read(f"{KINDS['Pod'].path(self.namespace, pod)}/log").decode(errors="replace")
         except urllib.error.HTTPError:
             return ""
+
+    def _found(self, path: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self._read(path))
+        except urllib.error.HTTPError as error:
+            if error.code != _NOT_FOUND:
+                raise
+            return {}
+        return found
 
     def _read(self, path: str) -> bytes:
         with urllib.request.urlopen(

@@ -23,8 +23,6 @@ from training_runtime.workspace import checkpoints_folder
 from .conftest import MakePlan, Prepare
 
 STEPS, SAVE = 60, 5
-
-
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     ["peft", "torch.utils.tensorboard", "transformers.models.qwen3.modeling_qwen3", "trl.trainer.sft_trainer"]
@@ -56,6 +54,8 @@ def _losses(plan: Plan) -> list[float]:
 
 
 def _reached(log: Path, event: str = "log") -> int:
+    if not log.exists():
+        return 0
     whole = log.read_text().rpartition("\n")[0].splitlines()  # the last line may be half written
     lines = [json.loads(line) for line in whole if line.startswith(f'{{"event": "{event}"')]
     return max((int(line["step"]) for line in lines), default=0)
@@ -80,10 +80,10 @@ def test_random_kills_lose_no_more_than_the_steps_since_the_last_commit(
         log = tmp_path / "killed.log"
         log.unlink(missing_ok=True)
         while done < kills:
-            before = _reached(log) if log.exists() else 0
+            before = _reached(log)
             process = _start(plan, tmp_path / "killed.json")
             target = min(before + rng.randrange(2, 12), STEPS - 1)
-            while not log.exists() or (_reached(log) < target and process.is_alive()):
+            while _reached(log) < target and process.is_alive():
                 time.sleep(0.01)
             if not process.is_alive():
                 break

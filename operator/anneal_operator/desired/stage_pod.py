@@ -120,7 +120,7 @@ def _environment(
 ) -> list[dict[str, str]]:
     """Only preparation may reach a hub, and only where something is to be had from one.
 
-    What the pod template says itself is left to it, of what it may say.
+    A variable that the pod template sets, as it may the number of threads, is left to it.
     """
     made = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "OMP_NUM_THREADS": str(_threads(spec, stage))}
     if stage != "prepare" or not needs_hub(spec):
