@@ -23,7 +23,7 @@ from .side_by_side import Beginnings, beginnings, beside_others
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 EXAMPLES = ("claims-extraction", "expressway-assistant", "civil-law-qa", "support-chatbot")
 MADE = ("Job", "Pod", "Service", "ConfigMap", "PersistentVolumeClaim")
-OF_THE_NAMESPACE = {"kube-root-ca.crt", "rows", "tiny-qwen3"}
+OF_THE_NAMESPACE = {f"ConfigMap/{name}" for name in ("kube-root-ca.crt", "rows", "tiny-qwen3")}
 Manifest = dict[str, Any]
 
 
@@ -47,6 +47,7 @@ def test_a_training_goes_on_from_its_checkpoint_whatever_interrupts_it(bench: Be
     _evict(bench, pod)
     assert poll(lambda: bench.status("interrupted")["attempts"]["total"] == 2, 150, every=1.0)
     bench.wait_for_checkpoint("interrupted")
+    assert max(bench.resumed_from("interrupted")) >= 5, "after the eviction"
     bench.change("interrupted", suspend=True)
     bench.wait("interrupted", "Suspended")
     assert poll(lambda: not bench.pods("interrupted", "train"), 150, every=1.0)
@@ -172,6 +173,7 @@ def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) 
     assert of_two["evaluation"]["gates"][0]["metric"] == "cases/accuracy"
     assert of_two["attempts"]["total"] >= 2
     assert max(bench.resumed_from("expressway-assistant")) >= 20
+    assert of_two["checkpoint"]["step"] == 50
     assert "ZeRO3" in bench.cluster.api.log(bench.pods("expressway-assistant", "train")[0]["metadata"]["name"])
     for name in EXAMPLES:
         bench.cluster.kubectl("delete", "-k", str(CHECKOUT / f"examples/{name}/cpu"), "--ignore-not-found")
@@ -186,7 +188,8 @@ def _assert_nothing_left(bench: Bench) -> None:
 
 def _made(bench: Bench, selector: str = "") -> set[str]:
     """What Anneal made, of one job or of all."""
-    found = {item["metadata"]["name"] for kind in MADE for item in bench.cluster.api.objects(kind, selector)}
+    api = bench.cluster.api
+    found = {f"{kind}/{item['metadata']['name']}" for kind in MADE for item in api.objects(kind, selector)}
     return found - OF_THE_NAMESPACE
 
 
