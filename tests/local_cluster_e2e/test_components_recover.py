@@ -11,7 +11,7 @@ from tests.support.pods import pod, shell
 from toolbox.polling import poll
 
 
-@pytest.mark.parametrize("component", ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"])
+@pytest.mark.parametrize("component", ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"])
 def test_the_control_plane_recovers_from_a_crashed(component: str, cluster: Cluster) -> None:
     cluster.kubectl("create", "configmap", "before")
     _crash(cluster, component)
