@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,9 @@ import pytest
 import torch
 from typing_extensions import override
 
-from training_runtime.errors import AccessError, DataError, PlanError
-from training_runtime.evaluate.answers import answers, load, losses
+from training_runtime.committed import committing
+from training_runtime.errors import AccessError, DataError, GpuMemoryError, PlanError
+from training_runtime.evaluate.answers import answers
 from training_runtime.evaluate.judge import judged
 from training_runtime.evaluate.scores import Scores, difference
 from training_runtime.evaluate.stage import _handed_back, evaluate
@@ -106,15 +108,6 @@ def test_a_difference_has_an_interval_that_covers_it() -> None:
 def test_perplexity_weighs_tokens() -> None:
     scores = Scores([2.0, 4.0], [1.0, 3.0], "exponential")
     assert scores.value == pytest.approx(math.exp(6 / 4))
-
-
-def test_losses_are_the_models_own(base: Path) -> None:
-    model = load(base, trust_remote_code=False)
-    examples = [([5, 6, 7, 8], [-100, 6, 7, 8]), ([9, 10], [9, 10]), ([1, 2, 3], [-100, -100, 3])]
-    for (ids, labels), (loss, tokens) in zip(examples, losses(model, examples), strict=True):
-        own = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss.item()
-        assert tokens == sum(label != -100 for label in labels[1:])
-        assert loss / tokens == pytest.approx(own, abs=1e-4)
 
 
 def test_batched_answers_are_those_of_each_question_alone(base: Path) -> None:
@@ -292,10 +285,6 @@ def test_a_suite_that_cannot_be_run_says_why(
     error: type[Exception],
     message: str,
 ) -> None:
-    import shutil
-
-    from training_runtime.committed import committing
-
     if suite.get("path") == "FOLDER":
         suite = {**suite, "path": str(task_folder)}
     plan = make_plan(
@@ -317,3 +306,16 @@ def test_no_more_metrics_are_handed_back_than_a_termination_message_holds() -> N
     assert 30 < len(kept) < 60
     assert list(kept) == list(found)[: len(kept)]
     assert len(Evaluated(metrics=kept).model_dump_json().encode()) <= 4096
+
+
+def test_a_gpu_without_enough_memory_is_told_as_such(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    plan = make_plan()
+    with committing(model_folder(plan)) as draft:
+        (draft / "config.json").write_text("{}")
+    monkeypatch.setattr("training_runtime.evaluate.stage._evaluate", fail)
+    with pytest.raises(GpuMemoryError, match=r"lower evaluation\.maxNewTokens.*Tried to allocate") as caught:
+        evaluate(plan)
+    assert caught.value.exit_code == 71

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training_runtime.committed import committing, verified_digest
-from training_runtime.errors import DataError
+from training_runtime.errors import DataError, GpuMemoryError
 from training_runtime.page import page, preformatted, table
 from training_runtime.plan import Evaluated, Plan, SuitePlan
 from training_runtime.prepared import part_files, verified_dataset
@@ -22,9 +22,10 @@ from training_runtime.rows.formats import blocks, data_files
 from training_runtime.rows.templates import Renderer, detected_template
 from training_runtime.workspace import ANSWERS, METRICS, REPORT, base_folder, evaluation_folder, model_folder
 
-from .answers import answers, load, losses
+from .answers import answers, load
 from .harness import run_tasks
 from .judge import judged
+from .losses import losses
 from .scores import Difference, Scores, difference
 from .suites import Judgement, judge_answers
 
@@ -57,9 +58,22 @@ def evaluate(plan: Plan) -> Evaluated:
     if not verified_digest(target):
         if not verified_digest(model_folder(plan)):
             raise DataError("there is no finished model on the volume: run the train stage first")
-        _evaluate(plan, target)
+        _evaluate_within_memory(plan, target)
     found = json.loads((target / METRICS).read_bytes())
     return Evaluated(metrics=_handed_back(found["metrics"]))
+
+
+def _evaluate_within_memory(plan: Plan, target: Path) -> None:
+    """The GPU's memory is as full the next time: running out of it is no reason to try again."""
+    import torch
+
+    try:
+        _evaluate(plan, target)
+    except torch.OutOfMemoryError as error:
+        raise GpuMemoryError(
+            "the GPU's memory does not hold the evaluation: lower evaluation.maxNewTokens, or have the stage run on a "
+            f"larger GPU (stages.evaluate.resources) ({' '.join(str(error).split())[:200]})"
+        ) from error
 
 
 def _handed_back(metrics: dict[str, float]) -> dict[str, float]:
