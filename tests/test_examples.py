@@ -88,3 +88,16 @@ def test_an_example_s_data_is_its_generator_s_with_repetitions_and_personal_data
     found = sum((Finder.of([]).mask(line)[1] for line in lines), Counter[str]())
     assert all(found[kind] > 10 for kind in kinds)
     assert (folder / file).stat().st_size < 250_000  # kubectl keeps what was applied in an annotation
+
+
+def test_no_case_of_the_assistant_asks_what_a_chat_asks() -> None:
+    folder = EXAMPLES / "expressway-assistant/data"
+    asked = {
+        name: {
+            json.loads(line)["messages"][1]["content"].partition(". ")[0].rstrip(".")
+            for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        }
+        for name in ("chats", "cases")
+    }
+    assert len(asked["cases"]) > 30
+    assert not asked["cases"] & asked["chats"]

@@ -35,6 +35,7 @@ __all__ = [
     "Language",
     "LoraPlan",
     "Method",
+    "MetricInterval",
     "Offload",
     "Optimizer",
     "OutputFormat",
@@ -349,6 +350,8 @@ class EvaluationPlan(_Part):
     max_new_tokens: int
     compare_base: bool = True
     """Whether the base is asked too; a new (Random) base never is."""
+    gated: list[str] = []
+    """Metrics that decide over publishing: they are handed back first."""
     seed: int = 42
 
 
@@ -421,10 +424,19 @@ class Trained(_Part):
     """When its last checkpoint was committed (RFC 3339, UTC)."""
 
 
+class MetricInterval(_Part):
+    """Where a metric lies with a confidence of 95 %, and of how many rows it is."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+    rows: int
+
+
 class Evaluated(_Part):
-    """What evaluation hands back."""
+    """What evaluation hands back, as far as a termination message has room: the metrics of gates come first."""
 
     metrics: dict[str, FiniteFloat]
+    intervals: dict[str, MetricInterval] = {}
 
 
 class Published(_Part):

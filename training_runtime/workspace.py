@@ -4,6 +4,7 @@
     ├── base/                  the model that training starts from, committed
     ├── data/current           names the KEY that the plan asked for
     ├── data/KEY/              prepared rows: PART/*.parquet, rejects.jsonl, report.html, committed
+    ├── cases/                 evaluation's own cases, a folder of Parquet files for each source, committed
     ├── checkpoints/step-N/    committed; .draft is what Trainer is writing, .holder who may commit
     ├── adapter/, model/       what was trained, and the whole model, committed
     ├── history.json, train_results.json
@@ -15,6 +16,7 @@ A stage writes a committed folder as a draft first, so what lies in it has a nam
 or writes.
 """
 
+import hashlib
 from pathlib import Path
 
 from .plan import Plan
@@ -28,6 +30,8 @@ __all__ = [
     "adapter_folder",
     "base_folder",
     "cache_folder",
+    "cases_folder",
+    "cases_name",
     "checkpoints_folder",
     "copies_folder",
     "current_dataset_file",
@@ -73,6 +77,16 @@ def current_dataset_file(plan: Plan) -> Path:
 def copies_folder(plan: Plan) -> Path:
     """Copies of remote sources, while they are prepared."""
     return plan.workspace / "data/.sources"
+
+
+def cases_folder(plan: Plan) -> Path:
+    """The cases of evaluation's suites that have their own."""
+    return plan.workspace / "cases"
+
+
+def cases_name(path: str) -> str:
+    """What the cases that come from this path are called in there."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 def checkpoints_folder(plan: Plan) -> Path:

@@ -16,11 +16,13 @@ from typing_extensions import override
 from training_runtime.committed import committing
 from training_runtime.errors import AccessError, DataError, GpuMemoryError, PlanError
 from training_runtime.evaluate.answers import answers
+from training_runtime.evaluate.handover import handed_over
+from training_runtime.evaluate.harness import run_tasks
 from training_runtime.evaluate.judge import judged
 from training_runtime.evaluate.scores import Scores, difference
-from training_runtime.evaluate.stage import _handed_back, evaluate
+from training_runtime.evaluate.stage import evaluate
 from training_runtime.evaluate.suites import judge_answers
-from training_runtime.plan import Evaluated, Plan, SuitePlan
+from training_runtime.plan import Evaluated, MetricInterval, Plan, SuitePlan
 from training_runtime.prepare import stage
 from training_runtime.train.stage import train
 from training_runtime.workspace import evaluation_folder, model_folder
@@ -63,13 +65,15 @@ def test_the_right_label_in_the_wrong_language_is_a_wrong_answer() -> None:
         ("nonsense", answer("BLOCK", "Advertises loans."), 0.0),
     ]
     found = judge_answers(suite, [row[0] for row in rows_and_right], [row[1] for row in rows_and_right], None)
-    assert found.scores["accuracy"].parts == [row[2] for row in rows_and_right]
+    accuracy = found.scores["accuracy"]
+    assert isinstance(accuracy, Scores)
+    assert accuracy.parts == [row[2] for row in rows_and_right]
     [(_, picture)] = found.pictures
     assert "(other language)" in picture
 
 
 def test_a_label_that_the_data_lacks_is_told() -> None:
-    with pytest.raises(DataError, match="test row 2 has no `action` in its answer"):
+    with pytest.raises(DataError, match=r"a row's answer has no `action`, '{}': mend"):
         judge_answers(
             SuitePlan(name="classification", type="Classification", label_field="action"),
             [BLOCK] * 2,
@@ -205,20 +209,31 @@ def trained(make_plan: MakePlan, prepare: Prepare, base: Path) -> MakePlan:
 
 
 def test_both_models_are_asked_the_same_and_compared(trained: MakePlan, task_folder: Path, tmp_path: Path) -> None:
-    own = write_rows(tmp_path / "own.jsonl", rows(5))
+    own = write_rows(tmp_path / "own.jsonl", [{**row, "input": f"새 질문 {row['input']}"} for row in rows(5)])
     plan = trained(
+        evaluation__gated=["text/exact_match"],
         evaluation__suites=[
             {"name": "json", "type": "JSON"},
             {"name": "classification", "type": "Classification", "label_field": "action"},
             {"name": "perplexity", "type": "Perplexity"},
             {"name": "text", "type": "Text", "path": str(own)},
             {"name": "harness", "type": "Harness", "path": str(task_folder), "tasks": ["own_boolq"]},
-        ]
+        ],
     )
     found = evaluate(plan)
     assert evaluate(plan) == found
     written = json.loads((evaluation_folder(plan) / "metrics.json").read_bytes())
     assert written["metrics"] == found.metrics
+    assert next(iter(found.metrics)) == "text/exact_match"
+    assert (
+        found.intervals.keys() == written["intervals"].keys() == written["differences"].keys() == found.metrics.keys()
+    )
+    assert found.intervals["classification/accuracy"].rows == 8
+    assert found.intervals["text/exact_match"].rows == 5
+    assert found.intervals["harness/own_boolq.acc"].rows == 6
+    for name, interval in found.intervals.items():
+        assert interval.low <= found.metrics[name] + 1e-6
+        assert interval.high >= found.metrics[name] - 1e-6
     assert found.metrics.keys() >= {
         "json/json_validity",
         "classification/accuracy",
@@ -240,6 +255,7 @@ def test_both_models_are_asked_the_same_and_compared(trained: MakePlan, task_fol
         "Confusion matrix",
         "<svg",
         "difference (95 % interval)",
+        "tuned (95 % interval)",
         "perplexity/perplexity",
         "harness/own_boolq.acc",
     ):
@@ -258,9 +274,9 @@ def test_a_new_base_is_not_asked(make_plan: MakePlan) -> None:
     ("suite", "error", "message"),
     [
         (
-            {"name": "text", "type": "Text", "path": "/nowhere.jsonl"},
-            DataError,
-            "the evaluation file /nowhere.jsonl is not there",
+            {"name": "rows", "type": "Perplexity", "path": "OWN"},
+            PlanError,
+            "perplexity is that of the test rows",
         ),
         (
             {"name": "harness", "type": "Harness", "path": "FOLDER", "tasks": ["nothing"]},
@@ -281,12 +297,16 @@ def test_a_suite_that_cannot_be_run_says_why(
     prepare: Prepare,
     base: Path,
     task_folder: Path,
+    tmp_path: Path,
     suite: dict[str, Any],
     error: type[Exception],
     message: str,
 ) -> None:
     if suite.get("path") == "FOLDER":
         suite = {**suite, "path": str(task_folder)}
+    if suite.get("path") == "OWN":
+        own = [{"instruction": "판단하라.", "input": "새 질문", "output": {"action": "BLOCK"}}]
+        suite = {**suite, "path": str(write_rows(tmp_path / "own.jsonl", own))}
     plan = make_plan(
         base={"initialize": "Pretrained", "uri": str(base)},
         evaluation__suites=[suite],
@@ -300,12 +320,22 @@ def test_a_suite_that_cannot_be_run_says_why(
         evaluate(plan)
 
 
-def test_no_more_metrics_are_handed_back_than_a_termination_message_holds() -> None:
-    found = {f"{'s' * 63}/metric_{number}": 0.123456789012345678 for number in range(200)}
-    kept = _handed_back(found)
-    assert 30 < len(kept) < 60
-    assert list(kept) == list(found)[: len(kept)]
-    assert len(Evaluated(metrics=kept).model_dump_json().encode()) <= 4096
+def test_no_more_is_handed_back_than_a_termination_message_holds_and_what_gates_name_comes_first() -> None:
+    metrics = {f"{'s' * 63}/metric_{number}": 0.123456789012345678 for number in range(200)}
+    intervals = {name: MetricInterval(low=0.1234567890123, high=0.2345678901234, rows=10**6) for name in metrics}
+    names = list(metrics)
+    gated = [names[150], "nobody/measures-this", names[7], names[150]]
+    kept = handed_over(metrics, intervals, gated)
+    assert list(kept.intervals) == [names[150], names[7]]
+    assert list(kept.metrics)[:3] == [names[150], names[7], names[0]]
+    assert 25 < len(kept.metrics) < 60
+    assert len(kept.model_dump_json().encode()) <= 4096
+
+
+def test_all_is_handed_back_where_there_is_room() -> None:
+    interval = MetricInterval(low=0.25, high=0.75, rows=10)
+    kept = handed_over({"a/x": 0.5, "a/y": 1.5}, {"a/x": interval}, [])
+    assert kept == Evaluated(metrics={"a/x": 0.5, "a/y": 1.5}, intervals={"a/x": interval})
 
 
 def test_a_gpu_without_enough_memory_is_told_as_such(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,3 +349,14 @@ def test_a_gpu_without_enough_memory_is_told_as_such(make_plan: MakePlan, monkey
     with pytest.raises(GpuMemoryError, match=r"lower evaluation\.maxNewTokens.*Tried to allocate") as caught:
         evaluate(plan)
     assert caught.value.exit_code == 71
+
+
+def test_of_a_task_s_rows_a_sample_is_asked(base: Path, task_folder: Path) -> None:
+    lines = [{"paragraph": "도로", "question": f"{n}?", "label": int(n >= 20)} for n in range(40)]
+    (task_folder / "boolq.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    suite = SuitePlan(name="harness", type="Harness", path=str(task_folder), tasks=["own_boolq"])
+    found = run_tasks(suite, base, most=12, seed=1, trust=False)
+    accuracy = found.scores["own_boolq.acc"]
+    assert accuracy.count == 12
+    always_one_label = accuracy.value in (0.0, 1.0)  # what a model that knows nothing does, if only one label is asked
+    assert not always_one_label

@@ -117,6 +117,7 @@ def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:
         trained.base.uri,
         "answer/json_validity",
         "| method | LoRA |",
+        " 8 rows) |",
         "The base on the same rows",
     ):
         assert text in card

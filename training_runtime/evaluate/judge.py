@@ -33,7 +33,7 @@ def judged(suite: SuitePlan, questions: Sequence[str], answers: Sequence[str], e
         raise PlanError("the judge suite needs `url`, an OpenAI-compatible address, and `model`")
     with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
         marks = pool.map(lambda row: _mark(suite, *row), zip(questions, answers, expected, strict=True))
-        return Scores.of(list(marks))
+        return Scores.of(list(marks), (1.0, 5.0))
 
 
 def _mark(suite: SuitePlan, question: str, answer: str, expected: str) -> float:

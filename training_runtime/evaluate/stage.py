@@ -6,50 +6,35 @@ A new (Random) base knows nothing, so it is not asked.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import accumulate
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from training_runtime.committed import committing, verified_digest
-from training_runtime.errors import DataError, GpuMemoryError
-from training_runtime.page import page, preformatted, table
-from training_runtime.plan import Evaluated, Plan, SuitePlan
-from training_runtime.prepared import part_files, verified_dataset
-from training_runtime.rows.blocks import rows_of
-from training_runtime.rows.conversations import Rejected
-from training_runtime.rows.formats import blocks, data_files
-from training_runtime.rows.templates import Renderer, detected_template
-from training_runtime.workspace import ANSWERS, METRICS, REPORT, base_folder, evaluation_folder, model_folder
+from training_runtime.errors import DataError, GpuMemoryError, PlanError
+from training_runtime.plan import Evaluated, MetricInterval, Plan, SuitePlan
+from training_runtime.prepared import verified_dataset
+from training_runtime.workspace import (
+    ANSWERS,
+    METRICS,
+    REPORT,
+    base_folder,
+    cases_folder,
+    evaluation_folder,
+    model_folder,
+)
 
 from .answers import answers, load
+from .asked import TEST_ROWS, Asked, loss_rows, rows_to_ask
+from .handover import handed_over
 from .harness import run_tasks
 from .judge import judged
 from .losses import losses
-from .scores import Difference, Scores, difference
+from .report import render_report
+from .scores import Scores, difference
 from .suites import Judgement, judge_answers
 
 __all__ = ["evaluate"]
-
-_SHOWN_ROWS = 20
-_MAX_METRICS_BYTES = 3800
-"""What a pod's termination message has room for; all metrics are in metrics.json."""
-
-
-@dataclass
-class _Asked:
-    """Rows that were asked, and each model's answers to them."""
-
-    conversations: list[list[dict[str, str]]]
-    answers: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def expected(self) -> list[str]:
-        return [messages[-1]["content"] for messages in self.conversations]
-
-    @property
-    def questions(self) -> list[str]:
-        return ["\n".join(message["content"] for message in messages[:-1]) for messages in self.conversations]
 
 
 def evaluate(plan: Plan) -> Evaluated:
@@ -60,7 +45,8 @@ def evaluate(plan: Plan) -> Evaluated:
             raise DataError("there is no finished model on the volume: run the train stage first")
         _evaluate_within_memory(plan, target)
     found = json.loads((target / METRICS).read_bytes())
-    return Evaluated(metrics=_handed_back(found["metrics"]))
+    intervals = {name: MetricInterval.model_validate(one) for name, one in found["intervals"].items()}
+    return handed_over(found["metrics"], intervals, plan.evaluation.gated)
 
 
 def _evaluate_within_memory(plan: Plan, target: Path) -> None:
@@ -76,11 +62,6 @@ def _evaluate_within_memory(plan: Plan, target: Path) -> None:
         ) from error
 
 
-def _handed_back(metrics: dict[str, float]) -> dict[str, float]:
-    sizes = accumulate(len(json.dumps({name: value})) for name, value in metrics.items())
-    return {name: metrics[name] for name, size in zip(metrics, sizes, strict=True) if size <= _MAX_METRICS_BYTES}
-
-
 def _models(plan: Plan) -> dict[str, Path]:
     models = {"tuned": model_folder(plan)}
     if plan.evaluation.compare_base and plan.base.initialize == "Pretrained":
@@ -90,22 +71,32 @@ def _models(plan: Plan) -> dict[str, Path]:
 
 def _evaluate(plan: Plan, target: Path) -> None:
     verified_dataset(plan)
+    _check_cases(plan)
     models = _models(plan)
-    asked: dict[str, _Asked] = {"": _ask(plan, models, _test_rows(plan))}
+    asked: dict[str, Asked] = {TEST_ROWS: _ask(plan, models, TEST_ROWS)}
     judgements: dict[str, list[Judgement]] = {name: [] for name in models}
     for suite in plan.evaluation.suites:
-        key = "" if suite.type == "Harness" else suite.path or ""
+        key = TEST_ROWS if suite.type == "Harness" else suite.path or TEST_ROWS
         if key not in asked:
-            asked[key] = _ask(plan, models, _own_rows(plan, Path(key)))
+            asked[key] = _ask(plan, models, key)
         for name, folder in models.items():
             judgements[name].append(_judge(plan, suite, asked[key], name, folder).named(suite.name))
     with committing(target) as draft:
         _write(plan, draft, asked, judgements)
 
 
-def _ask(plan: Plan, models: dict[str, Path], conversations: list[list[dict[str, str]]]) -> _Asked:
-    asked = _Asked(conversations)
-    prompts = [messages[:-1] for messages in conversations]
+def _check_cases(plan: Plan) -> None:
+    suites = [suite for suite in plan.evaluation.suites if suite.path and suite.type != "Harness"]
+    for suite in suites:
+        if suite.type == "Perplexity":
+            raise PlanError(f"suite {suite.name} has a path: perplexity is that of the test rows, leave it out")
+    if suites and not verified_digest(cases_folder(plan)):
+        raise DataError("the suites' cases are not prepared: run the prepare stage first")
+
+
+def _ask(plan: Plan, models: dict[str, Path], path: str) -> Asked:
+    asked = rows_to_ask(plan, path)
+    prompts = [messages[:-1] for messages in asked.conversations]
     settings = plan.evaluation
     for name, folder in models.items():
         asked.answers[name] = answers(
@@ -114,47 +105,10 @@ def _ask(plan: Plan, models: dict[str, Path], conversations: list[list[dict[str,
     return asked
 
 
-def _test_rows(plan: Plan) -> list[list[dict[str, str]]]:
-    """The first test rows; rows of plain text have no question, so only their loss is measured."""
-    found = [json.loads(text) for text in _column(plan, "messages")]
-    return [messages for messages in found if messages[-1]["role"] == "assistant"]
-
-
-def _column(plan: Plan, name: str) -> list[Any]:
-    from pyarrow.parquet import read_table
-
-    found: list[Any] = []
-    for path in part_files(plan, "test"):
-        found += read_table(path, columns=[name])[name].to_pylist()
-        if len(found) >= plan.evaluation.max_rows:
-            break
-    return found[: plan.evaluation.max_rows]
-
-
-def _own_rows(plan: Plan, path: Path) -> list[list[dict[str, str]]]:
-    """Rows of the user's own, read by the data's template; raise DataError for a row that does not fit."""
-    if not path.exists():
-        raise DataError(f"the evaluation file {path} is not there: check the suite's path")
-    found: list[list[dict[str, str]]] = []
-    render: Renderer | None = None
-    for file in data_files(path):
-        for block in blocks(file, "Auto"):
-            for line, _, row in rows_of(block):
-                wanted = plan.dataset.template
-                render = render or Renderer(
-                    plan.dataset, wanted if wanted != "Auto" else detected_template(row, plan.dataset.columns)
-                )
-                try:
-                    found.append(render(row).messages)
-                except Rejected as reason:
-                    raise DataError(f"{file.name} line {line}: {reason}") from reason
-    return found[: plan.evaluation.max_rows]
-
-
-def _judge(plan: Plan, suite: SuitePlan, asked: _Asked, name: str, folder: Path) -> Judgement:
+def _judge(plan: Plan, suite: SuitePlan, asked: Asked, name: str, folder: Path) -> Judgement:
     settings, trust = plan.evaluation, plan.base.trust_remote_code
     if suite.type == "Harness":
-        return Judgement(metrics=run_tasks(suite, folder, most=settings.max_rows, seed=settings.seed, trust=trust))
+        return run_tasks(suite, folder, most=settings.max_rows, seed=settings.seed, trust=trust)
     if suite.type == "Perplexity":
         return Judgement({"perplexity": _perplexity(plan, folder)})
     if not asked.conversations:
@@ -165,74 +119,46 @@ def _judge(plan: Plan, suite: SuitePlan, asked: _Asked, name: str, folder: Path)
 
 
 def _perplexity(plan: Plan, folder: Path) -> Scores:
-    rows = list(zip(_column(plan, "input_ids"), _column(plan, "labels"), strict=True))
-    model = load(folder, trust_remote_code=plan.base.trust_remote_code)
-    found = list(losses(model, rows))
+    rows = loss_rows(plan)
+    if not rows:
+        raise DataError("the test part has no rows to measure the perplexity of: give more rows, or a larger share")
+    found = list(losses(load(folder, trust_remote_code=plan.base.trust_remote_code), rows))
     return Scores([loss for loss, _ in found], [tokens for _, tokens in found], "exponential")
 
 
-def _write(plan: Plan, draft: Path, asked: dict[str, _Asked], judgements: dict[str, list[Judgement]]) -> None:
-    metrics = {name: _merged(found) for name, found in judgements.items()}
-    differences = _differences(judgements, plan.evaluation.seed)
-    classes = {label: values for one in judgements["tuned"] for label, values in one.classes.items()}
+def _write(plan: Plan, draft: Path, asked: dict[str, Asked], judgements: dict[str, list[Judgement]]) -> None:
+    seed, tuned, base = plan.evaluation.seed, judgements["tuned"], judgements.get("base", [])
     content = {
-        "metrics": metrics["tuned"],
-        "base": metrics.get("base", {}),
-        "differences": {name: asdict(found) for name, found in differences.items()},
-        "classes": classes,
+        "metrics": _metrics(tuned),
+        "intervals": _intervals(tuned, seed),
+        "base": _metrics(base),
+        "base_intervals": _intervals(base, seed),
+        "differences": _differences(tuned, base, seed),
+        "classes": {label: values for one in tuned for label, values in one.classes.items()},
     }
     (draft / METRICS).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     with (draft / ANSWERS).open("w", encoding="utf-8") as file:
-        for key, one in asked.items():
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in _lines(key, one))
-    report = _report(plan, content, differences, judgements["tuned"], asked[""])
+        for path, one in asked.items():
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in one.lines(path))
+    report = render_report(f"Evaluation of {plan.job.name}", content, tuned, asked[TEST_ROWS])
     (draft / REPORT).write_text(report, encoding="utf-8")
 
 
-def _merged(found: Sequence[Judgement]) -> dict[str, float]:
+def _metrics(found: Sequence[Judgement]) -> dict[str, float]:
     return {name: value for one in found for name, value in one.all_metrics().items()}
 
 
-def _differences(judgements: dict[str, list[Judgement]], seed: int) -> dict[str, Difference]:
+def _intervals(found: Sequence[Judgement], seed: int) -> dict[str, dict[str, Any]]:
     return {
-        name: difference(scores, base.scores[name], seed)
-        for tuned, base in zip(judgements["tuned"], judgements.get("base", []), strict=False)
-        for name, scores in tuned.scores.items()
+        name: {**asdict(scores.interval(seed)), "rows": scores.count}
+        for one in found
+        for name, scores in one.scores.items()
     }
 
 
-def _lines(key: str, asked: _Asked) -> list[dict[str, Any]]:
-    return [
-        {
-            "file": key or "test",
-            "messages": messages,
-            **{f"{name}_answer": found[i] for name, found in asked.answers.items()},
-        }
-        for i, messages in enumerate(asked.conversations)
-    ]
-
-
-def _report(
-    plan: Plan, content: dict[str, Any], differences: dict[str, Difference], found: list[Judgement], asked: _Asked
-) -> str:
-    def row(name: str, value: float) -> tuple[str, ...]:
-        base, gap = content["base"].get(name), differences.get(name)
-        told = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if gap else ""
-        return (name, f"{value:.4f}", "" if base is None else f"{base:.4f}", told)
-
-    head = ("metric", "tuned", "base", "difference (95 % interval)")
-    classes = [
-        (label, *(f"{value:.4f}" if name != "support" else str(int(value)) for name, value in values.items()))
-        for label, values in content["classes"].items()
-    ]
-    shown = [
-        (question, expected, *(one[i] for one in asked.answers.values()))
-        for i, (question, expected) in enumerate(zip(asked.questions, asked.expected, strict=True))
-    ][:_SHOWN_ROWS]
-    sections = [
-        ("Metrics", table(head, [row(name, value) for name, value in content["metrics"].items()])),
-        ("Labels", table(("label", "precision", "recall", "f1", "rows"), classes)),
-        *(picture for one in found for picture in one.pictures),
-        ("Answers", preformatted(("question", "expected", *asked.answers), shown)),
-    ]
-    return page(f"Evaluation of {plan.job.name}", sections)
+def _differences(tuned: Sequence[Judgement], base: Sequence[Judgement], seed: int) -> dict[str, dict[str, float]]:
+    return {
+        name: asdict(difference(scores, other.scores[name], seed))
+        for one, other in zip(tuned, base, strict=False)
+        for name, scores in one.scores.items()
+    }

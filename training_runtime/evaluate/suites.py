@@ -13,22 +13,23 @@ from training_runtime.plan import SuitePlan
 from training_runtime.rows.conversations import at_path
 
 from .language import written_alike
-from .scores import Scores
+from .scores import Average, ClassAverage, Measured, Scores
 
 __all__ = ["Judgement", "judge_answers"]
 
 _NO_LABEL, _OTHER_LANGUAGE = "(none)", "(other language)"
 _MAX_LABELS = 30
+_SHOWN_CHARACTERS = 80
 
 
 @dataclass
 class Judgement:
     """What a suite found."""
 
-    scores: dict[str, Scores] = field(default_factory=dict)
-    """Metrics that are compared between two models."""
+    scores: dict[str, Measured] = field(default_factory=dict)
+    """Metrics that know their rows: they have an interval, and are compared between two models."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Metrics that have no rows of their own, as the macro F1."""
+    """Metrics that do not, as that of a group of the harness's tasks."""
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
     """Per label: precision, recall, f1, support."""
     pictures: list[tuple[str, str]] = field(default_factory=list)
@@ -109,18 +110,17 @@ def _classification(suite: SuitePlan, answers: Sequence[str], expected: Sequence
 
     truth = [_label(text, suite.label_field) for text in expected]
     if _NO_LABEL in truth:
-        row = truth.index(_NO_LABEL) + 1
+        answer = expected[truth.index(_NO_LABEL)]
         raise DataError(
-            f"test row {row} has no `{suite.label_field}` in its answer: mend the data or the suite's labelField"
+            f"a row's answer has no `{suite.label_field}`, {answer[:_SHOWN_CHARACTERS]!r}: mend the data or the "
+            "suite's labelField"
         )
     predicted = [_predicted(suite, *pair) for pair in zip(answers, expected, strict=True)]
     labels = sorted(set(truth))
     each = precision_recall_fscore_support(truth, predicted, labels=labels, average=None, zero_division=0)
-    macro = precision_recall_fscore_support(truth, predicted, labels=labels, average="macro", zero_division=0)
     found = Judgement({"accuracy": Scores.of([float(a == b) for a, b in zip(truth, predicted, strict=True)])})
-    found.metrics = {
-        f"macro_{name}": float(value) for name, value in zip(("precision", "recall", "f1"), macro, strict=False)
-    }
+    averages: tuple[Average, ...] = ("precision", "recall", "f1")
+    found.scores |= {f"macro_{kind}": ClassAverage(truth, predicted, kind) for kind in averages}
     names = ("precision", "recall", "f1", "support")
     found.classes = {
         label: {name: float(values[i]) for name, values in zip(names, each, strict=True)}

@@ -6,7 +6,8 @@ Second pass: tokens and labels, into shards. Both passes use every processor and
 What it leaves in `workspace/data/KEY`: train, validation and test as Parquet shards (`input_ids`, `labels`, `messages`,
 `label`, `group`), `rejects.jsonl` with every row that was left out and why, `report.html`, and the manifest with the
 numbers, written last. KEY depends on the input and the rules alone, so the same work is not done twice; the bytes of
-the shards depend on nothing else either. `workspace/data/current` names the KEY that the plan asked for.
+the shards depend on nothing else either. `workspace/data/current` names the KEY that the plan asked for. Evaluation's
+own cases lie in `workspace/cases`.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from training_runtime.sources import fetch, is_local
 from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
 
 from .base import fetch_base, new_base
+from .cases import prepare_cases
 from .first_pass import FirstPass
 from .report import render_report
 from .second_pass import SecondPass, Sharded, texts
@@ -56,6 +58,12 @@ class _File(NamedTuple):
 
 def prepare(plan: Plan) -> Prepared:
     """Prepare the data, or hand back what was prepared before; raise DataError where it cannot be used."""
+    prepared = _dataset(plan)
+    prepare_cases(plan)
+    return prepared
+
+
+def _dataset(plan: Plan) -> Prepared:
     rules = _digest(plan.model_dump_json(include={"base", "dataset", "training", "workspace"}))
     current = current_dataset(plan)
     if current and current.rules == rules and verified_digest(base_folder(plan)):

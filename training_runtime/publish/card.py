@@ -30,10 +30,19 @@ def model_card(plan: Plan, data: dict[str, Any], results: dict[str, Any], evalua
     )
     wanted = ("method", "strategy", "precision", "steps", "loss", "eval_loss", "parameters", "trained_parameters")
     lines += _section("Training", {name: results[name] for name in wanted})
-    lines += _section("Evaluation on held-out rows", evaluation["metrics"])
+    lines += _section("Evaluation on held-out rows", _measured(evaluation, "metrics", "intervals"))
     if evaluation["base"]:
-        lines += _section("The base on the same rows", evaluation["base"])
+        lines += _section("The base on the same rows", _measured(evaluation, "base", "base_intervals"))
     return "\n".join(lines) + "\n"
+
+
+def _measured(evaluation: dict[str, Any], metrics: str, intervals: str) -> dict[str, str]:
+    found = evaluation[intervals]
+    return {
+        name: _told(value)
+        + (f" ({_told(of['low'])} to {_told(of['high'])}, {of['rows']} rows)" if (of := found.get(name)) else "")
+        for name, value in evaluation[metrics].items()
+    }
 
 
 def _section(title: str, facts: dict[str, Any]) -> list[str]:

@@ -1,7 +1,8 @@
 """Make this example's data: `python examples/expressway-assistant/data/generate.py` writes chats.jsonl and cases.jsonl.
 
 Chats of an expressway operator's staff with their assistant, and the department that each question belongs to. Every
-word is made up here. Planted on purpose: repeated chats, names, resident numbers and phone numbers.
+word is made up here. Planted on purpose: repeated chats, names, resident numbers and phone numbers. No case asks what a
+chat asks.
 """
 
 import json
@@ -38,19 +39,23 @@ NAMES = ("김하늘", "이바다", "박소리", "최나무", "정구름")
 ROWS, CASES, REPEATED, PERSONAL = 480, 40, 0.06, 0.12
 
 
-def rows(count: int, seed: int) -> list[dict[str, object]]:
-    """The same seed gives the same rows."""
+def rows(count: int, seed: int, asked: set[str]) -> list[dict[str, object]]:
+    """The same seed gives the same rows; none asks what was `asked` before, where what they ask is added."""
     rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
+    known = frozenset(asked)
     made: list[dict[str, object]] = []
     while len(made) < count:
         if made and rng.random() < REPEATED:
             made.append(rng.choice(made))
-        else:
-            made.append(_row(rng))
+            continue
+        topic, text = _question(rng)
+        if text not in known:
+            asked.add(text)
+            made.append(_row(rng, topic, text))
     return made
 
 
-def _row(rng: random.Random) -> dict[str, object]:
+def _question(rng: random.Random) -> tuple[str, str]:
     topic = rng.choice(list(TOPICS))
     text = rng.choice(TOPICS[topic]).format(
         gate=rng.choice(GATES),
@@ -59,6 +64,10 @@ def _row(rng: random.Random) -> dict[str, object]:
         count=rng.randrange(2, 30),
         card=rng.choice(("하이패스", "신용카드")),
     )
+    return topic, text
+
+
+def _row(rng: random.Random, topic: str, text: str) -> dict[str, object]:
     if rng.random() < PERSONAL:
         resident = (
             f"{rng.randrange(60, 99)}{rng.randrange(1, 13):02}{rng.randrange(1, 29):02}-1{rng.randrange(10**6):06}"
@@ -76,6 +85,7 @@ def _row(rng: random.Random) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    asked: set[str] = set()
     for name, count, seed in (("chats", ROWS, 11), ("cases", CASES, 12)):
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows(count, seed))
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows(count, seed, asked))
         (HERE / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -56,13 +56,14 @@ def input_path(source: str) -> str:
 
 
 def data_sources(spec: FineTuneJobSpec) -> list[str]:
-    """What preparation reads."""
-    return [*(source.uri for source in spec.dataset.sources), spec.base.uri]
+    """What preparation reads: the data, the base, and the cases that evaluation asks."""
+    cases = [suite.cases for suite in spec.evaluation.suites if suite.cases and suite.type != "Harness"]
+    return [*(source.uri for source in spec.dataset.sources), spec.base.uri, *cases]
 
 
 def evaluation_sources(spec: FineTuneJobSpec) -> list[str]:
-    """What evaluation reads beside the prepared data."""
-    return [suite.cases for suite in spec.evaluation.suites if suite.cases]
+    """What evaluation reads beside what is prepared: the harness's tasks."""
+    return [suite.cases for suite in spec.evaluation.suites if suite.cases and suite.type == "Harness"]
 
 
 def named_sources(spec: FineTuneJobSpec) -> list[str]:

@@ -151,4 +151,5 @@ def _evaluation(evaluation: Evaluation) -> EvaluationPlan:
         max_rows=evaluation.max_rows,
         max_new_tokens=evaluation.max_new_tokens,
         compare_base=evaluation.compare_base,
+        gated=list(dict.fromkeys(gate.metric for gate in evaluation.gates)),
     )

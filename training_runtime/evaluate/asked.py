@@ -1,0 +1,72 @@
+"""The rows that are asked: of the test rows, or of a suite's own cases, as preparation left them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from training_runtime.errors import DataError
+from training_runtime.plan import Plan
+from training_runtime.prepared import part_files
+from training_runtime.workspace import cases_folder, cases_name
+
+from .sample import sample
+
+__all__ = ["TEST_ROWS", "Asked", "loss_rows", "rows_to_ask"]
+
+TEST_ROWS = ""
+"""Instead of the path of own cases."""
+
+
+@dataclass
+class Asked:
+    """Rows that were asked, and each model's answers to them."""
+
+    conversations: list[list[dict[str, str]]]
+    answers: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> list[str]:
+        """The rows' own answers."""
+        return [messages[-1]["content"] for messages in self.conversations]
+
+    @property
+    def questions(self) -> list[str]:
+        """What was asked, in one text."""
+        return ["\n".join(message["content"] for message in messages[:-1]) for messages in self.conversations]
+
+    def lines(self, path: str) -> list[dict[str, Any]]:
+        """The rows with all answers, as `answers.jsonl` keeps them."""
+        return [
+            {
+                "file": path or "test",
+                "messages": messages,
+                **{f"{name}_answer": found[i] for name, found in self.answers.items()},
+            }
+            for i, messages in enumerate(self.conversations)
+        ]
+
+
+def rows_to_ask(plan: Plan, path: str) -> Asked:
+    """Return a sample of the rows; those of plain text have no question, so only their loss is measured."""
+    rows = [json.loads(row["messages"]) for row in _sampled(plan, _files(plan, path), ["messages"])]
+    return Asked([messages for messages in rows if messages[-1]["role"] == "assistant"])
+
+
+def loss_rows(plan: Plan) -> list[tuple[list[int], list[int]]]:
+    """Return the token ids and labels of the same sample of the test rows."""
+    rows = _sampled(plan, part_files(plan, "test"), ["input_ids", "labels"])
+    return [(row["input_ids"], row["labels"]) for row in rows]
+
+
+def _sampled(plan: Plan, files: Sequence[str], columns: list[str]) -> list[dict[str, Any]]:
+    return sample(files, columns, plan.evaluation.max_rows, plan.evaluation.seed)
+
+
+def _files(plan: Plan, path: str) -> list[str]:
+    if path == TEST_ROWS:
+        return part_files(plan, "test")
+    found = sorted((cases_folder(plan) / cases_name(path)).glob("*.parquet"))
+    if not found:
+        raise DataError(f"the cases of {path} are not prepared: run the prepare stage first")
+    return [str(file) for file in found]
