@@ -321,6 +321,12 @@ CASES = [
         "FineTuneJob", "evaluation.suites", [{"name": "text", "type": "Text", "cases": "configmap://cases/own.jsonl"}]
     ),
     _case("FineTuneJob", "evaluation.suites", [{"name": "text", "type": "Text", "cases": "s3://a/b"}], _PATTERN),
+    _case(
+        "FineTuneJob",
+        "evaluation.suites",
+        [{"name": "rows", "type": "Perplexity", "cases": "configmap://cases/own.jsonl"}],
+        "`Perplexity` is that of the test rows",
+    ),
     _case("FineTuneJob", "evaluation.compareBase", False),
     _case(
         "FineTuneJob",
@@ -328,7 +334,14 @@ CASES = [
         [{"metric": "action/accuracy", "min": 0.9}, {"metric": "perplexity", "max": 12}],
     ),
     _case("FineTuneJob", "evaluation.gates", [{"metric": "f1", "vsAlias": "production", "maxRegressionPercent": 2}]),
-    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1"}], "a gate needs `min`, `max` or `vsAlias`"),
+    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1"}], "a gate needs `min`, `above`, `max` or `vsAlias`"),
+    _case("FineTuneJob", "evaluation.gates", [{"metric": "action/accuracy", "above": 0.9}]),
+    _case(
+        "FineTuneJob",
+        "evaluation.gates",
+        [{"metric": "action/accuracy", "above": 0.9, "min": 0.9}],
+        "bound the same side",
+    ),
     _case("FineTuneJob", "evaluation.gates", [{"min": 1}], _REQUIRED),
     _case("FineTuneJob", "evaluation.gates", [{"metric": "f1", "min": 0.9, "maxRegressionPercent": 2}], "name one"),
     _case("FineTuneJob", "suspend", True),

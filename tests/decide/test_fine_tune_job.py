@@ -353,6 +353,15 @@ def test_gates_are_told_with_what_they_asked_for() -> None:
     assert status.conditions[0].message == "the result is not published: accuracy is 0.9, and must be at least 0.95"
 
 
+def test_a_result_that_is_published_on_too_few_rows_to_tell_says_so() -> None:
+    sample = "95 % interval 0.85 to 0.94 on 100 rows: too few to tell whether it is above 0.88; about 500 would"
+    gate = GateStatus(metric="accuracy", value=0.9, required="above 0.88", passed=True, supported=False, sample=sample)
+    measured = EvaluationStatus(metrics={"accuracy": 0.9}, gates=[gate])
+    previous = EVALUATED.having(evaluation=measured)
+    status = decide(_seen(None, None, None, None, version="Ours", previous=previous), NOW).status
+    assert status.conditions[0].message == f"published as ModelVersion job; accuracy is 0.9 ({sample})"
+
+
 def test_gates_that_were_passed_stay_passed_when_what_they_compare_with_changes() -> None:
     told = [GateStatus(metric="accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True)]
     published = decide(_seen(None, None, None, ABSENT), NOW).status

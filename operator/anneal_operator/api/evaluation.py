@@ -42,7 +42,8 @@ class Suite(Schema):
     """
     cases: _CasesSource | None = None
     """Cases of your own instead of the test rows: `configmap://NAME/KEY` or `pvc://CLAIM/PATH`, a file with rows like
-    the data's. For `Harness` the folder of the tasks.
+    the data's. They are cleaned and masked as these are, and none may ask what a training row asks. For `Harness` the
+    folder of the tasks.
     """
     tasks: SetOf[_Task] = Field(default=[], max_length=64)
     """The names of the tasks, for `Harness`."""
@@ -74,16 +75,25 @@ class Suite(Schema):
             "`Harness` needs `tasks` and `cases`, the folder that defines them; no other suite takes `tasks`",
             lambda suite: bool(suite.tasks and suite.cases) if suite.type == "Harness" else not suite.tasks,
         ),
+        Rule(
+            "self.type != 'Perplexity' || !has(self.cases)",
+            "`Perplexity` is that of the test rows: it takes no `cases`",
+            lambda suite: suite.type != "Perplexity" or suite.cases is None,
+        ),
     )
 
 
 class Gate(Schema):
-    """What a metric must be like, or the result is not published."""
+    """What a metric must be like, or the result is not published. What was measured decides; `status.evaluation.gates`
+    says whether as many rows as were asked can tell.
+    """
 
     metric: str = Field(min_length=1, max_length=200)
     """The metric, as `status.evaluation.metrics` names it, `SUITE/METRIC`, for example `action/accuracy`."""
     min: float | None = Field(default=None, ge=-1e12, le=1e12)
     """It must be at least this."""
+    above: float | None = Field(default=None, ge=-1e12, le=1e12)
+    """It must be more than this."""
     max: float | None = Field(default=None, ge=-1e12, le=1e12)
     """It must be at most this."""
     vs_alias: Alias | None = None
@@ -95,9 +105,14 @@ class Gate(Schema):
 
     rules: ClassVar = (
         Rule(
-            "has(self.min) || has(self.max) || has(self.vsAlias)",
-            "a gate needs `min`, `max` or `vsAlias`",
-            lambda gate: not (gate.min is None and gate.max is None and gate.vs_alias is None),
+            "has(self.min) || has(self.above) || has(self.max) || has(self.vsAlias)",
+            "a gate needs `min`, `above`, `max` or `vsAlias`",
+            lambda gate: not (gate.min is None and gate.above is None and gate.max is None and gate.vs_alias is None),
+        ),
+        Rule(
+            "!(has(self.min) && has(self.above))",
+            "`min` and `above` bound the same side: give one",
+            lambda gate: gate.min is None or gate.above is None,
         ),
         Rule(
             "has(self.vsAlias) || self.maxRegressionPercent == 0.0",
@@ -115,7 +130,9 @@ class Evaluation(Schema):
     gates: list[Gate] = Field(default=[], max_length=16)
     """What the metrics must be like; the job fails where they are not, and publishes nothing."""
     max_rows: int = Field(default=500, ge=1, le=1000000)
-    """How many test rows are asked at most."""
+    """How many test rows, and how many of each suite's own cases, are asked at most: where there are more, a sample in
+    which each label (`dataset.split.stratifyBy`, else `dataset.columns.label`) has its share.
+    """
     max_new_tokens: int = Field(default=256, ge=1, le=32768)
     """After how many tokens an answer is cut off."""
     compare_base: bool = True

@@ -19,6 +19,7 @@ __all__ = [
     "FailureClass",
     "FineTuneJobStatus",
     "GateStatus",
+    "IntervalStatus",
     "JobPhase",
     "MlflowRun",
     "Progress",
@@ -134,14 +135,31 @@ class GateStatus(StatusPart):
     required: str
     """What it must be like."""
     passed: bool
-    """Whether it is."""
+    """Whether what was measured is."""
+    supported: bool | None = None
+    """Whether as many rows as were asked can tell: where not, others might say otherwise. It decides nothing."""
+    sample: str | None = None
+    """The metric's 95 % interval and, where it cannot tell, how many rows could."""
+
+
+class IntervalStatus(StatusPart):
+    """Where a metric lies with a confidence of 95 %: chance in the choice of rows, and nothing else."""
+
+    low: Number
+    """Its lower end."""
+    high: Number
+    """Its upper end."""
+    rows: int
+    """How many rows were asked."""
 
 
 class EvaluationStatus(StatusPart):
-    """What evaluation measured."""
+    """What evaluation measured: the metrics that gates name, and more as far as there is room."""
 
     metrics: dict[str, Number]
     """Each metric as `SUITE/METRIC`, for example `action/accuracy`."""
+    intervals: dict[str, IntervalStatus] = Field(default={})
+    """The metrics' intervals."""
     gates: list[GateStatus] = Field(default=[])
     """What became of each gate."""
 

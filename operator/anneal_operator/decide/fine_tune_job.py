@@ -173,8 +173,7 @@ def _at_gates(situation: Situation, state: StageState) -> _Verdict | None:
     if seen.unreachable:
         waiting = replace(state, message=seen.unreachable)
         return Verdict(working(situation, "evaluate", waiting), "Working", polls=True)
-    metrics = measured.metrics
-    reason = unmet(judge_gates(seen.spec.evaluation.gates, metrics, seen.references), metrics)
+    reason = unmet(judge_gates(seen.spec.evaluation.gates, measured, seen.references), measured.metrics)
     return Verdict(failed_gates(situation, reason), "Failed") if reason else None
 
 

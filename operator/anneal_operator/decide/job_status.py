@@ -9,6 +9,7 @@ from anneal_operator.api.fine_tune_job_status import (
     EvaluationStatus,
     Failure,
     FineTuneJobStatus,
+    IntervalStatus,
     JobPhase,
     MlflowRun,
     Progress,
@@ -22,7 +23,7 @@ from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 from .active_time import with_active_time
 from .conditions import Finding, merged
 from .failures import OVERDUE, RETRYABLE
-from .gates import judge_gates
+from .gates import doubts, judge_gates
 from .observed_job import STAGES, ObservedJob, Obstacle
 from .progress import progress_of
 from .retries import Retry, is_spent
@@ -92,8 +93,10 @@ def retrying(situation: Situation, state: StageState, found: Retry) -> FineTuneJ
 
 def succeeded(situation: Situation) -> FineTuneJobStatus:
     """Published."""
-    name = situation.seen.name
-    status = _told(situation, "Succeeded", "True", Reason.PUBLISHED, f"published as ModelVersion {name}")
+    name, evaluation = situation.seen.name, situation.seen.previous.evaluation
+    doubt = doubts(evaluation.gates) if evaluation else None
+    message = f"published as ModelVersion {name}" + (f"; {doubt}" if doubt else "")
+    status = _told(situation, "Succeeded", "True", Reason.PUBLISHED, message)
     return status.having(model_version_ref=LocalReference(name=name))
 
 
@@ -204,10 +207,11 @@ def _evaluation(evaluated: Evaluated, situation: Situation) -> EvaluationStatus:
     """Gates that were passed stay passed, as what they compare with may have changed since."""
     seen, known = situation.seen, situation.seen.previous.evaluation
     if situation.states["publish"].state == "Absent" and not seen.unreachable:
-        gates = judge_gates(seen.spec.evaluation.gates, evaluated.metrics, seen.references)
+        gates = judge_gates(seen.spec.evaluation.gates, evaluated, seen.references)
     else:
         gates = known.gates if known else []
-    return EvaluationStatus(metrics=evaluated.metrics, gates=gates)
+    intervals = {name: IntervalStatus(**one.model_dump()) for name, one in evaluated.intervals.items()}
+    return EvaluationStatus(metrics=evaluated.metrics, intervals=intervals, gates=gates)
 
 
 def _dataset(prepared: Prepared) -> DatasetStatus:
