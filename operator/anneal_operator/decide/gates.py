@@ -86,10 +86,11 @@ def _judge(gate: Gate, measured: Measured, references: References) -> GateStatus
 
 
 def _weighed(gate: GateStatus, value: float, interval: _Interval, bounds: Sequence[_Bound]) -> GateStatus:
-    """The gate with what its sample can tell: nothing of a bound that lies within the interval."""
+    """The gate with what its sample can tell: nothing of a bound within the interval, unless another is missed."""
     told = f"95 % interval {interval.low:.4g} to {interval.high:.4g} on {interval.rows} rows"
     open_ = [bound for bound in bounds if bound.holds(interval.low) != bound.holds(interval.high)]
-    if not open_:
+    is_missed = any(not bound.holds(interval.low) and not bound.holds(interval.high) for bound in bounds)
+    if is_missed or not open_:
         return gate.having(supported=True, sample=told)
     needed = max(_needed(value, interval, bound) for bound in open_)
     more = f"; about {needed:,} would" if needed <= _MOST_ROWS else ""
