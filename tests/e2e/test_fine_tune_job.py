@@ -264,8 +264,8 @@ def _signal(uid: str, number: int) -> None:
     assert sent
 
 
-@pytest.mark.parametrize("name", [*EXAMPLES, "spam-filter"])
-def test_the_examples_for_h100_nodes_are_accepted(operator: Installation, cluster: Cluster, name: str) -> None:  # noqa: ARG001
-    rendered = cluster.kubectl("kustomize", str(CHECKOUT / f"examples/{name}/h100"))
+@pytest.mark.parametrize("folder", sorted(folder.relative_to(CHECKOUT) for folder in CHECKOUT.glob("examples/*/h100*")))
+def test_the_examples_for_h100_nodes_are_accepted(operator: Installation, cluster: Cluster, folder: Path) -> None:  # noqa: ARG001
+    rendered = cluster.kubectl("kustomize", str(CHECKOUT / folder))
     assert [found["kind"] for found in yaml.safe_load_all(rendered)] == ["FineTuneJob"]
     cluster.kubectl("apply", "--dry-run=server", "-f", "-", given=rendered)

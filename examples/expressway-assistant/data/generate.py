@@ -35,14 +35,15 @@ TOPICS = {
 ROUTES = ("가람선", "누리선", "다솔선", "마루선", "보라선")
 GATES = ("푸른들", "새벽골", "은하", "한빛", "솔내")
 NAMES = ("김하늘", "이바다", "박소리", "최나무", "정구름")
-ROWS, CASES, REPEATED, PERSONAL = 480, 40, 0.06, 0.12
+ROWS, CASES, REPEATED, PERSONAL = 480, 200, 0.06, 0.12
+Row = dict[str, object]
 
 
-def rows(count: int, seed: int) -> list[dict[str, object]]:
-    """The same seed gives the same rows."""
-    rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
-    made: list[dict[str, object]] = []
-    while len(made) < count:
+def chats() -> list[Row]:
+    """The same rows each time."""
+    rng = random.Random(11)  # noqa: S311 - reproducible on purpose
+    made: list[Row] = []
+    while len(made) < ROWS:
         if made and rng.random() < REPEATED:
             made.append(rng.choice(made))
         else:
@@ -50,7 +51,24 @@ def rows(count: int, seed: int) -> list[dict[str, object]]:
     return made
 
 
-def _row(rng: random.Random) -> dict[str, object]:
+def cases(trained: list[Row]) -> list[Row]:
+    """Other questions than those trained on, each once."""
+    rng = random.Random(12)  # noqa: S311 - reproducible on purpose
+    known = {_question(row) for row in trained}
+    made: list[Row] = []
+    while len(made) < CASES:
+        row = _row(rng)
+        if (question := _question(row)) not in known:
+            known.add(question)
+            made.append(row)
+    return made
+
+
+def _question(row: Row) -> str:
+    return json.dumps(row["messages"], ensure_ascii=False)
+
+
+def _row(rng: random.Random) -> Row:
     topic = rng.choice(list(TOPICS))
     text = rng.choice(TOPICS[topic]).format(
         gate=rng.choice(GATES),
@@ -76,6 +94,7 @@ def _row(rng: random.Random) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    for name, count, seed in (("chats", ROWS, 11), ("cases", CASES, 12)):
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows(count, seed))
+    asked = chats()
+    for name, made in (("chats", asked), ("cases", cases(asked))):
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in made)
         (HERE / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
