@@ -18,6 +18,7 @@ format: setup ## format the code, and mend what the linter can mend
 	.venv/bin/ruff check --fix .
 
 check: setup ## format, lint, shellcheck, types, import walls, generated files, unit tests (under 2 minutes)
+	@rm -f .reports/*.xml
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/shellcheck .ci/run tools/*.sh
@@ -35,8 +36,8 @@ runtime-test: setup ## the training runtime's tests, in the trainer's own enviro
 cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
 	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml
 
-test: check ## all of these, the two in the middle side by side, then the end-to-end tests on the local cluster
-	$(MAKE) --jobs=2 --output-sync=target runtime-test cluster-test
+test: check ## check, then runtime-test beside cluster-test, then the end-to-end tests on the local cluster
+	$(MAKE) --jobs=2 --output-sync=line runtime-test cluster-test
 	$(PYTHON) -m pytest tests/e2e -m "not soak" --junit-xml=.reports/e2e.xml; \
 	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 

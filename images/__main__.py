@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m images", description="The images of Anneal.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build the images whose inputs changed, and print their references")
-    runnable = [image.name for image in IMAGES if image.runs_in_cluster]
+    runnable = [image.name for image in IMAGES if image.runs_in_cluster and not image.on_demand]
     build.add_argument("names", nargs="*", default=runnable, help=f"images to build (default: {' '.join(runnable)})")
     build.add_argument("--base", help="stand on this image, debian:bookworm-slim say, not on one made by debootstrap")
     build.add_argument("--load", action="store_true", help="load them into the local cluster's node")

@@ -18,7 +18,8 @@ class Image:
 
     `parent` becomes the build argument BASE, `requirements` REQUIREMENTS (an extra or group of pyproject.toml, whose
     pins a build finds in `dist/requirements`); `has_wheel` says that our wheel is installed,
-    `runs_in_cluster` that a pod uses it, so that loading is worth its time.
+    `runs_in_cluster` that a pod uses it, so that loading is worth its time, `on_demand` that it is built only when
+    it is named. `recipe` is the folder whose Dockerfile it shares, where it has none of its own.
     """
 
     name: str
@@ -26,11 +27,13 @@ class Image:
     requirements: str = ""
     has_wheel: bool = False
     runs_in_cluster: bool = True
+    on_demand: bool = False
+    recipe: str = ""
 
     @property
     def dockerfile(self) -> Path:
         """The recipe."""
-        return CHECKOUT / "images" / self.name / "Dockerfile"
+        return CHECKOUT / "images" / (self.recipe or self.name) / "Dockerfile"
 
     @property
     def is_built_by_uv(self) -> bool:
@@ -48,6 +51,7 @@ IMAGES = (
     Image("torch", "python", "torch", runs_in_cluster=False),
     Image("trainer", "torch", "train", has_wheel=True),
     Image("server", "torch", "serve-cpu", has_wheel=True),
+    Image("server-gpu", "torch", "serve", has_wheel=True, on_demand=True, recipe="server"),
 )
 BY_NAME = {image.name: image for image in IMAGES}
 

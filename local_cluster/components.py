@@ -1,7 +1,8 @@
 """The components: how each is called, and how one asks whether it is healthy.
 
 The settings that differ from a production cluster's are those of a single machine: one etcd member, no leader
-election among one controller manager and one scheduler, and a kubelet that tolerates cgroup v1 and swap.
+election among one controller manager and one scheduler, a kubelet that tolerates cgroup v1 and swap, and half an hour
+until a silent node counts as lost.
 """
 
 import socket
@@ -19,6 +20,8 @@ __all__ = ["COMPONENTS", "CONTROLLERS", "KWOK", "NODE", "STORE_AND_API", "Compon
 _SILENT_NODE_SECONDS = 1800
 """Simulated nodes say every ten minutes that they live, and hold no leases. Renewing 200 leases every 10 s takes a
 sixth of two processors, and a kwok that is started anew plays no node whose lease its predecessor still holds.
+
+The controller manager knows one such time for all nodes: the real one, too, stays Ready so long without its kubelet.
 """
 _KWOK_STAGES = (  # what simulated nodes and pods do: files of kwok's own module
     "node-initialize.yaml",

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from .plan import Dtype, ServingPlan
 
-__all__ = ["WeightsError", "download", "main"]
+__all__ = ["WeightsError", "download", "engine_command", "main"]
 
 _CHUNK = 1 << 20
 _ATTEMPTS = 5
@@ -47,10 +47,14 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS)
     os.environ |= _ENVIRONMENT
+    os.execv(sys.executable, engine_command(plan, options.folder, options.port))  # noqa: S606
+
+
+def engine_command(plan: ServingPlan, folder: Path, port: int) -> list[str]:
+    """Return how vLLM is called."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(options.folder), "--served-model-name", plan.served_name, "--port", str(options.port)]
-    command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length), *plan.engine_args]
-    os.execv(sys.executable, command)  # noqa: S606
+    command += ["--model", str(folder), "--served-model-name", plan.served_name, "--port", str(port)]
+    return [*command, "--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length), *plan.engine_args]
 
 
 def download(plan: ServingPlan, folder: Path) -> None:

@@ -90,14 +90,33 @@ def test_an_example_s_data_is_its_generator_s_with_repetitions_and_personal_data
     assert (folder / file).stat().st_size < 250_000  # kubectl keeps what was applied in an annotation
 
 
-def test_no_case_of_the_assistant_asks_what_a_chat_asks() -> None:
+def test_no_answer_of_the_claims_has_a_category_outside_its_dictionary() -> None:
+    folder = EXAMPLES / "claims-extraction/data"
+    default = runpy.run_path(str(folder / "generate.py"))["DICTIONARY"]
+    lines = (folder / "voices.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    answers = [json.loads(row["response"]) for row in rows]
+    for row, answer in zip(rows, answers, strict=True):
+        dictionary = json.loads(row["category_dict"]) if "category_dict" in row else default
+        assert answer["categories"]
+        for category in answer["categories"]:
+            assert category["소분류"] in dictionary[category["대분류"]][category["중분류"]]
+            assert category["근거"] in row["input_text"]
+    assert 0.3 < sum("category_dict" in row for row in rows) / len(rows) < 0.4
+    assert (
+        min(Counter(answer["bug_type"] for answer in answers)[bug] for bug in ("바퀴", "쥐", "개미", "기타", None)) > 40
+    )
+    assert Counter(len(answer["categories"]) for answer in answers)[2] > 80
+
+
+def test_two_hundred_own_cases_ask_nothing_that_is_trained_on_when_personal_data_is_masked() -> None:
     folder = EXAMPLES / "expressway-assistant/data"
-    asked = {
-        name: {
-            json.loads(line)["messages"][1]["content"].partition(". ")[0].rstrip(".")
-            for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-        }
-        for name in ("chats", "cases")
-    }
-    assert len(asked["cases"]) > 30
-    assert not asked["cases"] & asked["chats"]
+    chats, cases = (
+        [
+            json.loads(line)["messages"][1]["content"].rstrip(".").partition(". ")[0]
+            for line in (folder / name).read_text(encoding="utf-8").splitlines()
+        ]
+        for name in ("chats.jsonl", "cases.jsonl")
+    )
+    assert len(set(cases)) == len(cases) == 200
+    assert not set(cases) & set(chats)

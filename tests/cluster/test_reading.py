@@ -103,3 +103,20 @@ def test_what_the_watches_told_since_is_what_is_read(cluster: _Cluster) -> None:
     assert found["spec"] == {"modelName": "m"}
     cluster.store.observe(cluster.api.objects["ModelVersion", "one"], deleted=True)
     assert asyncio.run(cluster.reader().get(*ADDRESS)) is None
+
+
+def test_of_what_a_write_was_answered_the_bulk_is_not_kept(cluster: _Cluster) -> None:
+    cluster.read()
+    metadata = {"name": "plan", "namespace": NAMESPACE, "managedFields": [{"manager": "anneal"}]}
+    cluster.readers.remembers(*ADDRESS, {"kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}})
+    found = asyncio.run(cluster.reader().get("ConfigMap", NAMESPACE, "plan"))
+    assert found == {"kind": "ConfigMap", "metadata": {"name": "plan", "namespace": NAMESPACE}, "data": {"a": "1"}}
+    assert cluster.api.asked == ALL, "it was not asked for"
+
+
+def test_what_the_store_has_is_kept_once(cluster: _Cluster) -> None:
+    cluster.read()
+    plan = {"kind": "ConfigMap", "metadata": {"name": "plan", "namespace": NAMESPACE, "resourceVersion": "1"}}
+    cluster.store.observe(plan)
+    cluster.readers.remembers(*ADDRESS, {**plan, "data": {"a": "1"}})
+    assert ("ConfigMap", NAMESPACE, "plan") not in cluster.reader().memory.found

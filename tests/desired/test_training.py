@@ -187,7 +187,7 @@ def test_each_source_is_read_with_its_own_secret() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_variable_but_that_of_threads_that_a_stage_is_started_with_can_be_set_by_users(stage: Stage) -> None:
+def test_users_cannot_set_a_stage_s_own_variables_except_omp_num_threads(stage: Stage) -> None:
     spec = _spec(stages={"train": {"nodes": 2}}, storage={"claimName": "shared"})
     given = {variable["name"] for variable in _template(spec, stage)["spec"]["containers"][0]["env"]}
     assert given - set(RESERVED_ENVIRONMENT) == {"OMP_NUM_THREADS"}

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -23,7 +24,7 @@ from demo.installation import SYSTEM
 from demo.story import BASE, NAMESPACE, TUNED, Story
 from demo.summary import summary
 from demo.tracking import ask_mlflow, run_metrics
-from demo.users import is_right
+from demo.users import is_right, new_mails, question
 from serving_runtime.plan import bucket
 from tests.support.api_reader import ApiReader
 from toolbox.polling import poll
@@ -206,6 +207,18 @@ def test_before_and_after_everybody_gets_the_one_version(told: tuple[Story, Kill
     story = told[0]
     assert Counter((a.version, a.variant) for a in story.before) == {("spam-filter-base", None): len(story.before)}
     assert Counter((a.version, a.variant) for a in story.after) == {("spam-filter-tuned", None): len(story.after)}
+
+
+def test_the_engine_answers_with_logprobs_and_goes_on(told: tuple[Story, Killer]) -> None:
+    """The engine compiles C++ for them: without a compiler the first such request was its last."""
+    body = {**question(new_mails(1)[0], "spam-filter"), "max_tokens": 4, "logprobs": True, "top_logprobs": 2}
+    for _ in range(2):
+        asked = urllib.request.Request(
+            f"{told[0].router}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked, timeout=180) as response:
+            tokens = json.load(response)["choices"][0]["logprobs"]["content"]
+        assert [len(token["top_logprobs"]) for token in tokens] == [2] * len(tokens) != []
 
 
 def test_mlflow_has_one_run_and_one_version_per_job_and_the_aliases(told: tuple[Story, Killer]) -> None:

@@ -24,7 +24,9 @@ IMPORTS = {
     "server": "serving_runtime, torch, transformers, vllm, vllm.entrypoints.openai.api_server",
     "mlflow": "mlflow.server, psycopg2",
 }
-TOOLS = "gcc g++ cc make pip pip3 uv git"
+COMPILERS = "gcc g++"
+TOOLS = "make pip pip3 uv git"
+COMPILING = ("trainer", "server")  # Triton and TorchInductor compile what a model needs when they first run it
 
 
 @pytest.mark.parametrize("name", IMPORTS)
@@ -38,10 +40,50 @@ def test_an_image_runs_restricted_and_holds_what_it_needs(name: str, images: dic
 
 
 @pytest.mark.parametrize("name", IMPORTS)
-def test_an_image_holds_no_build_tools(name: str, images: dict[str, str], cluster: Cluster) -> None:
-    script = f"import shutil; print('tools:', [t for t in '{TOOLS}'.split() if shutil.which(t)])"
+def test_an_image_holds_no_build_tools_but_the_compilers_that_it_needs(
+    name: str, images: dict[str, str], cluster: Cluster
+) -> None:
+    script = f"import shutil; print('tools:', *(t for t in '{COMPILERS} {TOOLS}'.split() if shutil.which(t)))"
     cluster.apply(pod("main", _python(images[name], script), volumes=_SCRATCH))
-    assert cluster.logs_until("main", "tools:") == "tools: []\n"
+    expected = f"tools: {COMPILERS}\n" if name in COMPILING else "tools:\n"
+    assert cluster.logs_until("main", "tools:") == expected
+
+
+@pytest.mark.parametrize("name", COMPILING)
+def test_triton_compiles_its_driver_as_at_the_first_kernel_on_a_gpu(
+    name: str, images: dict[str, str], cluster: Cluster
+) -> None:
+    """All of it but the link to libcuda, which comes with a node's GPUs."""
+    script = (
+        "import os\n"
+        "from triton.backends.nvidia import driver\n"
+        "from triton.runtime.build import _build\n"
+        "source = os.path.join(driver.dirname, 'driver.c')\n"
+        "print('compiled', os.path.getsize(_build('cuda_utils', source, '/tmp', [], driver.include_dirs, [], [])))\n"
+    )
+    cluster.kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    cluster.apply(pod("main", _python(images[name], script), volumes=_SCRATCH))
+    assert int(cluster.logs_until("main", "compiled", patience=120).split()[-1]) > 10_000
+
+
+@pytest.mark.soak
+def test_the_gpu_server_imports_vllm_and_knows_every_flag_that_the_launcher_writes(cluster: Cluster) -> None:
+    build = [sys.executable, "-m", "images", "build", "server-gpu", "--load"]
+    built = subprocess.run(build, check=True, cwd=CHECKOUT, capture_output=True, text=True).stdout.split()[-1]
+    script = (
+        "from pathlib import Path\n"
+        "from vllm.entrypoints.openai.cli_args import make_arg_parser\n"
+        "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
+        "from serving_runtime.launch import engine_command\n"
+        "from serving_runtime.plan import ServingPlan\n"
+        "plan = ServingPlan(tracking_uri='', uri='', digest='', served_name='m', dtype='BF16', max_model_length=64,"
+        " engine_args=[])\n"
+        "command = engine_command(plan, Path('/model'), 8000)\n"
+        "options = make_arg_parser(FlexibleArgumentParser()).parse_args(command[3:])\n"
+        "print('parsed', options.served_model_name, options.port, options.dtype)\n"
+    )
+    cluster.apply(pod("main", _python(built, script), volumes=_SCRATCH))
+    assert "parsed ['m'] 8000 bfloat16" in cluster.logs_until("main", "parsed", patience=300)
 
 
 def test_nginx_runs_lua_in_the_router_image(images: dict[str, str], cluster: Cluster) -> None:

@@ -45,7 +45,7 @@ def before(checkout: Path, wheel: Path) -> dict[str, str]:
 
 def test_a_code_change_touches_the_images_with_our_wheel(before: dict[str, str], wheel: Path) -> None:
     wheel.write_bytes(b"two")
-    assert _changed(wheel, before) == {"operator", "router", "trainer", "server"}
+    assert _changed(wheel, before) == {"operator", "router", "trainer", "server", "server-gpu"}
 
 
 def test_where_room_is_short_what_differs_in_our_wheel_alone_gives_its_layers_first(
@@ -71,7 +71,7 @@ def test_a_new_requirement_touches_its_image_alone(before: dict[str, str], wheel
 
 def test_a_new_torch_touches_trainer_and_server(before: dict[str, str], wheel: Path, checkout: Path) -> None:
     (checkout / "requirements/torch").write_text("torch==2")
-    assert _changed(wheel, before) == {"torch", "trainer", "server"}
+    assert _changed(wheel, before) == {"torch", "trainer", "server", "server-gpu"}
 
 
 def test_another_installer_touches_every_image_that_it_fills(
@@ -84,6 +84,11 @@ def test_another_installer_touches_every_image_that_it_fills(
 def test_a_changed_recipe_touches_its_image(before: dict[str, str], wheel: Path, checkout: Path) -> None:
     (checkout / "images/router/Dockerfile").write_text("changed")
     assert _changed(wheel, before) == {"router"}
+
+
+def test_the_servers_share_a_recipe(before: dict[str, str], wheel: Path, checkout: Path) -> None:
+    (checkout / "images/server/Dockerfile").write_text("changed")
+    assert _changed(wheel, before) == {"server", "server-gpu"}
 
 
 def test_another_base_touches_every_image(before: dict[str, str], wheel: Path) -> None:

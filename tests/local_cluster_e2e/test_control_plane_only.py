@@ -28,7 +28,8 @@ def home() -> Iterator[Path]:
     home = Path("/tmp/anneal-nobody")  # noqa: S108 - a folder that every user can reach
     shutil.rmtree(home, ignore_errors=True)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anneal/programs"
-    shutil.copytree(cache, home / ".cache/anneal/programs")
+    being_built = shutil.ignore_patterns("*.unfinished")  # by the tests beside these
+    shutil.copytree(cache, home / ".cache/anneal/programs", ignore=being_built)
     for path in (home, home / ".cache", home / ".cache/anneal", home / ".cache/anneal/programs"):
         os.chown(path, NOBODY, NOBODY)
     yield home

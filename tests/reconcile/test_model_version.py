@@ -309,14 +309,37 @@ def test_a_service_that_is_not_its_own_gets_no_client(world: World, spec: dict[s
 
 def test_a_server_goes_with_the_wish_for_it(world: World) -> None:
     _serve(world, "one")
-    world.api.edit("ModelVersion", "one", spec={name: value for name, value in SPEC.items() if name != "serving"})
+    world.api.edit("ModelVersion", "one", spec=UNSERVED)
     world.writes()
     _look(world)
-    assert world.writes()[:2] == ["Deployment/one-server/delete", "Service/one-server/delete"]
+    assert world.writes()[:2] == ["Service/one-server/delete", "Deployment/one-server/delete"]
     assert (_status(world)["phase"], _status(world)["reason"]) == ("Idle", "NotServed")
     foreign = world.api.put("Service", "one-server", spec={})
     _look(world)
     assert world.api.objects["Service", "one-server"] == foreign
+
+
+@pytest.mark.parametrize("failing", ["Service", "Deployment"])
+def test_a_server_goes_whole_though_a_deletion_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
+    _look(world, times=4)
+    assert _status(world)["phase"] == "Idle"
+    world.api.edit("ModelVersion", "one", spec=UNSERVED)
+    delete = world.api.delete
+
+    async def failed(kind: str, namespace: str, name: str, uid: str) -> None:
+        if kind == failing:
+            raise ApiError(500, "etcd has no leader")
+        await delete(kind, namespace, name, uid)
+
+    monkeypatch.setattr(world.api, "delete", failed)
+    with pytest.raises(ApiError):
+        _look(world)
+    monkeypatch.setattr(world.api, "delete", delete)
+    _look(world, times=3)
+    assert not [kind for kind in ("Service", "Deployment") if (kind, "one-server") in world.api.objects]
 
 
 def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

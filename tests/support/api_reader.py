@@ -1,6 +1,7 @@
 """What tests ask for until it is there: kubectl takes a seventh of a second of a processor each time."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from local_cluster.pki import administrator_tls
 __all__ = ["ApiReader"]
 
 _TIMEOUT_SECONDS = 60.0
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 20.0, 0.5
 _NOT_FOUND = 404
+_PASSING = {429, 503}
 _trust = lru_cache(administrator_tls)
 
 
@@ -45,7 +48,7 @@ class ApiReader:
         """Return what a pod's container has printed so far; empty where it has not begun, or is gone."""
         try:
             return self._read(f"{KINDS['Pod'].path(self.namespace, pod)}/log").decode(errors="replace")
-        except urllib.error.HTTPError:
+        except OSError:
             return ""
 
     def _found(self, path: str) -> dict[str, Any]:
@@ -58,6 +61,18 @@ class ApiReader:
         return found
 
     def _read(self, path: str) -> bytes:
+        """As kubectl does, ask again where the API server is overrun or does not know a new kind yet."""
+        ends = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self._asked(path)
+            except OSError as error:
+                is_final = isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING
+                if is_final or time.monotonic() > ends:
+                    raise
+            time.sleep(_PAUSE_SECONDS)
+
+    def _asked(self, path: str) -> bytes:
         with urllib.request.urlopen(
             f"{self.layout.api_url}{path}", timeout=_TIMEOUT_SECONDS, context=_trust(self.layout)
         ) as answer:

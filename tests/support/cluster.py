@@ -155,9 +155,11 @@ def own_namespace(running: Cluster, test: str) -> Iterator[Cluster]:
     own = Cluster(running.layout, name)
     account = ("get", "serviceaccount", "default")  # pods are refused until the controllers have made it
     assert poll(lambda: own.kubectl.process(*account).returncode == 0, 60)
-    yield own
-    if running.layout.kubeconfig.exists():  # the test may have ended the cluster
-        running.kubectl("delete", "namespace", name, "--wait=false", check=False)
+    try:
+        yield own
+    finally:
+        if running.layout.kubeconfig.exists():  # the test may have ended the cluster
+            running.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
 
 @pytest.fixture(scope="module")

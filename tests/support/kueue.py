@@ -142,6 +142,7 @@ def _remove(kubectl: Kubectl, folder: Path) -> None:
     kubectl("delete", "-k", str(folder), "--ignore-not-found", "--wait=false")
     poll(lambda: not _let_go(kubectl), 60, every=0.5)
     kubectl("wait", "--for=delete", f"namespace/{_NAMESPACE}", "--timeout=120s")
+    poll(lambda: ".kueue.x-k8s.io" not in kubectl("get", "customresourcedefinitions", "-o", "name"), 60, every=0.5)
 
 
 def _let_go(kubectl: Kubectl) -> list[str]:

@@ -31,7 +31,7 @@ _SERVER.set_forkserver_preload(
 
 def _start(plan: Plan, path: Path) -> BaseProcess:
     path.write_text(plan.model_dump_json())
-    process = _SERVER.Process(target=_train, args=(path,))
+    process = _SERVER.Process(target=_train, args=(path,), daemon=True)  # one that hangs ends with the tests
     process.start()
     return process
 

@@ -1,13 +1,13 @@
 """Make this example's data: `python examples/expressway-assistant/data/generate.py` writes chats.jsonl and cases.jsonl.
 
 Chats of an expressway operator's staff with their assistant, and the department that each question belongs to. Every
-word is made up here. Planted on purpose: repeated chats, names, resident numbers and phone numbers. No case asks what a
-chat asks.
+word is made up here. Planted on purpose: repeated chats, names, resident numbers and phone numbers.
 """
 
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 SYSTEM = "너는 고속도로 회사의 업무 도우미다. 질문을 맡을 부서의 이름만 답하라."
@@ -36,26 +36,42 @@ TOPICS = {
 ROUTES = ("가람선", "누리선", "다솔선", "마루선", "보라선")
 GATES = ("푸른들", "새벽골", "은하", "한빛", "솔내")
 NAMES = ("김하늘", "이바다", "박소리", "최나무", "정구름")
-ROWS, CASES, REPEATED, PERSONAL = 480, 40, 0.06, 0.12
+ROWS, CASES, REPEATED, PERSONAL = 480, 200, 0.06, 0.12
+Row = dict[str, Any]
 
 
-def rows(count: int, seed: int, asked: set[str]) -> list[dict[str, object]]:
-    """The same seed gives the same rows; none asks what was `asked` before, where what they ask is added."""
-    rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
-    known = frozenset(asked)
-    made: list[dict[str, object]] = []
-    while len(made) < count:
+def chats() -> list[Row]:
+    """The same rows each time."""
+    rng = random.Random(11)  # noqa: S311 - reproducible on purpose
+    made: list[Row] = []
+    while len(made) < ROWS:
         if made and rng.random() < REPEATED:
             made.append(rng.choice(made))
-            continue
-        topic, text = _question(rng)
-        if text not in known:
-            asked.add(text)
-            made.append(_row(rng, topic, text))
+        else:
+            made.append(_row(rng))
     return made
 
 
-def _question(rng: random.Random) -> tuple[str, str]:
+def cases(trained: list[Row]) -> list[Row]:
+    """Other questions than those trained on, each once."""
+    rng = random.Random(12)  # noqa: S311 - reproducible on purpose
+    known = {_question(row) for row in trained}
+    made: list[Row] = []
+    while len(made) < CASES:
+        row = _row(rng)
+        if (question := _question(row)) not in known:
+            known.add(question)
+            made.append(row)
+    return made
+
+
+def _question(row: Row) -> str:
+    """What is asked, without who asks: names and numbers are masked before anything is learnt."""
+    asked: str = row["messages"][1]["content"]
+    return asked.rstrip(".").partition(". ")[0]
+
+
+def _row(rng: random.Random) -> Row:
     topic = rng.choice(list(TOPICS))
     text = rng.choice(TOPICS[topic]).format(
         gate=rng.choice(GATES),
@@ -64,10 +80,6 @@ def _question(rng: random.Random) -> tuple[str, str]:
         count=rng.randrange(2, 30),
         card=rng.choice(("하이패스", "신용카드")),
     )
-    return topic, text
-
-
-def _row(rng: random.Random, topic: str, text: str) -> dict[str, object]:
     if rng.random() < PERSONAL:
         resident = (
             f"{rng.randrange(60, 99)}{rng.randrange(1, 13):02}{rng.randrange(1, 29):02}-1{rng.randrange(10**6):06}"
@@ -85,7 +97,7 @@ def _row(rng: random.Random, topic: str, text: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    asked: set[str] = set()
-    for name, count, seed in (("chats", ROWS, 11), ("cases", CASES, 12)):
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows(count, seed, asked))
+    asked = chats()
+    for name, made in (("chats", asked), ("cases", cases(asked))):
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in made)
         (HERE / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -76,8 +76,7 @@ class Reader:
         if found is None:
             self.memory.found.pop(address, None)
         else:
-            metadata = {name: value for name, value in found["metadata"].items() if name != "managedFields"}
-            self.memory.found[address] = {**found, "metadata": metadata}
+            self.memory.found[address] = _without_managed_fields(found)
 
 
 class Readers:
@@ -102,11 +101,11 @@ class Readers:
         self._memories[kind, namespace, name] = reader.memory
 
     def remembers(self, kind: str, namespace: str, name: str, manifest: Manifest) -> None:
-        """Take in what a write around an object was answered."""
+        """Take in what a write around an object was answered, unless the store has it."""
         memory = self._memories.get((kind, namespace, name))
-        metadata = manifest["metadata"]
-        if memory is not None and manifest["kind"] not in WATCHED:
-            memory.found[manifest["kind"], metadata["namespace"], metadata["name"]] = manifest
+        address = manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        if memory is not None and manifest["kind"] not in WATCHED and self._store.get(*address) is None:
+            memory.found[address] = _without_managed_fields(manifest)
 
     def clear(self) -> None:
         """Have everything read afresh."""
@@ -115,3 +114,8 @@ class Readers:
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Have the next reconcile of an object read everything afresh."""
         self._memories.pop((kind, namespace, name), None)
+
+
+def _without_managed_fields(manifest: Manifest) -> Manifest:
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
+    return {**manifest, "metadata": metadata}

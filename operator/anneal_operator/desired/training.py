@@ -119,8 +119,8 @@ def _attempt(spec: FineTuneJobSpec) -> Manifest:
     """An attempt of training: the first pod that fails ends it, and the Job's condition says why, however long its pods
     are gone. Indexed with as many pods as completions is also the shape of a gang.
 
-    A pod that was asked to end counts as a failure, which one fails by as well, but not where the Job is suspended:
-    FailJob would look at the pods that Kueue has just had deleted, and end what is to queue again.
+    A pod that was asked to end is matched by Count, not FailJob. Without a backoff limit it ends the attempt as well,
+    but pods of a suspended Job are left out: what Kueue has just taken back queues again instead of failing.
     """
     nodes = spec.stages.train.nodes
     codes = {"containerName": "train", "operator": "In", "values": [ExitCode.PREEMPTED]}

@@ -140,11 +140,14 @@ class ModelVersionKind:
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
-    """What is left of a server that is not asked for any more; of one that is Idle without pods there is nothing."""
+    """What is left of a server that is not asked for any more: nothing of one that is Idle without a Deployment.
+
+    The Service goes first: while the Deployment is there, it is still looked for.
+    """
     if item.spec.serving or (made is None and item.status.phase == "Idle"):
         return ()
     name = server_name(item.name)
-    found = {"Deployment": made, "Service": await reader.get("Service", item.namespace, name)}
+    found = {"Service": await reader.get("Service", item.namespace, name), "Deployment": made}
     own = {kind: manifest for kind, manifest in found.items() if manifest and owned_by(manifest, item.uid)}
     return tuple(Deletion(kind, name, manifest["metadata"]["uid"]) for kind, manifest in own.items())
 
