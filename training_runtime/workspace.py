@@ -28,6 +28,7 @@ __all__ = [
     "adapter_folder",
     "base_folder",
     "cache_folder",
+    "checkpoint_name",
     "checkpoints_folder",
     "copies_folder",
     "current_dataset_file",
@@ -95,6 +96,11 @@ def model_folder(plan: Plan) -> Path:
     return plan.workspace / "model"
 
 
+def checkpoint_name(step: int) -> str:
+    """A checkpoint's folder among the checkpoints."""
+    return f"step-{step:08d}"
+
+
 def history_file(plan: Plan) -> Path:
     """The numbers that training logged, each with its step."""
     return plan.workspace / "history.json"
@@ -131,5 +137,5 @@ def evaluation_folder(plan: Plan) -> Path:
 
 
 def published_folder(plan: Plan, name: str) -> Path:
-    """A folder as it is published: `model`, `adapter` or `merged-4bit`."""
+    """A folder as it is published: `model` or `adapter`."""
     return plan.workspace / "published" / name
