@@ -19,7 +19,9 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 
 from .errors import PlanError, PreemptedError, StageError
+from .log import begin_stage, log_event
 from .plan import ExitCode, Failed, Plan, Stage
+from .usage import usage_told
 
 __all__ = ["main"]
 
@@ -34,8 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plan", type=Path, required=True, help="the plan, a JSON file")
     parser.add_argument("--profile", action="store_true", help="train: write a trace to WORKSPACE/profile")
     options = parser.parse_args(arguments)
+    begin_stage(options.stage)
     try:
-        result = _run(options.stage, _read(options.plan), profile=options.profile)
+        with usage_told():
+            result = _run(options.stage, _read(options.plan), profile=options.profile)
     except StageError as error:
         _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MAX_MESSAGE_CHARACTERS]))
         return error.exit_code
@@ -86,10 +90,10 @@ def _run(stage: Stage, plan: Plan, *, profile: bool) -> BaseModel:
 
 
 def _hand_back(result: BaseModel) -> None:
-    text = json.dumps(result.model_dump(mode="json"), ensure_ascii=False)
-    print(text, flush=True)
+    content = result.model_dump(mode="json")
+    log_event("failed" if isinstance(result, Failed) else "done", **content)
     if _TERMINATION_LOG.exists():
-        _TERMINATION_LOG.write_text(text, encoding="utf-8")
+        _TERMINATION_LOG.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler

@@ -13,6 +13,8 @@ from . import HEARTBEAT_VARIABLE
 
 __all__ = [
     "DIGEST_TAG",
+    "FAILURE_TAG",
+    "JOB_UID_TAG",
     "RENDEZVOUS_PORT",
     "RESERVED_ENVIRONMENT",
     "ArtifactFormat",
@@ -48,6 +50,7 @@ __all__ = [
     "Published",
     "QualityPlan",
     "QuantizationPlan",
+    "ResumePlan",
     "RowTemplate",
     "Scheduler",
     "Sharing",
@@ -96,11 +99,15 @@ Sharing = Literal["DDP", "FSDP", "ZeRO1", "ZeRO2", "ZeRO3"]
 Strategy = Literal["Auto", "DDP", "FSDP", "ZeRO1", "ZeRO2", "ZeRO3"]
 Offload = Literal["None", "Optimizer", "Parameters"]
 SuiteType = Literal["Classification", "JSON", "Text", "Perplexity", "Judge", "Harness"]
-OutputFormat = Literal["Adapter", "Merged", "Merged4bit"]
-ArtifactFormat = Literal["Merged", "Full"]
+OutputFormat = Literal["Adapter", "Merged"]
+ArtifactFormat = Literal["Adapter", "Merged", "Full"]
 
 DIGEST_TAG = "anneal.dev/digest"
 """MLflow's tag of a model version that says which artifact it is."""
+JOB_UID_TAG = "anneal.dev/job-uid"
+"""MLflow's tag of a run, and of the version made from it, that says which job's it is."""
+FAILURE_TAG = "anneal.dev/failure"
+"""MLflow's tag of a run that failed: the kind of failure."""
 RENDEZVOUS_PORT = 29500
 """Where the first node of a training on several listens."""
 RESERVED_ENVIRONMENT = (
@@ -274,6 +281,15 @@ class GuardsPlan(_Part):
     """How long a training may show no sign of life, at the least: ten steps are always waited for."""
 
 
+class ResumePlan(_Part):
+    """The checkpoint of another training, that this one goes on from."""
+
+    checkpoints: Path
+    """The other's folder of checkpoints."""
+    step: int | None = None
+    """None: the newest that is whole."""
+
+
 class TrainingPlan(_Part):
     """The optimisation; exactly one of epochs and max_steps is set."""
 
@@ -297,10 +313,13 @@ class TrainingPlan(_Part):
     """Auto: on a GPU only."""
     evaluate_every_steps: int | None = None
     """None: as often as a checkpoint is saved."""
+    max_evaluation_rows: int = 1000
+    """How many of the validation rows a look takes, the same ones each time."""
     save_every_steps: int
     keep_checkpoints: int
     log_every_steps: int
     seed: int
+    resume_from: ResumePlan | None = None
     early_stopping: EarlyStoppingPlan | None = None
     guards: GuardsPlan = GuardsPlan()
 
@@ -367,7 +386,7 @@ class OutputPlan(_Part):
     """What is published."""
 
     formats: list[OutputFormat] = []
-    """Beside the model that is served; empty means all that there are but Merged4bit."""
+    """Empty means all that there are. All trained weights are a model of their own, whatever is said here."""
     license: str | None = None
 
 
@@ -412,6 +431,8 @@ class Prepared(_Part):
     validation: int
     test: int
     digest: str
+    warnings: list[str] = []
+    """What will work, but not as one may think."""
 
 
 class Trained(_Part):

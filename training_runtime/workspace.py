@@ -32,6 +32,7 @@ __all__ = [
     "cache_folder",
     "cases_folder",
     "cases_name",
+    "checkpoint_name",
     "checkpoints_folder",
     "copies_folder",
     "current_dataset_file",
@@ -109,6 +110,11 @@ def model_folder(plan: Plan) -> Path:
     return plan.workspace / "model"
 
 
+def checkpoint_name(step: int) -> str:
+    """A checkpoint's folder among the checkpoints."""
+    return f"step-{step:08d}"
+
+
 def history_file(plan: Plan) -> Path:
     """The numbers that training logged, each with its step."""
     return plan.workspace / "history.json"
@@ -145,5 +151,5 @@ def evaluation_folder(plan: Plan) -> Path:
 
 
 def published_folder(plan: Plan, name: str) -> Path:
-    """A folder as it is published: `model`, `adapter` or `merged-4bit`."""
+    """A folder as it is published: `model` or `adapter`."""
     return plan.workspace / "published" / name

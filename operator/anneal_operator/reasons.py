@@ -11,6 +11,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     SUCCEEDED = "Succeeded"
+    TRACKED = "Tracked"
     REGISTERED = "Registered"
     READY = "Ready"
     ROUTABLE = "Routable"

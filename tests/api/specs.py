@@ -96,6 +96,16 @@ def _nodes(count: int, storage: Json, refused: str | None = None) -> Case:
     return Case(f"FineTuneJob.stages.train.nodes: {count} with storage {storage}", "FineTuneJob", spec, refused)
 
 
+def _full_with_formats(formats: list[str], refused: str | None = None) -> Case:
+    spec = _set(_set(GOOD["FineTuneJob"], "tuning", {"method": "Full"}), "output.formats", formats)
+    return Case(f"FineTuneJob.output.formats: {formats} of all weights", "FineTuneJob", spec, refused)
+
+
+def _served_adapter() -> Case:
+    spec = _set(_set(GOOD["ModelVersion"], "artifact.format", "Adapter"), "serving", {})
+    return Case("ModelVersion.serving: of an adapter", "ModelVersion", spec, "an adapter alone cannot be served")
+
+
 _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
@@ -218,6 +228,12 @@ CASES = [
     _case("FineTuneJob", "training.precision", "FP16", "`training.precision: FP16` needs a GPU"),
     _case("FineTuneJob", "training.gradientCheckpointing", "None"),
     _case("FineTuneJob", "training.evaluateEverySteps", 0, _LOW),
+    _case("FineTuneJob", "training.resumeFrom", {"fineTuneJobRef": {"name": "first"}}),
+    _case("FineTuneJob", "training.resumeFrom", {"fineTuneJobRef": {"name": "first"}, "step": 100}),
+    _case("FineTuneJob", "training.resumeFrom", {"fineTuneJobRef": {"name": "first"}, "step": 0}, _LOW),
+    _case("FineTuneJob", "training.resumeFrom", {"step": 100}, _REQUIRED),
+    _case("FineTuneJob", "training.maxEvaluationRows", 500),
+    _case("FineTuneJob", "training.maxEvaluationRows", 0, _LOW),
     _case("FineTuneJob", "training.earlyStopping", {}),
     _case("FineTuneJob", "training.earlyStopping", {"patience": 0}, _LOW),
     _case("FineTuneJob", "training.earlyStopping", {"metric": "accuracy"}, _ENUM),
@@ -361,7 +377,13 @@ CASES = [
     _case("FineTuneJob", "scheduling.topologyKey", "topology.kubernetes.io/zone"),
     _case("FineTuneJob", "tracking", {"experiment": "filters", "tags": {"team": "mail"}}),
     _case("FineTuneJob", "tracking.tags", {"team": 3}, "must be of type string"),
-    _case("FineTuneJob", "output.formats", ["Adapter", "Merged4bit"]),
+    _case("FineTuneJob", "output.formats", ["Adapter", "Merged"]),
+    _case("FineTuneJob", "output.formats", ["Adapter"]),
+    _case("FineTuneJob", "output", {**_OUTPUT, "formats": ["Adapter"]}, "an adapter alone cannot be served"),
+    _case("FineTuneJob", "output", {**_OUTPUT, "formats": ["Adapter", "Merged"]}),
+    _full_with_formats(["Merged"]),
+    _full_with_formats(["Adapter", "Merged"], "`tuning.method: Full` makes no adapter"),
+    _case("FineTuneJob", "output.formats", ["Merged4bit"], _ENUM),
     _case("FineTuneJob", "output.formats", ["GGUF"], _ENUM),
     _case("FineTuneJob", "output.license", "Apache-2.0"),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": _EXPERIMENT}),
@@ -422,9 +444,11 @@ CASES = [
     _case("ModelVersion", "artifact.uri", "pvc://claim/path", _PATTERN),
     _case("ModelVersion", "artifact.uri", "mlflow-artifacts:/1/a b", _PATTERN),
     _case("ModelVersion", "artifact.digest", "sha256:0", _PATTERN),
-    _case("ModelVersion", "artifact.format", "Adapter", _ENUM),
+    _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
     _case("ModelVersion", "artifact", ..., _REQUIRED),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),
+    _case("ModelVersion", "artifact.format", "Adapter"),
+    _served_adapter(),
     _case("ModelVersion", "serving.maxModelLength", 63, _LOW),
     _case("ModelVersion", "provenance", {"fineTuneJobRef": {"name": "job"}}, _REQUIRED),
     # ABExperiment

@@ -273,6 +273,16 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
     assert status.model_version_ref == LocalReference(name="job")
 
 
+def test_what_preparation_warns_of_is_in_the_status() -> None:
+    assert decide(_seen(_done("prepare"), ACTIVE, ABSENT, ABSENT), NOW).status.warnings is None
+    told = PREPARED.model_copy(update={"warnings": ["the adapter does not reach the experts"]})
+    done = _work("Complete", pods=(_pod("Succeeded", exitCode=0, message=told.model_dump_json()),))
+    status = decide(_seen(done, ACTIVE, ABSENT, ABSENT), NOW).status
+    assert status.warnings == ["the adapter does not reach the experts"]
+    later = decide(_seen(LOST, ACTIVE, ABSENT, ABSENT, previous=status), NOW).status
+    assert later.warnings == status.warnings, "also when the pod that said so is gone"
+
+
 def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:
     told = decide(_training(ACTIVE), NOW).status
     assert decide(_seen(LOST, ACTIVE, ABSENT, ABSENT, previous=told), NOW).status == told
@@ -402,6 +412,39 @@ def test_the_end_is_the_end(phase: Any) -> None:
     verdict = decide(_seen(previous=previous, obstacle=Obstacle(Reason.NAME_TAKEN, "")), NOW)
     assert verdict.status == previous.having(observed_generation=1)
     assert (verdict.delete, verdict.apply, verdict.effects) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("seen", "failure"),
+    [
+        (_training(FAILED), ["Data"]),
+        (_seen(None, None, None, ABSENT, spec=HIGHLY_GATED, previous=FineTuneJobStatus(attempts=ATTEMPT_2)), ["Gate"]),
+        (_training(LATE), ["Deadline"]),
+        (_seen(FAILED, ABSENT, ABSENT, ABSENT), []),
+        (_training(ACTIVE), []),
+        (_training(CRASHED), []),
+    ],
+    ids=["training", "gates", "deadline", "before training", "at work", "to be tried again"],
+)
+def test_the_run_of_a_job_that_failed_ends_with_the_class_of_the_failure(seen: ObservedJob, failure: list[str]) -> None:
+    assert [effect.failure for effect in decide(seen, NOW).effects] == failure
+
+
+@pytest.mark.parametrize(("tracked", "again"), [("False", True), (None, False)])
+def test_a_run_that_could_not_be_told_is_told_again(tracked: Any, *, again: bool) -> None:
+    failed = decide(_training(FAILED), NOW).status
+    told: dict[str, Any] = {
+        "reason": "RegistryUnreachable",
+        "message": "",
+        "last_transition_time": AT,
+        "observed_generation": 1,
+    }
+    untold = Condition(type="Tracked", status="False", **told)
+    previous = failed.having(conditions=[*failed.conditions, *([untold] if tracked else [])])
+    verdict = decide(_training(FAILED, previous=previous), NOW)
+    assert [effect.failure for effect in verdict.effects] == (["Data"] if again else [])
+    assert verdict.status == failed
+    assert (verdict.progress, verdict.status.phase) == ("Failed", "Failed")
 
 
 def test_the_condition_s_time_changes_with_its_status_only() -> None:

@@ -186,6 +186,20 @@ def test_each_source_is_read_with_its_own_secret() -> None:
     assert not any("secret" in volume for volume in _template(spec, "train")["spec"]["volumes"])
 
 
+def test_the_checkpoints_of_another_job_are_mounted_for_preparation_alone_and_cannot_be_changed() -> None:
+    spec = _spec(training={"resumeFrom": {"fineTuneJobRef": {"name": "first"}, "step": 100}})
+    plan = make_plan(PARENT["metadata"], spec, Base("b", "r"), "http://mlflow:5000", "trainer:1")
+    resumed = plan.training.resume_from
+    assert resumed is not None
+    assert (str(resumed.checkpoints), resumed.step) == ("/inputs/pvc/first-workspace/checkpoints", 100)
+    pods = {stage: _template(spec, stage)["spec"] for stage in STAGES}
+    claim = {"claimName": "first-workspace", "readOnly": True}
+    [volume] = [found for found in pods["prepare"]["volumes"] if found.get("persistentVolumeClaim") == claim]
+    mounts = pods["prepare"]["containers"][0]["volumeMounts"]
+    assert {"name": volume["name"], "mountPath": "/inputs/pvc/first-workspace", "readOnly": True} in mounts
+    assert not [stage for stage in STAGES[1:] if "first-workspace" in str(pods[stage])]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_users_cannot_set_a_stage_s_own_variables_except_omp_num_threads(stage: Stage) -> None:
     spec = _spec(stages={"train": {"nodes": 2}}, storage={"claimName": "shared"})

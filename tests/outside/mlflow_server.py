@@ -36,6 +36,10 @@ class MlflowServer:
     model_tags: dict[str, dict[str, str]] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """By run."""
+    experiments: dict[str, str] = field(default_factory=dict)
+    """The identifiers, by name."""
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    """Each with the experiment's identifier, its own, status and tags."""
     writes: list[str] = field(default_factory=list)
     dies_after: int | None = None
     """Writes that are still carried out; every later request finds nobody."""
@@ -69,7 +73,7 @@ class MlflowServer:
         """Carry out one request."""
         if path == self.denies:
             raise _RefusalError("PERMISSION_DENIED", "no")
-        if method not in _WRITES:
+        if method not in _WRITES or path == "runs/search":
             return self._read(path, asked)
         self.writes.append(f"{method} {path}")
         return self._write(method, path, asked)
@@ -85,9 +89,14 @@ class MlflowServer:
             case "model-versions/search":
                 found = [self._shown(v) for v in reversed(self.versions) if _matches(v, asked["filter"])]
                 return {"model_versions": found[: int(asked.get("max_results", 1000))]}
+            case "experiments/get-by-name":
+                return {"experiment": self._shown_experiment(asked["experiment_name"])}
+            case "runs/search":
+                return {"runs": [_shown_run(run) for run in self.runs if _is_asked_for(run, asked)]}
             case "runs/get":
-                metrics = [{"key": key, "value": value} for key, value in self.metrics[asked["run_id"]].items()]
-                return {"run": {"info": {"run_id": asked["run_id"]}, "data": {"metrics": metrics}}}
+                metrics = self.metrics.get(asked["run_id"], {}).items()
+                found = [{"key": key, "value": value} for key, value in metrics]
+                return {"run": {"info": {"run_id": asked["run_id"]}, "data": {"metrics": found}}}
             case _:
                 raise _RefusalError("ENDPOINT_NOT_FOUND", path)
 
@@ -95,6 +104,8 @@ class MlflowServer:
         match method, path:
             case "POST", "registered-models/create":
                 return self._create_model(asked["name"])
+            case "POST", "runs/set-tag" | "runs/update":
+                return self._write_run(self._run(asked["run_id"]), asked)
             case "POST", "registered-models/alias":
                 self._find(asked["name"], asked["version"])
                 self.aliases[asked["name"], asked["alias"]] = asked["version"]
@@ -109,6 +120,14 @@ class MlflowServer:
             case _:
                 raise _RefusalError("ENDPOINT_NOT_FOUND", f"{method} {path}")
         return {}
+
+    @staticmethod
+    def _write_run(run: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+        if "key" in asked:
+            run["tags"][asked["key"]] = asked["value"]
+            return {}
+        run["status"] = asked["status"]
+        return {"run_info": _shown_run(run)["info"]}
 
     def _create_model(self, name: str) -> dict[str, Any]:
         if name in self.models:
@@ -128,6 +147,14 @@ class MlflowServer:
             if (found["name"], found["version"]) == (name, version):
                 return found
         raise _RefusalError("RESOURCE_DOES_NOT_EXIST", f"Model Version (name={name}, version={version}) not found")
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        return next(run for run in self.runs if run["run_id"] == run_id)
+
+    def _shown_experiment(self, name: str) -> dict[str, Any]:
+        if name not in self.experiments:
+            raise _RefusalError("RESOURCE_DOES_NOT_EXIST", f"Could not find experiment with name '{name}'")
+        return {"experiment_id": self.experiments[name], "name": name, "lifecycle_stage": "active"}
 
     def _at(self, name: str, alias: str) -> dict[str, Any]:
         if name not in self.models:
@@ -156,6 +183,19 @@ def _matches(version: dict[str, Any], text: str) -> bool:
         (version["tags"].get(key.strip("`")) if where else version[key]) == value
         for where, key, value in re.findall(r"(tags\.)?(`[^`]+`|\w+) = '([^']*)'", text)
     )
+
+
+def _is_asked_for(run: dict[str, Any], asked: dict[str, Any]) -> bool:
+    wanted = re.findall(r"tags\.`([^`]+)` = '([^']*)'", asked["filter"])
+    return run["experiment_id"] in asked["experiment_ids"] and all(
+        run["tags"].get(key) == value for key, value in wanted
+    )
+
+
+def _shown_run(run: dict[str, Any]) -> dict[str, Any]:
+    tags = [{"key": key, "value": value} for key, value in run["tags"].items()]
+    info = {name: run[name] for name in ("run_id", "experiment_id", "status")} | {"lifecycle_stage": "active"}
+    return {"info": info, "data": {"tags": tags}}
 
 
 @contextmanager

@@ -301,3 +301,33 @@ def test_the_clients_own_patience_is_shorter_than_the_deadline(monkeypatch: pyte
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
     MlflowRegistry("http://mlflow")
     assert (os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) == ("1", "10")
+
+
+def _run(uid: str) -> dict[str, Any]:
+    return {"run_id": f"run-of-{uid}", "experiment_id": "7", "status": "RUNNING", "tags": {"anneal.dev/job-uid": uid}}
+
+
+def test_the_run_of_a_failed_job_ends_and_says_why_and_no_other_does(mlflow: MlflowServer) -> None:
+    mlflow.experiments["spam"] = "7"
+    mlflow.runs += [_run("u1"), _run("u2")]
+    asyncio.run(MlflowRegistry(mlflow.url).end_run("spam", "u1", "Diverged"))
+    assert [run["status"] for run in mlflow.runs] == ["FAILED", "RUNNING"]
+    assert mlflow.runs[0]["tags"]["anneal.dev/failure"] == "Diverged"
+    assert mlflow.runs[1] == _run("u2")
+
+
+@pytest.mark.parametrize("experiment", ["spam", "another"])
+def test_a_job_without_a_run_has_none_to_end(mlflow: MlflowServer, experiment: str) -> None:
+    mlflow.experiments["spam"] = "7"
+    asyncio.run(MlflowRegistry(mlflow.url).end_run(experiment, "u1", "Data"))
+    assert mlflow.writes == []
+
+
+def test_an_operator_that_may_not_lead_any_more_ends_no_run(mlflow: MlflowServer) -> None:
+    mlflow.experiments["spam"] = "7"
+    mlflow.runs.append(_run("u1"))
+    registry = MlflowRegistry(mlflow.url)
+    registry.fence(lambda: False)
+    with pytest.raises(RegistryError, match="another operator may lead"):
+        asyncio.run(registry.end_run("spam", "u1", "Data"))
+    assert mlflow.runs == [_run("u1")]

@@ -11,7 +11,7 @@ from anneal_operator.endpoints.progress import TrainerReport
 from anneal_operator.errors import ApiError, ConflictError
 from anneal_operator.outside.registry import Registration
 
-from .jobs import job_world, look, register_base, result, status, until
+from .jobs import change, job_world, look, register_base, result, status, until
 from .world import NAMESPACE, World
 
 
@@ -68,6 +68,11 @@ def test_from_the_first_look_to_the_published_version(world: World) -> None:
             lambda w: w.api.put("ConfigMap", "data", data={"x": ""}),
             "ConfigMapNotFound",
             "has no key rows.jsonl; it has x",
+        ),
+        (
+            lambda w: change(w, training={"resumeFrom": {"fineTuneJobRef": {"name": "first"}}}),
+            "ClaimNotFound",
+            "no PersistentVolumeClaim first-workspace, from which training.resumeFrom goes on: it is made with",
         ),
         (lambda _: None, "BaseNotFound", "no version of spam has the alias base"),
         (lambda w: setattr(w.registry, "down", True), "RegistryUnreachable", "MLflow is not reachable"),

@@ -313,6 +313,28 @@ def test_an_ended_job_that_cannot_be_deleted_stays_what_it_became(
     assert ("FineTuneJob", "job") not in world.api.objects
 
 
+def test_the_run_of_a_failed_job_ends_as_soon_as_mlflow_can_be_told_and_the_job_at_once(world: World) -> None:
+    until(world, "train")
+    world.registry.down = True
+    world.finish("job", "train", {"error": "DivergedError", "message": "the loss is nan"}, exit_code=76)
+    assert look(world) == 5.0
+    told = status(world)
+    assert (told["phase"], told["reason"], told["failure"]["class"]) == ("Failed", "StageFailed", "Diverged")
+    assert {found["type"]: found["status"] for found in told["conditions"]} == {
+        "Succeeded": "False",
+        "Tracked": "False",
+        "Stalled": "True",
+    }
+    world.registry.down = False
+    look(world)
+    uid = world.api.objects["FineTuneJob", "job"]["metadata"]["uid"]
+    assert world.registry.ended_runs == {("spam", uid): "Diverged"}
+    assert [found["type"] for found in status(world)["conditions"]] == ["Succeeded", "Stalled"]
+    world.writes()
+    assert look(world) is None
+    assert world.writes() == []
+
+
 def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> None:
     change(world, evaluation={"gates": [{"metric": "accuracy", "vsAlias": "base"}]})
     world.registry.metrics["1"] = {"accuracy": 0.95}

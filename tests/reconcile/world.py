@@ -204,6 +204,8 @@ class FakeRegistry:
     records: dict[str, Mapping[str, str]] = field(default_factory=dict)
     metrics: dict[str, Mapping[str, float]] = field(default_factory=dict)
     """By version."""
+    ended_runs: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By experiment and job: the failure that each was told of."""
     calls: list[str] = field(default_factory=list)
     down: bool = False
 
@@ -249,6 +251,10 @@ class FakeRegistry:
     async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
         found = await self.at_alias(model, alias)
         return self.metrics.get(found.version, {}) if found else None
+
+    async def end_run(self, experiment: str, job_uid: str, failure: str) -> None:
+        self._check("end_run")
+        self.ended_runs[experiment, job_uid] = failure
 
     async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
         self._check("set_aliases")

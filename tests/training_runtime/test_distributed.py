@@ -152,6 +152,9 @@ def test_losses_are_those_of_one_process(alone: dict[str, Plan], trained: dict[C
     assert max(abs(a - b) for a, b in zip(expected, found, strict=True)) <= 1e-3
     results = json.loads((plan.workspace / "train_results.json").read_bytes())
     assert (results["processes"], results["strategy"]) == (case.processes, case.strategy)
+    single = json.loads((alone[case.method].workspace / "train_results.json").read_bytes())
+    counted = ("parameters", "trained_parameters", "weights")
+    assert [results[name] for name in counted] == [single[name] for name in counted], "whoever holds which part"
     assert verified_digest(plan.workspace / "model")
     assert train(plan).step == STEPS  # handed back
 

@@ -29,7 +29,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, base: Path, prepare: Pre
         base={"initialize": "Pretrained", "uri": str(base)},
         lora=LORA,
         evaluation__suites=[{"name": "answer", "type": "JSON"}, {"name": "rows", "type": "Perplexity"}],
-        output={"formats": ["Adapter", "Merged", "Merged4bit"], "license": "apache-2.0"},
+        output={"license": "apache-2.0"},
     )
     prepare(plan)
     with signals_given_back():
@@ -66,7 +66,7 @@ def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path:
     assert version.tags["anneal.dev/dataset-digest"].startswith("sha256:")
     run = client.get_run(first.run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.params["method"] == "LoRA"
+    assert run.data.params["method"] == "LoRA", "noted when training began, and sent at last"
     assert run.data.params["rank"] == "8"
     assert run.data.metrics.keys() >= {"loss", "rows/perplexity", "base/rows/perplexity", "answer/json_validity"}
     assert run.inputs
@@ -75,7 +75,6 @@ def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path:
         "adapter",
         "data",
         "evaluation",
-        "merged-4bit",
         "model",
         "train_results.json",
     }
@@ -92,19 +91,47 @@ def test_every_format_is_safetensors_and_loads_again(trained: Plan) -> None:
     from transformers import AutoModelForCausalLM
 
     publish(trained)
-    for name in ("model", "adapter", "merged-4bit"):
+    for name in ("model", "adapter"):
         folder = published_folder(trained, name)
         assert verified_digest(folder)
         assert list(folder.glob("*.safetensors"))
         assert not [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
-    quantized = AutoModelForCausalLM.from_pretrained(published_folder(trained, "merged-4bit"))
-    assert quantized.config.quantization_config.load_in_4bit
     merged = AutoModelForCausalLM.from_pretrained(published_folder(trained, "model"))
     adapted = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(trained.workspace / "base"), published_folder(trained, "adapter")
     )
     ids = merged.dummy_inputs["input_ids"]
     assert (merged(ids).logits - adapted(ids).logits).abs().max() < 1e-3
+
+
+def test_an_adapter_alone_is_all_that_is_uploaded_where_nothing_else_is_asked_for(trained: Plan) -> None:
+    """The model with the adapter merged in is evaluated all the same, and stays on the volume."""
+    client = MlflowClient(trained.tracking.uri)
+    plan = trained.model_copy(update={"output": trained.output.model_copy(update={"formats": ["Adapter"]})})
+    published = publish(plan)
+    assert "model" not in {file.path for file in client.list_artifacts(published.run_id)}
+    assert published.format == "Adapter"
+    assert published.uri.endswith("/adapter")
+    assert published.digest == verified_digest(published_folder(plan, "adapter"))
+    assert client.get_model_version("tests", published.version).source == published.uri
+    assert publish(plan) == published
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "revision"),
+    [
+        ("hf://team/model@v2", "team/model", "v2"),
+        ("hf://team/model", "team/model", None),
+        ("s3://b/m", "s3://b/m", None),
+    ],
+)
+def test_a_published_adapter_names_its_base_and_not_a_folder_that_is_gone(
+    trained: Plan, uri: str, name: str, revision: str | None
+) -> None:
+    plan = trained.model_copy(update={"base": trained.base.model_copy(update={"uri": uri})})
+    publish(plan)
+    config = json.loads((published_folder(plan, "adapter") / "adapter_config.json").read_bytes())
+    assert (config["base_model_name_or_path"], config["revision"]) == (name, revision)
 
 
 def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:

@@ -1,11 +1,15 @@
 """The spool: a tracker that is away holds nothing up, and what was spooled is sent once."""
 
 import json
+import os
+import signal
 import time
 
 import pytest
 from mlflow import MlflowClient
 
+from toolbox.polling import poll
+from training_runtime.errors import DivergedError, PreemptedError
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare
 from training_runtime.tracking import Spool, job_run
@@ -77,6 +81,77 @@ def test_curves_arrive_while_the_training_goes_on(plan: Plan, client: MlflowClie
     )
     for name in ("eval_loss", "eval_perplexity", "learning_rate", "tokens_per_second", "grad_norm"):
         assert _points(client, run_id, name), name
+
+
+def test_a_run_tells_what_it_is_made_of_from_its_beginning(
+    plan: Plan, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    prepare(plan)
+    seen: list[dict[str, str]] = []
+    step = SFTTrainer.training_step
+
+    def looking(self: SFTTrainer, *arguments: object, **named: object) -> object:
+        if not seen and self.state.global_step == 2:
+            assert poll(lambda: bool(job_run(client, plan).data.params), 60)
+            seen.append(job_run(client, plan).data.params)
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(SFTTrainer, "training_step", looking)
+    train(plan)
+    [parameters] = seen
+    assert parameters["method"] == "Full"
+    assert parameters["learning_rate"] == "0.002"
+    assert parameters["dataset_digest"].startswith("sha256:")
+    assert int(parameters["parameters"]) > 0
+    assert job_run(client, plan).info.status == "RUNNING", "publishing ends it"
+
+
+def test_parameters_that_an_earlier_attempt_noted_stay_as_they_are(plan: Plan, client: MlflowClient) -> None:
+    run_id = job_run(client, plan).info.run_id
+    for strategy, more in (("DDP", {}), ("ZeRO2", {"precision": "BF16", "digest": None})):
+        spool = Spool(plan)
+        spool.add_parameters({"strategy": strategy, **more})
+        spool.replay(client, run_id)
+    assert client.get_run(run_id).data.params == {"strategy": "DDP", "precision": "BF16"}
+
+
+def test_a_training_that_fails_ends_its_run_and_one_that_goes_on_opens_it_again(
+    make_plan: MakePlan, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    where = {"tracking__uri": mlflow_server.url, "tracking__experiment": "tracking"}
+    plan = make_plan(**where, training__learning_rate=1e30, training__max_grad_norm=1e30, training__max_steps=30)
+    prepare(plan)
+    with pytest.raises(DivergedError):
+        train(plan)
+    run = job_run(client, plan)
+    assert (run.info.status, run.data.tags["anneal.dev/failure"]) == ("FAILED", "DivergedError")
+    train(make_plan(**where))
+    run = job_run(client, plan)
+    assert run.info.status == "RUNNING"
+    assert "anneal.dev/failure" not in run.data.tags
+
+
+def test_the_run_of_a_training_that_was_asked_to_end_says_so_until_it_goes_on(
+    plan: Plan, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training_runtime.train.watch import StopRequest
+
+    prepare(plan)
+    with monkeypatch.context() as patched:
+        agreed = StopRequest.agreed
+
+        def asked(self: StopRequest) -> bool:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return agreed(self)
+
+        patched.setattr(StopRequest, "agreed", asked)
+        with pytest.raises(PreemptedError):
+            train(plan)
+    assert job_run(client, plan).info.status == "KILLED"
+    train(plan)
+    assert job_run(client, plan).info.status == "RUNNING"
 
 
 def test_a_server_that_dies_and_comes_back_gets_every_point_once(

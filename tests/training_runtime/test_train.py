@@ -20,10 +20,13 @@ from typing_extensions import override
 from training_runtime.committed import verified_digest
 from training_runtime.errors import DivergedError, GpuMemoryError, PlanError, PreemptedError
 from training_runtime.plan import Optimizer, Plan, Scheduler
+from training_runtime.tokenizer import load_tokenizer
 from training_runtime.train.arguments import _OPTIMIZERS, _SCHEDULERS
-from training_runtime.train.dataset import packed, token_rows
+from training_runtime.train.checkpoints import CommittedCheckpoints
+from training_runtime.train.dataset import packed, sampled, token_rows
 from training_runtime.train.model import load_model
 from training_runtime.train.stage import train
+from training_runtime.train.trainer import make_trainer
 from training_runtime.train.watch import StopRequest
 from training_runtime.workspace import adapter_folder, history_file, model_folder, results_file
 
@@ -159,6 +162,66 @@ def test_early_stopping_keeps_the_best_weights(make_plan: MakePlan, prepare: Pre
     assert all(torch.equal(saved[name], kept[name]) for name in saved)
 
 
+def test_the_best_weights_are_kept_where_validation_and_checkpoints_keep_different_steps(
+    make_plan: MakePlan, prepare: Prepare, base: Path
+) -> None:
+    plan = make_plan(
+        **_pretrained(
+            base,
+            training__max_steps=40,
+            training__learning_rate=0.05,
+            training__scheduler="Constant",
+            training__evaluate_every_steps=3,
+            training__save_every_steps=20,
+            training__keep_checkpoints=1,
+            training__early_stopping={"patience": 2},
+        )
+    )
+    prepare(plan)
+    train(plan)
+    results = json.loads(results_file(plan).read_bytes())
+    evaluations = {e["step"]: e["eval_loss"] for e in json.loads(history_file(plan).read_bytes()) if "eval_loss" in e}
+    best = min(evaluations, key=lambda step: evaluations[step])
+    assert best % 20, "the test must have a best step at which no checkpoint was due"
+    assert results["best_step"] == best
+    checkpoint = load_file(plan.workspace / f"checkpoints/step-{best:08d}/model.safetensors")
+    kept = load_file(model_folder(plan) / "model.safetensors")
+    assert all(torch.equal(kept[name], checkpoint[name]) for name in kept)
+
+
+def test_a_look_at_validation_takes_a_seeded_sample_of_its_rows(
+    make_plan: MakePlan, prepare: Prepare, base: Path
+) -> None:
+    plan = make_plan(rows(200), **_pretrained(base, training__max_evaluation_rows=5))
+    prepare(plan)
+    every = token_rows(plan, "validation")["input_ids"]
+    drawn = sampled(plan, token_rows(plan, "validation"))["input_ids"]
+    assert len(every) > 5
+    assert len(drawn) == 5
+    positions = [list(every).index(ids) for ids in drawn]
+    assert positions == sorted(positions)
+    assert positions != list(range(5)), "a sample, not the first rows"
+    assert list(sampled(plan, token_rows(plan, "validation"))["input_ids"]) == list(drawn)
+    seeded = plan.model_copy(update={"training": plan.training.model_copy(update={"seed": 1})})
+    assert list(sampled(seeded, token_rows(plan, "validation"))["input_ids"]) != list(drawn)
+    checkpoints = CommittedCheckpoints(plan.workspace / "x", 1)
+    assert len(make_trainer(plan, "Single", checkpoints, load_tokenizer(base)).eval_dataset) == 5
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize(("precision", "dtype"), [("BF16", torch.bfloat16), ("FP32", torch.float32)])
+def test_the_finished_weights_have_the_precision_of_the_training(
+    make_plan: MakePlan, prepare: Prepare, base: Path, lora: dict[str, Any] | None, precision: str, dtype: torch.dtype
+) -> None:
+    plan = make_plan(**_pretrained(base, lora=lora, training__max_steps=2, training__precision=precision))
+    prepare(plan)
+    train(plan)
+    weights = load_file(model_folder(plan) / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {dtype}
+    assert json.loads((model_folder(plan) / "config.json").read_bytes())["dtype"] == str(dtype).removeprefix("torch.")
+    assert json.loads(results_file(plan).read_bytes())["weights"] == precision
+
+
 def test_a_loss_that_is_no_number_ends_the_training(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
     plan = make_plan(
         **_pretrained(base, training__learning_rate=1e30, training__max_grad_norm=1e30, training__max_steps=30)
@@ -187,7 +250,6 @@ def test_memory_that_does_not_suffice_names_the_remedy(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lora": {**LORA, "target_modules": ["nothing_proj"]}}, "Target modules .*nothing_proj.* not found"),
         ({"training__precision": "FP16"}, "FP16 needs a GPU"),
     ],
 )

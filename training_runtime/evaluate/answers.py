@@ -1,10 +1,10 @@
 """Asking a model: greedy answers in batches."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training_runtime.log import log_event
 from training_runtime.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -50,5 +50,5 @@ def answers(folder: Path, prompts: Sequence[list[Message]], limit: int, *, seed:
             output = model.generate(**batch, max_new_tokens=limit, do_sample=False)
         texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         found |= dict(zip(part, texts, strict=True))
-        print(json.dumps({"event": "answered", "model": folder.name, "rows": len(found), "of": len(order)}), flush=True)
+        log_event("answered", model=folder.name, rows=len(found), of=len(order))
     return [found[i] for i in range(len(prompts))]

@@ -15,7 +15,7 @@ _SHOWN_REJECTS = 20
 
 def render_report(title: str, numbers: Prepared, found: Spool, lengths: Sequence[int], limit: int) -> str:
     """Return the page as HTML; `lengths` and `limit` are in tokens."""
-    plain = [(name.replace("_", " "), value) for name, value in numbers if not isinstance(value, dict)]
+    plain = [(name.replace("_", " "), value) for name, value in numbers if not isinstance(value, (dict, list))]
     fields = [(name, kind, count) for (name, kind), count in sorted(found.answers.items())]
     sections = [
         ("Numbers", table((), plain)),

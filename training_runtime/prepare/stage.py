@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from training_runtime.committed import MANIFEST, committing, facts_of, file_digest, verified_digest
+from training_runtime.deepspeed_settings import check_deepspeed
 from training_runtime.errors import DataError
+from training_runtime.log import log_event
 from training_runtime.plan import DataFormat, Plan, Prepared
 from training_runtime.prepared import Current, current_dataset, set_current_dataset
 from training_runtime.rows.blocks import Block, rows_of
@@ -32,10 +34,12 @@ from training_runtime.rows.templates import detected_template
 from training_runtime.sources import fetch, is_local
 from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
 
+from .adapter import adapter_warnings
 from .base import fetch_base, new_base
 from .cases import prepare_cases
 from .first_pass import FirstPass
 from .report import render_report
+from .resume import take_checkpoint
 from .second_pass import SecondPass, Sharded, texts
 from .spool import BAD, Spool, hold_out
 from .workers import Pool, processors, workers
@@ -58,6 +62,7 @@ class _File(NamedTuple):
 
 def prepare(plan: Plan) -> Prepared:
     """Prepare the data, or hand back what was prepared before; raise DataError where it cannot be used."""
+    check_deepspeed(plan)
     prepared = _dataset(plan)
     prepare_cases(plan)
     return prepared
@@ -69,16 +74,22 @@ def _dataset(plan: Plan) -> Prepared:
     if current and current.rules == rules and verified_digest(base_folder(plan)):
         folder = dataset_folder(plan, current.key)
         if verified_digest(folder):
-            return Prepared.model_validate(facts_of(folder)["numbers"])
+            return _prepared(plan, folder, adapter_warnings(plan))
     with _gathered(plan) as files:
         if plan.base.initialize == "Pretrained":
             fetch_base(plan)
+        warnings = adapter_warnings(plan)
         key = _key(plan, files)
         folder = dataset_folder(plan, key)
         if not (verified_digest(folder) and verified_digest(base_folder(plan))):
             _prepare(plan, files, folder)
     set_current_dataset(plan, Current(key, rules))
-    return Prepared.model_validate(facts_of(folder)["numbers"])
+    return _prepared(plan, folder, warnings)
+
+
+def _prepared(plan: Plan, folder: Path, warnings: list[str]) -> Prepared:
+    take_checkpoint(plan)
+    return Prepared.model_validate({**facts_of(folder)["numbers"], "warnings": warnings})
 
 
 @contextmanager
@@ -145,7 +156,7 @@ def _first_pass(plan: Plan, files: Sequence[_File], folder: Path, pool: Pool) ->
     first = next(stream, Block("", 1))
     if (template := plan.dataset.template) == "Auto":
         template = detected_template(_any_row(first), plan.dataset.columns)
-        print(json.dumps({"event": "template", "detected": template}), flush=True)
+        log_event("template", detected=template)
     work = FirstPass(plan.dataset, template, folder, sketch=plan.dataset.duplicate_threshold is not None)
     spool = Spool()
     with (folder / "sketches").open("wb") as file:
@@ -167,7 +178,7 @@ def _any_row(block: Block) -> dict[str, Any]:
 def _check_rejected(plan: Plan, spool: Spool) -> None:
     bad = spool.removed_as(*BAD)
     for row in bad[:_SHOWN_ROWS]:
-        print(json.dumps({"event": "rejected", **asdict(row)}, ensure_ascii=False), flush=True)
+        log_event("rejected", **asdict(row))
     first = "; ".join(f"{row.file} line {row.line}: {row.reason}" for row in (bad or spool.removed)[:_SHOWN_ROWS])
     good, allowed = len(spool.strata), plan.dataset.max_rejected_percent
     if not good:
@@ -231,5 +242,9 @@ def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Se
     answers: dict[str, dict[str, int]] = {}
     for (name, kind), count in sorted(spool.answers.items()):
         answers.setdefault(name, {})[kind] = count
-    facts = {"numbers": numbers.model_dump(), "answers": answers, "labels": dict(sorted(spool.labels.items()))}
+    facts = {
+        "numbers": numbers.model_dump(exclude={"warnings"}),
+        "answers": answers,
+        "labels": dict(sorted(spool.labels.items())),
+    }
     (draft / MANIFEST).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")

@@ -28,7 +28,8 @@ def model_card(plan: Plan, data: dict[str, Any], results: dict[str, Any], evalua
             for name in ("digest", "rows", "train", "validation", "test", "tokens", "duplicates_removed", "pii_found")
         },
     )
-    wanted = ("method", "strategy", "precision", "steps", "loss", "eval_loss", "parameters", "trained_parameters")
+    course = ("steps", "loss", "eval_loss", "parameters", "trained_parameters")
+    wanted = ("method", "strategy", "precision", "weights", *course)
     lines += _section("Training", {name: results[name] for name in wanted})
     lines += _section("Evaluation on held-out rows", _measured(evaluation, "metrics", "intervals"))
     if evaluation["base"]:

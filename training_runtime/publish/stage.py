@@ -1,8 +1,8 @@
 """The publish stage: one MLflow run and one model version per job, with parameters, curves, reports and weights.
 
 Both are found again by the job's uid, so however often the stage is killed there is one of each. What is published is a
-folder of safetensors with a model card and a manifest of every file's SHA-256: the finished model, the adapter where
-one was trained, and a 4-bit model where the plan asks for one. Aliases are the operator's part.
+folder of safetensors with a model card and a manifest of every file's SHA-256: the finished model, and the adapter
+where one was trained, or one of them alone where the plan asks for that. Aliases are the operator's part.
 """
 
 import json
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
-from training_runtime.plan import DIGEST_TAG, Plan, Published
+from training_runtime.plan import DIGEST_TAG, JOB_UID_TAG, ArtifactFormat, Plan, Published
 from training_runtime.prepared import dataset_facts, verified_dataset
-from training_runtime.tokenizer import load_tokenizer
-from training_runtime.tracking import UID_TAG, Spool, job_run
+from training_runtime.tracking import Spool, job_run
 from training_runtime.unreachable import why
 from training_runtime.workspace import (
     METRICS,
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["publish"]
 
 _DONE_TAG = "anneal.dev/published"
+_ADAPTER_CONFIG = "adapter_config.json"
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_MAX_PARAMETER_CHARACTERS = 6000
-"""Characters that MLflow takes for one parameter."""
 
 
 def publish(plan: Plan) -> Published:
@@ -51,16 +49,17 @@ def publish(plan: Plan) -> Published:
     if verified_digest(model_folder(plan)) is None:
         raise DataError("there is no finished model on the volume: run the train stage first")
     folders = _folders(plan)
+    name = "model" if "model" in folders else "adapter"
     try:
         client = MlflowClient(plan.tracking.uri)
         run = job_run(client, plan)
         if _DONE_TAG not in run.data.tags:
             _log(client, run, plan)
-            for name in folders:
-                client.log_artifacts(run.info.run_id, str(published_folder(plan, name)), name)
-            client.set_tag(run.info.run_id, _DONE_TAG, folders["model"])
+            for folder in folders:
+                client.log_artifacts(run.info.run_id, str(published_folder(plan, folder)), folder)
+            client.set_tag(run.info.run_id, _DONE_TAG, folders[name])
             client.set_terminated(run.info.run_id)
-        version = _registered(client, run, plan, folders["model"])
+        version = _registered(client, run, plan, name, folders[name])
     except MlflowException as error:
         raise AccessError(
             f"MLflow at {plan.tracking.uri} did not take the run ({why(error)}): publishing again goes on from here"
@@ -68,32 +67,45 @@ def publish(plan: Plan) -> Published:
     return Published(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
-        uri=f"{run.info.artifact_uri}/model",
-        digest=folders["model"],
-        format="Merged" if plan.lora else "Full",
+        uri=f"{run.info.artifact_uri}/{name}",
+        digest=folders[name],
+        format=_format(plan, name),
         version=str(version.version),
     )
+
+
+def _format(plan: Plan, name: str) -> ArtifactFormat:
+    if name == "adapter":
+        return "Adapter"
+    return "Merged" if plan.lora else "Full"
 
 
 def _folders(plan: Plan) -> dict[str, str]:
     """Make each folder that is published, unless it is there; return the digest of each."""
     wanted = plan.output.formats or ["Merged", "Adapter"]
-    made = {"model": model_folder(plan)}
+    made = {"model": model_folder(plan)} if "Merged" in wanted or not plan.lora else {}
     if plan.lora and "Adapter" in wanted:
         made["adapter"] = adapter_folder(plan)
     for name, source in made.items():
         if not verified_digest(published_folder(plan, name)):
             with committing(published_folder(plan, name)) as draft:
                 # Links cost no room; what is written anew must not be one, or the original would change with it.
-                ours = shutil.ignore_patterns(MANIFEST, "README.md")
+                ours = shutil.ignore_patterns(MANIFEST, "README.md", _ADAPTER_CONFIG)
                 shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link, ignore=ours)
+                _name_base(plan, source, draft)
                 _describe(plan, draft)
-    if "Merged4bit" in wanted and not verified_digest(published_folder(plan, "merged-4bit")):
-        with committing(published_folder(plan, "merged-4bit")) as draft:
-            _quantize(plan, draft)
-            _describe(plan, draft)
-    names = [*made, *(["merged-4bit"] if "Merged4bit" in wanted else [])]
-    return {name: verified_digest(published_folder(plan, name)) or "" for name in names}
+    return {name: verified_digest(published_folder(plan, name)) or "" for name in made}
+
+
+def _name_base(plan: Plan, source: Path, draft: Path) -> None:
+    """Have an adapter say which model it is for, where training left the folder that this was in on its volume."""
+    if not (source / _ADAPTER_CONFIG).exists():
+        return
+    config = json.loads((source / _ADAPTER_CONFIG).read_bytes())
+    name, _, revision = plan.base.uri.removeprefix("hf://").partition("@")
+    told = (name, revision or None) if plan.base.uri.startswith("hf://") else (plan.base.uri, None)
+    config |= dict(zip(("base_model_name_or_path", "revision"), told, strict=True))
+    (draft / _ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
 def _describe(plan: Plan, folder: Path) -> None:
@@ -119,33 +131,12 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
     return found
 
 
-def _quantize(plan: Plan, draft: Path) -> None:
-    """The merged model in 4 bit (nf4), as bitsandbytes and vLLM load it."""
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
-    device = 0 if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
-        model_folder(plan), quantization_config=config, dtype=torch.bfloat16, device_map={"": device}
-    )
-    model.save_pretrained(draft)
-    load_tokenizer(model_folder(plan)).save_pretrained(draft)
-
-
 def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
-    from mlflow.entities import Dataset, DatasetInput, Metric, Param
+    from mlflow.entities import Dataset, DatasetInput, Metric
 
     run_id, numbers = run.info.run_id, dataset_facts(plan)["numbers"]
     Spool(plan).replay(client, run_id)
-    settings = {**plan.training.model_dump(mode="json"), **(plan.lora.model_dump() if plan.lora else {})}
     results = _results(plan)
-    settings |= {name: results[name] for name in ("method", "strategy", "processes", "precision", "parameters")}
-    settings |= {"base": plan.base.uri, "base_digest": plan.base.digest, "dataset_digest": numbers["digest"]}
-    params = [
-        Param(name, str(value)[:_MAX_PARAMETER_CHARACTERS]) for name, value in settings.items() if value is not None
-    ]
-    client.log_batch(run_id, params=params)
     step, now = int(results["steps"]), int(results_file(plan).stat().st_mtime * 1000)
     evaluation = _evaluation(plan)
     measured = {**evaluation["metrics"], **{f"base/{name}": value for name, value in evaluation["base"].items()}}
@@ -158,7 +149,7 @@ def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
     client.log_artifact(run_id, str(results_file(plan)))
 
 
-def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> "ModelVersion":
+def _registered(client: "MlflowClient", run: "Run", plan: Plan, name: str, digest: str) -> "ModelVersion":
     """The model version made from the job's run: found, or registered."""
     from mlflow.exceptions import MlflowException
 
@@ -172,14 +163,14 @@ def _registered(client: "MlflowClient", run: "Run", plan: Plan, digest: str) -> 
         return found[0]
     numbers = dataset_facts(plan)["numbers"]
     lineage = {
-        UID_TAG: plan.job.uid,
+        JOB_UID_TAG: plan.job.uid,
         DIGEST_TAG: digest,
         "anneal.dev/dataset-digest": numbers["digest"],
         "anneal.dev/base": plan.base.uri,
     }
     made: ModelVersion = client.create_model_version(
         plan.model_name,
-        f"{run.info.artifact_uri}/model",
+        f"{run.info.artifact_uri}/{name}",
         run_id=run.info.run_id,
         tags={**plan.tracking.tags, **lineage},
     )

@@ -3,19 +3,21 @@
 import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from training_runtime.deepspeed_settings import deepspeed_settings
 from training_runtime.errors import PlanError
 from training_runtime.plan import Optimizer, Plan, Scheduler
 
 from .strategy import Strategy
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig
     from trl import SFTConfig
 
-__all__ = ["adapter_config", "deepspeed_config", "precision", "quantization_config", "trainer_arguments"]
+__all__ = ["adapter_config", "precision", "quantization_config", "trainer_arguments", "weight_type"]
 
 _DEFAULT_EPOCHS = 3
 _ALL_LINEAR = "all-linear"
@@ -51,6 +53,13 @@ def precision(plan: Plan) -> Literal["FP32", "BF16", "FP16"]:
     return wanted
 
 
+def weight_type(plan: Plan) -> "torch.dtype":
+    """Return torch's name for the precision of the computation, which the finished weights have too."""
+    import torch
+
+    return {"FP32": torch.float32, "BF16": torch.bfloat16, "FP16": torch.float16}[precision(plan)]
+
+
 def adapter_config(plan: Plan) -> "LoraConfig | None":
     """Return the adapter's shape, None where all weights are trained."""
     from peft import LoraConfig, TaskType
@@ -69,7 +78,6 @@ def adapter_config(plan: Plan) -> "LoraConfig | None":
 
 def quantization_config(plan: Plan) -> "BitsAndBytesConfig | None":
     """Return how the frozen base is held, None for full precision (Dettmers et al. 2023, arXiv:2305.14314)."""
-    import torch
     from transformers import BitsAndBytesConfig
 
     if not plan.quantization:
@@ -80,38 +88,8 @@ def quantization_config(plan: Plan) -> "BitsAndBytesConfig | None":
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32 if precision(plan) == "FP32" else torch.bfloat16,
+        bnb_4bit_compute_dtype=weight_type(plan),
     )
-
-
-def deepspeed_config(plan: Plan, strategy: Strategy) -> dict[str, Any] | None:
-    """Return DeepSpeed's configuration, None for other strategies.
-
-    The optimizer stays PyTorch's, so that the plan's choice holds and no operator is compiled but for offloading.
-    """
-    if not strategy.startswith("ZeRO"):
-        return None
-    zero: dict[str, Any] = {"stage": int(strategy[-1]), "overlap_comm": True, "contiguous_gradients": True}
-    if zero["stage"] == 3:
-        zero |= {"stage3_gather_16bit_weights_on_model_save": True, "stage3_param_persistence_threshold": "auto"}
-        zero |= {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}
-    offload = plan.distributed.offload
-    if offload != "None":
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    if offload == "Parameters":
-        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
-    made: dict[str, Any] = {
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": "auto"},
-        "fp16": {"enabled": "auto"},
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-    }
-    return made | (plan.distributed.deepspeed_config or {})
 
 
 def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: bool, on_terminal: bool) -> "SFTConfig":
@@ -153,7 +131,7 @@ def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: 
             use_cpu=not on_gpu,
             gradient_checkpointing=checkpointing and strategy != "FSDP",
             use_liger_kernel=on_gpu and _installed("liger_kernel"),
-            deepspeed=deepspeed_config(plan, strategy),
+            deepspeed=deepspeed_settings(plan, int(strategy[-1])) if strategy.startswith("ZeRO") else None,
             fsdp=True if strategy == "FSDP" else None,
             fsdp_config={"version": 2, "activation_checkpointing": checkpointing} if strategy == "FSDP" else None,
             ddp_find_unused_parameters=False,

@@ -11,6 +11,7 @@ from .checkpoints import CommittedCheckpoints, last_commit
 from .device import device_metrics
 from .heartbeat import Heartbeat
 from .processes import log_event
+from .results import run_parameters
 from .strategy import Strategy, check_applied
 from .watch import StopRequest, best_step, check_loss, is_exhausted, watched_metric, with_perplexity
 
@@ -66,7 +67,7 @@ class _JobCallback:
         check_applied(self._plan, self._strategy, self._trainer)
         self._first_step = state.global_step
         if self._spool:
-            self._spool.start()
+            self._spool.add_parameters(run_parameters(self._plan, self._strategy, self._trainer))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         self.heartbeat.step()
@@ -83,6 +84,8 @@ class _JobCallback:
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         rule = self._plan.training.early_stopping
+        if rule and best_step(state.log_history, watched_metric(rule)) == state.global_step:
+            control.should_save = True  # the weights of the best evaluation are the result, so they must be there
         if rule and is_exhausted(state.log_history, rule):
             control.should_training_stop = True
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from training_runtime.committed import commit, verified_digest
 from training_runtime.errors import PreemptedError
+from training_runtime.workspace import checkpoint_name
 
 from .processes import barrier, is_first
 
@@ -58,7 +59,7 @@ class CommittedCheckpoints:
 
     def at(self, step: int) -> Path | None:
         """Return the checkpoint of a step, None where there is none that is whole."""
-        folder = _step_folder(self._folder, step)
+        folder = self._folder / checkpoint_name(step)
         return folder if verified_digest(folder) else None
 
     def defer(self, write: Callable[[], object]) -> None:
@@ -92,15 +93,11 @@ class CommittedCheckpoints:
             write()
         if self._holder.read_text() != self._identity:
             raise PreemptedError(f"step {step} is not saved: another attempt has begun, and holds the checkpoints")
-        commit(self.draft / f"checkpoint-{step}", _step_folder(self._folder, step))
+        commit(self.draft / f"checkpoint-{step}", self._folder / checkpoint_name(step))
         for old in self._all()[: -self._keep]:
-            if old != _step_folder(self._folder, best or 0):
+            if old.name != checkpoint_name(best or 0):
                 shutil.rmtree(old, ignore_errors=True)
         on_commit()
 
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
-
-
-def _step_folder(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:08d}"

@@ -1,5 +1,6 @@
 """The prepared rows as the trainer reads them."""
 
+import random
 from typing import TYPE_CHECKING
 
 from training_runtime.plan import Plan
@@ -9,7 +10,7 @@ from training_runtime.workspace import cache_folder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["packed", "token_rows"]
+__all__ = ["packed", "sampled", "token_rows"]
 
 
 def token_rows(plan: Plan, part: str) -> "Dataset":
@@ -22,6 +23,15 @@ def token_rows(plan: Plan, part: str) -> "Dataset":
     cache = str(cache_folder(plan))
     rows: Dataset = Dataset.from_parquet(files, columns=["input_ids", "labels"], cache_dir=cache, split=part)
     return rows
+
+
+def sampled(plan: Plan, rows: "Dataset") -> "Dataset":
+    """As many of the rows as the plan has looked at while training, drawn by its seed, in their order."""
+    most = plan.training.max_evaluation_rows
+    if len(rows) <= most:
+        return rows
+    drawn: Dataset = rows.select(sorted(random.Random(plan.training.seed).sample(range(len(rows)), most)))  # noqa: S311
+    return drawn
 
 
 def packed(plan: Plan, rows: "Dataset") -> "Dataset":

@@ -8,9 +8,11 @@ from training_runtime.committed import committing
 from training_runtime.plan import Plan
 from training_runtime.workspace import adapter_folder, model_folder, trained_draft
 
+from .arguments import weight_type
 from .checkpoints import CommittedCheckpoints
 from .model import merged_model
 from .processes import barrier, log_event
+from .saved_weights import cast_weights
 from .watch import best_step, watched_metric
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def commit_model(plan: Plan, saved: Path, tokenizer: "PreTrainedTokenizerBase") 
 
     (saved / "training_args.bin").unlink(missing_ok=True)
     (saved / "README.md").unlink(missing_ok=True)
+    if not plan.lora:
+        cast_weights(saved, weight_type(plan))
     with committing(adapter_folder(plan) if plan.lora else model_folder(plan)) as draft:
         shutil.copytree(saved, draft, dirs_exist_ok=True)
         tokenizer.save_pretrained(draft)

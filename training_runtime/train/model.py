@@ -9,25 +9,16 @@ from training_runtime.committed import committing
 from training_runtime.plan import Plan
 from training_runtime.workspace import base_folder
 
-from .arguments import precision, quantization_config
+from .arguments import precision, quantization_config, weight_type
 from .packed_attention import register_packed_attention
 from .strategy import Strategy
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
-__all__ = ["count_parameters", "draw_weights", "load_model", "merged_model", "trainable_parameters"]
-
-
-def count_parameters(plan: Plan) -> int:
-    """Return how many weights the base has, from its configuration, without loading one."""
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(base_folder(plan), trust_remote_code=plan.base.trust_remote_code)
-    with init_empty_weights():
-        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+__all__ = ["draw_weights", "load_model", "merged_model", "parameter_counts", "with_full_adapters"]
 
 
 def load_model(plan: Plan, strategy: Strategy) -> "PreTrainedModel":
@@ -63,14 +54,12 @@ def draw_weights(plan: Plan) -> None:
 
 
 def merged_model(plan: Plan, adapter: Path) -> "PreTrainedModel":
-    """Return base and adapter as one model, in 16 bit on a GPU's machine, in 32 bit elsewhere."""
-    import torch
+    """Return base and adapter as one model, in the precision of the training."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     base = AutoModelForCausalLM.from_pretrained(
-        base_folder(plan), dtype=dtype, trust_remote_code=plan.base.trust_remote_code
+        base_folder(plan), dtype=weight_type(plan), trust_remote_code=plan.base.trust_remote_code
     )
     model: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     return model
@@ -80,10 +69,7 @@ def _dtype(plan: Plan, strategy: Strategy) -> "torch.dtype":
     """Trained weights stay in 32 bit, but for DeepSpeed, which keeps a master copy; frozen ones need less."""
     import torch
 
-    kind = precision(plan)
-    if kind == "FP32" or not (plan.lora or strategy.startswith("ZeRO")):
-        return torch.float32
-    return torch.float16 if kind == "FP16" else torch.bfloat16
+    return weight_type(plan) if plan.lora or strategy.startswith("ZeRO") else torch.float32
 
 
 def _attention(plan: Plan) -> str:
@@ -101,7 +87,27 @@ def _device() -> "int | str":
     return int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
 
 
-def trainable_parameters(model: "PreTrainedModel") -> tuple[int, int]:
-    """Return how many weights are trained, and how many there are."""
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+def with_full_adapters(plan: Plan, model: "torch.nn.Module") -> None:
+    """Give an adapter beside a quantized base its 32 bits back, unless the computation is in BF16.
+
+    TRL casts such an adapter to bf16, whose gradients the scaler of FP16 refuses.
+    """
+    import torch
+
+    if not plan.quantization or precision(plan) == "BF16":
+        return
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def parameter_counts(model: "PreTrainedModel | PeftModel") -> tuple[int, int]:
+    """Return how many weights are trained, and how many there are, whatever part of them this process holds.
+
+    Of weights that DeepSpeed shares out a process may hold none; of quantized ones several are one number.
+    """
+    if hasattr(model, "get_nb_trainable_parameters"):
+        trained, total = model.get_nb_trainable_parameters()
+        return int(trained), int(total)
+    counts = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
     return sum(n for n, trained in counts if trained), sum(n for n, _ in counts)

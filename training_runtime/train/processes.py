@@ -1,14 +1,16 @@
 """The processes of one training: how they meet and wait for each other, and which of them speaks for all."""
 
-import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from training_runtime import log
 from training_runtime.plan import RENDEZVOUS_PORT
 
 from .strategy import Strategy
 
-__all__ = ["barrier", "is_first", "join", "log_event"]
+__all__ = ["barrier", "first_alone", "is_first", "join", "log_event"]
 
 
 def is_first() -> bool:
@@ -24,6 +26,16 @@ def barrier() -> None:
 
     if distributed.is_initialized():
         distributed.barrier()
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Have the first process do something before the others do it, too."""
+    if not is_first():
+        barrier()
+    yield
+    if is_first():
+        barrier()
 
 
 def join(strategy: Strategy) -> None:
@@ -53,6 +65,6 @@ def _join_by_deepspeed(backend: str) -> None:
 
 
 def log_event(event: str, **facts: object) -> None:
-    """Write one line of JSON, on the process that speaks for all; a person at a terminal has the progress bar."""
+    """Write a line of the log, on the process that speaks for all; a person at a terminal has the progress bar."""
     if is_first() and not sys.stdout.isatty():
-        print(json.dumps({"event": event, **facts}, ensure_ascii=False), flush=True)
+        log.log_event(event, **facts)

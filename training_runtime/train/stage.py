@@ -60,7 +60,7 @@ def _by_torchrun(plan: Plan, *, profile: bool) -> None:
         failures.mkdir()
         path.write_text(plan.model_dump_json())
         command = [*_torchrun(plan), "--plan", str(path), "--failures", str(failures), *(["--profile"] * profile)]
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        environment = {"OMP_NUM_THREADS": str(_threads(plan)), **os.environ}
         agent = subprocess.Popen(command, env=environment)
         asked = threading.Event()
         before = signal.signal(signal.SIGTERM, lambda *_: _ask_to_stop(agent, asked))
@@ -70,6 +70,13 @@ def _by_torchrun(plan: Plan, *, profile: bool) -> None:
             signal.signal(signal.SIGTERM, before)
         if code:
             raise _first_failure(failures, asked_to_stop=asked.is_set())
+
+
+def _threads(plan: Plan) -> int:
+    """A process's share of the processors, where nothing says otherwise: an optimizer that is kept in the machine's
+    memory needs them, and torchrun would give each process one.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // plan.distributed.processes_per_node)
 
 
 def _torchrun(plan: Plan) -> list[str]:

@@ -83,3 +83,5 @@ def check_applied(plan: Plan, strategy: Strategy, trainer: "SFTTrainer") -> None
         applied = strategy not in _WRAPPERS or wrapper.__name__ == _WRAPPERS[strategy]
     if not applied:
         raise PlanError(f"the model is wrapped in {wrapper.__name__}, which is not {strategy}")
+    if strategy.startswith("ZeRO") and (stage := trainer.model_wrapped.zero_optimization_stage()) != int(strategy[-1]):
+        raise PlanError(f"DeepSpeed shares out at stage {stage}, which is not {strategy}")

@@ -10,8 +10,9 @@ from training_runtime.workspace import tensorboard_folder
 
 from .arguments import adapter_config, trainer_arguments
 from .checkpoints import CommittedCheckpoints
-from .dataset import packed, token_rows
-from .model import load_model
+from .dataset import packed, sampled, token_rows
+from .model import load_model, with_full_adapters
+from .processes import first_alone
 from .strategy import Strategy
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def make_trainer(
     """Return the trainer; raise PlanError where the libraries refuse what the plan asks for."""
     from transformers import PrinterCallback
 
-    validation = token_rows(plan, "validation")
+    with first_alone():  # it lays the rows into the cache, where the others find them
+        rows = packed(plan, token_rows(plan, "train"))
+        validation = packed(plan, sampled(plan, token_rows(plan, "validation")))
     on_terminal = sys.stdout.isatty()
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard_folder(plan))
     arguments = trainer_arguments(
@@ -37,13 +40,14 @@ def make_trainer(
         trainer = _trainer_class(strategy, checkpoints)(
             model=load_model(plan, strategy),
             args=arguments,
-            train_dataset=packed(plan, token_rows(plan, "train")),
-            eval_dataset=packed(plan, validation) if len(validation) else None,
+            train_dataset=rows,
+            eval_dataset=validation if len(validation) else None,
             processing_class=tokenizer,
             peft_config=adapter_config(plan),
         )
     except (ValueError, OSError) as error:
         raise PlanError(f"the training cannot be set up: {' '.join(str(error).split())[:500]}") from error
+    with_full_adapters(plan, trainer.model)
     if not on_terminal:
         trainer.remove_callback(PrinterCallback)  # ours prints one JSON object per line
     return trainer

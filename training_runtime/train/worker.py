@@ -5,15 +5,17 @@ safetensors (an adapter is merged in), and the adapter where one was trained. Of
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_runtime.architecture import check_adapter, count_parameters, empty_model
 from training_runtime.errors import GpuMemoryError, PreemptedError, StageError, StalledError
 from training_runtime.plan import ExitCode, Failed, Plan
 from training_runtime.tokenizer import load_tokenizer
@@ -24,7 +26,7 @@ from .callback import add_callback
 from .checkpoints import CommittedCheckpoints
 from .device import gpu_bytes
 from .final_model import commit_model, load_best_weights, save_weights
-from .model import count_parameters, draw_weights
+from .model import draw_weights
 from .processes import barrier, is_first, join, log_event
 from .results import write_results
 from .strategy import Strategy, choose
@@ -41,32 +43,21 @@ _FLUSH_METRICS_SECONDS = 10.0
 
 def train_here(plan: Plan, *, profile: bool = False) -> None:
     """Train in this process, one of as many as the plan asks for, from the newest verified checkpoint."""
-    import torch
-
     strategy = _join(plan)
     checkpoints, newest = _open_checkpoints(plan, strategy)
     tokenizer = load_tokenizer(base_folder(plan))
     stop = StopRequest()
-    spool = Spool(plan) if is_first() else None
     began = time.monotonic()
-    try:
+    with _tracked(plan) as spool, _memory_told():
         trainer = make_trainer(plan, strategy, checkpoints, tokenizer)
         callback = add_callback(trainer, plan, strategy, checkpoints, stop, spool)
         with _profiled(plan, wanted=profile):
             _run(plan, trainer, newest)
         checkpoints.wait()
         barrier()  # the best checkpoint may be the one that was just being written
-    except torch.OutOfMemoryError as error:
-        raise GpuMemoryError(
-            "the GPU's memory does not hold the training: halve training.perDeviceBatchSize and double "
-            f"gradientAccumulation, or use ZeRO3 or QLoRA ({' '.join(str(error).split())[:200]})"
-        ) from error
-    finally:
-        if spool:
-            spool.close(_FLUSH_METRICS_SECONDS)
-    if callback.preempted:
-        kind = StalledError if callback.heartbeat.was_late else PreemptedError
-        raise kind(f"asked to end: step {trainer.state.global_step} is saved, the next run resumes from it")
+        if callback.preempted:
+            kind = StalledError if callback.heartbeat.was_late else PreemptedError
+            raise kind(f"asked to end: step {trainer.state.global_step} is saved, the next run resumes from it")
     seconds = time.monotonic() - began
     best = load_best_weights(plan, trainer, checkpoints)
     saved = save_weights(plan, trainer)
@@ -76,11 +67,50 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
     barrier()
 
 
+@contextmanager
+def _tracked(plan: Plan) -> Iterator[Spool | None]:
+    """Give the first process the spool, and have the run in MLflow tell how the training went, where it went wrong."""
+    spool = Spool(plan) if is_first() else None
+    if spool:
+        spool.add_status("RUNNING")
+        spool.start()
+    try:
+        yield spool
+    except PreemptedError:
+        if spool:
+            spool.add_status("KILLED")
+        raise
+    except Exception as error:
+        if spool:
+            spool.add_status("FAILED", type(error).__name__)
+        raise
+    finally:
+        if spool:
+            spool.close(_FLUSH_METRICS_SECONDS)
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Say what to do about a GPU's memory that is full."""
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise GpuMemoryError(
+            "the GPU's memory does not hold the training: halve training.perDeviceBatchSize and double "
+            f"gradientAccumulation, or use ZeRO3 or QLoRA ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
 def _join(plan: Plan) -> Strategy:
     """Meet the other processes and agree on the strategy; a new base has its weights when this returns."""
     from transformers import set_seed
 
-    choice = choose(plan, count_parameters(plan), gpu_bytes())
+    model = empty_model(plan)
+    if plan.lora:
+        check_adapter(plan.lora, model)
+    choice = choose(plan, count_parameters(model), gpu_bytes())
     set_seed(plan.training.seed)
     join(choice.strategy)
     if is_first():
@@ -111,7 +141,7 @@ def _run(plan: Plan, trainer: "SFTTrainer", newest: Path | None) -> None:
 
 def _profiled(plan: Plan, *, wanted: bool) -> Any:  # noqa: ANN401 - a context of torch's, or none
     if not wanted:
-        return contextlib.nullcontext()
+        return nullcontext()
     from torch.profiler import profile, tensorboard_trace_handler
 
     return profile(on_trace_ready=tensorboard_trace_handler(str(profile_folder(plan))), record_shapes=True)

@@ -138,8 +138,10 @@ class Output(Schema):
 
     model_name: ModelName
     """The registered model in MLflow, and the name that clients call."""
-    formats: SetOf[OutputFormat] = Field(default=[], max_length=3)
-    """What is uploaded beside the model that is served; all there are but `Merged4bit` where the list is empty."""
+    formats: SetOf[OutputFormat] = Field(default=[], max_length=2)
+    """What is uploaded of a trained adapter: `Adapter`, `Merged` (the base with the adapter merged in, which is what is
+    served), or both where the list is empty. Where all weights are trained, the model is uploaded.
+    """
     license: str | None = Field(default=None, min_length=1, max_length=200)
     """The licence named on the model card."""
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
@@ -155,6 +157,11 @@ class Output(Schema):
             "!has(self.experiment) || has(self.serving)",
             "`experiment` compares versions that answer: say in `serving` how this one is served",
             lambda output: output.experiment is None or output.serving is not None,
+        ),
+        Rule(
+            "!has(self.serving) || size(self.formats) == 0 || 'Merged' in self.formats",
+            "an adapter alone cannot be served: add `Merged` to `formats`, or leave `serving` out",
+            lambda output: output.serving is None or not output.formats or "Merged" in output.formats,
         ),
     )
 
@@ -221,6 +228,11 @@ class FineTuneJobSpec(Schema):
             "self.base.initialize != 'Random' || self.tuning.method == 'Full'",
             "new weights must all be trained: `initialize: Random` needs `tuning.method: Full`",
             lambda spec: spec.base.initialize != "Random" or spec.tuning.method == "Full",
+        ),
+        Rule(
+            "self.tuning.method != 'Full' || !('Adapter' in self.output.formats)",
+            "`tuning.method: Full` makes no adapter: remove `Adapter` from `output.formats`",
+            lambda spec: spec.tuning.method != "Full" or "Adapter" not in spec.output.formats,
         ),
         Rule(
             f"self.training.precision != 'FP16' || size({gpus_in_cel('self.stages.train.resources')}) > 0",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from .conditions import Conditions
 from .schema import LocalReference, Time
@@ -258,11 +259,15 @@ class FineTuneJobStatus(ObjectStatus):
     `Suspended`, `Succeeded`, `Failed`.
     """
     conditions: Conditions = Field(default=[])
-    """`Succeeded`: True when it is published, False when it failed, Unknown while it works, with the reason."""
+    """`Succeeded`: True when it is published, False when it failed, Unknown while it works, with the reason.
+    `Tracked`: False while MLflow could not be told of the failure.
+    """
     progress: Progress | None = None
     """How far training is."""
     dataset: DatasetStatus | None = None
     """What preparation found."""
+    warnings: list[str] | None = None
+    """What works, but not as one may think."""
     evaluation: EvaluationStatus | None = None
     """What evaluation measured."""
     attempts: Attempts | None = None
@@ -285,6 +290,7 @@ class FineTuneJobStatus(ObjectStatus):
     """The seconds that count for `activeDeadlineSeconds`, before `activeSince`."""
 
     @property
+    @override
     def is_ended(self) -> bool:
         """Whether it tells of the end."""
         end = self.condition("Succeeded")

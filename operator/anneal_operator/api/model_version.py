@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from training_runtime.plan import ArtifactFormat
 
 from .conditions import Conditions
-from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Schema, SetOf, immutable
+from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, immutable
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
@@ -37,9 +37,9 @@ class Artifact(Schema):
     """The weights."""
 
     uri: _Uri
-    """The folder in MLflow's artifact store: a complete Transformers model in safetensors."""
+    """The folder in MLflow's artifact store: a complete Transformers model in safetensors, or an adapter."""
     format: ArtifactFormat
-    """How it came to be: a base with its adapter merged in, or all weights trained."""
+    """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
 
@@ -73,6 +73,11 @@ class ModelVersionSpec(Schema):
 
     rules: ClassVar = (
         ALIASES_RULE,
+        Rule(
+            "!has(self.serving) || self.artifact.format != 'Adapter'",
+            "an adapter alone cannot be served: publish it with `output.formats: [Merged]`, or leave `serving` out",
+            lambda version: version.serving is None or version.artifact.format != "Adapter",
+        ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
         immutable("provenance", "a version comes from where it comes from; create another ModelVersion"),

@@ -55,7 +55,7 @@ class Stages(Schema):
     evaluate: EvaluateStage = Field(default_factory=EvaluateStage)
     """Evaluates the base and the tuned model."""
     publish: OtherStage = Field(default_factory=OtherStage)
-    """Uploads the result; format `Merged4bit` needs memory for the whole model."""
+    """Uploads the result."""
 
 
 class Scheduling(Schema):

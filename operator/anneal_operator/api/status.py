@@ -49,6 +49,11 @@ class ObjectStatus(StatusPart):
     conditions: Conditions = Field(default=[])
     """What holds, one fact each."""
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether it tells of an end, which nothing that comes later takes back; most kinds have none."""
+        return False
+
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, None where nothing is said of it: Unknown."""
         return next((condition for condition in self.conditions if condition.type == kind), None)

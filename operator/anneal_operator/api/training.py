@@ -16,9 +16,9 @@ from training_runtime.plan import (
 )
 
 from .quantities import Duration, bounded_duration
-from .schema import FreeObject, Rule, Schema, SetOf
+from .schema import FreeObject, LocalReference, Rule, Schema, SetOf
 
-__all__ = ["Distributed", "Guards", "Lora", "Training", "Tuning"]
+__all__ = ["Distributed", "Guards", "Lora", "ResumeFrom", "Training", "Tuning"]
 
 _ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
@@ -70,7 +70,10 @@ class Tuning(Schema):
 
 
 class EarlyStopping(Schema):
-    """When training ends because validation no longer gets better; the best checkpoint is then the result."""
+    """When training ends because validation no longer gets better.
+
+    The weights of the best evaluation are the result: a checkpoint is saved at each that is the best so far.
+    """
 
     patience: int = Field(default=3, ge=1, le=1000)
     """How many evaluations in a row may pass without a better value."""
@@ -98,6 +101,17 @@ class Guards(Schema):
     """
 
     rules: ClassVar = (bounded_duration("stalledAfter", "stalled_after", "10s", "24h"),)
+
+
+class ResumeFrom(Schema):
+    """A checkpoint of another FineTuneJob of this namespace, copied once when this one begins."""
+
+    fine_tune_job_ref: LocalReference
+    """The other job, or one that was deleted while its volume claim `NAME-workspace` is still there. A job that names
+    a claim of its own in `storage.claimName` has none of that name.
+    """
+    step: int | None = Field(default=None, ge=1, le=10000000)
+    """The checkpoint; the newest that is whole where it is left out."""
 
 
 class Training(Schema):
@@ -139,6 +153,10 @@ class Training(Schema):
     """
     evaluate_every_steps: int | None = Field(default=None, ge=1, le=1000000)
     """Steps between two looks at the validation rows; as `saveEverySteps` where it is left out."""
+    max_evaluation_rows: int = Field(default=1000, ge=1, le=1000000)
+    """How many of the validation rows each look takes, drawn once by `seed`: the looks of a training compare, and cost
+    the same however much data there is.
+    """
     save_every_steps: int = Field(default=100, ge=1, le=1000000)
     """Steps between two checkpoints. A lost pod costs at most two such intervals, as one may still be being written."""
     keep_checkpoints: int = Field(default=2, ge=1, le=100)
@@ -148,6 +166,10 @@ class Training(Schema):
     seed: int = Field(default=42, ge=0, le=2147483647)
     """The same seed gives the same order of rows and the same new weights."""
 
+    resume_from: ResumeFrom | None = None
+    """What training goes on from, with its optimizer and its step: base, method and the adapter's rank must be those of
+    the other job, and `maxSteps` or `epochs` count from its beginning.
+    """
     early_stopping: EarlyStopping | None = None
     """Ends the training when validation no longer gets better; not watched where it is left out."""
     guards: Guards = Field(default_factory=Guards)

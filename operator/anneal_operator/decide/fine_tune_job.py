@@ -12,6 +12,7 @@ from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.reasons import ConditionType, Reason
 from training_runtime.plan import Evaluated, Stage
 
+from .conditions import without
 from .gates import judge_gates, unmet
 from .job_status import failed, failed_gates, overdue, pending, queued, resting, retrying, succeeded, working
 from .observed_job import STAGES, Manifest, ObservedJob, Obstacle
@@ -20,7 +21,7 @@ from .situation import Situation
 from .stages import StageState
 from .verdict import Deletion, Progress, Verdict
 
-__all__ = ["Intent", "MakeExperiment", "MakePlan", "MakeVersion", "MoveDeadline", "StartStage", "decide"]
+__all__ = ["EndRun", "Intent", "MakeExperiment", "MakePlan", "MakeVersion", "MoveDeadline", "StartStage", "decide"]
 
 _KEPT_EARLIER = 1
 """Of the attempts before the newest that many Jobs stay, for their pods' logs."""
@@ -60,8 +61,15 @@ class MakeExperiment:
     control: str
 
 
+@dataclass(frozen=True)
+class EndRun:
+    """Have the run in MLflow say by what kind of failure the job ended."""
+
+    failure: str
+
+
 Intent = MakePlan | StartStage | MoveDeadline | MakeVersion | MakeExperiment
-_Verdict = Verdict[FineTuneJobStatus, Intent, None]
+_Verdict = Verdict[FineTuneJobStatus, Intent, EndRun]
 
 
 def decide(seen: ObservedJob, now: datetime) -> _Verdict:
@@ -69,6 +77,8 @@ def decide(seen: ObservedJob, now: datetime) -> _Verdict:
     if seen.previous.is_ended:
         return _ended(seen, now)
     verdict = _course(seen, now)
+    if verdict.status.phase == "Failed":
+        verdict = replace(verdict, effects=_end_of_run(verdict.status))
     ttl = seen.spec.ttl_seconds_after_finished
     if ttl is not None and verdict.status.is_ended:  # nobody else tells when the time to live is over
         return replace(verdict, again=float(ttl))
@@ -198,12 +208,21 @@ def _ended(seen: ObservedJob, now: datetime) -> _Verdict:
     previous = seen.previous.having(observed_generation=seen.generation, conditions=told)
     ttl, end = seen.spec.ttl_seconds_after_finished, previous.condition(ConditionType.SUCCEEDED)
     progress: Progress = "Settled" if previous.phase == "Succeeded" or (end and end.status == "True") else "Failed"
+    verdict: _Verdict = Verdict(previous, progress)
+    if previous.condition(ConditionType.TRACKED):
+        without_it = previous.having(conditions=without(previous.conditions, [ConditionType.TRACKED]))
+        verdict = Verdict(without_it, progress, effects=_end_of_run(previous))
     if ttl is None or end is None:
-        return Verdict(previous, progress)
+        return verdict
     left = (datetime.fromisoformat(end.last_transition_time) + timedelta(seconds=ttl) - now).total_seconds()
     if left > 0:
-        return Verdict(previous, progress, again=left)
-    return Verdict(previous, progress, delete=(Deletion("FineTuneJob", seen.name, seen.uid),))
+        return replace(verdict, again=left)
+    return replace(verdict, delete=(Deletion("FineTuneJob", seen.name, seen.uid),), effects=())
+
+
+def _end_of_run(status: FineTuneJobStatus) -> tuple[EndRun, ...]:
+    """A job that never began to train has no run."""
+    return (EndRun(status.failure.failure_class),) if status.attempts and status.failure else ()
 
 
 def _start(situation: Situation, stage: Stage) -> StartStage:

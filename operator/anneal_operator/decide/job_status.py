@@ -189,6 +189,7 @@ def _with_results(situation: Situation, status: FineTuneJobStatus) -> FineTuneJo
                 known = status.provenance
                 status = status.having(
                     dataset=_dataset(prepared),
+                    warnings=prepared.warnings or None,
                     provenance=known.having(dataset_digest=prepared.digest) if known else None,
                 )
             case Trained() as trained:

@@ -11,8 +11,10 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.schema import LocalReference
 
 from .pods import Manifest
+from .training_names import own_claim_name
 
 __all__ = [
+    "checkpoints_source",
     "claim_source",
     "config_map_source",
     "credentials_folder",
@@ -55,10 +57,17 @@ def input_path(source: str) -> str:
     return "/".join(part for part in (_FOLDER, scheme, name, path) if part) if scheme in _MOUNTED else source
 
 
+def checkpoints_source(spec: FineTuneJobSpec) -> str | None:
+    """Where the checkpoints of the job that this one goes on from are, None where it begins anew."""
+    resumed = spec.training.resume_from
+    return f"pvc://{own_claim_name(resumed.fine_tune_job_ref.name)}/checkpoints" if resumed else None
+
+
 def data_sources(spec: FineTuneJobSpec) -> list[str]:
-    """What preparation reads: the data, the base, and the cases that evaluation asks."""
+    """What preparation reads: the data, the base, the cases that evaluation asks, the checkpoint to go on from."""
     cases = [suite.cases for suite in spec.evaluation.suites if suite.cases and suite.type != "Harness"]
-    return [*(source.uri for source in spec.dataset.sources), spec.base.uri, *cases]
+    resumed = checkpoints_source(spec)
+    return [*(source.uri for source in spec.dataset.sources), spec.base.uri, *cases, *([resumed] if resumed else [])]
 
 
 def evaluation_sources(spec: FineTuneJobSpec) -> list[str]:

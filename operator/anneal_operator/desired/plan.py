@@ -7,7 +7,7 @@ from pathlib import Path
 from anneal_operator.api.evaluation import Evaluation
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.quantities import seconds
-from anneal_operator.api.training import Guards, Training, Tuning
+from anneal_operator.api.training import Guards, Tuning
 from anneal_operator.api.training import Lora as LoraSpec
 from training_runtime.plan import (
     BasePlan,
@@ -25,6 +25,7 @@ from training_runtime.plan import (
     Plan,
     QualityPlan,
     QuantizationPlan,
+    ResumePlan,
     SourcePlan,
     SplitPlan,
     SuitePlan,
@@ -32,7 +33,7 @@ from training_runtime.plan import (
     TrainingPlan,
 )
 
-from .inputs import credentials_folder, input_path
+from .inputs import checkpoints_source, credentials_folder, input_path
 from .pods import Manifest
 
 __all__ = ["PLAN_KEY", "WORKSPACE", "Base", "make_plan", "plan_digest"]
@@ -66,7 +67,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
         dataset=_dataset(spec),
         lora=_lora(spec.tuning),
         quantization=_quantization(spec.tuning),
-        training=_training(spec.training),
+        training=_training(spec),
         distributed=DistributedPlan(
             strategy=spec.distributed.strategy,
             offload=spec.distributed.offload,
@@ -124,10 +125,15 @@ def _quantization(tuning: Tuning) -> QuantizationPlan | None:
     return QuantizationPlan(bits=tuning.quantization.bits if tuning.quantization else _DEFAULT_BITS)
 
 
-def _training(training: Training) -> TrainingPlan:
-    stopping = training.early_stopping
+def _training(spec: FineTuneJobSpec) -> TrainingPlan:
+    training, checkpoints = spec.training, checkpoints_source(spec)
+    stopping, wanted = training.early_stopping, training.resume_from
+    resumed = (
+        ResumePlan(checkpoints=Path(input_path(checkpoints)), step=wanted.step) if checkpoints and wanted else None
+    )
     return TrainingPlan(
-        **training.model_dump(exclude={"early_stopping", "guards"}),
+        **training.model_dump(exclude={"early_stopping", "guards", "resume_from"}),
+        resume_from=resumed,
         early_stopping=EarlyStoppingPlan(**stopping.model_dump()) if stopping else None,
         guards=_guards(training.guards),
     )

@@ -10,6 +10,7 @@ __all__ = [
     "REVISION_ANNOTATION",
     "STAGE_LABEL",
     "claim_name",
+    "own_claim_name",
     "plan_name",
     "progress_audience",
     "rendezvous_name",
@@ -31,7 +32,12 @@ def plan_name(job: str) -> str:
 
 def claim_name(job: str, spec: FineTuneJobSpec) -> str:
     """The volume claim on which the stages hand over."""
-    return spec.storage.claim_name or f"{job}-workspace"
+    return spec.storage.claim_name or own_claim_name(job)
+
+
+def own_claim_name(job: str) -> str:
+    """The claim that is made for a job, and goes with it."""
+    return f"{job}-workspace"
 
 
 def stage_job_name(job: str, stage: Stage, attempt: int = 0) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from anneal_operator.errors import AnnealError, ForeignModelError, RegistryError
 from training_runtime.plan import DIGEST_TAG as _DIGEST_TAG
+from training_runtime.plan import FAILURE_TAG, JOB_UID_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,6 +86,9 @@ class Registry(Protocol):
     async def metrics_at_alias(self, model: str, alias: str) -> Mapping[str, float] | None:
         """Return the metrics of the run that made the version at an alias, None where there is no such version."""
 
+    async def end_run(self, experiment: str, job_uid: str, failure: str) -> None:
+        """Have the run of a job, where it has one, say that it failed and by what kind of failure."""
+
     async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
         """Point these aliases at a version unless that was done before; remember that it was."""
 
@@ -143,6 +147,21 @@ class MlflowRegistry:
             return metrics
 
         return await self._call(ask)
+
+    async def end_run(self, experiment: str, job_uid: str, failure: str) -> None:
+        """Have the run of a job, where it has one, say that it failed and by what kind of failure."""
+
+        def end(client: "MlflowClient") -> None:
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                return
+            for run in client.search_runs([found.experiment_id], f"tags.`{JOB_UID_TAG}` = '{job_uid}'"):
+                self._check_fence()
+                client.set_tag(run.info.run_id, FAILURE_TAG, failure)
+                self._check_fence()
+                client.set_terminated(run.info.run_id, "FAILED")
+
+        await self._call(end)
 
     async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
         """Point these aliases at a version unless that was done before; remember that it was."""

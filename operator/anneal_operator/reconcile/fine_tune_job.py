@@ -9,6 +9,7 @@ from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.fine_tune_job import (
+    EndRun,
     Intent,
     MakeExperiment,
     MakePlan,
@@ -42,7 +43,7 @@ class FineTuneJobKind:
     name = "FineTuneJob"
     spec = FineTuneJobSpec
     status = FineTuneJobStatus
-    effects_on = ConditionType.SUCCEEDED
+    effects_on = ConditionType.TRACKED
     has_status = True
 
     def __init__(self, context: Context) -> None:
@@ -50,11 +51,14 @@ class FineTuneJobKind:
         self._phases = JobPhases()
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
-        """Return the FineTuneJob; one that has ended needs nothing more, unless its spec changed or it is to go."""
+        """Return the FineTuneJob; one that has ended needs nothing more, unless its spec changed, it is to go, or
+        MLflow could not be told.
+        """
         found = await reader.subject(key.kind, key.namespace, key.name)
         status = (found or {}).get("status") or {}
         self._phases.note(key.namespace, key.name, status.get("phase"))
-        if found and has_ended(status) and found.get("spec", {}).get("ttlSecondsAfterFinished") is None:
+        is_kept = (found or {}).get("spec", {}).get("ttlSecondsAfterFinished") is None
+        if found and has_ended(status) and is_kept and not _is_untold(status):
             return None if status.get("observedGeneration") == found["metadata"].get("generation") else found
         return found
 
@@ -62,7 +66,7 @@ class FineTuneJobKind:
         """Look at everything around the job."""
         return await observe_job(self._context, reader, item)
 
-    def decide(self, observed: ObservedJob, now: datetime) -> Verdict[FineTuneJobStatus, Intent, None]:
+    def decide(self, observed: ObservedJob, now: datetime) -> Verdict[FineTuneJobStatus, Intent, EndRun]:
         """Return what follows."""
         return decide(observed, now)
 
@@ -85,8 +89,10 @@ class FineTuneJobKind:
                 template = spec.output.experiment
                 return [Create(experiment(job, spec, template, control))] if template else []
 
-    async def carry_out(self, item: JobItem, observed: ObservedJob, effect: None) -> None:
-        """Nothing is asked of other systems."""
+    async def carry_out(self, item: JobItem, observed: ObservedJob, effect: EndRun) -> None:
+        """Have the run in MLflow end."""
+        del observed
+        await self._context.registry.end_run(item.spec.experiment_name, item.uid, effect.failure)
 
     def dependents(self, item: JobItem) -> Iterable[Key]:
         """Nobody reads a FineTuneJob's status."""
@@ -131,6 +137,12 @@ class FineTuneJobKind:
             progress_url=f"https://{settings.progress_host}:{settings.progress_port}",
             progress_ca=self._context.progress_ca,
         )
+
+
+def _is_untold(status: Manifest) -> bool:
+    """Whether MLflow could not be told of the end yet."""
+    told = {condition.get("type"): condition.get("status") for condition in status.get("conditions") or ()}
+    return told.get(ConditionType.TRACKED) == "False"
 
 
 def _ended_attempts(status: FineTuneJobStatus) -> list[Attempt]:

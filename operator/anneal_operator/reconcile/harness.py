@@ -240,8 +240,9 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
             conditions = merged(kept, [problem], item.generation, now)
             return item.status.having(conditions=conditions, reason=problem.reason.value)
         if problem:
-            conditions = merged(status.conditions, [problem], item.generation, now)
-            status, progress = status.having(conditions=conditions, reason=problem.reason.value), "Working"
+            status = status.having(conditions=merged(status.conditions, [problem], item.generation, now))
+        if problem and not status.is_ended:
+            status, progress = status.having(reason=problem.reason.value), "Working"
         both = (ConditionType.RECONCILING, ConditionType.STALLED)
         facts = without(status.conditions, both)
         message = next((c.message for c in facts if c.reason == status.reason), status.phase)

@@ -29,6 +29,7 @@ from anneal_operator.desired.training_names import (
     REVISION_ANNOTATION,
     STAGE_LABEL,
     claim_name,
+    own_claim_name,
     plan_name,
 )
 from anneal_operator.errors import RegistryError
@@ -206,10 +207,7 @@ class _Look:
         claims = [claim for claim in map(claim_source, named_sources(spec)) if claim]
         for claim in [*claims, *([spec.storage.claim_name] if spec.storage.claim_name else [])]:
             if await self._context.inputs.keys("PersistentVolumeClaim", self._item.namespace, claim) is None:
-                return Obstacle(
-                    Reason.CLAIM_NOT_FOUND,
-                    f"there is no PersistentVolumeClaim {claim} here yet: create it, and the job goes on",
-                )
+                return Obstacle(Reason.CLAIM_NOT_FOUND, _missing_claim(spec, claim))
         return None
 
     async def _missing_key(self, name: str, key: str) -> str | None:
@@ -220,6 +218,16 @@ class _Look:
 
     async def _get(self, kind: str, name: str) -> Manifest | None:
         return await self._reader.get(kind, self._item.namespace, name)
+
+
+def _missing_claim(spec: FineTuneJobSpec, claim: str) -> str:
+    resumed = spec.training.resume_from
+    if resumed and claim == own_claim_name(resumed.fine_tune_job_ref.name):
+        return (
+            f"there is no PersistentVolumeClaim {claim}, from which training.resumeFrom goes on: it is made with "
+            f"FineTuneJob {resumed.fine_tune_job_ref.name}, unless that has a storage.claimName, and deleted with it"
+        )
+    return f"there is no PersistentVolumeClaim {claim} here yet: create it, and the job goes on"
 
 
 def _orphans(pods: list[Manifest], jobs: list[Manifest]) -> list[Manifest]:

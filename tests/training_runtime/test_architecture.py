@@ -1,0 +1,152 @@
+"""What a base is made of is known before a GPU is: its layers, its size, the code it brings, its precision."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training_runtime.architecture import count_parameters, empty_model
+from training_runtime.errors import PlanError
+from training_runtime.evaluate.stage import evaluate
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare as prepare_stage
+from training_runtime.train.arguments import quantization_config, weight_type
+from training_runtime.train.model import with_full_adapters
+from training_runtime.train.stage import train
+from training_runtime.workspace import model_folder, results_file
+
+from .conftest import CONFIG, MakePlan, Prepare
+
+LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
+OWN_CODE = """
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+
+class OwnConfig(Qwen3Config):
+    model_type = "own"
+
+
+class OwnForCausalLM(Qwen3ForCausalLM):
+    config_class = OwnConfig
+"""
+AUTO_MAP = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+
+
+@pytest.fixture
+def own_code(base: Path, tmp_path: Path) -> Path:
+    """A base whose architecture Transformers does not know: it brings its code."""
+    folder = tmp_path / "own-code"
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    config |= {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": AUTO_MAP}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_own.py").write_text(OWN_CODE)
+    return folder
+
+
+def _pretrained(base: Path, **changes: Any) -> dict[str, Any]:
+    return {"base": {"initialize": "Pretrained", "uri": str(base)}, **changes}
+
+
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
+def test_a_base_that_brings_its_code_is_trained_and_answers(
+    make_plan: MakePlan, own_code: Path, lora: dict[str, Any] | None
+) -> None:
+    plan = make_plan(**_pretrained(own_code, lora=lora, base__trust_remote_code=True, training__max_steps=2))
+    prepare_stage(plan)
+    train(plan)
+    assert (model_folder(plan) / "modeling_own.py").exists(), "a model that brings code is not whole without it"
+    evaluate(plan)
+
+
+def test_layers_that_are_not_there_are_refused_before_training_whatever_else_matches(
+    make_plan: MakePlan, base: Path
+) -> None:
+    lora = {**LORA, "target_modules": ["q_proj", "out_proj", "self_attn.v_proj", "attention.k_proj"]}
+    plan = make_plan(**_pretrained(base, lora=lora))
+    with pytest.raises(PlanError, match=r"targetModules: the model has no layer out_proj, attention\.k_proj: ") as told:
+        prepare_stage(plan)
+    assert "down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj" in str(told.value)
+
+
+def test_training_refuses_them_too(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
+    plan = make_plan(**_pretrained(base))
+    prepare(plan)
+    wrong = Plan.model_validate(plan.model_dump() | {"lora": {**LORA, "target_modules": ["q_proj", "nothing_proj"]}})
+    with pytest.raises(PlanError, match="the model has no layer nothing_proj"):
+        train(wrong)
+
+
+def test_experts_that_an_adapter_does_not_reach_are_told(
+    make_plan: MakePlan, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    experts = tmp_path / "experts"
+    shutil.copytree(base, experts)
+    sizes = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    config = {**CONFIG, **sizes, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}
+    (experts / "config.json").write_text(json.dumps(config))
+    plan = make_plan(**_pretrained(experts, lora=LORA))
+    told = prepare_stage(plan).warnings
+    assert len(told) == 1
+    assert told[0].startswith("the adapter does not reach the experts, ")
+    assert "mlp.experts." in told[0]
+    assert '"event": "warning"' in capfd.readouterr().out
+    assert prepare_stage(plan).warnings == told, "also where the data is prepared already"
+
+
+def test_a_dense_base_gives_no_warning(make_plan: MakePlan, base: Path) -> None:
+    assert prepare_stage(make_plan(**_pretrained(base, lora=LORA))).warnings == []
+
+
+def test_an_architecture_that_nobody_knows_is_a_bad_plan(make_plan: MakePlan, base: Path, tmp_path: Path) -> None:
+    unknown = tmp_path / "unknown"
+    shutil.copytree(base, unknown)
+    (unknown / "config.json").write_text(json.dumps({**CONFIG, "model_type": "never_heard_of"}))
+    plan = make_plan(**_pretrained(unknown, lora=LORA))
+    with pytest.raises(PlanError, match=r"unknown cannot be built from its configuration: .*never_heard_of"):
+        prepare_stage(plan)
+
+
+@pytest.mark.parametrize(
+    ("precision", "computed", "adapter"),
+    [
+        ("FP16", torch.float16, torch.float32),
+        ("BF16", torch.bfloat16, torch.bfloat16),
+        ("FP32", torch.float32, torch.float32),
+    ],
+)
+def test_a_quantized_base_computes_as_the_plan_says_and_its_adapter_has_gradients_that_the_scaler_takes(
+    make_plan: MakePlan,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    computed: torch.dtype,
+    adapter: torch.dtype,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    plan = make_plan(lora=LORA, quantization={"bits": 4}, training__precision=precision)
+    held = quantization_config(plan)
+    assert held is not None
+    assert held.bnb_4bit_compute_dtype == weight_type(plan) == computed
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)  # as TRL leaves it
+    model[0].requires_grad_(requires_grad=False)
+    with_full_adapters(plan, model)
+    assert [weight.dtype for weight in model[1].parameters()] == [adapter, adapter]
+    assert [weight.dtype for weight in model[0].parameters()] == [torch.bfloat16, torch.bfloat16]
+
+
+def test_parameters_are_counted_whole(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:
+    """Also where a process holds a part of them, or four bits of each."""
+    plan = make_plan(
+        **_pretrained(base, lora=LORA, quantization={"bits": 4}, training__max_steps=1, training__save_every_steps=1)
+    )
+    prepare(plan)
+    there = sum(tensor.numel() for tensor in load_file(base / "model.safetensors").values())
+    assert count_parameters(empty_model(plan)) == there
+    train(plan)
+    results = json.loads(results_file(plan).read_bytes())
+    assert results["parameters"] == there + results["trained_parameters"]
+    assert results["trained_parameters"] > 0

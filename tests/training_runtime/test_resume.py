@@ -1,0 +1,110 @@
+"""A training goes on from the checkpoint of another one, as if it had been longer from its beginning."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_runtime.errors import PlanError
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare as prepare_stage
+from training_runtime.train.stage import train
+from training_runtime.workspace import checkpoints_folder
+
+from .conftest import MakePlan, Prepare, plans_in, signals_given_back
+
+LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
+
+
+def _losses(plan: Plan) -> dict[int, float]:
+    history = json.loads((plan.workspace / "history.json").read_bytes())
+    return {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, base: Path, prepare: Prepare) -> Plan:
+    """A finished training of an adapter, with the checkpoints of steps 4 and 8."""
+    plan = plans_in(tmp_path_factory.mktemp("other"))(
+        base={"initialize": "Pretrained", "uri": str(base)}, lora=LORA, training__scheduler="Constant"
+    )
+    prepare(plan)
+    with signals_given_back():
+        train(plan)
+    return plan
+
+
+def _resumed(make_plan: MakePlan, base: Path, other: Plan, **changes: Any) -> Plan:
+    resumed = {"checkpoints": str(checkpoints_folder(other)), "step": changes.pop("step", None)}
+    given = {"lora": LORA, "training__scheduler": "Constant", "training__max_steps": 12, **changes}
+    return make_plan(base={"initialize": "Pretrained", "uri": str(base)}, training__resume_from=resumed, **given)
+
+
+@pytest.mark.parametrize("step", [4, 8, None])
+def test_it_makes_the_steps_that_a_longer_training_would_have_made(
+    make_plan: MakePlan, base: Path, other: Plan, tmp_path_factory: pytest.TempPathFactory, step: int | None
+) -> None:
+    plan = _resumed(make_plan, base, other, step=step)
+    prepare_stage(plan)
+    prepare_stage(plan)
+    assert [path.name for path in sorted(checkpoints_folder(plan).iterdir())] == [f"step-{step or 8:08d}"]
+    assert train(plan).step == 12
+    longer = plans_in(tmp_path_factory.mktemp("longer"))(
+        base={"initialize": "Pretrained", "uri": str(base)},
+        lora=LORA,
+        training__scheduler="Constant",
+        training__max_steps=12,
+    )
+    prepare_stage(longer)
+    train(longer)
+    assert _losses(plan) == {at: loss for at, loss in _losses(longer).items() if at > (step or 8)}
+
+
+def test_the_other_volume_is_not_needed_any_more_once_it_has_begun(
+    make_plan: MakePlan, base: Path, other: Plan, tmp_path: Path
+) -> None:
+    copied = other.model_copy(update={"workspace": tmp_path / "copied"})
+    shutil.copytree(other.workspace, copied.workspace)
+    plan = _resumed(make_plan, base, copied)
+    prepare_stage(plan)
+    shutil.rmtree(copied.workspace)
+    prepare_stage(plan)
+    assert train(plan).step == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": 5}, "the other job has no whole checkpoint of step 5 any more; there are 4, 8"),
+        ({"training__max_steps": 8}, r"training\.maxSteps is 8, and the checkpoint is of step 8: raise it"),
+        ({"lora": {**LORA, "rank": 4}}, r"adapter has rank 8: set tuning\.lora\.rank to it"),
+        ({"lora": None}, r"trained an adapter: choose the same tuning\.method"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_before_training(
+    make_plan: MakePlan, base: Path, other: Plan, changes: dict[str, Any], message: str
+) -> None:
+    plan = _resumed(make_plan, base, other, **changes)
+    with pytest.raises(PlanError, match=message):
+        prepare_stage(plan)
+    assert not list(checkpoints_folder(plan).glob("step-*"))
+
+
+def test_a_changed_checkpoint_is_passed_over(make_plan: MakePlan, base: Path, other: Plan, tmp_path: Path) -> None:
+    copied = other.model_copy(update={"workspace": tmp_path / "copied"})
+    shutil.copytree(other.workspace, copied.workspace)
+    newest = checkpoints_folder(copied) / "step-00000008/adapter_model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    plan = _resumed(make_plan, base, copied)
+    prepare_stage(plan)
+    assert [path.name for path in checkpoints_folder(plan).iterdir()] == ["step-00000004"]
+
+
+def test_another_base_is_refused(make_plan: MakePlan, base: Path, other: Plan, tmp_path: Path) -> None:
+    changed = tmp_path / "another"
+    shutil.copytree(base, changed)
+    config = json.loads((changed / "config.json").read_bytes())
+    (changed / "config.json").write_text(json.dumps({**config, "rope_theta": 5.0}))
+    with pytest.raises(PlanError, match="started from another base"):
+        prepare_stage(_resumed(make_plan, changed, other))

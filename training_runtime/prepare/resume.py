@@ -1,0 +1,86 @@
+"""The checkpoint of another training that this one goes on from: copied once, and from then on this training's own.
+
+So training resumes from it as from any checkpoint, and does not need the other's volume any more. What only the other
+training may say of itself, its last step and the course of its numbers, is left behind.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from training_runtime.committed import MANIFEST, committing, verified_digest
+from training_runtime.errors import PlanError
+from training_runtime.log import log_event
+from training_runtime.plan import Plan, ResumePlan
+from training_runtime.workspace import base_folder, checkpoint_name, checkpoints_folder
+
+__all__ = ["take_checkpoint"]
+
+_ADAPTER = "adapter_config.json"
+_STATE = "trainer_state.json"
+
+
+def take_checkpoint(plan: Plan) -> None:
+    """Copy the checkpoint, unless there is one already; raise PlanError where it is gone, or does not fit."""
+    wanted, own = plan.training.resume_from, checkpoints_folder(plan)
+    if wanted is None or any(own.glob("step-*")):
+        return
+    source = _source(wanted)
+    _check_fits(plan, wanted, source)
+    state = json.loads((source / _STATE).read_bytes())
+    step = int(state["global_step"])
+    _check_length(plan, state)
+    with committing(own / checkpoint_name(step)) as draft:
+        shutil.copytree(source, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        begun = {**state, "log_history": [], "max_steps": plan.training.max_steps or sys.maxsize}
+        (draft / _STATE).write_text(json.dumps(begun))
+    log_event("resumed", step=step, checkpoint=str(source))
+
+
+def _source(wanted: ResumePlan) -> Path:
+    there = sorted(wanted.checkpoints.glob("step-" + 8 * "[0-9]"), reverse=True)
+    asked = [path for path in there if wanted.step in (None, int(path.name[-8:]))]
+    whole = next((path for path in asked if verified_digest(path)), None)
+    if whole is None:
+        steps = ", ".join(str(int(path.name[-8:])) for path in reversed(there)) or "none"
+        which = "no whole checkpoint" if wanted.step is None else f"no whole checkpoint of step {wanted.step}"
+        raise PlanError(f"training.resumeFrom: the other job has {which} any more; there are {steps}")
+    return whole
+
+
+def _check_fits(plan: Plan, wanted: ResumePlan, source: Path) -> None:
+    """An adapter goes on as an adapter of the same shape, beside the same base; all weights with the same tokenizer."""
+    adapter = json.loads((source / _ADAPTER).read_bytes()) if (source / _ADAPTER).exists() else None
+    if (adapter is None) != (plan.lora is None):
+        made = "all weights" if adapter is None else "an adapter"
+        raise PlanError(f"training.resumeFrom: the other job trained {made}: choose the same tuning.method")
+    if adapter and plan.lora and adapter["r"] != plan.lora.rank:
+        raise PlanError(
+            f"training.resumeFrom: the other job's adapter has rank {adapter['r']}: set tuning.lora.rank to it"
+        )
+    theirs, ours = _files(wanted.checkpoints.parent / "base"), _files(base_folder(plan))
+    compared = {*theirs} & {*ours} if plan.lora else {"tokenizer.json"}
+    if any(theirs.get(name) != ours.get(name) for name in compared):
+        raise PlanError("training.resumeFrom: the other job started from another base: choose the same base")
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """The digests of a committed folder's files, as its manifest tells them."""
+    path = folder / MANIFEST
+    found: dict[str, str] = json.loads(path.read_bytes())["files"] if path.exists() else {}
+    return found
+
+
+def _check_length(plan: Plan, state: dict[str, Any]) -> None:
+    """There must be something left to train."""
+    settings = plan.training
+    if settings.max_steps is not None and settings.max_steps <= state["global_step"]:
+        raise PlanError(
+            f"training.maxSteps is {settings.max_steps}, and the checkpoint is of step {state['global_step']}: raise it"
+        )
+    if settings.epochs is not None and settings.epochs <= (state.get("epoch") or 0):
+        raise PlanError(
+            f"training.epochs is {settings.epochs}, and the checkpoint has seen {state['epoch']:.2g}: raise it"
+        )
