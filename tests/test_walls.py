@@ -17,6 +17,7 @@ PACKAGES = (
     "images",
     "local_cluster",
     "operator",
+    "prompts",
     "serving_runtime",
     "toolbox",
     "tools",
@@ -39,6 +40,10 @@ WRONG = (
     (f"{ROOMS}/reconcile/queue.py", "kopf"),
     (f"{ROOMS}/reconcile/queue.py", "toolbox.polling"),
     (f"{ROOMS}/reconcile/telling.py", "aiohttp"),
+    (f"{ROOMS}/desired/plan.py", "prompts.template"),
+    ("prompts/rendering.py", "prompts.fields"),
+    ("prompts/fields.py", "prompts.thinking"),
+    ("prompts/template.py", "training_runtime.plan"),
     ("training_runtime/__init__.py", "training_runtime.workspace"),
     ("training_runtime/prepare/report.py", "training_runtime.publish.card"),
     ("training_runtime/train/dataset.py", "training_runtime.prepare.tokens"),
@@ -54,7 +59,7 @@ WRONG = (
     ("toolbox/polling.py", "local_cluster.layout"),
     ("toolbox/polling.py", "tools.budgets"),
 )
-ROOMLESS = ("anneal_operator", "training_runtime", "serving_runtime")
+ROOMLESS = ("anneal_operator", "prompts", "training_runtime", "serving_runtime")
 
 SAFE = {"collections.abc", "dataclasses", "json", "math", "re", "typing", "typing_extensions"}
 OURS = {
@@ -70,6 +75,7 @@ PURE = {
     f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "datetime", "pydantic", "scipy"},
     f"{ROOMS}/desired": SAFE | OURS | {"anneal_operator.desired", "hashlib", "pathlib.Path"},
     f"{ROOMS}/reasons.py": {"enum"},
+    "prompts": SAFE | {"datetime", "functools", "jinja2", "prompts"},
     "serving_runtime/plan.py": {"hashlib", "pydantic", "typing"},
     "training_runtime/plan.py": {"pathlib.Path", "pydantic", "training_runtime.HEARTBEAT_VARIABLE", "typing"},
 }

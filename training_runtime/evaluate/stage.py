@@ -26,6 +26,7 @@ from training_runtime.workspace import (
 
 from .answers import answers, load
 from .asked import TEST_ROWS, Asked, loss_rows, rows_to_ask
+from .asking import Asking
 from .handover import handed_over
 from .harness import run_tasks
 from .judge import judged
@@ -96,12 +97,18 @@ def _check_cases(plan: Plan) -> None:
 
 def _ask(plan: Plan, models: dict[str, Path], path: str) -> Asked:
     asked = rows_to_ask(plan, path)
-    prompts = [messages[:-1] for messages in asked.conversations]
-    settings = plan.evaluation
+    asking, settings = Asking(plan), plan.evaluation
+    questions = [asking.question(messages[:-1]) for messages in asked.conversations]
     for name, folder in models.items():
-        asked.answers[name] = answers(
-            folder, prompts, settings.max_new_tokens, seed=settings.seed, trust=plan.base.trust_remote_code
+        found = answers(
+            folder,
+            questions,
+            asking.ends,
+            settings.max_new_tokens,
+            seed=settings.seed,
+            trust=plan.base.trust_remote_code,
         )
+        asked.answers[name] = [asking.answer(*pair) for pair in zip(questions, found, strict=True)]
     return asked
 
 

@@ -4,10 +4,10 @@ First pass: read, render, clean, judge, mask, sketch, onto a spool. Then repetit
 Second pass: tokens and labels, into shards. Both passes use every processor and keep few blocks in memory.
 
 What it leaves in `workspace/data/KEY`: train, validation and test as Parquet shards (`input_ids`, `labels`, `messages`,
-`label`, `group`), `rejects.jsonl` with every row that was left out and why, `report.html`, and the manifest with the
-numbers, written last. KEY depends on the input and the rules alone, so the same work is not done twice; the bytes of
-the shards depend on nothing else either. `workspace/data/current` names the KEY that the plan asked for. Evaluation's
-own cases lie in `workspace/cases`.
+`label`, `group`), the chat template that wrote them, `rejects.jsonl` with every row that was left out and why,
+`report.html`, and the manifest with the numbers, written last. KEY depends on the input and the rules alone, so the
+same work is not done twice; the bytes of the shards depend on nothing else either. `workspace/data/current` names the
+KEY that the plan asked for. Evaluation's own cases lie in `workspace/cases`.
 """
 
 import hashlib
@@ -27,17 +27,18 @@ from training_runtime.deepspeed_settings import check_deepspeed
 from training_runtime.errors import DataError
 from training_runtime.log import log_event
 from training_runtime.plan import DataFormat, Plan, Prepared
-from training_runtime.prepared import Current, current_dataset, set_current_dataset
+from training_runtime.prepared import Current, PreparedPrompt, current_dataset, set_current_dataset
 from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.formats import blocks, data_files
 from training_runtime.rows.templates import detected_template
 from training_runtime.sources import fetch, is_local
-from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
+from training_runtime.workspace import PARTS, REJECTS, REPORT, TEMPLATE, base_folder, copies_folder, dataset_folder
 
 from .adapter import adapter_warnings
 from .base import fetch_base, new_base
 from .cases import prepare_cases
 from .first_pass import FirstPass
+from .prompt import made_prompt
 from .report import render_report
 from .resume import take_checkpoint
 from .second_pass import SecondPass, Sharded, texts
@@ -46,7 +47,7 @@ from .workers import Pool, processors, workers
 
 __all__ = ["prepare"]
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 """Raised when the same input and rules would give other bytes."""
 _SINGLE_PROCESS_BYTES = 4 << 20
 _SHOWN_ROWS = 10
@@ -143,12 +144,15 @@ def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
         hold_out(spool, plan.dataset, files_of_spool / "sketches")
         if plan.base.initialize == "Random":
             new_base(plan, texts(one.path for one in spool.blocks))
-        sharded = list(pool.map(SecondPass(plan, draft), spool.portions()))
+        prompt = made_prompt(plan)
+        sharded = list(pool.map(SecondPass(plan, draft, prompt.template), spool.portions()))
         spool.removed += [row for one in sharded for row in one.removed]
         lengths = [length for one in sharded for length in one.lengths]
         _check_lengths(plan, spool, sharded, lengths)
         shutil.rmtree(files_of_spool)
-        _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths)
+        if prompt.template:
+            (draft / TEMPLATE).write_text(prompt.template, encoding="utf-8")
+        _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths, prompt)
 
 
 def _first_pass(plan: Plan, files: Sequence[_File], folder: Path, pool: Pool) -> Spool:
@@ -234,7 +238,9 @@ def _quantile(ordered: Sequence[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Sequence[int]) -> None:
+def _write(
+    plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Sequence[int], prompt: PreparedPrompt
+) -> None:
     with (draft / REJECTS).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in spool.removed)
     title, limit = f"Data of {plan.job.name}", plan.training.max_sequence_length
@@ -246,5 +252,6 @@ def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Se
         "numbers": numbers.model_dump(exclude={"warnings"}),
         "answers": answers,
         "labels": dict(sorted(spool.labels.items())),
+        "prompt": {"source": prompt.source, "end": prompt.end},
     }
     (draft / MANIFEST).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
