@@ -81,6 +81,9 @@ Entity = Literal[
     "BankAccount",
     "Address",
     "Name",
+    "Plate",
+    "SocialSecurityNumber",
+    "IpAddress",
 ]
 Language = Literal["ko", "en"]
 Method = Literal["LoRA", "QLoRA", "Full"]
