@@ -1,8 +1,8 @@
 """Korean resident and alien registration numbers, whole, half hidden, or told in two parts.
 
 The forms follow 주민등록법 시행규칙. Numbers issued since October 2020 have neither a region nor a checksum, and people
-mistype: a name beside it makes a number of any thirteen digits; without one the birth date must be one, and a hyphen
-or a checksum must stand with it. Other joints than a hyphen and a space (~ _ /) count only where it is named.
+mistype: a name beside it makes a number of any thirteen digits; without one the birth date must be one, and a hyphen,
+a space or a checksum must stand with it. Other joints than a hyphen and a space (~ _ /) count only where it is named.
 """
 
 import re
@@ -67,6 +67,8 @@ def _is_resident(text: str, match: re.Match[str], *, listed: bool) -> bool:
     if not _is_date(digits) or len(digits) != len(birth) or joint.strip() not in ("", "-", "."):
         return False
     certain = "-" in joint or _passes_checksum(digits + seventh + rest)
+    if joint == " " and seventh in "12345678" and not contexts.ABOUT_ORDERS.search(near):
+        return True
     return certain and not _ORDER.search(text, max(0, match.start() - 24), match.start())
 
 
