@@ -90,6 +90,9 @@ Entity = Literal[
     "BankAccount",
     "Address",
     "Name",
+    "Plate",
+    "SocialSecurityNumber",
+    "IpAddress",
 ]
 Language = Literal["ko", "en"]
 Method = Literal["LoRA", "QLoRA", "Full"]

@@ -2,10 +2,11 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from anneal_operator.api.resources import CUSTOM_RESOURCES
 from anneal_operator.api.schema import Schema
+from training_runtime.plan import Entity
 
 __all__ = ["CASES", "GOOD", "MODELS", "Case"]
 
@@ -210,7 +211,10 @@ CASES = [
     _case("FineTuneJob", "dataset.template", "chatml", _ENUM),
     _case("FineTuneJob", "dataset.template", ...),
     _case("FineTuneJob", "dataset.pii", {"action": "Drop", "entities": ["Name", "Phone"]}),
+    _case("FineTuneJob", "dataset.pii.entities", ["Plate", "SocialSecurityNumber", "IpAddress"]),
+    _case("FineTuneJob", "dataset.pii.entities", list(get_args(Entity))),
     _case("FineTuneJob", "dataset.pii.entities", ["PhoneNumber"], _ENUM),
+    _case("FineTuneJob", "dataset.pii.entities", ["IPAddress"], _ENUM),
     _case("FineTuneJob", "dataset.quality", {"minScore": 0.4, "blockedWords": ["욕설"], "languages": ["ko"]}),
     _case("FineTuneJob", "dataset.quality.minScore", 1.1, _HIGH),
     _case("FineTuneJob", "dataset.quality.languages", ["fr"], _ENUM),

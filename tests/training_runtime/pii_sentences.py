@@ -143,6 +143,29 @@ _KINDS: dict[str, tuple[list[Make], list[str]]] = {
         [f"{bank} {{}}로 입금해 주세요" for bank in _BANKS]
         + ["환불 계좌는 {}입니다", "계좌번호 {} 예금주 확인", "bank account {}"],
     ),
+    "차량번호": (
+        [
+            lambda r: (
+                f"{r.randrange(10, 999)}{r.choice('가나다라마거너더허하호바사')}{r.choice(['', ' '])}{_digits(r, 4)}"
+            ),
+            lambda r: (
+                f"{r.choice(['서울', '경기', '부산'])} {r.randrange(10, 99)}{r.choice('바사아자')} {_digits(r, 4)}"
+            ),
+        ],
+        ["차량번호 {} 입니다", "{} 차량이 주차되어 있습니다", "plate {} was recorded", "미납 차량: {}"],
+    ),
+    "사회보장번호": (
+        [lambda r: f"{r.randrange(101, 665)}-{r.randrange(10, 99)}-{r.randrange(1000, 9999)}"],
+        ["My SSN is {}.", "SSN: {}", "social security number {} on file"],
+    ),
+    "IP주소": (
+        [
+            lambda r: f"10.{r.randrange(256)}.{r.randrange(256)}.{r.randrange(1, 255)}",
+            lambda r: f"203.0.113.{r.randrange(1, 255)}",
+            lambda r: f"2001:db8:{r.randrange(1, 9999):x}::{r.randrange(1, 9999):x}",
+        ],
+        ["접속 IP {} 차단", "login from {}", "서버 주소는 {}입니다", "Host {} does not answer"],
+    ),
     "주소": (
         [_address, lambda r: f"{r.randrange(10, 999)} {r.choice(_STREETS)}"],
         ["주소는 {}입니다", "{}로 보내 주세요", "Ship to {} by Friday", "현장: {}", "배송지 {}"],
@@ -167,7 +190,9 @@ _NEGATIVE: list[Make] = [
     lambda r: f"위도 37.{_digits(r, 6)}, 경도 127.{_digits(r, 6)}",
     lambda r: f"invoice INV-20{_digits(r, 6)} total ${r.randrange(10, 9999)}.{_digits(r, 2)}",
     lambda r: f"ISBN 978-89-{_digits(r, 4)}-{_digits(r, 3)}-{r.randrange(10)} 도서",
-    lambda r: f"IP 10.{r.randrange(255)}.{r.randrange(255)}.{r.randrange(255)} port {r.randrange(1024, 65000)}",
+    lambda r: f"listen on 127.{r.randrange(255)}.{r.randrange(255)}.{r.randrange(255)} port {r.randrange(1024, 65000)}",
+    lambda r: f"firmware {r.randrange(20)}.{r.randrange(20)}.{r.randrange(99)}.{r.randrange(255)} is installed",
+    lambda r: f"{r.randrange(101, 999)}호 {r.randrange(2010, 2027)}년 계약",
     lambda r: f"고객님께서 {r.randrange(2, 30)}일 {r.randrange(1, 13)}시에 문의하셨습니다",
     lambda r: f"계약번호 {_digits(r, 3)}-{_digits(r, 2)}-{_digits(r, 5)} 갱신",
     lambda r: f"사건번호 {_digits(r, 10)} 조회",

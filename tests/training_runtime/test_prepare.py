@@ -139,7 +139,7 @@ def test_a_template_that_changed_since_the_data_was_prepared_is_told_and_not_fol
     prepare(plan)
     written = prepared_prompt(plan).template
     assert prompted_tokenizer(plan).chat_template == written
-    assert "template" not in capsys.readouterr().out.replace('"event": "template", "detected"', "")
+    assert "has changed since" not in capsys.readouterr().out
     other = _base_model(base, tmp_path / "other", "{% for m in messages %}{{ m.content }}{% endfor %}")
     with committing(base_folder(plan)) as draft:
         shutil.copytree(other, draft, dirs_exist_ok=True)
@@ -244,6 +244,66 @@ def test_personal_data_is_treated_as_the_plan_says(make_plan: MakePlan, action: 
     assert found.pii == ({} if action == "Off" else {"이름": 1, "주민등록번호": 1})
     if action == "Drop":
         assert [row["reason"] for row in _rejects(plan)] == ["holds 이름, 주민등록번호"]
+
+
+def test_rows_that_differ_in_what_is_masked_alone_are_repetitions(make_plan: MakePlan) -> None:
+    asked = [f"{row['input']} 연락처는 010-{number:04d}-5678 입니다" for number, row in enumerate([rows(1)[0]] * 60)]
+    content = [*rows(60)[1:], *({**rows(1)[0], "input": text} for text in asked)]
+    chats = [
+        {"messages": [{"role": "user", "content": f"{row['instruction']}\n{row['input']}"}, *_ALLOWED]}
+        for row in content
+    ]
+    for data in (content, chats):
+        plan = make_plan(data, dataset__duplicate_threshold=0.95)
+        assert prepare(plan).duplicates_removed == 59
+        plan = make_plan(data, dataset__duplicate_threshold=0.95, dataset__pii__action="Off")
+        assert prepare(plan).duplicates_removed < 59
+
+
+_ALLOWED = [{"role": "assistant", "content": "ALLOW"}]
+_FORMS = {
+    "properties": {
+        "action": {"enum": ["BLOCK", "ALLOW"]},
+        "phone": {"type": ["string", "number"], "pattern": "^[0-9-]*$"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("output", "schema", "reason"),
+    [
+        ({"action": "ALLOW", "amount": 1234567890123}, _FORMS, ""),
+        ({"action": "ALLOW", "who": "홍길동 씨"}, _FORMS, ""),
+        ({"action": "ALLOW", "phone": "010-1234-5678"}, None, ""),
+        (
+            {"action": "ALLOW", "phone": "010-1234-5678"},
+            _FORMS,
+            "breaks responseSchema once personal data is masked, at phone: '[전화번호]' does not match",
+        ),
+        ({"action": "ALLOW", "phone": 1012345678}, _FORMS, "holds personal data as the JSON number 'phone'"),
+    ],
+)
+def test_a_masked_answer_is_still_json_that_fits_the_schema(
+    make_plan: MakePlan, output: dict[str, Any], schema: dict[str, Any] | None, reason: str
+) -> None:
+    content = [*rows(79), {"instruction": "판단하라.", "input": "새로운 질문 하나", "output": output}]
+    plan = make_plan(content, dataset__response_schema=schema)
+    prepare(plan)
+    answers = [json.loads(row["messages"])[-1]["content"] for part in _tables(plan).values() for row in part]
+    assert {type(json.loads(answer)) for answer in answers} == {dict}
+    rejects = _rejects(plan)
+    assert [row["kind"] for row in rejects] == ["personal-data"] * bool(reason)
+    assert all(row["reason"].startswith(reason) for row in rejects)
+    assert len(answers) == 80 - len(rejects)
+
+
+def test_a_reason_does_not_hold_the_personal_data_that_is_masked(make_plan: MakePlan) -> None:
+    bad = {"instruction": "판단하라.", "input": "질문", "output": {"action": "010-1234-5678"}}
+    plan = make_plan([*rows(79), bad], dataset__response_schema=_FORMS)
+    prepare(plan)
+    assert [row["reason"] for row in _rejects(plan)] == [
+        "breaks responseSchema at action: '[전화번호]' is not one of ['BLOCK', 'ALLOW']"
+    ]
 
 
 def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:

@@ -6,8 +6,9 @@ It runs in a process of its own and writes what goes on to a spool on the volume
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ import orjson
 
 from training_runtime.plan import DatasetPlan, RowTemplate
 from training_runtime.rows.blocks import Block, rows_of
-from training_runtime.rows.conversations import Conversation, Rejected, with_texts
+from training_runtime.rows.conversations import Conversation, Message, Rejected, with_texts
 from training_runtime.rows.templates import Renderer
 
 from .duplicates import sketches
+from .masking import Masked, mask
 from .pii import Finder
 from .quality import Gate
 
@@ -101,7 +103,7 @@ class _Rules:
         self._gate = Gate(plan.clean, plan.quality)
         self._schema = _validator(plan.response_schema)
         # What all rows share, a system prompt or an instruction, is looked at once.
-        self._mask = lru_cache(4096)(Finder.of(plan.pii.entities).mask)
+        self._mask = lru_cache(4096)(partial(mask, Finder.of(plan.pii.entities)))
 
     def apply(self, row: Any, found: Spooled, raw: Any) -> Conversation:  # noqa: ANN401 - a row holds anything
         conversation = self._render(row)
@@ -118,15 +120,14 @@ class _Rules:
         return masked
 
     def _masked(self, conversation: Conversation, counts: Counter[str]) -> Conversation:
-        found: Counter[str] = Counter()
+        every: list[Masked] = []
 
         def masked(text: str) -> str:
-            changed, kinds = self._mask(text)
-            if kinds:
-                found.update(kinds)
-            return changed
+            every.append(self._mask(text))
+            return every[-1].text
 
         messages = with_texts(conversation.messages, masked)
+        found = sum((one.found for one in every if one.found), Counter[str]())
         if not found:
             return conversation
         counts.update(found)
@@ -134,15 +135,55 @@ class _Rules:
             raise Rejected("personal-data", f"holds {', '.join(sorted(found))}")
         if self._plan.pii.action == "Report":
             return conversation
-        return Conversation(messages, conversation.asked, conversation.label, conversation.group)
+        self._check_masked(conversation.messages[-1]["content"], messages[-1]["content"], every)
+        asked = self._asked(conversation, messages)
+        return Conversation(messages, asked, conversation.label, conversation.group)
+
+    def _asked(self, conversation: Conversation, masked: Sequence[Message]) -> str:
+        """What is compared, as training reads it: rows that differ in what was masked alone are repetitions."""
+        asked = conversation.asked
+        turns: list[tuple[str, str]] = [
+            (message["content"], one["content"])
+            for message, one in zip(conversation.messages, masked, strict=True)
+            if message["role"] != "system"
+        ]
+        if asked == "\n".join(content for content, _ in turns[:-1]):
+            return "\n".join(text for _, text in turns[:-1])
+        for content, text in turns:
+            shared = self._mask(content.removesuffix(asked)).text
+            if content.endswith(asked) and text.startswith(shared):
+                return text.removeprefix(shared)
+        return self._mask(asked).text
+
+    def _check_masked(self, answer: str, masked: str, every: Sequence[Masked]) -> None:
+        if field := next((one.number for one in every if one.number), ""):
+            raise Rejected(
+                "personal-data",
+                f"holds personal data as the JSON number {field!r}, which no word can replace: write it as text, or "
+                "set dataset.pii.action to Drop or Report",
+            )
+        if masked != answer and (problem := self._problem(_parsed(masked))):
+            raise Rejected(
+                "personal-data",
+                f"breaks responseSchema once personal data is masked, at {problem}: let the schema allow it, or set "
+                "dataset.pii.action to Drop or Report",
+            )
 
     def _check_answer(self, answer: str, fields: Counter[tuple[str, str]]) -> None:
         parsed = _parsed(answer)
         if isinstance(parsed, dict):
             fields.update((name, type(value).__name__) for name, value in parsed.items())
-        if self._schema and (problem := next(self._schema.iter_errors(parsed), None)):
-            where = "/".join(map(str, problem.absolute_path)) or "the answer"
-            raise Rejected("schema", f"breaks responseSchema at {where}: {problem.message[:200]}")
+        if problem := self._problem(parsed):
+            raise Rejected("schema", f"breaks responseSchema at {problem}")
+
+    def _problem(self, parsed: Any) -> str:  # noqa: ANN401 - JSON holds anything
+        """Where an answer breaks the schema, and how, without the personal data in it; empty where it does not."""
+        problem = next(self._schema.iter_errors(parsed), None) if self._schema else None
+        if problem is None:
+            return ""
+        where = "/".join(map(str, problem.absolute_path)) or "the answer"
+        told = problem.message if self._plan.pii.action == "Off" else self._mask(problem.message).text
+        return f"{where}: {told[:200]}"
 
 
 @lru_cache(1)

@@ -70,10 +70,11 @@ class Pii(Schema):
     """What happens to personal data found in the texts."""
 
     action: PiiAction = "Mask"
-    """`Mask` replaces each find by its kind, for example `[전화번호]`; `Drop` leaves the row out; `Report` only
-    counts; `Off` does not look.
+    """`Mask` replaces each find by its kind, for example `[전화번호]`; in JSON the values of strings alone, and a row
+    whose answer then breaks `responseSchema` is left out; `Drop` leaves the row out; `Report` only counts; `Off` does
+    not look.
     """
-    entities: SetOf[Entity] = Field(default=[], max_length=11)
+    entities: SetOf[Entity] = Field(default=[], max_length=14)
     """The kinds that are looked for; all where the list is empty."""
 
 

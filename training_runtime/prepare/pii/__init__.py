@@ -4,20 +4,27 @@
 form nor a telling neighbour (a lone name in a sentence) is not found.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training_runtime.plan import Entity
 
+from .codes import find_codes
 from .kinds import Find, Kind
 from .numbers import find_numbers
-from .words import find_words
+from .words import find_addresses, find_words
 
 __all__ = ["ENTITIES", "Finder", "Kind"]
 
 ENTITIES = {kind.name.title().replace("_", ""): kind for kind in Kind}
 """The kinds by their names in a plan."""
+_NARROW = {wide: wide - 0xFEE0 for wide in (*range(0xFF10, 0xFF1A), *map(ord, "\uff08\uff09\uff0a\uff0d\uff0e\uff20"))}
+_NARROW |= dict.fromkeys((*range(0x2010, 0x2016), 0x2212), ord("-")) | {0xA0: ord(" ")}
+_DIGIT = re.compile(r"\d")
+_WIDE = re.compile(f"[{''.join(map(chr, _NARROW))}]")
+"""What is written wide, and dashes: each is read as one plain character, so places stay."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +40,31 @@ class Finder:
 
     def find(self, text: str) -> list[Find]:
         """Return the finds in the order of the text; none overlap."""
-        if len(text) < 4:
+        if len(text) < 3:
             return []
-        found = [find for find in (*find_numbers(text), *find_words(text, self.kinds)) if find.kind in self.kinds]
-        if len(found) > 1:
-            found = _apart(found)
-        return found
+        if not text.isascii() and _WIDE.search(text):
+            text = text.translate(_NARROW)
+        found = [*find_words(text, self.kinds)]
+        if _DIGIT.search(text):
+            found += [*find_numbers(text), *find_codes(text, self.kinds)]
+            if Kind.ADDRESS in self.kinds:
+                found += find_addresses(text)
+        if not found:
+            return found
+        return _apart([find for find in found if find.kind in self.kinds])
 
-    def mask(self, text: str) -> tuple[str, Counter[str]]:
-        """Return the text with each find replaced by its kind, `[전화번호]`, and how many of each there were."""
-        found = self.find(text)
+    def mask(self, text: str, context: str = "") -> tuple[str, Counter[str]]:
+        """Return the text with each find replaced by its kind, `[전화번호]`, and how many of each there were.
+
+        `context` is read before the text, and is no part of what is returned.
+        """
+        found = self.find(context + text)
+        if context:
+            found = [
+                Find(find.start - len(context), find.end - len(context), find.kind)
+                for find in found
+                if find.start >= len(context)
+            ]
         if not found:
             return text, Counter()
         parts, end = [], 0

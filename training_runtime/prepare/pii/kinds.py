@@ -20,6 +20,9 @@ class Kind(Enum):
     BANK_ACCOUNT = "계좌번호"
     ADDRESS = "주소"
     NAME = "이름"
+    PLATE = "차량번호"
+    SOCIAL_SECURITY_NUMBER = "사회보장번호"
+    IP_ADDRESS = "IP주소"
 
 
 class Find(NamedTuple):
