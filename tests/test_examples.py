@@ -93,6 +93,8 @@ def test_an_example_s_data_is_its_generator_s_with_repetitions_and_personal_data
 def test_no_answer_of_the_claims_has_a_category_outside_its_dictionary() -> None:
     folder = EXAMPLES / "claims-extraction/data"
     default = runpy.run_path(str(folder / "generate.py"))["DICTIONARY"]
+    spec = yaml.safe_load((EXAMPLES / "claims-extraction/h100/job.yaml").read_text(encoding="utf-8"))["spec"]
+    assert json.loads(spec["prompt"]["defaults"]["category_dict"]) == default
     lines = (folder / "voices.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     answers = [json.loads(row["response"]) for row in rows]
