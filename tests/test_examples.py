@@ -87,7 +87,10 @@ def test_an_example_s_data_is_its_generator_s_with_repetitions_and_personal_data
     assert len(lines) - len(set(lines)) > 10
     found = sum((Finder.of([]).mask(line)[1] for line in lines), Counter[str]())
     assert all(found[kind] > 10 for kind in kinds)
-    assert (folder / file).stat().st_size < 250_000  # kubectl keeps what was applied in an annotation
+    text = (folder / file).read_text(encoding=encoding)
+    assert (
+        len(json.dumps(text, ensure_ascii=False).encode()) < 250_000
+    )  # kubectl keeps what was applied in an annotation
 
 
 def test_no_answer_of_the_claims_has_a_category_outside_its_dictionary() -> None:
@@ -106,9 +109,9 @@ def test_no_answer_of_the_claims_has_a_category_outside_its_dictionary() -> None
             assert category["근거"] in row["input_text"]
     assert 0.3 < sum("category_dict" in row for row in rows) / len(rows) < 0.4
     assert (
-        min(Counter(answer["bug_type"] for answer in answers)[bug] for bug in ("바퀴", "쥐", "개미", "기타", None)) > 40
+        min(Counter(answer["bug_type"] for answer in answers)[bug] for bug in ("바퀴", "쥐", "개미", "기타", None)) > 30
     )
-    assert Counter(len(answer["categories"]) for answer in answers)[2] > 80
+    assert Counter(len(answer["categories"]) for answer in answers)[2] > 60
 
 
 def test_two_hundred_own_cases_ask_nothing_that_is_trained_on_when_personal_data_is_masked() -> None:

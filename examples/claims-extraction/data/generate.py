@@ -66,7 +66,7 @@ SAID = (
 )
 DAYS = ("월요일", "화요일", "수요일", "목요일", "금요일", "이번 주말", "다음 주")
 NAMES = ("김하늘", "이바다", "박소리", "최나무", "정구름")
-ROWS, REPEATED, PERSONAL, OWN_DICTIONARY, SEVERAL = 420, 0.06, 0.12, 0.35, 0.3
+ROWS, REPEATED, PERSONAL, OWN_DICTIONARY, SEVERAL = 340, 0.06, 0.12, 0.35, 0.3
 Dictionary = dict[str, dict[str, list[str]]]
 
 
