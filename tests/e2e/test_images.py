@@ -111,12 +111,13 @@ def test_an_image_holds_the_checkout_s_code(name: str, images: dict[str, str], c
     script = (
         "import hashlib, pathlib, anneal_operator as package\n"
         "root = pathlib.Path(package.__file__).parents[1]\n"
-        "files = sorted(f for p in ('anneal_operator', 'serving_runtime', 'training_runtime') "
+        "files = sorted(f for p in ('anneal_operator', 'prompts', 'serving_runtime', 'training_runtime') "
         "for f in (root / p).rglob('*.py'))\n"
         "print('code', hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest())\n"
     )
     cluster.apply(pod("main", _python(images[name], script), volumes=_SCRATCH))
-    folders = (CHECKOUT / "operator/anneal_operator", CHECKOUT / "serving_runtime", CHECKOUT / "training_runtime")
+    packages = ("operator/anneal_operator", "prompts", "serving_runtime", "training_runtime")
+    folders = [CHECKOUT / package for package in packages]
     content = b"".join(file.read_bytes() for folder in folders for file in sorted(folder.rglob("*.py")))
     assert cluster.logs_until("main", "code") == f"code {hashlib.sha256(content).hexdigest()}\n"
 
