@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .pii import Finder, Kind
+from .pii import Find, Finder, Kind, replaced
 
 __all__ = ["Masked", "mask"]
 
 _DOCUMENT = re.compile(r"(?:^|\n)[ \t]*(?=[{\[])")
-_SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')
-_COLON = re.compile(r"\s*:")
+_STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')
+_KEYED_NUMBER = re.compile(r'("(?:[^"\\]|\\.)*")\s*:[\s\[]*(\d{9,16})(?![\d.eE])')
+_LONG_NUMBER = re.compile(r"\d{9}")
+_GAP = "\n" + " " * 28
 _NUMBERED = (
     (re.compile(r"주민|resident|rrn", re.IGNORECASE), Kind.RESIDENT_NUMBER, (13,)),
     (re.compile(r"외국인|alien", re.IGNORECASE), Kind.ALIEN_NUMBER, (13,)),
@@ -48,10 +50,7 @@ def mask(finder: Finder, text: str) -> Masked:
     for start, stop in _documents(text):
         parts += [Masked(*finder.mask(text[end:start])), _in_document(finder, text[start:stop])]
         end = stop
-    if not parts:
-        return Masked(*finder.mask(text))
-    parts.append(Masked(*finder.mask(text[end:])))
-    return _joined(parts)
+    return _joined([*parts, Masked(*finder.mask(text[end:]))])
 
 
 def _documents(text: str) -> Iterator[tuple[int, int]]:
@@ -69,38 +68,53 @@ def _documents(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _in_document(finder: Finder, document: str) -> Masked:
-    parts: list[Masked] = []
-    end, key = 0, ""
-    for match in _SCALAR.finditer(document):
-        scalar = match[0]
-        if scalar[0] != '"':
-            if kind := _kind_of_number(finder, key, scalar):
-                parts.append(Masked("", Counter([kind.value]), key))
-        elif _COLON.match(document, match.end()):
-            key = json.loads(scalar)
-        elif (value := _in_value(finder, key, json.loads(scalar))).found:
-            changed = json.dumps(value.text, ensure_ascii=False)
-            parts += [Masked(document[end : match.start()], Counter()), value._replace(text=changed)]
-            end = match.end()
+    """All values are read at once, each with its key before it and far enough from the next not to be its neighbour."""
+    scalars = list(_strings(document))
+    lines = [f"{key.replace('_', ' ')}: {value}" for _, key, value in scalars]
+    finds = iter(finder.find(_GAP.join(lines)))
+    parts: list[Masked] = list(_numbers(finder, document))
+    find, end, offset = next(finds, None), 0, 0
+    for (match, _, value), line in zip(scalars, lines, strict=True):
+        start, stop = offset + len(line) - len(value), offset + len(line)
+        mine: list[Find] = []
+        while find and find.start < stop:
+            if start <= find.start and find.end <= stop:
+                mine.append(Find(find.start - start, find.end - start, find.kind))
+            find = next(finds, None)
+        offset = stop + len(_GAP)
+        nested = "{" in value or value[:1] == "["
+        if not (mine or nested):
+            continue
+        masked = mask(finder, value) if nested else Masked(*replaced(value, mine))
+        if masked.found:
+            changed = json.dumps(masked.text, ensure_ascii=False)
+            parts += [Masked(document[end : match.start()], Counter()), masked._replace(text=changed)]
+            end = match.end(1)
     return _joined([*parts, Masked(document[end:], Counter())])
 
 
-def _in_value(finder: Finder, key: str, value: str) -> Masked:
-    """A value is read with its key before it, which may tell what it is; a value may hold JSON itself."""
-    if value.lstrip().startswith(("{", "[")):
-        return mask(finder, value)
-    context = key.replace("_", " ") + ": "
-    return Masked(*finder.mask(value, context))
+def _strings(document: str) -> Iterator[tuple[re.Match[str], str, str]]:
+    """Each string's place, its key and its value."""
+    key = ""
+    for match in _STRING.finditer(document):
+        text = json.loads(match[1]) if "\\" in match[1] else match[1][1:-1]
+        if match[2]:
+            key = text
+        else:
+            yield match, key, text
 
 
-def _kind_of_number(finder: Finder, key: str, number: str) -> Kind | None:
-    if not number.isdigit():
-        return None
-    kinds = (kind for pattern, kind, digits in _NUMBERED if len(number) in digits and pattern.search(key))
-    return next((kind for kind in kinds if kind in finder.kinds), None)
+def _numbers(finder: Finder, document: str) -> Iterator[Masked]:
+    for match in _KEYED_NUMBER.finditer(document) if _LONG_NUMBER.search(document) else ():
+        key, digits = json.loads(match[1]), match[2]
+        kinds = (kind for pattern, kind, lengths in _NUMBERED if len(digits) in lengths and pattern.search(key))
+        if (kind := next(kinds, None)) and kind in finder.kinds:
+            yield Masked("", Counter([kind.value]), key)
 
 
 def _joined(parts: list[Masked]) -> Masked:
+    if len(parts) == 1:
+        return parts[0]
     found = sum((part.found for part in parts if part.found), Counter[str]())
     number = next((part.number for part in parts if part.number), "")
     return Masked("".join(part.text for part in parts), found, number)

@@ -16,7 +16,7 @@ from .kinds import Find, Kind
 from .numbers import find_numbers
 from .words import find_addresses, find_words
 
-__all__ = ["ENTITIES", "Finder", "Kind"]
+__all__ = ["ENTITIES", "Find", "Finder", "Kind", "replaced"]
 
 ENTITIES = {kind.name.title().replace("_", ""): kind for kind in Kind}
 """The kinds by their names in a plan."""
@@ -53,25 +53,20 @@ class Finder:
             return found
         return _apart([find for find in found if find.kind in self.kinds])
 
-    def mask(self, text: str, context: str = "") -> tuple[str, Counter[str]]:
-        """Return the text with each find replaced by its kind, `[전화번호]`, and how many of each there were.
+    def mask(self, text: str) -> tuple[str, Counter[str]]:
+        """Return the text with each find replaced by its kind, `[전화번호]`, and how many of each there were."""
+        return replaced(text, self.find(text))
 
-        `context` is read before the text, and is no part of what is returned.
-        """
-        found = self.find(context + text)
-        if context:
-            found = [
-                Find(find.start - len(context), find.end - len(context), find.kind)
-                for find in found
-                if find.start >= len(context)
-            ]
-        if not found:
-            return text, Counter()
-        parts, end = [], 0
-        for find in found:
-            parts += [text[end : find.start], f"[{find.kind.value}]"]
-            end = find.end
-        return "".join([*parts, text[end:]]), Counter(find.kind.value for find in found)
+
+def replaced(text: str, found: Sequence[Find]) -> tuple[str, Counter[str]]:
+    """Return the text with the finds, in its order, replaced by their kinds, and how many of each there are."""
+    if not found:
+        return text, Counter()
+    parts, end = [], 0
+    for find in found:
+        parts += [text[end : find.start], f"[{find.kind.value}]"]
+        end = find.end
+    return "".join([*parts, text[end:]]), Counter(find.kind.value for find in found)
 
 
 def _apart(found: list[Find]) -> list[Find]:
