@@ -25,6 +25,13 @@ _ATTEMPTS = 5
 _TIMEOUT = 60.0
 _NO_ACCESS = 77
 _DTYPES: dict[Dtype, str] = {"Auto": "auto", "BF16": "bfloat16", "FP16": "float16", "FP32": "float32"}
+# By what a template writes around thoughts, the more particular first.
+_REASONING_PARSERS = (
+    ("<|channel|>analysis", "openai_gptoss"),
+    ("<|channel>thought", "gemma4"),
+    ("<arg_key>", "glm45"),
+    ("<think>", "qwen3"),
+)
 # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", "VLLM_NO_USAGE_STATS": "1"}
 
@@ -49,8 +56,22 @@ def main() -> None:
     os.environ |= _ENVIRONMENT
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(options.folder), "--served-model-name", plan.served_name, "--port", str(options.port)]
-    command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length), *plan.engine_args]
+    command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
+    command += [*_reasoning(plan, options.folder), *plan.engine_args]
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _reasoning(plan: ServingPlan, folder: Path) -> list[str]:
+    """The engine's parser for the thoughts that this folder's chat template writes; none for a model that has none.
+
+    Everything else of the prompt stands in the template itself, so that plain clients get what training saw.
+    """
+    template = folder / "chat_template.jinja"
+    if not plan.thinks or not template.exists():
+        return []
+    text = template.read_text(encoding="utf-8")
+    parser = next((parser for sign, parser in _REASONING_PARSERS if sign in text), None)
+    return ["--reasoning-parser", parser] if parser else []
 
 
 def download(plan: ServingPlan, folder: Path) -> None:

@@ -37,6 +37,8 @@ class ServingPlan(_Part):
     """The name that the engine knows the model by."""
     dtype: Dtype
     max_model_length: int
+    thinks: bool = False
+    """Whether the model thinks before it answers, so that its thoughts are told from its answers."""
     engine_args: list[str]
 
 

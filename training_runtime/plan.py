@@ -44,6 +44,8 @@ __all__ = [
     "Plan",
     "Precision",
     "Prepared",
+    "PromptFormat",
+    "PromptPlan",
     "Published",
     "QualityPlan",
     "QuantizationPlan",
@@ -57,6 +59,7 @@ __all__ = [
     "SuitePlan",
     "SuiteType",
     "Template",
+    "Thinking",
     "TrackingPlan",
     "Trained",
     "TrainingPlan",
@@ -68,6 +71,8 @@ Initialize = Literal["Pretrained", "Random"]
 DataFormat = Literal["Auto", "JSONL", "JSON", "CSV", "Parquet"]
 RowTemplate = Literal["Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
 Template = Literal["Auto", "Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
+PromptFormat = Literal["Chat", "Text"]
+Thinking = Literal["Off", "Keep"]
 PiiAction = Literal["Mask", "Drop", "Report", "Off"]
 Entity = Literal[
     "ResidentNumber",
@@ -172,6 +177,8 @@ class ColumnsPlan(_Part):
     """What rows are counted by in the report, and stratified by where the split names nothing else."""
     group: str | None = None
     """Rows with the same value stay in the same part."""
+    context: list[str] = []
+    """Further columns that the prompt's text has fields for, called by the last part of their paths."""
 
 
 class CleanPlan(_Part):
@@ -222,13 +229,34 @@ class SourcePlan(_Part):
     """A folder with a file for each credential; None takes the environment's."""
 
 
+class PromptPlan(_Part):
+    """How a row becomes the text that the model reads."""
+
+    format: PromptFormat = "Chat"
+    """Chat: by a chat template. Text: by `text` alone, for a base without a template."""
+    system_prompt: str | None = None
+    """Put before every conversation that has no system message of its own."""
+    chat_template: str | None = None
+    """A Jinja template instead of the tokenizer's."""
+    text: str | None = None
+    """With the named fields `{instruction}`, `{input}` and those of the context. Chat: what a user's turn looks like,
+    None takes the message. Text: the whole row, ending with `{output}`; None is Alpaca's text.
+    """
+    text_without_input: str | None = None
+    """The text of a row that has no input; None takes `text` with an empty one."""
+    defaults: dict[str, str] = {}
+    """What a field is where a row, or a request, has nothing for it."""
+    thinking: Thinking = "Off"
+    """Off: answers without thoughts are learnt and asked for. Keep: with those that the rows have."""
+
+
 class DatasetPlan(_Part):
     """The data and the rules of its preparation."""
 
     sources: list[SourcePlan]
     template: Template = "Auto"
     columns: ColumnsPlan = ColumnsPlan()
-    system_prompt: str | None = None
+    prompt: PromptPlan = PromptPlan()
     response_schema: dict[str, Any] | None = None
     """A JSON Schema that every answer must satisfy."""
     clean: CleanPlan = CleanPlan()

@@ -6,9 +6,18 @@ from typing import Any, NamedTuple
 from .committed import facts_of, verified_digest
 from .errors import DataError
 from .plan import Plan
-from .workspace import current_dataset_file, dataset_folder
+from .workspace import TEMPLATE, current_dataset_file, dataset_folder
 
-__all__ = ["Current", "current_dataset", "dataset_facts", "part_files", "set_current_dataset", "verified_dataset"]
+__all__ = [
+    "Current",
+    "PreparedPrompt",
+    "current_dataset",
+    "dataset_facts",
+    "part_files",
+    "prepared_prompt",
+    "set_current_dataset",
+    "verified_dataset",
+]
 
 
 class Current(NamedTuple):
@@ -17,6 +26,17 @@ class Current(NamedTuple):
     key: str
     rules: str
     """The digest of the plan's rules that it was made by."""
+
+
+class PreparedPrompt(NamedTuple):
+    """How the rows of a dataset were written."""
+
+    template: str | None
+    """The chat template; None where the base has none, and the rows are plain text."""
+    source: str
+    """The digest of the template that the base's tokenizer had then."""
+    end: str
+    """The token that ends an answer, where the base would not stop at it; else empty."""
 
 
 def current_dataset(plan: Plan) -> Current | None:
@@ -52,6 +72,12 @@ def dataset_facts(plan: Plan) -> dict[str, Any]:
 def part_files(plan: Plan, part: str) -> list[str]:
     """Return the shards of a part, in the order of their rows."""
     return [str(path) for path in sorted((_folder(plan) / part).glob("*.parquet"))]
+
+
+def prepared_prompt(plan: Plan) -> PreparedPrompt:
+    """Return how the current dataset's rows were written."""
+    path, told = _folder(plan) / TEMPLATE, dataset_facts(plan)["prompt"]
+    return PreparedPrompt(path.read_text(encoding="utf-8") if path.exists() else None, told["source"], told["end"])
 
 
 def _folder(plan: Plan) -> Path:

@@ -3,7 +3,7 @@
     WORKSPACE/
     ├── base/                  the model that training starts from, committed
     ├── data/current           names the KEY that the plan asked for
-    ├── data/KEY/              prepared rows: PART/*.parquet, rejects.jsonl, report.html, committed
+    ├── data/KEY/              prepared rows: PART/*.parquet, chat_template.jinja, rejects.jsonl, report.html, committed
     ├── checkpoints/step-N/    committed; .draft is what Trainer is writing, .holder who may commit
     ├── adapter/, model/       what was trained, and the whole model, committed
     ├── history.json, train_results.json
@@ -25,6 +25,7 @@ __all__ = [
     "PARTS",
     "REJECTS",
     "REPORT",
+    "TEMPLATE",
     "adapter_folder",
     "base_folder",
     "cache_folder",
@@ -49,6 +50,8 @@ REJECTS = "rejects.jsonl"
 """In a prepared dataset: every row that was left out, and why."""
 REPORT = "report.html"
 """In a prepared dataset, and in an evaluation."""
+TEMPLATE = "chat_template.jinja"
+"""In a prepared dataset: the chat template that its rows were written by, which a trained model gets beside it."""
 METRICS = "metrics.json"
 """In an evaluation."""
 ANSWERS = "answers.jsonl"

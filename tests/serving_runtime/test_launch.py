@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -82,3 +83,36 @@ def test_a_manifest_cannot_name_files_outside(plan: ServingPlan, published: Path
     digest = hashlib.sha256(manifest.encode()).hexdigest()
     with pytest.raises(WeightsError, match="names a file outside it"):
         download(plan.model_copy(update={"digest": f"sha256:{digest}"}), tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("template", "parser"),
+    [
+        ("{{ '<think>' }}", ["--reasoning-parser", "qwen3"]),
+        ("{{ '<think>' }}<arg_key>", ["--reasoning-parser", "glm45"]),
+        ("<|channel|>analysis<|message|>", ["--reasoning-parser", "openai_gptoss"]),
+        ("<|channel>thought", ["--reasoning-parser", "gemma4"]),
+        ("{{ messages }}", []),
+        (None, []),
+    ],
+)
+def test_thoughts_are_parsed_as_the_chat_template_writes_them(
+    plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str | None, parser: list[str]
+) -> None:
+    started: list[list[str]] = []
+
+    def downloaded(_: ServingPlan, folder: Path) -> None:
+        folder.mkdir()
+        if template:
+            (folder / "chat_template.jinja").write_text(template)
+
+    monkeypatch.setattr(launch, "download", downloaded)
+    monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    for thinks, expected in ((True, parser), (False, [])):
+        chosen = plan.model_copy(update={"thinks": thinks, "engine_args": ["--enforce-eager"]})
+        folder = tmp_path / f"model-{thinks}"
+        command = ["launch", "--port", "8000", "--plan", chosen.model_dump_json(), "--folder", str(folder)]
+        monkeypatch.setattr("sys.argv", command)
+        launch.main()
+        assert started[-1][started[-1].index("--max-model-len") + 2 :] == [*expected, "--enforce-eager"]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from training_runtime.errors import DataError, PlanError
-from training_runtime.plan import CleanPlan, ColumnsPlan, DatasetPlan, QualityPlan, SplitPlan
+from training_runtime.plan import CleanPlan, ColumnsPlan, DatasetPlan, PromptPlan, QualityPlan, SplitPlan
 from training_runtime.prepare.quality import Gate, score
 from training_runtime.rows.clean import Cleaner
-from training_runtime.rows.conversations import Conversation, Rejected
+from training_runtime.rows.conversations import Conversation, Rejected, with_texts
 from training_runtime.rows.templates import Renderer, detected_template
 
 INSTRUCTION = {"instruction": "Decide.", "input": {"subject": "상품"}, "output": {"action": "BLOCK"}}
@@ -43,9 +43,14 @@ def _chat(*contents: str) -> list[dict[str, str]]:
             {"columns": ColumnsPlan(input="x.q", output="a")},
             _chat("1", "5"),
         ),
-        ("QuestionAnswer", {"question": "q", "answer": "a"}, {"system_prompt": "s"}, _chat("s", "q", "a")),
+        (
+            "QuestionAnswer",
+            {"question": "q", "answer": "a"},
+            {"prompt": PromptPlan(system_prompt="s")},
+            _chat("s", "q", "a"),
+        ),
         ("Messages", {"messages": _chat("s", "q", "a")}, {}, _chat("s", "q", "a")),
-        ("Messages", {"messages": _chat("q", "a")}, {"system_prompt": "s"}, _chat("s", "q", "a")),
+        ("Messages", {"messages": _chat("q", "a")}, {"prompt": PromptPlan(system_prompt="s")}, _chat("s", "q", "a")),
         (
             "Messages",
             {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
@@ -65,6 +70,130 @@ def test_a_template_reads_its_columns(
     template: Any, row: dict[str, Any], changes: dict[str, Any], messages: list[dict[str, str]]
 ) -> None:
     assert Renderer(_plan(**changes), template)(row).messages == messages
+
+
+def _thoughtful(**more: Any) -> dict[str, Any]:
+    return {"messages": [*_chat("q", "a")[:1], {"role": "assistant", "content": "a", **more}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        _thoughtful(reasoning_content="why"),
+        _thoughtful(reasoning="why"),
+        _thoughtful(thinking="why"),
+        {"messages": _chat("q", "<think>\nwhy\n</think>\n\na")},
+        {"question": "q", "answer": "<think>why</think>a"},
+    ],
+)
+def test_a_thought_is_kept_or_left_out_in_whatever_form_it_came(row: dict[str, Any]) -> None:
+    template: Any = "Messages" if "messages" in row else "QuestionAnswer"
+    assert Renderer(_plan(), template)(row).messages == _chat("q", "a")
+    kept = Renderer(_plan(prompt=PromptPlan(thinking="Keep")), template)(row).messages
+    assert kept == [_chat("q", "a")[0], {"role": "assistant", "content": "a", "reasoning_content": "why"}]
+
+
+def test_an_answer_that_is_a_thought_alone_is_incomplete() -> None:
+    with pytest.raises(Rejected, match="the answer is empty"):
+        Renderer(_plan(), "QuestionAnswer")({"question": "q", "answer": "<think>why</think>"})
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "toll", "arguments": {"to": "부산"}}}
+
+
+@pytest.mark.parametrize("arguments", [{"to": "부산"}, '{"to": "부산"}'])
+def test_calls_of_tools_and_their_results_are_read(arguments: Any) -> None:
+    call = {**CALL, "function": {"name": "toll", "arguments": arguments}}
+    result = {"role": "tool", "tool_call_id": "1", "content": {"won": 18600}}
+    row = {
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            result,
+            {"role": "assistant", "content": "a"},
+        ],
+        "tools": '[{"type": "function", "function": {"name": "toll"}}]',
+    }
+    user, calls, answered, answer = Renderer(_plan(), "Messages")(row).messages
+    assert user["variables"] == {"tools": [{"type": "function", "function": {"name": "toll"}}]}
+    assert calls == {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    assert answered == {"role": "tool", "content": '{"won": 18600}', "tool_call_id": "1"}
+    assert answer == {"role": "assistant", "content": "a"}
+
+
+def test_texts_are_changed_wherever_a_person_may_have_written_them() -> None:
+    call = {**CALL, "function": {"name": "toll", "arguments": {"name": "김", "to": ["부산", 3]}}}
+    variables = {"tools": [{"name": "김"}], "area": "김해"}
+    messages: list[Any] = [
+        {"role": "user", "content": "김", "variables": variables},
+        {"role": "assistant", "content": "", "reasoning_content": "김?", "tool_calls": [call]},
+    ]
+    user, answer = with_texts(messages, lambda text: text.replace("김", "X").replace("부산", "Y"))
+    assert user == {"role": "user", "content": "X", "variables": {"tools": [{"name": "김"}], "area": "X해"}}
+    assert answer["reasoning_content"] == "X?"
+    assert answer["tool_calls"][0]["function"] == {"name": "toll", "arguments": {"name": "X", "to": ["Y", 3]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tools": "["}, "`tools` is not JSON"),
+        ({"tools": "3"}, "`tools` must be a list"),
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{}]}]}, "with a name"),
+    ],
+)
+def test_tools_that_cannot_be_read_are_rejected(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Rejected, match=reason):
+        Renderer(_plan(), "Messages")({"messages": _chat("q", "a"), **change})
+
+
+CLAIMS = PromptPlan(
+    format="Text",
+    text="### Instruction:\n{instruction}\n\n### Input:\n[Voice-of-Customer]: {input}\n[Category Dict]: {category_dict}"
+    "\n\n### Response:\n{output}",
+    defaults={"category_dict": '{"해충": []}'},
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "said", "variables"),
+    [
+        (
+            {"instruction": "분류", "input": "벌레", "output": "{}", "category_dict": {"해충": ["개미"]}},
+            "벌레",
+            {"instruction": "분류", "category_dict": '{"해충": ["개미"]}'},
+        ),
+        ({"instruction": "분류", "input": "벌레", "output": "{}"}, "벌레", {"instruction": "분류"}),
+        ({"instruction": "분류", "output": "{}", "category_dict": None}, "분류", {}),
+    ],
+)
+def test_fields_of_a_text_go_beside_what_a_client_would_say(
+    row: dict[str, Any], said: str, variables: dict[str, str]
+) -> None:
+    found = Renderer(_plan(prompt=CLAIMS, columns=ColumnsPlan(context=["category_dict"])), "Alpaca")(row).messages
+    assert found[0]["content"] == said
+    assert found[0].get("variables", {}) == variables
+
+
+def test_a_row_without_its_context_is_rejected_where_the_field_has_no_default() -> None:
+    plan = _plan(prompt=CLAIMS.model_copy(update={"defaults": {}}), columns=ColumnsPlan(context=["meta.category_dict"]))
+    with pytest.raises(Rejected, match=r"has no meta.category_dict: say in prompt.defaults.category_dict what stands"):
+        Renderer(plan, "Alpaca")({"instruction": "분류", "input": "벌레", "output": "{}"})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{instruction} {inptu} {output}", r"has the field \{inptu\}, which no row has"),
+        ("{category_dict} {output}", "the user's message goes there"),
+        ("{instruction} {input}", r"ends with \{output\}"),
+        ("{instruction} {input} {output}", r"has no field \{category_dict\}"),
+    ],
+)
+def test_a_text_with_wrong_fields_is_a_bad_plan(text: str, reason: str) -> None:
+    prompt = CLAIMS.model_copy(update={"text": text})
+    with pytest.raises(PlanError, match=reason):
+        Renderer(_plan(prompt=prompt, columns=ColumnsPlan(context=["category_dict"])), "Alpaca")
 
 
 def test_what_all_rows_share_is_not_compared() -> None:
@@ -88,7 +217,7 @@ def test_labels_and_groups_are_found_by_path_also_inside_json_text() -> None:
         ("Messages", {"messages": "x"}, "`messages` must be a list of at least a question and an answer"),
         ("Messages", {"messages": [{"role": "user", "content": "x"}]}, "`messages` must be a list of at least"),
         ("Messages", {"messages": [{"role": "user", "content": "x"}] * 2}, "the last of `messages` must be"),
-        ("Messages", {"messages": [{"role": "tool", "content": "x"}] * 2}, "the role 'tool' is none of"),
+        ("Messages", {"messages": [{"role": "judge", "content": "x"}] * 2}, "the role 'judge' is none of"),
         ("Messages", {"messages": ["x", "y"]}, "a message must be an object with role and content"),
         ("Text", {"txt": "x"}, "has no text"),
         ("Text", "is not JSON: half", "is not JSON"),

@@ -10,20 +10,25 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow.parquet import read_table
 from typing_extensions import override
 
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.answers import answers, load, losses
+from training_runtime.evaluate.asking import Asking, Question
 from training_runtime.evaluate.judge import judged
 from training_runtime.evaluate.scores import Scores, difference
 from training_runtime.evaluate.stage import _handed_back, evaluate
 from training_runtime.evaluate.suites import judge_answers
 from training_runtime.plan import Evaluated, Plan, SuitePlan
 from training_runtime.prepare import stage
+from training_runtime.prepared import part_files
+from training_runtime.tokenizer import load_tokenizer
 from training_runtime.train.stage import train
 from training_runtime.workspace import evaluation_folder, model_folder
 
 from .conftest import MakePlan, Prepare, rows, write_rows
+from .families import ORIGINALS
 
 BLOCK, ALLOW = '{"action": "BLOCK"}', '{"action": "ALLOW"}'
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
@@ -118,10 +123,55 @@ def test_losses_are_the_models_own(base: Path) -> None:
 
 
 def test_batched_answers_are_those_of_each_question_alone(base: Path) -> None:
-    prompts = [[{"role": "user", "content": text}] for text in ("가", "나 " * 30, "question?")]
-    together = answers(base, prompts, 8, seed=1, trust=False)
-    alone = [answers(base, [prompt], 8, seed=1, trust=False)[0] for prompt in prompts]
-    assert together == alone
+    tokenizer = load_tokenizer(base)
+    ends = [tokenizer.eos_token_id]
+    questions = [Question(text, tokenizer(text)["input_ids"]) for text in ("가", "나 " * 30, "question?")]
+    together = answers(base, questions, ends, 8, seed=1, trust=False)
+    alone = [answers(base, [question], ends, 8, seed=1, trust=False)[0] for question in questions]
+    assert [_until(ends[0], ids) for ids in together] == [_until(ends[0], ids) for ids in alone]
+
+
+def _until(end: int, ids: list[int]) -> list[int]:
+    return ids[: ids.index(end)] if end in ids else ids
+
+
+@pytest.mark.parametrize("name", ["Chat", "Text", "thoughts"])
+def test_what_is_asked_is_token_for_token_what_was_learnt_from(make_plan: MakePlan, base: Path, name: str) -> None:
+    prompts: dict[str, dict[str, Any]] = {
+        "Chat": {"dataset__prompt": {"text": "{instruction}|{input}|{area}", "defaults": {"area": "도로"}}},
+        "Text": {"dataset__prompt": {"format": "Text", "text": "{instruction}\n{input} {area}\n{output}"}},
+        "thoughts": {
+            "dataset__prompt": {"chat_template": ORIGINALS["qwen3"], "text": "{instruction}{input}{area}"},
+        },
+    }
+    content = [{**row, "meta": {"area": f"구간 {number}"}} for number, row in enumerate(rows(40))]
+    plan = make_plan(
+        content,
+        base={"initialize": "Pretrained", "uri": str(base)},
+        dataset__columns={"context": ["meta.area"]},
+        **prompts[name],
+    )
+    stage.prepare(plan)
+    asking = Asking(plan)
+    [test] = [read_table(path).to_pylist() for path in part_files(plan, "test")]
+    assert test
+    for row in test:
+        messages = json.loads(row["messages"])
+        question = asking.question(messages[:-1])
+        assert row["input_ids"][: len(question.ids)] == question.ids
+        assert row["labels"][: len(question.ids)] == [-100] * len(question.ids)
+        learnt = [token for token in row["labels"] if token != -100]
+        assert row["labels"][len(question.ids) :][: len(learnt)] == learnt
+        assert asking.answer(question, learnt) == messages[-1]["content"]
+
+
+def test_a_thought_is_no_part_of_an_answer_and_one_cut_off_is_none(make_plan: MakePlan, base: Path) -> None:
+    plan = make_plan(rows(40), base={"initialize": "Pretrained", "uri": str(base)})
+    stage.prepare(plan)
+    asking, tokenizer = Asking(plan), load_tokenizer(base)
+    question = asking.question([{"role": "user", "content": "x"}])
+    for output, answer in (("<think>음</think>네", "네"), ("<think>음", ""), ("네<|im_end|>남은 말", "네")):
+        assert asking.answer(question, tokenizer(output)["input_ids"]) == answer
 
 
 class _Judge(BaseHTTPRequestHandler):

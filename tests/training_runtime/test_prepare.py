@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from pyarrow.parquet import read_table
 
-from training_runtime.committed import facts_of
-from training_runtime.errors import DataError
+from training_runtime.committed import committing, facts_of
+from training_runtime.errors import DataError, PlanError
 from training_runtime.plan import ExitCode, Plan, SourcePlan
 from training_runtime.prepare import stage
 from training_runtime.prepare.stage import prepare
-from training_runtime.prepared import part_files, verified_dataset
+from training_runtime.prepared import part_files, prepared_prompt, verified_dataset
+from training_runtime.rows.prompted import prompted_tokenizer
+from training_runtime.workspace import base_folder
 
 from .conftest import ROOT, MakePlan, rows
 
@@ -72,6 +75,90 @@ def test_no_test_row_is_repeated_in_training(make_plan: MakePlan) -> None:
     }
     assert not questions["test"] & questions["train"]
     assert not questions["validation"] & questions["train"]
+
+
+def _base_model(base: Path, folder: Path, template: str | None) -> Path:
+    """The base with another chat template, or with none as a model that was not instructed."""
+    shutil.copytree(base, folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    settings = folder / "tokenizer_config.json"
+    told = {name: value for name, value in json.loads(settings.read_text()).items() if name != "chat_template"}
+    settings.write_text(json.dumps(told))
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def test_a_base_without_a_template_takes_plain_text_in_pieces_and_none_is_cut(
+    make_plan: MakePlan, base: Path, tmp_path: Path
+) -> None:
+    bare = _base_model(base, tmp_path / "bare", None)
+    content = [{"text": f"{number} " + row["input"] * 10} for number, row in enumerate(rows(40))]
+    plan = make_plan(
+        content,
+        base={"initialize": "Pretrained", "uri": str(bare)},
+        training__max_sequence_length=64,
+        dataset__max_truncated_percent=0,
+    )
+    found = prepare(plan)
+    assert found.rows > 40
+    assert (found.truncated_percent, found.p99_tokens) == (0, 64)
+    assert prepared_prompt(plan).template is None
+    lengths = [len(row["input_ids"]) for table in _tables(plan).values() for row in table]
+    assert sum(lengths) == found.tokens
+
+
+@pytest.mark.parametrize("template", ["QuestionAnswer", "Messages"])
+def test_a_base_without_a_template_says_what_to_do_with_chats(
+    make_plan: MakePlan, base: Path, tmp_path: Path, template: str
+) -> None:
+    bare = _base_model(base, tmp_path / "bare", None)
+    content = [
+        {"question": row["input"], "answer": "a", "messages": [{"role": "user", "content": row["input"]}, _ANSWER]}
+        for row in rows(20)
+    ]
+    plan = make_plan(content, base={"initialize": "Pretrained", "uri": str(bare)}, dataset__template=template)
+    with pytest.raises(PlanError, match=r"^rows.jsonl line \d+: .* has no chat template: set prompt\.format: Text"):
+        prepare(plan)
+    text = make_plan(
+        content,
+        base={"initialize": "Pretrained", "uri": str(bare)},
+        dataset__template=template,
+        dataset__prompt={"format": "Text", "text": "Q: {input}\nA: {output}"},
+    )
+    assert prepare(text).rows == 20
+
+
+_ANSWER = {"role": "assistant", "content": "a"}
+
+
+def test_a_template_that_changed_since_the_data_was_prepared_is_told_and_not_followed(
+    make_plan: MakePlan, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(rows(20), base={"initialize": "Pretrained", "uri": str(base)})
+    prepare(plan)
+    written = prepared_prompt(plan).template
+    assert prompted_tokenizer(plan).chat_template == written
+    assert "template" not in capsys.readouterr().out.replace('"event": "template", "detected"', "")
+    other = _base_model(base, tmp_path / "other", "{% for m in messages %}{{ m.content }}{% endfor %}")
+    with committing(base_folder(plan)) as draft:
+        shutil.copytree(other, draft, dirs_exist_ok=True)
+    assert prompted_tokenizer(plan).chat_template == written
+    assert "has changed since the data was prepared" in capsys.readouterr().out
+
+
+def test_an_end_mark_that_the_base_does_not_stop_at_becomes_its_end(
+    make_plan: MakePlan, base: Path, tmp_path: Path
+) -> None:
+    """As with bases that know their chats' marks and end at the end of a text alone."""
+    own = "{% for m in messages %}{{ m.content }}<|im_start|>{% endfor %}"
+    other = _base_model(base, tmp_path / "other", own)
+    plan = make_plan(rows(20), base={"initialize": "Pretrained", "uri": str(other)})
+    prepare(plan)
+    assert prompted_tokenizer(plan).eos_token == "<|im_start|>"
+    same = make_plan(rows(20), base={"initialize": "Pretrained", "uri": str(base)}, workspace=str(tmp_path / "same"))
+    prepare(same)
+    assert prompted_tokenizer(same).eos_token == "<|im_end|>"
 
 
 def test_groups_stay_together(make_plan: MakePlan) -> None:

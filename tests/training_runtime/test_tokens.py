@@ -90,7 +90,7 @@ def test_what_is_learnt_is_the_answer_and_its_end_mark(
     tokenizer = _tokenizer(template)
     if not fast:
         monkeypatch.setattr(tokens, "_fast_encode", lambda _: None)
-    [single] = Encoder(tokenizer, 512, answers_only=True).encode([SINGLE])
+    [[single]] = Encoder(tokenizer, 512, answers_only=True).encode([SINGLE])
     thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""
     assert _learnt(tokenizer, single.labels) == [f"{before}{thought}{SINGLE[-1]['content']}{end}"]
     assert tokenizer.decode(single.input_ids) == tokenizer.apply_chat_template(SINGLE, tokenize=False).rstrip(" ")
@@ -102,16 +102,15 @@ def test_every_answer_of_a_conversation_is_learnt(name: str) -> None:
     template, end, before = CASES[name]
     tokenizer = _tokenizer(template)
     [found] = Encoder(tokenizer, 512, answers_only=True).encode([TURNS])
-    first, last = _learnt(tokenizer, found.labels)
-    # An earlier answer that the template writes otherwise later is learnt without its mark.
-    assert first.removesuffix(end).strip() == TURNS[2]["content"]
-    assert last.endswith(TURNS[4]["content"] + end)
-    assert last.startswith(before)
+    first, last = (run for one in found for run in _learnt(tokenizer, one.labels))
+    thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""
+    assert first == f"{before}{thought}{TURNS[2]['content']}{end}"
+    assert last == f"{before}{thought}{TURNS[4]['content']}{end}"
 
 
 def test_a_template_with_marks_is_followed(base: Path) -> None:
     tokenizer = load_tokenizer(base)
-    [found] = Encoder(tokenizer, 512, answers_only=True).encode([TURNS])
+    [[found]] = Encoder(tokenizer, 512, answers_only=True).encode([TURNS])
     assert _learnt(tokenizer, found.labels) == [f"{TURNS[i]['content']}<|im_end|>" for i in (2, 4)]
 
 
@@ -126,7 +125,7 @@ def test_both_libraries_give_the_same(base: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_tokenizer_that_adds_a_space_is_left_to_its_own_library() -> None:
     tokenizer = _tokenizer(LLAMA, pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=True)]))
-    [found] = Encoder(tokenizer, 512, answers_only=True).encode([SINGLE])
+    [[found]] = Encoder(tokenizer, 512, answers_only=True).encode([SINGLE])
     assert (
         found.input_ids
         == tokenizer(tokenizer.apply_chat_template(SINGLE, tokenize=False), add_special_tokens=False)["input_ids"]
@@ -134,18 +133,49 @@ def test_a_tokenizer_that_adds_a_space_is_left_to_its_own_library() -> None:
 
 
 def test_all_tokens_are_learnt_where_the_plan_says_so(base: Path) -> None:
-    [found] = Encoder(load_tokenizer(base), 512, answers_only=False).encode([SINGLE])
+    [[found]] = Encoder(load_tokenizer(base), 512, answers_only=False).encode([SINGLE])
     assert found.labels == found.input_ids
 
 
 def test_plain_text_is_learnt_whole_with_its_end(base: Path) -> None:
     tokenizer = load_tokenizer(base)
-    [found] = Encoder(tokenizer, 512, answers_only=True).encode([[{"role": "text", "content": "도로 안내"}]])
+    [[found]] = Encoder(tokenizer, 512, answers_only=True).encode([[{"role": "text", "content": "도로 안내"}]])
     assert tokenizer.decode(found.labels) == "도로 안내<|im_end|>"
 
 
+def test_a_long_document_goes_on_in_the_next_row_and_ends_once(base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = None  # a base model's
+    text = "고속도로 통행료 안내. " * 20
+    [rows] = Encoder(tokenizer, 32, answers_only=True).encode([[{"role": "text", "content": text}]])
+    assert {len(row.input_ids) for row in rows[:-1]} == {32}
+    assert tokenizer.decode([token for row in rows for token in row.input_ids]) == f"{text}<|im_end|>"
+    assert all(row.labels == row.input_ids and row.length == len(row.input_ids) for row in rows)
+    assert rows[0].messages[0]["content"].startswith("고속도로 통행료")
+
+
+def test_a_chat_for_a_base_without_a_template_names_the_remedy(base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = None
+    with pytest.raises(PlanError, match=r"has no chat template: set prompt\.format: Text"):
+        list(Encoder(tokenizer, 64, answers_only=True).encode([SINGLE]))
+
+
+def test_a_token_never_reaches_from_the_prompt_into_the_answer() -> None:
+    """Who asks has the prompt alone, so its tokens are the same whatever the answer is."""
+    tokenizer = _tokenizer(
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+    )
+    joined = [{"role": "user", "content": SINGLE[1]["content"][:3]}, {"role": "assistant", "content": "원입니다"}]
+    [[found]] = Encoder(tokenizer, 512, answers_only=True).encode([joined])
+    asked = tokenizer(joined[0]["content"], add_special_tokens=False)["input_ids"]
+    assert found.input_ids[: len(asked)] == asked
+    assert _learnt(tokenizer, found.labels) == ["원입니다</s>"]
+    assert tokenizer("1,0원입니다")["input_ids"] != asked  # it would not be so by itself
+
+
 def test_a_long_row_is_cut(base: Path) -> None:
-    [found] = Encoder(load_tokenizer(base), 10, answers_only=True).encode([TURNS])
+    [[found]] = Encoder(load_tokenizer(base), 10, answers_only=True).encode([TURNS])
     assert (len(found.input_ids), len(found.labels)) == (10, 10)
     assert found.length > 10
 

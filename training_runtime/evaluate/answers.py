@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.tokenizer import load_tokenizer
+from .asking import Question
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 __all__ = ["answers", "load", "losses"]
@@ -16,8 +17,6 @@ __all__ = ["answers", "load", "losses"]
 _BATCH_ROWS = 64
 _LOSS_BATCH_TOKENS = 16384
 """Tokens of one batch when losses are measured."""
-
-Message = dict[str, str]
 
 
 def load(folder: Path, *, trust_remote_code: bool) -> "PreTrainedModel":
@@ -33,39 +32,51 @@ def load(folder: Path, *, trust_remote_code: bool) -> "PreTrainedModel":
     return model.to(device).eval()
 
 
-def answers(folder: Path, prompts: Sequence[list[Message]], limit: int, *, seed: int, trust: bool) -> list[str]:
-    """Return one answer per conversation, of at most `limit` tokens."""
+def answers(
+    folder: Path, questions: Sequence[Question], ends: list[int], limit: int, *, seed: int, trust: bool
+) -> list[list[int]]:
+    """Return the tokens that follow each question, up to one of `ends` or at most `limit`."""
     import torch
 
     if torch.cuda.is_available() and importlib.util.find_spec("vllm"):
-        return _by_vllm(folder, prompts, limit, seed=seed, trust=trust)
+        return _by_vllm(folder, questions, ends, limit, seed=seed, trust=trust)
     from transformers import set_seed
 
     set_seed(seed)
-    tokenizer = load_tokenizer(folder)
-    tokenizer.padding_side = "left"
     model = load(folder, trust_remote_code=trust)
-    order = sorted(range(len(prompts)), key=lambda i: -sum(len(message["content"]) for message in prompts[i]))
-    found: dict[int, str] = {}
+    order = sorted(range(len(questions)), key=lambda i: -len(questions[i].ids))
+    found: dict[int, list[int]] = {}
     for start in range(0, len(order), _BATCH_ROWS):
         part = order[start : start + _BATCH_ROWS]
-        batch = tokenizer.apply_chat_template(
-            [prompts[i] for i in part], add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
-        ).to(model.device)
+        padding = ends[0] if ends else 0
+        ids, mask = _padded([questions[i].ids for i in part], padding, model.device)
+        settings: dict[str, Any] = {"max_new_tokens": limit, "eos_token_id": ends or None, "pad_token_id": padding}
         with torch.inference_mode():
-            output = model.generate(**batch, max_new_tokens=limit, do_sample=False)
-        texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        found |= dict(zip(part, texts, strict=True))
+            output = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, **settings)
+        found |= dict(zip(part, output[:, ids.shape[1] :].tolist(), strict=True))
         print(json.dumps({"event": "answered", "model": folder.name, "rows": len(found), "of": len(order)}), flush=True)
-    return [found[i] for i in range(len(prompts))]
+    return [found[i] for i in range(len(questions))]
 
 
-def _by_vllm(folder: Path, prompts: Sequence[list[Message]], limit: int, *, seed: int, trust: bool) -> list[str]:
+def _padded(rows: Sequence[list[int]], padding: int, device: "torch.device") -> "tuple[torch.Tensor, torch.Tensor]":
+    """Rows of one length, padded in front, and where they are rows."""
+    import torch
+
+    longest = max(map(len, rows))
+    ids = [[padding] * (longest - len(row)) + row for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _by_vllm(
+    folder: Path, questions: Sequence[Question], ends: list[int], limit: int, *, seed: int, trust: bool
+) -> list[list[int]]:
     from vllm import LLM, SamplingParams
 
     engine = LLM(model=str(folder), dtype="bfloat16", seed=seed, trust_remote_code=trust)
-    outputs = engine.chat(list(prompts), SamplingParams(temperature=0.0, max_tokens=limit), use_tqdm=False)
-    return [output.outputs[0].text for output in outputs]
+    prompts = [{"prompt_token_ids": question.ids} for question in questions]
+    settings = SamplingParams(temperature=0.0, max_tokens=limit, stop_token_ids=ends)
+    return [list(output.outputs[0].token_ids) for output in engine.generate(prompts, settings, use_tqdm=False)]
 
 
 def losses(model: "PreTrainedModel", rows: Sequence[tuple[list[int], list[int]]]) -> Iterator[tuple[float, int]]:

@@ -23,6 +23,7 @@ from training_runtime.rows.templates import Renderer, detected_template
 from training_runtime.workspace import ANSWERS, METRICS, REPORT, base_folder, evaluation_folder, model_folder
 
 from .answers import answers, load, losses
+from .asking import Asking
 from .harness import run_tasks
 from .judge import judged
 from .scores import Difference, Scores, difference
@@ -90,13 +91,18 @@ def _evaluate(plan: Plan, target: Path) -> None:
 
 
 def _ask(plan: Plan, models: dict[str, Path], conversations: list[list[dict[str, str]]]) -> _Asked:
-    asked = _Asked(conversations)
-    prompts = [messages[:-1] for messages in conversations]
-    settings = plan.evaluation
+    asked, asking, settings = _Asked(conversations), Asking(plan), plan.evaluation
+    questions = [asking.question(messages[:-1]) for messages in conversations]
     for name, folder in models.items():
-        asked.answers[name] = answers(
-            folder, prompts, settings.max_new_tokens, seed=settings.seed, trust=plan.base.trust_remote_code
+        found = answers(
+            folder,
+            questions,
+            asking.ends,
+            settings.max_new_tokens,
+            seed=settings.seed,
+            trust=plan.base.trust_remote_code,
         )
+        asked.answers[name] = [asking.answer(*pair) for pair in zip(questions, found, strict=True)]
     return asked
 
 

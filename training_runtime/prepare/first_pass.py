@@ -15,7 +15,7 @@ import orjson
 
 from training_runtime.plan import DatasetPlan, RowTemplate
 from training_runtime.rows.blocks import Block, rows_of
-from training_runtime.rows.conversations import Conversation, Rejected
+from training_runtime.rows.conversations import Conversation, Rejected, with_texts
 from training_runtime.rows.templates import Renderer
 
 from .duplicates import sketches
@@ -118,8 +118,15 @@ class _Rules:
         return masked
 
     def _masked(self, conversation: Conversation, counts: Counter[str]) -> Conversation:
-        pairs = [self._mask(message["content"]) for message in conversation.messages]
-        found = sum((counter for _, counter in pairs if counter), Counter[str]())
+        found: Counter[str] = Counter()
+
+        def masked(text: str) -> str:
+            changed, kinds = self._mask(text)
+            if kinds:
+                found.update(kinds)
+            return changed
+
+        messages = with_texts(conversation.messages, masked)
         if not found:
             return conversation
         counts.update(found)
@@ -127,7 +134,6 @@ class _Rules:
             raise Rejected("personal-data", f"holds {', '.join(sorted(found))}")
         if self._plan.pii.action == "Report":
             return conversation
-        messages = [{**m, "content": text} for m, (text, _) in zip(conversation.messages, pairs, strict=True)]
         return Conversation(messages, conversation.asked, conversation.label, conversation.group)
 
     def _check_answer(self, answer: str, fields: Counter[tuple[str, str]]) -> None:

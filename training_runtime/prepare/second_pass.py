@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from training_runtime.plan import Plan
+from training_runtime.rows.conversations import Message
 from training_runtime.tokenizer import load_tokenizer
 from training_runtime.workspace import PARTS, base_folder
 
@@ -39,10 +40,12 @@ class Sharded:
 
 @dataclass
 class SecondPass:
-    """The tokenizer's plan and the folder the shards go to. It is sent to the workers."""
+    """The tokenizer's plan and template, and the folder the shards go to. It is sent to the workers."""
 
     plan: Plan
     target: Path
+    template: str | None
+    """The chat template that rows are written by; None where plain text is all that the base can read."""
 
     def __call__(self, item: tuple[Path, bytes]) -> Sharded:
         """Work on one block; the bytes say which of PARTS each of its rows belongs to, or LEFT_OUT."""
@@ -54,7 +57,10 @@ class SecondPass:
         table = read_table(path, columns=["file", "line", "messages", "label", "group"], use_threads=False)
         kept = [position for position, part in enumerate(parts) if part != LEFT_OUT]
         table = table.take(kept)
-        encoded = list(_encoder(self.plan.model_dump_json()).encode(_messages(table)))
+        found = list(_encoder(self.plan.model_dump_json(), self.template).encode(_messages(table), _places(table)))
+        table = table.take([row for row, examples in enumerate(found) for _ in examples])
+        kept = [position for position, examples in zip(kept, found, strict=True) for _ in examples]
+        encoded = [example for examples in found for example in examples]
         for number, part in enumerate(PARTS):
             mine = [row for row, position in enumerate(kept) if parts[position] == number]
             learnt = [row for row in mine if any(label != IGNORED for label in encoded[row].labels)]
@@ -74,16 +80,24 @@ class SecondPass:
 
 
 @lru_cache(1)
-def _encoder(plan: str) -> Encoder:
+def _encoder(plan: str, template: str | None) -> Encoder:
     """One tokenizer per process."""
     parsed = Plan.model_validate_json(plan)
     training = parsed.training
     tokenizer = load_tokenizer(base_folder(parsed))
+    if template:
+        tokenizer.chat_template = template
     return Encoder(tokenizer, training.max_sequence_length, answers_only=training.assistant_only_loss)
 
 
-def _messages(table: "pyarrow.Table") -> list[list[dict[str, str]]]:
+def _messages(table: "pyarrow.Table") -> list[list[Message]]:
     return [orjson.loads(text) for text in table["messages"].to_pylist()]
+
+
+def _places(table: "pyarrow.Table") -> list[str]:
+    return [
+        f"{file} line {line}" for file, line in zip(table["file"].to_pylist(), table["line"].to_pylist(), strict=True)
+    ]
 
 
 def _columns(table: "pyarrow.Table", encoded: list[Encoded]) -> dict[str, "pyarrow.Array"]:
@@ -93,7 +107,7 @@ def _columns(table: "pyarrow.Table", encoded: list[Encoded]) -> dict[str, "pyarr
     return {
         "input_ids": pyarrow.array([example.input_ids for example in encoded], type=ids),
         "labels": pyarrow.array([example.labels for example in encoded], type=ids),
-        "messages": table["messages"],
+        "messages": pyarrow.array([orjson.dumps(example.messages).decode() for example in encoded]),
         "label": table["label"],
         "group": table["group"],
     }

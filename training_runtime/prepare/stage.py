@@ -4,9 +4,10 @@ First pass: read, render, clean, judge, mask, sketch, onto a spool. Then repetit
 Second pass: tokens and labels, into shards. Both passes use every processor and keep few blocks in memory.
 
 What it leaves in `workspace/data/KEY`: train, validation and test as Parquet shards (`input_ids`, `labels`, `messages`,
-`label`, `group`), `rejects.jsonl` with every row that was left out and why, `report.html`, and the manifest with the
-numbers, written last. KEY depends on the input and the rules alone, so the same work is not done twice; the bytes of
-the shards depend on nothing else either. `workspace/data/current` names the KEY that the plan asked for.
+`label`, `group`), the chat template that wrote them, `rejects.jsonl` with every row that was left out and why,
+`report.html`, and the manifest with the numbers, written last. KEY depends on the input and the rules alone, so the
+same work is not done twice; the bytes of the shards depend on nothing else either. `workspace/data/current` names the
+KEY that the plan asked for.
 """
 
 import hashlib
@@ -24,15 +25,16 @@ from typing import Any, NamedTuple
 from training_runtime.committed import MANIFEST, committing, facts_of, file_digest, verified_digest
 from training_runtime.errors import DataError
 from training_runtime.plan import DataFormat, Plan, Prepared
-from training_runtime.prepared import Current, current_dataset, set_current_dataset
+from training_runtime.prepared import Current, PreparedPrompt, current_dataset, set_current_dataset
 from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.formats import blocks, data_files
 from training_runtime.rows.templates import detected_template
 from training_runtime.sources import fetch, is_local
-from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
+from training_runtime.workspace import PARTS, REJECTS, REPORT, TEMPLATE, base_folder, copies_folder, dataset_folder
 
 from .base import fetch_base, new_base
 from .first_pass import FirstPass
+from .prompt import made_prompt
 from .report import render_report
 from .second_pass import SecondPass, Sharded, texts
 from .spool import BAD, Spool, hold_out
@@ -40,7 +42,7 @@ from .workers import Pool, processors, workers
 
 __all__ = ["prepare"]
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 """Raised when the same input and rules would give other bytes."""
 _SINGLE_PROCESS_BYTES = 4 << 20
 _SHOWN_ROWS = 10
@@ -124,12 +126,15 @@ def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
         hold_out(spool, plan.dataset, files_of_spool / "sketches")
         if plan.base.initialize == "Random":
             new_base(plan, texts(one.path for one in spool.blocks))
-        sharded = list(pool.map(SecondPass(plan, draft), spool.portions()))
+        prompt = made_prompt(plan)
+        sharded = list(pool.map(SecondPass(plan, draft, prompt.template), spool.portions()))
         spool.removed += [row for one in sharded for row in one.removed]
         lengths = [length for one in sharded for length in one.lengths]
         _check_lengths(plan, spool, sharded, lengths)
         shutil.rmtree(files_of_spool)
-        _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths)
+        if prompt.template:
+            (draft / TEMPLATE).write_text(prompt.template, encoding="utf-8")
+        _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths, prompt)
 
 
 def _first_pass(plan: Plan, files: Sequence[_File], folder: Path, pool: Pool) -> Spool:
@@ -215,7 +220,9 @@ def _quantile(ordered: Sequence[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Sequence[int]) -> None:
+def _write(
+    plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Sequence[int], prompt: PreparedPrompt
+) -> None:
     with (draft / REJECTS).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in spool.removed)
     title, limit = f"Data of {plan.job.name}", plan.training.max_sequence_length
@@ -224,4 +231,5 @@ def _write(plan: Plan, draft: Path, numbers: Prepared, spool: Spool, lengths: Se
     for (name, kind), count in sorted(spool.answers.items()):
         answers.setdefault(name, {})[kind] = count
     facts = {"numbers": numbers.model_dump(), "answers": answers, "labels": dict(sorted(spool.labels.items()))}
+    facts["prompt"] = {"source": prompt.source, "end": prompt.end}
     (draft / MANIFEST).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")

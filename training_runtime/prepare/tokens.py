@@ -1,16 +1,17 @@
 """From conversations to the token ids and labels that training reads, cut to the plan's length.
 
-The tokenizer's own chat template writes the conversation. Which characters are the assistant's is told by the
-template's `{% generation %}` marks where it has them, else by writing the conversation up to each answer; the answer's
-end mark belongs to it, so that the model learns to stop.
+What is learnt is told by `rows.prompting`. A conversation's prompt and its last answer are encoded apart where a token
+would reach from one into the other: a server reads the prompt alone, too. Plain text is encoded whole, and what is
+longer than a row may be goes on in the next.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training_runtime.errors import DataError, PlanError
+from training_runtime.errors import StageError
+from training_runtime.rows.conversations import Message
+from training_runtime.rows.prompting import Example, Prompting, Span, start_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,19 +20,16 @@ __all__ = ["IGNORED", "Encoded", "Encoder"]
 
 IGNORED = -100
 """The label of a token that is not learnt, as in Transformers."""
-_MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 _COMPARED_ROWS = 32
 """Rows of each block that are encoded by both libraries."""
-
-Message = dict[str, str]
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Encoded:
     """One training example."""
 
+    messages: list[Message]
     input_ids: list[int]
     labels: list[int]
     length: int
@@ -47,26 +45,34 @@ class Encoder:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", limit: int, *, answers_only: bool) -> None:
         self._tokenizer = tokenizer
-        self._template = str(tokenizer.chat_template or "")
-        self._marked = bool(_MARKED.search(self._template))
+        self._prompting = Prompting(tokenizer)
+        self._around = (start_of(tokenizer), str(tokenizer.eos_token or ""))
         self._limit = limit
         self._answers_only = answers_only
         self._fast = _fast_encode(tokenizer.backend_tokenizer.to_str())
 
-    def encode(self, conversations: Sequence[list[Message]]) -> Iterator[Encoded]:
-        """Yield each conversation's example; raise DataError where the template renders nothing to learn."""
-        written = [self._written(messages) for messages in conversations]
-        fast = self._fast if self._agrees([text for text, _ in written[:_COMPARED_ROWS]]) else None
-        for text, spans in written:
-            if not text or not spans:
-                raise DataError(
-                    f"the chat template renders no answer from {text[:80]!r}: choose a model whose template has an "
-                    "assistant's turn"
-                )
-            ids, labels = (fast and _by_parts(fast, text, spans)) or self._by_offsets(text, spans)
-            if not self._answers_only:
-                labels = ids
-            yield Encoded(ids[: self._limit], labels[: self._limit], len(ids))
+    def encode(self, conversations: Sequence[list[Message]], places: Sequence[str] = ()) -> Iterator[list[Encoded]]:
+        """Yield what each conversation comes to; raise DataError, with its place, where one has none."""
+        written: list[list[Example]] = []
+        for position, messages in enumerate(conversations):
+            try:
+                written.append(self._written(messages))
+            except StageError as error:
+                raise type(error)(f"{places[position]}: {error}" if places else str(error)) from error
+        compared = [example.text for examples in written[:_COMPARED_ROWS] for example in examples]
+        encode = self._fast if self._fast and self._agrees(compared) else self._slow
+        for examples in written:
+            if examples[0].messages[-1]["role"] == "text":
+                yield self._chunks(encode, examples[0])
+            else:
+                yield [self._encoded(encode, example) for example in examples]
+
+    def _written(self, messages: list[Message]) -> list[Example]:
+        if messages[-1]["role"] != "text":
+            return self._prompting.examples(messages)
+        start, end = self._around
+        text = f"{start}{messages[-1]['content']}{end}"
+        return [Example(messages, text, [(0, len(text))], 0)]
 
     def _agrees(self, texts: list[str]) -> bool:
         if self._fast is None:
@@ -74,66 +80,55 @@ class Encoder:
         known = self._tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
         return all(self._fast(text) == one.ids for text, one in zip(texts, known, strict=True))
 
+    def _slow(self, text: str) -> list[int]:
+        return list(self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _chunks(self, encode: "_Encode", example: Example) -> list[Encoded]:
+        """All of a document, in rows of the greatest length; the last ends with the end mark."""
+        ids = encode(example.text)
+        parts = [ids[first : first + self._limit] for first in range(0, len(ids), self._limit)]
+        if len(parts) == 1:
+            return [Encoded(example.messages, ids, ids, len(ids))]
+        return [Encoded(self._read_back(part), part, part, len(part)) for part in parts]
+
+    def _read_back(self, ids: list[int]) -> list[Message]:
+        return [{"role": "text", "content": self._tokenizer.decode(ids, skip_special_tokens=True)}]
+
+    def _encoded(self, encode: "_Encode", example: Example) -> Encoded:
+        text, border = example.text, example.prompt
+        before, after = text[:border], text[border:]
+        found = _by_parts(encode, text, example.learnt)
+        if not (found and [span[0] for span in example.learnt] == [border]):
+            prompt, whole = encode(before), encode(text)
+            if whole[: len(prompt)] == prompt:
+                found = found or self._by_offsets(text, example.learnt)
+            else:  # a token would reach from the prompt into the answer, and who asks has the prompt alone
+                early = [span for span in example.learnt if span[1] <= border]
+                late = [(start - border, end - border) for start, end in example.learnt[len(early) :]]
+                parts = [self._labelled(encode, before, early), self._labelled(encode, after, late)]
+                found = parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
+        ids, labels = found
+        if not self._answers_only:
+            labels = ids
+        return Encoded(example.messages, ids[: self._limit], labels[: self._limit], len(ids))
+
+    def _labelled(self, encode: "_Encode", text: str, spans: list[Span]) -> tuple[list[int], list[int]]:
+        return _by_parts(encode, text, spans) or self._by_offsets(text, spans)
+
     def _by_offsets(self, text: str, spans: list[Span]) -> tuple[list[int], list[int]]:
         found = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
         ids = list(found.ids)
-        labels = [IGNORED] * len(ids)
+        learnt = bytearray(len(text) + 1)
         for start, end in spans:
-            first, last = found.char_to_token(start), found.char_to_token(end - 1)
-            if first is None or last is None:
-                continue
-            if found.token_to_chars(first)[0] < start:  # it began before the answer
-                first += 1
-            labels[first : last + 1] = ids[first : last + 1]
-        return ids, labels
-
-    def _written(self, messages: list[Message]) -> tuple[str, list[Span]]:
-        """The text as the model reads it, and which parts of it are learnt."""
-        if messages[-1]["role"] == "text":
-            marks = (str(self._tokenizer.bos_token or ""), str(self._tokenizer.eos_token or ""))
-            text = messages[-1]["content"].join(marks)
-            return text, [(0, len(text))]
-        if not self._marked:
-            return self._compared(messages)
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        texts, spans = render_jinja_template(
-            conversations=[messages],
-            chat_template=self._template,
-            return_assistant_tokens_mask=True,
-            **self._tokenizer.special_tokens_map,
-        )
-        return texts[0], [(start, end) for start, end in spans[0] if end > start]
-
-    def _compared(self, messages: list[Message]) -> tuple[str, list[Span]]:
-        text = self._render(messages)
-        spans: list[Span] = []
-        for position, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            until = self._render(messages[:position], prompt=True)
-            whole = self._render(messages[: position + 1])
-            if text.startswith(until) and text.startswith(whole.rstrip()):
-                spans.append((len(until), len(whole.rstrip())))
-            else:
-                spans += self._looked_up(text, message["content"].strip(), spans[-1][1] if spans else 0)
-        return text, [(start, end) for start, end in spans if end > start]
-
-    def _looked_up(self, text: str, answer: str, after: int) -> list[Span]:
-        """A template may write an answer otherwise once another follows: then the answer's own text is looked for."""
-        start = text.find(answer, after) if answer else -1
-        return [(start, start + len(answer))] if start >= 0 else []
-
-    def _render(self, messages: list[Message], *, prompt: bool = False) -> str:
-        from jinja2.exceptions import TemplateError
-
-        try:
-            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
-        except TemplateError as error:
-            raise PlanError(f"the model's chat template does not take these messages: {error}") from error
+            learnt[start:end] = b"\1" * (end - start)
+        begins = [begin for begin, _ in found.offsets]  # a token that began before the answer is not learnt
+        return ids, [token if learnt[begin] else IGNORED for token, begin in zip(ids, begins, strict=True)]
 
 
-def _fast_encode(definition: str) -> Callable[[str], list[int]] | None:
+_Encode = Callable[[str], list[int]]
+
+
+def _fast_encode(definition: str) -> _Encode | None:
     from kitoken import Kitoken
 
     try:
@@ -143,7 +138,7 @@ def _fast_encode(definition: str) -> Callable[[str], list[int]] | None:
     return lambda text: list(made.encode(text, True))
 
 
-def _by_parts(encode: Callable[[str], list[int]], text: str, spans: list[Span]) -> tuple[list[int], list[int]] | None:
+def _by_parts(encode: _Encode, text: str, spans: list[Span]) -> tuple[list[int], list[int]] | None:
     """Ids and labels where each part's own ids make up those of the whole text, so that no token crosses a border."""
     ids: list[int] = []
     labels: list[int] = []

@@ -1,13 +1,19 @@
-"""What a row comes to: a conversation, or why there is none."""
+"""What a row comes to: a conversation, or why there is none.
 
+A message has `role` and `content`, a text; an assistant's may have `reasoning_content` and `tool_calls`. The first may
+carry `variables`: what the chat template is given beside the messages, such as `tools` or a row's context.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-__all__ = ["Conversation", "Message", "Rejected", "at_path"]
+__all__ = ["Conversation", "Message", "Rejected", "at_path", "with_texts"]
 
-Message = dict[str, str]
+Message = dict[str, Any]
+_TEXTS = ("content", "reasoning_content")
 
 
 @dataclass(frozen=True)
@@ -42,3 +48,30 @@ def at_path(content: Any, path: str) -> Any:  # noqa: ANN401 - a row holds anyth
             raise KeyError(path)
         value = value[part]
     return value
+
+
+def with_texts(messages: list[Message], changed: Callable[[str], str]) -> list[Message]:
+    """Return the messages with each text changed that a person may have written, in calls and variables too."""
+    return [_with_texts(message, changed) for message in messages]
+
+
+def _with_texts(message: Message, changed: Callable[[str], str]) -> Message:
+    found = {key: changed(value) if key in _TEXTS else value for key, value in message.items()}
+    if "tool_calls" in found:
+        found["tool_calls"] = [
+            {**call, "function": {**function, "arguments": _within(function["arguments"], changed)}}
+            for call in found["tool_calls"]
+            for function in [call["function"]]
+        ]
+    if "variables" in found:
+        given = found["variables"].items()
+        found["variables"] = {name: value if name == "tools" else _within(value, changed) for name, value in given}
+    return found
+
+
+def _within(value: Any, changed: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON holds anything
+    if isinstance(value, str):
+        return changed(value)
+    if isinstance(value, list):
+        return [_within(item, changed) for item in value]
+    return {key: _within(item, changed) for key, item in value.items()} if isinstance(value, dict) else value

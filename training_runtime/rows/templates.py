@@ -1,6 +1,5 @@
 """From a row to a conversation: what each template reads, and why a row cannot be used."""
 
-import json
 from typing import Any
 
 from training_runtime.errors import DataError
@@ -8,10 +7,11 @@ from training_runtime.plan import ColumnsPlan, DatasetPlan, RowTemplate
 
 from .clean import Cleaner
 from .conversations import Conversation, Message, Rejected, at_path
+from .messages import as_text, message_of, tools_of, without_thought
+from .prompting import field_text
 
 __all__ = ["Renderer", "detected_template"]
 
-_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _QUESTION = ("question", "prompt", "input", "query")
 _ANSWER = ("answer", "completion", "response", "output")
 
@@ -40,7 +40,10 @@ class Renderer:
         self._columns = plan.columns
         self._label = plan.split.stratify_by or plan.columns.label
         self._cleaner = Cleaner(plan.clean)
-        self._system = [{"role": "system", "content": plan.system_prompt}] if plan.system_prompt else []
+        self._prompt = plan.prompt
+        self._fields = field_text(plan.prompt, plan.columns)
+        system = plan.prompt.system_prompt
+        self._system = [{"role": "system", "content": system}] if system else []
         self._read = {
             "Messages": self._messages,
             "Alpaca": self._instruction,
@@ -59,7 +62,7 @@ class Renderer:
             group = str(at_path(row, self._columns.group)) if self._columns.group else ""
         except KeyError as error:
             raise Rejected("incomplete", f"has no {error.args[0]}") from error
-        if not messages[-1]["content"].strip():
+        if not messages[-1]["content"].strip() and not messages[-1].get("tool_calls"):
             raise Rejected("incomplete", "the answer is empty")
         return Conversation(messages, asked, label, group)
 
@@ -67,47 +70,67 @@ class Renderer:
         found = row["messages"] if "messages" in row else at_path(row, "conversations")
         if not isinstance(found, list) or len(found) < 2:
             raise Rejected("incomplete", "`messages` must be a list of at least a question and an answer")
-        chat = [self._message(item) for item in found]
+        chat = [message_of(item, self._prompt.thinking, self._cleaner) for item in found]
         if chat[-1]["role"] != "assistant":
             raise Rejected("incomplete", "the last of `messages` must be the assistant's answer")
         if self._system and chat[0]["role"] != "system":
             chat = [*self._system, *chat]
-        return chat, "\n".join(message["content"] for message in chat[:-1] if message["role"] != "system")
-
-    def _message(self, item: Any) -> Message:  # noqa: ANN401 - a row holds anything until it is looked at
-        if not isinstance(item, dict):
-            raise Rejected("unreadable", "a message must be an object with role and content")
-        named = str(item["role"] if "role" in item else at_path(item, "from"))
-        role = _ROLES.get(named)
-        if role is None:
-            raise Rejected("unreadable", f"the role {named!r} is none of system, user and assistant")
-        content = _as_text(item["content"] if "content" in item else at_path(item, "value"))
-        return {"role": role, "content": self._cleaner(content) if role == "user" else content}
+        asked = "\n".join(message["content"] for message in chat[:-1] if message["role"] != "system")
+        return _carrying(chat, {**tools_of(row), **self._context(row)}), asked
 
     def _instruction(self, row: dict[str, Any]) -> tuple[list[Message], str]:
-        instruction = _as_text(at_path(row, self._columns.instruction or "instruction"))
+        instruction = as_text(at_path(row, self._columns.instruction or "instruction"))
         try:
-            given = _as_text(at_path(row, self._columns.input or "input"))
+            given = as_text(at_path(row, self._columns.input or "input"))
         except KeyError:
             given = ""
         given = self._cleaner(given)
-        answer = _as_text(at_path(row, self._columns.output or "output"))
-        return self._chat(f"{instruction}\n{given}" if given else instruction, answer), given or instruction
+        answer = as_text(at_path(row, self._columns.output or "output"))
+        return self._chat(row, instruction, given, answer), given or instruction
 
     def _question_answer(self, row: dict[str, Any]) -> tuple[list[Message], str]:
-        question = self._cleaner(_as_text(_first(row, self._columns.input, _QUESTION)))
-        answer = _as_text(_first(row, self._columns.output, _ANSWER))
-        if self._columns.instruction:
-            instruction = _as_text(at_path(row, self._columns.instruction))
-            return self._chat(f"{instruction}\n{question}", answer), question
-        return self._chat(question, answer), question
+        question = self._cleaner(as_text(_first(row, self._columns.input, _QUESTION)))
+        answer = as_text(_first(row, self._columns.output, _ANSWER))
+        instruction = as_text(at_path(row, self._columns.instruction)) if self._columns.instruction else ""
+        return self._chat(row, instruction, question, answer), question
 
     def _text(self, row: dict[str, Any]) -> tuple[list[Message], str]:
-        text = self._cleaner(_as_text(at_path(row, self._columns.input or "text")))
+        text = self._cleaner(as_text(at_path(row, self._columns.input or "text")))
         return [{"role": "text", "content": text}], text
 
-    def _chat(self, question: str, answer: str) -> list[Message]:
-        return [*self._system, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    def _chat(self, row: dict[str, Any], instruction: str, given: str, answer: str) -> list[Message]:
+        said, variables = self._said(instruction, given)
+        reply = without_thought({"role": "assistant", "content": answer}, self._prompt.thinking)
+        chat = [*self._system, {"role": "user", "content": said}, reply]
+        return _carrying(chat, {**variables, **self._context(row)})
+
+    def _said(self, instruction: str, given: str) -> tuple[str, dict[str, str]]:
+        """What a client would say for this row, and what it would give by name beside it."""
+        fields = self._fields
+        if not (instruction and fields and fields.reads_instruction and fields.reads_input):
+            return "\n".join(part for part in (instruction, given) if part), {}
+        if given:
+            return given, {"instruction": instruction}
+        # Where the instruction has a default, a message alone would be an input.
+        return instruction, {"instruction": instruction, "input": ""} if "instruction" in fields.defaults else {}
+
+    def _context(self, row: dict[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path in self._columns.context:
+            name = path.rpartition(".")[2]
+            try:
+                value = as_text(at_path(row, path))
+            except KeyError:
+                value = ""
+            if value:
+                found[name] = value
+            elif name not in self._prompt.defaults:
+                raise Rejected("incomplete", f"has no {path}: say in prompt.defaults.{name} what stands there then")
+        return found
+
+
+def _carrying(messages: list[Message], variables: dict[str, Any]) -> list[Message]:
+    return [{**messages[0], "variables": variables}, *messages[1:]] if variables else messages
 
 
 def _first(row: dict[str, Any], path: str | None, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - see at_path
@@ -117,12 +140,3 @@ def _first(row: dict[str, Any], path: str | None, names: tuple[str, ...]) -> Any
         if name in row:
             return row[name]
     raise KeyError(" or ".join(names))
-
-
-def _as_text(value: object) -> str:
-    """A text as it is; an object or list as JSON, one form for training, evaluation and serving."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    return json.dumps(value, ensure_ascii=False)

@@ -44,6 +44,7 @@ def save_weights(plan: Plan, trainer: "SFTTrainer") -> Path:
 def commit_model(plan: Plan, saved: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
     """Commit the trained folder, without the trainer's pickled settings, and the merged model."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+    from transformers.trainer_utils import align_special_tokens
 
     (saved / "training_args.bin").unlink(missing_ok=True)
     (saved / "README.md").unlink(missing_ok=True)
@@ -55,6 +56,7 @@ def commit_model(plan: Plan, saved: Path, tokenizer: "PreTrainedTokenizerBase") 
         # With DeepSpeed's third stage in force every model is loaded in shards, by all processes together.
         unset_hf_deepspeed_config()
         model = merged_model(plan, adapter_folder(plan))
+        align_special_tokens(model, tokenizer)  # as Trainer did: where the model stops
         with committing(model_folder(plan)) as draft:
             model.save_pretrained(draft)
             tokenizer.save_pretrained(draft)

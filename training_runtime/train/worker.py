@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from training_runtime.errors import GpuMemoryError, PreemptedError, StageError, StalledError
 from training_runtime.plan import ExitCode, Failed, Plan
-from training_runtime.tokenizer import load_tokenizer
+from training_runtime.rows.prompted import prompted_tokenizer
 from training_runtime.tracking import Spool
-from training_runtime.workspace import base_folder, checkpoints_folder, profile_folder
+from training_runtime.workspace import checkpoints_folder, profile_folder
 
 from .callback import add_callback
 from .checkpoints import CommittedCheckpoints
@@ -45,7 +45,7 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
 
     strategy = _join(plan)
     checkpoints, newest = _open_checkpoints(plan, strategy)
-    tokenizer = load_tokenizer(base_folder(plan))
+    tokenizer = prompted_tokenizer(plan)
     stop = StopRequest()
     spool = Spool(plan) if is_first() else None
     began = time.monotonic()

@@ -19,6 +19,10 @@ _DataUri = Annotated[
         rf"|hf://datasets/{WORD}+/{WORD}+(@{WORD}+)?(/{CHARACTER}+)?)$",
     ),
 ]
+_ContextPath = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^([^.\x00-\x20\x7f]+\.)*[A-Za-z_][A-Za-z0-9_]*$"),
+]
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -35,6 +39,10 @@ class Columns(Schema):
     """What rows are counted by in the report, and stratified by where `split.stratifyBy` is left out."""
     group: DottedPath | None = None
     """Rows with the same value stay in the same part of the split."""
+    context: SetOf[_ContextPath] = Field(default=[], max_length=16)
+    """Further columns that `prompt.text` has fields for, called by the last part of their paths: `meta.category_dict`
+    fills `{category_dict}`.
+    """
 
 
 class Clean(Schema):

@@ -10,6 +10,7 @@ from .ab_experiment import Assignment, Decision, Metrics, Stopping
 from .dataset import Dataset
 from .evaluation import Evaluation
 from .pods import PodTemplate, gpus_in_cel
+from .prompt import Prompt
 from .schema import (
     ALIASES_RULE,
     CHARACTER,
@@ -100,13 +101,6 @@ class Base(Schema):
             lambda base: base.secret_ref is None or base.uri.startswith(("hf://", "s3://")),
         ),
     )
-
-
-class Prompt(Schema):
-    """How a row becomes tokens."""
-
-    system_prompt: str | None = Field(default=None, min_length=1, max_length=20000)
-    """Put before every conversation that has no system message of its own."""
 
 
 class Tracking(Schema):
@@ -226,6 +220,11 @@ class FineTuneJobSpec(Schema):
             f"self.training.precision != 'FP16' || size({gpus_in_cel('self.stages.train.resources')}) > 0",
             "`training.precision: FP16` needs a GPU: ask for one in `stages.train.resources`, or use `FP32`",
             lambda spec: spec.training.precision != "FP16" or bool(spec.stages.train.resources.gpu_names),
+        ),
+        Rule(
+            "size(self.dataset.columns.context) == 0 || has(self.prompt.text)",
+            "`dataset.columns.context` are fields of `prompt.text`: write one that has them",
+            lambda spec: not spec.dataset.columns.context or spec.prompt.text is not None,
         ),
         Rule(
             "!has(self.training.earlyStopping) || self.dataset.split.validation > 0.0",

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from training_runtime.plan import ArtifactFormat
 
 from .conditions import Conditions
+from .prompt import Prompt
 from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Schema, SetOf, immutable
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
@@ -66,6 +67,8 @@ class ModelVersionSpec(Schema):
     """The weights."""
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases set in MLflow once, when they enter this list; one that somebody moves later is left where it is."""
+    prompt: Prompt | None = None
+    """How requests become tokens: as the rows of its training did, whose chat template lies beside the weights."""
     provenance: ModelVersionProvenance | None = None
     """What it was made from."""
     serving: Serving | None = None
@@ -75,6 +78,7 @@ class ModelVersionSpec(Schema):
         ALIASES_RULE,
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
+        immutable("prompt", "a version is asked as it was trained; create another ModelVersion"),
         immutable("provenance", "a version comes from where it comes from; create another ModelVersion"),
     )
 

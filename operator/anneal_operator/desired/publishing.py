@@ -19,6 +19,7 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
         model_name=spec.output.model_name,
         artifact=Artifact(uri=published.uri, format=published.format, digest=published.digest),
         aliases=spec.output.aliases,
+        prompt=spec.prompt,
         provenance=ModelVersionProvenance(
             fine_tune_job_ref=LocalReference(name=metadata["name"]),
             fine_tune_job_uid=metadata["uid"],

@@ -58,6 +58,7 @@ def deployment(
         served_name=name,
         dtype=serving.dtype,
         max_model_length=serving.max_model_length,
+        thinks=spec.prompt is not None and spec.prompt.thinking == "Keep",
         engine_args=serving.engine_args,
     )
     arguments = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan.model_dump_json()]
