@@ -118,7 +118,7 @@ def test_a_base_without_a_template_says_what_to_do_with_chats(
         for row in rows(20)
     ]
     plan = make_plan(content, base={"initialize": "Pretrained", "uri": str(bare)}, dataset__template=template)
-    with pytest.raises(PlanError, match=r"has no chat template: set prompt\.format: Text"):
+    with pytest.raises(PlanError, match=r"^rows.jsonl line \d+: .* has no chat template: set prompt\.format: Text"):
         prepare(plan)
     text = make_plan(
         content,

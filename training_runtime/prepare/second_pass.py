@@ -56,10 +56,11 @@ class SecondPass:
         done = Sharded()
         table = read_table(path, columns=["file", "line", "messages", "label", "group"], use_threads=False)
         kept = [position for position, part in enumerate(parts) if part != LEFT_OUT]
-        found = list(_encoder(self.plan.model_dump_json(), self.template).encode(_messages(table.take(kept))))
+        table = table.take(kept)
+        found = list(_encoder(self.plan.model_dump_json(), self.template).encode(_messages(table), _places(table)))
+        table = table.take([row for row, examples in enumerate(found) for _ in examples])
         kept = [position for position, examples in zip(kept, found, strict=True) for _ in examples]
         encoded = [example for examples in found for example in examples]
-        table = table.take(kept)
         for number, part in enumerate(PARTS):
             mine = [row for row, position in enumerate(kept) if parts[position] == number]
             learnt = [row for row in mine if any(label != IGNORED for label in encoded[row].labels)]
@@ -91,6 +92,12 @@ def _encoder(plan: str, template: str | None) -> Encoder:
 
 def _messages(table: "pyarrow.Table") -> list[list[Message]]:
     return [orjson.loads(text) for text in table["messages"].to_pylist()]
+
+
+def _places(table: "pyarrow.Table") -> list[str]:
+    return [
+        f"{file} line {line}" for file, line in zip(table["file"].to_pylist(), table["line"].to_pylist(), strict=True)
+    ]
 
 
 def _columns(table: "pyarrow.Table", encoded: list[Encoded]) -> dict[str, "pyarrow.Array"]:

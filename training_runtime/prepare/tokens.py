@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from training_runtime.errors import StageError
 from training_runtime.rows.conversations import Message
 from training_runtime.rows.prompting import Example, Prompting, Span, start_of
 
@@ -50,9 +51,14 @@ class Encoder:
         self._answers_only = answers_only
         self._fast = _fast_encode(tokenizer.backend_tokenizer.to_str())
 
-    def encode(self, conversations: Sequence[list[Message]]) -> Iterator[list[Encoded]]:
-        """Yield what each conversation comes to; raise DataError where the template renders nothing to learn."""
-        written = [self._written(messages) for messages in conversations]
+    def encode(self, conversations: Sequence[list[Message]], places: Sequence[str] = ()) -> Iterator[list[Encoded]]:
+        """Yield what each conversation comes to; raise DataError, with its place, where one has none."""
+        written: list[list[Example]] = []
+        for position, messages in enumerate(conversations):
+            try:
+                written.append(self._written(messages))
+            except StageError as error:
+                raise type(error)(f"{places[position]}: {error}" if places else str(error)) from error
         compared = [example.text for examples in written[:_COMPARED_ROWS] for example in examples]
         encode = self._fast if self._fast and self._agrees(compared) else self._slow
         for examples in written:
