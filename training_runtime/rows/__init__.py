@@ -1,1 +1,1 @@
-"""Rows: from files of any format to conversations, the same way wherever rows are read."""
+"""Rows: from files of any format to conversations and prompts, the same way wherever rows are read."""
