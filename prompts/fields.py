@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from .rendering import PromptError
+from .thinking import SWITCHES
 
 __all__ = ["ALPACA", "ALPACA_WITHOUT_INPUT", "FieldText"]
 
@@ -29,7 +30,10 @@ ALPACA_WITHOUT_INPUT = (
 _FIELD = re.compile(r"\{\{(?P<literal>\w+)\}\}|\{(?P<name>[^\W\d]\w*)\}", re.ASCII)
 _OUTPUT = re.compile(r"\{output\}[ \t\r\n]*\Z")
 _TAKEN = frozenset(
-    {"messages", "tools", "documents", "add_generation_prompt", "enable_thinking", "thinking", "preserve_thinking"}
+    {"messages", "tools", "documents", "add_generation_prompt", "date_string"}
+    | {name for setting in SWITCHES.values() for name in setting}
+    | {"message", "said", "asked", "asked_text", "asked_input", "asked_instruction"}  # our own lines'
+    | {"dict", "namespace", "range", "loop", "cycler", "joiner", "lipsum", "none", "true", "false"}  # Jinja's
 )
 _SPECIAL_TOKEN = re.compile(r"^(bos|eos|pad|unk|sep|cls|mask)_token$")
 
@@ -48,7 +52,9 @@ class FieldText:
     def __post_init__(self) -> None:
         for name in (*self.context, *self.defaults):
             if name in _TAKEN or _SPECIAL_TOKEN.match(name):
-                raise PromptError(f"no column of the context can be called {name}: chat templates use that name")
+                raise PromptError(
+                    f"{name} cannot be a field of prompt.text: chat templates use that name; rename the column"
+                )
         known = {_INSTRUCTION, _INPUT, *self.context, *self.defaults}
         if unknown := sorted(self._names() - known):
             raise PromptError(
@@ -58,7 +64,10 @@ class FieldText:
                 f"or write {{{{{unknown[0]}}}}} for the word in braces"
             )
         if unused := sorted({*self.context, *self.defaults} - self._names()):
-            raise PromptError(f"prompt.text has no field {{{unused[0]}}}: put it there, or leave the column out")
+            raise PromptError(
+                f"prompt.text has no field {{{unused[0]}}}: add it there, or remove {unused[0]} from prompt.defaults "
+                "or dataset.columns.context"
+            )
         if not self.reads_input and not self.reads_instruction:
             raise PromptError("prompt.text needs {input} or {instruction}: the user's message goes there")
 
@@ -107,7 +116,8 @@ class FieldText:
         given = f"{name} if {name} is string else {name} | tojson"
         missing = f"raise_exception('{name} is not given: chat_template_kwargs may hold it')"
         other = _literal(self.defaults[name]) if name in self.defaults else missing
-        return f"{{%- set asked_{name} = ({given}) if {name} else {other} %}}"
+        nothing = f"{name} is undefined or {name} is none or {name} == ''"
+        return f"{{%- set asked_{name} = {other} if {nothing} else ({given}) %}}"
 
     def _expression(self) -> str:
         if self.without_input is None or not self.reads_input:

@@ -11,10 +11,8 @@ from .fields import FieldText
 from .rendering import FIXED_DATE, PromptError, variables_of
 from .thinking import SWITCHES
 
-__all__ = ["TEMPLATE_FILE", "Thinking", "chat_template", "text_template"]
+__all__ = ["Thinking", "chat_template", "text_template"]
 
-TEMPLATE_FILE = "chat_template.jinja"
-"""The name under which transformers and vLLM look for it."""
 Thinking = Literal["Off", "Keep"]
 _CLOCK = re.compile(r"strftime_now\(\s*(?P<quote>[\"'])(?P<form>[^\"']*)(?P=quote)\s*\)")
 _TURNS = """\
@@ -31,20 +29,22 @@ _TURNS = """\
 """
 
 
-def chat_template(source: str, thinking: Thinking, text: FieldText | None = None) -> str:
+def chat_template(source: str, thinking: Thinking, text: FieldText | None = None, *, system: str | None = None) -> str:
     """Return a tokenizer's or a user's template with the settings before it.
 
-    `text` says what a user's turn looks like; without it, it is what the message says.
+    `text` says what a user's turn looks like; without it, it is what the message says. `system` stands before every
+    conversation that has no system message, a plain client's too.
     """
     wanted = SWITCHES[thinking]
     read = variables_of(source)
     switches = {name: value for name, value in wanted.items() if name in read}
     head = [f"{{%- set {name} = {str(value).lower()} %}}" for name, value in switches.items()]
+    head += _system(system) if system else []
     head += _messages(text) if text else []
     return "".join(f"{line}\n" for line in head) + _without_clock(source)
 
 
-def text_template(text: FieldText, *, start: str, end: str) -> str:
+def text_template(text: FieldText, *, start: str, end: str, system: str | None = None) -> str:
     """Return a template for a model that has none: the text, then the answer and the end mark.
 
     `start` is what the tokenizer begins every text with. A system message stands before the text, and a conversation of
@@ -54,7 +54,16 @@ def text_template(text: FieldText, *, start: str, end: str) -> str:
         raise PromptError("the model's tokenizer names no end of text (eos_token), so no answer would ever end")
     marks = {"BOS": _quoted(start), "EOS": _quoted(end)}
     turns = re.sub("BOS|EOS", lambda found: marks[found[0]], _TURNS)
-    return "".join(f"{line}\n" for line in _messages(text)) + turns
+    head = [*(_system(system) if system else []), *_messages(text)]
+    return "".join(f"{line}\n" for line in head) + turns
+
+
+def _system(text: str) -> list[str]:
+    return [
+        "{%- if not messages or messages[0].role != 'system' %}",
+        f"{{%- set messages = [{{'role': 'system', 'content': {_quoted(text)}}}] + messages %}}",
+        "{%- endif %}",
+    ]
 
 
 def _messages(text: FieldText) -> list[str]:

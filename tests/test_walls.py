@@ -42,7 +42,7 @@ WRONG = (
     (f"{ROOMS}/reconcile/telling.py", "aiohttp"),
     (f"{ROOMS}/desired/plan.py", "prompts.template"),
     ("prompts/rendering.py", "prompts.fields"),
-    ("prompts/fields.py", "prompts.thinking"),
+    ("prompts/thinking.py", "prompts.rendering"),
     ("prompts/template.py", "training_runtime.plan"),
     ("training_runtime/__init__.py", "training_runtime.workspace"),
     ("training_runtime/prepare/report.py", "training_runtime.publish.card"),

@@ -28,6 +28,7 @@ _FIELDS = {
     "train_micro_batch_size_per_gpu": "training.perDeviceBatchSize",
 }
 """What a setting of DeepSpeed is called here: the field that decides it."""
+_GATHERED = "zero_optimization.stage3_gather_16bit_weights_on_model_save"
 
 
 def check_deepspeed(plan: Plan) -> None:
@@ -72,6 +73,10 @@ def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str) -> d
             raise PlanError(
                 f"distributed.deepspeedConfig sets {key} to {value}, which {_FIELDS[key]} decides: leave it out, and "
                 f"set {_FIELDS[key]}"
+            )
+        if key == _GATHERED and known and not value:
+            raise PlanError(
+                f"distributed.deepspeedConfig sets {key} to {value}: without it no model is saved; leave it out"
             )
         if isinstance(known, dict) and not isinstance(value, dict):
             raise PlanError(f"distributed.deepspeedConfig: {key} is {value}, and must be an object")

@@ -193,7 +193,7 @@ class ColumnsPlan(_Part):
 
 
 class CleanPlan(_Part):
-    """What is done to a question's text before anything else; serving does the same."""
+    """What is done to a question's text before anything else."""
 
     remove_pattern: str | None = None
     """A regular expression whose matches are removed."""

@@ -65,9 +65,9 @@ class Spool:
         told = {name: str(value) for name, value in parameters.items() if value is not None}
         self._note({}, "parameters", None, {name: text[:_MAX_PARAMETER_CHARACTERS] for name, text in told.items()})
 
-    def add_status(self, status: RunStatus, failure: str = "") -> None:
+    def add_status(self, status: RunStatus) -> None:
         """Note how the training goes."""
-        self._write({"status": status, "failure": failure})
+        self._write({"status": status})
 
     def _note(self, line: dict[str, Any], kind: str, step: int | None, values: Mapping[str, Any]) -> None:
         new = {name: value for name, value in values.items() if (step, name) not in self._written}
@@ -159,14 +159,13 @@ def _send(client: "MlflowClient", run_id: str, lines: list[dict[str, Any]]) -> N
         client.log_batch(run_id, metrics=points, params=parameters, synchronous=True)
     told = [line for line in lines if "status" in line]
     if told:
-        _set_status(client, run_id, told[-1]["status"], told[-1]["failure"])
+        _set_status(client, run_id, told[-1]["status"])
 
 
-def _set_status(client: "MlflowClient", run_id: str, status: RunStatus, failure: str) -> None:
+def _set_status(client: "MlflowClient", run_id: str, status: RunStatus) -> None:
+    """What kind of failure it was, the operator tells once it is the job's."""
     run = client.get_run(run_id)
-    if failure:
-        client.set_tag(run_id, FAILURE_TAG, failure)
-    elif FAILURE_TAG in run.data.tags:
+    if status != "FAILED" and FAILURE_TAG in run.data.tags:
         client.delete_tag(run_id, FAILURE_TAG)
     if status == "RUNNING" and run.info.status != status:
         client.update_run(run_id, status)

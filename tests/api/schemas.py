@@ -64,9 +64,27 @@ _WRONG: tuple[Any, ...] = (None, True, -1, 0, 1, 1.0, 1.5, 10**18, 10**30, -(10*
 def generated_spec(schema: Json, rng: random.Random) -> Any:
     """Return a spec: mostly as the schema says, in half of the cases with one to three mutations."""
     spec = _value(schema, rng)
+    if rng.random() < 0.7:
+        _fit_together(spec)
     for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
         _mutate(spec, rng)
     return spec
+
+
+def _fit_together(spec: Json) -> None:
+    """Tie what no schema ties: the same few rules would refuse most specs, and the others would never be reached."""
+    if base := spec.get("base"):
+        uri = str(base.get("uri"))
+        base["initialize"] = "Random" if uri.startswith("configmap://") else "Pretrained"
+        for name, schemes in (("revision", ("hf://",)), ("secretRef", ("hf://", "s3://"))):
+            if not uri.startswith(schemes):
+                base.pop(name, None)
+    if variants := spec.get("variants"):
+        spec["control"] = variants[0].get("name")
+    evaluation = spec.get("evaluation") or {}
+    for gate in evaluation.get("gates") or ():
+        evaluation["suites"] = evaluation.get("suites") or [{"name": "rows", "type": "Perplexity"}]
+        gate["metric"] = f"{evaluation['suites'][0].get('name')}/perplexity"
 
 
 def _value(schema: Json, rng: random.Random) -> Any:

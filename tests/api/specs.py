@@ -78,6 +78,10 @@ def _case(kind: str, path: str, value: Any, refused: str | None = None) -> Case:
     return Case(name, kind, _set(GOOD[kind], path, value), refused)
 
 
+def _gated(gate: Json) -> Json:
+    return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
+
+
 _RANDOM = {"uri": "configmap://tiny", "initialize": "Random"}
 
 
@@ -383,22 +387,23 @@ CASES = [
         "`Perplexity` is that of the test rows",
     ),
     _case("FineTuneJob", "evaluation.compareBase", False),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "action/accuracy", "min": 0.9, "max": 0.95})),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "action/f1", "vsAlias": "base", "maxRegressionPercent": 2})),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "action/accuracy", "above": 0.9})),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "actoin/accuracy", "min": 0.9}), "name one of `suites`"),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "accuracy", "min": 0.9}), "name one of `suites`"),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "action/f1"}), "a gate needs `min`, `above`, `max` or"),
     _case(
-        "FineTuneJob",
-        "evaluation.gates",
-        [{"metric": "action/accuracy", "min": 0.9}, {"metric": "perplexity", "max": 12}],
+        "FineTuneJob", "evaluation", _gated({"metric": "action/f1", "above": 0.9, "min": 0.9}), "bound the same side"
     ),
-    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1", "vsAlias": "production", "maxRegressionPercent": 2}]),
-    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1"}], "a gate needs `min`, `above`, `max` or `vsAlias`"),
-    _case("FineTuneJob", "evaluation.gates", [{"metric": "action/accuracy", "above": 0.9}]),
     _case(
-        "FineTuneJob",
-        "evaluation.gates",
-        [{"metric": "action/accuracy", "above": 0.9, "min": 0.9}],
-        "bound the same side",
+        "FineTuneJob", "evaluation", _gated({"metric": "action/f1", "min": 0.9, "max": 0.1}), "must not exceed `max`"
     ),
-    _case("FineTuneJob", "evaluation.gates", [{"min": 1}], _REQUIRED),
-    _case("FineTuneJob", "evaluation.gates", [{"metric": "f1", "min": 0.9, "maxRegressionPercent": 2}], "name one"),
+    _case("FineTuneJob", "evaluation", _gated({"metric": "action/f1", "above": 0.9, "max": 0.9}), "must be less than"),
+    _case("FineTuneJob", "evaluation", _gated({"min": 1}), _REQUIRED),
+    _case(
+        "FineTuneJob", "evaluation", _gated({"metric": "action/f1", "min": 0.9, "maxRegressionPercent": 2}), "name one"
+    ),
     _case("FineTuneJob", "suspend", True),
     _case("FineTuneJob", "suspend", "true", "must be of type boolean"),
     _case("FineTuneJob", "maxAttempts", 1),

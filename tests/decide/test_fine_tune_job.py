@@ -41,7 +41,7 @@ PREPARED = Prepared(
 RESULTS: dict[Stage, Any] = {
     "prepare": PREPARED,
     "train": Trained(step=100, loss=0.5, eval_loss=0.6),
-    "evaluate": Evaluated(metrics={"accuracy": 0.9}),
+    "evaluate": Evaluated(metrics={"rows/accuracy": 0.9}),
     "publish": Published(
         run_id="r", experiment_id="1", uri="mlflow-artifacts:/1/r/artifacts/model", digest="d", format="Full"
     ),
@@ -53,7 +53,7 @@ SPEC: dict[str, Any] = {
 }
 PLAN = ObservedPlan("trainer:1", "models:/spam/1", "p")
 OBSTACLE = Obstacle(Reason.BASE_NOT_FOUND, "no base")
-GATE, HIGH_GATE = {"metric": "accuracy", "min": 0.5}, {"metric": "accuracy", "min": 0.95}
+GATE, HIGH_GATE = {"metric": "rows/accuracy", "min": 0.5}, {"metric": "rows/accuracy", "min": 0.95}
 
 
 def _work(*conditions: str, pods: tuple[dict[str, Any], ...] = (), reason: str = "", **job: Any) -> ObservedStage:
@@ -124,11 +124,12 @@ EVALUATED = FineTuneJobStatus(
         splits=Splits(train=1, validation=0, test=0), digest="d",
     ),
     attempts=ATTEMPT_2.having(last=[ATTEMPT_2.last[0].having(reason="Completed")]),
-    evaluation=EvaluationStatus(metrics={"accuracy": 0.9}),
+    evaluation=EvaluationStatus(metrics={"rows/accuracy": 0.9}),
 )  # fmt: skip
 SUSPEND, TWICE = {"suspend": True}, {"maxAttempts": 2}
-GATED = {"evaluation": {"gates": [GATE]}}
-HIGHLY_GATED = {"evaluation": {"gates": [HIGH_GATE]}}
+SUITES = [{"name": "rows", "type": "Classification"}]
+GATED = {"evaluation": {"suites": SUITES, "gates": [GATE]}}
+HIGHLY_GATED = {"evaluation": {"suites": SUITES, "gates": [HIGH_GATE]}}
 LATER: dict[str, Any] = {
     "previous": FineTuneJobStatus(observed_generation=1, active_seconds=60),
     "spec": {"activeDeadlineSeconds": 60},
@@ -265,7 +266,7 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
     assert status.progress is not None
     assert (status.progress.summary, status.progress.loss) == ("100/100 100%", 0.5)
     assert status.evaluation is not None
-    assert status.evaluation.metrics == {"accuracy": 0.9}
+    assert status.evaluation.metrics == {"rows/accuracy": 0.9}
     assert status.mlflow is not None
     assert status.mlflow.run_id == "r"
     assert status.provenance is not None
@@ -352,7 +353,9 @@ def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up
 
 
 def test_gates_are_told_with_what_they_asked_for() -> None:
-    status = decide(_seen(None, None, None, ABSENT, spec={"evaluation": {"gates": [GATE, HIGH_GATE]}}), NOW).status
+    status = decide(
+        _seen(None, None, None, ABSENT, spec={"evaluation": {"suites": SUITES, "gates": [GATE, HIGH_GATE]}}), NOW
+    ).status
     assert status.evaluation is not None
     assert [(gate.required, gate.passed) for gate in status.evaluation.gates] == [
         ("at least 0.5", True),
@@ -360,25 +363,31 @@ def test_gates_are_told_with_what_they_asked_for() -> None:
     ]
     assert status.failure is not None
     assert (status.failure.stage, status.failure.failure_class) == ("evaluate", "Gate")
-    assert status.conditions[0].message == "the result is not published: accuracy is 0.9, and must be at least 0.95"
+    assert (
+        status.conditions[0].message == "the result is not published: rows/accuracy is 0.9, and must be at least 0.95"
+    )
 
 
 def test_a_result_that_is_published_on_too_few_rows_to_tell_says_so() -> None:
     sample = "95 % interval 0.85 to 0.94 on 100 rows: too few to tell whether it is above 0.88; about 500 would"
-    gate = GateStatus(metric="accuracy", value=0.9, required="above 0.88", passed=True, supported=False, sample=sample)
-    measured = EvaluationStatus(metrics={"accuracy": 0.9}, gates=[gate])
+    gate = GateStatus(
+        metric="rows/accuracy", value=0.9, required="above 0.88", passed=True, supported=False, sample=sample
+    )
+    measured = EvaluationStatus(metrics={"rows/accuracy": 0.9}, gates=[gate])
     previous = EVALUATED.having(evaluation=measured)
     status = decide(_seen(None, None, None, None, version="Ours", previous=previous), NOW).status
-    assert status.conditions[0].message == f"published as ModelVersion job; accuracy is 0.9 ({sample})"
+    assert status.conditions[0].message == f"published as ModelVersion job; rows/accuracy is 0.9 ({sample})"
 
 
 def test_gates_that_were_passed_stay_passed_when_what_they_compare_with_changes() -> None:
-    told = [GateStatus(metric="accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True)]
+    told = [
+        GateStatus(metric="rows/accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True)
+    ]
     published = decide(_seen(None, None, None, ABSENT), NOW).status
     assert published.evaluation is not None
     previous = published.having(evaluation=published.evaluation.having(gates=told))
-    gates = {"evaluation": {"gates": [{"metric": "accuracy", "vsAlias": "production"}]}}
-    references = {"production": {"accuracy": 0.99}}
+    gates = {"evaluation": {"suites": SUITES, "gates": [{"metric": "rows/accuracy", "vsAlias": "production"}]}}
+    references = {"production": {"rows/accuracy": 0.99}}
     status = decide(_seen(None, None, None, ACTIVE, spec=gates, previous=previous, references=references), NOW).status
     assert status.evaluation is not None
     assert status.evaluation.gates == told

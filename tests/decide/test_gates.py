@@ -104,7 +104,6 @@ ON_120 = "95 % interval 0.88 to 0.96 on 120 rows"
         ({"min": 0.93}, True, False, f"{ON_120}: too few to tell whether it is at least 0.93"),
         ({"min": 0.97}, False, True, ON_120),
         ({"max": 0.8}, False, True, ON_120),
-        ({"min": 0.9, "max": 0.8}, False, True, ON_120),
         (
             {"min": 0.9, "max": 0.95},
             True,

@@ -208,7 +208,7 @@ def test_each_failure_has_its_class_stage_and_words(bench: Bench) -> None:
     }
     little = {"prepare": {"resources": {"requests": {"cpu": "100m", "memory": "60Mi"}}}}
     source = {"uri": "s3://bucket/rows.jsonl", "secretRef": {"name": "keys"}}
-    bench.submit("late", activeDeadlineSeconds=15)
+    bench.submit("late", activeDeadlineSeconds=45, training={**TRAINING, "maxSteps": 100_000})
     bench.submit("gated", evaluation=unmet)
     bench.submit("hungry", maxAttempts=1, stages=little)
     bench.submit("bad", dataset={"sources": ROWS, "template": "Alpaca"})

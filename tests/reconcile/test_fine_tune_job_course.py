@@ -88,7 +88,7 @@ def test_a_stage_whose_result_went_with_its_pod_is_run_again(world: World) -> No
     world.finish("job", "publish", result("publish"))
     look(world)
     look(world)
-    assert (status(world)["phase"], status(world)["evaluation"]["metrics"]) == ("Succeeded", {"accuracy": 0.9})
+    assert (status(world)["phase"], status(world)["evaluation"]["metrics"]) == ("Succeeded", {"rows/accuracy": 0.9})
 
 
 def test_a_job_that_is_suspended_from_the_start_makes_nothing(world: World) -> None:
@@ -336,8 +336,9 @@ def test_the_run_of_a_failed_job_ends_as_soon_as_mlflow_can_be_told_and_the_job_
 
 
 def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> None:
-    change(world, evaluation={"gates": [{"metric": "accuracy", "vsAlias": "base"}]})
-    world.registry.metrics["1"] = {"accuracy": 0.95}
+    suites = [{"name": "rows", "type": "Classification"}]
+    change(world, evaluation={"suites": suites, "gates": [{"metric": "rows/accuracy", "vsAlias": "base"}]})
+    world.registry.metrics["1"] = {"rows/accuracy": 0.95}
     until(world, "evaluate")
     world.finish("job", "evaluate", result("evaluate"))
     world.registry.down = True
@@ -347,7 +348,7 @@ def test_a_gate_compares_with_the_version_that_holds_an_alias(world: World) -> N
     look(world)
     assert status(world)["conditions"][0]["reason"] == "GateFailed"
     assert status(world)["evaluation"]["gates"] == [
-        {"metric": "accuracy", "value": 0.9, "required": "at least 0.95 (not worse than base)", "passed": False}
+        {"metric": "rows/accuracy", "value": 0.9, "required": "at least 0.95 (not worse than base)", "passed": False}
     ]
     assert ("Job", "job-publish") not in world.api.objects
 

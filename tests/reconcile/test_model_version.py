@@ -265,6 +265,24 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
     assert _route(world) is None
 
 
+def test_a_router_is_not_made_for_a_version_that_goes_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _serve(world, "one")
+    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"):
+        world.api.remove(kind, "anneal-router")
+    world.later(301)
+    listed, there = world.api.list, iter([True])
+
+    async def once(kind: str, namespace: str, selector: str = "") -> list[Manifest]:
+        if kind == "ModelVersion" and not next(there, False):
+            return []
+        return await listed(kind, namespace, selector)
+
+    monkeypatch.setattr(world.api, "list", once)
+    world.writes()
+    _route(world)
+    assert world.writes() == []
+
+
 def test_it_tells_whether_clients_reach_it(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")

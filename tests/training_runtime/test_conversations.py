@@ -177,8 +177,14 @@ def test_fields_of_a_text_go_beside_what_a_client_would_say(
 
 def test_a_row_without_its_context_is_rejected_where_the_field_has_no_default() -> None:
     plan = _plan(prompt=CLAIMS.model_copy(update={"defaults": {}}), columns=ColumnsPlan(context=["meta.category_dict"]))
-    with pytest.raises(Rejected, match=r"has no meta.category_dict: say in prompt.defaults.category_dict what stands"):
+    with pytest.raises(Rejected, match=r"has no meta.category_dict: give prompt.defaults.category_dict a value"):
         Renderer(plan, "Alpaca")({"instruction": "분류", "input": "벌레", "output": "{}"})
+
+
+def test_a_question_is_not_taken_for_the_instruction_that_is_missing() -> None:
+    plan = _plan(prompt=PromptPlan(text="### {instruction}\n{input}"), columns=ColumnsPlan())
+    with pytest.raises(Rejected, match=r"has no instruction: give prompt\.defaults\.instruction a value, or"):
+        Renderer(plan, "QuestionAnswer")({"question": "가", "answer": "나"})
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,10 @@ def test_a_part_of_an_object_is_merged_at_every_depth(make_plan: MakePlan) -> No
         ({"train_batch_size": 64}, r"train_batch_size to 64, which training\.perDeviceBatchSize decides"),
         ({"fp16": {"enabled": True}}, r"fp16\.enabled to True, which training\.precision decides"),
         ({"optimizer": {"type": "Adam"}}, r"which training\.optimizer decides: leave it out"),
+        (
+            {"zero_optimization": {"stage3_gather_16bit_weights_on_model_save": False}},
+            r"to False: without it no model is saved; leave it out",
+        ),
         ({"zero_optimization": 3}, r"zero_optimization is 3, and must be an object"),
     ],
 )

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from training_runtime.committed import committing
 from training_runtime.errors import AccessError, DataError, GpuMemoryError, PlanError
-from training_runtime.evaluate.answers import answers
+from training_runtime.evaluate.answers import answers, load
 from training_runtime.evaluate.asking import Asking, Question
 from training_runtime.evaluate.handover import handed_over
 from training_runtime.evaluate.harness import run_tasks
@@ -386,6 +386,36 @@ def test_all_is_handed_back_where_there_is_room() -> None:
     interval = MetricInterval(low=0.25, high=0.75, rows=10)
     kept = handed_over({"a/x": 0.5, "a/y": 1.5}, {"a/x": interval}, [])
     assert kept == Evaluated(metrics={"a/x": 0.5, "a/y": 1.5}, intervals={"a/x": interval})
+
+
+def test_a_number_that_is_none_is_not_handed_back() -> None:
+    interval = MetricInterval.model_construct(low=math.nan, high=1.0, rows=10)
+    kept = handed_over({"a/x": math.nan, "a/y": 1.5}, {"a/y": interval}, ["a/x"])
+    assert kept == Evaluated(metrics={"a/y": 1.5})
+
+
+def test_rows_that_the_memory_does_not_hold_together_are_asked_in_halves(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = load(base, trust_remote_code=False), list[int]()
+    generate = model.generate
+
+    def small(input_ids: torch.Tensor, **settings: Any) -> Any:
+        asked.append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(model, "generate", small)
+    monkeypatch.setattr("training_runtime.evaluate.answers.load", lambda *_, **__: model)
+    tokenizer = load_tokenizer(base)
+    questions = [Question(text, tokenizer(text)["input_ids"]) for text in ("가", "나 " * 30, "question?")]
+    ends = [tokenizer.eos_token_id]
+    found = answers(base, questions, ends, 8, seed=1, trust=False)
+    assert asked == [3, 1, 2]
+    monkeypatch.undo()
+    together = answers(base, questions, ends, 8, seed=1, trust=False)
+    assert [_until(ends[0], ids) for ids in found] == [_until(ends[0], ids) for ids in together]
 
 
 def test_a_gpu_without_enough_memory_is_told_as_such(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:

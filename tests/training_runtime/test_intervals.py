@@ -32,7 +32,7 @@ def test_an_interval_holds_what_it_promises() -> None:
     held = 0
     for _ in range(200):
         values = [rng.random() ** 3 for _ in range(60)]
-        found = resampled(Scores.of(values).over, 60, 1, times=400)
+        found = resampled(Scores.of(values).over, Scores.of(values).strata, 1, times=400)
         held += found.low <= 0.25 <= found.high  # the mean of a cube of [0, 1]
     assert 0.9 * 200 <= held < 200
 
@@ -80,3 +80,11 @@ def test_two_models_are_compared_on_the_same_labels() -> None:
     found = difference(tuned, base, 1)
     assert found.value == pytest.approx(0.9)
     assert 0.8 < found.low <= found.value <= found.high <= 1.0
+
+
+def test_a_rare_label_has_its_part_in_a_macro_average_s_interval() -> None:
+    truth = ["common"] * 90 + [f"rare {number}" for number in range(10)]
+    wrong = ClassAverage(truth, ["common"] * 90 + ["common"] * 10, "recall")
+    found = wrong.interval(1)
+    assert wrong.value == pytest.approx(1 / 11)
+    assert found.low < wrong.value < found.high

@@ -288,11 +288,11 @@ def test_a_masked_answer_is_still_json_that_fits_the_schema(
 ) -> None:
     content = [*rows(79), {"instruction": "판단하라.", "input": "새로운 질문 하나", "output": output}]
     plan = make_plan(content, dataset__response_schema=schema)
-    prepare(plan)
+    assert prepare(plan).rejected == bool(reason), "a bad row, not one that a rule took away"
     answers = [json.loads(row["messages"])[-1]["content"] for part in _tables(plan).values() for row in part]
     assert {type(json.loads(answer)) for answer in answers} == {dict}
     rejects = _rejects(plan)
-    assert [row["kind"] for row in rejects] == ["personal-data"] * bool(reason)
+    assert [row["kind"] for row in rejects] == ["unmaskable"] * bool(reason)
     assert all(row["reason"].startswith(reason) for row in rejects)
     assert len(answers) == 80 - len(rejects)
 
@@ -389,3 +389,33 @@ def test_a_preparation_that_is_asked_to_end_ends_and_is_done_by_the_next(make_pl
     assert process.wait(30) == ExitCode.PREEMPTED, log.read_text()
     assert "asked to end" in log.read_text()
     assert prepare(plan).rows > 0
+
+
+def test_a_row_that_the_template_cannot_write_is_a_bad_row_and_not_the_end(make_plan: MakePlan, base: Path) -> None:
+    template = (
+        "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
+        "{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}"
+        "{% else %}{{ m.content }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+
+    def chat(number: int, role: str) -> dict[str, Any]:
+        return {
+            "messages": [
+                {"role": "user", "content": f"질문 {number} {number * 7919 % 1009}"},
+                {"role": role, "content": f"{number * 104729 % 997}"},
+                {"role": "assistant", "content": "답"},
+            ]
+        }
+
+    chats = [chat(number, "tool" if number == 30 else "user") for number in range(40)]
+    given: dict[str, Any] = {
+        "base": {"initialize": "Pretrained", "uri": str(base)},
+        "dataset__template": "Messages",
+        "dataset__prompt": {"chat_template": template},
+    }
+    plan = make_plan(chats, **given)
+    assert prepare(plan).rejected == 1
+    [row] = [row for row in _rejects(plan) if row["kind"] == "unwritable"]
+    assert row["line"] == 31
+    with pytest.raises(DataError, match=r"1 rows cannot be used, 2\.5 % where 0 % are allowed .* line 31: "):
+        prepare(make_plan(chats, **given, dataset__max_rejected_percent=0))

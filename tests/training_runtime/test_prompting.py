@@ -10,11 +10,11 @@ from prompts.template import chat_template
 from prompts.thinking import answer_of
 from tests.training_runtime.families import OF_PARTS, ORIGINALS, family_tokenizer
 from training_runtime.errors import DataError, PlanError
-from training_runtime.plan import PromptPlan, Thinking
+from training_runtime.plan import ColumnsPlan, PromptPlan, Thinking
 from training_runtime.prepare.prompt import training_edition
 from training_runtime.prepare.tokens import IGNORED, Encoder
 from training_runtime.rows.conversations import Message
-from training_runtime.rows.prompting import Prompting
+from training_runtime.rows.prompting import Prompting, template_of
 
 # The user says what the assistant answers, twice, so an answer that is looked for is found in the wrong place.
 CHAT: list[Message] = [
@@ -204,7 +204,7 @@ def test_a_template_that_writes_no_text_is_refused(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["gemma3", "llama3_1", "qwen2_5", "gemma4"])
 def test_thoughts_that_a_template_would_drop_are_refused(family: str) -> None:
-    with pytest.raises(DataError, match=r"hold thoughts.*does not write reasoning_content.*set prompt.thinking: Off"):
+    with pytest.raises(DataError, match=r"hold thoughts.*does not write reasoning_content.*leave prompt.thinking out"):
         Prompting(_tokenizer(family, "Keep")).examples(THOUGHTFUL)
 
 
@@ -301,3 +301,22 @@ def test_an_answer_is_told_from_its_thought_and_one_cut_off_is_empty(output: str
 
 def test_a_plan_without_a_prompt_leaves_thoughts_out() -> None:
     assert PromptPlan().thinking == "Off"
+
+
+def test_a_greeting_before_any_question_is_read_and_not_learnt() -> None:
+    tokenizer = _tokenizer("qwen3")
+    [example] = Prompting(tokenizer).examples([{"role": "assistant", "content": "반갑습니다"}, *CHAT[-2:]])
+    assert "반갑습니다" in example.text
+    assert [example.text[slice(*span)] for span in example.learnt] == [OFF["qwen3"][-1]]
+
+
+@pytest.mark.parametrize("system", ["짧게 답하라.", "Don't say \\n or {{ this }}."])
+@pytest.mark.parametrize("family", ["qwen3", "llama3_1", "glm4moe"])
+def test_a_plain_client_gets_the_system_prompt_that_training_saw(family: str, system: str) -> None:
+    tokenizer = family_tokenizer(ORIGINALS[family])
+    prompt = PromptPlan(system_prompt=system)
+    tokenizer.chat_template = template_of(prompt, ColumnsPlan(), training_edition(ORIGINALS[family]), tokenizer)
+    user = {"role": "user", "content": "가"}
+    asked = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    assert asked == Prompting(tokenizer).prompt([{"role": "system", "content": system}, user])
+    assert asked.count(system) == 1

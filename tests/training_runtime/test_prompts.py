@@ -139,9 +139,11 @@ def test_a_text_of_any_characters_is_written_as_it_is(content: str) -> None:
     assert _asked(tokenizer, _user("x")) == f"{content.replace('{{word}}', '{word}')}|x|"
 
 
-@pytest.mark.parametrize("name", ["messages", "tools", "eos_token", "enable_thinking"])
+@pytest.mark.parametrize(
+    "name", ["messages", "tools", "eos_token", "enable_thinking", "message", "asked", "dict", "true"]
+)
 def test_a_column_cannot_take_a_name_that_templates_use(name: str) -> None:
-    with pytest.raises(PromptError, match=f"can be called {name}"):
+    with pytest.raises(PromptError, match=f"{name} cannot be a field"):
         FieldText("{input}", context=[name])
 
 

@@ -76,9 +76,15 @@ def test_the_other_volume_is_not_needed_any_more_once_it_has_begun(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"step": 5}, "the other job has no whole checkpoint of step 5 any more; there are 4, 8"),
+        ({"step": 5}, "the other job has no intact checkpoint of step 5; there are steps: 4, 8"),
         ({"training__max_steps": 8}, r"training\.maxSteps is 8, and the checkpoint is of step 8: raise it"),
-        ({"lora": {**LORA, "rank": 4}}, r"adapter has rank 8: set tuning\.lora\.rank to it"),
+        ({"lora": {**LORA, "rank": 4}}, r"adapter's rank is 8: set tuning\.lora\.rank to it"),
+        ({"lora": {**LORA, "alpha": 16}}, r"adapter's alpha is 64: set tuning\.lora\.alpha to it"),
+        (
+            {"lora": {**LORA, "target_modules": ["q_proj"]}},
+            r"adapter's targetModules is .*: set tuning\.lora\.targetMod",
+        ),
+        ({"training__learning_rate": 1e-6}, r"the other job learns at .*: set training\.learningRate to it"),
         ({"lora": None}, r"trained an adapter: choose the same tuning\.method"),
     ],
 )
@@ -108,3 +114,15 @@ def test_another_base_is_refused(make_plan: MakePlan, base: Path, other: Plan, t
     (changed / "config.json").write_text(json.dumps({**config, "rope_theta": 5.0}))
     with pytest.raises(PlanError, match="started from another base"):
         prepare_stage(_resumed(make_plan, changed, other))
+
+
+def test_epochs_that_leave_nothing_to_train_on_this_data_are_refused(
+    make_plan: MakePlan, base: Path, other: Plan
+) -> None:
+    """Fewer rows make fewer steps an epoch: by the other's epochs there would be something left."""
+    plan = _resumed(
+        make_plan, base, other, training__max_steps=None, training__epochs=1, training__gradient_accumulation=8
+    )
+    prepare_stage(plan)
+    with pytest.raises(PlanError, match=r"the checkpoint is of step 8, and with this data the training has \d steps"):
+        train(plan)

@@ -34,7 +34,6 @@ def answers(
     folder: Path, questions: Sequence[Question], ends: list[int], limit: int, *, seed: int, trust: bool
 ) -> list[list[int]]:
     """Return the tokens that follow each question, up to one of `ends` or at most `limit`."""
-    import torch
     from transformers import set_seed
 
     set_seed(seed)
@@ -44,13 +43,28 @@ def answers(
     for start in range(0, len(order), _BATCH_ROWS):
         part = order[start : start + _BATCH_ROWS]
         padding = ends[0] if ends else 0
-        ids, mask = _padded([questions[i].ids for i in part], padding, model.device)
         settings: dict[str, Any] = {"max_new_tokens": limit, "eos_token_id": ends or None, "pad_token_id": padding}
-        with torch.inference_mode():
-            output = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, **settings)
-        found |= dict(zip(part, output[:, ids.shape[1] :].tolist(), strict=True))
+        answered = _generated(model, [questions[i].ids for i in part], settings)
+        found |= dict(zip(part, answered, strict=True))
         log_event("answered", model=folder.name, rows=len(found), of=len(order))
     return [found[i] for i in range(len(questions))]
+
+
+def _generated(model: "PreTrainedModel", rows: Sequence[list[int]], settings: dict[str, Any]) -> list[list[int]]:
+    """Answer rows together, or in halves where the GPU's memory does not hold them; one alone has to fit."""
+    import torch
+
+    try:
+        ids, mask = _padded(rows, settings["pad_token_id"], model.device)
+        with torch.inference_mode():
+            output = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, **settings)
+        return [list(row) for row in output[:, ids.shape[1] :].tolist()]
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    torch.cuda.empty_cache()  # not while the error still holds what it was computing with
+    half = len(rows) // 2
+    return [*_generated(model, rows[:half], settings), *_generated(model, rows[half:], settings)]
 
 
 def _padded(rows: Sequence[list[int]], padding: int, device: "torch.device") -> "tuple[torch.Tensor, torch.Tensor]":

@@ -1,6 +1,7 @@
 """What of an evaluation the operator is told: as much as a pod's termination message has room for."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -33,13 +34,14 @@ def handed_over(
 def _ordered(
     metrics: Mapping[str, float], intervals: Mapping[str, MetricInterval], gated: Sequence[str]
 ) -> Iterator[_Part]:
-    first = [name for name in dict.fromkeys(gated) if name in metrics]
-    others = [name for name in metrics if name not in first]
+    finite = [name for name, value in metrics.items() if math.isfinite(value)]
+    first = [name for name in dict.fromkeys(gated) if name in finite]
+    others = [name for name in finite if name not in first]
     for names in (first, others):
         for name in names:
             yield "metrics", name
         for name in names:
-            if name in intervals:
+            if name in intervals and math.isfinite(intervals[name].low) and math.isfinite(intervals[name].high):
                 yield "intervals", name
 
 

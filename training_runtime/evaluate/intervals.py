@@ -4,7 +4,7 @@ It tells of chance in the sample alone. Rows that are unlike those that users wi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,17 @@ def wilson(mean: float, count: int) -> Interval:
     return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
-def resampled(over: Callable[["Rows"], float], count: int, seed: int, times: int = RESAMPLES) -> Interval:
+def resampled(over: Callable[["Rows"], float], strata: Sequence["Rows"], seed: int, times: int = RESAMPLES) -> Interval:
     """Return the percentile interval of the bootstrap over rows (Efron and Tibshirani 1993, ch. 13).
 
-    `over` computes the metric over some rows, each as often as it is named.
+    `over` computes the metric over some rows, each as often as it is named. As many rows of each stratum are drawn as
+    it has.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    drawn = [over(rng.integers(count, size=count)) for _ in range(times)]
+    drawn = [
+        over(np.concatenate([rows[rng.integers(len(rows), size=len(rows))] for rows in strata])) for _ in range(times)
+    ]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(float(low), float(high))

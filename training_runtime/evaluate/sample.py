@@ -38,8 +38,8 @@ def sample(files: Sequence[str], columns: Sequence[str], most: int, seed: int) -
 def chosen(labels: Sequence[str], keys: Sequence[bytes], most: int) -> list[int]:
     """Return the positions of at most so many rows, in the order of their keys, drawn by each label's share.
 
-    Each label has at least one row. Where there are more labels than rows to ask, they say nothing, and all rows are
-    drawn alike.
+    A label gives no more than its share: a row of each rare one would weigh more in every metric than it does in the
+    data. Where there are more labels than rows to ask, they say nothing, and all rows are drawn alike.
     """
     ordered = sorted(range(len(keys)), key=keys.__getitem__)
     if len(ordered) <= most:
@@ -57,20 +57,12 @@ def chosen(labels: Sequence[str], keys: Sequence[bytes], most: int) -> list[int]
 
 
 def _shares(sizes: Mapping[str, int], most: int) -> dict[str, int]:
-    """How many rows each label gives: one where its share is less, else its share by the largest remainder."""
-    ascending = sorted(sizes, key=lambda label: (sizes[label], label))
-    shares: dict[str, int] = {}
+    """How many rows each label gives: its share, by the largest remainder; a rare label may give none."""
     total = sum(sizes.values())
-    for label in ascending:
-        if sizes[label] * most >= total:
-            break
-        shares[label] = 1
-        most, total = most - 1, total - sizes[label]
-    remainders = {}
-    for label in ascending[len(shares) :]:
-        shares[label], remainders[label] = divmod(sizes[label] * most, total)
-    spare = most - sum(shares[label] for label in remainders)
-    for label in sorted(remainders, key=lambda label: (-remainders[label], label))[:spare]:
+    parts = {label: divmod(size * most, total) for label, size in sizes.items()}
+    shares = {label: whole for label, (whole, _) in parts.items()}
+    spare = most - sum(shares.values())
+    for label in sorted(parts, key=lambda label: (-parts[label][1], label))[:spare]:
         shares[label] += 1
     return shares
 

@@ -45,13 +45,20 @@ class Measured(ABC):
 
         return self.over(np.arange(self.count))
 
+    @property
+    def strata(self) -> "Sequence[Rows]":
+        """Rows that are drawn among each other when chance is played through: all of them, unless told otherwise."""
+        import numpy as np
+
+        return [np.arange(self.count)]
+
     @abstractmethod
     def over(self, rows: "Rows") -> float:
         """The metric over some rows, each as often as it is named."""
 
     def interval(self, seed: int) -> Interval:
         """The metric's 95 % interval. Rows that all say the same have no spread to draw from: a bound gives it one."""
-        found = resampled(self.over, self.count, seed, self.resamples)
+        found = resampled(self.over, self.strata, seed, self.resamples)
         return found if found.low < found.high or self.bounds is None else self._by_bounds(self.bounds)
 
     def _by_bounds(self, bounds: tuple[float, float]) -> Interval:
@@ -133,6 +140,15 @@ class ClassAverage(Measured):
         predicted = np.array([numbers.get(label, len(numbers)) for label in self.predicted])
         return truth, predicted, len(numbers) + 1
 
+    @property
+    @override
+    def strata(self) -> "Sequence[Rows]":
+        """Each label's rows: drawn from all of them, a rare label would often have no part in the mean."""
+        import numpy as np
+
+        truth, _, labels = self._codes
+        return [rows for label in range(labels) if len(rows := np.flatnonzero(truth == label))]
+
     @override
     def over(self, rows: "Rows") -> float:
         import numpy as np
@@ -175,5 +191,5 @@ class Difference:
 
 def difference(tuned: Measured, base: Measured, seed: int) -> Difference:
     """Compare two models on the same rows by the paired bootstrap."""
-    found = resampled(lambda rows: tuned.over(rows) - base.over(rows), tuned.count, seed, tuned.resamples)
+    found = resampled(lambda rows: tuned.over(rows) - base.over(rows), tuned.strata, seed, tuned.resamples)
     return Difference(tuned.value - base.value, found.low, found.high)

@@ -158,13 +158,13 @@ class _Rules:
     def _check_masked(self, answer: str, masked: str, every: Sequence[Masked]) -> None:
         if field := next((one.number for one in every if one.number), ""):
             raise Rejected(
-                "personal-data",
+                "unmaskable",
                 f"holds personal data as the JSON number {field!r}, which no word can replace: write it as text, or "
                 "set dataset.pii.action to Drop or Report",
             )
         if masked != answer and (problem := self._problem(_parsed(masked))):
             raise Rejected(
-                "personal-data",
+                "unmaskable",
                 f"breaks responseSchema once personal data is masked, at {problem}: let the schema allow it, or set "
                 "dataset.pii.action to Drop or Report",
             )

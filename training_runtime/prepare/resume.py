@@ -13,7 +13,7 @@ from typing import Any
 from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import PlanError
 from training_runtime.log import log_event
-from training_runtime.plan import Plan, ResumePlan
+from training_runtime.plan import LoraPlan, Plan, ResumePlan
 from training_runtime.workspace import base_folder, checkpoint_name, checkpoints_folder
 
 __all__ = ["take_checkpoint"]
@@ -45,8 +45,8 @@ def _source(wanted: ResumePlan) -> Path:
     whole = next((path for path in asked if verified_digest(path)), None)
     if whole is None:
         steps = ", ".join(str(int(path.name[-8:])) for path in reversed(there)) or "none"
-        which = "no whole checkpoint" if wanted.step is None else f"no whole checkpoint of step {wanted.step}"
-        raise PlanError(f"training.resumeFrom: the other job has {which} any more; there are {steps}")
+        which = "no intact checkpoint" if wanted.step is None else f"no intact checkpoint of step {wanted.step}"
+        raise PlanError(f"training.resumeFrom: the other job has {which}; there are steps: {steps}")
     return whole
 
 
@@ -56,14 +56,42 @@ def _check_fits(plan: Plan, wanted: ResumePlan, source: Path) -> None:
     if (adapter is None) != (plan.lora is None):
         made = "all weights" if adapter is None else "an adapter"
         raise PlanError(f"training.resumeFrom: the other job trained {made}: choose the same tuning.method")
-    if adapter and plan.lora and adapter["r"] != plan.lora.rank:
-        raise PlanError(
-            f"training.resumeFrom: the other job's adapter has rank {adapter['r']}: set tuning.lora.rank to it"
-        )
+    if adapter and plan.lora:
+        _check_adapter(plan.lora, adapter)
+    _check_rate(plan, source)
     theirs, ours = _files(wanted.checkpoints.parent / "base"), _files(base_folder(plan))
     compared = {*theirs} & {*ours} if plan.lora else {"tokenizer.json"}
     if any(theirs.get(name) != ours.get(name) for name in compared):
         raise PlanError("training.resumeFrom: the other job started from another base: choose the same base")
+
+
+def _check_adapter(ours: LoraPlan, theirs: dict[str, Any]) -> None:
+    """The other adapter goes on, so it must be the one that the plan describes."""
+    named = None if ours.target_modules == ["all-linear"] else sorted(ours.target_modules)
+    for field, there, here in (
+        ("rank", theirs["r"], ours.rank),
+        ("alpha", theirs["lora_alpha"], ours.alpha),
+        ("targetModules", named and sorted(theirs["target_modules"]), named),
+    ):
+        if there != here:
+            raise PlanError(
+                f"training.resumeFrom: the other adapter's {field} is {there}: set tuning.lora.{field} to it"
+            )
+
+
+def _check_rate(plan: Plan, source: Path) -> None:
+    """The scheduler goes on at the rate that it began with, whatever the plan says."""
+    file = source / "scheduler.pt"
+    if not file.exists():
+        return
+    import torch
+
+    rates = torch.load(file, weights_only=True).get("base_lrs") or [plan.training.learning_rate]
+    if plan.training.learning_rate not in rates:
+        raise PlanError(
+            f"training.resumeFrom: the other job learns at {rates[0]:g}, and its optimizer goes on so: set "
+            "training.learningRate to it"
+        )
 
 
 def _files(folder: Path) -> dict[str, str]:

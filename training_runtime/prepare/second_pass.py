@@ -22,10 +22,12 @@ from .tokens import IGNORED, Encoded, Encoder
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["LEFT_OUT", "SecondPass", "Sharded", "texts"]
+__all__ = ["LEFT_OUT", "UNWRITABLE", "SecondPass", "Sharded", "texts"]
 
 LEFT_OUT = 255
 """Where a row belongs that repeats another."""
+UNWRITABLE = "unwritable"
+"""The kind of a row that the chat template cannot write."""
 
 
 @dataclass
@@ -57,7 +59,12 @@ class SecondPass:
         table = read_table(path, columns=["file", "line", "messages", "label", "group"], use_threads=False)
         kept = [position for position, part in enumerate(parts) if part != LEFT_OUT]
         table = table.take(kept)
-        found = list(_encoder(self.plan.model_dump_json(), self.template).encode(_messages(table), _places(table)))
+        encoder = _encoder(self.plan.model_dump_json(), self.template)
+
+        def refuse(row: int, reason: str, table: "pyarrow.Table" = table) -> None:
+            done.removed.append(_removed(table, row, UNWRITABLE, reason))
+
+        found = list(encoder.encode(_messages(table), _places(table), refuse))
         table = table.take([row for row, examples in enumerate(found) for _ in examples])
         kept = [position for position, examples in zip(kept, found, strict=True) for _ in examples]
         encoded = [example for examples in found for example in examples]
@@ -114,12 +121,12 @@ def _columns(table: "pyarrow.Table", encoded: list[Encoded]) -> dict[str, "pyarr
 
 
 def _too_long(table: "pyarrow.Table", row: int, example: Encoded) -> Removed:
-    return Removed(
-        table["file"][row].as_py(),
-        table["line"][row].as_py(),
-        "too-long",
-        f"its question alone fills the {len(example.input_ids)} tokens a row may have",
-    )
+    reason = f"its question alone fills the {len(example.input_ids)} tokens a row may have"
+    return _removed(table, row, "too-long", reason)
+
+
+def _removed(table: "pyarrow.Table", row: int, kind: str, reason: str) -> Removed:
+    return Removed(table["file"][row].as_py(), table["line"][row].as_py(), kind, reason)
 
 
 def texts(paths: Iterable[Path]) -> Iterator[str]:

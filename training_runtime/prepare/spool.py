@@ -9,12 +9,12 @@ from training_runtime.plan import DatasetPlan
 
 from .duplicates import first_of_cluster
 from .first_pass import Removed, Sample, Spooled
-from .second_pass import LEFT_OUT
+from .second_pass import LEFT_OUT, UNWRITABLE
 from .split import split_rows
 
 __all__ = ["BAD", "Spool", "hold_out"]
 
-BAD = ("unreadable", "incomplete", "schema")
+BAD = ("unreadable", "incomplete", "schema", "unmaskable", UNWRITABLE)
 """The kinds that mean a bad row; the others are rules of the plan at work."""
 _SAMPLE_ROWS = 10
 

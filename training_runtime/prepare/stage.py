@@ -41,7 +41,7 @@ from .first_pass import FirstPass
 from .prompt import made_prompt
 from .report import render_report
 from .resume import take_checkpoint
-from .second_pass import SecondPass, Sharded, texts
+from .second_pass import UNWRITABLE, SecondPass, Sharded, texts
 from .spool import BAD, Spool, hold_out
 from .workers import Pool, processors, workers
 
@@ -141,6 +141,7 @@ def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
         files_of_spool = draft / ".spool"
         files_of_spool.mkdir()
         spool = _first_pass(plan, files, files_of_spool, pool)
+        every = len(spool.strata) + len(spool.removed)
         hold_out(spool, plan.dataset, files_of_spool / "sketches")
         if plan.base.initialize == "Random":
             new_base(plan, texts(one.path for one in spool.blocks))
@@ -148,6 +149,7 @@ def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
         sharded = list(pool.map(SecondPass(plan, draft, prompt.template), spool.portions()))
         spool.removed += [row for one in sharded for row in one.removed]
         lengths = [length for one in sharded for length in one.lengths]
+        _check_rejected(plan, spool, every, [UNWRITABLE])
         _check_lengths(plan, spool, sharded, lengths)
         shutil.rmtree(files_of_spool)
         if prompt.template:
@@ -168,7 +170,7 @@ def _first_pass(plan: Plan, files: Sequence[_File], folder: Path, pool: Pool) ->
             if one.sketches is not None:
                 file.write(one.sketches.tobytes())
             spool.take(one)
-    _check_rejected(plan, spool)
+    _check_rejected(plan, spool, len(spool.strata) + len(spool.removed), BAD)
     return spool
 
 
@@ -179,15 +181,16 @@ def _any_row(block: Block) -> dict[str, Any]:
     return row
 
 
-def _check_rejected(plan: Plan, spool: Spool) -> None:
+def _check_rejected(plan: Plan, spool: Spool, every: int, new: Sequence[str]) -> None:
+    """Tell some of the bad rows of the new kinds; raise DataError where too many of all rows are bad."""
     bad = spool.removed_as(*BAD)
-    for row in bad[:_SHOWN_ROWS]:
+    for row in spool.removed_as(*new)[:_SHOWN_ROWS]:
         log_event("rejected", **asdict(row))
     first = "; ".join(f"{row.file} line {row.line}: {row.reason}" for row in (bad or spool.removed)[:_SHOWN_ROWS])
-    good, allowed = len(spool.strata), plan.dataset.max_rejected_percent
-    if not good:
+    allowed = plan.dataset.max_rejected_percent
+    if not spool.strata:
         raise DataError(f"no row can be used: {first or 'the data holds none'}")
-    percent = 100 * len(bad) / (good + len(spool.removed))
+    percent = 100 * len(bad) / every
     if percent > allowed:
         raise DataError(
             f"{len(bad)} rows cannot be used, {percent:.1f} % where {allowed:g} % are allowed (maxRejectedPercent): "

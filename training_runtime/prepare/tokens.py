@@ -51,18 +51,31 @@ class Encoder:
         self._answers_only = answers_only
         self._fast = _fast_encode(tokenizer.backend_tokenizer.to_str())
 
-    def encode(self, conversations: Sequence[list[Message]], places: Sequence[str] = ()) -> Iterator[list[Encoded]]:
-        """Yield what each conversation comes to; raise DataError, with its place, where one has none."""
+    def encode(
+        self, conversations: Sequence[list[Message]], places: Sequence[str] = (), refuse: "_Refuse | None" = None
+    ) -> Iterator[list[Encoded]]:
+        """Yield what each conversation comes to; nothing where `refuse` was told that the template cannot write it.
+
+        Raises the first's reason, with its place, where nobody is to be told, or where all cannot be written.
+        """
         written: list[list[Example]] = []
-        for position, messages in enumerate(conversations):
+        failed: list[tuple[int, StageError]] = []
+        for number, messages in enumerate(conversations):
             try:
                 written.append(self._written(messages))
             except StageError as error:
-                raise type(error)(f"{places[position]}: {error}" if places else str(error)) from error
+                written.append([])
+                failed.append((number, error))
+        if failed and (refuse is None or len(failed) == len(written)):
+            number, first = failed[0]
+            raise type(first)(f"{places[number]}: {first}" if places else str(first)) from first
+        for number, reason in failed:
+            if refuse:
+                refuse(number, str(reason))
         compared = [example.text for examples in written[:_COMPARED_ROWS] for example in examples]
         encode = self._fast if self._fast and self._agrees(compared) else self._slow
         for examples in written:
-            if examples[0].messages[-1]["role"] == "text":
+            if examples and examples[0].messages[-1]["role"] == "text":
                 yield self._chunks(encode, examples[0])
             else:
                 yield [self._encoded(encode, example) for example in examples]
@@ -126,6 +139,7 @@ class Encoder:
 
 
 _Encode = Callable[[str], list[int]]
+_Refuse = Callable[[int, str], None]
 
 
 def _fast_encode(definition: str) -> _Encode | None:

@@ -59,7 +59,7 @@ class Abilities:
             found["tool_calls"] = [_call(call, as_text=self.calls == "text") for call in message["tool_calls"]]
         if thought := found.pop("reasoning_content", None):
             if self.thought is None:
-                raise DataError(_lost("hold thoughts", "reasoning_content", "set prompt.thinking: Off"))
+                raise DataError(_lost("hold thoughts", "reasoning_content", "leave prompt.thinking out"))
             found |= _thinking(self.thought, thought, message["content"])
         return found
 

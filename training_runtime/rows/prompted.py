@@ -1,8 +1,8 @@
 """The base's tokenizer as rows were written by it, for the stages after preparation."""
 
-import json
 from typing import TYPE_CHECKING
 
+from training_runtime.log import log_event
 from training_runtime.plan import Plan
 from training_runtime.prepared import prepared_prompt
 from training_runtime.tokenizer import digest_of, load_tokenizer, own_template
@@ -22,8 +22,8 @@ def prompted_tokenizer(plan: Plan) -> "PreTrainedTokenizerBase":
     tokenizer = load_tokenizer(base_folder(plan))
     prompt = prepared_prompt(plan)
     if digest_of(own_template(tokenizer)) != prompt.source:
-        told = "the base's chat template has changed since the data was prepared: the prepared data's is used"
-        print(json.dumps({"event": "template", "told": told}), flush=True)
+        told = "the base's chat template has changed since the data was prepared, whose template is used"
+        log_event("warning", message=told)
     if prompt.template:
         tokenizer.chat_template = prompt.template
     if prompt.end:

@@ -71,8 +71,9 @@ def template_of(
     fields = field_text(prompt, columns)
     try:
         if prompt.format == "Text" and fields:
-            return text_template(fields, start=start_of(tokenizer), end=str(tokenizer.eos_token or ""))
-        return chat_template(source, prompt.thinking, fields) if source else None
+            end, system = str(tokenizer.eos_token or ""), prompt.system_prompt
+            return text_template(fields, start=start_of(tokenizer), end=end, system=system)
+        return chat_template(source, prompt.thinking, fields, system=prompt.system_prompt) if source else None
     except PromptError as error:
         raise PlanError(str(error)) from error
 
@@ -118,7 +119,11 @@ class Prompting:
         The latter where the template writes an earlier answer, or what stands before it, otherwise once another turn
         follows: then only the last of a text is read as it will be when it is asked for.
         """
-        turns = [position for position, message in enumerate(messages) if message["role"] == "assistant"]
+        turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        asked = next(
+            (turn for turn, message in enumerate(messages) if message["role"] in {"user", "tool"}), len(messages)
+        )
+        turns = [turn for turn in turns if turn > asked] or turns  # a greeting answers nothing
         if len(turns) > 1 and (example := self._example(messages, turns)):
             return [example]
         return [self._last_alone(messages[: turn + 1]) for turn in turns]

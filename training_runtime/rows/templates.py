@@ -107,6 +107,12 @@ class Renderer:
     def _said(self, instruction: str, given: str) -> tuple[str, dict[str, str]]:
         """What a client would say for this row, and what it would give by name beside it."""
         fields = self._fields
+        has_both = bool(fields and fields.reads_instruction and fields.reads_input)
+        if has_both and not instruction and "instruction" not in self._prompt.defaults:
+            raise Rejected(
+                "incomplete",
+                "has no instruction: give prompt.defaults.instruction a value, or set dataset.columns.instruction",
+            )
         if not (instruction and fields and fields.reads_instruction and fields.reads_input):
             return "\n".join(part for part in (instruction, given) if part), {}
         if given:
@@ -125,7 +131,7 @@ class Renderer:
             if value:
                 found[name] = value
             elif name not in self._prompt.defaults:
-                raise Rejected("incomplete", f"has no {path}: say in prompt.defaults.{name} what stands there then")
+                raise Rejected("incomplete", f"has no {path}: give prompt.defaults.{name} a value for such rows")
         return found
 
 

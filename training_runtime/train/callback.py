@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+from training_runtime.errors import PlanError
 from training_runtime.plan import Plan
 from training_runtime.tracking import Spool
 from training_runtime.workspace import checkpoints_folder
@@ -65,6 +66,11 @@ class _JobCallback:
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         check_applied(self._plan, self._strategy, self._trainer)
+        if self._plan.training.resume_from and not state.log_history and state.global_step >= state.max_steps:
+            raise PlanError(
+                f"training.resumeFrom: the checkpoint is of step {state.global_step}, and with this data the training "
+                f"has {state.max_steps} steps: raise training.epochs"
+            )
         self._first_step = state.global_step
         if self._spool:
             self._spool.add_parameters(run_parameters(self._plan, self._strategy, self._trainer))

@@ -80,9 +80,9 @@ def _tracked(plan: Plan) -> Iterator[Spool | None]:
         if spool:
             spool.add_status("KILLED")
         raise
-    except Exception as error:
+    except Exception:
         if spool:
-            spool.add_status("FAILED", type(error).__name__)
+            spool.add_status("FAILED")
         raise
     finally:
         if spool:

@@ -46,7 +46,9 @@ class Columns(Schema):
 
 
 class Clean(Schema):
-    """What is done to a question's text before anything else."""
+    """What is done to a question's text before anything else, in rows and in evaluation's cases. Requests are not
+    cleaned: a client does the same before it asks.
+    """
 
     remove_pattern: str | None = Field(default=None, min_length=1, max_length=500)
     """A Python regular expression whose matches are removed."""
@@ -71,8 +73,8 @@ class Pii(Schema):
 
     action: PiiAction = "Mask"
     """`Mask` replaces each find by its kind, for example `[전화번호]`; in JSON the values of strings alone, and a row
-    whose answer then breaks `responseSchema` is left out; `Drop` leaves the row out; `Report` only counts; `Off` does
-    not look.
+    whose answer then breaks `responseSchema` is left out; `Drop` leaves the row out; `Report` only counts;
+    `"Off"` does not look (in quotes: YAML reads the bare word as false).
     """
     entities: SetOf[Entity] = Field(default=[], max_length=14)
     """The kinds that are looked for; all where the list is empty."""
@@ -171,4 +173,6 @@ class Dataset(Schema):
     max_truncated_percent: float = Field(default=100.0, ge=0.0, le=100.0)
     """Preparation fails where more rows than this are longer than `training.maxSequenceLength`."""
     max_rejected_percent: float = Field(default=5.0, ge=0.0, le=100.0)
-    """Preparation fails where more rows than this are bad: unreadable, incomplete, or against `responseSchema`."""
+    """Preparation fails where more rows than this are bad: unreadable, incomplete, against
+    `responseSchema`, also once personal data is masked, or such as the chat template cannot write.
+    """

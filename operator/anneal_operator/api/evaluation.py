@@ -77,7 +77,7 @@ class Suite(Schema):
         ),
         Rule(
             "self.type != 'Perplexity' || !has(self.cases)",
-            "`Perplexity` is that of the test rows: it takes no `cases`",
+            "`Perplexity` is measured on the test rows and takes no `cases`",
             lambda suite: suite.type != "Perplexity" or suite.cases is None,
         ),
     )
@@ -108,6 +108,15 @@ class Gate(Schema):
             "has(self.min) || has(self.above) || has(self.max) || has(self.vsAlias)",
             "a gate needs `min`, `above`, `max` or `vsAlias`",
             lambda gate: not (gate.min is None and gate.above is None and gate.max is None and gate.vs_alias is None),
+        ),
+        Rule(
+            "!has(self.max) || ((!has(self.min) || self.min <= self.max) "
+            "&& (!has(self.above) || self.above < self.max))",
+            "`min` must not exceed `max`, and `above` must be less than it",
+            lambda gate: (
+                gate.max is None
+                or ((gate.min is None or gate.min <= gate.max) and (gate.above is None or gate.above < gate.max))
+            ),
         ),
         Rule(
             "!(has(self.min) && has(self.above))",
@@ -141,3 +150,14 @@ class Evaluation(Schema):
     """
     secret_ref: LocalReference | None = None
     """The Secret with the judge's `JUDGE_API_KEY`; its keys become environment variables of the evaluation."""
+
+    rules: ClassVar = (
+        Rule(
+            "self.gates.all(gate, self.suites.exists(suite, gate.metric.startsWith(suite.name + '/')))",
+            "`gates[].metric` is SUITE/METRIC: name one of `suites`",
+            lambda evaluation: all(
+                any(gate.metric.startswith(f"{suite.name}/") for suite in evaluation.suites)
+                for gate in evaluation.gates
+            ),
+        ),
+    )

@@ -267,7 +267,7 @@ class FineTuneJobStatus(ObjectStatus):
     dataset: DatasetStatus | None = None
     """What preparation found."""
     warnings: list[str] | None = None
-    """What works, but not as one may think."""
+    """What preparation found that does not stop the job, for example experts that the adapter does not reach."""
     evaluation: EvaluationStatus | None = None
     """What evaluation measured."""
     attempts: Attempts | None = None

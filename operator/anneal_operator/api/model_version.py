@@ -68,7 +68,9 @@ class ModelVersionSpec(Schema):
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases set in MLflow once, when they enter this list; one that somebody moves later is left where it is."""
     prompt: Prompt | None = None
-    """How requests become tokens: as the rows of its training did, whose chat template lies beside the weights."""
+    """How the job wrote its rows, recorded from it. The chat template beside the weights renders requests; of this only
+    `thinking` is read, to separate thoughts from answers.
+    """
     provenance: ModelVersionProvenance | None = None
     """What it was made from."""
     serving: Serving | None = None

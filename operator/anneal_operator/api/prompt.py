@@ -59,7 +59,8 @@ class Prompt(Schema):
     """By field: what stands there where a row, or a request, has nothing."""
     thinking: Thinking = "Off"
     """`Off`: thoughts in the data are left out, and the model is asked to answer without. `Keep`: they are learnt where
-    the template can write them, and told from answers in evaluation and serving.
+    the template can write them, and told from answers in evaluation and serving. Quote it: YAML reads a bare `Off` as
+    false.
     """
 
     rules: ClassVar = (
@@ -77,12 +78,12 @@ class Prompt(Schema):
         _output_rule("textWithoutInput", lambda prompt: prompt.text_without_input),
         Rule(
             "!has(self.textWithoutInput) || (has(self.text) && self.text.contains('{input}'))",
-            "`textWithoutInput` stands beside a `text` with the field {input}",
+            "`textWithoutInput` needs a `text` with the field {input}",
             lambda prompt: prompt.text_without_input is None or "{input}" in (prompt.text or ""),
         ),
         Rule(
             "size(self.defaults) == 0 || has(self.text) || self.format == 'Text'",
-            "`defaults` are for the fields of `text`",
+            "`defaults` fill fields of `text`: set `text`",
             lambda prompt: not prompt.defaults or prompt.text is not None or prompt.format == "Text",
         ),
     )

@@ -23,7 +23,8 @@ Measured = Evaluated | EvaluationStatus
 References = Mapping[str, Mapping[str, float] | None]
 """The metrics of the version that holds an alias, by alias; None where none holds it."""
 _Interval = MetricInterval | IntervalStatus
-_LOWER_IS_BETTER = ("loss", "perplexity", "seconds")
+_LOWER_IS_BETTER = ("loss", "perplexity", "seconds", ".bits_per_byte", ".brier_score", ".ter")
+"""By their ends; those with a dot are lm-evaluation-harness's."""
 _MOST_ROWS = 1_000_000
 _Side = Literal["at least", "above", "at most"]
 

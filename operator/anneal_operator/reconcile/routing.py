@@ -115,7 +115,8 @@ class RouterKind:
             {model: SplitTraffic(s.name, s.uid, s.salt, s.spec) for model, s in splits.items() if s},
             observed.image if any(splits.values()) else None,
         )
-        return Verdict(ObjectStatus(), "Settled", apply=(route,))
+        # The last version may go between two readings: made for nobody, nothing would ever end the router.
+        return Verdict(ObjectStatus(), "Settled", apply=(route,) if observed.owners else ())
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Route) -> Sequence[Operation]:
         """Return everything that a router needs."""

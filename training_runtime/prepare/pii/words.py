@@ -9,7 +9,7 @@ from .korean_names import find_korean_names
 
 __all__ = ["find_addresses", "find_words"]
 
-_EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 
 _ROAD_HINT = re.compile(r"(?:로|길|동|리|가)\s?(?:산\s?)?\d")
 _PLACE = r"[가-힣]{1,7}(?:특별자치도|특별자치시|특별시|광역시|도|시|군|구)"
