@@ -391,6 +391,11 @@ class SuitePlan(_Part):
     criteria: str | None = None
     """Judge: what a good answer is."""
 
+    @property
+    def own_cases(self) -> str | None:
+        """The rows of the user's own that it asks, None where it asks the test rows or the harness's tasks."""
+        return None if self.type == "Harness" else self.path
+
 
 class EvaluationPlan(_Part):
     """What the tuned model is asked."""

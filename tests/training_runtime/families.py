@@ -1,11 +1,16 @@
-"""TRL's chat templates, one of each family, with a tiny tokenizer that has the family's special tokens."""
+"""TRL's chat templates, one of each family, with a tiny tokenizer that has the family's special tokens; and
+what labels teach, read back.
+"""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import trl
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from training_runtime.prepare.tokens import IGNORED
 
 FOLDER = Path(trl.__file__).with_name("chat_templates")
 ORIGINALS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.jinja")) if "_training" not in path.stem}
@@ -29,3 +34,15 @@ def family_tokenizer(template: str) -> PreTrainedTokenizerFast:
     )
     made.add_tokens([AddedToken(text, special=False) for text in _PLAIN])
     return made
+
+
+def learnt(tokenizer: Any, labels: list[int]) -> list[str]:
+    """The runs of labels that are learnt, each decoded."""
+    runs: list[list[int]] = []
+    before = IGNORED
+    for label in labels:
+        if label != IGNORED:
+            runs = [*runs, []] if before == IGNORED else runs
+            runs[-1].append(label)
+        before = label
+    return [tokenizer.decode(run) for run in runs]

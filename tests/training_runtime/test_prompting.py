@@ -1,14 +1,12 @@
 """What is learnt, exactly, with the chat templates of every family that TRL ships."""
 
-from typing import Any
-
 import pytest
 from transformers import PreTrainedTokenizerFast
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from prompts.template import chat_template
 from prompts.thinking import answer_of
-from tests.training_runtime.families import OF_PARTS, ORIGINALS, family_tokenizer
+from tests.training_runtime.families import OF_PARTS, ORIGINALS, family_tokenizer, learnt
 from training_runtime.errors import DataError, PlanError
 from training_runtime.plan import ColumnsPlan, PromptPlan, Thinking
 from training_runtime.prepare.prompt import training_edition
@@ -109,18 +107,6 @@ def _tokenizer(family: str, thinking: Thinking = "Off") -> PreTrainedTokenizerFa
     made = family_tokenizer(ORIGINALS[family])
     made.chat_template = chat_template(training_edition(ORIGINALS[family]), thinking)
     return made
-
-
-def learnt(tokenizer: Any, labels: list[int]) -> list[str]:
-    """The runs of labels that are learnt, each decoded."""
-    runs: list[list[int]] = []
-    before = IGNORED
-    for label in labels:
-        if label != IGNORED:
-            runs = [*runs, []] if before == IGNORED else runs
-            runs[-1].append(label)
-        before = label
-    return [tokenizer.decode(run) for run in runs]
 
 
 @pytest.mark.parametrize("family", ORIGINALS)

@@ -7,9 +7,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tests.training_runtime.families import learnt
 from training_runtime.errors import DataError, PlanError
 from training_runtime.prepare import tokens
-from training_runtime.prepare.tokens import IGNORED, Encoder
+from training_runtime.prepare.tokens import Encoder
 from training_runtime.tokenizer import load_tokenizer
 
 LLAMA = (
@@ -62,18 +63,6 @@ def _tokenizer(template: str, pre: Any = None) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=bare, bos_token="<s>", eos_token="</s>", chat_template=template)
 
 
-def _learnt(tokenizer: Any, labels: list[int]) -> list[str]:
-    """The runs of labels that are learnt, each decoded."""
-    runs: list[list[int]] = []
-    before = IGNORED
-    for label in labels:
-        if label != IGNORED:
-            runs = [*runs, []] if before == IGNORED else runs
-            runs[-1].append(label)
-        before = label
-    return [tokenizer.decode(run) for run in runs]
-
-
 CASES = {
     "llama": (LLAMA, "<|eot_id|>", ""),
     "mistral": (MISTRAL, "</s>", " "),
@@ -92,17 +81,17 @@ def test_what_is_learnt_is_the_answer_and_its_end_mark(
         monkeypatch.setattr(tokens, "_fast_encode", lambda _: None)
     [[single]] = Encoder(tokenizer, 512, answers_only=True).encode([SINGLE])
     thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""
-    assert _learnt(tokenizer, single.labels) == [f"{before}{thought}{SINGLE[-1]['content']}{end}"]
+    assert learnt(tokenizer, single.labels) == [f"{before}{thought}{SINGLE[-1]['content']}{end}"]
     assert tokenizer.decode(single.input_ids) == tokenizer.apply_chat_template(SINGLE, tokenize=False).rstrip(" ")
     assert single.length == len(single.input_ids)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_answer_of_a_conversation_is_learnt(name: str) -> None:
+def test_every_answer_of_a_conversation_islearnt(name: str) -> None:
     template, end, before = CASES[name]
     tokenizer = _tokenizer(template)
     [found] = Encoder(tokenizer, 512, answers_only=True).encode([TURNS])
-    first, last = (run for one in found for run in _learnt(tokenizer, one.labels))
+    first, last = (run for one in found for run in learnt(tokenizer, one.labels))
     thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""
     assert first == f"{before}{thought}{TURNS[2]['content']}{end}"
     assert last == f"{before}{thought}{TURNS[4]['content']}{end}"
@@ -111,7 +100,7 @@ def test_every_answer_of_a_conversation_is_learnt(name: str) -> None:
 def test_a_template_with_marks_is_followed(base: Path) -> None:
     tokenizer = load_tokenizer(base)
     [[found]] = Encoder(tokenizer, 512, answers_only=True).encode([TURNS])
-    assert _learnt(tokenizer, found.labels) == [f"{TURNS[i]['content']}<|im_end|>" for i in (2, 4)]
+    assert learnt(tokenizer, found.labels) == [f"{TURNS[i]['content']}<|im_end|>" for i in (2, 4)]
 
 
 def test_both_libraries_give_the_same(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +159,7 @@ def test_a_token_never_reaches_from_the_prompt_into_the_answer() -> None:
     [[found]] = Encoder(tokenizer, 512, answers_only=True).encode([joined])
     asked = tokenizer(joined[0]["content"], add_special_tokens=False)["input_ids"]
     assert found.input_ids[: len(asked)] == asked
-    assert _learnt(tokenizer, found.labels) == ["원입니다</s>"]
+    assert learnt(tokenizer, found.labels) == ["원입니다</s>"]
     assert tokenizer("1,0원입니다")["input_ids"] != asked  # it would not be so by itself
 
 

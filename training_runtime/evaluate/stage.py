@@ -73,13 +73,13 @@ def _models(plan: Plan) -> dict[str, Path]:
 def _evaluate(plan: Plan, target: Path) -> None:
     verified_dataset(plan)
     _check_cases(plan)
-    models = _models(plan)
-    asked: dict[str, Asked] = {TEST_ROWS: _ask(plan, models, TEST_ROWS)}
+    models, asking = _models(plan), Asking(plan)
+    asked: dict[str, Asked] = {TEST_ROWS: _ask(plan, asking, models, TEST_ROWS)}
     judgements: dict[str, list[Judgement]] = {name: [] for name in models}
     for suite in plan.evaluation.suites:
-        key = TEST_ROWS if suite.type == "Harness" else suite.path or TEST_ROWS
+        key = suite.own_cases or TEST_ROWS
         if key not in asked:
-            asked[key] = _ask(plan, models, key)
+            asked[key] = _ask(plan, asking, models, key)
         for name, folder in models.items():
             judgements[name].append(_judge(plan, suite, asked[key], name, folder).named(suite.name))
     with committing(target) as draft:
@@ -87,7 +87,7 @@ def _evaluate(plan: Plan, target: Path) -> None:
 
 
 def _check_cases(plan: Plan) -> None:
-    suites = [suite for suite in plan.evaluation.suites if suite.path and suite.type != "Harness"]
+    suites = [suite for suite in plan.evaluation.suites if suite.own_cases]
     for suite in suites:
         if suite.type == "Perplexity":
             raise PlanError(f"suite {suite.name} has a path: perplexity is that of the test rows, leave it out")
@@ -95,9 +95,8 @@ def _check_cases(plan: Plan) -> None:
         raise DataError("the suites' cases are not prepared: run the prepare stage first")
 
 
-def _ask(plan: Plan, models: dict[str, Path], path: str) -> Asked:
-    asked = rows_to_ask(plan, path)
-    asking, settings = Asking(plan), plan.evaluation
+def _ask(plan: Plan, asking: Asking, models: dict[str, Path], path: str) -> Asked:
+    asked, settings = rows_to_ask(plan, path), plan.evaluation
     questions = [asking.question(messages[:-1]) for messages in asked.conversations]
     for name, folder in models.items():
         found = answers(

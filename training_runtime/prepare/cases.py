@@ -30,7 +30,7 @@ _SHOWN_CASES = 10
 
 def prepare_cases(plan: Plan) -> None:
     """Leave the cases of every suite that has its own; raise DataError where they cannot be asked."""
-    paths = {suite.path for suite in plan.evaluation.suites if suite.path and suite.type != "Harness"}
+    paths = {suite.own_cases for suite in plan.evaluation.suites if suite.own_cases}
     if not paths:
         return
     with committing(cases_folder(plan)) as draft:
