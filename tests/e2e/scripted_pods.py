@@ -76,7 +76,7 @@ def scripted_nodes(cluster: Cluster, folder: Path, *, volumes: int, seconds: dic
         label = {"anneal.dev/fine-tune-job": job}
         stages.append(completion(cluster.layout, f"anneal-{job}", label, said, 0.0, exit_code=code))
     with played_nodes(cluster.layout, folder, GPU, 2, stages):
-        cluster.apply({"apiVersion": "v1", "kind": "List", "items": _volumes(volumes)})
+        cluster.apply({"apiVersion": "v1", "kind": "List", "items": _volumes(cluster.namespace, volumes)})
         yield
 
 
@@ -89,7 +89,8 @@ def _completion(
     return completion(cluster.layout, f"{name}-{stage}", own, json.dumps(handed), seconds, but_not=but_not)
 
 
-def _volumes(count: int) -> list[dict[str, Any]]:
+def _volumes(namespace: str, count: int) -> list[dict[str, Any]]:
+    """A volume of another stand may still be going, so each stand's have names of their own."""
     storage = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -100,7 +101,7 @@ def _volumes(count: int) -> list[dict[str, Any]]:
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": f"scripted-{number}", "labels": {GPU: "true"}},
+            "metadata": {"name": f"{namespace}-{number}", "labels": {GPU: "true"}},
             "spec": {
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteOnce"],

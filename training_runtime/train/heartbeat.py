@@ -55,7 +55,9 @@ class Heartbeat:
         )
         self._due = now + allowed
         if self._file:
-            self._file.write_text(f"{self._due} {allowed:.0f}")
+            written = self._file.with_suffix(".new")
+            written.write_text(f"{self._due} {allowed:.0f}")
+            written.replace(self._file)  # the process may stand still between any two instructions
 
     def stop(self) -> None:
         """What comes now has no steps, and may take what it takes."""
