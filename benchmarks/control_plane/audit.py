@@ -18,7 +18,7 @@ _SYSTEM = ("kube-", "kwok", "kubectl", AGENT)
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one round: latencies in seconds, writes per object by the manager and by all."""
+    """Of one round: latencies in seconds, writes per object by the manager and by all, processor time of both."""
 
     job: list[float]
     bound: list[float]
@@ -26,6 +26,7 @@ class Figures:
     manager_writes: float
     writes: float
     cpu: float
+    cluster_cpu: float
     rss: float
 
 
@@ -48,7 +49,7 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def figures(events: list[Manifest], kind: Kind, count: int, cpu: float, rss: float) -> Figures:
+def figures(events: list[Manifest], kind: Kind, count: int, *, cpu: float, cluster_cpu: float, rss: float) -> Figures:
     """Work out a round's figures of the objects b-0 to b-COUNT."""
     plural = kind.path.rpartition("/")[2]
     asked, job, bound = {}, {}, {}
@@ -73,6 +74,7 @@ def figures(events: list[Manifest], kind: Kind, count: int, cpu: float, rss: flo
         manager_writes=manager_writes(events) / count,
         writes=len(events) / count,
         cpu=cpu,
+        cluster_cpu=cluster_cpu,
         rss=rss,
     )
 
