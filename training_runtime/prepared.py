@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 from .committed import facts_of, verified_digest
 from .errors import DataError
 from .plan import Plan
-from .workspace import TEMPLATE, current_dataset_file, dataset_folder
+from .workspace import TEMPLATE, current_dataset_file, dataset_folder, first_step_file
 
 __all__ = [
     "Current",
     "PreparedPrompt",
     "current_dataset",
     "dataset_facts",
+    "first_step",
     "part_files",
     "prepared_prompt",
     "set_current_dataset",
@@ -67,6 +68,12 @@ def verified_dataset(plan: Plan) -> Path:
 def dataset_facts(plan: Plan) -> dict[str, Any]:
     """Return what the manifest says of the dataset: its numbers, labels and the answers' fields."""
     return facts_of(_folder(plan))
+
+
+def first_step(plan: Plan) -> int:
+    """Return the step that reads the data's first row: 0 but where training goes on from what learnt other data."""
+    path = first_step_file(plan)
+    return int(path.read_text()) if path.exists() else 0
 
 
 def part_files(plan: Plan, part: str) -> list[str]:

@@ -168,7 +168,7 @@ class Training(Schema):
 
     resume_from: ResumeFrom | None = None
     """What training goes on from, with its optimizer and its step: base, method and the adapter's rank must be those of
-    the other job, and `maxSteps` or `epochs` count from its beginning.
+    the other job, and `maxSteps` or `epochs` count from its beginning. Other data is read from its first row on.
     """
     early_stopping: EarlyStopping | None = None
     """Ends the training when validation no longer gets better; not watched where it is left out."""
