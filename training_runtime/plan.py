@@ -68,6 +68,7 @@ __all__ = [
     "Trained",
     "TrainingPlan",
     "WatchedMetric",
+    "asks_rows",
 ]
 
 Stage = Literal["prepare", "train", "evaluate", "publish"]
@@ -367,6 +368,11 @@ class DistributedPlan(_Part):
     """Merged over what the strategy gives."""
 
 
+def asks_rows(suite: SuiteType) -> bool:
+    """Whether a suite of this type asks rows, own cases or those of the test part; the harness has tasks instead."""
+    return suite != "Harness"
+
+
 class SuitePlan(_Part):
     """One way of judging answers."""
 
@@ -394,7 +400,7 @@ class SuitePlan(_Part):
     @property
     def own_cases(self) -> str | None:
         """The rows of the user's own that it asks, None where it asks the test rows or the harness's tasks."""
-        return None if self.type == "Harness" else self.path
+        return self.path if asks_rows(self.type) else None
 
 
 class EvaluationPlan(_Part):

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prompts import TEMPLATE_FILE
+
 from .committed import facts_of, verified_digest
 from .errors import DataError
 from .plan import Plan
-from .workspace import TEMPLATE, current_dataset_file, dataset_folder, first_step_file
+from .workspace import current_dataset_file, dataset_folder, first_step_file
 
 __all__ = [
     "Current",
@@ -83,7 +85,7 @@ def part_files(plan: Plan, part: str) -> list[str]:
 
 def prepared_prompt(plan: Plan) -> PreparedPrompt:
     """Return how the current dataset's rows were written."""
-    path, told = _folder(plan) / TEMPLATE, dataset_facts(plan)["prompt"]
+    path, told = _folder(plan) / TEMPLATE_FILE, dataset_facts(plan)["prompt"]
     return PreparedPrompt(path.read_text(encoding="utf-8") if path.exists() else None, told["source"], told["end"])
 
 

@@ -28,7 +28,6 @@ __all__ = [
     "PARTS",
     "REJECTS",
     "REPORT",
-    "TEMPLATE",
     "adapter_folder",
     "base_folder",
     "cache_folder",
@@ -57,8 +56,6 @@ REJECTS = "rejects.jsonl"
 """In a prepared dataset: every row that was left out, and why."""
 REPORT = "report.html"
 """In a prepared dataset, and in an evaluation."""
-TEMPLATE = "chat_template.jinja"
-"""In a prepared dataset: the chat template that its rows were written by, which a trained model gets beside it."""
 METRICS = "metrics.json"
 """In an evaluation."""
 ANSWERS = "answers.jsonl"

@@ -1,4 +1,4 @@
-"""A training goes on from the checkpoint of another one: with its data, as if that had been longer from its beginning."""
+"""A training goes on from the checkpoint of another one: with its data, as if that had been longer from the start."""
 
 import json
 import shutil
