@@ -310,7 +310,9 @@ class GuardsPlan(_Part):
     """A loss above this multiple of the recent median ends the training; None watches for NaN only."""
     spike_window: int = 50
     stalled_after_seconds: int = 600
-    """How long a training may show no sign of life, at the least: ten steps are always waited for."""
+    """How long a training may show no sign of life, at the least: ten steps are always waited for, and each part of the
+    end ten times as long.
+    """
 
 
 class ResumePlan(_Part):
