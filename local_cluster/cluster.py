@@ -1,8 +1,8 @@
 """Bring the cluster up, take it down, tell how it is.
 
-`up` is idempotent: it starts what does not run and leaves the rest alone; from then on a supervisor does so. Where it
-finds that runtime and supervisor of an earlier start are gone, it first sweeps away what that one left on the machine;
-data in etcd and images stay.
+`up` is idempotent: it starts what does not run, starts anew what another checkout runs with other arguments, and leaves
+the rest alone; from then on a supervisor does so. Where it finds that runtime and supervisor of an earlier start are
+gone, it first sweeps away what that one left on the machine; data in etcd and images stay.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ from .network import create_bridge
 from .parts import PARTS
 from .pki import CLIENTS, write_kubeconfig, write_pki
 from .preflight import check_machine, check_ports
-from .processes import Process, end, find, recorded, start, unrecorded
+from .processes import Process, end, find, forget, recorded, runs_otherwise, start, unrecorded
 from .supervisor import SUPERVISOR, end_supervisor, start_supervisor
 from .sweep import sweep
 from .system_images import image_archives
 
-__all__ = ["Status", "down", "point_etcd_to", "start_components", "status", "up"]
+__all__ = ["Status", "down", "end_changed", "point_etcd_to", "start_components", "status", "up"]
 
 T = TypeVar("T")
 
@@ -81,8 +81,9 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
         if layout.has_node:
             create_cgroup()
             create_bridge()
-        start_supervisor(layout)
         simulated = (KWOK,) if simulated_nodes or find(layout, KWOK.name) else ()
+        end_changed(layout)
+        start_supervisor(layout)
         _step("API server", lambda: start_components(layout, STORE_AND_API))
         _step("controllers", lambda: start_components(layout, (*CONTROLLERS, *simulated)))
         if layout.has_node:
@@ -117,6 +118,24 @@ def start_components(layout: Layout, components: Sequence[Component]) -> None:
         start(layout, component.name, component.command(layout))
     for component in components:
         _wait_until_healthy(layout, component)
+
+
+def end_changed(layout: Layout) -> None:
+    """End the components that run with other arguments than this checkout's, and the supervisor, which would go on with
+    those; whoever calls this starts them.
+    """
+    found = {
+        name: process
+        for name, component in COMPONENTS.items()
+        if (process := runs_otherwise(layout, name, component.command(layout)))
+    }
+    if not found:
+        return
+    end_supervisor(layout)
+    for name in found:
+        forget(layout, name)
+    print(f"         other arguments: {', '.join(found)}", flush=True)
+    end(list(found.values()))
 
 
 def _wait_until_healthy(layout: Layout, component: Component) -> None:

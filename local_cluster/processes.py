@@ -32,6 +32,7 @@ __all__ = [
     "recorded",
     "recording",
     "restart",
+    "runs_otherwise",
     "send",
     "start",
     "unrecorded",
@@ -122,6 +123,18 @@ def recorded(layout: Layout, name: str) -> Process | None:
         return Process(written["pid"], written["began"])
     except (FileNotFoundError, ValueError, KeyError):
         return None
+
+
+def runs_otherwise(layout: Layout, name: str, command: Sequence[str | Path]) -> Process | None:
+    """Return the component's process when it runs with another command line than this."""
+    process = find(layout, name)
+    if process is None:
+        return None
+    try:
+        given = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return process if given != b"".join(os.fsencode(part) + b"\0" for part in command) else None
 
 
 def send(process: Process, number: signal.Signals) -> None:

@@ -1,8 +1,9 @@
 """Thoughts: how templates switch them, where a message holds its own, and how an answer is told from them."""
 
 import re
+from typing import NamedTuple
 
-__all__ = ["SWITCHES", "Thought", "answer_of", "opens_thought", "parted"]
+__all__ = ["ANALYSIS", "CHANNEL", "SWITCHES", "THINK", "Thought", "answer_of", "opens_thought", "parted"]
 
 SWITCHES = {
     "Off": {"enable_thinking": False, "thinking": False},
@@ -15,14 +16,18 @@ SWITCHES = {
 }
 """What each setting gives the variables that templates read, where they read them."""
 
-Thought = tuple[str, str]
-# How families write a thought: what opens it, and what ends it.
-_FORMS: tuple[Thought, ...] = (
-    ("<think>", "</think>"),
-    ("<|channel>thought", "<channel|>"),
-    ("<|channel|>analysis<|message|>", "<|end|>"),
-    (" to=self<|message|>", "<|eom|>"),
-)
+
+class Thought(NamedTuple):
+    """How a family writes a thought: what opens it, and what ends it."""
+
+    opening: str
+    end: str
+
+
+THINK = Thought("<think>", "</think>")
+CHANNEL = Thought("<|channel>thought", "<channel|>")
+ANALYSIS = Thought("<|channel|>analysis<|message|>", "<|end|>")
+_FORMS = (THINK, CHANNEL, ANALYSIS, Thought(" to=self<|message|>", "<|eom|>"))
 # What a family writes between the turn's beginning and the answer where it parts a turn into channels.
 _ANSWERS = re.compile(r"(?:<\|start\|>assistant)?(?:<\|channel\|>final| to=user)<\|message\|>")
 _BLOCK = re.compile(r"\A\s*<think>(?P<thought>.*?)</think>\s*", re.DOTALL)

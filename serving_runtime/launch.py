@@ -16,6 +16,9 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from prompts import TEMPLATE_FILE
+from prompts.thinking import ANALYSIS, CHANNEL, THINK
+
 from .plan import Dtype, ServingPlan
 
 __all__ = ["WeightsError", "download", "engine_command", "main"]
@@ -25,12 +28,12 @@ _ATTEMPTS = 5
 _TIMEOUT = 60.0
 _NO_ACCESS = 77
 _DTYPES: dict[Dtype, str] = {"Auto": "auto", "BF16": "bfloat16", "FP16": "float16", "FP32": "float32"}
-# By what a template writes around thoughts, the more particular first.
+# The engine's names, by what a template writes: the more particular first, for GLM's thoughts open as Qwen's do.
 _REASONING_PARSERS = (
-    ("<|channel|>analysis", "openai_gptoss"),
-    ("<|channel>thought", "gemma4"),
+    (ANALYSIS.opening, "openai_gptoss"),
+    (CHANNEL.opening, "gemma4"),
     ("<arg_key>", "glm45"),
-    ("<think>", "qwen3"),
+    (THINK.opening, "qwen3"),
 )
 # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", "VLLM_NO_USAGE_STATS": "1"}
@@ -70,7 +73,7 @@ def _reasoning(plan: ServingPlan, folder: Path) -> list[str]:
 
     Everything else of the prompt stands in the template itself, so that plain clients get what training saw.
     """
-    template = folder / "chat_template.jinja"
+    template = folder / TEMPLATE_FILE
     if not plan.thinks or not template.exists():
         return []
     text = template.read_text(encoding="utf-8")

@@ -68,6 +68,7 @@ __all__ = [
     "Trained",
     "TrainingPlan",
     "WatchedMetric",
+    "asks_rows",
 ]
 
 Stage = Literal["prepare", "train", "evaluate", "publish"]
@@ -309,7 +310,9 @@ class GuardsPlan(_Part):
     """A loss above this multiple of the recent median ends the training; None watches for NaN only."""
     spike_window: int = 50
     stalled_after_seconds: int = 600
-    """How long a training may show no sign of life, at the least: ten steps are always waited for."""
+    """How long a training may show no sign of life, at the least: ten steps are always waited for, and each part of the
+    end ten times as long.
+    """
 
 
 class ResumePlan(_Part):
@@ -367,6 +370,11 @@ class DistributedPlan(_Part):
     """Merged over what the strategy gives."""
 
 
+def asks_rows(suite: SuiteType) -> bool:
+    """Whether a suite of this type asks rows, own cases or those of the test part; the harness has tasks instead."""
+    return suite != "Harness"
+
+
 class SuitePlan(_Part):
     """One way of judging answers."""
 
@@ -394,7 +402,7 @@ class SuitePlan(_Part):
     @property
     def own_cases(self) -> str | None:
         """The rows of the user's own that it asks, None where it asks the test rows or the harness's tasks."""
-        return None if self.type == "Harness" else self.path
+        return self.path if asks_rows(self.type) else None
 
 
 class EvaluationPlan(_Part):

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prompts import TEMPLATE_FILE
+
 from .committed import facts_of, verified_digest
 from .errors import DataError
 from .plan import Plan
-from .workspace import TEMPLATE, current_dataset_file, dataset_folder
+from .workspace import current_dataset_file, dataset_folder, first_step_file
 
 __all__ = [
     "Current",
     "PreparedPrompt",
     "current_dataset",
     "dataset_facts",
+    "first_step",
     "part_files",
     "prepared_prompt",
     "set_current_dataset",
@@ -69,6 +72,12 @@ def dataset_facts(plan: Plan) -> dict[str, Any]:
     return facts_of(_folder(plan))
 
 
+def first_step(plan: Plan) -> int:
+    """Return the step that reads the data's first row: 0 but where training goes on from what learnt other data."""
+    path = first_step_file(plan)
+    return int(path.read_text()) if path.exists() else 0
+
+
 def part_files(plan: Plan, part: str) -> list[str]:
     """Return the shards of a part, in the order of their rows."""
     return [str(path) for path in sorted((_folder(plan) / part).glob("*.parquet"))]
@@ -76,7 +85,7 @@ def part_files(plan: Plan, part: str) -> list[str]:
 
 def prepared_prompt(plan: Plan) -> PreparedPrompt:
     """Return how the current dataset's rows were written."""
-    path, told = _folder(plan) / TEMPLATE, dataset_facts(plan)["prompt"]
+    path, told = _folder(plan) / TEMPLATE_FILE, dataset_facts(plan)["prompt"]
     return PreparedPrompt(path.read_text(encoding="utf-8") if path.exists() else None, told["source"], told["end"])
 
 

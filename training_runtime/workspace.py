@@ -5,7 +5,8 @@
     ├── data/current           names the KEY that the plan asked for
     ├── data/KEY/              prepared rows: PART/*.parquet, chat_template.jinja, rejects.jsonl, report.html, committed
     ├── cases/                 evaluation's own cases, a folder of Parquet files for each source, committed
-    ├── checkpoints/step-N/    committed; .draft is what Trainer is writing, .holder who may commit
+    ├── checkpoints/step-N/    committed; .draft is what Trainer is writing, .holder who may commit,
+    │                          .first-step where the data's first row was read, if not at step 0
     ├── adapter/, model/       what was trained, and the whole model, committed
     ├── history.json, train_results.json
     ├── tensorboard/, profile/, tracking/
@@ -27,7 +28,6 @@ __all__ = [
     "PARTS",
     "REJECTS",
     "REPORT",
-    "TEMPLATE",
     "adapter_folder",
     "base_folder",
     "cache_folder",
@@ -39,6 +39,7 @@ __all__ = [
     "current_dataset_file",
     "dataset_folder",
     "evaluation_folder",
+    "first_step_file",
     "history_file",
     "model_folder",
     "profile_folder",
@@ -55,8 +56,6 @@ REJECTS = "rejects.jsonl"
 """In a prepared dataset: every row that was left out, and why."""
 REPORT = "report.html"
 """In a prepared dataset, and in an evaluation."""
-TEMPLATE = "chat_template.jinja"
-"""In a prepared dataset: the chat template that its rows were written by, which a trained model gets beside it."""
 METRICS = "metrics.json"
 """In an evaluation."""
 ANSWERS = "answers.jsonl"
@@ -96,6 +95,11 @@ def cases_name(path: str) -> str:
 def checkpoints_folder(plan: Plan) -> Path:
     """The training's checkpoints."""
     return plan.workspace / "checkpoints"
+
+
+def first_step_file(plan: Plan) -> Path:
+    """The step that read the data's first row, where training goes on from a checkpoint that learnt other data."""
+    return checkpoints_folder(plan) / ".first-step"
 
 
 def trained_draft(plan: Plan) -> Path:

@@ -62,6 +62,22 @@ def test_an_attempt_ends_when_all_its_pods_have() -> None:
     assert _told(merged_attempts(None, [_training(1, *pods)], 16, NOW)) == [(1, "Running", 0)]
 
 
+@pytest.mark.parametrize("exit_code", [75, 137, 143])
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_attempt_whose_pod_was_deleted_by_hand_is_not_counted(exit_code: int, is_gone: bool) -> None:
+    known = merged_attempts(None, [_training(1, _pod(1))], 8, NOW)
+    pod = _pod(1, 3, exitCode=exit_code)
+    pod["metadata"]["deletionTimestamp"] = _at(2)
+    ended = _training(1, pod)
+    assert ended.job is not None
+    ended.job["status"]["conditions"][0]["message"] = (
+        f"Container train for pod team/p failed with exit code {exit_code}"
+    )
+    found = merged_attempts(known, [ObservedStage(ended.job, () if is_gone else (pod,), 1)], 8, NOW)
+    assert found is not None
+    assert (found.total, found.failed, found.last[0].reason) == (1, 0, "Preempted")
+
+
 def test_an_attempt_that_no_pod_began_took_no_longer_than_its_job() -> None:
     job = _training(1, _pod(1, 2, exitCode=70)).job
     assert job is not None

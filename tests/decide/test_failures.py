@@ -53,6 +53,25 @@ def test_a_failure_has_a_class(status: Manifest, ended: Manifest, kind: FailureC
 
 
 @pytest.mark.parametrize(
+    ("ended", "kind"),
+    [
+        ({"exitCode": 75}, "Preempted"),
+        ({"exitCode": 137, "reason": "Error"}, "Preempted"),  # it used up its grace period
+        ({"exitCode": 143}, "Preempted"),  # before it could save
+        ({"exitCode": 137, "reason": "OOMKilled"}, "HostOutOfMemory"),
+        ({"exitCode": 137, "message": '{"error": "StalledError", "message": "no step"}'}, "Stalled"),
+        ({"exitCode": 70}, "Internal"),
+        ({"exitCode": 76}, "Diverged"),
+    ],
+)
+def test_a_pod_that_was_deleted_by_hand_was_preempted_unless_it_ended_of_itself(
+    ended: Manifest, kind: FailureClass
+) -> None:
+    deleted = {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}
+    assert classify(deleted, ended) == kind
+
+
+@pytest.mark.parametrize(
     ("status", "kind"),
     [
         ({"conditions": [{"type": "PodScheduled", "status": "False"}]}, "Unschedulable"),

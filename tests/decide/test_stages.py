@@ -110,6 +110,17 @@ def test_of_pods_that_train_together_the_first_that_ended_tells_why() -> None:
             71,
         ),
         ("Container train for pod team/p failed with exit code 75 matching FailJob rule at index 1", "Preempted", 75),
+        (
+            "Container train for pod team/p failed with exit code 137 matching FailJob rule at index 2",
+            "Preempted",
+            137,
+        ),
+        (
+            "Container train for pod team/p failed with exit code 143 matching FailJob rule at index 2",
+            "Preempted",
+            143,
+        ),
+        ("Container train for pod team/p failed with exit code 70 matching FailJob rule at index 2", "Internal", 70),
         ("Pod team/p has condition DisruptionTarget matching FailJob rule at index 0", "Preempted", None),
         ("Job has reached the specified backoff limit", "Preempted", None),
     ],
@@ -119,6 +130,24 @@ def test_when_an_attempt_s_pods_are_gone_its_job_tells_why(
 ) -> None:
     state = _read(_job(("Failed", message)), (), "train")
     assert (state.failure_class, state.exit_code) == (failure_class, exit_code)
+
+
+@pytest.mark.parametrize(
+    ("named", "failure_class"), [("deleted", "Preempted"), ("left", "NCCL")], ids=["gone", "there"]
+)
+def test_a_pod_that_was_deleted_is_the_cause_and_not_what_the_others_lost_with_it(
+    named: str, failure_class: str
+) -> None:
+    message = f"Container train for pod team/{named} failed with exit code 137 matching FailJob rule at index 2"
+    left = _pod("Failed", "left", index="1", message="NCCL error", exitCode=70, finishedAt="2026-03-01T12:00:01Z")
+    assert _read(_job(("Failed", message)), [left], "train").failure_class == failure_class
+
+
+def test_of_one_second_a_pod_that_its_job_deleted_is_not_the_cause() -> None:
+    ended = {"finishedAt": "2026-03-01T12:00:01Z"}
+    pods = [_pod("Failed", "deleted", exitCode=75, **ended), _pod("Failed", "first", exitCode=70, index="1", **ended)]
+    pods[0]["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    assert _read(_job(("Failed", "")), pods, "train").pod == "first"
 
 
 def test_a_pod_that_never_began_was_taken_away() -> None:

@@ -95,7 +95,7 @@ def _live(scene: Stand, some: Sequence[Chain]) -> None:
 
 
 async def _go_through(scene: Stand, some: Sequence[Chain]) -> None:
-    async with CustomResourceClient(scene.cluster.layout, scene.cluster.namespace) as client:
+    async with CustomResourceClient(scene.cluster.api) as client:
         for ask, may in (
             (lambda client, chain: client.create(chain.kind, chain.name, chain.bad), "refused"),
             (lambda client, chain: client.create(chain.kind, chain.name, _at_home(chain, chain.good)), "accepted"),
@@ -103,17 +103,17 @@ async def _go_through(scene: Stand, some: Sequence[Chain]) -> None:
             (lambda client, chain: client.change(chain.kind, chain.name, _at_home(chain, chain.other)), "either"),
         ):
             await _each(client, some, ask, may)
-        await _all_current(client, some)
+        await _all_current(scene, some)
         await _each(
             client,
             some,
             lambda client, chain: client.change(chain.kind, chain.name, _at_home(chain, chain.allowed)),
             "either",
         )
-        await _all_current(client, some)
+        await _all_current(scene, some)
         await _each(client, some, lambda client, chain: client.delete(chain.kind, chain.name), "accepted")
         for kind in KINDS:  # what the finished jobs among them made outlives these
-            for item in await client.list(kind):
+            for item in scene.cluster.api.objects(kind):
                 if item["metadata"]["name"].startswith("chain-"):
                     await client.delete(kind, item["metadata"]["name"])
 
@@ -130,12 +130,12 @@ def _is_fine(answer: Answer, may: str) -> bool:
     return may != "accepted" and 400 <= answer.code < 500 and bool(answer.message)
 
 
-async def _all_current(client: CustomResourceClient, some: Sequence[Chain]) -> None:
+async def _all_current(scene: Stand, some: Sequence[Chain]) -> None:
     """Every object tells, of the spec that it has now, where it stands, in a sentence."""
     deadline = asyncio.get_running_loop().time() + _CURRENT_SECONDS
-    names = {chain.name for chain in some}
+    names, api = {chain.name for chain in some}, scene.cluster.api
     while True:
-        found = [item for kind in KINDS for item in await client.list(kind) if item["metadata"]["name"] in names]
+        found = [item for kind in KINDS for item in api.objects(kind) if item["metadata"]["name"] in names]
         silent = [item for item in found if not _is_current(item)]
         if not silent:
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local_cluster import cluster, faults, supervisor
-from local_cluster.cluster import start_components
+from local_cluster.cluster import end_changed, start_components
 from local_cluster.components import Component
 from local_cluster.errors import LocalClusterError, NotReadyError
 from local_cluster.layout import Layout
@@ -111,6 +111,29 @@ def test_a_component_that_never_gets_healthy_is_reported_too(layout: Layout, mon
     monkeypatch.setattr(cluster, "_HEALTHY_SECONDS", 0.2)
     with pytest.raises(NotReadyError, match="program is not healthy after 0 s"):
         start_components(layout, [_component("sleep 600", layout, monkeypatch)])
+
+
+def test_a_checkout_with_other_arguments_ends_exactly_the_components_that_run_without_them(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"etcd": "600", "kubelet": "600", "containerd": "600"}
+    for name in seconds:
+        (layout.bin / name).symlink_to("/bin/sleep")
+
+    def component(name: str) -> Component:
+        return Component(name, lambda _: [seconds[name]], "")
+
+    monkeypatch.setattr(cluster, "COMPONENTS", {name: component(name) for name in seconds})
+    _component("", layout, monkeypatch)  # a supervisor
+    first = {name: start(layout, name, component(name).command(layout)) for name in ("etcd", "kubelet")}
+    end_changed(layout)
+    assert find(layout, SUPERVISOR)
+    assert {name: find(layout, name) for name in first} == first
+    seconds |= {"kubelet": "700", "containerd": "700"}
+    end_changed(layout)
+    assert find(layout, "etcd") == first["etcd"]
+    assert not first["kubelet"].alive()
+    assert wanted(layout) == {"etcd"}, "the supervisor of the other arguments would start it again"
 
 
 def test_a_deleted_folder_is_not_replayed(layout: Layout) -> None:

@@ -11,7 +11,7 @@ import pytest
 from local_cluster.errors import HeldError
 from local_cluster.holder import CHECKOUT, claim, holder_of
 from local_cluster.layout import Layout
-from local_cluster.processes import end, find, marked, start, unrecorded
+from local_cluster.processes import end, find, marked, runs_otherwise, start, unrecorded
 from toolbox.polling import poll
 
 
@@ -59,6 +59,16 @@ def test_a_component_whose_record_was_never_written_is_found_by_its_program(layo
     (layout.pids / "sleep.json").unlink()
     assert unrecorded(layout, ["etcd"]) == []
     assert unrecorded(layout, ["sleep"]) == [process]
+
+
+def test_a_component_runs_otherwise_where_an_argument_differs(layout: Layout) -> None:
+    assert runs_otherwise(layout, "etcd", ["sleep", "600"]) is None
+    process = start(layout, "etcd", [Path("/bin/sleep"), "600"])
+    assert runs_otherwise(layout, "etcd", ["/bin/sleep", "600"]) is None
+    for command in (["/bin/sleep", "60"], ["/bin/sleep", "600", "0"], ["/bin/sleep"]):
+        assert runs_otherwise(layout, "etcd", command) == process
+    end([process])
+    assert runs_otherwise(layout, "etcd", ["/bin/sleep", "60"]) is None
 
 
 def test_a_frozen_process_is_ended_too(layout: Layout) -> None:

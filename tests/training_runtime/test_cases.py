@@ -77,6 +77,39 @@ def test_a_case_is_cleaned_and_masked_as_rows_are_and_known_by_what_is_left(
         prepare(_plan(make_plan, own, content=learnt))
 
 
+def _chats(*turns: str) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[n % 2], "content": content} for n, content in enumerate(turns)]}
+
+
+def test_a_case_may_not_ask_what_an_earlier_turn_of_a_training_row_asks(make_plan: MakePlan, tmp_path: Path) -> None:
+    learnt = [_chats(f"첫 질문 {n}", "답", f"다음 질문 {n}", "끝") for n in range(80)]
+    own = write_rows(tmp_path / "own.jsonl", [_chats(f"첫 질문 {n}", "다른 답") for n in range(80)])
+    with pytest.raises(DataError, match=r"^64 evaluation cases ask what a training row asks: own\.jsonl line"):
+        prepare(_plan(make_plan, own, content=learnt))
+    own = write_rows(own, [_chats(f"다음 질문 {n}", "끝") for n in range(80)])
+    prepare(_plan(make_plan, own, content=learnt))
+
+
+def test_a_case_with_another_context_asks_something_else(make_plan: MakePlan, tmp_path: Path) -> None:
+    def claim(number: int, kinds: str) -> dict[str, Any]:
+        return {"instruction": "분류하라.", "input": f"접수 {number}", "output": "{}", "kinds": kinds}
+
+    text = "{instruction}\n{kinds}\n{input}\n{output}"
+    changes: dict[str, Any] = {
+        "content": [claim(number, "쥐, 벌레") for number in range(80)],
+        "dataset__prompt": {"format": "Text", "text": text},
+        "dataset__columns": {"context": ["kinds"]},
+    }
+    own = write_rows(tmp_path / "own.jsonl", [claim(number, "환불, 교환") for number in range(80)])
+    prepare(_plan(make_plan, own, **changes))
+    asked = rows_to_ask(_plan(make_plan, own, evaluation__max_rows=1, **changes), str(own))
+    assert asked.questions[0].startswith("instruction: 분류하라.\nkinds: 환불, 교환\n접수 ")
+    write_rows(own, [claim(number, "쥐,  벌레") for number in range(80)])
+    with pytest.raises(DataError, match=r"^64 evaluation cases ask what a training row asks"):
+        prepare(_plan(make_plan, own, **changes))
+
+
 @pytest.mark.parametrize(
     ("own", "message"),
     [

@@ -8,7 +8,7 @@ from training_runtime.errors import DataError, PlanError
 from training_runtime.plan import CleanPlan, ColumnsPlan, DatasetPlan, PromptPlan, QualityPlan, SplitPlan
 from training_runtime.prepare.quality import Gate, score
 from training_runtime.rows.clean import Cleaner
-from training_runtime.rows.conversations import Conversation, Rejected, with_texts
+from training_runtime.rows.conversations import Conversation, Part, Rejected, question, with_texts
 from training_runtime.rows.templates import Renderer, detected_template
 
 INSTRUCTION = {"instruction": "Decide.", "input": {"subject": "상품"}, "output": {"action": "BLOCK"}}
@@ -205,12 +205,29 @@ def test_a_text_with_wrong_fields_is_a_bad_plan(text: str, reason: str) -> None:
 def test_what_all_rows_share_is_not_compared() -> None:
     assert Renderer(_plan(), "InstructionIO")(INSTRUCTION).asked == '{"subject": "상품"}'
     assert Renderer(_plan(), "Messages")({"messages": _chat("system prompt", "q", "a")}).asked == "q"
+    prompted = _plan(prompt=PromptPlan(system_prompt="s"))
+    assert Renderer(prompted, "Alpaca")({"instruction": "Sum.", "input": "1 2", "output": "3"}).asked == "1 2"
+    assert Renderer(prompted, "Alpaca")({"instruction": "Hi.", "input": "", "output": "Ho."}).asked == "Hi."
+    turns = {"messages": [*_chat("q", "a"), *_chat("p", "b")]}
+    assert Renderer(prompted, "Messages")(turns).asked == "q\na\np"
+    assert Renderer(prompted, "Text")({"text": "plain"}).asked == "plain"
+
+
+def test_a_question_tells_the_context_and_every_turn_before_the_answer() -> None:
+    row = {"instruction": "분류", "input": "벌레", "output": "{}", "category_dict": "쥐"}
+    claims = CLAIMS.model_copy(update={"system_prompt": "s"})
+    asked = Renderer(_plan(prompt=claims, columns=ColumnsPlan(context=["category_dict"])), "Alpaca")(row).messages
+    assert question(asked) == "category_dict: 쥐\ninstruction: 분류\ns\n벌레"
+    assert question(asked, system=False) == "category_dict: 쥐\ninstruction: 분류\n벌레"
+    chat = {"messages": [*_chat("q", "a"), *_chat("p", "b")], "tools": [{"type": "function"}]}
+    assert question(Renderer(_plan(), "Messages")(chat).messages) == "q\na\np"
 
 
 def test_labels_and_groups_are_found_by_path_also_inside_json_text() -> None:
     plan = _plan(stratify_by="response.kind", columns=ColumnsPlan(input="q", output="response", group="meta.user"))
     row = {"q": "x", "response": '{"kind": "claim"}', "meta": {"user": 7}}
-    assert Renderer(plan, "QuestionAnswer")(row) == Conversation(_chat("x", '{"kind": "claim"}'), "x", "claim", "7")
+    chat = _chat("x", '{"kind": "claim"}')
+    assert Renderer(plan, "QuestionAnswer")(row) == Conversation(chat, (Part(0),), "claim", "7")
 
 
 @pytest.mark.parametrize(

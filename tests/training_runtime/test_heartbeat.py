@@ -32,11 +32,27 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Clock:
     return made
 
 
-def test_before_the_first_step_and_after_the_last_nothing_is_overdue(clock: _Clock) -> None:
-    beats = Heartbeat(60)
+def test_before_the_first_step_nothing_is_overdue(clock: _Clock) -> None:
+    Heartbeat(60)
     clock.now += 10_000
     assert heartbeat.main() == 0
+
+
+def test_each_part_of_the_end_may_take_ten_times_as_long(clock: _Clock, tmp_path: Path) -> None:
+    beats = Heartbeat(60)
     beats.step()
+    for _ in range(2):
+        beats.begin_end()
+        clock.now += 599
+        assert heartbeat.main() == 0
+    clock.now += 2
+    assert heartbeat.main() == 1
+    assert "part of the finished model was made for 600 s" in (tmp_path / "termination-log").read_text()
+
+
+def test_a_process_that_waits_for_the_first_one_s_end_is_not_overdue(clock: _Clock) -> None:
+    beats = Heartbeat(60)
+    beats.begin_end()
     beats.stop()
     clock.now += 10_000
     assert heartbeat.main() == 0

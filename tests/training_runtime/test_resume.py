@@ -1,4 +1,4 @@
-"""A training goes on from the checkpoint of another one, as if it had been longer from its beginning."""
+"""A training goes on from the checkpoint of another one: with its data, as if that had been longer from the start."""
 
 import json
 import shutil
@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from training_runtime.committed import MANIFEST, commit
 from training_runtime.errors import PlanError
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare as prepare_stage
 from training_runtime.train.stage import train
 from training_runtime.workspace import checkpoints_folder
 
-from .conftest import MakePlan, Prepare, plans_in, signals_given_back
+from .conftest import MakePlan, Prepare, plans_in, rows, signals_given_back
 
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
 
@@ -59,6 +60,80 @@ def test_it_makes_the_steps_that_a_longer_training_would_have_made(
     prepare_stage(longer)
     train(longer)
     assert _losses(plan) == {at: loss for at, loss in _losses(longer).items() if at > (step or 8)}
+
+
+class _Steps:
+    """What each step of a training read, and the weight decay that it made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from trl import SFTTrainer
+
+        self.rows: list[list[list[int]]] = []
+        self.decays: list[list[float]] = []
+        step = SFTTrainer.training_step
+
+        def told(trainer: Any, model: Any, inputs: dict[str, Any], *given: Any) -> Any:
+            self.rows.append(inputs["input_ids"].tolist())
+            self.decays.append([group["weight_decay"] for group in trainer.optimizer.param_groups])
+            return step(trainer, model, inputs, *given)
+
+        monkeypatch.setattr(SFTTrainer, "training_step", told)
+
+    def of(self, plan: Plan) -> list[list[list[int]]]:
+        self.rows, self.decays = [], []
+        with signals_given_back():
+            train(plan)
+        return self.rows
+
+
+def test_other_data_is_read_from_its_first_row_on_also_after_a_kill(
+    make_plan: MakePlan,
+    base: Path,
+    other: Plan,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = _Steps(monkeypatch)
+    content = rows(160)[80:]
+    new = plans_in(tmp_path_factory.mktemp("new"))(
+        content,
+        base={"initialize": "Pretrained", "uri": str(base)},
+        training__max_steps=4,
+        training__save_every_steps=4,
+    )
+    prepare_stage(new)
+    read = steps.of(new)
+    assert len(read) == 4
+    plan = _resumed(make_plan, base, other, content=content, training__save_every_steps=2, training__weight_decay=0.25)
+    prepare_stage(plan)
+    assert steps.of(plan) == read
+    assert {tuple(decays) for decays in steps.decays} == {(0.25, 0.0)}
+    kept = [path.name for path in sorted(checkpoints_folder(plan).glob("step-*"))]
+    assert kept == ["step-00000010", "step-00000012"], "saved as often as the new plan says"
+    for late in ("model", "adapter", "checkpoints/step-00000012"):
+        shutil.rmtree(plan.workspace / late)
+    assert steps.of(plan) == read[2:]
+    further = plans_in(tmp_path_factory.mktemp("further"))
+    plan = _resumed(further, base, plan, content=content, step=10)
+    prepare_stage(plan)
+    assert steps.of(plan) == read[2:]
+
+
+def test_epochs_of_other_data_are_not_those_that_the_checkpoint_has_seen(
+    make_plan: MakePlan, base: Path, other: Plan, tmp_path: Path
+) -> None:
+    copied = other.model_copy(update={"workspace": tmp_path / "copied"})
+    shutil.copytree(other.workspace, copied.workspace)
+    folder, draft = checkpoints_folder(copied) / "step-00000008", tmp_path / "copied/draft"
+    shutil.copytree(folder, draft, ignore=shutil.ignore_patterns(MANIFEST))
+    state = json.loads((draft / "trainer_state.json").read_bytes())
+    (draft / "trainer_state.json").write_text(json.dumps({**state, "epoch": 1.0}))
+    commit(draft, folder)
+    epoch: dict[str, Any] = {"training__max_steps": None, "training__epochs": 1}
+    with pytest.raises(PlanError, match=r"training\.epochs is 1, and the checkpoint has seen 1: raise it"):
+        prepare_stage(_resumed(make_plan, base, copied, **epoch))
+    (tmp_path / "new").mkdir()
+    prepare_stage(_resumed(plans_in(tmp_path / "new"), base, copied, content=rows(160), **epoch))
 
 
 def test_the_other_volume_is_not_needed_any_more_once_it_has_begun(

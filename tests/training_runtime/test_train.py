@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,10 +18,12 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 from typing_extensions import override
 
+from training_runtime import HEARTBEAT_VARIABLE
 from training_runtime.committed import verified_digest
 from training_runtime.errors import DivergedError, GpuMemoryError, PlanError, PreemptedError
 from training_runtime.plan import Optimizer, Plan, Scheduler
 from training_runtime.tokenizer import load_tokenizer
+from training_runtime.train import worker
 from training_runtime.train.arguments import _OPTIMIZERS, _SCHEDULERS
 from training_runtime.train.checkpoints import CommittedCheckpoints
 from training_runtime.train.dataset import packed, sampled, token_rows
@@ -293,6 +296,28 @@ def test_a_kill_after_the_last_step_adds_none(make_plan: MakePlan, prepare: Prep
     assert _losses(plan) == losses
     again = load_file(model_folder(plan) / "model.safetensors")
     assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_each_part_of_the_end_is_waited_for_anew(
+    make_plan: MakePlan, prepare: Prepare, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def watched(part: Callable[..., Any]) -> Callable[..., Any]:
+        def watching(*given: Any) -> Any:
+            told.append(tuple((tmp_path / "beat").read_text().split()))
+            return part(*given)
+
+        return watching
+
+    for part in ("load_best_weights", "save_weights", "commit_model"):
+        monkeypatch.setattr(worker, part, watched(getattr(worker, part)))
+    monkeypatch.setenv(HEARTBEAT_VARIABLE, str(tmp_path / "beat"))
+    plan = make_plan(**_pretrained(base, training__max_steps=1, training__guards={"stalled_after_seconds": 7}))
+    prepare(plan)
+    train(plan)
+    assert [allowed for _, allowed in told] == ["70"] * 3
+    assert len({due for due, _ in told}) == 3
 
 
 def test_what_a_person_compares_runs_by_is_written_down(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from training_runtime.errors import DataError
 from training_runtime.plan import Plan
 from training_runtime.prepared import part_files
+from training_runtime.rows.conversations import question
 from training_runtime.workspace import cases_folder, cases_name
 
 from .sample import sample
@@ -32,8 +33,8 @@ class Asked:
 
     @property
     def questions(self) -> list[str]:
-        """What was asked, in one text."""
-        return ["\n".join(message["content"] for message in messages[:-1]) for messages in self.conversations]
+        """What was asked, each in one text."""
+        return [question(messages) for messages in self.conversations]
 
     def lines(self, path: str) -> list[dict[str, Any]]:
         """The rows with all answers, as `answers.jsonl` keeps them."""

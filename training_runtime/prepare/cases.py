@@ -1,7 +1,8 @@
 """Evaluation's own cases, made ready before a GPU is asked for: cleaned and masked as the training rows are.
 
 A case that training learns says nothing of what the model can do, so it fails the stage. It is known by its question,
-whatever its answer: word by word, but for case and the width of spaces, and after cleaning and masking.
+whatever its answer, among the questions of every turn that training learns: word by word, with the row's context, but
+for case and the width of spaces, and after cleaning and masking.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from training_runtime.errors import DataError
 from training_runtime.plan import DatasetPlan, Plan, QualityPlan
 from training_runtime.prepared import part_files
 from training_runtime.rows.blocks import Block, rows_of
-from training_runtime.rows.conversations import Message
+from training_runtime.rows.conversations import Message, question
 from training_runtime.rows.formats import blocks, data_files
 from training_runtime.rows.templates import detected_template
 from training_runtime.workspace import cases_folder, cases_name
@@ -75,11 +76,11 @@ def _check_apart(plan: Plan, files: Sequence[str]) -> None:
     cases: dict[bytes, str] = {}
     for path in files:
         for file, line, text in _columns(path, ["file", "line", "messages"]):
-            cases.setdefault(_question(orjson.loads(text)), f"{file} line {line}")
-    learnt = (
-        _question(orjson.loads(text)) for path in part_files(plan, "train") for (text,) in _columns(path, ["messages"])
+            cases.setdefault(_known_by(orjson.loads(text)), f"{file} line {line}")
+    learnt = chain.from_iterable(
+        _turns(orjson.loads(text)) for path in part_files(plan, "train") for (text,) in _columns(path, ["messages"])
     )
-    found = dict.fromkeys(cases[question] for question in learnt if question in cases)
+    found = dict.fromkeys(cases[one] for one in map(_known_by, learnt) if one in cases)
     if found:
         shown = "; ".join(list(found)[:_SHOWN_CASES])
         raise DataError(
@@ -88,9 +89,13 @@ def _check_apart(plan: Plan, files: Sequence[str]) -> None:
         )
 
 
-def _question(messages: list[Message]) -> bytes:
-    asked = [message["content"] for message in messages[:-1] if message["role"] != "system"]
-    plain = "\n".join(" ".join(text.casefold().split()) for text in asked)
+def _turns(messages: list[Message]) -> Iterator[list[Message]]:
+    """The conversation up to each of its answers, for each is learnt."""
+    return (messages[: turn + 1] for turn, message in enumerate(messages) if message["role"] == "assistant")
+
+
+def _known_by(messages: list[Message]) -> bytes:
+    plain = " ".join(question(messages, system=False).casefold().split())
     return hashlib.blake2b(plain.encode(), digest_size=16).digest()
 
 

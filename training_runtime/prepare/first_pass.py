@@ -16,7 +16,7 @@ import orjson
 
 from training_runtime.plan import DatasetPlan, RowTemplate
 from training_runtime.rows.blocks import Block, rows_of
-from training_runtime.rows.conversations import Conversation, Message, Rejected, with_texts
+from training_runtime.rows.conversations import Conversation, Message, Part, Rejected, with_texts
 from training_runtime.rows.templates import Renderer
 
 from .duplicates import sketches
@@ -136,24 +136,16 @@ class _Rules:
         if self._plan.pii.action == "Report":
             return conversation
         self._check_masked(conversation.messages[-1]["content"], messages[-1]["content"], every)
-        asked = self._asked(conversation, messages)
-        return Conversation(messages, asked, conversation.label, conversation.group)
+        parts = tuple(self._moved(part, conversation.messages, messages) for part in conversation.parts)
+        return Conversation(messages, parts, conversation.label, conversation.group)
 
-    def _asked(self, conversation: Conversation, masked: Sequence[Message]) -> str:
-        """What is compared, as training reads it: rows that differ in what was masked alone are repetitions."""
-        asked = conversation.asked
-        turns: list[tuple[str, str]] = [
-            (message["content"], one["content"])
-            for message, one in zip(conversation.messages, masked, strict=True)
-            if message["role"] != "system"
-        ]
-        if asked == "\n".join(content for content, _ in turns[:-1]):
-            return "\n".join(text for _, text in turns[:-1])
-        for content, text in turns:
-            shared = self._mask(content.removesuffix(asked)).text
-            if content.endswith(asked) and text.startswith(shared):
-                return text.removeprefix(shared)
-        return self._mask(asked).text
+    def _moved(self, part: Part, messages: Sequence[Message], masked: Sequence[Message]) -> Part:
+        """A part as training reads it, so that rows that differ in what was masked alone are repetitions.
+
+        It is all of its turn where one mask covers what is shared and what is not.
+        """
+        shared = self._mask(messages[part.turn]["content"][: part.start]).text
+        return Part(part.turn, len(shared) if masked[part.turn]["content"].startswith(shared) else 0)
 
     def _check_masked(self, answer: str, masked: str, every: Sequence[Masked]) -> None:
         if field := next((one.number for one in every if one.number), ""):

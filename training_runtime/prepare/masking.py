@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .pii import Find, Finder, Kind, replaced
+from .pii import Find, Finder, replaced
+from .pii.contexts import KEYS
 
 __all__ = ["Masked", "mask"]
 
@@ -21,17 +22,6 @@ _STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')
 _KEYED_NUMBER = re.compile(r'("(?:[^"\\]|\\.)*")\s*:[\s\[]*(\d{9,16})(?![\d.eE])')
 _LONG_NUMBER = re.compile(r"\d{9}")
 _GAP = "\n" + " " * 28
-_NUMBERED = (
-    (re.compile(r"주민|resident|rrn", re.IGNORECASE), Kind.RESIDENT_NUMBER, (13,)),
-    (re.compile(r"외국인|alien", re.IGNORECASE), Kind.ALIEN_NUMBER, (13,)),
-    (re.compile(r"전화|휴대|핸드폰|연락처|phone|mobile", re.IGNORECASE), Kind.PHONE, (9, 10, 11, 12)),
-    (re.compile(r"카드\s?번호|card.?(?:no|num)", re.IGNORECASE), Kind.CARD, (15, 16)),
-    (re.compile(r"계좌|account.?(?:no|num)", re.IGNORECASE), Kind.BANK_ACCOUNT, (10, 11, 12, 13, 14)),
-    (re.compile(r"사업자", re.IGNORECASE), Kind.BUSINESS_NUMBER, (10,)),
-    (re.compile(r"ssn|social.?security", re.IGNORECASE), Kind.SOCIAL_SECURITY_NUMBER, (9,)),
-    (re.compile(r"면허", re.IGNORECASE), Kind.DRIVER_LICENSE, (12,)),
-)
-"""What a number is by its key, where it has so many digits."""
 
 
 class Masked(NamedTuple):
@@ -107,7 +97,7 @@ def _strings(document: str) -> Iterator[tuple[re.Match[str], str, str]]:
 def _numbers(finder: Finder, document: str) -> Iterator[Masked]:
     for match in _KEYED_NUMBER.finditer(document) if _LONG_NUMBER.search(document) else ():
         key, digits = json.loads(match[1]), match[2]
-        kinds = (kind for pattern, kind, lengths in _NUMBERED if len(digits) in lengths and pattern.search(key))
+        kinds = (kind for kind, (words, lengths) in KEYS.items() if len(digits) in lengths and words.search(key))
         if (kind := next(kinds, None)) and kind in finder.kinds:
             yield Masked("", Counter([kind.value]), key)
 

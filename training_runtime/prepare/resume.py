@@ -1,7 +1,8 @@
 """The checkpoint of another training that this one goes on from: copied once, and from then on this training's own.
 
 So training resumes from it as from any checkpoint, and does not need the other's volume any more. What only the other
-training may say of itself, its last step and the course of its numbers, is left behind.
+training may say of itself, its last step and the course of its numbers, is left behind; and where it learnt other data,
+training is told to begin with the first row.
 """
 
 import json
@@ -14,7 +15,8 @@ from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import PlanError
 from training_runtime.log import log_event
 from training_runtime.plan import LoraPlan, Plan, ResumePlan
-from training_runtime.workspace import base_folder, checkpoint_name, checkpoints_folder
+from training_runtime.prepared import dataset_facts, first_step
+from training_runtime.workspace import base_folder, checkpoint_name, checkpoints_folder, first_step_file
 
 __all__ = ["take_checkpoint"]
 
@@ -31,7 +33,12 @@ def take_checkpoint(plan: Plan) -> None:
     _check_fits(plan, wanted, source)
     state = json.loads((source / _STATE).read_bytes())
     step = int(state["global_step"])
-    _check_length(plan, state)
+    other = plan.model_copy(update={"workspace": wanted.checkpoints.parent})
+    same_data = _data(other) == _data(plan)
+    _check_length(plan, state, same_data=same_data)
+    if first := first_step(other) if same_data else step:
+        own.mkdir(parents=True, exist_ok=True)
+        first_step_file(plan).write_text(str(first))
     with committing(own / checkpoint_name(step)) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         begun = {**state, "log_history": [], "max_steps": plan.training.max_steps or sys.maxsize}
@@ -101,14 +108,22 @@ def _files(folder: Path) -> dict[str, str]:
     return found
 
 
-def _check_length(plan: Plan, state: dict[str, Any]) -> None:
-    """There must be something left to train."""
+def _data(plan: Plan) -> str | None:
+    """What the rows are known by; None where there are none."""
+    try:
+        return str(dataset_facts(plan)["numbers"]["digest"])
+    except OSError:
+        return None
+
+
+def _check_length(plan: Plan, state: dict[str, Any], *, same_data: bool) -> None:
+    """There must be something left to train; of other data only training knows how many steps an epoch has."""
     settings = plan.training
     if settings.max_steps is not None and settings.max_steps <= state["global_step"]:
         raise PlanError(
             f"training.maxSteps is {settings.max_steps}, and the checkpoint is of step {state['global_step']}: raise it"
         )
-    if settings.epochs is not None and settings.epochs <= (state.get("epoch") or 0):
+    if same_data and settings.epochs is not None and settings.epochs <= (state.get("epoch") or 0):
         raise PlanError(
             f"training.epochs is {settings.epochs}, and the checkpoint has seen {state['epoch']:.2g}: raise it"
         )

@@ -22,6 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prompts import TEMPLATE_FILE
 from training_runtime.committed import MANIFEST, committing, facts_of, file_digest, verified_digest
 from training_runtime.deepspeed_settings import check_deepspeed
 from training_runtime.errors import DataError
@@ -32,7 +33,7 @@ from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.formats import blocks, data_files
 from training_runtime.rows.templates import detected_template
 from training_runtime.sources import fetch, is_local
-from training_runtime.workspace import PARTS, REJECTS, REPORT, TEMPLATE, base_folder, copies_folder, dataset_folder
+from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
 
 from .adapter import adapter_warnings
 from .base import fetch_base, new_base
@@ -47,7 +48,7 @@ from .workers import Pool, processors, workers
 
 __all__ = ["prepare"]
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 """Raised when the same input and rules would give other bytes."""
 _SINGLE_PROCESS_BYTES = 4 << 20
 _SHOWN_ROWS = 10
@@ -153,7 +154,7 @@ def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
         _check_lengths(plan, spool, sharded, lengths)
         shutil.rmtree(files_of_spool)
         if prompt.template:
-            (draft / TEMPLATE).write_text(prompt.template, encoding="utf-8")
+            (draft / TEMPLATE_FILE).write_text(prompt.template, encoding="utf-8")
         _write(plan, draft, _numbers(plan, draft, spool, sharded, sorted(lengths)), spool, lengths, prompt)
 
 

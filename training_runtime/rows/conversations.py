@@ -4,27 +4,50 @@ A message has `role` and `content`, a text; an assistant's may have `reasoning_c
 carry `variables`: what the chat template is given beside the messages, such as `tools` or a row's context.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-__all__ = ["Conversation", "Message", "Rejected", "at_path", "with_texts"]
+__all__ = ["Conversation", "Message", "Part", "Rejected", "at_path", "question", "with_texts"]
 
 Message = dict[str, Any]
 _TEXTS = ("content", "reasoning_content")
 
 
+class Part(NamedTuple):
+    """The part of a turn that is its row's own: what stands before it, an instruction, is what all rows share."""
+
+    turn: int
+    start: int = 0
+
+
 @dataclass(frozen=True)
 class Conversation:
-    """What training reads, the last message the answer; without messages the row is plain text."""
+    """What training reads: the last message is the answer, or the only one a plain text."""
 
     messages: list[Message]
-    asked: str
-    """What is compared when repetitions are looked for: the questions without what all rows share."""
+    parts: tuple[Part, ...]
+    """What the row asks."""
     label: str
     group: str
+
+    @property
+    def asked(self) -> str:
+        """What is compared when repetitions are looked for: the questions without what all rows share."""
+        return "\n".join(self.messages[part.turn]["content"][part.start :] for part in self.parts)
+
+
+def question(messages: Sequence[Mapping[str, Any]], *, system: bool = True) -> str:
+    """Return all that is asked before the last message answers, as one text: the context by name, then the turns.
+
+    Without the tools, and without the system's turns where `system` is False.
+    """
+    given = messages[0].get("variables", {})
+    context = [f"{name}: {value}" for name, value in sorted(given.items()) if name != "tools" and value]
+    turns = [message["content"] for message in messages[:-1] if system or message["role"] != "system"]
+    return "\n".join([*context, *turns])
 
 
 class Rejected(Exception):  # noqa: N818 - a finding, no failure

@@ -6,12 +6,13 @@ from training_runtime.errors import DataError
 from training_runtime.plan import ColumnsPlan, DatasetPlan, RowTemplate
 
 from .clean import Cleaner
-from .conversations import Conversation, Message, Rejected, at_path
+from .conversations import Conversation, Message, Part, Rejected, at_path
 from .messages import as_text, message_of, tools_of, without_thought
 from .prompting import field_text
 
 __all__ = ["Renderer", "detected_template"]
 
+_Read = tuple[list[Message], tuple[Part, ...]]
 _QUESTION = ("question", "prompt", "input", "query")
 _ANSWER = ("answer", "completion", "response", "output")
 
@@ -57,16 +58,16 @@ class Renderer:
         if not isinstance(row, dict):
             raise Rejected("unreadable", row if isinstance(row, str) else "is not a JSON object")
         try:
-            messages, asked = self._read(row)
+            messages, parts = self._read(row)
             label = str(at_path(row, self._label)) if self._label else ""
             group = str(at_path(row, self._columns.group)) if self._columns.group else ""
         except KeyError as error:
             raise Rejected("incomplete", f"has no {error.args[0]}") from error
         if not messages[-1]["content"].strip() and not messages[-1].get("tool_calls"):
             raise Rejected("incomplete", "the answer is empty")
-        return Conversation(messages, asked, label, group)
+        return Conversation(messages, parts, label, group)
 
-    def _messages(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+    def _messages(self, row: dict[str, Any]) -> _Read:
         found = row["messages"] if "messages" in row else at_path(row, "conversations")
         if not isinstance(found, list) or len(found) < 2:
             raise Rejected("incomplete", "`messages` must be a list of at least a question and an answer")
@@ -75,10 +76,10 @@ class Renderer:
             raise Rejected("incomplete", "the last of `messages` must be the assistant's answer")
         if self._system and chat[0]["role"] != "system":
             chat = [*self._system, *chat]
-        asked = "\n".join(message["content"] for message in chat[:-1] if message["role"] != "system")
-        return _carrying(chat, {**tools_of(row), **self._context(row)}), asked
+        parts = tuple(Part(turn) for turn, message in enumerate(chat[:-1]) if message["role"] != "system")
+        return _carrying(chat, {**tools_of(row), **self._context(row)}), parts
 
-    def _instruction(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+    def _instruction(self, row: dict[str, Any]) -> _Read:
         instruction = as_text(at_path(row, self._columns.instruction or "instruction"))
         try:
             given = as_text(at_path(row, self._columns.input or "input"))
@@ -86,23 +87,25 @@ class Renderer:
             given = ""
         given = self._cleaner(given)
         answer = as_text(at_path(row, self._columns.output or "output"))
-        return self._chat(row, instruction, given, answer), given or instruction
+        return self._chat(row, instruction, given, answer, own=given or instruction)
 
-    def _question_answer(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+    def _question_answer(self, row: dict[str, Any]) -> _Read:
         question = self._cleaner(as_text(_first(row, self._columns.input, _QUESTION)))
         answer = as_text(_first(row, self._columns.output, _ANSWER))
         instruction = as_text(at_path(row, self._columns.instruction)) if self._columns.instruction else ""
-        return self._chat(row, instruction, question, answer), question
+        return self._chat(row, instruction, question, answer, own=question)
 
-    def _text(self, row: dict[str, Any]) -> tuple[list[Message], str]:
+    def _text(self, row: dict[str, Any]) -> _Read:
         text = self._cleaner(as_text(at_path(row, self._columns.input or "text")))
-        return [{"role": "text", "content": text}], text
+        return [{"role": "text", "content": text}], (Part(0),)
 
-    def _chat(self, row: dict[str, Any], instruction: str, given: str, answer: str) -> list[Message]:
+    def _chat(self, row: dict[str, Any], instruction: str, given: str, answer: str, *, own: str) -> _Read:
+        """The conversation whose question ends with what is the row's own."""
         said, variables = self._said(instruction, given)
         reply = without_thought({"role": "assistant", "content": answer}, self._prompt.thinking)
         chat = [*self._system, {"role": "user", "content": said}, reply]
-        return _carrying(chat, {**variables, **self._context(row)})
+        part = Part(len(self._system), len(said) - len(own))
+        return _carrying(chat, {**variables, **self._context(row)}), (part,)
 
     def _said(self, instruction: str, given: str) -> tuple[str, dict[str, str]]:
         """What a client would say for this row, and what it would give by name beside it."""

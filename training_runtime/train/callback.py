@@ -86,7 +86,7 @@ class _JobCallback:
         self.heartbeat.beat()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
-        self.heartbeat.stop()
+        self.heartbeat.begin_end()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Trainer's
         rule = self._plan.training.early_stopping

@@ -22,6 +22,8 @@ _TERMINATION_LOG = Path("/dev/termination-log")
 _RECENT_STEPS = 50
 _STALL_FACTOR = 10.0
 """A step that takes so many times as long as the median of the recent ones has stalled."""
+_END_FACTOR = 10.0
+"""A part of the end, which writes a whole model, may take so many times what may always pass."""
 
 
 class Heartbeat:
@@ -53,20 +55,27 @@ class Heartbeat:
         allowed = (
             max(self._min_seconds, _STALL_FACTOR * statistics.median(self._steps)) if self._steps else self._min_seconds
         )
+        self._wait(now, allowed)
+
+    def begin_end(self) -> None:
+        """A part of the end begins: no step, and nothing that beats while it goes on."""
+        self._wait(time.monotonic(), _END_FACTOR * self._min_seconds)
+
+    def stop(self) -> None:
+        """What comes now is another process's work, which shows signs of life of its own."""
+        if self._file:
+            self._file.unlink(missing_ok=True)
+
+    def _wait(self, now: float, allowed: float) -> None:
         self._due = now + allowed
         if self._file:
             written = self._file.with_suffix(".new")
             written.write_text(f"{self._due} {allowed:.0f}")
             written.replace(self._file)  # the process may stand still between any two instructions
 
-    def stop(self) -> None:
-        """What comes now has no steps, and may take what it takes."""
-        if self._file:
-            self._file.unlink(missing_ok=True)
-
 
 def main() -> int:
-    """Return 1 where a sign of life is overdue; before the first step and after the last, none is."""
+    """Return 1 where a sign of life is overdue; before the first step, none is."""
     try:
         due, allowed = Path(sys.argv[1]).read_text().split()
         late = time.monotonic() > float(due)
@@ -74,8 +83,8 @@ def main() -> int:
         return 0
     if late:
         message = (
-            f"no step, validation or checkpoint was made for {allowed} s: look at the nodes and the volume; raise "
-            "training.guards.stalledAfter where one of them takes longer"
+            f"no step, validation, checkpoint or part of the finished model was made for {allowed} s: look at the "
+            "nodes and the volume; raise training.guards.stalledAfter where one of them takes longer"
         )
         with contextlib.suppress(OSError):
             _TERMINATION_LOG.write_text(json.dumps({"error": STALLED, "message": message}))

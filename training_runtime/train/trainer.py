@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from training_runtime.errors import PlanError
 from training_runtime.plan import Plan
+from training_runtime.prepared import first_step
 from training_runtime.workspace import tensorboard_folder
 
 from .arguments import adapter_config, trainer_arguments
@@ -13,6 +14,7 @@ from .checkpoints import CommittedCheckpoints
 from .dataset import packed, sampled, token_rows
 from .model import load_model, with_full_adapters
 from .processes import first_alone
+from .resumption import resuming
 from .strategy import Strategy
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def make_trainer(
         plan, checkpoints.draft, strategy, watched=len(validation) > 0, on_terminal=on_terminal
     )
     try:
-        trainer = _trainer_class(strategy, checkpoints)(
+        trainer = resuming(_trainer_class(strategy, checkpoints), first_step(plan))(
             model=load_model(plan, strategy),
             args=arguments,
             train_dataset=rows,

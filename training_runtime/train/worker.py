@@ -58,12 +58,17 @@ def train_here(plan: Plan, *, profile: bool = False) -> None:
         if callback.preempted:
             kind = StalledError if callback.heartbeat.was_late else PreemptedError
             raise kind(f"asked to end: step {trainer.state.global_step} is saved, the next run resumes from it")
+    callback.heartbeat.begin_end()
     seconds = time.monotonic() - began
     best = load_best_weights(plan, trainer, checkpoints)
+    callback.heartbeat.begin_end()
     saved = save_weights(plan, trainer)
     if is_first():
+        callback.heartbeat.begin_end()
         commit_model(plan, saved, tokenizer)
         write_results(plan, strategy, trainer, best, seconds)
+    else:
+        callback.heartbeat.stop()
     barrier()
 
 

@@ -46,9 +46,7 @@ class Columns(Schema):
 
 
 class Clean(Schema):
-    """What is done to a question's text before anything else, in rows and in evaluation's cases. Requests are not
-    cleaned: a client does the same before it asks.
-    """
+    """What is done to a question's text before anything else."""
 
     remove_pattern: str | None = Field(default=None, min_length=1, max_length=500)
     """A Python regular expression whose matches are removed."""
@@ -161,7 +159,9 @@ class Dataset(Schema):
     of type `JSON` counts the model's answers that do.
     """
     clean: Clean = Field(default_factory=Clean)
-    """The questions' texts."""
+    """What is done to the questions' texts, in rows and in evaluation's cases. Requests are not cleaned: a client does
+    the same before it asks.
+    """
     pii: Pii = Field(default_factory=Pii)
     """Personal data."""
     deduplicate: Deduplicate = Field(default_factory=Deduplicate)

@@ -97,7 +97,8 @@ class Guards(Schema):
     """Ends a training whose loss jumps; not watched where it is left out."""
     stalled_after: Duration = "10m"
     """Ends an attempt that made no step, validation or checkpoint for this long, or for ten times the usual length of a
-    step where that is longer; it is tried again.
+    step where that is longer; it is tried again. After the last step each part of the end may take ten times as long:
+    the last checkpoint, fetching the best weights, saving them, writing the finished model.
     """
 
     rules: ClassVar = (bounded_duration("stalledAfter", "stalled_after", "10s", "24h"),)
@@ -168,7 +169,7 @@ class Training(Schema):
 
     resume_from: ResumeFrom | None = None
     """What training goes on from, with its optimizer and its step: base, method and the adapter's rank must be those of
-    the other job, and `maxSteps` or `epochs` count from its beginning.
+    the other job, and `maxSteps` or `epochs` count from its beginning. Other data is read from its first row on.
     """
     early_stopping: EarlyStopping | None = None
     """Ends the training when validation no longer gets better; not watched where it is left out."""

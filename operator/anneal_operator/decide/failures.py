@@ -10,12 +10,14 @@ from anneal_operator.api.resources import Manifest
 from training_runtime import STALLED
 from training_runtime.plan import ExitCode
 
-__all__ = ["OVERDUE", "RETRYABLE", "classify", "held_back", "is_disrupted"]
+__all__ = ["KILLED", "OVERDUE", "RETRYABLE", "classify", "held_back", "is_deleted", "is_disrupted"]
 
 RETRYABLE: frozenset[FailureClass] = frozenset(
     {"HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Stalled", "Internal"}
 )
 OVERDUE = "the job was not done within activeDeadlineSeconds: recreate the job with a larger value or less work"
+KILLED = frozenset({128 + 9, 128 + 15})
+"""How a process ends that was killed, or asked to end before it could save: with its pod, where that was deleted."""
 _BY_EXIT_CODE: dict[int, FailureClass] = {
     ExitCode.BAD_PLAN: "UserCode",
     ExitCode.BAD_DATA: "Data",
@@ -43,6 +45,11 @@ def is_disrupted(pod: Manifest) -> bool:
     return any(found["type"] == "DisruptionTarget" and found["status"] == "True" for found in conditions)
 
 
+def is_deleted(pod: Manifest) -> bool:
+    """Whether somebody deleted the pod, by hand for example; Kubernetes calls that no disruption."""
+    return "deletionTimestamp" in pod.get("metadata", {})
+
+
 def classify(pod: Manifest, terminated: Manifest) -> FailureClass:
     """Return the class of a pod that failed; `terminated` is how its container ended, as far as is known."""
     said = terminated.get("message", "")
@@ -55,6 +62,8 @@ def classify(pod: Manifest, terminated: Manifest) -> FailureClass:
         return found
     if f'"{STALLED}"' in said:  # the probe's word for it, of a process that could not end by itself
         return "Stalled"
+    if is_deleted(pod) and terminated.get("exitCode") in KILLED:
+        return "Preempted"
     if _HARDWARE.search(said):
         return "Hardware"
     return "NCCL" if _NCCL.search(said) else "Internal"

@@ -12,7 +12,7 @@ from anneal_operator.api.fine_tune_job_status import FailureClass
 from anneal_operator.api.resources import Manifest
 from training_runtime.plan import Evaluated, Failed, Prepared, Published, Stage, Trained
 
-from .failures import OVERDUE, RETRYABLE, classify, held_back, is_disrupted
+from .failures import KILLED, OVERDUE, RETRYABLE, classify, held_back, is_deleted, is_disrupted
 from .observed_job import ObservedStage
 
 __all__ = ["Result", "StageState", "first_pods", "has_pod_ended", "read_stage", "terminated"]
@@ -26,7 +26,7 @@ _RESULTS: dict[Stage, type[Result]] = {
 }
 _LOG_TAIL = 600
 _INDEX = "batch.kubernetes.io/job-completion-index"
-_EXIT_CODE = re.compile(r"failed with exit code (?P<code>\d+)")
+_EXIT_CODE = re.compile(r"for pod \S+/(?P<pod>\S+) failed with exit code (?P<code>\d+)")
 _TAKEN_AWAY = "its pod was taken away"
 _TOGETHER = timedelta(seconds=2)
 
@@ -105,7 +105,7 @@ def _unserved(pods: Sequence[Manifest]) -> tuple[FailureClass | None, str]:
 def _not_ending(pods: Sequence[Manifest]) -> str:
     """A pod that Kubernetes took away and that does not end: its node may be lost, which only people know."""
     for pod in pods:
-        if "deletionTimestamp" in pod["metadata"] and is_disrupted(pod) and not has_pod_ended(pod):
+        if is_deleted(pod) and is_disrupted(pod) and not has_pod_ended(pod):
             node = pod.get("spec", {}).get("nodeName", "")
             remedy = f"if node {node} is gone, delete its Node object"
             return f"pod {pod['metadata']['name']} has not terminated yet; {remedy}"
@@ -147,9 +147,11 @@ def _failed(stage: Stage, job: Manifest, condition: Manifest, pods: Sequence[Man
 def _cause(stage: Stage, condition: Manifest, pods: Sequence[Manifest]) -> StageState:
     if condition.get("reason") == "DeadlineExceeded":
         return StageState("Failed", message=OVERDUE, failure_class="Deadline")
+    message = condition.get("message", "")
+    named, there = _EXIT_CODE.search(message), {pod["metadata"]["name"] for pod in pods}
     culprit = _culprit(stage, [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"])
-    if culprit is None:
-        return _told_by_job(stage, condition.get("message", ""))
+    if culprit is None or (stage == "train" and named and named["pod"] not in there):
+        return _told_by_job(stage, message)
     ended = terminated(culprit)
     found = StageState(
         "Failed",
@@ -179,8 +181,10 @@ def _culprit(stage: Stage, failed: list[Manifest]) -> Manifest | None:
 
 
 def _first_to_end(failed: list[Manifest]) -> Manifest | None:
-    """Kubernetes tells whole seconds: of those that ended about together, one that would fail again is the cause."""
-    ordered = sorted(failed, key=lambda pod: str(terminated(pod).get("finishedAt", "")))
+    """Kubernetes tells whole seconds: of those that ended about together, one that would fail again is the cause, and
+    of one second none that was deleted, which the Job does to the others.
+    """
+    ordered = sorted(failed, key=lambda pod: (str(terminated(pod).get("finishedAt", "")), is_deleted(pod)))
     times = [terminated(pod).get("finishedAt") for pod in ordered]
     if not times or not times[0]:
         return ordered[0] if ordered else None
@@ -193,10 +197,11 @@ def _first_to_end(failed: list[Manifest]) -> Manifest | None:
 
 
 def _told_by_job(stage: Stage, message: str) -> StageState:
-    """What the Job's condition still knows when the pods are gone."""
+    """What the Job's condition still knows when the pod is gone, which somebody deleted: failed ones stay."""
     if code := _EXIT_CODE.search(message):
         exit_code = int(code["code"])
-        found = classify({}, {"exitCode": exit_code})
+        was_deleted = stage == "train" and exit_code in KILLED
+        found = "Preempted" if was_deleted else classify({}, {"exitCode": exit_code})
         return StageState("Failed", message=message, exit_code=exit_code, failure_class=found)
     if stage == "train":
         return StageState("Failed", message=_TAKEN_AWAY, failure_class="Preempted")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.schema import LocalReference
+from training_runtime.plan import asks_rows
 
 from .pods import Manifest
 from .training_names import own_claim_name
@@ -65,14 +66,14 @@ def checkpoints_source(spec: FineTuneJobSpec) -> str | None:
 
 def data_sources(spec: FineTuneJobSpec) -> list[str]:
     """What preparation reads: the data, the base, the cases that evaluation asks, the checkpoint to go on from."""
-    cases = [suite.cases for suite in spec.evaluation.suites if suite.cases and suite.type != "Harness"]
+    cases = [suite.cases for suite in spec.evaluation.suites if suite.cases and asks_rows(suite.type)]
     resumed = checkpoints_source(spec)
     return [*(source.uri for source in spec.dataset.sources), spec.base.uri, *cases, *([resumed] if resumed else [])]
 
 
 def evaluation_sources(spec: FineTuneJobSpec) -> list[str]:
     """What evaluation reads beside what is prepared: the harness's tasks."""
-    return [suite.cases for suite in spec.evaluation.suites if suite.cases and suite.type == "Harness"]
+    return [suite.cases for suite in spec.evaluation.suites if suite.cases and not asks_rows(suite.type)]
 
 
 def named_sources(spec: FineTuneJobSpec) -> list[str]:

@@ -1,6 +1,8 @@
-"""The words beside a number that tell what it is, or that it is nobody's."""
+"""The words that tell what a number is, or that it is nobody's: in the key before it, or beside it in a sentence."""
 
 import re
+
+from .kinds import Kind
 
 __all__ = [
     "ABOUT_ACCOUNTS",
@@ -16,11 +18,34 @@ __all__ = [
     "ABOUT_SOCIAL_SECURITY",
     "ABOUT_VEHICLES",
     "ABOUT_VERSIONS",
+    "KEYS",
     "near",
 ]
 
 _BEFORE, _AFTER = 28, 14
 
+# What a key in JSON says of its number, beside the wider words that may stand near one in a sentence.
+_RESIDENTS, _ALIENS, _PHONES, _BUSINESS, _LICENCES = (
+    "주민|resident",
+    "외국인|alien",
+    "전화|휴대|핸드폰|phone|mobile",
+    "사업자",
+    "면허",
+)
+KEYS = {
+    kind: (re.compile(words, re.IGNORECASE), lengths)
+    for kind, words, lengths in (
+        (Kind.RESIDENT_NUMBER, rf"{_RESIDENTS}|rrn", (13,)),
+        (Kind.ALIEN_NUMBER, _ALIENS, (13,)),
+        (Kind.PHONE, rf"{_PHONES}|연락처", (9, 10, 11, 12)),
+        (Kind.CARD, r"카드\s?번호|card.?(?:no|num)", (15, 16)),
+        (Kind.BANK_ACCOUNT, r"계좌|account.?(?:no|num)", (10, 11, 12, 13, 14)),
+        (Kind.BUSINESS_NUMBER, _BUSINESS, (10,)),
+        (Kind.SOCIAL_SECURITY_NUMBER, r"ssn|social.?security", (9,)),
+        (Kind.DRIVER_LICENSE, _LICENCES, (12,)),
+    )
+}
+"""What a number is by its key, where it has so many digits; the first that fits."""
 ABOUT_ORDERS = re.compile(
     r"(?:주문|송장|운송장|접수|문서|계약|관리|일련|제품|모델|품번|예약|거래|승인|티켓|사건|고지|법인등록|바코드|시리얼|증권|특허)"
     r"\s?(?:번호)?|청구\s?(?:번호|서)|(?:order|invoice|tracking|serial|ticket|ref|case|barcode|sku|isbn|upc|part|"
@@ -28,16 +53,16 @@ ABOUT_ORDERS = re.compile(
     re.IGNORECASE,
 )
 ABOUT_PERSONS = re.compile(
-    r"주민|등록번호|민번|피보험|resident|registration n|\brrn|r\.r\.n|(?:id|identity) (?:number|no\b|card)",
+    rf"{_RESIDENTS}|등록번호|민번|피보험|registration n|\brrn|r\.r\.n|(?:id|identity) (?:number|no\b|card)",
     re.IGNORECASE,
 )
-ABOUT_ALIENS = re.compile(r"외국인|체류|alien|foreign|arc\b", re.IGNORECASE)
+ABOUT_ALIENS = re.compile(rf"{_ALIENS}|체류|foreign|arc\b", re.IGNORECASE)
 ABOUT_PASSPORTS = re.compile(r"여권|passport", re.IGNORECASE)
-ABOUT_LICENCES = re.compile(r"면허|licen[cs]e|driver", re.IGNORECASE)
-ABOUT_BUSINESS = re.compile(r"사업자|business|brn\b|vat\b", re.IGNORECASE)
+ABOUT_LICENCES = re.compile(rf"{_LICENCES}|licen[cs]e|driver", re.IGNORECASE)
+ABOUT_BUSINESS = re.compile(rf"{_BUSINESS}|business|brn\b|vat\b", re.IGNORECASE)
 ABOUT_CARDS = re.compile(r"카드|card|visa|master|amex", re.IGNORECASE)
 ABOUT_PHONES = re.compile(
-    r"전화|연락|휴대|핸드폰|폰|번호|문자|통화|tel|phone|call|mobile|cell|text|whatsapp|reach|fax|팩스", re.IGNORECASE
+    rf"{_PHONES}|연락|폰|번호|문자|통화|tel|call|cell|text|whatsapp|reach|fax|팩스", re.IGNORECASE
 )
 ABOUT_ACCOUNTS = re.compile(
     r"계좌|입금|송금|이체|예금|환불|은행|농협|국민|신한|우리은|하나은|기업은|카카오뱅크|토스뱅크|케이뱅크|새마을금고|우체국|"
