@@ -5,7 +5,7 @@ import re
 __all__ = ["SWITCHES", "Thought", "answer_of", "opens_thought", "parted"]
 
 SWITCHES = {
-    "Off": {"enable_thinking": False, "thinking": False},
+    "None": {"enable_thinking": False, "thinking": False},
     "Keep": {
         "enable_thinking": True,
         "thinking": True,

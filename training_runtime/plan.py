@@ -76,8 +76,8 @@ DataFormat = Literal["Auto", "JSONL", "JSON", "CSV", "Parquet"]
 RowTemplate = Literal["Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
 Template = Literal["Auto", "Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
 PromptFormat = Literal["Chat", "Text"]
-Thinking = Literal["Off", "Keep"]
-PiiAction = Literal["Mask", "Drop", "Report", "Off"]
+Thinking = Literal["None", "Keep"]
+PiiAction = Literal["Mask", "Drop", "Report", "None"]
 Entity = Literal[
     "ResidentNumber",
     "AlienNumber",
@@ -257,8 +257,8 @@ class PromptPlan(_Part):
     """The text of a row that has no input; None takes `text` with an empty one."""
     defaults: dict[str, str] = {}
     """What a field is where a row, or a request, has nothing for it."""
-    thinking: Thinking = "Off"
-    """Off: answers without thoughts are learnt and asked for. Keep: with those that the rows have."""
+    thinking: Thinking = "None"
+    """None: answers without thoughts are learnt and asked for. Keep: with those that the rows have."""
 
 
 class DatasetPlan(_Part):

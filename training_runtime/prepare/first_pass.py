@@ -111,7 +111,7 @@ class _Rules:
         if unfit := self._gate.unfit(conversation.asked, answer):
             raise Rejected(unfit.kind, unfit.reason)
         self._check_answer(answer, found.answers)
-        masked = conversation if self._plan.pii.action == "Off" else self._masked(conversation, found.pii)
+        masked = conversation if self._plan.pii.action == "None" else self._masked(conversation, found.pii)
         changed = masked is not conversation
         if len(found.samples) < _SAMPLE_ROWS or (
             changed and sum(sample.changed for sample in found.samples) < _SAMPLE_ROWS
@@ -182,7 +182,7 @@ class _Rules:
         if problem is None:
             return ""
         where = "/".join(map(str, problem.absolute_path)) or "the answer"
-        told = problem.message if self._plan.pii.action == "Off" else self._mask(problem.message).text
+        told = problem.message if self._plan.pii.action == "None" else self._mask(problem.message).text
         return f"{where}: {told[:200]}"
 
 
