@@ -424,6 +424,8 @@ class OutputPlan(_Part):
     formats: list[OutputFormat] = []
     """Empty means all that there are. All trained weights are a model of their own, whatever is said here."""
     license: str | None = None
+    served_length: int | None = None
+    """How long a prompt and its answer together may be where vLLM serves the model; None where it does not."""
 
 
 class Plan(_Part):
