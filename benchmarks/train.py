@@ -157,7 +157,7 @@ def _prepared(folder: Path, *, gpu: bool, batch: int, packing: bool, steps: int 
         "dataset": {
             "sources": [{"uri": str(folder / "rows.jsonl")}],
             "duplicate_threshold": None,
-            "pii": {"action": "Off"},
+            "pii": {"action": "None"},
             "split": {"validation": 0.0, "test": 0.01, "stratify_by": None, "seed": 1},
         },
         "lora": _LORA if gpu else None,

@@ -13,7 +13,7 @@ from .thinking import SWITCHES
 
 __all__ = ["Thinking", "chat_template", "text_template"]
 
-Thinking = Literal["Off", "Keep"]
+Thinking = Literal["None", "Keep"]
 _CLOCK = re.compile(r"strftime_now\(\s*(?P<quote>[\"'])(?P<form>[^\"']*)(?P=quote)\s*\)")
 _TURNS = """\
 {{- BOS }}

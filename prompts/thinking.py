@@ -6,7 +6,7 @@ from typing import NamedTuple
 __all__ = ["ANALYSIS", "CHANNEL", "SWITCHES", "THINK", "Thought", "answer_of", "opens_thought", "parted"]
 
 SWITCHES = {
-    "Off": {"enable_thinking": False, "thinking": False},
+    "None": {"enable_thinking": False, "thinking": False},
     "Keep": {
         "enable_thinking": True,
         "thinking": True,

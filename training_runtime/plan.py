@@ -77,8 +77,8 @@ DataFormat = Literal["Auto", "JSONL", "JSON", "CSV", "Parquet"]
 RowTemplate = Literal["Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
 Template = Literal["Auto", "Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
 PromptFormat = Literal["Chat", "Text"]
-Thinking = Literal["Off", "Keep"]
-PiiAction = Literal["Mask", "Drop", "Report", "Off"]
+Thinking = Literal["None", "Keep"]
+PiiAction = Literal["Mask", "Drop", "Report", "None"]
 Entity = Literal[
     "ResidentNumber",
     "AlienNumber",
@@ -258,8 +258,8 @@ class PromptPlan(_Part):
     """The text of a row that has no input; None takes `text` with an empty one."""
     defaults: dict[str, str] = {}
     """What a field is where a row, or a request, has nothing for it."""
-    thinking: Thinking = "Off"
-    """Off: answers without thoughts are learnt and asked for. Keep: with those that the rows have."""
+    thinking: Thinking = "None"
+    """None: answers without thoughts are learnt and asked for. Keep: with those that the rows have."""
 
 
 class DatasetPlan(_Part):
@@ -432,6 +432,8 @@ class OutputPlan(_Part):
     formats: list[OutputFormat] = []
     """Empty means all that there are. All trained weights are a model of their own, whatever is said here."""
     license: str | None = None
+    served_length: int | None = None
+    """How long a prompt and its answer together may be where vLLM serves the model; None where it does not."""
 
 
 class Plan(_Part):

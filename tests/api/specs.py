@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from anneal_operator.api.resources import CUSTOM_RESOURCES
 from anneal_operator.api.schema import Schema
+from tests.impossible import IMPOSSIBLE
 from training_runtime.plan import Entity
 
 __all__ = ["CASES", "GOOD", "MODELS", "Case"]
@@ -106,6 +107,14 @@ def _full_with_formats(formats: list[str], refused: str | None = None) -> Case:
     return Case(f"FineTuneJob.output.formats: {formats} of all weights", "FineTuneJob", spec, refused)
 
 
+def _impossible() -> list[Case]:
+    """What preparation refuses is accepted here: nobody knows the base or the rows yet."""
+    return [
+        Case(f"FineTuneJob: {row.wish}", "FineTuneJob", row.spec, row.told if row.by == "apply" else None)
+        for row in IMPOSSIBLE
+    ]
+
+
 def _served_adapter() -> Case:
     spec = _set(_set(GOOD["ModelVersion"], "artifact.format", "Adapter"), "serving", {})
     return Case("ModelVersion.serving: of an adapter", "ModelVersion", spec, "an adapter alone cannot be served")
@@ -117,6 +126,7 @@ _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required valu
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
 CASES = [
     *(Case(f"{kind}: the least", kind, spec) for kind, spec in GOOD.items()),
+    *_impossible(),
     # FineTuneJob
     _random("Full"),
     _random("LoRA", "new weights must all be trained: `initialize: Random` needs `tuning.method: Full`"),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from anneal_operator.api.resources import CUSTOM_RESOURCES
+from anneal_operator.api.resources import CUSTOM_RESOURCES, CustomResource
 from anneal_operator.api.schema import Rule, Schema
 from anneal_operator.crdgen.__main__ import main
 from anneal_operator.crdgen.definitions import UnsupportedSchemaError, crd, generate, structural
@@ -121,3 +122,12 @@ def _nodes(node: Any) -> Iterator[dict[str, Any]]:
         if isinstance(value, dict):
             yield value
             yield from _nodes(value)
+
+
+@pytest.mark.parametrize("resource", CUSTOM_RESOURCES, ids=lambda resource: resource.kind)
+def test_every_word_that_a_user_may_write_means_itself_in_yaml(resource: CustomResource) -> None:
+    """kubectl reads YAML 1.1, where a bare `Off`, `On`, `Yes` or `No` is a boolean, which no enumeration takes."""
+    schema = crd(resource)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    words = [word for node in _nodes(schema) for word in node.get("enum", []) if isinstance(word, str)]
+    assert words
+    assert [yaml.safe_load(word) for word in words] == words

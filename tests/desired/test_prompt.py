@@ -53,12 +53,12 @@ def test_the_plan_says_what_the_job_says() -> None:
 
 def test_the_version_carries_the_prompt() -> None:
     made = model_version(PARENT, _spec(CLAIMS), PUBLISHED, "sha256:1")
-    assert made["spec"]["prompt"] == {**CLAIMS, "thinking": "Off"}
+    assert made["spec"]["prompt"] == {**CLAIMS, "thinking": "None"}
     assert ModelVersionSpec.parse(made["spec"]).prompt == _spec(CLAIMS).prompt
 
 
 @pytest.mark.parametrize(
-    ("prompt", "thinks"), [({"thinking": "Keep"}, True), ({"thinking": "Off"}, False), (None, False)]
+    ("prompt", "thinks"), [({"thinking": "Keep"}, True), ({"thinking": "None"}, False), (None, False)]
 )
 def test_a_server_is_told_whether_its_model_thinks(prompt: dict[str, Any] | None, *, thinks: bool) -> None:
     artifact = {"uri": PUBLISHED.uri, "format": "Full", "digest": PUBLISHED.digest}

@@ -70,7 +70,7 @@ def _evict(bench: Bench, pod: str) -> None:
 
 @beside_others
 def test_a_version_enters_an_experiment_against_the_one_in_production(bench: Bench) -> None:
-    output = {"modelName": "compared", "serving": {"replicas": 0}}
+    output = {"modelName": "compared", "serving": {"replicas": 0, "maxModelLength": 512}}
     brief = {**TRAINING, "maxSteps": 5}
     aliased = {**output, "aliases": ["production"]}
     bench.submit("current", training=brief, output=aliased, ttlSecondsAfterFinished=60)

@@ -48,6 +48,22 @@ def own_code(base: Path, tmp_path: Path) -> Path:
     return folder
 
 
+EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+}
+
+
+def _changed(base: Path, folder: Path, config: dict[str, Any]) -> Path:
+    """The base with another configuration."""
+    shutil.copytree(base, folder)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    return folder
+
+
 def _pretrained(base: Path, **changes: Any) -> dict[str, Any]:
     return {"base": {"initialize": "Pretrained", "uri": str(base)}, **changes}
 
@@ -84,11 +100,7 @@ def test_training_refuses_them_too(make_plan: MakePlan, prepare: Prepare, base: 
 def test_experts_that_an_adapter_does_not_reach_are_told(
     make_plan: MakePlan, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    experts = tmp_path / "experts"
-    shutil.copytree(base, experts)
-    sizes = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-    config = {**CONFIG, **sizes, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}
-    (experts / "config.json").write_text(json.dumps(config))
+    experts = _changed(base, tmp_path / "experts", EXPERTS)
     plan = make_plan(**_pretrained(experts, lora=LORA))
     told = prepare_stage(plan).warnings
     assert len(told) == 1
@@ -98,14 +110,64 @@ def test_experts_that_an_adapter_does_not_reach_are_told(
     assert prepare_stage(plan).warnings == told, "also where the data is prepared already"
 
 
+def test_experts_that_qlora_leaves_in_sixteen_bits_are_told(make_plan: MakePlan, base: Path, tmp_path: Path) -> None:
+    experts = _changed(base, tmp_path / "experts", EXPERTS)
+    plan = make_plan(**_pretrained(experts, lora=LORA, quantization={"bits": 4}))
+    told = prepare_stage(plan).warnings
+    assert len(told) == 2
+    assert told[0].startswith("QLoRA does not quantize the experts, ")
+    assert told[0].endswith("GB of each GPU in 16 bits")
+
+
+def test_a_base_that_reads_pictures_is_trained_as_its_text_class_where_that_loads_it(
+    make_plan: MakePlan, base: Path, tmp_path: Path
+) -> None:
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    text = {**CONFIG, "layer_types": ["full_attention"] * 2, "num_hidden_layers": 2}
+    sizes = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
+    config = Qwen3_5Config(text_config={**text, "model_type": "qwen3_5_text"}, vision_config=sizes)
+    folder = tmp_path / "pictures"
+    shutil.copytree(base, folder)
+    (folder / "model.safetensors").unlink()
+    Qwen3_5ForConditionalGeneration(config).save_pretrained(folder)
+    plan = make_plan(**_pretrained(folder, training__max_steps=2))
+    [told] = prepare_stage(plan).warnings
+    assert told == (
+        "the base reads more than text (vision_config): its language model alone is trained and published, as "
+        "Qwen3_5ForCausalLM"
+    )
+    train(plan)
+    made = json.loads((model_folder(plan) / "config.json").read_bytes())
+    assert made["architectures"] == ["Qwen3_5ForCausalLM"]
+    before, after = (load_file(path / "model.safetensors") for path in (folder, model_folder(plan)))
+    name = "layers.0.mlp.gate_proj.weight"
+    [old] = [weight for key, weight in before.items() if key.endswith(name)]
+    [new] = [weight for key, weight in after.items() if key.endswith(name)]
+    assert (old - new).abs().max() < 0.05, "it goes on from the base's weights"
+
+
+def test_a_model_without_sdpa_is_trained_by_its_own_attention(make_plan: MakePlan, base: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, GptOssConfig
+
+    kinds = ["sliding_attention", "full_attention"]
+    config = GptOssConfig(
+        **{**CONFIG, "model_type": "gpt_oss"}, num_local_experts=2, num_experts_per_tok=1, layer_types=kinds
+    )
+    folder = tmp_path / "gpt-oss"
+    shutil.copytree(base, folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    plan = make_plan(**_pretrained(folder, training__max_steps=2))
+    prepare_stage(plan)
+    assert train(plan).step == 2
+
+
 def test_a_dense_base_gives_no_warning(make_plan: MakePlan, base: Path) -> None:
     assert prepare_stage(make_plan(**_pretrained(base, lora=LORA))).warnings == []
 
 
 def test_an_architecture_that_nobody_knows_is_a_bad_plan(make_plan: MakePlan, base: Path, tmp_path: Path) -> None:
-    unknown = tmp_path / "unknown"
-    shutil.copytree(base, unknown)
-    (unknown / "config.json").write_text(json.dumps({**CONFIG, "model_type": "never_heard_of"}))
+    unknown = _changed(base, tmp_path / "unknown", {"model_type": "never_heard_of"})
     plan = make_plan(**_pretrained(unknown, lora=LORA))
     with pytest.raises(PlanError, match=r"unknown cannot be built from its configuration: .*never_heard_of"):
         prepare_stage(plan)

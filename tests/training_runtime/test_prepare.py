@@ -229,7 +229,7 @@ def test_several_sources_and_formats_are_one_dataset(make_plan: MakePlan, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("action", "rest", "kept"), [("Mask", False, 80), ("Drop", False, 79), ("Report", True, 80), ("Off", True, 80)]
+    ("action", "rest", "kept"), [("Mask", False, 80), ("Drop", False, 79), ("Report", True, 80), ("None", True, 80)]
 )
 def test_personal_data_is_treated_as_the_plan_says(make_plan: MakePlan, action: str, kept: int, *, rest: bool) -> None:
     content = rows(80)
@@ -241,7 +241,7 @@ def test_personal_data_is_treated_as_the_plan_says(make_plan: MakePlan, action: 
     assert ("123456-1234567" in written) == rest
     assert ("홍길동" in written) == rest
     assert ("[주민등록번호]" in written) == (action == "Mask")
-    assert found.pii == ({} if action == "Off" else {"이름": 1, "주민등록번호": 1})
+    assert found.pii == ({} if action == "None" else {"이름": 1, "주민등록번호": 1})
     if action == "Drop":
         assert [row["reason"] for row in _rejects(plan)] == ["holds 이름, 주민등록번호"]
 
@@ -256,7 +256,7 @@ def test_rows_that_differ_in_what_is_masked_alone_are_repetitions(make_plan: Mak
     for data in (content, chats):
         plan = make_plan(data, dataset__duplicate_threshold=0.95)
         assert prepare(plan).duplicates_removed == 59
-        plan = make_plan(data, dataset__duplicate_threshold=0.95, dataset__pii__action="Off")
+        plan = make_plan(data, dataset__duplicate_threshold=0.95, dataset__pii__action="None")
         assert prepare(plan).duplicates_removed < 59
 
 

@@ -103,7 +103,7 @@ KEPT = {
 """What is learnt of THOUGHTFUL."""
 
 
-def _tokenizer(family: str, thinking: Thinking = "Off") -> PreTrainedTokenizerFast:
+def _tokenizer(family: str, thinking: Thinking = "None") -> PreTrainedTokenizerFast:
     made = family_tokenizer(ORIGINALS[family])
     made.chat_template = chat_template(training_edition(ORIGINALS[family]), thinking)
     return made
@@ -149,7 +149,7 @@ def test_a_prompt_that_is_asked_is_what_stood_before_the_answer_learnt(family: s
     assert found.labels[len(asked) : len(asked) + answer] == found.input_ids[len(asked) : len(asked) + answer]
 
 
-@pytest.mark.parametrize("thinking", ["Off", "Keep"])
+@pytest.mark.parametrize("thinking", ["None", "Keep"])
 @pytest.mark.parametrize("family", OFF)
 def test_whoever_renders_the_written_template_gets_the_same(family: str, thinking: Thinking) -> None:
     """By transformers, as TRL and vLLM do, without naming any setting."""
@@ -157,7 +157,7 @@ def test_whoever_renders_the_written_template_gets_the_same(family: str, thinkin
     prompting = Prompting(tokenizer)
     asked = tokenizer.apply_chat_template(CHAT[:-1], tokenize=False, add_generation_prompt=True)
     assert asked == prompting.prompt(CHAT[:-1])
-    if thinking == "Off":
+    if thinking == "None":
         [example] = prompting.examples(CHAT)
         assert tokenizer.apply_chat_template(CHAT, tokenize=False) == example.text
 
@@ -241,7 +241,7 @@ def test_calls_and_results_that_a_template_would_drop_are_refused(dropped: list[
 def test_a_template_without_marks_that_rewrites_earlier_turns_teaches_each_answer_by_itself() -> None:
     """Qwen3's own, which TRL would replace: earlier answers lose their empty thought, so the prompts differ."""
     tokenizer = family_tokenizer(ORIGINALS["qwen3"])
-    tokenizer.chat_template = chat_template(ORIGINALS["qwen3"], "Off")
+    tokenizer.chat_template = chat_template(ORIGINALS["qwen3"], "None")
     [found] = Encoder(tokenizer, 4096, answers_only=True).encode([CHAT])
     assert [learnt(tokenizer, one.labels) for one in found] == [["네<|im_end|>"], ["네 둘<|im_end|>"]]
     assert [one.messages for one in found] == [CHAT[:2], CHAT]
@@ -286,7 +286,7 @@ def test_an_answer_is_told_from_its_thought_and_one_cut_off_is_empty(output: str
 
 
 def test_a_plan_without_a_prompt_leaves_thoughts_out() -> None:
-    assert PromptPlan().thinking == "Off"
+    assert PromptPlan().thinking == "None"
 
 
 def test_a_greeting_before_any_question_is_read_and_not_learnt() -> None:

@@ -161,7 +161,7 @@ def test_a_template_of_the_users_own_is_taken_and_a_broken_one_is_told() -> None
 def test_no_template_writes_the_clocks_date(family: str, form: str) -> None:
     tokenizer = family_tokenizer(ORIGINALS[family])
     assert FIXED_DATE.strftime(form) not in _asked(tokenizer, _user("x"))
-    tokenizer.chat_template = chat_template(ORIGINALS[family], "Off")
+    tokenizer.chat_template = chat_template(ORIGINALS[family], "None")
     assert FIXED_DATE.strftime(form) in _asked(tokenizer, _user("x"))
 
 

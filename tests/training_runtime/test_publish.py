@@ -76,8 +76,12 @@ def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path:
         "data",
         "evaluation",
         "model",
+        "tensorboard",
         "train_results.json",
     }
+    events = [file.path for file in client.list_artifacts(first.run_id, "tensorboard")]
+    assert events
+    assert all(path.startswith("tensorboard/events.out.tfevents.") for path in events)
     fetched = Path(
         mlflow.artifacts.download_artifacts(
             artifact_uri=first.uri, dst_path=str(tmp_path), tracking_uri=trained.tracking.uri

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from training_runtime.errors import PlanError
 from training_runtime.plan import DatasetPlan, RowTemplate
 from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.conversations import Conversation, Message, Part, Rejected, with_texts
@@ -111,7 +112,7 @@ class _Rules:
         if unfit := self._gate.unfit(conversation.asked, answer):
             raise Rejected(unfit.kind, unfit.reason)
         self._check_answer(answer, found.answers)
-        masked = conversation if self._plan.pii.action == "Off" else self._masked(conversation, found.pii)
+        masked = conversation if self._plan.pii.action == "None" else self._masked(conversation, found.pii)
         changed = masked is not conversation
         if len(found.samples) < _SAMPLE_ROWS or (
             changed and sum(sample.changed for sample in found.samples) < _SAMPLE_ROWS
@@ -170,11 +171,18 @@ class _Rules:
 
     def _problem(self, parsed: Any) -> str:  # noqa: ANN401 - JSON holds anything
         """Where an answer breaks the schema, and how, without the personal data in it; empty where it does not."""
-        problem = next(self._schema.iter_errors(parsed), None) if self._schema else None
+        if self._schema is None:
+            return ""
+        from referencing.exceptions import Unresolvable
+
+        try:
+            problem = next(self._schema.iter_errors(parsed), None)
+        except Unresolvable as error:
+            raise PlanError(f"dataset.responseSchema refers to {error.ref}, which is not in it") from error
         if problem is None:
             return ""
         where = "/".join(map(str, problem.absolute_path)) or "the answer"
-        told = problem.message if self._plan.pii.action == "Off" else self._mask(problem.message).text
+        told = problem.message if self._plan.pii.action == "None" else self._mask(problem.message).text
         return f"{where}: {told[:200]}"
 
 
@@ -187,9 +195,16 @@ def _rules(plan: str, template: RowTemplate) -> _Rules:
 def _validator(schema: dict[str, Any] | None) -> Any:  # noqa: ANN401 - jsonschema makes its classes as it runs
     if schema is None:
         return None
+    from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
-    return validator_for(schema)(schema)
+    kind = validator_for(schema)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        where = "/".join(map(str, error.absolute_path)) or "its top"
+        raise PlanError(f"dataset.responseSchema is no JSON Schema: at {where}, {error.message[:200]}") from error
+    return kind(schema)
 
 
 def _parsed(answer: str) -> Any:  # noqa: ANN401 - JSON holds anything

@@ -37,6 +37,8 @@ class Sharded:
     lengths: list[int] = field(default_factory=list)
     """Of every row that stays, in tokens, before it was cut."""
     rows: dict[str, int] = field(default_factory=dict)
+    highest: int = 0
+    """The highest token in them."""
     removed: list[Removed] = field(default_factory=list)
 
 
@@ -73,6 +75,7 @@ class SecondPass:
             learnt = [row for row in mine if any(label != IGNORED for label in encoded[row].labels)]
             done.removed += [_too_long(table, row, encoded[row]) for row in sorted(set(mine) - set(learnt))]
             done.lengths += [encoded[row].length for row in learnt]
+            done.highest = max([done.highest, *(max(encoded[row].input_ids) for row in learnt)])
             done.rows[part] = len(learnt)
             if learnt:
                 self._write(pyarrow.table(_columns(table.take(learnt), [encoded[row] for row in learnt])), part, path)

@@ -35,10 +35,11 @@ from training_runtime.rows.templates import detected_template
 from training_runtime.sources import fetch, is_local
 from training_runtime.workspace import PARTS, REJECTS, REPORT, base_folder, copies_folder, dataset_folder
 
-from .adapter import adapter_warnings
+from .asked import check_answers, check_suites
 from .base import fetch_base, new_base
 from .cases import prepare_cases
 from .first_pass import FirstPass
+from .fit import check_base, check_tokens
 from .prompt import made_prompt
 from .report import render_report
 from .resume import take_checkpoint
@@ -67,6 +68,7 @@ def prepare(plan: Plan) -> Prepared:
     check_deepspeed(plan)
     prepared = _dataset(plan)
     prepare_cases(plan)
+    check_answers(plan)
     return prepared
 
 
@@ -76,11 +78,12 @@ def _dataset(plan: Plan) -> Prepared:
     if current and current.rules == rules and verified_digest(base_folder(plan)):
         folder = dataset_folder(plan, current.key)
         if verified_digest(folder):
-            return _prepared(plan, folder, adapter_warnings(plan))
+            return _prepared(plan, folder, check_base(plan))
     with _gathered(plan) as files:
+        warnings: list[str] = []
         if plan.base.initialize == "Pretrained":
             fetch_base(plan)
-        warnings = adapter_warnings(plan)
+            warnings = check_base(plan)
         key = _key(plan, files)
         folder = dataset_folder(plan, key)
         if not (verified_digest(folder) and verified_digest(base_folder(plan))):
@@ -146,12 +149,14 @@ def _prepare(plan: Plan, files: Sequence[_File], folder: Path) -> None:
         hold_out(spool, plan.dataset, files_of_spool / "sketches")
         if plan.base.initialize == "Random":
             new_base(plan, texts(one.path for one in spool.blocks))
+            check_base(plan)
         prompt = made_prompt(plan)
         sharded = list(pool.map(SecondPass(plan, draft, prompt.template), spool.portions()))
         spool.removed += [row for one in sharded for row in one.removed]
         lengths = [length for one in sharded for length in one.lengths]
         _check_rejected(plan, spool, every, [UNWRITABLE])
         _check_lengths(plan, spool, sharded, lengths)
+        check_tokens(plan, max(one.highest for one in sharded))
         shutil.rmtree(files_of_spool)
         if prompt.template:
             (draft / TEMPLATE_FILE).write_text(prompt.template, encoding="utf-8")
@@ -164,6 +169,7 @@ def _first_pass(plan: Plan, files: Sequence[_File], folder: Path, pool: Pool) ->
     if (template := plan.dataset.template) == "Auto":
         template = detected_template(_any_row(first), plan.dataset.columns)
         log_event("template", detected=template)
+    check_suites(plan, template)
     work = FirstPass(plan.dataset, template, folder, sketch=plan.dataset.duplicate_threshold is not None)
     spool = Spool()
     with (folder / "sketches").open("wb") as file:

@@ -25,6 +25,7 @@ from training_runtime.workspace import (
     model_folder,
     published_folder,
     results_file,
+    tensorboard_folder,
 )
 
 from .card import model_card
@@ -147,6 +148,7 @@ def _log(client: "MlflowClient", run: "Run", plan: Plan) -> None:
     client.log_artifact(run_id, str(verified_dataset(plan) / REPORT), "data")
     client.log_artifacts(run_id, str(evaluation_folder(plan)), "evaluation")
     client.log_artifact(run_id, str(results_file(plan)))
+    client.log_artifacts(run_id, str(tensorboard_folder(plan)), "tensorboard")
 
 
 def _registered(client: "MlflowClient", run: "Run", plan: Plan, name: str, digest: str) -> "ModelVersion":

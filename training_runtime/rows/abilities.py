@@ -67,7 +67,7 @@ class Abilities:
 def _lost(rows: str, part: str, remedy: str) -> str:
     return (
         f"rows {rows}, and the chat template does not write {part}, so they would be lost: choose a model whose "
-        f"template does, give prompt.chatTemplate, or {remedy}"
+        f"template does, give prompt.chatTemplate (of prompt.format: Chat), or {remedy}"
     )
 
 

@@ -48,7 +48,7 @@ def message_of(item: Any, thinking: Thinking, clean: Callable[[str], str]) -> Me
 
 
 def without_thought(message: Message, thinking: Thinking) -> Message:
-    """Return an assistant's message with its thought, of whichever form, as `reasoning_content`; Off leaves it out."""
+    """Return an assistant's message with its thought, of whichever form, as `reasoning_content`; None leaves it out."""
     inline, content = parted(message["content"])
     thought = message.get("reasoning_content") or inline
     found = {**message, "content": content}

@@ -25,7 +25,7 @@ def load_model(plan: Plan, strategy: Strategy) -> "PreTrainedModel":
     """Return the base in training's precision."""
     from transformers import AutoModelForCausalLM
 
-    settings: dict[str, Any] = {"dtype": _dtype(plan, strategy), "attn_implementation": _attention(plan)}
+    settings: dict[str, Any] = {"dtype": _dtype(plan, strategy), **_attention(plan)}
     if quantization := quantization_config(plan):
         settings |= {"quantization_config": quantization, "device_map": {"": _device()}}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -72,13 +72,14 @@ def _dtype(plan: Plan, strategy: Strategy) -> "torch.dtype":
     return weight_type(plan) if plan.lora or strategy.startswith("ZeRO") else torch.float32
 
 
-def _attention(plan: Plan) -> str:
+def _attention(plan: Plan) -> dict[str, str]:
+    """Where nothing is said Transformers takes SDPA, and for models that cannot have it (gpt-oss) their own."""
     import torch
     from transformers.utils import is_flash_attn_2_available
 
     if torch.cuda.is_available() and is_flash_attn_2_available():
-        return "flash_attention_2"
-    return register_packed_attention() if plan.training.packing else "sdpa"
+        return {"attn_implementation": "flash_attention_2"}
+    return {"attn_implementation": register_packed_attention()} if plan.training.packing else {}
 
 
 def _device() -> "int | str":

@@ -72,7 +72,7 @@ class Pii(Schema):
     action: PiiAction = "Mask"
     """`Mask` replaces each find by its kind, for example `[전화번호]`; in JSON the values of strings alone, and a row
     whose answer then breaks `responseSchema` is left out; `Drop` leaves the row out; `Report` only counts;
-    `"Off"` does not look (in quotes: YAML reads the bare word as false).
+    `None` does not look.
     """
     entities: SetOf[Entity] = Field(default=[], max_length=14)
     """The kinds that are looked for; all where the list is empty."""

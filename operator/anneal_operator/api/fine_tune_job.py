@@ -77,7 +77,9 @@ class Base(Schema):
     `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`); the base alone is read with it.
     """
     trust_remote_code: bool = False
-    """Whether to run Python code shipped with the model; otherwise such models are rejected."""
+    """Whether to run Python code shipped with the model; otherwise such models are rejected. To be served, such a model
+    needs `--trust-remote-code` in `output.serving.engineArgs`, too.
+    """
     initialize: Initialize = "Pretrained"
     """`Pretrained` loads the weights. `Random` makes new ones from the configuration alone, and trains a
     tokenizer on the data.
@@ -227,6 +229,41 @@ class FineTuneJobSpec(Schema):
             "self.tuning.method != 'Full' || !('Adapter' in self.output.formats)",
             "`tuning.method: Full` makes no adapter: remove `Adapter` from `output.formats`",
             lambda spec: spec.tuning.method != "Full" or "Adapter" not in spec.output.formats,
+        ),
+        Rule(
+            "self.tuning.method != 'QLoRA' || !(self.distributed.strategy in ['FSDP', 'ZeRO3'])",
+            "quantized weights cannot be shared out between GPUs: with `tuning.method: QLoRA` use "
+            "`distributed.strategy: Auto`, `DDP`, `ZeRO1` or `ZeRO2`, or train with `LoRA`",
+            lambda spec: spec.tuning.method != "QLoRA" or spec.distributed.strategy not in {"FSDP", "ZeRO3"},
+        ),
+        Rule(
+            "self.distributed.strategy != 'FSDP' || self.training.optimizer in ['AdamWFused', 'AdamW', 'SGD']",
+            "of the optimizers only `AdamWFused`, `AdamW` and `SGD` step on weights that FSDP shares out: choose one, "
+            "or another `distributed.strategy`",
+            lambda spec: (
+                spec.distributed.strategy != "FSDP" or spec.training.optimizer in {"AdamWFused", "AdamW", "SGD"}
+            ),
+        ),
+        Rule(
+            "!self.base.trustRemoteCode || !has(self.output.serving) || "
+            "'--trust-remote-code' in self.output.serving.engineArgs",
+            "a model that brings Python code is served only where the server may run it, too: add "
+            "`--trust-remote-code` to `output.serving.engineArgs`, or leave `output.serving` out",
+            lambda spec: (
+                not spec.base.trust_remote_code
+                or spec.output.serving is None
+                or "--trust-remote-code" in spec.output.serving.engine_args
+            ),
+        ),
+        Rule(
+            "self.dataset.template != 'Text' || "
+            "self.evaluation.suites.all(suite, suite.type in ['Perplexity', 'Harness'])",
+            "rows of `dataset.template: Text` ask nothing: of `evaluation.suites` only `Perplexity` and `Harness` can "
+            "judge what was learnt from them",
+            lambda spec: (
+                spec.dataset.template != "Text"
+                or all(suite.type in {"Perplexity", "Harness"} for suite in spec.evaluation.suites)
+            ),
         ),
         Rule(
             f"self.training.precision != 'FP16' || size({gpus_in_cel('self.stages.train.resources')}) > 0",

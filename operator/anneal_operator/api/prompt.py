@@ -57,17 +57,16 @@ class Prompt(Schema):
     """The text of a row that has no input; `text` with an empty one where it is left out."""
     defaults: dict[str, _Default] = Field(default={}, max_length=16)
     """By field: what stands there where a row, or a request, has nothing."""
-    thinking: Thinking = "Off"
-    """`Off`: thoughts in the data are left out, and the model is asked to answer without. `Keep`: they are learnt where
-    the template can write them, and told from answers in evaluation and serving. Quote it: YAML reads a bare `Off` as
-    false.
+    thinking: Thinking = "None"
+    """`None`: thoughts in the data are left out, and the model is asked to answer without. `Keep`: they are learnt
+    where the template can write them, and told from answers in evaluation and serving.
     """
 
     rules: ClassVar = (
         Rule(
-            "self.format == 'Chat' || (!has(self.chatTemplate) && self.thinking == 'Off')",
+            "self.format == 'Chat' || (!has(self.chatTemplate) && self.thinking == 'None')",
             "`chatTemplate` and `thinking: Keep` are for `format: Chat`",
-            lambda prompt: prompt.format == "Chat" or (prompt.chat_template is None and prompt.thinking == "Off"),
+            lambda prompt: prompt.format == "Chat" or (prompt.chat_template is None and prompt.thinking == "None"),
         ),
         Rule(
             "!has(self.text) || self.text.contains('{input}') || self.text.contains('{instruction}')",

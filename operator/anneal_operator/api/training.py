@@ -195,7 +195,8 @@ class Distributed(Schema):
 
     strategy: Strategy = "Auto"
     """`DDP` keeps the whole model on every GPU, `FSDP` and `ZeRO3` a part of it, `ZeRO1` a part of the optimizer's
-    state, `ZeRO2` of the gradients too; `Auto` takes the simplest that fits, and says why in the log.
+    state, `ZeRO2` of the gradients too; `Auto` takes the simplest that fits, and says why in the log. Quantized weights
+    (QLoRA) are never shared out, so they take neither `FSDP` nor `ZeRO3`.
     """
     offload: Offload = "None"
     """What DeepSpeed keeps in the machine's memory instead of the GPU's."""

@@ -82,7 +82,11 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
             experiment=spec.experiment_name,
             tags=spec.tracking.tags,
         ),
-        output=OutputPlan(formats=spec.output.formats, license=spec.output.license),
+        output=OutputPlan(
+            formats=spec.output.formats,
+            license=spec.output.license,
+            served_length=spec.output.serving.max_model_length if spec.output.serving else None,
+        ),
         model_name=spec.output.model_name,
         image=image,
     )

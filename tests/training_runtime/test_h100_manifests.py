@@ -1,0 +1,232 @@
+"""Every h100 manifest, dry: its plan against a base of the real shape, from the template to the memory of each GPU."""
+
+import json
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from peft import inject_adapter_in_model
+from pyarrow.parquet import read_table
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from anneal_operator.desired.plan import Base, make_plan
+from training_runtime.architecture import count_parameters, empty_model
+from training_runtime.plan import Plan
+from training_runtime.prepare.stage import prepare
+from training_runtime.prepared import part_files
+from training_runtime.rows.prompted import prompted_tokenizer
+from training_runtime.train.arguments import adapter_config
+from training_runtime.train.dataset import packed
+from training_runtime.train.strategy import choose
+from training_runtime.workspace import base_folder
+
+from .conftest import ROOT
+from .families import ORIGINALS, family_tokenizer, learnt
+from .memory import Memory, answering, training
+
+EXAMPLES, SHAPES = ROOT / "examples", Path(__file__).with_name("shapes")
+PAGE = ROOT / "docs/fine-tune-jobs.md"
+_ROWS, _TOKENS = 10_000, 500
+"""What the page tells steps for."""
+_H100 = 80.0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest, and what stands for what it names."""
+
+    shape: str
+    data: str
+    template: str
+    """A family of TRL's, or `own` where it lies beside the shape."""
+    end: str
+    """The token that ends an answer, which is the tokenizer's end of text."""
+    adapted: str = ""
+    """The layers that get an adapter."""
+    gpu: float = _H100
+    """Gigabytes."""
+
+
+_LLAMA = "down_proj gate_proj k_proj o_proj q_proj up_proj v_proj"
+MANIFESTS = {
+    "claims-extraction/h100": Manifest("Qwen3-8B", "voices.jsonl", "qwen3", "<|im_end|>", _LLAMA),
+    "expressway-assistant/h100": Manifest("Qwen3-32B", "chats.jsonl", "qwen3", "<|im_end|>"),
+    "expressway-assistant/h100-lora": Manifest("Qwen3-8B", "chats.jsonl", "qwen3", "<|im_end|>", _LLAMA),
+    "civil-law-qa/h100": Manifest(
+        "llama-3.2-Korean-Bllossom-3B", "questions.csv", "llama3_2", "<|eot_id|>", _LLAMA, gpu=8.0
+    ),
+    "support-chatbot/h100": Manifest("Meta-Llama-3-8B-Instruct", "chats.jsonl", "llama3", "<|eot_id|>", _LLAMA),
+    "spam-filter/h100": Manifest(
+        "EXAONE-3.5-2.4B-Instruct", "data.jsonl", "own", "[|endofturn|]", "k_proj out_proj q_proj v_proj"
+    ),
+}
+
+
+def _patched(base: Any, patch: Any) -> Any:
+    """As kustomize merges objects."""
+    if not isinstance(base, dict) or not isinstance(patch, dict):
+        return patch
+    patch = dict(patch)
+    kept = {} if patch.pop("$patch", "") == "replace" else base
+    return {**kept, **{name: _patched(kept.get(name), value) for name, value in patch.items()}}
+
+
+def _spec(name: str) -> FineTuneJobSpec:
+    folder = EXAMPLES / name
+    job = yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))
+    for other in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
+        if other != "job.yaml":
+            job = _patched(yaml.safe_load((folder / other / "job.yaml").read_text(encoding="utf-8")), job)
+    return FineTuneJobSpec.parse(job["spec"])
+
+
+def _data(name: str) -> Path:
+    team, file = name.partition("/")[0], MANIFESTS[name].data
+    return next(path for path in (EXAMPLES / team / "data" / file, EXAMPLES / team / file) if path.exists())
+
+
+def _base(name: str, folder: Path) -> str:
+    """A folder as the model's would be, with a tokenizer that learnt from the example's rows, and no weights."""
+    manifest = MANIFESTS[name]
+    own = SHAPES / manifest.shape / "chat_template.jinja"
+    template = own.read_text() if manifest.template == "own" else ORIGINALS[manifest.template]
+    shutil.copytree(SHAPES / manifest.shape, folder)
+    tokenizer = family_tokenizer(template)
+    tokenizer.add_special_tokens({"eos_token": manifest.end})
+    lines = _data(name).read_bytes().decode("cp949" if manifest.data.endswith(".csv") else "utf-8").splitlines()
+    trained = tokenizer.train_new_from_iterator(lines, 4000)
+    trained.chat_template = template
+    trained.save_pretrained(folder)
+    (folder / "model.safetensors").touch()
+    return str(folder)
+
+
+def _plan(name: str, folder: Path) -> Plan:
+    """The operator's plan, with what it mounts or downloads on this machine."""
+    base = _base(name, folder / "base")
+    metadata = {"name": name.replace("/", "-"), "namespace": "team", "uid": "uid"}
+    made = make_plan(metadata, _spec(name), Base(base, base), "http://127.0.0.1:9", "")
+    plan: dict[str, Any] = made.model_dump(mode="json")
+    plan |= {"workspace": str(folder / "workspace")}
+    plan["base"] |= {"credentials": None}
+    plan["dataset"]["sources"] = [{"uri": str(_data(name)), "format": plan["dataset"]["sources"][0]["format"]}]
+    for suite in plan["evaluation"]["suites"]:
+        if suite["path"]:
+            suite["path"] = str(_data(name).with_name("cases.jsonl"))
+    return Plan.model_validate(plan)
+
+
+@pytest.fixture(params=MANIFESTS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each manifest."""
+    return str(request.param)
+
+
+def test_its_rows_teach_the_answers_by_its_base_s_template(name: str, tmp_path: Path) -> None:
+    """Prepared against the real shape: layers that the adapter names, lengths and packing are checked on the way."""
+    plan = _plan(name, tmp_path)
+    found = prepare(plan)
+    assert found.rejected == 0
+    assert found.train > 100
+    assert found.warnings == []
+    tokenizer, end = prompted_tokenizer(plan), MANIFESTS[name].end
+    whole = 0
+    for row in read_table(part_files(plan, "train")[0]).slice(0, 50).to_pylist():
+        said = [one["content"] for one in json.loads(row["messages"]) if one["role"] == "assistant"]
+        if len(row["input_ids"]) < plan.training.max_sequence_length:
+            assert learnt(tokenizer, row["labels"]) == [f"{answer}{end}" for answer in said]
+            whole += 1
+    assert whole > 25
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a manifest comes to."""
+
+    parameters: int
+    trained: int
+    layers: str
+    strategy: str
+    memory: Memory
+    answering: float
+    steps: int
+
+
+def _dry_run(name: str, folder: Path) -> DryRun:
+    plan = _plan(name, folder)
+    shutil.copytree(folder / "base", base_folder(plan))
+    model = empty_model(plan)
+    parameters, trained, layers = count_parameters(model), count_parameters(model), ""
+    strategy = choose(plan, parameters, int(MANIFESTS[name].gpu * 1e9)).strategy
+    longest = plan.training.max_sequence_length + plan.evaluation.max_new_tokens
+    answered = answering(model, max(longest, plan.output.served_length or 0))
+    if plan.lora:
+        trained, layers = _adapted(plan, empty_model(plan))
+    return DryRun(
+        parameters,
+        trained,
+        layers,
+        strategy,
+        training(plan, model, trained, strategy),
+        answered,
+        _steps(plan, folder),
+    )
+
+
+def _adapted(plan: Plan, model: PreTrainedModel) -> tuple[int, str]:
+    """How many weights PEFT would train, and beside which layers."""
+    inject_adapter_in_model(adapter_config(plan), model, low_cpu_mem_usage=True)
+    added = {name: weight for name, weight in model.named_parameters() if ".lora_" in name}
+    layers = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name in added})
+    return sum(weight.numel() for weight in added.values()), " ".join(layers)
+
+
+def _steps(plan: Plan, folder: Path) -> int:
+    """As Trainer counts them, each process with its share of the batches."""
+    settings = plan.training
+    row = list(range(_TOKENS))
+    rows = packed(plan, Dataset.from_dict({"input_ids": [row] * _ROWS, "labels": [row] * _ROWS}))
+    processes = plan.distributed.nodes * plan.distributed.processes_per_node
+    batches = math.ceil(math.ceil(len(rows) / settings.per_device_batch_size) / processes)
+    arguments = TrainingArguments(
+        output_dir=str(folder / "trainer"),
+        num_train_epochs=settings.epochs or 3,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        use_cpu=True,
+        report_to=[],
+    )
+    trainer = Trainer(model=torch.nn.Linear(1, 1), args=arguments)
+    *_, steps = trainer.set_initial_training_values(arguments, DataLoader(range(batches)))
+    return int(steps)
+
+
+def _told(name: str, run: DryRun) -> str:
+    """The page's line."""
+    trained = "all" if run.trained == run.parameters else f"{run.trained / 1e6:.1f} million"
+    spec = _spec(name)
+    gpus = spec.stages.train.nodes * spec.stages.train.processes_per_node
+    job = name.removesuffix("/h100")
+    size, machines = f"{run.parameters / 1e9:.2f} billion", f"{gpus} x {run.strategy}"
+    gigabytes = f"{run.memory.total:.0f} GB | {run.answering:.0f} GB"
+    return f"| `{job}` | {size} | {trained} | {machines} | {run.steps} | {gigabytes} |"
+
+
+def test_it_fits_its_gpus_and_comes_to_what_the_page_tells(name: str, tmp_path: Path) -> None:
+    manifest, run = MANIFESTS[name], _dry_run(name, tmp_path)
+    assert run.layers == manifest.adapted
+    assert run.memory.total < manifest.gpu, run.memory
+    assert run.answering < manifest.gpu
+    assert _told(name, run) in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_no_manifest_is_left_out() -> None:
+    there = {str(path.parent.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/h100*/job.yaml")}
+    assert there == set(MANIFESTS)
