@@ -62,6 +62,23 @@ def test_a_failure_has_a_class(status: Manifest, ended: Manifest, kind: FailureC
         ({"containerStatuses": [{"state": {"waiting": {"reason": "CreateContainerConfigError"}}}]}, "Access"),
         ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
         ({"containerStatuses": [{"state": {"running": {}}}]}, None),
+        (
+            {
+                "initContainerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+            },
+            "ImagePull",
+        ),
+        (
+            {
+                "initContainerStatuses": [
+                    {"state": {"terminated": {"exitCode": 0}}},
+                    {"state": {"waiting": {"reason": "PodInitializing"}}},
+                ],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+            },
+            None,
+        ),
         ({}, None),
     ],
 )

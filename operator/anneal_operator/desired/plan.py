@@ -53,7 +53,9 @@ class Base:
     digest: str | None = None
 
 
-def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str, image: str) -> Plan:
+def make_plan(
+    metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str, image: str, engine_image: str
+) -> Plan:
     """Return the plan of a job with this metadata."""
     return Plan(
         job=JobIdentity(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]),
@@ -85,6 +87,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
         output=OutputPlan(formats=spec.output.formats, license=spec.output.license),
         model_name=spec.output.model_name,
         image=image,
+        engine_image=engine_image,
     )
 
 
@@ -158,5 +161,6 @@ def _evaluation(evaluation: Evaluation) -> EvaluationPlan:
         max_rows=evaluation.max_rows,
         max_new_tokens=evaluation.max_new_tokens,
         compare_base=evaluation.compare_base,
+        engine=evaluation.engine,
         gated=list(dict.fromkeys(gate.metric for gate in evaluation.gates)),
     )
