@@ -1,5 +1,6 @@
 """The command line: `python -m training_runtime prepare|train|evaluate|publish --plan plan.json`.
 
+Where vLLM answers evaluation's questions, the steps `ask` and, in the server's image, `answer` go before `evaluate`.
 A stage that finds its own finished result on the volume hands that back, so it may be run again after any kill.
 The result, or the reason of a failure, goes to stdout and to the pod's termination message, which outlives the pod's
 log and needs no permission to write.
@@ -14,13 +15,13 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from .errors import PlanError, PreemptedError, StageError
 from .log import begin_stage, log_event
-from .plan import ExitCode, Failed, Plan, Stage
+from .plan import ANSWERING_STEPS, AnsweringStep, Engine, ExitCode, Failed, Plan, Stage
 from .usage import usage_told
 
 __all__ = ["main"]
@@ -32,14 +33,15 @@ _MAX_MESSAGE_CHARACTERS = 1200
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; return the exit code that tells how it ended."""
     parser = argparse.ArgumentParser(prog="python -m training_runtime", description="One stage of a FineTuneJob.")
-    parser.add_argument("stage", choices=get_args(Stage))
+    parser.add_argument("stage", choices=(*get_args(Stage), *ANSWERING_STEPS))
     parser.add_argument("--plan", type=Path, required=True, help="the plan, a JSON file")
     parser.add_argument("--profile", action="store_true", help="train: write a trace to WORKSPACE/profile")
+    parser.add_argument("--engine", choices=get_args(Engine), help="evaluate: who answers, where the plan says Auto")
     options = parser.parse_args(arguments)
     begin_stage(options.stage)
     try:
         with usage_told():
-            result = _run(options.stage, _read(options.plan), profile=options.profile)
+            result = _run(options, _read(options.plan))
     except StageError as error:
         _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MAX_MESSAGE_CHARACTERS]))
         return error.exit_code
@@ -69,9 +71,10 @@ def _read(path: Path) -> Plan:
         raise PlanError(f"the plan's field {field} is wrong: {first['msg']}") from error
 
 
-def _run(stage: Stage, plan: Plan, *, profile: bool) -> BaseModel:
+def _run(options: argparse.Namespace, plan: Plan) -> BaseModel:
     """Import what the stage needs, which takes seconds, and nothing else."""
     plan.workspace.mkdir(parents=True, exist_ok=True)
+    stage: Stage | AnsweringStep = options.stage
     if stage == "prepare":
         from .prepare.stage import prepare
 
@@ -79,14 +82,26 @@ def _run(stage: Stage, plan: Plan, *, profile: bool) -> BaseModel:
     if stage == "train":
         from .train.stage import train
 
-        return train(plan, profile=profile)
-    if stage == "evaluate":
-        from .evaluate.stage import evaluate
+        return train(plan, profile=options.profile)
+    if stage == "publish":
+        from .publish.stage import publish
 
-        return evaluate(plan)
-    from .publish.stage import publish
+        return publish(plan)
+    return _evaluated(stage, plan, options.engine)
 
-    return publish(plan)
+
+def _evaluated(step: Literal["evaluate", "ask", "answer"], plan: Plan, engine: Engine | None) -> BaseModel:
+    if step == "answer":
+        from .evaluate.engine import answer
+
+        return answer(plan)
+    if step == "ask":
+        from .evaluate.answering import ask
+
+        return ask(plan)
+    from .evaluate.stage import evaluate
+
+    return evaluate(plan, engine)
 
 
 def _hand_back(result: BaseModel) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from .plan import Stage
+from .plan import AnsweringStep, Stage
 
 __all__ = ["begin_stage", "log_event"]
 
@@ -17,7 +17,7 @@ _STAGE_VARIABLE = "ANNEAL_STAGE"
 """By which the processes that a stage starts know whose lines they write."""
 
 
-def begin_stage(stage: Stage) -> None:
+def begin_stage(stage: Stage | AnsweringStep) -> None:
     """Say whose lines follow, in this process and in those that it starts."""
     os.environ[_STAGE_VARIABLE] = stage
 

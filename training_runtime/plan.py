@@ -5,18 +5,21 @@ settled before it is written (`configmap://…` and `pvc://…` become paths), s
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from . import HEARTBEAT_VARIABLE
 
 __all__ = [
+    "ANSWERING_STEPS",
     "DIGEST_TAG",
     "FAILURE_TAG",
     "JOB_UID_TAG",
     "RENDEZVOUS_PORT",
     "RESERVED_ENVIRONMENT",
+    "AnsweringStep",
+    "Answers",
     "ArtifactFormat",
     "BasePlan",
     "CleanPlan",
@@ -25,6 +28,7 @@ __all__ = [
     "DatasetPlan",
     "DistributedPlan",
     "EarlyStoppingPlan",
+    "Engine",
     "Entity",
     "Evaluated",
     "EvaluationPlan",
@@ -52,6 +56,7 @@ __all__ = [
     "Published",
     "QualityPlan",
     "QuantizationPlan",
+    "Questions",
     "ResumePlan",
     "RowTemplate",
     "Scheduler",
@@ -72,6 +77,9 @@ __all__ = [
 ]
 
 Stage = Literal["prepare", "train", "evaluate", "publish"]
+AnsweringStep = Literal["ask", "answer"]
+ANSWERING_STEPS: tuple[AnsweringStep, ...] = get_args(AnsweringStep)
+"""What goes before evaluation, in its pod, where vLLM answers: the questions are written, then answered."""
 Initialize = Literal["Pretrained", "Random"]
 DataFormat = Literal["Auto", "JSONL", "JSON", "CSV", "Parquet"]
 RowTemplate = Literal["Messages", "Alpaca", "QuestionAnswer", "InstructionIO", "Text"]
@@ -108,6 +116,7 @@ Sharing = Literal["DDP", "FSDP", "ZeRO1", "ZeRO2", "ZeRO3"]
 Strategy = Literal["Auto", "DDP", "FSDP", "ZeRO1", "ZeRO2", "ZeRO3"]
 Offload = Literal["None", "Optimizer", "Parameters"]
 SuiteType = Literal["Classification", "JSON", "Text", "Perplexity", "Judge", "Harness"]
+Engine = Literal["Auto", "Transformers", "VLLM"]
 OutputFormat = Literal["Adapter", "Merged"]
 ArtifactFormat = Literal["Adapter", "Merged", "Full"]
 
@@ -398,6 +407,13 @@ class SuitePlan(_Part):
     """Judge: the model that judges."""
     criteria: str | None = None
     """Judge: what a good answer is."""
+    constrained: bool = False
+    """JSON, Classification: whether the engine lets the model write only what fits the dataset's response schema."""
+
+    @property
+    def needs_answers(self) -> bool:
+        """Whether it judges what was answered."""
+        return self.type not in {"Perplexity", "Harness"}
 
     @property
     def own_cases(self) -> str | None:
@@ -413,6 +429,10 @@ class EvaluationPlan(_Part):
     max_new_tokens: int
     compare_base: bool = True
     """Whether the base is asked too; a new (Random) base never is."""
+    engine: Engine = "Auto"
+    """Who answers. Auto: Transformers, unless the command line says otherwise: only the operator knows how long either
+    would take.
+    """
     gated: list[str] = []
     """Metrics that decide over publishing: they are handed back first."""
     seed: int = 42
@@ -455,6 +475,8 @@ class Plan(_Part):
     model_name: str
     image: str = ""
     """What every stage runs in, however often the operator is upgraded meanwhile; empty where no operator is."""
+    engine_image: str = ""
+    """The same of what vLLM answers evaluation's questions in."""
 
 
 class Prepared(_Part):
@@ -504,6 +526,20 @@ class Evaluated(_Part):
 
     metrics: dict[str, FiniteFloat]
     intervals: dict[str, MetricInterval] = {}
+    engine: str = ""
+    """What answered: `Transformers` or `VLLM`."""
+
+
+class Questions(_Part):
+    """What asking hands back: how many questions there are."""
+
+    questions: int
+
+
+class Answers(_Part):
+    """What answering hands back: how many answers each model gave; none of one that vLLM cannot run."""
+
+    answers: dict[str, int]
 
 
 class Published(_Part):

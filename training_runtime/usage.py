@@ -54,9 +54,14 @@ def usage_told(pause_seconds: float = _PAUSE_SECONDS) -> Iterator[None]:
 
 
 def gpu_usage() -> dict[str, float]:
-    """Return what NVIDIA's driver says of each GPU that is seen here, nothing where there is no driver."""
-    import pynvml
+    """Return what NVIDIA's driver says of each GPU that is seen here, nothing where there is no driver.
 
+    The server's image for nodes without GPUs has no library for it either.
+    """
+    try:
+        import pynvml
+    except ModuleNotFoundError:
+        return {}
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]

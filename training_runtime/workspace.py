@@ -10,6 +10,8 @@
     ├── adapter/, model/       what was trained, and the whole model, committed
     ├── history.json, train_results.json
     ├── tensorboard/, profile/, tracking/
+    ├── questions/             what vLLM is asked in evaluation, committed
+    ├── answers/MODEL/         what it answered, committed
     ├── evaluation/            metrics.json, answers.jsonl, report.html, committed
     └── published/NAME/        the folders as MLflow gets them, committed
 
@@ -29,6 +31,7 @@ __all__ = [
     "REJECTS",
     "REPORT",
     "adapter_folder",
+    "answers_folder",
     "base_folder",
     "cache_folder",
     "cases_folder",
@@ -44,6 +47,7 @@ __all__ = [
     "model_folder",
     "profile_folder",
     "published_folder",
+    "questions_folder",
     "results_file",
     "tensorboard_folder",
     "tracking_folder",
@@ -150,6 +154,16 @@ def cache_folder(plan: Plan) -> Path:
 def tracking_folder(plan: Plan) -> Path:
     """Metrics on their way to MLflow."""
     return plan.workspace / "tracking"
+
+
+def questions_folder(plan: Plan) -> Path:
+    """What vLLM is asked, as token ids."""
+    return plan.workspace / "questions"
+
+
+def answers_folder(plan: Plan, model: str) -> Path:
+    """What a model answered to that: `tuned` or `base`."""
+    return plan.workspace / "answers" / model
 
 
 def evaluation_folder(plan: Plan) -> Path:

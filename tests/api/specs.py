@@ -91,6 +91,20 @@ def _random(method: str, refused: str | None = None) -> Case:
     return Case(f"FineTuneJob.tuning.method: new weights with {method}", "FineTuneJob", spec, refused)
 
 
+_SCHEMA = {"type": "object", "required": ["action"]}
+
+
+def _constrained(
+    kind: str, engine: str | None, refused: str | None = None, *, schema: bool = True, **prompt: str
+) -> Case:
+    suites = [{"name": "s", "type": kind, "constrained": True}, {"name": "free", "type": "JSON"}]
+    evaluation = {"suites": suites} | ({"engine": engine} if engine else {})
+    spec = _set(_set(GOOD["FineTuneJob"], "evaluation", evaluation), "prompt", prompt)
+    spec = _set(spec, "dataset.responseSchema", _SCHEMA) if schema else spec
+    name = f"FineTuneJob.evaluation.suites: constrained {kind} by {engine}, schema {schema}, prompt {prompt}"
+    return Case(name, "FineTuneJob", spec, refused)
+
+
 def _early_stopping_without_validation() -> Case:
     spec = _set(_set(GOOD["FineTuneJob"], "dataset.split.validation", 0), "training.earlyStopping", {})
     refused = "`training.earlyStopping` watches validation rows"
@@ -397,6 +411,15 @@ CASES = [
         "`Perplexity` is measured on the test rows",
     ),
     _case("FineTuneJob", "evaluation.compareBase", False),
+    _case("FineTuneJob", "evaluation.engine", "Transformers"),
+    _case("FineTuneJob", "evaluation.engine", "VLLM"),
+    _case("FineTuneJob", "evaluation.engine", "vLLM", _ENUM),
+    _constrained("JSON", None),
+    _constrained("Classification", "VLLM", thinking="None"),
+    _constrained("JSON", "Transformers", "`constrained` needs vLLM: set `engine`"),
+    _constrained("Text", "VLLM", "only answers that `JSON` and `Classification` judge are `constrained`"),
+    _constrained("JSON", "VLLM", "`constrained` answers satisfy `dataset.responseSchema`: give one", schema=False),
+    _constrained("JSON", "VLLM", "`constrained` answers are JSON from their first character", thinking="Keep"),
     _case("FineTuneJob", "evaluation", _gated({"metric": "action/accuracy", "min": 0.9, "max": 0.95})),
     _case("FineTuneJob", "evaluation", _gated({"metric": "action/f1", "vsAlias": "base", "maxRegressionPercent": 2})),
     _case("FineTuneJob", "evaluation", _gated({"metric": "action/accuracy", "above": 0.9})),

@@ -35,6 +35,13 @@ def test_a_heartbeat_or_an_older_telling_is_no_news(store: Store) -> None:
     assert store.list("Pod", "team", f"{LABEL}=one")[0]["status"]["phase"] == "Failed"
 
 
+def test_how_each_container_of_a_pod_stands_is_kept_also_of_those_before_its_own(store: Store) -> None:
+    ended = [{"name": "answer", "state": {"terminated": {"exitCode": 71}}}]
+    assert store.observe(_pod("p", 5, initContainerStatuses=ended))
+    [kept] = store.list("Pod", "team", f"{LABEL}=one")
+    assert kept["status"]["initContainerStatuses"] == [{"state": {"terminated": {"exitCode": 71}}}]
+
+
 def test_an_object_made_anew_is_news_whatever_its_version(store: Store) -> None:
     assert store.observe(_object("ModelVersion", "one", 1, uid="another", spec={"modelName": "m"}))
 

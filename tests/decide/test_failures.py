@@ -81,6 +81,23 @@ def test_a_pod_that_was_deleted_by_hand_was_preempted_unless_it_ended_of_itself(
         ({"containerStatuses": [{"state": {"waiting": {"reason": "CreateContainerConfigError"}}}]}, "Access"),
         ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
         ({"containerStatuses": [{"state": {"running": {}}}]}, None),
+        (
+            {
+                "initContainerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+            },
+            "ImagePull",
+        ),
+        (
+            {
+                "initContainerStatuses": [
+                    {"state": {"terminated": {"exitCode": 0}}},
+                    {"state": {"waiting": {"reason": "PodInitializing"}}},
+                ],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+            },
+            None,
+        ),
         ({}, None),
     ],
 )

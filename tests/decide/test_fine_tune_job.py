@@ -274,6 +274,39 @@ def test_what_stages_handed_back_is_in_the_status() -> None:
     assert status.model_version_ref == LocalReference(name="job")
 
 
+BY_VLLM: dict[str, Any] = {
+    "evaluation": {"maxRows": 2000},
+    "stages": {"train": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
+}
+
+
+def test_the_rows_that_preparation_found_decide_who_answers_and_that_is_told_with_its_image() -> None:
+    plan = ObservedPlan("trainer:1", "models:/spam/1", "p", "server:1")
+    told = decide(_seen(None, ACTIVE, ABSENT, ABSENT), NOW).status
+    assert told.dataset is not None
+    many = told.having(dataset=told.dataset.having(splits=Splits(train=1, validation=0, test=2000)))
+    found = decide(_seen(LOST, None, ABSENT, ABSENT, spec=BY_VLLM, plan=plan, previous=many), NOW)
+    assert [getattr(step, "engine", None) for step in found.apply] == ["VLLM"]
+    assert found.status.conditions[0].message.startswith("the model is being evaluated; vLLM answers the questions (in")
+    assert found.status.provenance is not None
+    assert found.status.provenance.images["answer"] == "server:1"
+    older = decide(_seen(LOST, None, ABSENT, ABSENT, spec=BY_VLLM, previous=many), NOW)
+    assert [getattr(step, "engine", None) for step in older.apply] == ["Transformers"], "its plan knows no vLLM"
+    few = decide(_seen(None, None, ABSENT, ABSENT, spec=BY_VLLM, plan=plan), NOW)
+    assert [getattr(step, "engine", None) for step in few.apply] == ["Transformers"], "the pod said: one row"
+    assert few.status.conditions[0].message == "the model is being evaluated"
+    assert few.status.provenance is not None
+    assert "answer" not in few.status.provenance.images
+
+
+def test_what_answered_is_in_the_status() -> None:
+    done = Evaluated(metrics={"rows/accuracy": 0.9}, engine="VLLM")
+    work = _work("Complete", pods=(_pod("Succeeded", exitCode=0, message=done.model_dump_json()),))
+    status = decide(_seen(None, None, work, ABSENT), NOW).status
+    assert status.evaluation is not None
+    assert status.evaluation.engine == "VLLM"
+
+
 def test_what_preparation_warns_of_is_in_the_status() -> None:
     assert decide(_seen(_done("prepare"), ACTIVE, ABSENT, ABSENT), NOW).status.warnings is None
     told = PREPARED.model_copy(update={"warnings": ["the adapter does not reach the experts"]})

@@ -91,6 +91,34 @@ def test_a_failure_tells_what_the_newest_pod_said() -> None:
     assert (state.state, state.message, state.exit_code, state.pod) == ("Failed", "no row can be used", 65, "new")
 
 
+@pytest.mark.parametrize(
+    ("ended", "failure_class", "words"),
+    [
+        ({"exitCode": 71, "message": '{"error": "E", "message": "larger GPUs"}'}, "CudaOutOfMemory", "larger GPUs"),
+        ({"exitCode": 64, "message": '{"error": "E", "message": "simplify it"}'}, "UserCode", "simplify it"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "HostOutOfMemory", "OOMKilled"),
+        ({"exitCode": 70, "message": "ncclSystemError: no route"}, "NCCL", "Error: ncclSystemError: no route"),
+    ],
+)
+def test_a_container_before_the_stage_s_own_fails_as_the_stage_does(
+    ended: Manifest, failure_class: str, words: str
+) -> None:
+    pod = _pod("Failed")
+    pod["status"]["initContainerStatuses"] = [
+        {"state": {"terminated": {"exitCode": 0, "message": '{"questions": 8}'}}},
+        {"state": {"terminated": ended}},
+    ]
+    pod["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": "PodInitializing"}}}]
+    state = _read(_job(("Failed", "")), [pod])
+    assert (state.failure_class, state.message, state.exit_code) == (failure_class, words, ended["exitCode"])
+
+
+def test_what_containers_before_the_stage_s_own_handed_back_is_not_the_stage_s_result() -> None:
+    pod = _pod("Succeeded", message=METRICS, exitCode=0)
+    pod["status"]["initContainerStatuses"] = [{"state": {"terminated": {"exitCode": 0, "message": '{"questions": 8}'}}}]
+    assert _read(_job(("Complete", "")), [pod]).result == Evaluated(metrics={"accuracy": 0.5})
+
+
 def test_of_pods_that_train_together_the_first_that_ended_tells_why() -> None:
     pods = [
         _pod("Failed", "last", message="NCCL error", exitCode=70, finishedAt="2026-03-01T12:00:09Z"),

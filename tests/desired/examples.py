@@ -27,10 +27,11 @@ __all__ = ["EXAMPLES", "GOLDEN", "text"]
 
 GOLDEN = Path(__file__).parent / "golden"
 _CHECKOUT = Path(__file__).parents[2]
+_ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 _TRAINING = TrainingEnvironment(
-    "trainer:1", "IfNotPresent", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE"
+    "trainer:1", "IfNotPresent", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE", "server:1", _ENGINE
 )
-_SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", {"VLLM_CPU_KVCACHE_SPACE": "1"})
+_SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE)
 _ROUTER = RouterEnvironment("router:1", "IfNotPresent")
 
 
@@ -72,6 +73,12 @@ def _many_gpus() -> list[dict[str, Any]]:
     return [plan_config_map(parent, spec, base, _TRAINING), *(made for made in (claim, service) if made), *jobs]
 
 
+def _answered_by_vllm() -> list[dict[str, Any]]:
+    """One job with GPUs, one without."""
+    jobs = [_job("expressway-assistant/h100/job"), _job("spam-filter/cpu/tuned")]
+    return [stage_job(parent, spec, "evaluate", _TRAINING, engine="VLLM") for parent, spec in jobs]
+
+
 def _version() -> tuple[dict[str, Any], dict[str, Any]]:
     parent, spec = _job("spam-filter/cpu/tuned")
     published = Published(
@@ -108,6 +115,7 @@ EXAMPLES = {
     "training": _training_objects,
     "training-from-new-weights": _random_objects,
     "training-on-many-gpus": _many_gpus,
+    "evaluation-by-vllm": _answered_by_vllm,
     "serving": _serving_objects,
     "router": _router_objects,
 }

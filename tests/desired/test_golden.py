@@ -21,7 +21,7 @@ def test_every_pod_obeys_the_restricted_standard(name: str) -> None:
             continue
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in pod["containers"]:
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
             context = container["securityContext"]
             assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
             assert context["capabilities"] == {"drop": ["ALL"]}

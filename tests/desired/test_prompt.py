@@ -41,7 +41,7 @@ def _spec(prompt: dict[str, Any]) -> FineTuneJobSpec:
 
 
 def test_the_plan_says_what_the_job_says() -> None:
-    plan = make_plan(PARENT["metadata"], _spec(CLAIMS), Base("s3://m/b", "1"), "http://mlflow", "trainer:1")
+    plan = make_plan(PARENT["metadata"], _spec(CLAIMS), Base("s3://m/b", "1"), "http://mlflow", "trainer:1", "server:1")
     assert plan.dataset.columns.context == ["category_dict"]
     assert plan.dataset.prompt == PromptPlan(
         format="Text",

@@ -20,7 +20,15 @@ PARENT: dict[str, Any] = {
     "kind": "FineTuneJob",
     "metadata": {"name": "job", "namespace": "team", "uid": "uid"},
 }
-ENVIRONMENT = TrainingEnvironment("trainer:1", "Never", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE")
+ENVIRONMENT = TrainingEnvironment(
+    "trainer:1",
+    "Never",
+    "http://mlflow:5000",
+    "https://operator:8443",
+    "CERTIFICATE",
+    "server:1",
+    {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "2"},
+)
 
 
 def _spec(**changes: Any) -> FineTuneJobSpec:
@@ -132,6 +140,41 @@ def test_the_pod_template_holds_for_every_stage(stage: Stage) -> None:
     assert pod["automountServiceAccountToken"] is False
 
 
+def test_the_containers_that_ask_and_answer_have_what_evaluation_has_and_vllm_the_installation_s_variables() -> None:
+    own = {"name": "NCCL_DEBUG", "value": "INFO"}
+    spec = _spec(
+        stages={"train": {"resources": {"limits": {"nvidia.com/gpu": 8}}}},
+        podTemplate={"env": [own]},
+        storage={"claimName": "team"},
+        evaluation={"secretRef": {"name": "judge"}},
+    )
+    pod = stage_job(PARENT, spec, "evaluate", ENVIRONMENT, engine="VLLM")["spec"]["template"]["spec"]
+    made_for: list[dict[str, Any]] = [*pod["initContainers"], *pod["containers"]]
+    ask, answer, evaluate = made_for
+    assert ask["resources"] == answer["resources"] == evaluate["resources"]
+    assert answer["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    folders = [
+        next(mount["subPath"] for mount in made["volumeMounts"] if mount["name"] == "workspace") for made in made_for
+    ]
+    assert folders == ["anneal/team.job.uid"] * 3
+    env = {made["name"]: [(one["name"], one["value"]) for one in made["env"]] for made in made_for}
+    assert all(("NCCL_DEBUG", "INFO") in found for found in env.values())
+    assert [("OMP_NUM_THREADS", "1") in env[name] for name in ("ask", "answer", "evaluate")] == [True, False, True]
+    assert [found for found in env["answer"] if found[0] in ENVIRONMENT.engine_environment] == [
+        ("OMP_NUM_THREADS", "2"),
+        ("VLLM_CPU_KVCACHE_SPACE", "1"),
+    ]
+    assert ["envFrom" in made for made in made_for] == [False, False, True], "the judge's key"
+    assert evaluate["args"][-2:] == ["--engine", "VLLM"]
+
+
+def test_without_vllm_nothing_goes_before_evaluation() -> None:
+    pod = _template(_spec(evaluation={"engine": "VLLM"}), "evaluate")["spec"]
+    assert "initContainers" not in pod
+    assert "--engine" not in pod["containers"][0]["args"]
+    assert not any(volume["name"] == "shared-memory" for volume in pod["volumes"])
+
+
 @pytest.mark.parametrize(
     ("selector", "tolerated"),
     [({}, ["train", "evaluate"]), ({"pool": "h100"}, ["prepare", "train", "evaluate", "publish"])],
@@ -170,7 +213,9 @@ def test_each_source_is_read_with_its_own_secret() -> None:
     ]
     base = {"uri": "hf://owner/name", "secretRef": {"name": "one"}}
     spec = _spec(base=base, dataset={"sources": sources})
-    plan = make_plan(PARENT["metadata"], spec, Base("hf://owner/name", "main"), "http://mlflow:5000", "trainer:1")
+    plan = make_plan(
+        PARENT["metadata"], spec, Base("hf://owner/name", "main"), "http://mlflow:5000", "trainer:1", "server:1"
+    )
     folders = [str(source.credentials) for source in plan.dataset.sources]
     assert folders == ["/credentials/one", "/credentials/two", "None"]
     assert str(plan.base.credentials) == "/credentials/one"
@@ -188,7 +233,7 @@ def test_each_source_is_read_with_its_own_secret() -> None:
 
 def test_the_checkpoints_of_another_job_are_mounted_for_preparation_alone_and_cannot_be_changed() -> None:
     spec = _spec(training={"resumeFrom": {"fineTuneJobRef": {"name": "first"}, "step": 100}})
-    plan = make_plan(PARENT["metadata"], spec, Base("b", "r"), "http://mlflow:5000", "trainer:1")
+    plan = make_plan(PARENT["metadata"], spec, Base("b", "r"), "http://mlflow:5000", "trainer:1", "server:1")
     resumed = plan.training.resume_from
     assert resumed is not None
     assert (str(resumed.checkpoints), resumed.step) == ("/inputs/pvc/first-workspace/checkpoints", 100)

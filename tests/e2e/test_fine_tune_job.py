@@ -199,6 +199,53 @@ def _made(bench: Bench, selector: str = "") -> set[str]:
 
 
 @beside_others
+def test_vllm_answers_evaluation_s_questions_and_what_is_constrained_satisfies_the_schema(bench: Bench) -> None:
+    """A model that has hardly learnt: what it writes by itself is seldom JSON."""
+    rows = [{"question": f"{n * 7919 % 10007} {n * 104729 % 10007}", "answer": {"digit": n % 7}} for n in range(120)]
+    data = {"rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows)}
+    bench.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "digits"}, "data": data})
+    digit = {"type": "integer", "enum": list(range(7))}
+    schema = {"type": "object", "properties": {"digit": digit}, "required": ["digit"], "additionalProperties": False}
+    more = {"resources": {"requests": {"cpu": "100m", "memory": "5Gi"}}}
+    bench.submit(
+        "answered",
+        dataset={
+            "sources": [{"uri": "configmap://digits/rows.jsonl"}],
+            "deduplicate": {"threshold": 1.0},
+            "responseSchema": schema,
+        },
+        training={**TRAINING, "maxSteps": 5},
+        stages={**dict.fromkeys(("prepare", "train", "publish"), RESOURCES), "evaluate": more},
+        evaluation={
+            "suites": [
+                {"name": "bound", "type": "JSON", "constrained": True},
+                {"name": "digit", "type": "Classification", "labelField": "digit", "constrained": True},
+                {"name": "free", "type": "JSON"},
+            ],
+            "gates": [{"metric": "bound/schema_validity", "min": 1}],
+            "maxRows": 8,
+            "maxNewTokens": 48,
+            "engine": "VLLM",
+        },
+    )
+    status = bench.wait("answered", "Succeeded", 900)
+    evaluation, images = status["evaluation"], status["provenance"]["images"]
+    assert evaluation["engine"] == "VLLM"
+    assert evaluation["metrics"]["bound/schema_validity"] == 1.0
+    assert evaluation["intervals"]["bound/schema_validity"]["rows"] == 8
+    assert {"digit/accuracy", "free/schema_validity"} <= evaluation["metrics"].keys()
+    [pod] = bench.pods("answered", "evaluate")
+    ended = {found["name"]: found["state"]["terminated"] for found in pod["status"]["initContainerStatuses"]}
+    assert [json.loads(ended[name]["message"]) for name in ("ask", "answer")] == [
+        {"questions": 16},
+        {"answers": {"tuned": 16}},
+    ]
+    ran = {made["name"]: made["image"] for made in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])}
+    assert ran == {"ask": images["evaluate"], "answer": images["answer"], "evaluate": images["evaluate"]}
+    assert images["answer"] != images["evaluate"]
+
+
+@beside_others
 def test_each_failure_has_its_class_stage_and_words(bench: Bench) -> None:
     unmet = {
         "suites": [{"name": "rows", "type": "Perplexity"}],

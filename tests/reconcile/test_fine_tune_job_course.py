@@ -200,6 +200,22 @@ def test_every_stage_runs_the_image_of_the_plan(world: World) -> None:
     assert set(status(world)["provenance"]["images"].values()) == {"trainer:1"}
 
 
+def test_vllm_answers_in_the_image_of_the_plan(world: World) -> None:
+    change(world, evaluation={"engine": "VLLM"})
+    until(world, "prepare")
+    world.context.settings.__dict__["server_image"] = "server:2"
+    for stage in ("prepare", "train"):
+        world.finish("job", stage, result(stage))
+        look(world)
+    pod = world.api.objects["Job", "job-evaluate"]["spec"]["template"]["spec"]
+    assert [(made["name"], made["image"]) for made in pod["initContainers"]] == [
+        ("ask", "trainer:1"),
+        ("answer", "server:1"),
+    ]
+    assert status(world)["provenance"]["images"]["answer"] == "server:1"
+    assert world.api.events[-1] == ("Evaluating", "the model is being evaluated; vLLM answers the questions")
+
+
 @pytest.mark.parametrize("field", ["deletionTimestamp", "ownerReferences"])
 def test_a_volume_that_is_going_or_anothers_is_waited_out_and_made_again(world: World, field: str) -> None:
     register_base(world)

@@ -11,12 +11,10 @@ from training_runtime.prepared import part_files
 from training_runtime.rows.conversations import question
 from training_runtime.workspace import cases_folder, cases_name
 
+from .questions import TEST_ROWS, RowSet
 from .sample import sample
 
-__all__ = ["TEST_ROWS", "Asked", "loss_rows", "rows_to_ask"]
-
-TEST_ROWS = ""
-"""Instead of the path of own cases."""
+__all__ = ["Asked", "loss_rows", "rows_to_ask"]
 
 
 @dataclass
@@ -36,11 +34,12 @@ class Asked:
         """What was asked, each in one text."""
         return [question(messages) for messages in self.conversations]
 
-    def lines(self, path: str) -> list[dict[str, Any]]:
+    def lines(self, rows: RowSet) -> list[dict[str, Any]]:
         """The rows with all answers, as `answers.jsonl` keeps them."""
         return [
             {
-                "file": path or "test",
+                "file": rows.path or "test",
+                "constrained": rows.constrained,
                 "messages": messages,
                 **{f"{name}_answer": found[i] for name, found in self.answers.items()},
             }

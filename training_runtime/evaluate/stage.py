@@ -1,36 +1,35 @@
 """The evaluate stage: base and tuned model are asked the same rows, and each suite judges both.
 
 What it leaves in `workspace/evaluation`: `metrics.json`, `answers.jsonl` with both models' answers, `report.html`.
-A new (Random) base knows nothing, so it is not asked.
+A new (Random) base knows nothing, so it is not asked. Transformers answers here; where vLLM does, two steps before this
+one, `ask` and `answer`, have left its answers on the volume.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from training_runtime.committed import committing, verified_digest
-from training_runtime.errors import DataError, GpuMemoryError, PlanError
-from training_runtime.plan import Evaluated, MetricInterval, Plan, SuitePlan
-from training_runtime.prepared import verified_dataset
+from training_runtime.errors import DataError, GpuMemoryError
+from training_runtime.plan import Engine, Evaluated, MetricInterval, Plan, SuitePlan
 from training_runtime.workspace import (
     ANSWERS,
     METRICS,
     REPORT,
-    base_folder,
-    cases_folder,
     evaluation_folder,
     model_folder,
 )
 
-from .answers import answers, load
-from .asked import TEST_ROWS, Asked, loss_rows, rows_to_ask
-from .asking import Asking
+from .answering import answered
+from .answers import load
+from .asked import Asked, loss_rows
 from .handover import handed_over
 from .harness import run_tasks
 from .judge import judged
 from .losses import losses
+from .questions import RowSet, asked_models, asked_rows
 from .report import render_report
 from .scores import Scores, difference
 from .suites import Judgement, judge_answers
@@ -38,24 +37,25 @@ from .suites import Judgement, judge_answers
 __all__ = ["evaluate"]
 
 
-def evaluate(plan: Plan) -> Evaluated:
-    """Evaluate, or hand back what an earlier run measured."""
+def evaluate(plan: Plan, engine: Engine | None = None) -> Evaluated:
+    """Evaluate, or hand back what an earlier run measured; `engine` is for a plan that leaves it open."""
     target = evaluation_folder(plan)
     if not verified_digest(target):
         if not verified_digest(model_folder(plan)):
             raise DataError("there is no finished model on the volume: run the train stage first")
-        _evaluate_within_memory(plan, target)
+        _evaluate_within_memory(plan, target, engine or plan.evaluation.engine)
     found = json.loads((target / METRICS).read_bytes())
     intervals = {name: MetricInterval.model_validate(one) for name, one in found["intervals"].items()}
-    return handed_over(found["metrics"], intervals, plan.evaluation.gated)
+    told = handed_over(found["metrics"], intervals, plan.evaluation.gated)
+    return told.model_copy(update={"engine": found["engine"]})
 
 
-def _evaluate_within_memory(plan: Plan, target: Path) -> None:
+def _evaluate_within_memory(plan: Plan, target: Path, engine: Engine) -> None:
     """The GPU's memory is as full the next time: running out of it is no reason to try again."""
     import torch
 
     try:
-        _evaluate(plan, target)
+        _evaluate(plan, target, engine)
     except torch.OutOfMemoryError as error:
         raise GpuMemoryError(
             "the GPU's memory does not hold the evaluation: lower evaluation.maxNewTokens, or have the stage run on a "
@@ -63,60 +63,24 @@ def _evaluate_within_memory(plan: Plan, target: Path) -> None:
         ) from error
 
 
-def _models(plan: Plan) -> dict[str, Path]:
-    models = {"tuned": model_folder(plan)}
-    if plan.evaluation.compare_base and plan.base.initialize == "Pretrained":
-        models["base"] = base_folder(plan)
-    return models
-
-
-def _evaluate(plan: Plan, target: Path) -> None:
-    verified_dataset(plan)
-    _check_cases(plan)
-    models, asking = _models(plan), Asking(plan)
-    asked: dict[str, Asked] = {TEST_ROWS: _ask(plan, asking, models, TEST_ROWS)}
+def _evaluate(plan: Plan, target: Path, engine: Engine) -> None:
+    models = asked_models(plan)
+    asked, answered_by = answered(plan, models, engine)
     judgements: dict[str, list[Judgement]] = {name: [] for name in models}
     for suite in plan.evaluation.suites:
-        key = suite.own_cases or TEST_ROWS
-        if key not in asked:
-            asked[key] = _ask(plan, asking, models, key)
         for name, folder in models.items():
-            judgements[name].append(_judge(plan, suite, asked[key], name, folder).named(suite.name))
+            judgements[name].append(_judge(plan, suite, asked, name, folder).named(suite.name))
     with committing(target) as draft:
-        _write(plan, draft, asked, judgements)
+        _write(plan, draft, asked, judgements, answered_by)
 
 
-def _check_cases(plan: Plan) -> None:
-    suites = [suite for suite in plan.evaluation.suites if suite.own_cases]
-    for suite in suites:
-        if suite.type == "Perplexity":
-            raise PlanError(f"suite {suite.name} has a path: perplexity is that of the test rows, leave it out")
-    if suites and not verified_digest(cases_folder(plan)):
-        raise DataError("the suites' cases are not prepared: run the prepare stage first")
-
-
-def _ask(plan: Plan, asking: Asking, models: dict[str, Path], path: str) -> Asked:
-    asked, settings = rows_to_ask(plan, path), plan.evaluation
-    questions = [asking.question(messages[:-1]) for messages in asked.conversations]
-    for name, folder in models.items():
-        found = answers(
-            folder,
-            questions,
-            asking.ends,
-            settings.max_new_tokens,
-            seed=settings.seed,
-            trust=plan.base.trust_remote_code,
-        )
-        asked.answers[name] = [asking.answer(*pair) for pair in zip(questions, found, strict=True)]
-    return asked
-
-
-def _judge(plan: Plan, suite: SuitePlan, asked: Asked, name: str, folder: Path) -> Judgement:
+def _judge(plan: Plan, suite: SuitePlan, answered: Mapping[RowSet, Asked], name: str, folder: Path) -> Judgement:
     settings, trust = plan.evaluation, plan.base.trust_remote_code
     if suite.type == "Harness":
         return run_tasks(suite, folder, most=settings.max_rows, seed=settings.seed, trust=trust)
     if suite.type == "Perplexity":
         return Judgement({"perplexity": _perplexity(plan, folder)})
+    asked = answered[asked_rows(suite)]
     if not asked.conversations:
         raise DataError(f"suite {suite.name} has no rows with an answer to ask for")
     if suite.type == "Judge":
@@ -132,9 +96,16 @@ def _perplexity(plan: Plan, folder: Path) -> Scores:
     return Scores([loss for loss, _ in found], [tokens for _, tokens in found], "exponential")
 
 
-def _write(plan: Plan, draft: Path, asked: dict[str, Asked], judgements: dict[str, list[Judgement]]) -> None:
+def _write(
+    plan: Plan,
+    draft: Path,
+    asked: Mapping[RowSet, Asked],
+    judgements: dict[str, list[Judgement]],
+    answered_by: Engine,
+) -> None:
     seed, tuned, base = plan.evaluation.seed, judgements["tuned"], judgements.get("base", [])
     content = {
+        "engine": answered_by,
         "metrics": _metrics(tuned),
         "intervals": _intervals(tuned, seed),
         "base": _metrics(base),
@@ -144,9 +115,9 @@ def _write(plan: Plan, draft: Path, asked: dict[str, Asked], judgements: dict[st
     }
     (draft / METRICS).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     with (draft / ANSWERS).open("w", encoding="utf-8") as file:
-        for path, one in asked.items():
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in one.lines(path))
-    report = render_report(f"Evaluation of {plan.job.name}", content, tuned, asked[TEST_ROWS])
+        for rows, one in asked.items():
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in one.lines(rows))
+    report = render_report(f"Evaluation of {plan.job.name}", content, tuned, next(iter(asked.values())))
     (draft / REPORT).write_text(report, encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from training_runtime.plan import SuiteType
+from training_runtime.plan import Engine, SuiteType
 
 from .schema import CHARACTER, Alias, DottedPath, LocalReference, MapByName, ObjectName, Rule, Schema, SetOf
 
@@ -53,6 +53,11 @@ class Suite(Schema):
     """The model that judges, for `Judge`."""
     criteria: str | None = Field(default=None, min_length=1, max_length=4000)
     """What a good answer is, for `Judge`."""
+    constrained: bool = False
+    """Whether the model may write nothing but JSON that satisfies `dataset.responseSchema`, as a server that is asked
+    for structured outputs has it, for `JSON` and `Classification`; an answer that `maxNewTokens` cuts off still breaks
+    it. vLLM answers then.
+    """
 
     rules: ClassVar = (
         Rule(
@@ -79,6 +84,11 @@ class Suite(Schema):
             "self.type != 'Perplexity' || !has(self.cases)",
             "`Perplexity` is measured on the test rows and takes no `cases`",
             lambda suite: suite.type != "Perplexity" or suite.cases is None,
+        ),
+        Rule(
+            "!self.constrained || self.type in ['JSON', 'Classification']",
+            "only answers that `JSON` and `Classification` judge are `constrained`",
+            lambda suite: not suite.constrained or suite.type in {"JSON", "Classification"},
         ),
     )
 
@@ -144,6 +154,13 @@ class Evaluation(Schema):
     """
     max_new_tokens: int = Field(default=256, ge=1, le=32768)
     """After how many tokens an answer is cut off."""
+    engine: Engine = "Auto"
+    """Who answers the questions. `Transformers` needs no start, and answers in small batches on one GPU. `VLLM` lays
+    the model over all of the stage's GPUs and answers many questions at once, but takes about a minute to start for
+    each model; it runs in the server's image, before the evaluation proper. `Auto` takes the one that is predicted to
+    be done sooner: Transformers without a GPU and with few rows, unless a suite is `constrained`. What vLLM cannot run
+    is answered by Transformers under `Auto`, and fails under `VLLM`.
+    """
     compare_base: bool = True
     """Whether the base is asked too, and the difference told with its confidence interval; a new (`Random`) base never
     is.
@@ -158,6 +175,13 @@ class Evaluation(Schema):
             lambda evaluation: all(
                 any(gate.metric.startswith(f"{suite.name}/") for suite in evaluation.suites)
                 for gate in evaluation.gates
+            ),
+        ),
+        Rule(
+            "self.engine != 'Transformers' || !self.suites.exists(suite, suite.constrained)",
+            "`constrained` needs vLLM: set `engine` to `VLLM` or `Auto`",
+            lambda evaluation: (
+                evaluation.engine != "Transformers" or not any(suite.constrained for suite in evaluation.suites)
             ),
         ),
     )

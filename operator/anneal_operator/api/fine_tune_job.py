@@ -60,6 +60,7 @@ _IMMUTABLE_UNLESS_SUSPENDED = (
     "scheduling",
     *(f"podTemplate.{name}" for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")),
 )
+_CONSTRAINED = "self.evaluation.suites.exists(suite, suite.constrained)"
 _TagValue = Annotated[str, StringConstraints(max_length=500)]
 
 
@@ -160,6 +161,10 @@ class Output(Schema):
             lambda output: output.serving is None or not output.formats or "Merged" in output.formats,
         ),
     )
+
+
+def _is_constrained(spec: "FineTuneJobSpec") -> bool:
+    return any(suite.constrained for suite in spec.evaluation.suites)
 
 
 class FineTuneJobSpec(Schema):
@@ -279,6 +284,16 @@ class FineTuneJobSpec(Schema):
             "!has(self.training.earlyStopping) || self.dataset.split.validation > 0.0",
             "`training.earlyStopping` watches validation rows: raise `dataset.split.validation`",
             lambda spec: spec.training.early_stopping is None or spec.dataset.split.validation > 0,
+        ),
+        Rule(
+            f"!({_CONSTRAINED}) || has(self.dataset.responseSchema)",
+            "`constrained` answers satisfy `dataset.responseSchema`: give one",
+            lambda spec: not _is_constrained(spec) or spec.dataset.response_schema is not None,
+        ),
+        Rule(
+            f"!({_CONSTRAINED}) || self.prompt.thinking != 'Keep'",
+            "`constrained` answers are JSON from their first character: set `prompt.thinking` to `None`",
+            lambda spec: not _is_constrained(spec) or spec.prompt.thinking != "Keep",
         ),
     )
 

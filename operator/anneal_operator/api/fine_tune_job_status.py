@@ -159,6 +159,8 @@ class EvaluationStatus(StatusPart):
 
     metrics: dict[str, Number]
     """Each metric as `SUITE/METRIC`, for example `action/accuracy`."""
+    engine: str | None = None
+    """What answered the questions: `Transformers` or `VLLM`."""
     intervals: dict[str, IntervalStatus] = Field(default={})
     """The metrics' intervals."""
     gates: list[GateStatus] = Field(default=[])
@@ -240,7 +242,7 @@ class Provenance(StatusPart):
     """What the result was made from."""
 
     images: dict[str, str]
-    """The image of each stage."""
+    """The image of each stage, and under `answer` that of vLLM, where it answers evaluation's questions."""
     model_revision: str
     """The exact artifact that training started from."""
     dataset_digest: str | None = None

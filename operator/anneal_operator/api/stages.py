@@ -57,6 +57,11 @@ class Stages(Schema):
     publish: OtherStage = Field(default_factory=OtherStage)
     """Uploads the result."""
 
+    @property
+    def evaluation_resources(self) -> ResourceRequirements:
+        """What evaluation asks for; where nothing is said, what training does."""
+        return self.evaluate.resources or self.train.resources
+
 
 class Scheduling(Schema):
     """When the pods may start, and how near to each other."""

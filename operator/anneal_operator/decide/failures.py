@@ -75,7 +75,7 @@ def held_back(pod: Manifest) -> tuple[FailureClass, str] | None:
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return "Unschedulable", f"the pod waits for a node: {condition.get('message', '')}"
-    for container in status.get("containerStatuses", ()):
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container.get("state", {}).get("waiting", {})
         reason = waiting.get("reason", "ContainerCreating")
         if reason not in _STARTING:

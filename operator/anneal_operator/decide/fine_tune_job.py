@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
 from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.reasons import ConditionType, Reason
-from training_runtime.plan import Evaluated, Stage
+from training_runtime.plan import Engine, Evaluated, Stage
 
 from .conditions import without
 from .gates import judge_gates, unmet
@@ -34,11 +34,14 @@ class MakePlan:
 
 @dataclass(frozen=True)
 class StartStage:
-    """Make a stage's Job, with the volume where it is missing; `attempt` counts training's Jobs."""
+    """Make a stage's Job, with the volume where it is missing; `attempt` counts training's Jobs, and `engine` answers
+    evaluation's questions.
+    """
 
     stage: Stage
     attempt: int = 0
     seconds_left: int | None = None
+    engine: Engine = "Transformers"
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,8 @@ def _end_of_run(status: FineTuneJobStatus) -> tuple[EndRun, ...]:
 def _start(situation: Situation, stage: Stage) -> StartStage:
     attempt = situation.next_attempt if stage == "train" else 0
     left = situation.seconds_left
-    return StartStage(stage, attempt, None if left is None else _whole(left))
+    engine = situation.answering.engine if stage == "evaluate" else "Transformers"
+    return StartStage(stage, attempt, None if left is None else _whole(left), engine)
 
 
 def _whole(left: float) -> int:

@@ -71,7 +71,7 @@ def queued(situation: Situation, stage: Stage) -> FineTuneJobStatus:
 
 def working(situation: Situation, stage: Stage, state: StageState) -> FineTuneJobStatus:
     """A stage is at work, or about to be."""
-    message = _SENTENCES[stage] + (f"; {state.message}" if state.message else "")
+    message = _sentence(situation, stage) + (f"; {state.message}" if state.message else "")
     status = _told(situation, PHASES[stage], "Unknown", Reason.STAGE_RUNNING, message)
     if state.ending:  # the pods that told what held them back may be gone before the Job says that it failed
         return status.having(failure=situation.seen.previous.failure)
@@ -80,6 +80,13 @@ def working(situation: Situation, stage: Stage, state: StageState) -> FineTuneJo
     return status.having(
         failure=Failure(stage=stage, failure_class=state.held_back, retryable=True, message=state.message)
     )
+
+
+def _sentence(situation: Situation, stage: Stage) -> str:
+    answering = situation.answering
+    if stage != "evaluate" or answering.engine == "Transformers":
+        return _SENTENCES[stage]
+    return f"{_SENTENCES[stage]}; vLLM answers the questions" + (f" ({answering.why})" if answering.why else "")
 
 
 def retrying(situation: Situation, state: StageState, found: Retry) -> FineTuneJobStatus:
@@ -152,7 +159,7 @@ def _told(
         reason=reason.value,
         observed_generation=seen.generation,
         conditions=merged(previous.conditions, [finding], seen.generation, timestamp(now)),
-        provenance=previous.provenance if phase in {"Pending", "Preparing"} else _provenance(seen),
+        provenance=previous.provenance if phase in {"Pending", "Preparing"} else _provenance(situation),
         attempts=situation.attempts or previous.attempts,
         gpus=seen.gpus,
         failure=None,
@@ -160,16 +167,20 @@ def _told(
     return with_active_time(_with_results(situation, made), previous, now)
 
 
-def _provenance(seen: ObservedJob) -> Provenance | None:
+def _provenance(situation: Situation) -> Provenance | None:
     """Where the job comes from; of its data the digest that was told before, as its pod may be gone.
 
     Told with the first result or the end: for itself alone it is not worth a write.
     """
+    seen = situation.seen
     known = seen.previous.provenance
     if seen.plan is None:
         return known
+    images: dict[str, str] = dict.fromkeys(STAGES, seen.plan.image)
+    if situation.answering.engine == "VLLM":
+        images |= {"answer": seen.plan.engine_image}
     return Provenance(
-        images=dict.fromkeys(STAGES, seen.plan.image),
+        images=images,
         model_revision=seen.plan.model_revision,
         dataset_digest=known.dataset_digest if known else None,
         plan_digest=seen.plan.digest,
@@ -212,7 +223,9 @@ def _evaluation(evaluated: Evaluated, situation: Situation) -> EvaluationStatus:
     else:
         gates = known.gates if known else []
     intervals = {name: IntervalStatus(**one.model_dump()) for name, one in evaluated.intervals.items()}
-    return EvaluationStatus(metrics=evaluated.metrics, intervals=intervals, gates=gates)
+    return EvaluationStatus(
+        metrics=evaluated.metrics, engine=evaluated.engine or None, intervals=intervals, gates=gates
+    )
 
 
 def _dataset(prepared: Prepared) -> DatasetStatus:

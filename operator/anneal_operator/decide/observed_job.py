@@ -42,6 +42,8 @@ class ObservedPlan:
     image: str
     model_revision: str
     digest: str
+    engine_image: str = ""
+    """Empty in the plan of an earlier version."""
 
 
 @dataclass(frozen=True)

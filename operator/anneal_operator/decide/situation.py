@@ -6,10 +6,11 @@ from datetime import datetime
 
 from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
 from anneal_operator.api.schema import timestamp
-from training_runtime.plan import Stage
+from training_runtime.plan import Prepared, Stage
 
 from .active_time import active_seconds
 from .attempts import merged_attempts
+from .engine import Choice, chosen_engine
 from .observed_job import STAGES, ObservedJob, ObservedStage
 from .stages import StageState, read_stage
 
@@ -60,6 +61,16 @@ class Situation:
     def is_overdue(self) -> bool:
         """Whether the deadline has passed."""
         return self.seconds_left is not None and self.seconds_left <= 0
+
+    @property
+    def answering(self) -> Choice:
+        """Who answers evaluation's questions; the trainer of a plan that names no image for vLLM cannot ask it."""
+        seen, prepared, told = self.seen, self.states["prepare"].result, self.seen.previous.dataset
+        if seen.plan and not seen.plan.engine_image:
+            return Choice("Transformers")
+        if isinstance(prepared, Prepared):
+            return chosen_engine(seen.spec, prepared.test)
+        return chosen_engine(seen.spec, told.splits.test if told else seen.spec.evaluation.max_rows)
 
     @property
     def next_stage(self) -> Stage:

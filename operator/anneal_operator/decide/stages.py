@@ -61,10 +61,12 @@ def has_pod_ended(pod: Manifest) -> bool:
 
 
 def terminated(pod: Manifest) -> Manifest:
-    """Return how a pod's container ended, as far as is known."""
-    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    """Return how a pod's container ended, as far as is known; or one before it, which kept it from starting."""
+    status = pod.get("status", {})
+    before = [found.get("state", {}).get("terminated") or {} for found in status.get("initContainerStatuses") or ()]
+    statuses = status.get("containerStatuses") or [{}]
     ended: Manifest = statuses[0].get("state", {}).get("terminated") or {}
-    return ended
+    return next((found for found in before if found.get("exitCode", 0) != 0), ended)
 
 
 def read_stage(stage: Stage, found: ObservedStage, *, is_passed: bool = False) -> StageState:

@@ -53,7 +53,9 @@ class Base:
     digest: str | None = None
 
 
-def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str, image: str) -> Plan:
+def make_plan(
+    metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str, image: str, engine_image: str
+) -> Plan:
     """Return the plan of a job with this metadata."""
     return Plan(
         job=JobIdentity(name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]),
@@ -89,6 +91,7 @@ def make_plan(metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url:
         ),
         model_name=spec.output.model_name,
         image=image,
+        engine_image=engine_image,
     )
 
 
@@ -162,5 +165,6 @@ def _evaluation(evaluation: Evaluation) -> EvaluationPlan:
         max_rows=evaluation.max_rows,
         max_new_tokens=evaluation.max_new_tokens,
         compare_base=evaluation.compare_base,
+        engine=evaluation.engine,
         gated=list(dict.fromkeys(gate.metric for gate in evaluation.gates)),
     )

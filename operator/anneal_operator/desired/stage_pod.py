@@ -1,5 +1,11 @@
-"""The pod of a stage: its container, environment, volumes, and where it may run."""
+"""The pod of a stage: its container, environment, volumes, and where it may run.
 
+Where vLLM answers evaluation's questions, two containers go before the stage's own: one of the trainer's image writes
+them, one of the server's answers them. They have what the stage asks for, and each has it when the one before has
+ended, so the pod asks for no more.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -7,14 +13,14 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.pods import Affinity, ResourceRequirements
 from anneal_operator.api.quantities import amount
 from training_runtime import HEARTBEAT_VARIABLE
-from training_runtime.plan import RENDEZVOUS_PORT, Stage
+from training_runtime.plan import ANSWERING_STEPS, RENDEZVOUS_PORT, AnsweringStep, Engine, Stage
 
 from .inputs import credentials_volumes, data_sources, evaluation_sources, input_volumes, needs_hub
 from .plan import PLAN_KEY, WORKSPACE
 from .pods import HOME, Manifest, asked_resources, container, gpu_tolerations, labels, pod_security, scratch_volume
 from .training_names import CA_KEY, claim_name, plan_name, progress_audience, rendezvous_name
 
-__all__ = ["TrainingEnvironment", "pod_template"]
+__all__ = ["TrainingEnvironment", "pod_template", "steps_before"]
 
 _PLAN_FOLDER = "/etc/anneal"
 _TOKEN_FOLDER = "/var/run/anneal"  # noqa: S105 - a path
@@ -31,6 +37,15 @@ class TrainingEnvironment:
     mlflow_url: str
     progress_url: str
     progress_ca: str
+    engine_image: str
+    """vLLM's, for evaluation."""
+    engine_environment: Mapping[str, str]
+    """Environment variables of vLLM's containers."""
+
+
+def steps_before(stage: Stage, engine: Engine) -> tuple[AnsweringStep, ...]:
+    """Return the containers that go before a stage's own."""
+    return ANSWERING_STEPS if stage == "evaluate" and engine == "VLLM" else ()
 
 
 def pod_template(
@@ -40,6 +55,7 @@ def pod_template(
     env: TrainingEnvironment,
     own: dict[str, str],
     job_name: str,
+    engine: Engine,
 ) -> Manifest:
     """The pod template of the Job of this name; `own` are the labels that tell its pods from all others."""
     name = parent["metadata"]["name"]
@@ -49,6 +65,7 @@ def pod_template(
     metadata: Manifest = {"labels": {**template.labels, **labels("fine-tune-job", name), **own}}
     if template.annotations:
         metadata["annotations"] = template.annotations
+    before = [_step_container(parent, spec, step, env) for step in steps_before(stage, engine)]
     return {
         "metadata": metadata,
         "spec": {
@@ -57,8 +74,9 @@ def pod_template(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace,
             "securityContext": pod_security(),
-            "containers": [_stage_container(parent, spec, stage, env, job_name)],
-            "volumes": _volumes(parent, spec, stage),
+            **({"initContainers": before} if before else {}),
+            "containers": [_stage_container(parent, spec, stage, env, job_name, engine)],
+            "volumes": [*_volumes(parent, spec, stage), *([_shared_memory()] if before else [])],
             **together,
             **_placement(spec, stage, own),
         },
@@ -66,17 +84,15 @@ def pod_template(
 
 
 def _stage_container(
-    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str, engine: Engine
 ) -> Manifest:
-    arguments = ["-m", "training_runtime", stage, "--plan", f"{_PLAN_FOLDER}/{PLAN_KEY}"]
+    arguments = [*_command(stage), *(["--engine", engine] if steps_before(stage, engine) else [])]
     made = container(stage, env.image, env.pull_policy, arguments, _resources(spec, stage))
-    made["env"] += _environment(parent, spec, stage, env, job_name)
-    made["env"] += [variable.dump() for variable in spec.pod_template.env]
+    made["env"] += _environment(spec, _variables(parent, spec, stage, env, job_name))
     if stage == "evaluate" and spec.evaluation.secret_ref:
         made["envFrom"] = [{"secretRef": {"name": spec.evaluation.secret_ref.name}}]
     made["volumeMounts"] += [
-        {"name": "plan", "mountPath": _PLAN_FOLDER, "readOnly": True},
-        {"name": "workspace", "mountPath": WORKSPACE, **_folder(parent, spec)},
+        *_shared_mounts(parent, spec),
         *input_volumes(_inputs(spec, stage))[1],
         *(credentials_volumes(spec)[1] if stage == "prepare" else ()),
     ]
@@ -88,13 +104,37 @@ def _stage_container(
     return made
 
 
+def _step_container(parent: Manifest, spec: FineTuneJobSpec, step: AnsweringStep, env: TrainingEnvironment) -> Manifest:
+    """Asking renders rows as evaluation does; answering knows token ids alone."""
+    is_engine = step == "answer"
+    image = env.engine_image if is_engine else env.image
+    made = container(step, image, env.pull_policy, _command(step), _resources(spec, "evaluate"))
+    variables = _variables(parent, spec, "evaluate", env, "") | (dict(env.engine_environment) if is_engine else {})
+    made["env"] += _environment(spec, variables)
+    made["volumeMounts"] += _shared_mounts(parent, spec)
+    if is_engine:  # through which the processes of several GPUs hand on what is to be done
+        made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - a volume
+    return made
+
+
+def _command(step: Stage | AnsweringStep) -> list[str]:
+    return ["-m", "training_runtime", step, "--plan", f"{_PLAN_FOLDER}/{PLAN_KEY}"]
+
+
+def _shared_mounts(parent: Manifest, spec: FineTuneJobSpec) -> list[Manifest]:
+    return [
+        {"name": "plan", "mountPath": _PLAN_FOLDER, "readOnly": True},
+        {"name": "workspace", "mountPath": WORKSPACE, **_folder(parent, spec)},
+    ]
+
+
 def _resources(spec: FineTuneJobSpec, stage: Stage) -> ResourceRequirements:
-    """What a stage's container asks for; evaluation, where nothing is said, what training does."""
+    """What a stage's container asks for."""
     stages = spec.stages
     given = {
         "prepare": stages.prepare.resources,
         "train": stages.train.resources,
-        "evaluate": stages.evaluate.resources or stages.train.resources,
+        "evaluate": stages.evaluation_resources,
         "publish": stages.publish.resources,
     }
     return given[stage]
@@ -115,13 +155,17 @@ def _liveness() -> Manifest:
     }
 
 
-def _environment(
-    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str
-) -> list[dict[str, str]]:
-    """Only preparation may reach a hub, and only where something is to be had from one.
+def _environment(spec: FineTuneJobSpec, variables: Mapping[str, str]) -> list[Manifest]:
+    """A container's variables and the pod template's, which wins, as it may over the number of threads."""
+    chosen = {variable.name for variable in spec.pod_template.env}
+    own = [{"name": name, "value": value} for name, value in sorted(variables.items()) if name not in chosen]
+    return [*own, *(variable.dump() for variable in spec.pod_template.env)]
 
-    A variable that the pod template sets, as it may the number of threads, is left to it.
-    """
+
+def _variables(
+    parent: Manifest, spec: FineTuneJobSpec, stage: Stage, env: TrainingEnvironment, job_name: str
+) -> dict[str, str]:
+    """Only preparation may reach a hub, and only where something is to be had from one."""
     made = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "OMP_NUM_THREADS": str(_threads(spec, stage))}
     if stage != "prepare" or not needs_hub(spec):
         made["HF_HUB_OFFLINE"] = "1"
@@ -135,8 +179,7 @@ def _environment(
     if _nodes(spec, stage) > 1:
         first = f"{job_name}-0.{rendezvous_name(parent['metadata']['name'])}"
         made |= {"MASTER_ADDR": first, "MASTER_PORT": str(RENDEZVOUS_PORT)}
-    chosen = {variable.name for variable in spec.pod_template.env}
-    return [{"name": name, "value": value} for name, value in sorted(made.items()) if name not in chosen]
+    return made
 
 
 def _threads(spec: FineTuneJobSpec, stage: Stage) -> int:
@@ -207,6 +250,10 @@ def _progress_url(parent: Manifest, env: TrainingEnvironment) -> str:
     return f"{env.progress_url}/progress/{metadata['namespace']}/{metadata['name']}/{metadata['uid']}"
 
 
+def _shared_memory(**limit: str) -> Manifest:
+    return {"name": "shared-memory", "emptyDir": {"medium": "Memory", **limit}}
+
+
 def _volumes(parent: Manifest, spec: FineTuneJobSpec, stage: Stage) -> list[Manifest]:
     metadata = parent["metadata"]
     volumes: list[Manifest] = [
@@ -219,7 +266,7 @@ def _volumes(parent: Manifest, spec: FineTuneJobSpec, stage: Stage) -> list[Mani
         token = {"serviceAccountToken": {"audience": audience, "expirationSeconds": 3600, "path": "token"}}
         volumes.append({"name": "progress-token", "projected": {"sources": [token]}})
     if stage == "train" and (size := spec.stages.train.shared_memory):
-        volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": str(size)}})
+        volumes.append(_shared_memory(sizeLimit=str(size)))
     if stage == "prepare":
         volumes += credentials_volumes(spec)[0]
     return volumes + input_volumes(_inputs(spec, stage))[0]

@@ -1,13 +1,15 @@
 """What a FineTuneJob needs to run: the plan, the volume, and Jobs: one per stage, and of training one per attempt."""
 
+from collections.abc import Sequence
+
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.resources import DEADLINE_ANNOTATION
 from anneal_operator.api.stages import StorageTemplate
-from training_runtime.plan import RENDEZVOUS_PORT, ExitCode, Stage
+from training_runtime.plan import RENDEZVOUS_PORT, AnsweringStep, Engine, ExitCode, Stage
 
 from .plan import PLAN_KEY, Base, make_plan
 from .pods import Manifest, controller_of, labels
-from .stage_pod import TrainingEnvironment, pod_template
+from .stage_pod import TrainingEnvironment, pod_template, steps_before
 from .training_names import (
     ATTEMPT_LABEL,
     CA_KEY,
@@ -30,7 +32,7 @@ _DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 def plan_config_map(parent: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEnvironment) -> Manifest:
     """The immutable ConfigMap that every stage reads."""
     metadata = parent["metadata"]
-    plan = make_plan(metadata, spec, base, env.mlflow_url, env.image)
+    plan = make_plan(metadata, spec, base, env.mlflow_url, env.image, env.engine_image)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -85,8 +87,9 @@ def stage_job(
     *,
     attempt: int = 0,
     seconds_left: int | None = None,
+    engine: Engine = "Transformers",
 ) -> Manifest:
-    """The Job of a stage, which may work for as many seconds.
+    """The Job of a stage, which may work for as many seconds; `engine` answers evaluation's questions.
 
     Training has one for each attempt: its pods start together and end together. Of the other stages Kubernetes
     replaces the pod: data and settings that are wrong stay wrong, and end the Job at once; a pod that was preempted or
@@ -96,7 +99,7 @@ def stage_job(
     own = {JOB_LABEL: name, STAGE_LABEL: stage} | ({ATTEMPT_LABEL: str(attempt)} if stage == "train" else {})
     metadata = _metadata(parent, stage_job_name(name, stage, attempt))
     metadata["labels"] |= own
-    course = _attempt(spec) if stage == "train" else _replaced(spec, stage)
+    course = _attempt(spec) if stage == "train" else _replaced(spec, stage, steps_before(stage, engine))
     if stage == "train" and spec.scheduling.queue_name:
         metadata["labels"][_QUEUE_LABEL] = spec.scheduling.queue_name
         course["suspend"] = True  # until Kueue admits it
@@ -110,7 +113,7 @@ def stage_job(
         "spec": {
             **course,
             "podReplacementPolicy": "Failed",
-            "template": pod_template(parent, spec, stage, env, own, metadata["name"]),
+            "template": pod_template(parent, spec, stage, env, own, metadata["name"], engine),
         },
     }
 
@@ -138,18 +141,18 @@ def _attempt(spec: FineTuneJobSpec) -> Manifest:
     }
 
 
-def _replaced(spec: FineTuneJobSpec, stage: Stage) -> Manifest:
+def _replaced(spec: FineTuneJobSpec, stage: Stage, before: Sequence[AnsweringStep]) -> Manifest:
     """A stage of one pod, which Kubernetes replaces by itself, so that the operator need not be there.
 
-    Once a model is trained, a server that is away (MLflow, a judge) is waited for: it costs no attempt.
+    Once a model is trained, a server that is away (MLflow, a judge) is waited for: it costs no attempt. What a
+    container before the stage's own ends with counts as the stage's.
     """
-    codes = {"containerName": stage, "operator": "In", "values": _TERMINAL_EXIT_CODES}
     passing = [ExitCode.PREEMPTED, *([] if stage == "prepare" else [ExitCode.NO_ACCESS])]
-    rules = [
-        {"action": "Ignore", "onPodConditions": [_DISRUPTED]},
-        {"action": "Ignore", "onExitCodes": {**codes, "values": passing}},
-        {"action": "FailJob", "onExitCodes": codes},
-    ]
+    rules: list[Manifest] = [{"action": "Ignore", "onPodConditions": [_DISRUPTED]}]
+    for name in (*before, stage):
+        codes = {"containerName": name, "operator": "In", "values": _TERMINAL_EXIT_CODES}
+        rules.append({"action": "Ignore", "onExitCodes": {**codes, "values": passing}})
+        rules.append({"action": "FailJob", "onExitCodes": codes})
     return {"backoffLimit": spec.max_attempts - 1, "podFailurePolicy": {"rules": rules}}
 
 

@@ -124,14 +124,24 @@ class FineTuneJobKind:
         claim = volume_claim(job, spec) if observed.claim_missing else None
         service = headless_service(job, spec) if intent.stage == "train" else None
         env = self._environment(observed)
-        made = stage_job(job, spec, intent.stage, env, attempt=intent.attempt, seconds_left=intent.seconds_left)
+        made = stage_job(
+            job,
+            spec,
+            intent.stage,
+            env,
+            attempt=intent.attempt,
+            seconds_left=intent.seconds_left,
+            engine=intent.engine,
+        )
         return [Create(manifest) for manifest in (claim, service, made) if manifest]
 
     def _environment(self, observed: ObservedJob) -> TrainingEnvironment:
-        """The installation's, but for the image: that of the plan, however often the operator was upgraded since."""
+        """The installation's, but for the images: those of the plan, however often the operator was upgraded since."""
         settings = self._context.settings
         return TrainingEnvironment(
             image=(observed.plan and observed.plan.image) or settings.trainer_image,
+            engine_image=(observed.plan and observed.plan.engine_image) or settings.server_image,
+            engine_environment=settings.server_environment,
             pull_policy=settings.image_pull_policy,
             mlflow_url=settings.mlflow_url,
             progress_url=f"https://{settings.progress_host}:{settings.progress_port}",

@@ -237,9 +237,9 @@ def _orphans(pods: list[Manifest], jobs: list[Manifest]) -> list[Manifest]:
 
 
 def _settled(plan: Manifest) -> ObservedPlan:
-    image = json.loads(plan["data"][PLAN_KEY]).get("image", "")  # a plan of an earlier version has none
+    told = json.loads(plan["data"][PLAN_KEY])  # that of an earlier version names no images
     revision = plan["metadata"].get("annotations", {}).get(REVISION_ANNOTATION, "")
-    return ObservedPlan(image, revision, plan_digest(plan))
+    return ObservedPlan(told.get("image", ""), revision, plan_digest(plan), told.get("engine_image", ""))
 
 
 def _in_the_way(message: str) -> Obstacle:
