@@ -133,7 +133,7 @@ function router.head()
   answer.head()
   ngx.header["X-Anneal-Version"] = seen.version
   ngx.header["X-Anneal-Variant"] = seen.variant
-  if seen.user then ngx.header["X-Exposure-Id"] = seen.exposure end
+  ngx.header["X-Exposure-Id"] = seen.user and seen.exposure or nil
 end
 
 function router.body()

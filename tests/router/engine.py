@@ -101,6 +101,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = not ends
 
+    def _claim(self, _: bytes) -> None:
+        """Claim what is the router's to say, and lead elsewhere."""
+        self.send_response(200)
+        for name in ("X-Exposure-Id", "X-Anneal-Variant", "X-Anneal-Version"):
+            self.send_header(name, "claimed")
+        self.send_header("X-Accel-Redirect", "/v1/models")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _cut(self, _: bytes) -> None:
         self._stream([TEXT], ends=False)
 

@@ -87,6 +87,12 @@ def test_an_answer_passes_as_it_is(router: Stand) -> None:
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
+def test_a_server_cannot_say_what_is_the_router_s_to_say_nor_lead_elsewhere(router: Stand) -> None:
+    answer = router.chat("plain", "claim")
+    assert (answer.status, answer.content, answer.headers["x-anneal-version"]) == (200, b"", "one")
+    assert not {"x-exposure-id", "x-anneal-variant", "x-accel-redirect"} & set(answer.headers)
+
+
 def test_a_server_that_is_not_there_is_told_of_and_recorded(router: Stand) -> None:
     answer = router.chat("split-down", X_User_Id="u1")
     assert (answer.status, answer.headers["retry-after"]) == (502, "1")
