@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from serving_runtime.plan import bucket
+from serving_runtime.recorder.database import Database
+from serving_runtime.recorder.exposures import record_new_exposures
 from toolbox.polling import poll
 
 from .engine import STREAMS
@@ -184,6 +186,21 @@ def test_what_was_answered_last_is_written_when_the_router_ends(tmp_path_factory
     with standing(tmp_path_factory.mktemp("router")) as router:
         exposures = {router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(5)}
     assert {line["exposure"] for line in router.records()} == exposures
+
+
+def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.TempPathFactory, caplog: Any) -> None:
+    folder = tmp_path_factory.mktemp("router")
+    scenarios = ["echo", "stream", "cut", "cut-at-once", "500", "reset"]
+    with standing(folder) as router:
+        for scenario in scenarios:
+            router.chat("split", scenario, X_User_Id="u1")
+            router.chat("plain", scenario)
+    database = Database(folder / "recorder.sqlite")
+    assert record_new_exposures(folder / "records", database) == len(scenarios)
+    assert not caplog.text
+    arm = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
+    counted = database.statistics("uid", "rating")
+    assert counted == {"variants": {arm: {"users": 1, "requests": len(scenarios)}}, "moved_users": 0}
 
 
 def test_lines_wait_while_they_cannot_be_written(tmp_path_factory: pytest.TempPathFactory) -> None:

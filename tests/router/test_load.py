@@ -14,7 +14,9 @@ from toolbox.polling import poll
 
 from .stand import Stand, standing
 
-FUZZED = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(
+    deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 CLIENTS, BODY_BYTES = 200, 8 << 20
 BOUND_BYTES = 64 << 20
 """What all of nginx may take while it holds so many bodies: a quarter of its container's memory."""

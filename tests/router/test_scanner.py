@@ -17,7 +17,9 @@ from tools.nginx import installed
 _FOLDER = Path(__file__).parent
 _ROUTER = _FOLDER.parents[1] / "serving_runtime/router"
 WANTED = ("model", "user", "stream", "stream_options")
-SCANNED = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SCANNED = settings(
+    deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @dataclass
