@@ -7,6 +7,7 @@ local scanning = require "body"
 local request = {}
 ffi.cdef "size_t fread(void *to, size_t size, size_t count, void *from);"
 local PIECE, PIECES_AT_ONCE = 65536, 4
+local PAUSE = 0.001 -- seconds; of 0, Debian's nginx complains
 local piece = ffi.new("uint8_t[?]", PIECE)
 
 -- Hand `take` the bytes of a file from `first` to `last`; what it returns other than true ends the reading.
@@ -19,7 +20,7 @@ local function read(file, first, last, take)
     local done, sentence, key = take(piece, length)
     if done ~= true then return done, sentence, key end
     position, pieces = position + length, pieces + 1
-    if pieces % PIECES_AT_ONCE == 0 then ngx.sleep(0) end -- `piece` is others' meanwhile
+    if pieces % PIECES_AT_ONCE == 0 then ngx.sleep(PAUSE) end -- `piece` is others' meanwhile
   end
   return true
 end
