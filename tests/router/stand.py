@@ -181,21 +181,24 @@ def _configured(folder: Path, changes: Mapping[str, str]) -> None:
 def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: int = 1) -> Iterator[Stand]:
     """Start all of it; `changes` are made in router.conf. It ends well, or the test fails."""
     nginx = installed()
-    port, admin_port, recorder_port, closed_port = _free_ports(4)
+    port, admin_port = _free_ports(2)
+    closed = socket.socket()  # nobody listens there, and nobody else can: servers that are gone
+    closed.bind(("127.0.0.1", 0))
+    closed_port = int(closed.getsockname()[1])
     own = {
         "/usr/lib/nginx/modules/": f"{nginx.modules}/",
         "/shared/": f"{folder}/",
         "/tmp/": f"{folder}/",  # noqa: S108
         "listen 8080;": f"listen 127.0.0.1:{port};",
         "listen 8082;": f"listen 127.0.0.1:{admin_port};",
-        "127.0.0.1:8081": f"127.0.0.1:{recorder_port}",
+        "127.0.0.1:8081": f"127.0.0.1:{closed_port}",
     }
     (folder / "records").mkdir()
     _configured(folder, {**own, **(changes or {})})
     user = "user root; " if os.geteuid() == 0 else ""
     settings = f"daemon off; {user}worker_processes {workers};"
     command = [*nginx.command(), "-e", "stderr", "-p", f"{folder}/", "-c", "router.conf", "-g", settings]
-    with engine() as played, (folder / "log").open("wb") as log:
+    with engine() as played, (folder / "log").open("wb") as log, closed:
         (folder / "routes.json").write_text(json.dumps(table(played.port, closed_port).document()))
         environment = {**os.environ, **nginx.environment}
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
