@@ -73,7 +73,7 @@ def _read(path: Path, database: Database) -> int:
             if not complete:
                 break
             position += len(complete)
-            exposures = [line for line in map(_parse, complete.splitlines()) if line]
+            exposures = [line for line in map(_parse, filter(None, complete.splitlines())) if line]
             database.record_exposures(path.name, position, [exposure.model_dump() for exposure in exposures])
             total += len(exposures)
             file.seek(position)

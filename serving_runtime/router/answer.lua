@@ -5,18 +5,22 @@ local cjson = require "cjson.safe"
 local answer = {}
 local LONGEST_SIGN = 64
 local FINISHED, STREAM = '"finish_reason":', "text/event-stream"
-local ERRORS = { 'data: {"error"', 'data:{"error"', "event: error", "event:error", "event: response.failed", "event:response.failed" }
-local RESPONSE_ENDS = { "event: response.completed", "event: response.incomplete", "event:response.completed", "event:response.incomplete" }
+-- Lines of a stream. What a model says is never taken for one: in a string of JSON, line breaks and quotes are escaped.
+local ERRORS = { '\ndata: {"error"', '\ndata:{"error"', "\nevent: error", "\nevent:error" }
+local RESPONSE_ERRORS = { "\nevent: response.failed", "\nevent:response.failed" }
+local RESPONSE_ENDS = {
+  "\nevent: response.completed", "\nevent:response.completed",
+  "\nevent: response.incomplete", "\nevent:response.incomplete",
+}
 
-local function holds_any(text, signs)
+local function has_any(text, signs)
   for _, sign in ipairs(signs) do
     if text:find(sign, 1, true) then return true end
   end
   return false
 end
 
--- Whether a `finish_reason` stands in the text, and whether it is `abort`. In a string of JSON its quotes would be
--- escaped, so what a model says is never taken for one.
+-- Whether a `finish_reason` stands in the text, and whether it is `abort`.
 local function finish(text)
   local finished, aborted, from = false, false, 1
   while true do
@@ -28,9 +32,10 @@ local function finish(text)
 end
 
 local function look(seen, text)
-  if seen.streams then seen.failed = seen.failed or holds_any(text, ERRORS) end
+  if seen.streams then seen.failed = seen.failed or has_any(text, ERRORS) end
   if seen.kind == "responses" then
-    if seen.streams then seen.finished = seen.finished or holds_any(text, RESPONSE_ENDS) end
+    seen.failed = seen.failed or has_any(text, RESPONSE_ERRORS)
+    seen.finished = seen.finished or has_any(text, RESPONSE_ENDS)
     return
   end
   local finished, aborted = finish(text)
@@ -47,8 +52,8 @@ function answer.head()
   seen.finished = not seen.looked_at or seen.kind == "responses" and not seen.streams
 end
 
--- In the body filter. nginx sends an empty piece when the server's side broke; that one may also be the first, before
--- anything came, says nothing.
+-- In the body filter. nginx sends an empty piece when the server's side broke; but the first piece, which goes with the
+-- head, may be empty, too.
 function answer.body()
   local seen = ngx.ctx.answer
   if not seen then return end
@@ -60,9 +65,9 @@ function answer.body()
   seen.last = ngx.now()
   seen.first = seen.first or seen.last
   if not seen.looked_at then return end
-  local text = seen.rest and seen.rest .. piece or piece
+  local text = (seen.rest or "\n") .. piece
   look(seen, text)
-  seen.rest = text:byte(-1) ~= 10 and text:sub(-LONGEST_SIGN) or nil
+  seen.rest = text:byte(-1) ~= 10 and text:sub(-LONGEST_SIGN) or "\n"
 end
 
 -- `complete`; `broken` where the server's side failed after it had begun, `left` where the client's did; `error` where
@@ -82,7 +87,7 @@ end
 -- What is recorded of it, in one line; the user as a hash only.
 function answer.line()
   local seen, experiment = ngx.ctx.answer, ngx.ctx.answer.experiment
-  local start, user = ngx.req.start_time(), seen.user
+  local start, user, answered = ngx.req.start_time(), seen.user, ngx.status == 200
   return cjson.encode({
     exposure = seen.exposure,
     kind = seen.kind,
@@ -94,8 +99,8 @@ function answer.line()
     at = start,
     status = ngx.status,
     outcome = outcome(seen),
-    first = ngx.status == 200 and since(start, seen.first) or nil,
-    last = ngx.status == 200 and since(start, seen.last) or nil,
+    first = answered and since(start, seen.first) or nil,
+    last = answered and since(start, seen.last) or nil,
   })
 end
 

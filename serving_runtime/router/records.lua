@@ -3,7 +3,7 @@
 local records = {}
 local PERIOD, MOST_WAITING = 0.1, 100000
 local folder, token
-local waiting, dropped = {}, 0
+local waiting, dropped, failing = {}, 0, false
 
 local function random_token()
   local source = assert(io.open("/dev/urandom", "rb"))
@@ -16,12 +16,14 @@ local function flush()
   if #waiting == 0 then return end
   local path = folder .. "/" .. os.date("!%Y%m%dT%H", ngx.time()) .. "-" .. token .. ".jsonl"
   local file, problem = io.open(path, "a")
-  local written = file and file:write(table.concat(waiting, "\n"), "\n") and file:flush()
+  local start = failing and "\n" or "" -- what failed may have left half a line
+  local written = file and file:write(start, table.concat(waiting, "\n"), "\n") and file:flush()
   if file then file:close() end
-  if written then
-    waiting = {}
-  else
-    ngx.log(ngx.ERR, "records cannot be written, ", #waiting, " wait, ", dropped, " are lost: ", problem or path)
+  if written then waiting = {} end
+  if failing ~= not written then
+    failing = not written
+    local told = failing and "records cannot be written and wait" or "records are written again"
+    ngx.log(ngx.ERR, told, ", ", dropped, " are lost: ", problem or path)
   end
 end
 

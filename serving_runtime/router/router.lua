@@ -24,10 +24,11 @@ local function load(path)
   file:close()
   if text == content then return end
   local decoded = cjson.decode(text)
-  if decoded then
-    routes, content = decoded, text
+  content = text
+  if type(decoded) == "table" and decoded.models and decoded.targets then
+    routes = decoded
   else
-    ngx.log(ngx.ERR, "the route table is no JSON; keeping the last one")
+    ngx.log(ngx.ERR, "the file of routes holds no table; keeping the last one")
   end
 end
 

@@ -1,7 +1,7 @@
 -- What of OpenAI's and vLLM's interface is passed on, and what is refused by name.
 local surface = {}
 
--- Paths that a model answers. `assigned` says whether an answer counts for an experiment.
+-- Paths that a model answers. `counts` says whether an answer counts for an experiment.
 surface.paths = {
   ["/v1/chat/completions"] = { kind = "chat", counts = true },
   ["/v1/completions"] = { kind = "completions", counts = true },
@@ -46,8 +46,9 @@ local function names(...)
   return all
 end
 
+setmetatable(RESPONSES, { __index = ALWAYS })
 for _, path in pairs(surface.paths) do
-  path.refused = path.kind == "responses" and setmetatable(RESPONSES, { __index = ALWAYS }) or ALWAYS
+  path.refused = path.kind == "responses" and RESPONSES or ALWAYS
   path.wanted = path.kind == "responses" and names(ALWAYS, RESPONSES) or names(ALWAYS)
 end
 

@@ -26,10 +26,11 @@ def _chunk(**choice: Any) -> str:
     return f"data: {json.dumps({'choices': [choice]}, separators=(',', ':'))}\n\n"
 
 
-TEXT = _chunk(delta={"content": 'say "finish_reason":"stop", data: {"error"'}, finish_reason=None)
+TEXT = _chunk(delta={"content": 'say "finish_reason":"stop"\ndata: {"error"\nevent: error'}, finish_reason=None)
 STOP = _chunk(delta={}, finish_reason="stop")
 DONE = "data: [DONE]\n\n"
 FAILED = 'data: {"error":{"message":"engine died","code":500}}\n\n'
+SAID = 'event: response.output_text.delta\ndata: {"delta":"say event: response.completed and event: error"}\n\n'
 STREAMS = {
     "stream": [TEXT, TEXT, STOP, DONE],
     "stream-length": [TEXT, _chunk(delta={}, finish_reason="length").replace('":"', '": "'), DONE],
@@ -37,10 +38,12 @@ STREAMS = {
     "stream-abort": [TEXT, _chunk(delta={}, finish_reason="abort"), DONE],
     "stream-error": [TEXT, FAILED, DONE],
     "stream-no-end": [TEXT, DONE],
-    "responses": ["event: response.created\ndata: {}\n\n", "event: response.completed\ndata: {}\n\n"],
-    "responses-no-end": ["event: response.created\ndata: {}\n\n"],
+    "responses": [SAID, "event: response.completed\ndata: {}\n\n"],
+    "responses-halves": [SAID, "event: respo", "nse.completed\ndata: {}\n\n"],
+    "responses-failed": [SAID, "event: response.failed\ndata: {}\n\n"],
+    "responses-no-end": [SAID],
 }
-"""Answers in pieces; none but these ends well: `stream`, `stream-length`, `stream-halves`, `responses`."""
+"""Answers in pieces; not all of them end well."""
 
 
 @dataclass

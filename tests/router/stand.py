@@ -105,7 +105,7 @@ class Stand:
     def records(self) -> list[dict[str, Any]]:
         """All lines that were written."""
         files = (self.folder / "records").glob("*.jsonl")
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
 
     def record_of(self, exposure: str) -> dict[str, Any]:
         """The one line of an answer, once it is written."""

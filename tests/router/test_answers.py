@@ -64,6 +64,8 @@ def test_every_answer_is_one_line_that_says_how_it_ended(
     [
         ("/v1/responses", "echo", "complete"),
         ("/v1/responses", "responses", "complete"),
+        ("/v1/responses", "responses-halves", "complete"),
+        ("/v1/responses", "responses-failed", "broken"),
         ("/v1/responses", "responses-no-end", "broken"),
         ("/v1/completions", "stream", "complete"),
         ("/v1/embeddings", "echo", "complete"),
@@ -208,6 +210,6 @@ def test_lines_wait_while_they_cannot_be_written(tmp_path_factory: pytest.TempPa
         records = router.folder / "records"
         records.rename(router.folder / "elsewhere")
         exposures = {router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(5)}
-        assert poll(lambda: "records cannot be written, 5 wait" in (router.folder / "log").read_text(), 5)
+        assert poll(lambda: "records cannot be written and wait" in (router.folder / "log").read_text(), 5)
         records.mkdir()
         assert poll(lambda: {line["exposure"] for line in router.records()} == exposures, 5)

@@ -119,7 +119,7 @@ def test_a_line_that_tells_no_answer_is_left_out_and_told(
 
 def test_an_answer_that_no_experiment_counts_is_passed_over(folder: Path, database: Database, caplog: Any) -> None:
     plain = {"exposure": "1", "at": 1.0, "status": 200, "outcome": "complete", "kind": "chat"}
-    _append(folder / "20260301T10-1.jsonl", json.dumps(plain) + "\n" + _line(1, "u1"))
+    _append(folder / "20260301T10-1.jsonl", json.dumps(plain) + "\n\n" + _line(1, "u1"))
     assert record_new_exposures(folder, database) == 1
     assert not caplog.text
 
