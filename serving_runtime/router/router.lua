@@ -188,10 +188,16 @@ function router.refuse_path()
     .. "/v1/responses, /v1/embeddings, /tokenize and /detokenize, and listed at /v1/models")
 end
 
--- What the operator asks to know whether its last table has arrived.
+-- What the operator asks to know whether its last table has arrived. Not by what users are assigned: who knew it could
+-- choose a variant.
 function router.tell_routes()
   if not routes then return refuse(503, "the router has no routes yet") end
-  ngx.say(cjson.encode({ digest = routes.digest, models = routes.models }))
+  local models = {}
+  for name, route in pairs(routes.models) do
+    local experiment = type(route.experiment) == "table" and { uid = route.experiment.uid } or nil
+    models[name] = { default = route.default, named = route.named, experiment = experiment }
+  end
+  ngx.say(cjson.encode({ digest = routes.digest, models = models }))
 end
 
 return router

@@ -207,9 +207,11 @@ def test_models_are_listed_and_told_of(router: Stand) -> None:
         assert router.ask(f"/v1/models/{name}").json["id"] == name.replace("%40", "@")
 
 
-def test_routes_are_told_on_a_port_that_clients_do_not_use(router: Stand) -> None:
+def test_routes_are_told_without_salt_or_bounds_on_a_port_that_clients_do_not_use(router: Stand) -> None:
     routes = router.ask("/-/routes").json
     assert set(routes) == {"digest", "models"}
+    assert routes["models"]["split"] == {"default": "one", "named": {}, "experiment": {"uid": "uid"}}
+    assert routes["models"]["unborn"] == {"default": None, "named": {"1": "one"}}
     assert routes["digest"] == json.loads((router.folder / "routes.json").read_text())["digest"]
     assert b"404" in router.raw(b"GET /-/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
