@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from toolbox.commands import run
+from toolbox.debian import mirror
 
 __all__ = ["build_base", "present_images"]
 
@@ -33,7 +34,7 @@ def build_base(suite: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         command = ["debootstrap", "--variant=minbase", "--merged-usr", suite, str(root)]
-        run([*command, *_mirror()], timeout=600.0)
+        run([*command, *filter(None, [mirror()])], timeout=600.0)
         _slim(root)
         container = run(["buildah", "from", "scratch"]).strip()
         run(["buildah", "copy", "--quiet", container, str(root), "/"], timeout=300.0)
@@ -52,10 +53,3 @@ def _slim(root: Path) -> None:
         shutil.rmtree(root / folder, ignore_errors=True)
     (root / "var/lib/apt/lists/partial").mkdir(parents=True)
     (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(_EXCLUDES)
-
-
-def _mirror() -> list[str]:
-    """The mirror that the machine's own apt uses, where it is a Debian; else debootstrap's default."""
-    said = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(SUITE)"])
-    mirrors = [line.split()[0] for line in said.splitlines() if " Debian " in f"{line} " and "security" not in line]
-    return mirrors[:1]

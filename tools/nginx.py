@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolbox.commands import CommandError, run
+from toolbox.debian import mirror, security_mirror
 from toolbox.locks import exclusive
 
 __all__ = ["PACKAGES", "SUITE", "Nginx", "installed", "main"]
@@ -21,7 +22,7 @@ __all__ = ["PACKAGES", "SUITE", "Nginx", "installed", "main"]
 SUITE = "trixie"
 PACKAGES = ("libnginx-mod-http-lua", "lua-cjson", "luajit", "nginx")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_SOURCES = (f"http://deb.debian.org/debian {SUITE}", f"http://deb.debian.org/debian-security {SUITE}-security")
+_MIRROR, _SECURITY_MIRROR = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -68,7 +69,8 @@ def _bring(place: Path) -> None:
     for folder in ("lists/partial", "archives/partial"):
         (apt / folder).mkdir(parents=True)
     (apt / "status").touch()
-    (apt / "sources.list").write_text("".join(f"deb [signed-by={_KEYRING}] {source} main\n" for source in _SOURCES))
+    sources = (f"{mirror() or _MIRROR} {SUITE}", f"{security_mirror() or _SECURITY_MIRROR} {SUITE}-security")
+    (apt / "sources.list").write_text("".join(f"deb [signed-by={_KEYRING}] {source} main\n" for source in sources))
     command = ["apt-get", "-qq", *(word for option in _options(apt) for word in ("-o", option))]
     run([*command, "update"], timeout=300.0)
     run([*command, "install", "--yes", "--download-only", "--no-install-recommends", *PACKAGES], timeout=300.0)
