@@ -158,11 +158,15 @@ class Story:
     @property
     def router(self) -> str:
         """The router's address; on the machine that is the cluster's node, Services answer at their addresses."""
-        service = self.commands.get("service", "anneal-router", "-n", NAMESPACE)
-        return f"http://{service['spec']['clusterIP']}:8080"
+        return f"http://{self._router_host}:8080"
+
+    @property
+    def _router_host(self) -> str:
+        return str(self.commands.get("service", "anneal-router", "-n", NAMESPACE)["spec"]["clusterIP"])
 
     def _routed_by_default(self) -> bool:
-        with self._open("/-/routes") as response:
+        url = f"http://{self._router_host}:8082/-/routes"
+        with urllib.request.urlopen(url, timeout=60) as response:
             route = json.load(response)["models"].get(_MODEL, {})
         return bool(route.get("default")) and len(set(route["named"].values())) > 1
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m images build [NAME …] [--base REF] [--load]`."""
+"""The command line: `python -m images build [NAME …] [--bases REF] [--load]`."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from toolbox.locks import exclusive
 
 from .base import build_base
 from .build import build_images, build_wheel, load_images
-from .catalogue import IMAGES
+from .catalogue import BASES, IMAGES
 
 __all__ = ["main"]
 
@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with exclusive(Layout.of_node().cache / "locks" / "images"):  # one storage: builds would prune each other
-            built = build_images(options.names, options.base or build_base(), build_wheel())
+            bases = {suite: (options.bases or "").format(suite=suite) or build_base(suite) for suite in BASES}
+            built = build_images(options.names, bases, build_wheel())
             if options.load:
                 load_images(built)
     except (CommandError, LocalClusterError) as error:
@@ -37,7 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="build the images whose inputs changed, and print their references")
     runnable = [image.name for image in IMAGES if image.runs_in_cluster and not image.on_demand]
     build.add_argument("names", nargs="*", default=runnable, help=f"images to build (default: {' '.join(runnable)})")
-    build.add_argument("--base", help="stand on this image, debian:bookworm-slim say, not on one made by debootstrap")
+    told = "stand on these images, debian:{suite}-slim say, not on some made by debootstrap"
+    build.add_argument("--bases", help=told)
     build.add_argument("--load", action="store_true", help="load them into the local cluster's node")
     return parser
 

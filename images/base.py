@@ -1,6 +1,6 @@
-"""The root file system that every image stands on, made by debootstrap: no image registry has to be in reach.
+"""The root file systems that the images stand on, made by debootstrap: no image registry has to be in reach.
 
-It holds what `debian:bookworm-slim` holds, so the same Dockerfiles build on either.
+Each holds what Debian's own `debian:SUITE-slim` holds, so the same Dockerfiles build on either.
 """
 
 import hashlib
@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from toolbox.commands import run
+from toolbox.debian import mirror
 
 __all__ = ["build_base", "present_images"]
 
-_SUITE = "bookworm"
 # As in Debian's slim images: what no program reads at run time.
 _DROPPED = (
     "usr/share/doc",
@@ -25,16 +25,16 @@ _DROPPED = (
 _EXCLUDES = "".join(f"path-exclude /{folder}/*\n" for folder in _DROPPED if folder.startswith("usr/share"))
 
 
-def build_base() -> str:
-    """Build the base image unless it is there; return its reference, a digest of this recipe."""
-    name = f"anneal.local/base:{hashlib.sha256(repr((_SUITE, _DROPPED)).encode()).hexdigest()[:16]}"
+def build_base(suite: str) -> str:
+    """Build a release of Debian unless it is there; return its reference, a digest of this recipe."""
+    name = f"anneal.local/base:{hashlib.sha256(repr((suite, _DROPPED)).encode()).hexdigest()[:16]}"
     if name in present_images():
         return name
     print(f"building {name} with debootstrap (about half a minute)", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
-        command = ["debootstrap", "--variant=minbase", "--merged-usr", _SUITE, str(root)]
-        run([*command, *_mirror()], timeout=600.0)
+        command = ["debootstrap", "--variant=minbase", "--merged-usr", suite, str(root)]
+        run([*command, *filter(None, [mirror()])], timeout=600.0)
         _slim(root)
         container = run(["buildah", "from", "scratch"]).strip()
         run(["buildah", "copy", "--quiet", container, str(root), "/"], timeout=300.0)
@@ -53,10 +53,3 @@ def _slim(root: Path) -> None:
         shutil.rmtree(root / folder, ignore_errors=True)
     (root / "var/lib/apt/lists/partial").mkdir(parents=True)
     (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(_EXCLUDES)
-
-
-def _mirror() -> list[str]:
-    """The mirror that the machine's own apt uses, where it is a Debian; else debootstrap's default."""
-    said = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(SUITE)"])
-    mirrors = [line.split()[0] for line in said.splitlines() if " Debian " in f"{line} " and "security" not in line]
-    return mirrors[:1]

@@ -13,7 +13,7 @@ from toolbox.commands import CommandError, run
 from tools.requirements import selected
 
 from .base import present_images
-from .catalogue import BY_NAME, CHECKOUT, IMAGES, Image, reference
+from .catalogue import BASES, BY_NAME, CHECKOUT, IMAGES, Image, reference
 
 __all__ = ["build_images", "build_wheel", "load_images", "outdated", "references"]
 
@@ -31,19 +31,19 @@ def build_wheel() -> Path:
     return next(dist.glob("*.whl"))
 
 
-def references(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
+def references(names: Sequence[str], bases: Mapping[str, str], wheel: Path) -> dict[str, str]:
     """Return the reference of each named image, and before it those of the images it is built with."""
     needed = set(names)
     for image in reversed(IMAGES):
         if image.name in needed:
             needed |= {image.parent, *(["builder"] if image.is_built_by_uv else [])}
-    return {image.name: reference(image, base, wheel) for image in IMAGES if image.name in needed}
+    return {image.name: reference(image, bases, wheel) for image in IMAGES if image.name in needed}
 
 
-def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]:
+def build_images(names: Sequence[str], bases: Mapping[str, str], wheel: Path) -> dict[str, str]:
     """Build the named images and what they stand on, unless they are there; return their references."""
     present = set(present_images())
-    wanted = references(names, base, wheel)
+    wanted = references(names, bases, wheel)
     missing = [name for name, tag in wanted.items() if tag not in present]
     if missing and shutil.disk_usage("/var/lib").free < _ROOM_BYTES:
         _prune(wanted, keep=0, spare_alike=True)
@@ -51,7 +51,7 @@ def build_images(names: Sequence[str], base: str, wheel: Path) -> dict[str, str]
         if name in missing:
             started = time.monotonic()
             print(f"building {tag}", flush=True)
-            _build(BY_NAME[name], tag, wanted, base)
+            _build(BY_NAME[name], tag, {**bases, **wanted})
             print(f"built {tag} in {time.monotonic() - started:.0f} s", flush=True)
     _prune(wanted, keep=1)
     return {name: wanted[name] for name in names}
@@ -106,8 +106,8 @@ def _layers(tag: str) -> str:
     return tag.rpartition("-")[0]
 
 
-def _build(image: Image, tag: str, references: Mapping[str, str], base: str) -> None:
-    arguments = {"BASE": references.get(image.parent, base)}
+def _build(image: Image, tag: str, references: Mapping[str, str]) -> None:
+    arguments = {"BASE": references[image.parent]}
     if image.requirements:
         arguments["REQUIREMENTS"] = image.requirements
         pins = CHECKOUT / "dist/requirements" / f"{image.requirements}.txt"
@@ -127,7 +127,7 @@ def _build(image: Image, tag: str, references: Mapping[str, str], base: str) -> 
     ]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
-    if image.name != "python" and _CERTIFICATES.exists():  # the machine's own trust reaches the package index
+    if image.parent not in BASES and _CERTIFICATES.exists():  # the machine's own trust reaches the package index
         command += ["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
     command += ["--ignorefile", CHECKOUT / "images/context.ignore", "--file", image.dockerfile, CHECKOUT]
     run(command, timeout=1800.0)

@@ -1,13 +1,14 @@
 """Which images there are, what each stands on, and what goes into it."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_cluster.layout import REGISTRY
 from tools.requirements import selected
 
-__all__ = ["BY_NAME", "CHECKOUT", "IMAGES", "Image", "reference"]
+__all__ = ["BASES", "BY_NAME", "CHECKOUT", "IMAGES", "Image", "reference"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -41,12 +42,16 @@ class Image:
         return bool(self.requirements) and self.name != "builder"
 
 
-# Parents come before their children. `base` has no Dockerfile: see base.py.
+BASES = ("bookworm", "trixie")
+"""Releases of Debian, which have no Dockerfile (see base.py). The newer one is for what must not be old: nginx."""
+
+# Parents come before their children.
 IMAGES = (
-    Image("python", "base", runs_in_cluster=False),
+    Image("python", "bookworm", runs_in_cluster=False),
+    Image("python-trixie", "trixie", runs_in_cluster=False),
     Image("builder", "python", "installer", runs_in_cluster=False),
     Image("operator", "python", "operator", has_wheel=True),
-    Image("router", "python", "router", has_wheel=True),
+    Image("router", "python-trixie", "router", has_wheel=True),
     Image("mlflow", "python", "mlflow"),
     Image("torch", "python", "torch", runs_in_cluster=False),
     Image("trainer", "torch", "train", has_wheel=True),
@@ -56,16 +61,17 @@ IMAGES = (
 BY_NAME = {image.name: image for image in IMAGES}
 
 
-def reference(image: Image, base: str, wheel: Path) -> str:
-    """Return the image's name with its content's digest as the tag; `base` is the reference everything stands on.
+def reference(image: Image, bases: Mapping[str, str], wheel: Path) -> str:
+    """Return the image's name with its content's digest as the tag; `bases` are the references of BASES.
 
     Our wheel has a digest of its own behind a hyphen: images that differ in nothing else share their large layers.
     """
     digest = hashlib.sha256(image.dockerfile.read_bytes())
-    digest.update((reference(BY_NAME[image.parent], base, wheel) if image.parent in BY_NAME else base).encode())
+    parent = bases.get(image.parent) or reference(BY_NAME[image.parent], bases, wheel)
+    digest.update(parent.encode())
     if image.requirements:
         digest.update(selected(image.requirements).encode())
     if image.is_built_by_uv:
-        digest.update(reference(BY_NAME["builder"], base, wheel).encode())
+        digest.update(reference(BY_NAME["builder"], bases, wheel).encode())
     ours = f"-{hashlib.sha256(wheel.read_bytes()).hexdigest()[:12]}" if image.has_wheel else ""
     return f"{REGISTRY}/{image.name}:{digest.hexdigest()[:12]}{ours}"

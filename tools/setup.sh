@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepare this machine and this checkout: Debian packages (as root), uv, and the environment in .venv.
+# Prepare this machine and this checkout: Debian packages (as root), uv, the environment in .venv, and the router's nginx.
 # Run again it only checks; it says what it installs, and why something could not be installed.
 # `tools/setup.sh runtime` also prepares what the training runtime's tests need: the trainer's own environment
 # (gigabytes: torch and CUDA libraries), an MLflow server's, and PostgreSQL, linked as .envs/trainer and .envs/mlflow.
@@ -71,6 +71,8 @@ if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c '' 
   install_pins .venv dev operator router
   printf '%s' "$stamp" >.venv/stamp
 fi
+
+.venv/bin/python -m tools.nginx || echo "setup: without nginx, tests/router fails" >&2
 
 environment() { # ENVIRONMENT NAME …: one outside the checkout, keyed by what is in it
   link=.envs/$1

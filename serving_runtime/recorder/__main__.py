@@ -1,4 +1,4 @@
-"""Start the recorder: `python -m serving_runtime.recorder --port 8081 --folder /data`."""
+"""Start the recorder: `python -m serving_runtime.recorder --port 8081 --folder /data --records …`."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m serving_runtime.recorder", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="durable: the database and nginx's exposures")
+    parser.add_argument("--folder", type=Path, required=True, help="durable: the database")
+    parser.add_argument("--records", type=Path, required=True, help="where the router writes what it answered")
     options = parser.parse_args()
-    uvicorn.run(create_app(options.folder), host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
+    app = create_app(options.folder, options.records)
+    uvicorn.run(app, host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
 
 
 if __name__ == "__main__":

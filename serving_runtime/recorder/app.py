@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +13,12 @@ from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from .database import Database
-from .exposures import record_new_exposures
+from .exposures import forget_what_is_gone, record_new_exposures
 
 __all__ = ["create_app"]
 
-_PERIOD = 0.5
+_PERIOD = 0.2
+_DRAINS = 3  # the router writes ten times a second, and when it ends
 _METRIC = r"^[a-z][a-z0-9_]{0,62}$"
 log = logging.getLogger("recorder")
 
@@ -31,19 +33,24 @@ class Feedback(BaseModel):
     value: Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 
 
-def create_app(folder: Path) -> FastAPI:
-    """Return the application; `folder` is durable and holds the database and nginx's exposures."""
-    exposures = folder / "exposures"
-    exposures.mkdir(parents=True, exist_ok=True)
+def create_app(folder: Path, records: Path) -> FastAPI:
+    """Return the application; `folder` is durable and holds the database, `records` is where the router writes.
+
+    An earlier release's router wrote beside the database.
+    """
+    records.mkdir(parents=True, exist_ok=True)
+    folders = (folder / "exposures", records)
     database = Database(folder / "recorder.sqlite")
+    forget_what_is_gone(folders, database)
 
     @asynccontextmanager
     async def following(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_follow(exposures, database))
+        task = asyncio.create_task(_follow(folders, database))
         yield
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await _drain(folders, database)
 
     app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
 
@@ -65,10 +72,23 @@ def create_app(folder: Path) -> FastAPI:
     return app
 
 
-async def _follow(exposures: Path, database: Database) -> None:
+async def _follow(folders: Sequence[Path], database: Database) -> None:
+    """Record what appears, whatever goes wrong: what could not be recorded is, the next time."""
     while True:
-        try:
-            record_new_exposures(exposures, database)
-        except OSError as error:
-            log.warning("exposures cannot be read now: %s", error)
+        _record(folders, database)
         await asyncio.sleep(_PERIOD)
+
+
+async def _drain(folders: Sequence[Path], database: Database) -> None:
+    """Record what the router wrote last, which ends with this pod and has its records beside it."""
+    for _ in range(_DRAINS):
+        await asyncio.sleep(_PERIOD)
+        _record(folders, database)
+
+
+def _record(folders: Sequence[Path], database: Database) -> None:
+    for folder in folders:
+        try:
+            record_new_exposures(folder, database)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("exposures in %s cannot be recorded now: %s", folder, error)

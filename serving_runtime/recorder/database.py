@@ -1,13 +1,14 @@
 """The recorder's tables in SQLite, and the statistics read from them.
 
-One process writes. Every call returns after the data is on disk (`synchronous=FULL`).
+What became of an answer has a table of its own: an earlier release's recorder, that knows only the others, works on the
+same file. One process writes. Every call returns after the data is on disk (`synchronous=FULL`).
 """
 
 import math
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ CREATE INDEX IF NOT EXISTS exposures_by_user ON exposures (experiment, variant, 
 CREATE TABLE IF NOT EXISTS feedback (
     exposure TEXT NOT NULL, metric TEXT NOT NULL, value REAL NOT NULL, at REAL NOT NULL,
     PRIMARY KEY (exposure, metric)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    exposure TEXT PRIMARY KEY, outcome TEXT, first REAL, last REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -41,12 +45,19 @@ class Database:
         row = self._connection.execute("SELECT position FROM files WHERE name = ?", (file,)).fetchone()
         return int(row[0]) if row else 0
 
-    def record_exposures(self, file: str, position: int, exposures: Iterable[Mapping[str, Any]]) -> None:
+    def files(self) -> set[str]:
+        """The files that were recorded in part or whole."""
+        return {str(row[0]) for row in self._connection.execute("SELECT name FROM files")}
+
+    def record_exposures(self, file: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
         """Store exposures together with the position they reach to, so that each counts once."""
         with self._connection:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO exposures VALUES (:exposure, :experiment, :variant, :user, :at, :status)",
                 exposures,
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO answers VALUES (:exposure, :outcome, :first, :last)", exposures
             )
             self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (file, position))
 

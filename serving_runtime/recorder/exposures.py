@@ -1,20 +1,47 @@
-"""Reading the exposures that nginx wrote, one JSON line each, one file per hour.
+"""Reading the lines that the router wrote, one of JSON per answer, in a file per worker and hour.
 
-nginx appends whole lines; after a kill the last may be half, and is read when the next one completes or the hour is
-over. A file is deleted once it was read to its end and a later one exists.
+A worker appends whole lines; after a kill the last may be half, and is read when the next one completes or the file is
+over. A file goes once it was read to its end, a later hour began, and nothing was appended for a minute. Answers that
+no experiment counts are passed over.
 """
 
-import json
 import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .database import Database
 
-__all__ = ["record_new_exposures"]
+__all__ = ["Exposure", "forget_what_is_gone", "record_new_exposures"]
 
 _BATCH = 4 << 20
+_HOUR = len("20260301T10")
+_QUIET_SECONDS = 60.0
 log = logging.getLogger("recorder")
+
+_Name = Annotated[str, Field(max_length=512)]
+_Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+
+
+class Exposure(BaseModel):
+    """What the router says of one answer; other fields are for later releases, and absent ones of earlier ones."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    exposure: _Name
+    experiment: _Name | None = None
+    variant: _Name | None = None
+    user: _Name | None = None
+    at: _Seconds
+    status: Annotated[int, Field(ge=0, le=999)]
+    outcome: _Name | None = None
+    """`complete`, `broken`, `left` or `error`; serving_runtime/router/answer.lua says when."""
+    first: _Seconds | None = None
+    """When the first of the answer came, in seconds after `at`."""
+    last: _Seconds | None = None
 
 
 def record_new_exposures(folder: Path, database: Database) -> int:
@@ -23,10 +50,17 @@ def record_new_exposures(folder: Path, database: Database) -> int:
     total = 0
     for file in files:
         total += _read(file, database)
-        if file != files[-1]:
+        is_over = file.name[:_HOUR] < files[-1].name[:_HOUR]
+        if is_over and time.time() - file.stat().st_mtime > _QUIET_SECONDS:
             file.unlink()
             database.forget_file(file.name)
     return total
+
+
+def forget_what_is_gone(folders: Sequence[Path], database: Database) -> None:
+    """Forget how far files were read that went with an earlier pod."""
+    for name in database.files() - {file.name for folder in folders for file in folder.glob("*.jsonl")}:
+        database.forget_file(name)
 
 
 def _read(path: Path, database: Database) -> int:
@@ -39,17 +73,17 @@ def _read(path: Path, database: Database) -> int:
             if not complete:
                 break
             position += len(complete)
-            exposures = [line for line in map(_parse, complete.splitlines()) if line]
-            database.record_exposures(path.name, position, exposures)
+            exposures = [line for line in map(_parse, filter(None, complete.splitlines())) if line]
+            database.record_exposures(path.name, position, [exposure.model_dump() for exposure in exposures])
             total += len(exposures)
             file.seek(position)
     return total
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> Exposure | None:
     try:
-        exposure: dict[str, Any] = json.loads(line)
-    except ValueError:
-        log.warning("a line of exposures is no JSON and was left out: %r", line[:200])
+        exposure = Exposure.model_validate_json(line)
+    except ValidationError as error:
+        log.warning("a line was left out that does not tell an answer: %s: %r", error.errors()[0]["msg"], line[:200])
         return None
-    return exposure
+    return exposure if exposure.experiment and exposure.variant and exposure.user else None

@@ -1,12 +1,20 @@
 -- What is decided on the path of a request: which version answers whom.
 -- The route table is a file that the agent replaces; each worker looks at it four times a second, so weights change
--- without a reload. A user's bucket is computed as in serving_runtime/plan.py.
+-- without a reload.
 local cjson = require "cjson.safe"
 local balancer = require "ngx.balancer"
+local answer = require "answer"
+local assignment = require "assignment"
+local errors = require "errors"
+local records = require "records"
+local request = require "request"
+local surface = require "surface"
 
 local router = {}
-local BUCKETS = 10000
 local PERIOD = 0.25
+local BUSY = -3 -- nginx's NGX_BUSY: there is nobody to ask
+local MODELS = "/v1/models/"
+local refuse = errors.refuse
 local routes, content
 
 local function load(path)
@@ -16,186 +24,180 @@ local function load(path)
   file:close()
   if text == content then return end
   local decoded = cjson.decode(text)
-  if decoded then
-    routes, content = decoded, text
+  content = text
+  if type(decoded) == "table" and decoded.models and decoded.targets then
+    routes = decoded
   else
-    ngx.log(ngx.ERR, "the route table is no JSON; keeping the last one")
+    ngx.log(ngx.ERR, "the file of routes holds no table; keeping the last one")
   end
 end
 
-function router.start(path)
+function router.start(path, folder)
   load(path)
   ngx.timer.every(PERIOD, function(premature)
     if not premature then load(path) end
   end)
+  records.start(folder)
 end
 
-function router.refuse(status, message)
-  ngx.status = status
-  ngx.header["Content-Type"] = "application/json"
-  local kind = status < 500 and "invalid_request_error" or "server_error"
-  ngx.say(cjson.encode({ error = { message = message, type = kind, code = status } }))
-  return ngx.exit(ngx.HTTP_OK)
+function router.finish()
+  records.finish()
 end
 
-local function body_text()
-  ngx.req.read_body()
-  local text = ngx.req.get_body_data()
-  if text then return text end
-  local path = ngx.req.get_body_file()
-  local file = path and io.open(path)
-  if not file then return "" end
-  text = file:read("*a")
-  file:close()
-  return text
-end
-
--- The position of the quote that ends the string which starts at `start`.
-local function string_end(text, start)
-  local position = start + 1
-  while true do
-    local found = text:find('[\\"]', position)
-    if not found then return nil end
-    if text:byte(found) == 34 then return found end
-    position = found + 2
-  end
-end
-
--- Where the value of the top-level key "model" begins and ends. The body is replaced there and nowhere else:
--- decoding and encoding again would turn empty lists into objects and round large numbers.
-local function model_span(text)
-  local depth, position = 0, 1
-  while true do
-    local found = text:find('["{}%[%]]', position)
-    if not found then return nil end
-    local byte = text:byte(found)
-    position = found + 1
-    if byte == 34 then
-      local last = string_end(text, found)
-      if not last then return nil end
-      position = last + 1
-      if depth == 1 and text:sub(found, last) == '"model"' then
-        local _, first = text:find('^%s*:%s*"', position)
-        if first then return first, string_end(text, first) end
-      end
-    elseif byte == 123 or byte == 91 then
-      depth = depth + 1
-    else
-      depth = depth - 1
-    end
-  end
-end
-
-local function user_of(experiment)
-  local headers = ngx.req.get_headers()
-  for _, name in ipairs(experiment.headers) do
-    local value = headers[name]
-    if type(value) == "table" then value = value[1] end
-    if value and value ~= "" then return value end
-  end
-end
-
-local function bucket_of(salt, user)
-  local a, b, c, d = ngx.sha1_bin(salt .. ":" .. user):byte(1, 4)
-  return (a * 16777216 + b * 65536 + c * 256 + d) % BUCKETS
-end
-
--- The experiment's variant for this request, and the user; a request that names nobody gets the control.
-local function assign(experiment)
-  local user = user_of(experiment)
-  local bucket = user and bucket_of(experiment.salt, user)
-  for _, variant in ipairs(experiment.variants) do
-    if bucket and bucket < variant.up_to or not bucket and variant.name == experiment.control then
-      return variant, user
-    end
-  end
-end
-
--- The target's name for a model name such as "spam-filter" or "spam-filter@3"; nil and a sentence where none is.
-local function target_of(name)
+-- The route of a model name such as "spam-filter" or "spam-filter@3", and what stands behind `@`; nil and a sentence
+-- where none is.
+local function route_of(name)
   local model, reference = name:match("^([^@]+)@(.+)$")
   local route = routes.models[model or name]
   if not route then return nil, "there is no model `" .. name .. "` here; GET /v1/models lists them" end
-  if reference then
-    local target = route.named[reference]
-    return target, not target and "no served version of `" .. model .. "` is called `" .. reference .. "`"
+  if reference and not route.named[reference] then
+    return nil, "no served version of `" .. model .. "` is called `" .. reference .. "`"
   end
+  return route, reference
+end
+
+-- The version that answers; nil, a status, a sentence, and the header that it is about, where none does.
+local function version_of(name, path, seen)
+  local route, reference = route_of(name)
+  if not route then return nil, 404, reference end
+  if reference then return route.named[reference] end
   if type(route.experiment) == "table" then
-    local variant, user = assign(route.experiment)
-    ngx.ctx.variant, ngx.ctx.user, ngx.ctx.experiment = variant.name, user, route.experiment
-    ngx.ctx.exposure = ngx.var.request_id -- kept: each look at the variable makes a new one
+    local variant, user, header = assignment.assign(route.experiment)
+    if not variant then return nil, 400, user, header end
+    if user and path.counts then seen.user, seen.experiment = user, route.experiment end
+    seen.variant = variant.name
     return variant.target
   end
   if route.default == cjson.null then
-    return nil, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
+    return nil, 404, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
   end
   return route.default
 end
 
+-- The name of the model that is asked for, and where in the body it stands.
+local function asked_model(path)
+  local found, sentence, key = request.keys(path.wanted, surface.opened)
+  if not found then return refuse(400, "the body is no JSON object as it should be: " .. sentence, key) end
+  local field, why = surface.refused(path, found)
+  if field then return refuse(400, why, field) end
+  local value = found.model
+  local name = value and value.text and (cjson.decode("[" .. value.text .. "]") or {})[1]
+  if type(name) ~= "string" then return refuse(400, "`model` must name a model; GET /v1/models lists them", "model") end
+  return name, value
+end
+
 function router.route()
-  if ngx.req.get_method() ~= "POST" then return router.refuse(405, "use POST") end
-  if not routes then return router.refuse(503, "the router has no routes yet; try again") end
-  local text = body_text()
-  local request, problem = cjson.decode(text)
-  if type(request) ~= "table" then
-    return router.refuse(400, "the body is no JSON object: " .. (problem or "another type"))
-  end
-  if type(request.model) ~= "string" then return router.refuse(400, "`model` must name a model; GET /v1/models lists them") end
-  local name, sentence = target_of(request.model)
-  local target = name and routes.targets[name]
-  if not target then return router.refuse(404, sentence or "this version is not served") end
-  local first, last = model_span(text)
-  if not last then return router.refuse(400, "write the key `model` once, at the top level, without escapes") end
-  ngx.req.set_header("Content-Type", "application/json") -- it was parsed as such; curl -d says something else
-  ngx.req.set_body_data(text:sub(1, first) .. target.model .. text:sub(last))
-  ngx.ctx.target, ngx.ctx.version = target, name
+  local path = surface.paths[ngx.var.uri]
+  local seen = { kind = path.kind, exposure = ngx.var.request_id } -- kept: each look at the variable makes a new one
+  ngx.ctx.answer = seen
+  if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
+  if not routes then return refuse(503, "the router has no routes yet; try again") end
+  ngx.req.read_body()
+  local name, value = asked_model(path)
+  seen.model = name
+  local version, status, sentence, param = version_of(name, path, seen)
+  local target = routes.targets[version]
+  if not target then return refuse(status or 404, sentence or "this version is not served", param or "model") end
+  if target.model ~= name then request.replace(value, cjson.encode(target.model)) end
+  seen.version, ngx.ctx.target = version, target
+  ngx.var.exposure_id = seen.exposure
+  ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
+  ngx.req.set_uri_args("")
+end
+
+-- Whether the server that was asked certainly does not answer any more: it refused the connection, or said 502 or 503.
+-- One that broke off may be at it still, or have been ended by this very request. nginx's lists end with a place for the
+-- attempt that begins now.
+local LAST = "([%d.-]+) : $"
+local function may_ask_again()
+  local connected = ngx.var.upstream_connect_time:match(LAST)
+  local answered = ngx.var.upstream_header_time:match(LAST)
+  return connected == "-" or answered ~= nil and answered ~= "-"
 end
 
 function router.balance()
   local target = ngx.ctx.target
+  if not ngx.ctx.was_asked then
+    ngx.ctx.was_asked = true
+    balancer.set_more_tries(1)
+  elseif not may_ask_again() then
+    return ngx.exit(BUSY)
+  end
   local done, problem = balancer.set_current_peer(target.host, target.port)
   if not done then ngx.log(ngx.ERR, "no connection to the engine: ", problem) end
 end
 
-function router.label()
-  ngx.header["X-Anneal-Version"] = ngx.ctx.version
-  ngx.header["X-Anneal-Variant"] = ngx.ctx.variant
-  if ngx.ctx.user then ngx.header["X-Exposure-Id"] = ngx.ctx.exposure end
+function router.head()
+  errors.head()
+  local seen = ngx.ctx.answer
+  if not seen then return end
+  answer.head()
+  ngx.header["X-Anneal-Version"] = seen.version
+  ngx.header["X-Anneal-Variant"] = seen.variant
+  ngx.header["X-Exposure-Id"] = seen.user and seen.exposure or nil
 end
 
--- One line per answer to an enrolled user; the recorder reads the file. The user is stored as a hash only.
+function router.body()
+  answer.body()
+  errors.body()
+end
+
+-- Also what was refused before the model was known, for being too large or too slow.
 function router.record()
-  local experiment, user = ngx.ctx.experiment, ngx.ctx.user
-  if not user or not ngx.ctx.version then return end
-  ngx.var.exposure = cjson.encode({
-    exposure = ngx.ctx.exposure,
-    experiment = experiment.uid,
-    variant = ngx.ctx.variant,
-    user = ngx.encode_base64(ngx.sha1_bin(experiment.uid .. ":" .. user)),
-    at = ngx.req.start_time(),
-    status = ngx.status,
-  })
-  ngx.var.exposure_file = os.date("!%Y%m%dT%H", ngx.time()) .. ".jsonl"
+  ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+  records.add(answer.line())
 end
 
 function router.health()
-  if not routes then return router.refuse(503, "the router has no routes yet") end
+  if not routes then return refuse(503, "the router has no routes yet") end
   ngx.say('{"status": "ok"}')
 end
 
+function router.refuse_method(allowed)
+  ngx.header["Allow"] = allowed
+  return refuse(405, "use " .. allowed)
+end
+
+local function listed(name)
+  return { id = name, object = "model", owned_by = "anneal" }
+end
+
 function router.list_models()
+  if ngx.req.get_method() ~= "GET" then return router.refuse_method("GET") end
   local data = {}
-  for name in pairs(routes and routes.models or {}) do
-    data[#data + 1] = { id = name, object = "model", owned_by = "anneal" }
-  end
+  for name in pairs(routes and routes.models or {}) do data[#data + 1] = listed(name) end
   table.sort(data, function(a, b) return a.id < b.id end)
   ngx.say(#data == 0 and '{"object":"list","data":[]}' or cjson.encode({ object = "list", data = data }))
 end
 
--- What the operator asks to know whether its last table has arrived.
+function router.tell_model()
+  if ngx.req.get_method() ~= "GET" then return router.refuse_method("GET") end
+  if not routes then return refuse(503, "the router has no routes yet; try again") end
+  local name = ngx.var.uri:sub(#MODELS + 1)
+  local route, sentence = route_of(name)
+  if not route then return refuse(404, sentence, "model") end
+  ngx.say(cjson.encode(listed(name)))
+end
+
+function router.refuse_stored_response()
+  return refuse(404, "responses are not kept here: there is nothing to get, to delete or to cancel; POST /v1/responses")
+end
+
+function router.refuse_path()
+  return refuse(404, "there is nothing at this path; models are asked at /v1/chat/completions, /v1/completions, "
+    .. "/v1/responses, /v1/embeddings, /tokenize and /detokenize, and listed at /v1/models")
+end
+
+-- What the operator asks to know whether its last table has arrived. Not by what users are assigned: who knew it could
+-- choose a variant.
 function router.tell_routes()
-  if not routes then return router.refuse(503, "the router has no routes yet") end
-  ngx.say(cjson.encode({ digest = routes.digest, models = routes.models }))
+  if not routes then return refuse(503, "the router has no routes yet") end
+  local models = {}
+  for name, route in pairs(routes.models) do
+    local experiment = type(route.experiment) == "table" and { uid = route.experiment.uid } or nil
+    models[name] = { default = route.default, named = route.named, experiment = experiment }
+  end
+  ngx.say(cjson.encode({ digest = routes.digest, models = models }))
 end
 
 return router

@@ -1,6 +1,7 @@
 """The router's nginx and Lua in their image, in front of a small server that repeats what it was asked.
 
-What a real engine answers is shown by the demo's test; here is what the router does to a request.
+All that the router does to a request and an answer is shown in tests/router, with the same nginx and no cluster; what a
+real engine answers by the demo's test. Here is that it does so in its image, unprivileged.
 """
 
 import json
@@ -11,6 +12,7 @@ import pytest
 
 from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
 from tests.support.pods import HARDENED, pod
+from toolbox.polling import poll
 
 from .conftest import Cluster
 
@@ -60,12 +62,12 @@ def router(running: Cluster, images: dict[str, str]) -> Iterator[Cluster]:
     own.kubectl("create", "namespace", own.namespace)
     own.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     write = (
-        "import os, pathlib, runpy; pathlib.Path('/data/exposures').mkdir(parents=True); "
+        "import pathlib, runpy; "
         f"pathlib.Path('/shared/routes.json').write_text({json.dumps(_table().document())!r}); "
         "runpy.run_module('serving_runtime.router', run_name='__main__')"
     )
-    volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in ("tmp", "shared", "data")]
-    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("tmp", "shared", "data")]
+    volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in ("tmp", "shared")]
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("tmp", "shared")]
     common = {
         "image": images["router"],
         "imagePullPolicy": "Never",
@@ -87,14 +89,14 @@ def _ask(router: Cluster, requests: list[dict[str, Any]]) -> list[dict[str, Any]
     script = (
         "import json, sys, time, urllib.request, urllib.error\n"
         "def ask(r):\n"
-        "    request = urllib.request.Request('http://127.0.0.1:8080' + r.get('path', '/v1/chat/completions'),"
+        "    request = urllib.request.Request(r.get('at', 'http://127.0.0.1:8080/v1/chat/completions'),"
         " data=r['body'].encode('utf-8', 'surrogatepass') if 'body' in r else None, headers=r.get('headers', {}))\n"
         "    try: response = urllib.request.urlopen(request, timeout=20)\n"
         "    except urllib.error.HTTPError as error: response = error\n"
         "    headers = {k.lower(): v for k, v in response.headers.items()}\n"
         "    return {'status': response.status, 'headers': headers, 'body': response.read().decode()}\n"
         "for _ in range(100):\n"
-        "    try: ask({'path': '/health'}); break\n"
+        "    try: ask({'at': 'http://127.0.0.1:8080/health'}); break\n"
         "    except OSError: time.sleep(0.1)\n"
         "print(json.dumps([ask(r) for r in json.load(sys.stdin)]))\n"
     )
@@ -118,85 +120,50 @@ def test_a_name_reaches_its_version(router: Cluster, model: str, version: str, e
     assert "x-exposure-id" not in answer["headers"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"messages": [], "model" : "plain", "n": 12345678901234567890}',
-        '{"x": {"model": "Plain"}, "y": ["model", "Plain"], "z": "\\"model\\": \\"Plain\\"", "model":"plain"}',
-        '{"model":"plain","s":"\\\\"}',
-        '{"e":[],"o":{},"f":1.0,"model":"plain","k":"스팸😀"}',
-    ],
-)
-def test_only_the_model_s_name_is_changed_in_the_body(router: Cluster, body: str) -> None:
-    answer = json.loads(_ask(router, [{"body": body}])[0]["body"])
-    assert answer == {"body": body.replace('"plain"', '"engine-one"'), "type": "application/json"}
+def test_only_the_model_s_name_is_changed_in_the_body(router: Cluster) -> None:
+    bodies = ['{"e":[],"o":{},"f":1.0,"model":"plain","k":"스팸😀"}', '{"x":"' + "x" * 200_000 + '","model":"plain"}']
+    for body, answer in zip(bodies, _ask(router, [{"body": body} for body in bodies]), strict=True):
+        echoed = json.loads(answer["body"])
+        assert echoed == {"body": body.replace('"plain"', '"engine-one"'), "type": "application/json"}
 
 
-@pytest.mark.parametrize(
-    ("request_", "status", "message"),
-    [
-        ({"body": "{bad"}, 400, "the body is no JSON object"),
-        ({"body": "[1]"}, 400, "`model` must name a model"),
-        ({"body": '"text"'}, 400, "the body is no JSON object"),
-        ({"body": "[" * 5000 + "]" * 5000}, 400, "the body is no JSON object"),
-        ({"body": '{"model": 5}'}, 400, "`model` must name a model"),
-        ({"body": '{"mod\\u0065l": "plain"}'}, 400, "write the key `model` once"),
-        ({"body": '{"model": "nobody"}'}, 404, "there is no model `nobody` here"),
-        ({"body": '{"model": "plain@9"}'}, 404, "no served version of `plain` is called `9`"),
-        ({"body": '{"model": "unborn"}'}, 404, "no version of `unborn` answers yet"),
-        ({"body": '{"model": "down"}'}, 503, "the model does not answer"),
-        ({"path": "/v1/chat/completions"}, 405, "use POST"),
-        ({"path": "/nowhere"}, 404, "there is nothing at this path"),
-        ({"body": "x" * 9_000_000}, 413, ""),
-    ],
-)
-def test_a_request_that_leads_nowhere_is_told_why(
-    router: Cluster, request_: dict[str, Any], status: int, message: str
-) -> None:
-    answer = _ask(router, [request_])[0]
-    assert answer["status"] == status
-    if message:
-        error = json.loads(answer["body"])["error"]
-        assert message in error["message"]
-        assert error["code"] == status
+def test_a_request_that_leads_nowhere_is_told_why(router: Cluster) -> None:
+    requests = [_chat("nobody"), _chat("down"), {"body": "{bad"}, {"body": "x" * 9_000_000}]
+    answers = _ask(router, requests)
+    assert [json.loads(answer["body"])["error"]["code"] for answer in answers] == [404, 502, 400, 413]
+    assert [answer["status"] for answer in answers] == [404, 502, 400, 413]
 
 
 def test_lua_and_python_put_every_user_in_the_same_variant(router: Cluster) -> None:
-    users = [f"user-{number}" for number in range(300)] + ["사용자", "a b", "x" * 500]
-    answers = _ask(router, [_chat("split", **{"X-User-Id": user.encode().decode("latin-1")}) for user in users])
+    users = [f"user-{number}" for number in range(50)]
+    answers = _ask(router, [_chat("split", **{"X-User-Id": user}) for user in users])
     given = [answer["headers"]["x-anneal-variant"] for answer in answers]
     assert given == ["stable" if bucket(SALT, user) < 5000 else "tuned" for user in users]
     assert len({answer["headers"]["x-exposure-id"] for answer in answers}) == len(users)
 
 
-def test_who_names_nobody_gets_the_control_and_is_not_recorded(router: Cluster) -> None:
-    answer = _ask(router, [_chat("split")])[0]
-    assert answer["headers"]["x-anneal-variant"] == "stable"
-    assert "x-exposure-id" not in answer["headers"]
-
-
-def test_the_first_header_that_is_there_names_the_user(router: Cluster) -> None:
-    headers = [{"X-Session": "s1"}, {"X-User-Id": "u1", "X-Session": "s1"}]
-    answers = _ask(router, [_chat("split", **named) for named in headers])
-    arms = ["stable" if bucket(SALT, user) < 5000 else "tuned" for user in ("s1", "u1")]
-    assert [answer["headers"]["x-anneal-variant"] for answer in answers] == arms
-
-
 def test_an_exposure_is_one_line_with_the_user_only_as_a_hash(router: Cluster) -> None:
     answer = _ask(router, [_chat("split", **{"X-User-Id": "someone-secret"})])[0]
-    written = router.kubectl("exec", "router", "-c", "main", "--", "sh", "-c", "cat /data/exposures/*.jsonl")
-    mine = [json.loads(line) for line in written.splitlines() if answer["headers"]["x-exposure-id"] in line]
-    assert len(mine) == 1
-    assert (mine[0]["experiment"], mine[0]["variant"], mine[0]["status"]) == (
-        "uid",
-        answer["headers"]["x-anneal-variant"],
-        200,
-    )
+    exposure, written = answer["headers"]["x-exposure-id"], ""
+
+    def is_written() -> bool:
+        nonlocal written
+        written = router.kubectl(
+            "exec", "router", "-c", "main", "--", "sh", "-c", "cat /shared/records/*.jsonl || true"
+        )
+        return exposure in written
+
+    assert poll(is_written, 10)
+    mine = [json.loads(line) for line in written.splitlines() if exposure in line]
+    told = [(line["experiment"], line["variant"], line["status"], line["outcome"]) for line in mine]
+    assert told == [("uid", answer["headers"]["x-anneal-variant"], 200, "broken")]  # it tells no finish_reason
     assert "someone-secret" not in written
 
 
 def test_models_and_routes_are_listed(router: Cluster) -> None:
-    models, routes = _ask(router, [{"path": "/v1/models"}, {"path": "/-/routes"}])
+    models, routes = _ask(
+        router, [{"at": f"http://127.0.0.1:{place}"} for place in ("8080/v1/models", "8082/-/routes")]
+    )
     assert [model["id"] for model in json.loads(models["body"])["data"]] == ["down", "plain", "split", "unborn"]
     assert json.loads(routes["body"])["digest"] == _table().digest()
     assert "targets" not in json.loads(routes["body"])

@@ -7,7 +7,7 @@ import pytest
 
 from images import catalogue
 from images.build import outdated
-from images.catalogue import BY_NAME, IMAGES, Image, reference
+from images.catalogue import BASES, BY_NAME, IMAGES, Image, reference
 from tools.requirements import selected
 
 
@@ -32,15 +32,18 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _changed(wheel: Path, before: dict[str, str], base: str = "base:1") -> set[str]:
-    return {name for name, tag in before.items() if reference(BY_NAME[name], base, wheel) != tag}
+ON = {suite: f"{suite}:1" for suite in BASES}
+
+
+def _changed(wheel: Path, before: dict[str, str], **bases: str) -> set[str]:
+    return {name for name, tag in before.items() if reference(BY_NAME[name], ON | bases, wheel) != tag}
 
 
 @pytest.fixture
 def before(checkout: Path, wheel: Path) -> dict[str, str]:
     """The tags before the change."""
     assert checkout
-    return {image.name: reference(image, "base:1", wheel) for image in IMAGES}
+    return {image.name: reference(image, ON, wheel) for image in IMAGES}
 
 
 def test_a_code_change_touches_the_images_with_our_wheel(before: dict[str, str], wheel: Path) -> None:
@@ -53,7 +56,7 @@ def test_where_room_is_short_what_differs_in_our_wheel_alone_gives_its_layers_fi
 ) -> None:
     def trainer(ours: bytes) -> str:
         wheel.write_bytes(ours)
-        return reference(BY_NAME["trainer"], "base:1", wheel)
+        return reference(BY_NAME["trainer"], ON, wheel)
 
     two, three = trainer(b"two"), trainer(b"three")
     present = [two, before["trainer"], before["server"], before["torch"]]
@@ -78,7 +81,7 @@ def test_another_installer_touches_every_image_that_it_fills(
     before: dict[str, str], wheel: Path, checkout: Path
 ) -> None:
     (checkout / "requirements/installer").write_text("uv==2")
-    assert _changed(wheel, before) == set(BY_NAME) - {"python"}
+    assert _changed(wheel, before) == set(BY_NAME) - {"python", "python-trixie"}
 
 
 def test_a_changed_recipe_touches_its_image(before: dict[str, str], wheel: Path, checkout: Path) -> None:
@@ -91,12 +94,13 @@ def test_the_servers_share_a_recipe(before: dict[str, str], wheel: Path, checkou
     assert _changed(wheel, before) == {"server", "server-gpu"}
 
 
-def test_another_base_touches_every_image(before: dict[str, str], wheel: Path) -> None:
-    assert _changed(wheel, before, base="debian:bookworm-slim") == set(BY_NAME)
+def test_another_base_touches_every_image_on_it(before: dict[str, str], wheel: Path) -> None:
+    assert _changed(wheel, before, bookworm="debian:bookworm-slim") == set(BY_NAME) - {"python-trixie"}
+    assert _changed(wheel, before, trixie="debian:trixie-slim") == {"python-trixie", "router"}
 
 
 def test_parents_come_before_their_children() -> None:
-    names = ["base", *(image.name for image in IMAGES)]
+    names = [*BASES, *(image.name for image in IMAGES)]
     assert all(names.index(image.parent) < names.index(image.name) for image in IMAGES)
 
 

@@ -9,7 +9,7 @@ from serving_runtime.plan import BUCKETS, bucket
 
 def test_golden_buckets() -> None:
     # `printf s:u1 | sha1sum` begins with 262b6431, which is 640377905.
-    # The router's Lua is held to the same in tests/e2e/test_router.py.
+    # The router's Lua is held to the same in tests/router/test_requests.py.
     assert [bucket("s", user) for user in ("u1", "user-2", "사용자", "")] == [7905, 4873, 8854, 2968]
 
 

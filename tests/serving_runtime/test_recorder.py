@@ -1,7 +1,9 @@
 """Exposures and feedback count once, whatever is repeated, late or cut off; statistics are by user."""
 
 import json
+import os
 import socket
+import sqlite3
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +17,8 @@ import uvicorn
 
 from serving_runtime.recorder.app import create_app
 from serving_runtime.recorder.database import Database
-from serving_runtime.recorder.exposures import record_new_exposures
+from serving_runtime.recorder.exposures import forget_what_is_gone, record_new_exposures
+from toolbox.polling import poll
 
 
 @pytest.fixture
@@ -36,13 +39,15 @@ def folder(tmp_path: Path) -> Path:
 def _served(folder: Path) -> Iterator[str]:
     """The recorder as it runs in its pod; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(create_app(folder, folder / "records"), log_level="error"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def _post(address: str, body: dict[str, Any]) -> int:
@@ -55,6 +60,11 @@ def _post(address: str, body: dict[str, Any]) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return json.load(response)
 
 
 def _line(number: int, user: str, variant: str = "a", experiment: str = "e") -> str:
@@ -85,22 +95,69 @@ def test_half_a_line_is_read_when_it_is_whole(folder: Path, database: Database) 
     assert record_new_exposures(folder, database) == 1
 
 
-def test_a_broken_line_is_left_out_and_told(folder: Path, database: Database, caplog: Any) -> None:
-    _append(folder / "20260301T10.jsonl", '{"half\n' + _line(1, "u1"))
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"half',
+        "[]",
+        "5",
+        _line(2, "u1").replace('"at": 1.0', '"at": "now"'),
+        _line(2, "u1").replace('"at": 1.0', '"at": -1'),
+        _line(2, "u1").replace('"status": 200', '"status": 1e400'),
+        _line(2, "u1").replace('"status": 200', '"status": 99999999999999999999'),
+        _line(2, "u1").replace('"exposure"', '"other"'),
+        _line(2, "u" * 1000),
+    ],
+)
+def test_a_line_that_tells_no_answer_is_left_out_and_told(
+    folder: Path, database: Database, caplog: Any, line: str
+) -> None:
+    _append(folder / "20260301T10-1.jsonl", line.strip() + "\n" + _line(1, "u1"))
     assert record_new_exposures(folder, database) == 1
-    assert "no JSON" in caplog.text
+    assert "does not tell an answer" in caplog.text
 
 
-def test_a_file_that_was_read_goes_when_the_next_hour_began(folder: Path, database: Database) -> None:
-    first, second = folder / "20260301T10.jsonl", folder / "20260301T11.jsonl"
+def test_an_answer_that_no_experiment_counts_is_passed_over(folder: Path, database: Database, caplog: Any) -> None:
+    plain = {"exposure": "1", "at": 1.0, "status": 200, "outcome": "complete", "kind": "chat"}
+    _append(folder / "20260301T10-1.jsonl", json.dumps(plain) + "\n\n" + _line(1, "u1"))
+    assert record_new_exposures(folder, database) == 1
+    assert not caplog.text
+
+
+def test_what_became_of_an_answer_is_kept_beside_it(folder: Path, database: Database, tmp_path: Path) -> None:
+    told = json.loads(_line(1, "u1")) | {"outcome": "broken", "first": 0.1, "last": 2.5, "kind": "chat"}
+    _append(folder / "20260301T10-1.jsonl", json.dumps(told) + "\n" + _line(2, "u2"))
+    assert record_new_exposures(folder, database) == 2
+    rows = sqlite3.connect(tmp_path / "recorder.sqlite").execute("SELECT * FROM answers ORDER BY exposure")
+    assert list(rows) == [(f"{1:032x}", "broken", 0.1, 2.5), (f"{2:032x}", None, None, None)]
+
+
+def test_a_file_goes_once_a_later_hour_began_and_nothing_is_written_to_it(folder: Path, database: Database) -> None:
+    first, second = folder / "20260301T10-1.jsonl", folder / "20260301T11-1.jsonl"
     _append(first, _line(1, "u1"))
+    _append(folder / "20260301T10-2.jsonl", _line(4, "u4"))
+    record_new_exposures(folder, database)
+    os.utime(first, (1, 1))
     record_new_exposures(folder, database)
     assert first.exists()
     _append(first, _line(2, "u2"))
     _append(second, _line(3, "u3"))
     assert record_new_exposures(folder, database) == 2
-    assert not first.exists()
-    assert database.statistics("e", "rating")["variants"]["a"]["users"] == 3
+    assert first.exists()
+    os.utime(first, (1, 1))
+    record_new_exposures(folder, database)
+    assert sorted(folder.iterdir()) == [folder / "20260301T10-2.jsonl", second]
+    assert database.statistics("e", "rating")["variants"]["a"]["users"] == 4
+
+
+def test_a_file_of_a_pod_that_is_gone_is_forgotten(folder: Path, database: Database, tmp_path: Path) -> None:
+    gone, there = folder / "20260301T10-1.jsonl", folder / "20260301T10-2.jsonl"
+    for number, file in enumerate((gone, there)):
+        _append(file, _line(number, "u1"))
+    record_new_exposures(folder, database)
+    gone.unlink()
+    forget_what_is_gone([folder, tmp_path / "never"], database)
+    assert database.files() == {there.name}
 
 
 def test_a_user_s_value_is_the_mean_of_theirs(folder: Path, database: Database) -> None:
@@ -160,10 +217,35 @@ def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) 
         assert _post(address, body) == status
 
 
+def test_the_follower_goes_on_after_the_database_refused(tmp_path: Path, caplog: Any) -> None:
+    full = "CREATE TRIGGER full BEFORE INSERT ON exposures BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    with _served(tmp_path) as address:
+        other = sqlite3.connect(tmp_path / "recorder.sqlite")
+        other.execute(full)
+        _append(tmp_path / "records/20260301T10-1.jsonl", _line(1, "u1"))
+        assert poll(lambda: "cannot be recorded now: disk full" in caplog.text, 5)
+        other.execute("DROP TRIGGER full")
+        other.close()
+        url = f"{address}/experiments/e/statistics?metric=rating"
+        assert poll(lambda: bool(_get(url)["variants"] == {"a": {"users": 1, "requests": 1}}), 5)
+
+
+def test_what_is_written_while_it_ends_is_recorded_and_what_an_earlier_router_wrote(tmp_path: Path) -> None:
+    (tmp_path / "exposures").mkdir()
+    _append(tmp_path / "exposures/20260301T10.jsonl", _line(1, "u1"))
+    with _served(tmp_path):
+        pass
+    _append(tmp_path / "records/20260301T10-1.jsonl", _line(2, "u2"))
+    ending = threading.Timer(0.2, _append, (tmp_path / "records/20260301T10-1.jsonl", _line(3, "u3")))
+    with _served(tmp_path):
+        ending.start()
+    assert Database(tmp_path / "recorder.sqlite").statistics("e", "rating")["variants"]["a"]["users"] == 3
+
+
 def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
     with _served(tmp_path) as address:
         assert _post(address, {"exposureId": f"{1:032x}", "metric": "rating", "value": 4}) == 200
-    _append(tmp_path / "exposures/20260301T10.jsonl", _line(1, "u1"))
+    _append(tmp_path / "records/20260301T10-1.jsonl", _line(1, "u1"))
     database = Database(tmp_path / "recorder.sqlite")
-    record_new_exposures(tmp_path / "exposures", database)
+    record_new_exposures(tmp_path / "records", database)
     assert database.statistics("e", "rating")["variants"]["a"]["metric"]["mean"] == 4.0

@@ -17,6 +17,7 @@ __all__ = [
     "RouterEnvironment",
     "ServedVersion",
     "SplitTraffic",
+    "admin_url",
     "default_of",
     "defaults_of",
     "recorder_url",
@@ -27,8 +28,9 @@ __all__ = [
 ]
 
 ROUTER = "anneal-router"
-_HTTP, _RECORDER = 8080, 8081
+_HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
 _TABLE_KEY = "routes.json"
+_RECORDS = "/shared/records"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class RouterEnvironment:
 def router_url(namespace: str) -> str:
     """Where clients call the models of a namespace."""
     return f"http://{ROUTER}.{namespace}.svc:{_HTTP}"
+
+
+def admin_url(namespace: str) -> str:
+    """Where the operator asks what a router has applied; clients have no business there."""
+    return f"http://{ROUTER}.{namespace}.svc:{_ADMIN}"
 
 
 def recorder_url(namespace: str) -> str:
@@ -156,6 +163,7 @@ def router_objects(
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
     ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
+    ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
     service = {"selector": {"app.kubernetes.io/name": "router"}, "ports": ports}
     content = json.dumps(table.document(), indent=1)
     return [
@@ -203,9 +211,10 @@ def _router_container(name: str, env: RouterEnvironment, arguments: list[str], m
 
 def _nginx(env: RouterEnvironment) -> Manifest:
     made = _router_container("nginx", env, ["-m", "serving_runtime.router"], "256Mi")
-    made["ports"] = [{"name": "http", "containerPort": _HTTP}]
+    cores = {"resourceFieldRef": {"containerName": "nginx", "resource": "requests.cpu"}}
+    made["env"] = [*made["env"], {"name": "ANNEAL_CORES", "valueFrom": cores}]  # rounded up: a worker for each
+    made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
-    made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
     return made
 
 
@@ -219,6 +228,7 @@ def _agent(env: RouterEnvironment) -> Manifest:
 
 def _recorder(env: RouterEnvironment) -> Manifest:
     arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
+    arguments += ["--records", _RECORDS]
     made = _router_container("recorder", env, arguments, "256Mi")
     made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "recorder"}, "periodSeconds": 2}

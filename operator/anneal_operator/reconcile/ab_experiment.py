@@ -37,7 +37,7 @@ from anneal_operator.desired.experiments import (
     start_kept,
 )
 from anneal_operator.desired.operations import Operation
-from anneal_operator.desired.routing import ROUTER, recorder_url, router_url
+from anneal_operator.desired.routing import ROUTER, admin_url, recorder_url
 from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 
@@ -134,7 +134,7 @@ class ABExperimentKind:
 
     async def _routed(self, item: ExperimentItem) -> bool:
         try:
-            table = await self._context.routers.routes(router_url(item.namespace))
+            table = await self._context.routers.routes(admin_url(item.namespace))
         except RouterError:
             return False
         route = table.get("models", {}).get(item.spec.model_name) or {}

@@ -1,0 +1,54 @@
+-- Every error as OpenAI's clients read it: those that the router tells, and, in place of their pages, those of nginx
+-- and of whatever answers in plain text.
+local cjson = require "cjson.safe"
+
+local errors = {}
+local SENTENCES = {
+  [400] = "the request is no HTTP that can be read",
+  [411] = "send the header `Content-Length`, or a chunked body",
+  [413] = "the body is larger than 8 MiB; send less",
+  [414] = "the address is too long",
+  [500] = "the request could not be handled; try again",
+  [502] = "the model's server does not answer; try again",
+  [503] = "the model's server takes no requests now; try again",
+  [504] = "the model's server did not answer in time; try again with a smaller request, or as a stream",
+}
+local RETRY_AFTER = { [429] = 1, [502] = 1, [503] = 1 } -- seconds
+
+local function encoded(status, message, param)
+  local kind = status < 500 and "invalid_request_error" or "server_error"
+  local told = { message = message, type = kind, param = param or cjson.null, code = status }
+  return cjson.encode({ error = told }) .. "\n"
+end
+
+-- Answer with an error, and end the request; `param` is the field that it is about.
+function errors.refuse(status, message, param)
+  ngx.status = status
+  ngx.header["Content-Type"] = "application/json"
+  ngx.print(encoded(status, message, param))
+  return ngx.exit(ngx.HTTP_OK)
+end
+
+-- In the header filter: an error that is no JSON gets a body that is.
+function errors.head()
+  local status = ngx.status
+  if status < 400 then return end
+  if RETRY_AFTER[status] and not ngx.header["Retry-After"] then ngx.header["Retry-After"] = RETRY_AFTER[status] end
+  local kind = ngx.header["Content-Type"]
+  if type(kind) == "string" and kind:find("application/json", 1, true) == 1 then return end
+  local sentence = SENTENCES[status] or "the request was refused with status " .. status
+  ngx.ctx.error_body = encoded(status, sentence)
+  ngx.header["Content-Type"] = "application/json"
+  ngx.header["Content-Encoding"] = nil
+  ngx.header["Content-Length"] = #ngx.ctx.error_body
+end
+
+-- In the body filter, the other half of it.
+function errors.body()
+  local text = ngx.ctx.error_body
+  if not text then return end
+  ngx.arg[1] = text
+  ngx.ctx.error_body = ""
+end
+
+return errors

@@ -1,0 +1,64 @@
+-- What of OpenAI's and vLLM's interface is passed on, and what is refused by name.
+local surface = {}
+
+-- Paths that a model answers. `counts` says whether an answer counts for an experiment.
+surface.paths = {
+  ["/v1/chat/completions"] = { kind = "chat", counts = true },
+  ["/v1/completions"] = { kind = "completions", counts = true },
+  ["/v1/responses"] = { kind = "responses", counts = true },
+  ["/v1/embeddings"] = { kind = "embeddings", counts = true },
+  ["/tokenize"] = { kind = "tokenize", counts = false },
+  ["/detokenize"] = { kind = "detokenize", counts = false },
+}
+
+local SHARED = "it would act on what other users share"
+local COSTLY = "it would cost other users their answers' speed"
+local UNKEPT = "responses are not kept here"
+local ALWAYS = {
+  priority = "all requests are equal",
+  vllm_xargs = SHARED,
+  kv_transfer_params = SHARED,
+  ec_transfer_params = SHARED,
+  request_id = "the router names requests",
+  session_id = SHARED,
+  cache_salt = SHARED,
+  return_prompt_text = "the prompt is not told",
+  prompt_logprobs = COSTLY,
+  echo = COSTLY,
+  ["structured_outputs.regex"] = COSTLY .. "; ask for a `json` schema or a `choice`",
+  ["structured_outputs.grammar"] = COSTLY .. "; ask for a `json` schema or a `choice`",
+}
+local RESPONSES = {
+  store = UNKEPT .. "; leave it out, or say false",
+  background = UNKEPT .. "; ask for a stream",
+  previous_response_id = UNKEPT .. "; send the conversation in `input`",
+  conversation = UNKEPT .. "; send the conversation in `input`",
+}
+local UNSAID = { ["null"] = true, ["false"] = true }
+
+surface.opened = { structured_outputs = true }
+
+local function names(...)
+  local all = { model = true }
+  for _, fields in ipairs({ ... }) do
+    for name in pairs(fields) do all[name] = true end
+  end
+  return all
+end
+
+setmetatable(RESPONSES, { __index = ALWAYS })
+for _, path in pairs(surface.paths) do
+  path.refused = path.kind == "responses" and RESPONSES or ALWAYS
+  path.wanted = path.kind == "responses" and names(ALWAYS, RESPONSES) or names(ALWAYS)
+end
+
+-- The first field, by name, that is not taken, and why; nil where all are.
+function surface.refused(path, found)
+  local refused
+  for name, value in pairs(found) do
+    if path.refused[name] and not UNSAID[value.text] and (not refused or name < refused) then refused = name end
+  end
+  return refused, refused and "`" .. refused .. "` is not taken: " .. path.refused[refused]
+end
+
+return surface

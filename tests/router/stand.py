@@ -1,0 +1,217 @@
+"""The router's real nginx, configuration and Lua, before a model's server that is played: nothing else is there."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from toolbox.polling import poll
+from tools.nginx import installed
+
+from .engine import Engine, engine
+
+__all__ = ["SALT", "Answer", "Stand", "standing", "table"]
+
+SALT = "s"
+_CHAT = "/v1/chat/completions"
+_ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client gets."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    is_whole: bool = True
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def echoed(self) -> str:
+        """The body as the model's server got it."""
+        return str(self.json["body"])
+
+    @property
+    def error(self) -> str:
+        """The message, of an error in OpenAI's shape."""
+        error = self.json["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["code"] == self.status
+        assert self.headers["content-type"] == "application/json"
+        return str(error["message"])
+
+
+@dataclass
+class Stand:
+    """`engine` is the model's server that its routes lead to."""
+
+    folder: Path
+    engine: Engine
+    process: subprocess.Popen[bytes]
+    port: int
+    admin_port: int
+
+    def ask(self, path: str = _CHAT, body: Any = None, *, method: str = "", **headers: str) -> Answer:
+        """Send one request; a body that is no text or bytes is sent as JSON."""
+        content = body.encode() if isinstance(body, str) else body
+        content = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
+        url = f"http://127.0.0.1:{self.admin_port if path.startswith('/-/') else self.port}{path}"
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(url, content, named, method=method or ("GET" if body is None else "POST"))
+        try:
+            answered = urllib.request.urlopen(request, timeout=30)
+        except urllib.error.HTTPError as error:
+            answered = error
+        with answered as response:
+            lower = {name.lower(): value for name, value in response.headers.items()}
+            try:
+                return Answer(response.status, lower, response.read())
+            except http.client.IncompleteRead as error:
+                return Answer(response.status, lower, error.partial, is_whole=False)
+
+    def chat(self, model: str = "plain", scenario: str = "echo", path: str = _CHAT, **headers: str) -> Answer:
+        """Ask a model; `scenario` says what the model's server does."""
+        body = json.dumps({"model": model, "scenario": scenario}, separators=(",", ":"))
+        return self.ask(path, body, **headers)
+
+    def connect(self) -> socket.socket:
+        """A client's connection."""
+        made = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def raw(self, content: bytes) -> bytes:
+        """Send bytes, and take what comes until the router closes."""
+        with self.connect() as connection:
+            connection.sendall(content)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines that were written."""
+        files = (self.folder / "records").glob("*.jsonl")
+        return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
+
+    def record_of(self, exposure: str) -> dict[str, Any]:
+        """The one line of an answer, once it is written."""
+        found: list[dict[str, Any]] = []
+
+        def is_written() -> bool:
+            found[:] = [line for line in self.records() if line["exposure"] == exposure]
+            return bool(found)
+
+        assert poll(is_written, 5, every=0.02), (self.folder / "log").read_text()
+        assert len(found) == 1
+        return found[0]
+
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(word) for word in children.split()]
+
+    def write(self, routes: RouteTable | str) -> None:
+        """Replace the route table, as the agent does."""
+        draft = self.folder / "routes.draft"
+        draft.write_text(routes if isinstance(routes, str) else json.dumps(routes.document()))
+        draft.replace(self.folder / "routes.json")
+
+
+def table(engine_port: int, closed_port: int) -> RouteTable:
+    """`alike` is a model that its server knows by the same name, `down` one whose server is not there."""
+    arms = [
+        VariantRoute(name="stable", target="one", up_to=5000),
+        VariantRoute(name="tuned", target="two", up_to=10000),
+    ]
+    experiment = ExperimentRoute(
+        name="x", uid="uid", salt=SALT, headers=["x-user-id", "x-session"], control="stable", variants=arms
+    )
+    targets = {name: Target(host="127.0.0.1", port=engine_port, model=f"engine-{name}") for name in ("one", "two")}
+    targets["alike"] = Target(host="127.0.0.1", port=engine_port, model="alike")
+    targets["gone"] = Target(host="127.0.0.1", port=closed_port, model="engine-gone")
+    gone = experiment.model_copy(
+        update={"uid": "uid-gone", "variants": [VariantRoute(name="stable", target="gone", up_to=10000)]}
+    )
+    return RouteTable(
+        targets=targets,
+        models={
+            "plain": ModelRoute(default="one", named={"1": "one", "production": "one", "2": "two"}),
+            "alike": ModelRoute(default="alike", named={}),
+            "split": ModelRoute(default="one", named={}, experiment=experiment),
+            "split-down": ModelRoute(default="gone", named={}, experiment=gone),
+            "unborn": ModelRoute(default=None, named={"1": "one"}),
+            "down": ModelRoute(default="gone", named={}),
+        },
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(listener.getsockname()[1]) for listener in held]
+    for listener in held:
+        listener.close()
+    return ports
+
+
+def _configured(folder: Path, changes: Mapping[str, str]) -> None:
+    """The files of the router, with other ports and places."""
+    for script in _ROUTER.glob("*.lua"):
+        shutil.copy(script, folder)
+    text = (_ROUTER / "router.conf").read_text()
+    assert [old for old in changes if old not in text] == []
+    places = re.compile("|".join(map(re.escape, changes)))
+    (folder / "router.conf").write_text(places.sub(lambda found: changes[found.group()], text))
+
+
+@contextmanager
+def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: int = 1) -> Iterator[Stand]:
+    """Start all of it; `changes` are made in router.conf. It ends well, or the test fails."""
+    nginx = installed()
+    port, admin_port = _free_ports(2)
+    closed = socket.socket()  # nobody listens there, and nobody else can: servers that are gone
+    closed.bind(("127.0.0.1", 0))
+    closed_port = int(closed.getsockname()[1])
+    own = {
+        "/usr/lib/nginx/modules/": f"{nginx.modules}/",
+        "/shared/": f"{folder}/",
+        "/tmp/": f"{folder}/",  # noqa: S108
+        "listen 8080;": f"listen 127.0.0.1:{port};",
+        "listen 8082;": f"listen 127.0.0.1:{admin_port};",
+        "127.0.0.1:8081": f"127.0.0.1:{closed_port}",
+    }
+    (folder / "records").mkdir()
+    _configured(folder, {**own, **(changes or {})})
+    user = "user root; " if os.geteuid() == 0 else ""
+    settings = f"daemon off; {user}worker_processes {workers};"
+    command = [*nginx.command(), "-e", "stderr", "-p", f"{folder}/", "-c", "router.conf", "-g", settings]
+    with engine() as played, (folder / "log").open("wb") as log, closed:
+        (folder / "routes.json").write_text(json.dumps(table(played.port, closed_port).document()))
+        environment = {**os.environ, **nginx.environment}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            stand = Stand(folder, played, process, port, admin_port)
+            assert poll(lambda: _listens(port), 10, every=0.02), (folder / "log").read_text()
+            yield stand
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=10)
+    assert process.returncode == 0, (folder / "log").read_text()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

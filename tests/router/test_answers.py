@@ -1,0 +1,215 @@
+"""What the router does with what a model's server answers, or does not; and the one line that it records of it."""
+
+import time
+from typing import Any
+
+import pytest
+
+from serving_runtime.plan import bucket
+from serving_runtime.recorder.database import Database
+from serving_runtime.recorder.exposures import record_new_exposures
+from toolbox.polling import poll
+
+from .engine import STREAMS
+from .stand import SALT, Stand, standing
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-User-Id: u\r\nContent-Length: %d\r\n\r\n%s"
+
+
+def _new_lines(router: Stand, known: set[str], **fields: Any) -> list[dict[str, Any]]:
+    """What was written since, of such fields."""
+    new = [line for line in router.records() if line["exposure"] not in known]
+    return [line for line in new if all(line[name] == value for name, value in fields.items())]
+
+
+def _known(router: Stand) -> set[str]:
+    return {line["exposure"] for line in router.records()}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "outcome"),
+    [
+        ("echo", 200, "complete"),
+        ("stream", 200, "complete"),
+        ("stream-length", 200, "complete"),
+        ("stream-halves", 200, "complete"),
+        ("stream-abort", 200, "broken"),
+        ("stream-error", 200, "broken"),
+        ("stream-no-end", 200, "broken"),
+        ("cut", 200, "broken"),
+        ("cut-at-once", 200, "broken"),
+        ("short", 200, "broken"),
+        ("400", 400, "error"),
+        ("429", 429, "error"),
+        ("500", 500, "error"),
+        ("503", 503, "error"),
+        ("reset", 502, "error"),
+    ],
+)
+def test_every_answer_is_one_line_that_says_how_it_ended(
+    router: Stand, scenario: str, status: int, outcome: str
+) -> None:
+    answer = router.chat("split", scenario, X_User_Id="u1")
+    assert answer.is_whole == (scenario not in {"cut", "cut-at-once", "short"})
+    line = router.record_of(answer.headers["x-exposure-id"])
+    arm = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
+    assert (line["status"], line["outcome"], line["experiment"], line["variant"]) == (status, outcome, "uid", arm)
+    assert ("first" in line) == (status == 200 and scenario != "cut-at-once")
+    assert 0 <= line.get("first", 0) <= line.get("last", 0) < 5
+    assert abs(line["at"] - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("path", "scenario", "outcome"),
+    [
+        ("/v1/responses", "echo", "complete"),
+        ("/v1/responses", "responses", "complete"),
+        ("/v1/responses", "responses-halves", "complete"),
+        ("/v1/responses", "responses-failed", "broken"),
+        ("/v1/responses", "responses-no-end", "broken"),
+        ("/v1/completions", "stream", "complete"),
+        ("/v1/embeddings", "echo", "complete"),
+    ],
+)
+def test_each_interface_says_its_own_way_that_an_answer_is_whole(
+    router: Stand, path: str, scenario: str, outcome: str
+) -> None:
+    answer = router.chat("split", scenario, path, X_User_Id="u1")
+    line = router.record_of(answer.headers["x-exposure-id"])
+    assert (line["outcome"], line["kind"]) == (outcome, path.rpartition("/")[2])
+
+
+def test_counting_a_text_s_tokens_is_no_answer_that_an_experiment_counts(router: Stand) -> None:
+    answer = router.ask("/tokenize", {"model": "split"}, X_User_Id="u1")
+    assert answer.headers["x-anneal-variant"] == ("stable" if bucket(SALT, "u1") < 5000 else "tuned")
+    assert "x-exposure-id" not in answer.headers
+
+
+def test_an_answer_passes_as_it_is(router: Stand) -> None:
+    answer = router.chat("plain", "stream")
+    assert answer.content.decode() == "".join(STREAMS["stream"])
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+
+
+def test_a_server_cannot_say_what_is_the_router_s_to_say_nor_lead_elsewhere(router: Stand) -> None:
+    answer = router.chat("plain", "claim")
+    assert (answer.status, answer.content, answer.headers["x-anneal-version"]) == (200, b"", "one")
+    assert not {"x-exposure-id", "x-anneal-variant", "x-accel-redirect"} & set(answer.headers)
+
+
+def test_a_server_that_is_not_there_is_told_of_and_recorded(router: Stand) -> None:
+    answer = router.chat("split-down", X_User_Id="u1")
+    assert (answer.status, answer.headers["retry-after"]) == (502, "1")
+    assert "the model's server does not answer" in answer.error
+    line = router.record_of(answer.headers["x-exposure-id"])
+    assert (line["status"], line["outcome"], line["experiment"]) == (502, "error", "uid-gone")
+
+
+def test_a_server_that_keeps_silent_is_told_of_and_recorded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    shorter = {"proxy_read_timeout 600s;": "proxy_read_timeout 1s;", "upstream_timeout 30s;": "upstream_timeout 500ms;"}
+    with standing(tmp_path_factory.mktemp("router"), shorter) as router:
+        answer = router.chat("split", "silent", X_User_Id="u1")
+        assert answer.status == 504
+        assert "did not answer in time" in answer.error
+        assert router.engine.asked["silent"] == 1
+        line = router.record_of(answer.headers["x-exposure-id"])
+        assert (line["status"], line["outcome"], line["experiment"]) == (504, "error", "uid")
+
+
+def test_what_is_too_large_is_recorded_though_its_model_is_not_known(router: Stand) -> None:
+    known = _known(router)
+    assert router.ask(body=b"{" + b" " * (8 << 20)).status == 413
+    assert poll(lambda: len(_new_lines(router, known, status=413, outcome="error", kind="chat")) == 1, 5)
+
+
+def test_an_error_in_plain_text_becomes_json(router: Stand) -> None:
+    assert router.chat("plain", "500").error == "the request could not be handled; try again"
+    assert router.chat("plain", "404").error == "the request was refused with status 404"
+
+
+def test_the_server_s_own_error_passes_as_it_is_and_says_when_to_come_again(router: Stand) -> None:
+    answer = router.chat("plain", "503")
+    assert (answer.content, answer.headers["retry-after"]) == (b'{"error":{"message":"no"}}', "1")
+    assert "retry-after" not in router.chat("plain", "400").headers
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "times"),
+    [
+        ("busy-once", 200, 2),
+        ("503", 503, 2),
+        ("502", 502, 2),
+        ("500", 500, 1),
+        ("reset", 502, 1),
+        ("cut-at-once", 200, 1),
+    ],
+)
+def test_another_try_is_made_only_where_nobody_can_be_at_work_on_the_first(
+    router: Stand, scenario: str, status: int, times: int
+) -> None:
+    before = router.engine.asked[scenario]
+    assert router.chat("plain", scenario).status == status
+    assert router.engine.asked[scenario] - before == times
+
+
+@pytest.mark.parametrize("scenario", ["endless", "silent"])
+def test_a_client_that_leaves_ends_the_work_for_it(router: Stand, scenario: str) -> None:
+    router.engine.left.clear()
+    known = _known(router)
+    body = b'{"model":"split","scenario":"%s"}' % scenario.encode()
+    before = router.engine.asked[scenario]
+    with router.connect() as client:
+        client.sendall(HEAD % (len(body), body))
+        if scenario == "endless":
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        assert poll(lambda: router.engine.asked[scenario] > before, 5)
+    assert router.engine.left.wait(5)
+    status = 200 if scenario == "endless" else 499
+    assert poll(lambda: len(_new_lines(router, known, outcome="left", status=status)) == 1, 5)
+
+
+def test_a_user_is_recorded_only_as_a_hash(router: Stand) -> None:
+    answer = router.chat("split", X_User_Id="someone-secret")
+    line = router.record_of(answer.headers["x-exposure-id"])
+    again = router.record_of(router.chat("split", X_User_Id="someone-secret").headers["x-exposure-id"])
+    other = router.record_of(router.chat("split", X_User_Id="another").headers["x-exposure-id"])
+    assert "someone-secret" not in str(line)
+    assert line["user"] == again["user"] != other["user"]
+
+
+def test_an_answer_outside_an_experiment_is_a_line_without_a_user(router: Stand) -> None:
+    answer = router.chat("plain", X_User_Id="u1")
+    line = router.record_of(answer.json["headers"]["X-Request-Id"])
+    assert (line["model"], line["version"], line["outcome"]) == ("plain", "one", "complete")
+    assert not {"user", "experiment", "variant"} & set(line)
+
+
+def test_what_was_answered_last_is_written_when_the_router_ends(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router")) as router:
+        exposures = {router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(5)}
+    assert {line["exposure"] for line in router.records()} == exposures
+
+
+def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.TempPathFactory, caplog: Any) -> None:
+    folder = tmp_path_factory.mktemp("router")
+    scenarios = ["echo", "stream", "cut", "cut-at-once", "500", "reset"]
+    with standing(folder) as router:
+        for scenario in scenarios:
+            router.chat("split", scenario, X_User_Id="u1")
+            router.chat("plain", scenario)
+    database = Database(folder / "recorder.sqlite")
+    assert record_new_exposures(folder / "records", database) == len(scenarios)
+    assert not caplog.text
+    arm = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
+    counted = database.statistics("uid", "rating")
+    assert counted == {"variants": {arm: {"users": 1, "requests": len(scenarios)}}, "moved_users": 0}
+
+
+def test_lines_wait_while_they_cannot_be_written(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router")) as router:
+        records = router.folder / "records"
+        records.rename(router.folder / "elsewhere")
+        exposures = {router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(5)}
+        assert poll(lambda: "records cannot be written and wait" in (router.folder / "log").read_text(), 5)
+        records.mkdir()
+        assert poll(lambda: {line["exposure"] for line in router.records()} == exposures, 5)
