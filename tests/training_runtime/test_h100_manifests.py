@@ -113,7 +113,7 @@ def _plan(name: str, folder: Path) -> Plan:
     """The operator's plan, with what it mounts or downloads on this machine."""
     base = _base(name, folder / "base")
     metadata = {"name": name.replace("/", "-"), "namespace": "team", "uid": "uid"}
-    made = make_plan(metadata, _spec(name), Base(base, base), "http://127.0.0.1:9", "")
+    made = make_plan(metadata, _spec(name), Base(base, base), "http://127.0.0.1:9", "", "")
     plan: dict[str, Any] = made.model_dump(mode="json")
     plan |= {"workspace": str(folder / "workspace")}
     plan["base"] |= {"credentials": None}
