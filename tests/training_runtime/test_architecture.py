@@ -86,8 +86,8 @@ def test_experts_that_an_adapter_does_not_reach_are_told(
 ) -> None:
     experts = tmp_path / "experts"
     shutil.copytree(base, experts)
-    sizes = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-    config = {**CONFIG, **sizes, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}
+    sizes = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    config = {**CONFIG, **sizes, "model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"]}
     (experts / "config.json").write_text(json.dumps(config))
     plan = make_plan(**_pretrained(experts, lora=LORA))
     told = prepare_stage(plan).warnings

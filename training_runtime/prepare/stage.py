@@ -47,7 +47,7 @@ from .workers import Pool, processors, workers
 
 __all__ = ["prepare"]
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 """Raised when the same input and rules would give other bytes."""
 _SINGLE_PROCESS_BYTES = 4 << 20
 _SHOWN_ROWS = 10

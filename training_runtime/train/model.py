@@ -25,12 +25,14 @@ def load_model(plan: Plan, strategy: Strategy) -> "PreTrainedModel":
     """Return the base in training's precision."""
     from transformers import AutoModelForCausalLM
 
-    settings: dict[str, Any] = {"dtype": _dtype(plan, strategy), "attn_implementation": _attention(plan)}
+    settings: dict[str, Any] = {"dtype": _dtype(plan, strategy), "attn_implementation": _attention()}
     if quantization := quantization_config(plan):
         settings |= {"quantization_config": quantization, "device_map": {"": _device()}}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         base_folder(plan), trust_remote_code=plan.base.trust_remote_code, **settings
     )
+    if plan.training.packing and model.config._attn_implementation == "sdpa":  # noqa: SLF001 - where it is kept
+        model.set_attn_implementation(register_packed_attention())
     return model
 
 
@@ -72,13 +74,12 @@ def _dtype(plan: Plan, strategy: Strategy) -> "torch.dtype":
     return weight_type(plan) if plan.lora or strategy.startswith("ZeRO") else torch.float32
 
 
-def _attention(plan: Plan) -> str:
+def _attention() -> str | None:
+    """None takes the model's own: SDPA, but for a model whose attention is none, as that of gpt-oss with its sinks."""
     import torch
     from transformers.utils import is_flash_attn_2_available
 
-    if torch.cuda.is_available() and is_flash_attn_2_available():
-        return "flash_attention_2"
-    return register_packed_attention() if plan.training.packing else "sdpa"
+    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else None
 
 
 def _device() -> "int | str":

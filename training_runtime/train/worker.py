@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.architecture import check_adapter, count_parameters, empty_model
+from training_runtime.architecture import check_adapter, check_packing, count_parameters, empty_model
 from training_runtime.errors import GpuMemoryError, PreemptedError, StageError, StalledError
 from training_runtime.plan import ExitCode, Failed, Plan
 from training_runtime.rows.prompted import prompted_tokenizer
@@ -108,6 +108,7 @@ def _join(plan: Plan) -> Strategy:
     from transformers import set_seed
 
     model = empty_model(plan)
+    check_packing(plan, model)
     if plan.lora:
         check_adapter(plan.lora, model)
     choice = choose(plan, count_parameters(model), gpu_bytes())
