@@ -1,10 +1,9 @@
 """Rendering a chat template to the very text that transformers, and so TRL and vLLM, render from it.
 
 The environment is theirs: sandboxed, with the same settings, filters and `{% generation %}` marks. It is our own, so
-that whoever renders needs jinja2 alone; a test holds the two together. Only the clock is missing: see `FIXED_DATE`.
+that whoever renders needs jinja2 alone; a test holds the two together. Only the clock is missing: see `clock`.
 """
 
-import datetime
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,10 @@ from jinja2 import TemplateError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["FIXED_DATE", "Message", "PromptError", "Rendered", "is_marked", "render", "variables_of"]
+from .clock import FIXED_DATE
 
-FIXED_DATE = datetime.date(2024, 7, 26)
-"""What a template writes as today's date: the date that Llama's templates fall back to.
+__all__ = ["Message", "PromptError", "Rendered", "is_marked", "render", "variables_of"]
 
-With the clock's, the same rows would give other tokens every day, and a server another prompt than training saw.
-"""
 Message = Mapping[str, Any]
 
 

@@ -7,8 +7,9 @@ Anneal gets the prompt that training saw. The settings stand in its first lines.
 import re
 from typing import Literal
 
+from .clock import FIXED_DATE
 from .fields import FieldText
-from .rendering import FIXED_DATE, PromptError, variables_of
+from .rendering import PromptError, variables_of
 from .thinking import SWITCHES
 
 __all__ = ["Thinking", "chat_template", "text_template"]

@@ -10,6 +10,7 @@ SWITCHES = {
     "Keep": {
         "enable_thinking": True,
         "thinking": True,
+        "skip_think": False,
         "preserve_thinking": True,
         "truncate_history_thinking": False,
     },

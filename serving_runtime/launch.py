@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from prompts import TEMPLATE_FILE
+from prompts.clock import FIXED_DATE
 from prompts.thinking import ANALYSIS, CHANNEL, THINK
 
 from .plan import Dtype, ServingPlan
@@ -35,8 +36,14 @@ _REASONING_PARSERS = (
     ("<arg_key>", "glm45"),
     (THINK.opening, "qwen3"),
 )
-# Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
-_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", "VLLM_NO_USAGE_STATS": "1"}
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
+    "VLLM_NO_USAGE_STATS": "1",
+    # The prompts of gpt-oss are vLLM's own, and not the template's: it writes a date into them.
+    "VLLM_SYSTEM_START_DATE": FIXED_DATE.isoformat(),
+}
 
 
 class WeightsError(Exception):

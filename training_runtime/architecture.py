@@ -4,6 +4,7 @@ adapter finds in it. So preparation, which has no GPU, already refuses what trai
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from .errors import PlanError
@@ -65,7 +66,7 @@ def check_adapter(lora: LoraPlan, model: "PreTrainedModel") -> list[str]:
     Raises it, too, where it names a layer whose weight is another's: once merged, both would have changed.
     """
     if lora.target_modules == _ALL_LINEAR:
-        return _unreached_experts(model)
+        return _unreached(lora, model)
     layers = {name: module for name, module in model.named_modules() if _takes_adapter(module)}
     found = {wanted: [name for name in layers if f".{name}".endswith(f".{wanted}")] for wanted in lora.target_modules}
     missing = [wanted for wanted, names in found.items() if not names]
@@ -108,11 +109,56 @@ def expert_parameters(model: "PreTrainedModel") -> dict[str, int]:
     }
 
 
-def _unreached_experts(model: "PreTrainedModel") -> list[str]:
-    """`all-linear` passes over experts that are parameters without a word."""
-    found = expert_parameters(model)
-    if not found:
-        return []
-    percent = 100 * sum(found.values()) / count_parameters(model)
-    told = f"the adapter does not reach the experts, {percent:.0f} % of the weights: they are parameters"
-    return [f"{told} ({next(iter(found))}), where all-linear finds layers; the layers around them are trained"]
+def _unreached(lora: LoraPlan, model: "PreTrainedModel") -> list[str]:
+    """What `all-linear` passes over without a word: experts that are one parameter, and layers of the same names."""
+    reached, every = _reached(lora, model), count_parameters(model)
+    experts, layers = dict[str, int](), dict[str, int]()
+    for name, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if name in reached or f"{name}.{own}" in reached or module is model.get_output_embeddings():
+                continue
+            if _is_linear(module):
+                layers[name] = layers.get(name, 0) + parameter.numel()
+            elif parameter.dim() >= _EXPERT_DIMENSIONS and not _takes_adapter(module):
+                experts[f"{name}.{own}"] = parameter.numel()
+    told = []
+    if experts:
+        share = 100 * sum(experts.values()) / every
+        told.append(
+            f"the adapter does not reach the experts, {share:.0f} % of the weights: they are parameters "
+            f"({next(iter(experts))}), where all-linear finds layers; the layers around them are trained"
+        )
+    if layers:
+        share = 100 * sum(layers.values()) / every
+        told.append(
+            f"the adapter does not reach {len(layers)} layers, {share:.0f} % of the weights ({next(iter(layers))}): "
+            "all-linear takes their names for those of the experts, which it trains"
+        )
+    return told
+
+
+def _reached(lora: LoraPlan, model: "PreTrainedModel") -> set[str]:
+    """The layers and parameters that `all-linear` finds, by trying: PEFT takes the experts of some families, which are
+    parameters, for the layers that they once were.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    config = LoraConfig(r=1, lora_dropout=lora.dropout, target_modules=_ALL_LINEAR[0], task_type="CAUSAL_LM")
+    try:
+        adapted = inject_adapter_in_model(config, deepcopy(model), low_cpu_mem_usage=True)
+    except ValueError as error:
+        remedy = "set tuning.lora.dropout to 0" if "dropout" in str(error) else "name layers in targetModules"
+        raise PlanError(f"tuning.lora: the model's experts cannot be trained so: {remedy} ({error})") from error
+    found = [(name, module) for name, module in adapted.named_modules() if isinstance(module, BaseTunerLayer)]
+    return {
+        ".".join(part for part in (name.replace(".base_layer", ""), getattr(module, "parameter_name", "")) if part)
+        for name, module in found
+    }
+
+
+def _is_linear(module: "torch.nn.Module") -> bool:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (nn.Linear, Conv1D))

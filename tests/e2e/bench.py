@@ -80,6 +80,12 @@ class Bench:
         assert poll(saved, _PATIENCE, every=1.0), self._pods(name)
         return self.running(name)
 
+    def evict(self, pod: str) -> None:
+        """Have a pod go as a node that is drained has it go."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/{self.cluster.namespace}/pods/{pod}/eviction"
+        self.cluster.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
+
     def resumed_from(self, name: str) -> list[int]:
         """The step that each training that is still told of began at."""
         logs = [self.cluster.api.log(pod["metadata"]["name"]) for pod in self.pods(name, "train")]

@@ -44,7 +44,7 @@ def test_a_training_goes_on_from_its_checkpoint_whatever_interrupts_it(bench: Be
     training = {**TRAINING, "maxSteps": 600, "guards": {"stalledAfter": "20s"}}
     bench.submit("interrupted", training=training, stages=stages, maxAttempts=2)
     [pod] = bench.wait_for_checkpoint("interrupted")
-    _evict(bench, pod)
+    bench.evict(pod)
     assert poll(lambda: bench.status("interrupted")["attempts"]["total"] == 2, 150, every=1.0)
     bench.wait_for_checkpoint("interrupted")
     assert max(bench.resumed_from("interrupted")) >= 5, "after the eviction"
@@ -60,12 +60,6 @@ def test_a_training_goes_on_from_its_checkpoint_whatever_interrupts_it(bench: Be
     resumed = bench.resumed_from("interrupted")
     assert len(resumed) == 2, "the pods of the last two attempts stay"
     assert min(resumed) >= 5
-
-
-def _evict(bench: Bench, pod: str) -> None:
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
-    path = f"/api/v1/namespaces/{bench.cluster.namespace}/pods/{pod}/eviction"
-    bench.cluster.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
 
 
 @beside_others

@@ -116,3 +116,17 @@ def test_thoughts_are_parsed_as_the_chat_template_writes_them(
         monkeypatch.setattr("sys.argv", command)
         launch.main()
         assert started[-1][started[-1].index("--max-model-len") + 2 :] == [*expected, "--enforce-eager"]
+
+
+def test_the_engine_writes_the_date_that_training_wrote(
+    plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it writes one by itself, as for gpt-oss, whose prompts are no template's."""
+    environment = dict(os.environ)
+    monkeypatch.setattr(launch, "download", lambda _, folder: folder.mkdir())
+    monkeypatch.setattr("os.execv", lambda *_: None)
+    monkeypatch.setattr("os.environ", environment)
+    command = ["launch", "--port", "8000", "--plan", plan.model_dump_json(), "--folder", str(tmp_path / "model")]
+    monkeypatch.setattr("sys.argv", command)
+    launch.main()
+    assert environment["VLLM_SYSTEM_START_DATE"] == "2024-07-26"

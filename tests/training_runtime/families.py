@@ -3,6 +3,7 @@ what labels teach, read back.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,21 @@ _SPECIAL = re.compile(
 _PLAIN = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
-def family_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """A token for each byte and for each special token that the template names."""
+def family_tokenizer(
+    template: str, *, bos: str = "<s>", eos: str = "</s>", special: Collection[str] = ()
+) -> PreTrainedTokenizerFast:
+    """A token for each byte and for each special token that the template names, or that is told beside it."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bare = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.decoder = decoders.ByteLevel()
-    special = sorted(set(_SPECIAL.findall(template)) - set(_PLAIN))
+    named = sorted({*_SPECIAL.findall(template), *special} - set(_PLAIN))
     made = PreTrainedTokenizerFast(
-        tokenizer_object=bare, bos_token="<s>", eos_token="</s>", extra_special_tokens=special, chat_template=template
+        tokenizer_object=bare,
+        bos_token=bos or None,
+        eos_token=eos,
+        extra_special_tokens=named,
+        chat_template=template,
     )
     made.add_tokens([AddedToken(text, special=False) for text in _PLAIN])
     return made

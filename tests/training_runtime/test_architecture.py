@@ -100,7 +100,9 @@ def test_training_refuses_them_too(make_plan: MakePlan, prepare: Prepare, base: 
 def test_experts_that_an_adapter_does_not_reach_are_told(
     make_plan: MakePlan, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    experts = _changed(base, tmp_path / "experts", EXPERTS)
+    sizes = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    changes = {**sizes, "model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"]}
+    experts = _changed(base, tmp_path / "experts", changes)
     plan = make_plan(**_pretrained(experts, lora=LORA))
     told = prepare_stage(plan).warnings
     assert len(told) == 1

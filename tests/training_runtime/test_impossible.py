@@ -52,7 +52,9 @@ def _plan_of(row: Impossible, tiny: Path, folder: Path) -> Plan:
     base = str(_base_of(row, tiny, folder / "base"))
     metadata = {"name": "job", "namespace": "tests", "uid": "job"}
     spec = FineTuneJobSpec.parse(row.spec)
-    plan: dict[str, Any] = make_plan(metadata, spec, Base(base, base), "http://127.0.0.1:9", "", "").model_dump(mode="json")
+    plan: dict[str, Any] = make_plan(metadata, spec, Base(base, base), "http://127.0.0.1:9", "", "").model_dump(
+        mode="json"
+    )
     plan["workspace"] = str(folder / "workspace")
     plan["dataset"]["sources"][0]["uri"] = str(write_rows(folder / "rows.jsonl", row.rows))
     if row.adapter:

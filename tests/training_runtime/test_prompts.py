@@ -6,8 +6,9 @@ import pytest
 from jinja2 import meta
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
+from prompts.clock import FIXED_DATE
 from prompts.fields import FieldText
-from prompts.rendering import FIXED_DATE, PromptError, render, variables_of
+from prompts.rendering import PromptError, render, variables_of
 from prompts.template import chat_template
 from tests.training_runtime.families import ORIGINALS, family_tokenizer
 from tests.training_runtime.test_conversations import CLAIMS, _plan
