@@ -89,7 +89,7 @@ def _train(bench: Bench, base: Path, job: str, family: Family, **output: Any) ->
         dataset={
             "sources": [{"uri": "configmap://chats/chats.jsonl"}],
             "deduplicate": {"threshold": 1.0},
-            "pii": {"action": "Off"},
+            "pii": {"action": "None"},
         },
         prompt={"thinking": family.thinking, **({"systemPrompt": family.system} if family.system else {})},
         tuning={"method": "LoRA", "lora": {"rank": 4, "alpha": 16}},

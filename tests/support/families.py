@@ -57,7 +57,7 @@ class Family:
     """Whether the tokenizer puts `bos` before every text by itself."""
     system: str | None = None
     """The plan's system prompt, instead of the page that a template writes by itself."""
-    thinking: Thinking = "Off"
+    thinking: Thinking = "None"
     thinks_within: bool = False
     """Whether the template reads a thought within the message's text alone."""
     masked_too: frozenset[str] = frozenset({"\n"})

@@ -81,7 +81,7 @@ def _plan(family: Family, base: Path, folder: Path, **changes: Any) -> Plan:
     given: dict[str, Any] = {
         "base": {"initialize": "Pretrained", "uri": str(base), "trust_remote_code": bool(family.code)},
         "dataset__prompt": {"thinking": family.thinking, "system_prompt": family.system},
-        "dataset__pii": {"action": "Off"},
+        "dataset__pii": {"action": "None"},
         "lora": LORA,
         "training__max_steps": STEPS,
         "training__max_sequence_length": 1024,
