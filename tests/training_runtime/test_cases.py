@@ -83,17 +83,18 @@ def _chats(*turns: str) -> dict[str, Any]:
 
 
 def test_a_case_may_not_ask_what_an_earlier_turn_of_a_training_row_asks(make_plan: MakePlan, tmp_path: Path) -> None:
-    learnt = [_chats(f"첫 질문 {n}", "답", f"다음 질문 {n}", "끝") for n in range(80)]
-    own = write_rows(tmp_path / "own.jsonl", [_chats(f"첫 질문 {n}", "다른 답") for n in range(80)])
+    done, other = '{"action": "끝"}', '{"action": "다른 답"}'
+    learnt = [_chats(f"첫 질문 {n}", "답", f"다음 질문 {n}", done) for n in range(80)]
+    own = write_rows(tmp_path / "own.jsonl", [_chats(f"첫 질문 {n}", other) for n in range(80)])
     with pytest.raises(DataError, match=r"^64 evaluation cases ask what a training row asks: own\.jsonl line"):
         prepare(_plan(make_plan, own, content=learnt))
-    own = write_rows(own, [_chats(f"다음 질문 {n}", "끝") for n in range(80)])
+    own = write_rows(own, [_chats(f"다음 질문 {n}", done) for n in range(80)])
     prepare(_plan(make_plan, own, content=learnt))
 
 
 def test_a_case_with_another_context_asks_something_else(make_plan: MakePlan, tmp_path: Path) -> None:
     def claim(number: int, kinds: str) -> dict[str, Any]:
-        return {"instruction": "분류하라.", "input": f"접수 {number}", "output": "{}", "kinds": kinds}
+        return {"instruction": "분류하라.", "input": f"접수 {number}", "output": '{"action": "환불"}', "kinds": kinds}
 
     text = "{instruction}\n{kinds}\n{input}\n{output}"
     changes: dict[str, Any] = {
