@@ -40,8 +40,8 @@ def played_nodes(layout: Layout, folder: Path, label: str, count: int, stages: S
     with (folder / "kwok.log").open("w") as log:
         kwok = subprocess.Popen([layout.bin / "kwok", *arguments], stdout=log, stderr=log)
     try:
-        if not poll(lambda: simulated_nodes_ready(layout, label) == count, 90, every=0.5):
-            raise TimeoutError(f"the nodes {label} are not Ready; see {folder / 'kwok.log'}")
+        if not poll(lambda: simulated_nodes_ready(layout, label) == count, 90, every=0.5) or kwok.poll() is not None:
+            raise TimeoutError(f"the nodes {label} are not played: {(folder / 'kwok.log').read_text()[-1000:]}")
         yield
     finally:
         kwok.terminate()

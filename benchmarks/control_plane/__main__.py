@@ -10,6 +10,7 @@ installation. Where the cluster's own processes and the manager use the machine 
 
 import argparse
 import asyncio
+import signal
 import statistics
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--load", action="store_true", help="the operator alone, under load")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what it made goes with it
     layout = Layout.of_node()
     stages = scripted_stages(layout) if options.load else [completion(layout, "never", {}, "", 86400.0)]
     with tempfile.TemporaryDirectory() as name, played_nodes(layout, Path(name), LABEL, _NODES, stages):
