@@ -70,6 +70,8 @@ def check_adapter(lora: LoraPlan, model: "PreTrainedModel") -> list[str]:
     layers = {name: module for name, module in model.named_modules() if _takes_adapter(module)}
     found = {wanted: [name for name in layers if f".{name}".endswith(f".{wanted}")] for wanted in lora.target_modules}
     missing = [wanted for wanted, names in found.items() if not names]
+    if expert_parameters(model) and not _reached(lora, model) <= layers.keys():
+        missing = []  # experts that are parameters, which PEFT knows by the names of the layers that they once were
     if missing:
         there = sorted({name.rpartition(".")[2] for name in layers})
         raise PlanError(
@@ -138,13 +140,14 @@ def _unreached(lora: LoraPlan, model: "PreTrainedModel") -> list[str]:
 
 
 def _reached(lora: LoraPlan, model: "PreTrainedModel") -> set[str]:
-    """The layers and parameters that `all-linear` finds, by trying: PEFT takes the experts of some families, which are
+    """The layers and parameters that the adapter finds, by trying: PEFT takes the experts of some families, which are
     parameters, for the layers that they once were.
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    config = LoraConfig(r=1, lora_dropout=lora.dropout, target_modules=_ALL_LINEAR[0], task_type="CAUSAL_LM")
+    wanted = _ALL_LINEAR[0] if lora.target_modules == _ALL_LINEAR else lora.target_modules
+    config = LoraConfig(r=1, lora_dropout=lora.dropout, target_modules=wanted, task_type="CAUSAL_LM")
     try:
         adapted = inject_adapter_in_model(config, deepcopy(model), low_cpu_mem_usage=True)
     except ValueError as error:

@@ -120,6 +120,27 @@ def test_experts_that_qlora_leaves_in_sixteen_bits_are_told(make_plan: MakePlan,
     assert told.endswith("GB of each GPU in 16 bits")
 
 
+def test_experts_may_be_named_as_the_layers_that_they_once_were(
+    make_plan: MakePlan, base: Path, tmp_path: Path
+) -> None:
+    experts = _changed(base, tmp_path / "experts", EXPERTS)
+    named = {**LORA, "target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]}
+    assert prepare_stage(make_plan(**_pretrained(experts, lora=named))).warnings == []
+    with pytest.raises(PlanError, match=r"experts cannot be trained so: set tuning\.lora\.dropout to 0"):
+        prepare_stage(make_plan(**_pretrained(experts, lora={**named, "dropout": 0.1})))
+
+
+def test_a_length_that_yarn_stretches_to_is_trained_and_not_served(
+    make_plan: MakePlan, base: Path, tmp_path: Path
+) -> None:
+    rope = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 256}
+    stretched = _changed(base, tmp_path / "yarn", {"max_position_embeddings": 256, "rope_parameters": rope})
+    changes = _pretrained(stretched, training__max_sequence_length=512)
+    prepare_stage(make_plan(**changes))
+    with pytest.raises(PlanError, match=r"^output\.serving\.maxModelLength is 512, and .* has positions for 256"):
+        prepare_stage(make_plan(**changes, output__served_length=512))
+
+
 def test_a_base_that_reads_pictures_is_trained_as_its_text_class_where_that_loads_it(
     make_plan: MakePlan, base: Path, tmp_path: Path
 ) -> None:

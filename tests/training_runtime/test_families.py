@@ -264,6 +264,13 @@ def test_dropout_that_experts_cannot_be_trained_with_is_refused_before_training(
         prepare(plan)
 
 
+def test_an_answer_that_begins_with_the_template_s_words_cannot_be_constrained(tmp_path: Path) -> None:
+    family, suite = FAMILIES["gpt-oss"], {"name": "bound", "type": "JSON", "constrained": True}
+    plan = _plan(family, make_base(family, tmp_path / "own"), tmp_path, evaluation__suites=[suite])
+    with pytest.raises(PlanError, match=r"begins each answer with <\|channel\|>final<\|message\|>, which the schema"):
+        prepare(plan)
+
+
 def test_no_family_is_without_its_labels_checked_at_the_token() -> None:
     assert {name.partition("-thinking")[0] for name in FAMILIES} >= {"qwen3", "exaone-3.5", "exaone-4", "gpt-oss"}
     assert len(FAMILIES) == 13

@@ -61,12 +61,15 @@ def tensor_parallel(gpus: int, config: dict[str, Any]) -> int:
     return next(fitting, 1)
 
 
-def engine_arguments(asked: dict[str, Any], config: dict[str, Any], *, gpus: int, memory_bytes: int) -> dict[str, Any]:
+def engine_arguments(
+    asked: dict[str, Any], config: dict[str, Any], *, gpus: int, memory_bytes: int, backend: str = "xgrammar"
+) -> dict[str, Any]:
     """Return how the engine is started.
 
     The weights are as wide as transformers has them. Nothing is compiled or captured: an evaluation is over before
     that has paid. The cache of a CPU would take nearly all of the machine's memory, so it is given a share of the
-    container's, unless the installation sets VLLM_CPU_KVCACHE_SPACE, which vLLM prefers.
+    container's, unless the installation sets VLLM_CPU_KVCACHE_SPACE, which vLLM prefers. `backend` binds answers to a
+    schema.
     """
     made: dict[str, Any] = {
         "dtype": "bfloat16" if gpus else "float32",
@@ -77,7 +80,7 @@ def engine_arguments(asked: dict[str, Any], config: dict[str, Any], *, gpus: int
         "tensor_parallel_size": tensor_parallel(gpus, config),
     }
     if asked["schema"] is not None:
-        made["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
+        made["structured_outputs_config"] = {"backend": backend, "disable_any_whitespace": True}
     return made if gpus else made | {"kv_cache_memory_bytes": memory_bytes // _CACHE_SHARE}
 
 
@@ -113,7 +116,8 @@ def _answers(asked: dict[str, Any], model: Path, tokenizer: Path, *, trust: bool
     from vllm.exceptions import VLLMValidationError
     from vllm.sampling_params import StructuredOutputsParams
 
-    arguments = engine_arguments(asked, _read(model / "config.json"), gpus=_gpus(), memory_bytes=_memory_bytes())
+    config, backend = _read(model / "config.json"), _backend(asked["schema"])
+    arguments = engine_arguments(asked, config, gpus=_gpus(), memory_bytes=_memory_bytes(), backend=backend)
     try:
         engine = LLM(model=str(model), tokenizer=str(tokenizer), trust_remote_code=trust, **arguments)
     except (ValueError, VLLMValidationError) as error:
@@ -132,6 +136,13 @@ def _answers(asked: dict[str, Any], model: Path, tokenizer: Path, *, trust: bool
             f"({error})"
         ) from error
     return [{**one, "ids": [list(next(found).outputs[0].token_ids) for _ in one["ids"]]} for one in asked["sets"]]
+
+
+def _backend(schema: dict[str, Any] | None) -> str:
+    """What binds answers: as a server chooses by itself, though never one that cannot keep white space out."""
+    from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+
+    return "guidance" if schema and has_xgrammar_unsupported_json_features(schema) else "xgrammar"
 
 
 def _gpus() -> int:

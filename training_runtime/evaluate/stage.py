@@ -47,7 +47,7 @@ def evaluate(plan: Plan, engine: Engine | None = None) -> Evaluated:
     found = json.loads((target / METRICS).read_bytes())
     intervals = {name: MetricInterval.model_validate(one) for name, one in found["intervals"].items()}
     told = handed_over(found["metrics"], intervals, plan.evaluation.gated)
-    return told.model_copy(update={"engine": found["engine"]})
+    return told.model_copy(update={"engine": found.get("engine", "Transformers")})
 
 
 def _evaluate_within_memory(plan: Plan, target: Path, engine: Engine) -> None:

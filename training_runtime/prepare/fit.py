@@ -23,6 +23,8 @@ _OTHER_SENSES = ("vision_config", "audio_config")
 _ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
 _STRETCHED = ("linear", "dynamic", "yarn")
 """Kinds of rotary positions whose factor multiplies the length that a model reads; the other kinds count it already."""
+_STRETCHED_BY_VLLM = ("linear", "dynamic")
+"""Those whose factor vLLM counts, too (`_get_and_verify_max_len`): yarn's it takes to be counted already."""
 _BYTES_OF_SIXTEEN_BITS = 2
 
 
@@ -108,12 +110,12 @@ def _other_senses(config: "PreTrainedConfig") -> list[str]:
 
 
 def _check_lengths(plan: Plan, config: "PreTrainedConfig") -> None:
-    longest = _longest(config)
     asked = {
         "training.maxSequenceLength": plan.training.max_sequence_length,
         "output.serving.maxModelLength": plan.output.served_length or 0,
     }
     for field, length in asked.items():
+        longest = _longest(config, stretched=_STRETCHED if field.startswith("training") else _STRETCHED_BY_VLLM)
         if longest and length > longest:
             raise PlanError(
                 f"{field} is {length}, and {plan.base.uri} has positions for {longest} tokens: lower it to that, or "
@@ -121,12 +123,12 @@ def _check_lengths(plan: Plan, config: "PreTrainedConfig") -> None:
             )
 
 
-def _longest(config: "PreTrainedConfig") -> int:
+def _longest(config: "PreTrainedConfig", stretched: tuple[str, ...]) -> int:
     """How many tokens the model has positions for; 0 where its configuration does not say."""
     text = config.get_text_config()
     told = int(getattr(text, "max_position_embeddings", None) or 0)
     rope = getattr(text, "rope_parameters", None) or {}
-    if rope.get("rope_type") not in _STRETCHED:
+    if rope.get("rope_type") not in stretched:
         return told
     return max(told, int((rope.get("original_max_position_embeddings") or told) * rope["factor"]))
 

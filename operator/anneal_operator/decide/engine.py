@@ -2,7 +2,8 @@
 
 Nothing here was measured: the figures are assumptions about a model of some billions of parameters on one data-centre
 GPU, made so that vLLM is taken where it wins clearly. Only their relation counts: a model with twice the time per step
-has it with both. A job to which they do not apply says `Transformers` or `VLLM` itself.
+has it with both. A job to which they do not apply says `Transformers` or `VLLM` itself. A stage of several GPUs has
+them because the model needs them, and Transformers would lay it on one: vLLM answers there.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,6 @@ _ENGINE_STEP_SECONDS = 0.025
 """One token for each of those, without compiled graphs, as the runtime starts it (assumed)."""
 _ENGINE_START_SECONDS = 60
 """Until it answers, for each model: imports, weights, profiling of the memory (assumed)."""
-_GROUP_START_SECONDS = 20
-"""More where processes on several GPUs must find each other (assumed)."""
 _PASSING_ON_SECONDS = 15
 """Two more containers in the pod: one that writes the questions, one that answers them (assumed)."""
 
@@ -48,10 +47,12 @@ def chosen_engine(spec: FineTuneJobSpec, test_rows: int) -> Choice:
     gpus = spec.stages.evaluation_resources.gpus
     if not gpus:
         return Choice("Transformers")
+    if gpus > 1:
+        return Choice("VLLM", "over all of the stage's GPUs")
     models = 2 if evaluation.compare_base and spec.base.initialize == "Pretrained" else 1
     rows = _rows(evaluation, test_rows)
     slow = models * _transformers_seconds(rows, evaluation.max_new_tokens)
-    fast = models * _engine_seconds(sum(rows), evaluation.max_new_tokens, gpus) + _PASSING_ON_SECONDS
+    fast = models * _engine_seconds(sum(rows), evaluation.max_new_tokens) + _PASSING_ON_SECONDS
     if fast >= slow:
         return Choice("Transformers")
     return Choice("VLLM", f"in about {_minutes(fast)}, where Transformers would take {_minutes(slow)}")
@@ -73,10 +74,8 @@ def _transformers_seconds(rows: list[int], tokens: int) -> float:
     return sum(ceil(count / _BATCH_ROWS) for count in rows) * tokens * _STEP_SECONDS
 
 
-def _engine_seconds(rows: int, tokens: int, gpus: int) -> float:
-    """Further GPUs are not counted on to hasten anything; they make room for a larger model."""
-    start = _ENGINE_START_SECONDS + (_GROUP_START_SECONDS if gpus > 1 else 0)
-    return start + ceil(rows / _ENGINE_ROWS) * tokens * _ENGINE_STEP_SECONDS
+def _engine_seconds(rows: int, tokens: int) -> float:
+    return _ENGINE_START_SECONDS + ceil(rows / _ENGINE_ROWS) * tokens * _ENGINE_STEP_SECONDS
 
 
 def _minutes(seconds: float) -> str:
