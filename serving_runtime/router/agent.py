@@ -33,7 +33,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.mounted.exists() and not options.to.exists():
         replace_file(options.to, options.mounted.read_text())
-    config.load_incluster_config()
+    settings = client.Configuration()
+    config.load_incluster_config(settings)
+    # From Python 3.13 on, certificates are refused whose issuer left an extension out, as many a cluster's own did.
+    settings.disable_strict_ssl_verification = True
+    client.Configuration.set_default(settings)
     asyncio.run(follow(_NAMESPACE.read_text(), options.config_map, options.key, options.to))
 
 
