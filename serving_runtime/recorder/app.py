@@ -1,10 +1,13 @@
-"""The recorder's HTTP interface: feedback from clients, statistics for the operator."""
+"""The recorder's HTTP interface: feedback from clients, statistics for the operator.
+
+Whatever touches the disk has a thread, so a slow disk holds up neither the event loop nor the ending.
+"""
 
 import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,11 +48,11 @@ def create_app(folder: Path, records: Path) -> FastAPI:
 
     @asynccontextmanager
     async def following(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_follow(folders, database))
+        ending = asyncio.Event()
+        task = asyncio.create_task(_follow(folders, database, ending))
         yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        ending.set()
+        await task
         await _drain(folders, database)
 
     app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
@@ -59,12 +62,12 @@ def create_app(folder: Path, records: Path) -> FastAPI:
         return {"status": "ok"}
 
     @app.post("/v1/feedback")
-    async def feedback(said: Feedback) -> dict[str, str]:
+    def feedback(said: Feedback) -> dict[str, str]:
         database.record_feedback(said.exposure_id, said.metric, said.value)
         return {"status": "recorded"}
 
     @app.get("/experiments/{uid}/statistics")
-    async def statistics(
+    def statistics(
         uid: Annotated[str, PathParameter(max_length=63)], metric: Annotated[str, Query(pattern=_METRIC)]
     ) -> dict[str, Any]:
         return database.statistics(uid, metric)
@@ -72,10 +75,10 @@ def create_app(folder: Path, records: Path) -> FastAPI:
     return app
 
 
-async def _follow(folders: Sequence[Path], database: Database) -> None:
+async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.Event) -> None:
     """Record what appears, whatever goes wrong: what could not be recorded is, the next time."""
-    while True:
-        _record(folders, database)
+    while not ending.is_set():
+        await asyncio.to_thread(_record, folders, database)
         await asyncio.sleep(_PERIOD)
 
 
@@ -83,7 +86,7 @@ async def _drain(folders: Sequence[Path], database: Database) -> None:
     """Record what the router wrote last, which ends with this pod and has its records beside it."""
     for _ in range(_DRAINS):
         await asyncio.sleep(_PERIOD)
-        _record(folders, database)
+        await asyncio.to_thread(_record, folders, database)
 
 
 def _record(folders: Sequence[Path], database: Database) -> None:

@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from serving_runtime.recorder.app import create_app
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.exposures import forget_what_is_gone, record_new_exposures
 from toolbox.polling import poll
+
+TOLD = ("outcome", "first", "last")
 
 
 @pytest.fixture
@@ -215,6 +218,43 @@ def test_experiments_and_metrics_are_apart(folder: Path, database: Database) -> 
 def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) -> None:
     with _served(tmp_path) as address:
         assert _post(address, body) == status
+
+
+@pytest.mark.parametrize("busy", ["app.record_new_exposures", "database.Database.record_feedback"])
+def test_the_recorder_is_healthy_while_the_disk_holds_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(*_: Any) -> int:
+        begun.set()
+        return int(go_on.wait(20))
+
+    monkeypatch.setattr(f"serving_runtime.recorder.{busy}", wait)
+    with _served(tmp_path) as address:
+        said = {"exposureId": f"{1:032x}", "metric": "rating", "value": 4}
+        sender = threading.Thread(target=_post, args=(address, said))
+        sender.start()
+        try:
+            assert begun.wait(10)
+            assert _get(f"{address}/health") == {"status": "ok"}
+        finally:
+            go_on.set()
+            sender.join()
+
+
+def test_threads_take_turns_at_the_database(database: Database) -> None:
+    """Two at once would be one transaction, and either would end the other's."""
+
+    def say(start: int) -> None:
+        for number in range(start, start + 100):
+            database.record_feedback(f"{number:032x}", "rating", 1.0)
+            database.record_exposures("f", number, [json.loads(_line(number, "u")) | dict.fromkeys(TOLD)])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(say, range(0, 400, 100)))
+    told = database.statistics("e", "rating")["variants"]["a"]
+    assert (told["requests"], told["metric"]["mean"]) == (400, 1.0)
 
 
 def test_the_follower_goes_on_after_the_database_refused(tmp_path: Path, caplog: Any) -> None:

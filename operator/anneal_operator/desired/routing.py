@@ -164,7 +164,11 @@ def router_objects(
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
     ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
-    service = {"selector": {"app.kubernetes.io/name": "router"}, "ports": ports}
+    service = {
+        "selector": {"app.kubernetes.io/name": "router"},
+        "ports": ports,
+        "publishNotReadyAddresses": True,  # a container that cannot start takes nothing from the others
+    }
     content = json.dumps(table.document(), indent=1)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
@@ -227,10 +231,10 @@ def _agent(env: RouterEnvironment) -> Manifest:
 
 
 def _recorder(env: RouterEnvironment) -> Manifest:
+    """Without a readiness of its own: models answer while it doesn't, and nginx says 502 or 504 to feedback."""
     arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
     arguments += ["--records", _RECORDS]
     made = _router_container("recorder", env, arguments, "256Mi")
     made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
-    made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "recorder"}, "periodSeconds": 2}
     made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
     return made
