@@ -22,11 +22,11 @@ from tools.nginx import installed
 
 from .engine import Engine, engine
 
-__all__ = ["SALT", "Answer", "Stand", "standing", "table"]
+__all__ = ["ROUTER", "SALT", "Answer", "Stand", "standing", "table"]
 
 SALT = "s"
 _CHAT = "/v1/chat/completions"
-_ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
+ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,9 @@ def _free_ports(count: int) -> list[int]:
 
 def _configured(folder: Path, changes: Mapping[str, str]) -> None:
     """The files of the router, with other ports and places."""
-    for script in _ROUTER.glob("*.lua"):
+    for script in ROUTER.glob("*.lua"):
         shutil.copy(script, folder)
-    text = (_ROUTER / "router.conf").read_text()
+    text = (ROUTER / "router.conf").read_text()
     assert [old for old in changes if old not in text] == []
     places = re.compile("|".join(map(re.escape, changes)))
     (folder / "router.conf").write_text(places.sub(lambda found: changes[found.group()], text))
