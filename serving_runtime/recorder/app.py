@@ -4,8 +4,10 @@ Whatever touches the disk has a thread, so a slow disk holds up neither the even
 """
 
 import asyncio
+import fcntl
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,13 +17,15 @@ from fastapi import FastAPI, Query
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving_runtime.lock import LOCK
+
 from .database import Database
 from .exposures import forget_what_is_gone, record_new_exposures
 
 __all__ = ["create_app"]
 
 _PERIOD = 0.2
-_DRAINS = 3  # the router writes ten times a second, and when it ends
+_LONGEST_END = 25.0  # the router takes 20 s, the pod 30 s
 _METRIC = r"^[a-z][a-z0-9_]{0,62}$"
 log = logging.getLogger("recorder")
 
@@ -53,7 +57,7 @@ def create_app(folder: Path, records: Path) -> FastAPI:
         yield
         ending.set()
         await task
-        await _drain(folders, database)
+        await _drain(folders, database, records / LOCK)
 
     app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
 
@@ -82,11 +86,24 @@ async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.E
         await asyncio.sleep(_PERIOD)
 
 
-async def _drain(folders: Sequence[Path], database: Database) -> None:
-    """Record what the router wrote last, which ends with this pod and has its records beside it."""
-    for _ in range(_DRAINS):
+async def _drain(folders: Sequence[Path], database: Database, lock: Path) -> None:
+    """Record up to what the router writes last, which ends with this pod, and at its leisure."""
+    deadline = time.monotonic() + _LONGEST_END
+    while _is_held(lock) and time.monotonic() < deadline:
         await asyncio.sleep(_PERIOD)
         await asyncio.to_thread(_record, folders, database)
+    await asyncio.to_thread(_record, folders, database)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _record(folders: Sequence[Path], database: Database) -> None:

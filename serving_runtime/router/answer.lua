@@ -70,13 +70,13 @@ function answer.body()
   seen.rest = text:byte(-1) ~= 10 and text:sub(-LONGEST_SIGN) or "\n"
 end
 
--- `complete`; `broken` where the server's side failed after it had begun, `left` where the client's did; `error` where
--- the status says what it was.
+-- `complete`; `broken` where the server's side or the router's failed after it had begun, `left` where the client's did;
+-- `error` where the status says what it was.
 local function outcome(seen)
   if ngx.status == 499 then return "left" end
   if ngx.status >= 400 then return "error" end
   if seen.failed or seen.cut then return "broken" end
-  if not seen.whole then return "left" end
+  if not seen.whole then return ngx.worker.exiting() and "broken" or "left" end
   return seen.finished and "complete" or "broken"
 end
 

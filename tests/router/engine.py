@@ -48,11 +48,15 @@ STREAMS = {
 
 @dataclass
 class Engine:
-    """`asked` counts the requests that arrived, by scenario; `left` is set when an endless stream's reader went."""
+    """`asked` counts the requests that arrived, by scenario; `left` is set when an endless stream's reader went.
+
+    `go_on` lets a held stream end.
+    """
 
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     left: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -146,6 +150,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _endless(self, _: bytes) -> None:
         self._stream([TEXT], ends=False)
         self._wait_until_left()
+
+    def _held(self, _: bytes) -> None:
+        """A stream that ends when the test says so."""
+        self._stream([TEXT], ends=False)
+        self.state.go_on.wait(20)
+        with suppress(OSError):
+            self.wfile.write(f"{len(STOP):x}\r\n{STOP}\r\n0\r\n\r\n".encode())
 
     def _silent(self, _: bytes) -> None:
         self._wait_until_left()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -121,8 +122,16 @@ class Stand:
 
     def workers(self) -> list[int]:
         """The processes that answer."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(word) for word in children.split()]
+        (master,) = _children(self.process.pid)
+        return _children(master)
+
+    def listens(self) -> bool:
+        """Whether it takes new connections."""
+        return _listens(self.port)
+
+    def end(self) -> None:
+        """Ask it to end, as Kubernetes does; it goes on with what it answers."""
+        self.process.send_signal(signal.SIGTERM)
 
     def write(self, routes: RouteTable | str) -> None:
         """Replace the route table, as the agent does."""
@@ -197,7 +206,23 @@ def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: in
     _configured(folder, {**own, **(changes or {})})
     user = "user root; " if os.geteuid() == 0 else ""
     settings = f"daemon off; {user}worker_processes {workers};"
-    command = [*nginx.command(), "-e", "stderr", "-p", f"{folder}/", "-c", "router.conf", "-g", settings]
+    attended = "import sys; from serving_runtime.router.__main__ import attend; from pathlib import Path;"
+    attended += "sys.exit(attend(sys.argv[2:], Path(sys.argv[1])))"
+    command = [
+        sys.executable,
+        "-c",
+        attended,
+        f"{folder}/records",
+        *nginx.command(),
+        "-e",
+        "stderr",
+        "-p",
+        f"{folder}/",
+        "-c",
+        "router.conf",
+        "-g",
+        settings,
+    ]
     with engine() as played, (folder / "log").open("wb") as log, closed:
         (folder / "routes.json").write_text(json.dumps(table(played.port, closed_port).document()))
         environment = {**os.environ, **nginx.environment}
@@ -208,8 +233,12 @@ def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: in
             yield stand
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=10)
+            process.wait(timeout=30)
     assert process.returncode == 0, (folder / "log").read_text()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _listens(port: int) -> bool:

@@ -190,6 +190,25 @@ def test_what_was_answered_last_is_written_when_the_router_ends(tmp_path_factory
     assert {line["exposure"] for line in router.records()} == exposures
 
 
+@pytest.mark.parametrize(("goes_on", "outcome"), [(True, "complete"), (False, "broken")])
+def test_a_router_that_ends_finishes_the_streams_that_it_can_and_records_all(
+    tmp_path_factory: pytest.TempPathFactory, goes_on: bool, outcome: str
+) -> None:
+    quick = {} if goes_on else {"worker_shutdown_timeout 20s;": "worker_shutdown_timeout 500ms;"}
+    body = b'{"model":"split","scenario":"held"}'
+    with standing(tmp_path_factory.mktemp("router"), quick) as router, router.connect() as client:
+        client.sendall(HEAD % (len(body), body))
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        router.end()
+        assert poll(lambda: not router.listens(), 5)
+        if goes_on:
+            router.engine.go_on.set()
+        rest = b"".join(iter(lambda: client.recv(65536), b""))
+        assert rest.endswith(b"\r\n0\r\n\r\n") == goes_on
+        router.engine.go_on.set()
+    assert [line["outcome"] for line in router.records()] == [outcome]
+
+
 def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.TempPathFactory, caplog: Any) -> None:
     folder = tmp_path_factory.mktemp("router")
     scenarios = ["echo", "stream", "cut", "cut-at-once", "500", "reset"]

@@ -1,5 +1,6 @@
 """Exposures and feedback count once, whatever is repeated, late or cut off; statistics are by user."""
 
+import fcntl
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from serving_runtime.lock import LOCK
 from serving_runtime.recorder.app import create_app
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.exposures import forget_what_is_gone, record_new_exposures
@@ -247,14 +249,14 @@ def test_threads_take_turns_at_the_database(database: Database) -> None:
     """Two at once would be one transaction, and either would end the other's."""
 
     def say(start: int) -> None:
-        for number in range(start, start + 100):
+        for number in range(start, start + 20):
             database.record_feedback(f"{number:032x}", "rating", 1.0)
             database.record_exposures("f", number, [json.loads(_line(number, "u")) | dict.fromkeys(TOLD)])
 
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(say, range(0, 400, 100)))
+        list(threads.map(say, range(0, 80, 20)))
     told = database.statistics("e", "rating")["variants"]["a"]
-    assert (told["requests"], told["metric"]["mean"]) == (400, 1.0)
+    assert (told["requests"], told["metric"]["mean"]) == (80, 1.0)
 
 
 def test_the_follower_goes_on_after_the_database_refused(tmp_path: Path, caplog: Any) -> None:
@@ -276,9 +278,17 @@ def test_what_is_written_while_it_ends_is_recorded_and_what_an_earlier_router_wr
     with _served(tmp_path):
         pass
     _append(tmp_path / "records/20260301T10-1.jsonl", _line(2, "u2"))
-    ending = threading.Timer(0.2, _append, (tmp_path / "records/20260301T10-1.jsonl", _line(3, "u3")))
-    with _served(tmp_path):
-        ending.start()
+    with (tmp_path / "records" / LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def end() -> None:
+            _append(tmp_path / "records/20260301T10-1.jsonl", _line(3, "u3"))
+            held.close()
+
+        ending = threading.Timer(1.5, end)
+        with _served(tmp_path):
+            ending.start()
+    ending.join()
     assert Database(tmp_path / "recorder.sqlite").statistics("e", "rating")["variants"]["a"]["users"] == 3
 
 

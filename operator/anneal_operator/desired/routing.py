@@ -31,6 +31,7 @@ ROUTER = "anneal-router"
 _HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
+_GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the recorder up to 25 to record the last
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
             "spec": {
                 "serviceAccountName": ROUTER,
                 "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": _GRACE_SECONDS,
                 "securityContext": pod_security(),
                 "containers": [_nginx(env), _agent(env), _recorder(env)],
                 "volumes": [
