@@ -73,6 +73,12 @@ def test_a_recorder_that_hangs_or_cannot_start_takes_no_model_away() -> None:
     assert kinds["Service"]["publishNotReadyAddresses"] is True
 
 
+def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:
+    made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
+    volumes = {volume["name"]: volume for volume in made[-1]["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["shared"]["emptyDir"] == {"sizeLimit": "1Gi"}
+
+
 def test_the_digest_changes_with_the_content_only() -> None:
     assert route_table([ONE, TWO], {}, {}).digest() == route_table([ONE, TWO], {}, {}).digest()
     assert route_table([ONE, TWO], {}, {}).digest() != route_table([ONE], {}, {}).digest()

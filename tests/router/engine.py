@@ -18,7 +18,7 @@ from tests.support.http_server import serving
 __all__ = ["Engine", "engine"]
 
 _BIG = 1 << 20
-_ERRORS = {"404": b"", "500": b"Internal"}
+_CONTENTS = {"204": b"", "304": b"", "404": b"", "500": b"Internal"}
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         if scenario in STREAMS:
             self._stream(STREAMS[scenario])
         elif scenario.isdecimal():
-            self._answer(_ERRORS.get(scenario, b'{"error":{"message":"no"}}'), int(scenario))
+            self._answer(_CONTENTS.get(scenario, b'{"error":{"message":"no"}}'), int(scenario))
         else:
             getattr(self, f"_{scenario.replace('-', '_')}", self._echo)(body)
 
@@ -150,6 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _endless(self, _: bytes) -> None:
         self._stream([TEXT], ends=False)
         self._wait_until_left()
+
+    def _nonsense(self, _: bytes) -> None:
+        self.wfile.write(b"no HTTP at all")
+        self.close_connection = True
 
     def _held(self, _: bytes) -> None:
         """A stream that ends when the test says so."""

@@ -111,6 +111,7 @@ def test_the_path_goes_on_as_it_was_understood(router: Stand, written: str) -> N
         ("/adapters", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/invocations", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/nowhere", {}, 404, "there is nothing at this path"),
+        ("/v1/chat/completions%0a", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/v1/chat/completions", {"body": "x" * 9_000_000}, 413, "the body is larger than 8 MiB"),
         ("/v1/feedback", {"body": "{}"}, 502, "does not answer; try again"),
     ],

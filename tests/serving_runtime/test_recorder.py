@@ -137,10 +137,10 @@ def test_what_became_of_an_answer_is_kept_beside_it(folder: Path, database: Data
     assert list(rows) == [(f"{1:032x}", "broken", 0.1, 2.5), (f"{2:032x}", None, None, None)]
 
 
-def test_a_file_goes_once_a_later_hour_began_and_nothing_is_written_to_it(folder: Path, database: Database) -> None:
-    first, second = folder / "20260301T10-1.jsonl", folder / "20260301T11-1.jsonl"
+def test_a_file_goes_once_a_later_minute_began_and_nothing_is_written_to_it(folder: Path, database: Database) -> None:
+    first, second = folder / "20260301T1000-1.jsonl", folder / "20260301T1001-1.jsonl"
     _append(first, _line(1, "u1"))
-    _append(folder / "20260301T10-2.jsonl", _line(4, "u4"))
+    _append(folder / "20260301T1000-2.jsonl", _line(4, "u4"))
     record_new_exposures(folder, database)
     os.utime(first, (1, 1))
     record_new_exposures(folder, database)
@@ -151,7 +151,7 @@ def test_a_file_goes_once_a_later_hour_began_and_nothing_is_written_to_it(folder
     assert first.exists()
     os.utime(first, (1, 1))
     record_new_exposures(folder, database)
-    assert sorted(folder.iterdir()) == [folder / "20260301T10-2.jsonl", second]
+    assert sorted(folder.iterdir()) == [folder / "20260301T1000-2.jsonl", second]
     assert database.statistics("e", "rating")["variants"]["a"]["users"] == 4
 
 

@@ -199,7 +199,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                 "containers": [_nginx(env), _agent(env), _recorder(env)],
                 "volumes": [
                     scratch_volume(),
-                    {"name": "shared", "emptyDir": {}},
+                    {"name": "shared", "emptyDir": {"sizeLimit": "1Gi"}},
                     {"name": "routes", "configMap": {"name": ROUTER}},
                     {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
                 ],
