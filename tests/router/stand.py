@@ -106,7 +106,8 @@ class Stand:
     def records(self) -> list[dict[str, Any]]:
         """All lines that were written."""
         files = (self.folder / "records").glob("*.jsonl")
-        return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
+        whole = (file.read_text().rpartition("\n")[0] for file in files)  # what follows is being written
+        return [json.loads(line) for text in whole for line in text.splitlines() if line]
 
     def record_of(self, exposure: str) -> dict[str, Any]:
         """The one line of an answer, once it is written."""
