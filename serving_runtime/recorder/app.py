@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving_runtime.lock import LOCK
@@ -61,6 +63,10 @@ def create_app(folder: Path, records: Path) -> FastAPI:
 
     app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
 
+    @app.exception_handler(RequestValidationError)
+    async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+        return _refusal(error)
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -77,6 +83,15 @@ def create_app(folder: Path, records: Path) -> FastAPI:
         return database.statistics(uid, metric)
 
     return app
+
+
+def _refusal(error: RequestValidationError) -> JSONResponse:
+    """Say what is wrong as the router does, in OpenAI's shape."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:] if first["type"] != "json_invalid")
+    message = f"`{place}`: {first['msg']}" if place else str(first["msg"])
+    told = {"message": message, "type": "invalid_request_error", "param": place or None, "code": 422}
+    return JSONResponse({"error": told}, 422)
 
 
 async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.Event) -> None:

@@ -222,6 +222,21 @@ def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) 
         assert _post(address, body) == status
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [(b"{", None), (b"5", None), (b'{"exposureId":"' + b"0" * 32 + b'","metric":"a","value":"x"}', "value")],
+)
+def test_feedback_that_is_refused_is_told_why_in_openai_s_shape(tmp_path: Path, body: bytes, param: str | None) -> None:
+    with _served(tmp_path) as address:
+        request = urllib.request.Request(f"{address}/v1/feedback", body, {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        with refused.value as answer:
+            error = json.load(answer)["error"]
+    assert error.pop("message")
+    assert error == {"type": "invalid_request_error", "param": param, "code": 422}
+
+
 @pytest.mark.parametrize("busy", ["app.record_new_exposures", "database.Database.record_feedback"])
 def test_the_recorder_is_healthy_while_the_disk_holds_it_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str
