@@ -1,11 +1,14 @@
 """How nginx is started in the router's container."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving_runtime.router import __main__ as router
+
+from . import stand
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(None, 1), ("1", 1), ("4", 4)])
@@ -27,3 +30,15 @@ def test_there_is_a_worker_for_each_core_that_was_asked_for(
 def test_the_places_are_those_of_the_configuration() -> None:
     text = (Path(router.__file__).parent / "router.conf").read_text()
     assert f'router.start("/shared/routes.json", "{router._RECORDS}")' in text  # noqa: SLF001
+
+
+def test_a_port_that_another_process_took_meanwhile_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = stand._free_ports  # noqa: SLF001
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = [[int(taken.getsockname()[1]), *free(1)]]
+        monkeypatch.setattr(stand, "_free_ports", lambda count: given.pop() if given else free(count))
+        with stand.standing(tmp_path) as standing:
+            assert standing.chat().status == 200
+    assert not given
