@@ -17,7 +17,10 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks; return the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.bases and "{suite}" not in options.bases:
+        parser.error("--bases must hold {suite}: the images stand on more than one release of Debian")
     try:
         with exclusive(Layout.of_node().cache / "locks" / "images"):  # one storage: builds would prune each other
             bases = {suite: (options.bases or "").format(suite=suite) or build_base(suite) for suite in BASES}

@@ -17,7 +17,7 @@ from toolbox.commands import CommandError, run
 from toolbox.debian import mirror, security_mirror
 from toolbox.locks import exclusive
 
-__all__ = ["PACKAGES", "SUITE", "Nginx", "installed", "main"]
+__all__ = ["PACKAGES", "SUITE", "Nginx", "bring", "installed", "main"]
 
 SUITE = "trixie"
 PACKAGES = ("libnginx-mod-http-lua", "lua-cjson", "luajit", "nginx")
@@ -51,18 +51,33 @@ class Nginx:
 
 
 def installed() -> Nginx:
-    """Return it, bringing it here first where it is not; raise CommandError where that fails."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anneal"
-    recipe = hashlib.sha256(repr((SUITE, PACKAGES)).encode()).hexdigest()[:16]
-    place = cache / "programs" / f"nginx-{recipe}"
-    with exclusive(cache / "locks" / "nginx"):
-        if not place.is_dir():
-            print(f"bringing Debian {SUITE}'s nginx with Lua into {place}", flush=True)
-            _bring(place)
+    """Return it; raise CommandError where it was not brought here."""
+    place = _place(_cache())
+    if not place.is_dir():
+        raise CommandError("the router's nginx is not on this machine: bring it with `python -m tools.nginx`")
     return Nginx(place)
 
 
-def _bring(place: Path) -> None:
+def bring() -> None:
+    """Bring it here where it is not; raise CommandError where that fails."""
+    cache = _cache()
+    place = _place(cache)
+    with exclusive(cache / "locks" / "nginx"):
+        if not place.is_dir():
+            print(f"bringing Debian {SUITE}'s nginx with Lua into {place}", flush=True)
+            _unpack(place)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anneal"
+
+
+def _place(cache: Path) -> Path:
+    recipe = hashlib.sha256(repr((SUITE, PACKAGES)).encode()).hexdigest()[:16]
+    return cache / "programs" / f"nginx-{recipe}"
+
+
+def _unpack(place: Path) -> None:
     unfinished = place.with_name(f"{place.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     apt, root = unfinished / "apt", unfinished / "root"
@@ -89,6 +104,9 @@ def _options(apt: Path) -> list[str]:
         f"Dir::Cache={apt}",
         f"Dir::Etc::SourceList={apt}/sources.list",
         "Dir::Etc::SourceParts=/dev/null",
+        "Dir::Etc::Preferences=/dev/null",
+        "Dir::Etc::PreferencesParts=/dev/null",
+        "APT::Default-Release=",
         "APT::Architecture=amd64",
         "APT::Architectures=amd64",
         "APT::Sandbox::User=",
@@ -100,7 +118,7 @@ def _options(apt: Path) -> list[str]:
 def main() -> int:
     """Bring it here; return the exit status."""
     try:
-        installed()
+        bring()
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,11 +1,13 @@
 """The recorder's tables in SQLite, and the statistics read from them.
 
 What became of an answer has a table of its own: an earlier release's recorder, that knows only the others, works on the
-same file. One process writes. Every call returns after the data is on disk (`synchronous=FULL`).
+same file. One process writes, from several threads in turn. Every call returns after the data is on disk
+(`synchronous=FULL`).
 """
 
 import math
 import sqlite3
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -35,6 +37,7 @@ class Database:
     """Exposures, feedback, and how far each file of exposures was read."""
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
@@ -42,16 +45,18 @@ class Database:
 
     def position(self, file: str) -> int:
         """How many bytes of a file were recorded."""
-        row = self._connection.execute("SELECT position FROM files WHERE name = ?", (file,)).fetchone()
+        with self._lock:
+            row = self._connection.execute("SELECT position FROM files WHERE name = ?", (file,)).fetchone()
         return int(row[0]) if row else 0
 
     def files(self) -> set[str]:
         """The files that were recorded in part or whole."""
-        return {str(row[0]) for row in self._connection.execute("SELECT name FROM files")}
+        with self._lock:
+            return {str(row[0]) for row in self._connection.execute("SELECT name FROM files")}
 
     def record_exposures(self, file: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
         """Store exposures together with the position they reach to, so that each counts once."""
-        with self._connection:
+        with self._lock, self._connection:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO exposures VALUES (:exposure, :experiment, :variant, :user, :at, :status)",
                 exposures,
@@ -63,12 +68,12 @@ class Database:
 
     def forget_file(self, file: str) -> None:
         """Drop the position of a file that is gone."""
-        with self._connection:
+        with self._lock, self._connection:
             self._connection.execute("DELETE FROM files WHERE name = ?", (file,))
 
     def record_feedback(self, exposure: str, metric: str, value: float) -> None:
         """Store what a user said; said again about the same answer, the last word holds."""
-        with self._connection:
+        with self._lock, self._connection:
             self._connection.execute(
                 "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?)", (exposure, metric, value, time.time())
             )
@@ -78,16 +83,22 @@ class Database:
 
         `moved_users` counts users who were given more than one variant: 0 unless assignment is broken.
         """
+        with self._lock:
+            return {"variants": self._variants(experiment, metric), "moved_users": self._moved_users(experiment)}
+
+    def _variants(self, experiment: str, metric: str) -> dict[str, dict[str, Any]]:
         counted = self._connection.execute(
             "SELECT variant, COUNT(DISTINCT user), COUNT(*) FROM exposures WHERE experiment = ? GROUP BY variant",
             (experiment,),
         )
-        variants = {name: {"users": users, "requests": requests} for name, users, requests in counted}
+        variants: dict[str, dict[str, Any]] = {
+            name: {"users": users, "requests": requests} for name, users, requests in counted
+        }
         for name, values in self._user_means(experiment, metric).items():
             mean = math.fsum(values) / len(values)
             squares = math.fsum((value - mean) ** 2 for value in values)
             variants[name]["metric"] = {"users": len(values), "mean": mean, "squares": squares}
-        return {"variants": variants, "moved_users": self._moved_users(experiment)}
+        return variants
 
     def _user_means(self, experiment: str, metric: str) -> dict[str, list[float]]:
         rows = self._connection.execute(

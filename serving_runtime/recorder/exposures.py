@@ -1,7 +1,7 @@
-"""Reading the lines that the router wrote, one of JSON per answer, in a file per worker and hour.
+"""Reading the lines that the router wrote, one of JSON per answer, in a file per worker and minute.
 
 A worker appends whole lines; after a kill the last may be half, and is read when the next one completes or the file is
-over. A file goes once it was read to its end, a later hour began, and nothing was appended for a minute. Answers that
+over. A file goes once it was read to its end, a later minute began, and nothing was appended for a minute. Answers that
 no experiment counts are passed over.
 """
 
@@ -18,7 +18,6 @@ from .database import Database
 __all__ = ["Exposure", "forget_what_is_gone", "record_new_exposures"]
 
 _BATCH = 4 << 20
-_HOUR = len("20260301T10")
 _QUIET_SECONDS = 60.0
 log = logging.getLogger("recorder")
 
@@ -50,11 +49,15 @@ def record_new_exposures(folder: Path, database: Database) -> int:
     total = 0
     for file in files:
         total += _read(file, database)
-        is_over = file.name[:_HOUR] < files[-1].name[:_HOUR]
+        is_over = _minute(file) < _minute(files[-1])
         if is_over and time.time() - file.stat().st_mtime > _QUIET_SECONDS:
             file.unlink()
             database.forget_file(file.name)
     return total
+
+
+def _minute(file: Path) -> str:
+    return file.name.partition("-")[0]
 
 
 def forget_what_is_gone(folders: Sequence[Path], database: Database) -> None:

@@ -70,18 +70,18 @@ function answer.body()
   seen.rest = text:byte(-1) ~= 10 and text:sub(-LONGEST_SIGN) or "\n"
 end
 
--- `complete`; `broken` where the server's side failed after it had begun, `left` where the client's did; `error` where
--- the status says what it was.
+-- `complete`, of status 200 alone; `broken` where the server's side or the router's failed after it had begun, `left` where the client's did;
+-- `error` where the status says what it was.
 local function outcome(seen)
   if ngx.status == 499 then return "left" end
   if ngx.status >= 400 then return "error" end
-  if seen.failed or seen.cut then return "broken" end
-  if not seen.whole then return "left" end
+  if ngx.status ~= 200 or seen.failed or seen.cut then return "broken" end
+  if not seen.whole then return ngx.worker.exiting() and "broken" or "left" end
   return seen.finished and "complete" or "broken"
 end
 
 local function since(start, time)
-  return time and math.floor((time - start) * 1000 + 0.5) / 1000 or nil
+  return time and math.max(0, math.floor((time - start) * 1000 + 0.5) / 1000) or nil -- the clock may be set back
 end
 
 -- What is recorded of it, in one line; the user as a hash only.

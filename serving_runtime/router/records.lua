@@ -14,7 +14,7 @@ end
 
 local function flush()
   if #waiting == 0 then return end
-  local path = folder .. "/" .. os.date("!%Y%m%dT%H", ngx.time()) .. "-" .. token .. ".jsonl"
+  local path = folder .. "/" .. os.date("!%Y%m%dT%H%M", ngx.time()) .. "-" .. token .. ".jsonl"
   local file, problem = io.open(path, "a")
   local start = failing and "\n" or "" -- what failed may have left half a line
   local written = file and file:write(start, table.concat(waiting, "\n"), "\n") and file:flush()
@@ -27,7 +27,7 @@ local function flush()
   end
 end
 
--- Where each worker writes: a file of its own per hour, so that no two ever write to the same.
+-- Where each worker writes: a file of its own per minute, so that no two ever write to the same.
 function records.start(path)
   folder, token = path, random_token()
   ngx.timer.every(PERIOD, flush)

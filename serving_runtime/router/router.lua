@@ -60,6 +60,7 @@ end
 local function version_of(name, path, seen)
   local route, reference = route_of(name)
   if not route then return nil, 404, reference end
+  seen.model = name
   if reference then return route.named[reference] end
   if type(route.experiment) == "table" then
     local variant, user, header = assignment.assign(route.experiment)
@@ -94,7 +95,6 @@ function router.route()
   if not routes then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
   local name, value = asked_model(path)
-  seen.model = name
   local version, status, sentence, param = version_of(name, path, seen)
   local target = routes.targets[version]
   if not target then return refuse(status or 404, sentence or "this version is not served", param or "model") end

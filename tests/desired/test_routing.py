@@ -65,6 +65,20 @@ def test_what_a_version_s_users_said_is_owned_by_no_version() -> None:
     assert {item["kind"] for item in made if "ownerReferences" not in item["metadata"]} == {"PersistentVolumeClaim"}
 
 
+def test_a_recorder_that_hangs_or_cannot_start_takes_no_model_away() -> None:
+    made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
+    kinds = {item["kind"]: item["spec"] for item in made if "spec" in item}
+    containers = kinds["Deployment"]["template"]["spec"]["containers"]
+    assert [made["name"] for made in containers if "readinessProbe" in made] == ["nginx"]
+    assert kinds["Service"]["publishNotReadyAddresses"] is True
+
+
+def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:
+    made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
+    volumes = {volume["name"]: volume for volume in made[-1]["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["shared"]["emptyDir"] == {"sizeLimit": "1Gi"}
+
+
 def test_the_digest_changes_with_the_content_only() -> None:
     assert route_table([ONE, TWO], {}, {}).digest() == route_table([ONE, TWO], {}, {}).digest()
     assert route_table([ONE, TWO], {}, {}).digest() != route_table([ONE], {}, {}).digest()

@@ -18,7 +18,7 @@ from tests.support.http_server import serving
 __all__ = ["Engine", "engine"]
 
 _BIG = 1 << 20
-_ERRORS = {"404": b"", "500": b"Internal"}
+_CONTENTS = {"204": b"", "304": b"", "404": b"", "500": b"Internal"}
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -48,11 +48,15 @@ STREAMS = {
 
 @dataclass
 class Engine:
-    """`asked` counts the requests that arrived, by scenario; `left` is set when an endless stream's reader went."""
+    """`asked` counts the requests that arrived, by scenario; `left` is set when an endless stream's reader went.
+
+    `go_on` lets a held stream end.
+    """
 
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     left: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         if scenario in STREAMS:
             self._stream(STREAMS[scenario])
         elif scenario.isdecimal():
-            self._answer(_ERRORS.get(scenario, b'{"error":{"message":"no"}}'), int(scenario))
+            self._answer(_CONTENTS.get(scenario, b'{"error":{"message":"no"}}'), int(scenario))
         else:
             getattr(self, f"_{scenario.replace('-', '_')}", self._echo)(body)
 
@@ -146,6 +150,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _endless(self, _: bytes) -> None:
         self._stream([TEXT], ends=False)
         self._wait_until_left()
+
+    def _nonsense(self, _: bytes) -> None:
+        self.wfile.write(b"no HTTP at all")
+        self.close_connection = True
+
+    def _held(self, _: bytes) -> None:
+        """A stream that ends when the test says so."""
+        self._stream([TEXT], ends=False)
+        self.state.go_on.wait(20)
+        with suppress(OSError):
+            self.wfile.write(f"{len(STOP):x}\r\n{STOP}\r\n0\r\n\r\n".encode())
 
     def _silent(self, _: bytes) -> None:
         self._wait_until_left()

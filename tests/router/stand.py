@@ -8,13 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 from toolbox.polling import poll
@@ -22,11 +23,12 @@ from tools.nginx import installed
 
 from .engine import Engine, engine
 
-__all__ = ["SALT", "Answer", "Stand", "standing", "table"]
+__all__ = ["ROUTER", "SALT", "Answer", "Stand", "standing", "table"]
 
 SALT = "s"
+TRIES = 3
 _CHAT = "/v1/chat/completions"
-_ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
+ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Stand:
     def records(self) -> list[dict[str, Any]]:
         """All lines that were written."""
         files = (self.folder / "records").glob("*.jsonl")
-        return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
+        whole = (file.read_text().rpartition("\n")[0] for file in files)  # what follows is being written
+        return [json.loads(line) for text in whole for line in text.splitlines() if line]
 
     def record_of(self, exposure: str) -> dict[str, Any]:
         """The one line of an answer, once it is written."""
@@ -121,8 +124,21 @@ class Stand:
 
     def workers(self) -> list[int]:
         """The processes that answer."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(word) for word in children.split()]
+        (master,) = _children(self.process.pid)
+        return _children(master)
+
+    def is_settled(self) -> bool:
+        """Whether it has workers, which it has once it holds its ports, or has ended."""
+        masters = [] if self.process.poll() is not None else _children(self.process.pid)
+        return self.process.poll() is not None or (any(map(_children, masters)) and _listens(self.port))
+
+    def listens(self) -> bool:
+        """Whether it takes new connections."""
+        return _listens(self.port)
+
+    def end(self) -> None:
+        """Ask it to end, as Kubernetes does; it goes on with what it answers."""
+        self.process.send_signal(signal.SIGTERM)
 
     def write(self, routes: RouteTable | str) -> None:
         """Replace the route table, as the agent does."""
@@ -169,9 +185,9 @@ def _free_ports(count: int) -> list[int]:
 
 def _configured(folder: Path, changes: Mapping[str, str]) -> None:
     """The files of the router, with other ports and places."""
-    for script in _ROUTER.glob("*.lua"):
+    for script in ROUTER.glob("*.lua"):
         shutil.copy(script, folder)
-    text = (_ROUTER / "router.conf").read_text()
+    text = (ROUTER / "router.conf").read_text()
     assert [old for old in changes if old not in text] == []
     places = re.compile("|".join(map(re.escape, changes)))
     (folder / "router.conf").write_text(places.sub(lambda found: changes[found.group()], text))
@@ -180,36 +196,50 @@ def _configured(folder: Path, changes: Mapping[str, str]) -> None:
 @contextmanager
 def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: int = 1) -> Iterator[Stand]:
     """Start all of it; `changes` are made in router.conf. It ends well, or the test fails."""
-    nginx = installed()
-    port, admin_port = _free_ports(2)
     closed = socket.socket()  # nobody listens there, and nobody else can: servers that are gone
     closed.bind(("127.0.0.1", 0))
     closed_port = int(closed.getsockname()[1])
-    own = {
-        "/usr/lib/nginx/modules/": f"{nginx.modules}/",
-        "/shared/": f"{folder}/",
-        "/tmp/": f"{folder}/",  # noqa: S108
-        "listen 8080;": f"listen 127.0.0.1:{port};",
-        "listen 8082;": f"listen 127.0.0.1:{admin_port};",
-        "127.0.0.1:8081": f"127.0.0.1:{closed_port}",
-    }
     (folder / "records").mkdir()
-    _configured(folder, {**own, **(changes or {})})
-    user = "user root; " if os.geteuid() == 0 else ""
-    settings = f"daemon off; {user}worker_processes {workers};"
-    command = [*nginx.command(), "-e", "stderr", "-p", f"{folder}/", "-c", "router.conf", "-g", settings]
     with engine() as played, (folder / "log").open("wb") as log, closed:
         (folder / "routes.json").write_text(json.dumps(table(played.port, closed_port).document()))
-        environment = {**os.environ, **nginx.environment}
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "127.0.0.1:8081": f"127.0.0.1:{closed_port}"}  # noqa: S108
+        for _ in range(TRIES):
+            ports = _free_ports(2)
+            process = _start(folder, {**own, **(changes or {})}, ports, workers, log)
+            stand = Stand(folder, played, process, *ports)
+            if poll(stand.is_settled, 20, every=0.02) and process.poll() is None:
+                break
+            process.terminate()  # another process took a port meanwhile
+            process.wait()
         try:
-            stand = Stand(folder, played, process, port, admin_port)
-            assert poll(lambda: _listens(port), 10, every=0.02), (folder / "log").read_text()
+            assert process.poll() is None, (folder / "log").read_text()
             yield stand
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=10)
+            process.wait(timeout=30)
     assert process.returncode == 0, (folder / "log").read_text()
+
+
+def _start(
+    folder: Path, changes: Mapping[str, str], ports: list[int], workers: int, log: BinaryIO
+) -> subprocess.Popen[bytes]:
+    nginx = installed()
+    listening = {f"listen {own};": f"listen 127.0.0.1:{port};" for own, port in zip((8080, 8082), ports, strict=True)}
+    _configured(folder, {"/usr/lib/nginx/modules/": f"{nginx.modules}/", **listening, **changes})
+    user = "user root; " if os.geteuid() == 0 else ""
+    settings = f"daemon off; {user}worker_processes {workers};"
+    attended = "import sys; from serving_runtime.router.__main__ import attend; from pathlib import Path;"
+    attended += "sys.exit(attend(sys.argv[2:], Path(sys.argv[1])))"
+    started = [*nginx.command(), "-e", "stderr", "-p", f"{folder}/", "-c", "router.conf", "-g", settings]
+    command = [sys.executable, "-c", attended, f"{folder}/records", *started]
+    return subprocess.Popen(command, env={**os.environ, **nginx.environment}, stdout=log, stderr=log)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return []
 
 
 def _listens(port: int) -> bool:

@@ -1,5 +1,6 @@
 """What the router does with what a model's server answers, or does not; and the one line that it records of it."""
 
+import re
 import time
 from typing import Any
 
@@ -39,6 +40,8 @@ def _known(router: Stand) -> set[str]:
         ("cut", 200, "broken"),
         ("cut-at-once", 200, "broken"),
         ("short", 200, "broken"),
+        ("204", 204, "broken"),
+        ("304", 304, "broken"),
         ("400", 400, "error"),
         ("429", 429, "error"),
         ("500", 500, "error"),
@@ -57,6 +60,32 @@ def test_every_answer_is_one_line_that_says_how_it_ended(
     assert ("first" in line) == (status == 200 and scenario != "cut-at-once")
     assert 0 <= line.get("first", 0) <= line.get("last", 0) < 5
     assert abs(line["at"] - time.time()) < 60
+
+
+def test_what_is_no_http_is_no_whole_answer(router: Stand) -> None:
+    known = _known(router)
+    body = b'{"model":"split","scenario":"nonsense"}'
+    with router.connect() as client:
+        client.sendall(HEAD % (len(body), body))
+        assert client.recv(1000)
+        assert poll(lambda: [line["outcome"] for line in _new_lines(router, known)] == ["broken"], 5)
+
+
+@pytest.mark.parametrize("name", ["nobody", "plain@9"])
+def test_a_name_that_is_no_model_s_is_not_recorded(router: Stand, name: str) -> None:
+    known = _known(router)
+    assert router.chat(name).status == 404
+    assert poll(lambda: ["model" in line for line in _new_lines(router, known, status=404)] == [False], 5)
+
+
+def test_a_clock_that_is_set_back_loses_no_line(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("router")
+    start = "access_by_lua_block { router.route() }"
+    later = start.replace("router.route()", "ngx.req.start_time = function() return ngx.now() + 60 end; router.route()")
+    with standing(folder, {start: later}) as router:
+        line = router.record_of(router.chat("split", X_User_Id="u1").headers["x-exposure-id"])
+    assert (line["first"], line["last"]) == (0, 0)
+    assert record_new_exposures(folder / "records", Database(folder / "recorder.sqlite")) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,6 +217,27 @@ def test_what_was_answered_last_is_written_when_the_router_ends(tmp_path_factory
     with standing(tmp_path_factory.mktemp("router")) as router:
         exposures = {router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(5)}
     assert {line["exposure"] for line in router.records()} == exposures
+    names = [file.name for file in (router.folder / "records").glob("*.jsonl")]
+    assert [name for name in names if not re.fullmatch(r"\d{8}T\d{4}-[0-9a-f]{16}\.jsonl", name)] == []
+
+
+@pytest.mark.parametrize(("goes_on", "outcome"), [(True, "complete"), (False, "broken")])
+def test_a_router_that_ends_finishes_the_streams_that_it_can_and_records_all(
+    tmp_path_factory: pytest.TempPathFactory, goes_on: bool, outcome: str
+) -> None:
+    quick = {} if goes_on else {"worker_shutdown_timeout 20s;": "worker_shutdown_timeout 500ms;"}
+    body = b'{"model":"split","scenario":"held"}'
+    with standing(tmp_path_factory.mktemp("router"), quick) as router, router.connect() as client:
+        client.sendall(HEAD % (len(body), body))
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        router.end()
+        assert poll(lambda: not router.listens(), 5)
+        if goes_on:
+            router.engine.go_on.set()
+        rest = b"".join(iter(lambda: client.recv(65536), b""))
+        assert rest.endswith(b"\r\n0\r\n\r\n") == goes_on
+        router.engine.go_on.set()
+    assert [line["outcome"] for line in router.records()] == [outcome]
 
 
 def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.TempPathFactory, caplog: Any) -> None:

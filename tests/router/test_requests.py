@@ -1,6 +1,7 @@
 """What the router does to a request on its way to a model's server."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ ABUSABLE = {
     "prompt_logprobs": 0,
     "echo": True,
 }
+LOOKING_SECONDS = 0.25
+"""How often a worker looks at the table: router.lua's PERIOD."""
 USERS = [f"user-{number}" for number in range(300)] + ["사용자", "a b", "x" * 500]
 
 
@@ -111,6 +114,7 @@ def test_the_path_goes_on_as_it_was_understood(router: Stand, written: str) -> N
         ("/adapters", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/invocations", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/nowhere", {}, 404, "there is nothing at this path"),
+        ("/v1/chat/completions%0a", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/v1/chat/completions", {"body": "x" * 9_000_000}, 413, "the body is larger than 8 MiB"),
         ("/v1/feedback", {"body": "{}"}, 502, "does not answer; try again"),
     ],
@@ -223,6 +227,7 @@ def test_a_new_table_holds_at_once_and_what_is_none_is_not_taken(tmp_path_factor
         )
         router.write(renamed)
         assert poll(lambda: all(router.chat("renamed").status == 200 for _ in range(20)), 5)
+        time.sleep(2 * LOOKING_SECONDS)  # each worker has looked since: no answer says which of them gave it
         written = (router.folder / "log").read_text
         for number, text in enumerate(["{half", "[]", '{"models": {}}'], start=1):
             router.write(text)

@@ -1,6 +1,6 @@
 """How nginx is started in the router's container."""
 
-import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +8,37 @@ import pytest
 
 from serving_runtime.router import __main__ as router
 
+from . import stand
+
 
 @pytest.mark.parametrize(("cores", "workers"), [(None, 1), ("1", 1), ("4", 4)])
 def test_there_is_a_worker_for_each_core_that_was_asked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: str | None, workers: int
+    monkeypatch: pytest.MonkeyPatch, cores: str | None, workers: int
 ) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(os, "execv", lambda *call: started.append(call))
-    monkeypatch.setattr(router, "_RECORDS", tmp_path / "shared/records")
+    monkeypatch.setattr(router, "attend", lambda *call: started.append(call))
     monkeypatch.delenv("ANNEAL_CORES", raising=False)
     if cores:
         monkeypatch.setenv("ANNEAL_CORES", cores)
     router.main()
-    ((_, command),) = started
+    ((command, records),) = started
     assert command[-1] == f"daemon off; worker_processes {workers};"
     assert (Path(command[command.index("-p") + 1]) / command[command.index("-c") + 1]).exists()
-    assert (tmp_path / "shared/records").is_dir()
+    assert records == router._RECORDS  # noqa: SLF001
 
 
 def test_the_places_are_those_of_the_configuration() -> None:
     text = (Path(router.__file__).parent / "router.conf").read_text()
     assert f'router.start("/shared/routes.json", "{router._RECORDS}")' in text  # noqa: SLF001
+
+
+def test_a_port_that_another_process_took_meanwhile_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = stand._free_ports  # noqa: SLF001
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = [[int(taken.getsockname()[1]), *free(1)]]
+        monkeypatch.setattr(stand, "_free_ports", lambda count: given.pop() if given else free(count))
+        with stand.standing(tmp_path) as standing:
+            assert standing.chat().status == 200
+    assert not given

@@ -1,5 +1,6 @@
 """Exposures and feedback count once, whatever is repeated, late or cut off; statistics are by user."""
 
+import fcntl
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from typing import Any
 import pytest
 import uvicorn
 
+from serving_runtime.lock import LOCK
 from serving_runtime.recorder.app import create_app
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.exposures import forget_what_is_gone, record_new_exposures
 from toolbox.polling import poll
+
+TOLD = ("outcome", "first", "last")
 
 
 @pytest.fixture
@@ -132,10 +137,10 @@ def test_what_became_of_an_answer_is_kept_beside_it(folder: Path, database: Data
     assert list(rows) == [(f"{1:032x}", "broken", 0.1, 2.5), (f"{2:032x}", None, None, None)]
 
 
-def test_a_file_goes_once_a_later_hour_began_and_nothing_is_written_to_it(folder: Path, database: Database) -> None:
-    first, second = folder / "20260301T10-1.jsonl", folder / "20260301T11-1.jsonl"
+def test_a_file_goes_once_a_later_minute_began_and_nothing_is_written_to_it(folder: Path, database: Database) -> None:
+    first, second = folder / "20260301T1000-1.jsonl", folder / "20260301T1001-1.jsonl"
     _append(first, _line(1, "u1"))
-    _append(folder / "20260301T10-2.jsonl", _line(4, "u4"))
+    _append(folder / "20260301T1000-2.jsonl", _line(4, "u4"))
     record_new_exposures(folder, database)
     os.utime(first, (1, 1))
     record_new_exposures(folder, database)
@@ -146,7 +151,7 @@ def test_a_file_goes_once_a_later_hour_began_and_nothing_is_written_to_it(folder
     assert first.exists()
     os.utime(first, (1, 1))
     record_new_exposures(folder, database)
-    assert sorted(folder.iterdir()) == [folder / "20260301T10-2.jsonl", second]
+    assert sorted(folder.iterdir()) == [folder / "20260301T1000-2.jsonl", second]
     assert database.statistics("e", "rating")["variants"]["a"]["users"] == 4
 
 
@@ -217,6 +222,58 @@ def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) 
         assert _post(address, body) == status
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [(b"{", None), (b"5", None), (b'{"exposureId":"' + b"0" * 32 + b'","metric":"a","value":"x"}', "value")],
+)
+def test_feedback_that_is_refused_is_told_why_in_openai_s_shape(tmp_path: Path, body: bytes, param: str | None) -> None:
+    with _served(tmp_path) as address:
+        request = urllib.request.Request(f"{address}/v1/feedback", body, {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        with refused.value as answer:
+            error = json.load(answer)["error"]
+    assert error.pop("message")
+    assert error == {"type": "invalid_request_error", "param": param, "code": 422}
+
+
+@pytest.mark.parametrize("busy", ["app.record_new_exposures", "database.Database.record_feedback"])
+def test_the_recorder_is_healthy_while_the_disk_holds_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(*_: Any) -> int:
+        begun.set()
+        return int(go_on.wait(20))
+
+    monkeypatch.setattr(f"serving_runtime.recorder.{busy}", wait)
+    with _served(tmp_path) as address:
+        said = {"exposureId": f"{1:032x}", "metric": "rating", "value": 4}
+        sender = threading.Thread(target=_post, args=(address, said))
+        sender.start()
+        try:
+            assert begun.wait(10)
+            assert _get(f"{address}/health") == {"status": "ok"}
+        finally:
+            go_on.set()
+            sender.join()
+
+
+def test_threads_take_turns_at_the_database(database: Database) -> None:
+    """Two at once would be one transaction, and either would end the other's."""
+
+    def say(start: int) -> None:
+        for number in range(start, start + 20):
+            database.record_feedback(f"{number:032x}", "rating", 1.0)
+            database.record_exposures("f", number, [json.loads(_line(number, "u")) | dict.fromkeys(TOLD)])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(say, range(0, 80, 20)))
+    told = database.statistics("e", "rating")["variants"]["a"]
+    assert (told["requests"], told["metric"]["mean"]) == (80, 1.0)
+
+
 def test_the_follower_goes_on_after_the_database_refused(tmp_path: Path, caplog: Any) -> None:
     full = "CREATE TRIGGER full BEFORE INSERT ON exposures BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     with _served(tmp_path) as address:
@@ -236,9 +293,17 @@ def test_what_is_written_while_it_ends_is_recorded_and_what_an_earlier_router_wr
     with _served(tmp_path):
         pass
     _append(tmp_path / "records/20260301T10-1.jsonl", _line(2, "u2"))
-    ending = threading.Timer(0.2, _append, (tmp_path / "records/20260301T10-1.jsonl", _line(3, "u3")))
-    with _served(tmp_path):
-        ending.start()
+    with (tmp_path / "records" / LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def end() -> None:
+            _append(tmp_path / "records/20260301T10-1.jsonl", _line(3, "u3"))
+            held.close()
+
+        ending = threading.Timer(1.5, end)
+        with _served(tmp_path):
+            ending.start()
+    ending.join()
     assert Database(tmp_path / "recorder.sqlite").statistics("e", "rating")["variants"]["a"]["users"] == 3
 
 

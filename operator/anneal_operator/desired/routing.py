@@ -31,6 +31,7 @@ ROUTER = "anneal-router"
 _HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
+_GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the recorder up to 25 to record the last
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,11 @@ def router_objects(
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
     ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
-    service = {"selector": {"app.kubernetes.io/name": "router"}, "ports": ports}
+    service = {
+        "selector": {"app.kubernetes.io/name": "router"},
+        "ports": ports,
+        "publishNotReadyAddresses": True,  # a container that cannot start takes nothing from the others
+    }
     content = json.dumps(table.document(), indent=1)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
@@ -189,11 +194,12 @@ def _deployment(env: RouterEnvironment) -> Manifest:
             "spec": {
                 "serviceAccountName": ROUTER,
                 "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": _GRACE_SECONDS,
                 "securityContext": pod_security(),
                 "containers": [_nginx(env), _agent(env), _recorder(env)],
                 "volumes": [
                     scratch_volume(),
-                    {"name": "shared", "emptyDir": {}},
+                    {"name": "shared", "emptyDir": {"sizeLimit": "1Gi"}},
                     {"name": "routes", "configMap": {"name": ROUTER}},
                     {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
                 ],
@@ -227,10 +233,10 @@ def _agent(env: RouterEnvironment) -> Manifest:
 
 
 def _recorder(env: RouterEnvironment) -> Manifest:
+    """Without a readiness of its own: models answer while it doesn't, and nginx says 502 or 504 to feedback."""
     arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
     arguments += ["--records", _RECORDS]
     made = _router_container("recorder", env, arguments, "256Mi")
     made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
-    made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "recorder"}, "periodSeconds": 2}
     made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
     return made
