@@ -157,7 +157,7 @@ def _torch() -> str:
     built = subprocess.run(
         [sys.executable, "-m", "images", "build", "torch"], check=True, cwd=CHECKOUT, capture_output=True, text=True
     )
-    return built.stdout.strip()
+    return built.stdout.split()[-1]  # after what it says of images that it had to build
 
 
 def _layers(reference: str) -> list[str]:
