@@ -41,7 +41,7 @@ def test_a_training_goes_on_from_its_checkpoint_whatever_interrupts_it(bench: Be
     """Its pod is evicted, the job suspended, and the process stands still: that alone counts as a failure."""
     brief = {"terminationGracePeriodSeconds": 10}  # one that stands still uses it up
     stages = {"prepare": RESOURCES, "train": RESOURCES | brief, "publish": RESOURCES}
-    training = {**TRAINING, "maxSteps": 600, "guards": {"stalledAfter": "20s"}}
+    training = {**TRAINING, "maxSteps": 300, "guards": {"stalledAfter": "20s"}}
     bench.submit("interrupted", training=training, stages=stages, maxAttempts=2)
     [pod] = bench.wait_for_checkpoint("interrupted")
     bench.evict(pod)
