@@ -247,6 +247,7 @@ def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tupl
     spec = {
         "base": {"uri": "models:/spam-filter@base"},
         "dataset": {"sources": [{"uri": "configmap://bad/rows.jsonl"}], "template": "InstructionIO"},
+        "training": {"maxSequenceLength": 256},
         "stages": {"prepare": {"resources": {"requests": {"cpu": "100m"}}}},
         "storage": {"template": {"size": "1Gi"}},
         "output": {"modelName": "spam-filter"},
