@@ -9,17 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training_runtime.committed import committing
-from training_runtime.errors import DataError, GpuMemoryError, PlanError, StageError
+from training_runtime.errors import DataError, GpuMemoryError, PlanError, PreemptedError, StageError
 from training_runtime.evaluate.answering import ask
 from training_runtime.evaluate.answers import answers
-from training_runtime.evaluate.engine import answer
+from training_runtime.evaluate.engine import Output, _run, answer
 from training_runtime.evaluate.generation import RefusedError, engine_arguments, sampling_arguments, tensor_parallel
 from training_runtime.evaluate.questions import RowSet, row_sets, write_questions
 from training_runtime.evaluate.stage import evaluate
@@ -292,23 +292,36 @@ def test_where_nobody_asked_for_vllm_transformers_answers_what_it_cannot(
     assert evaluate(plan, "VLLM").engine == "Transformers"
 
 
-def test_an_answer_step_that_is_asked_to_end_leaves_no_process(make_plan: MakePlan, fake_engine: Path) -> None:
-    plan = make_plan()
-    _model(plan)
-    _asked(plan)
-    file = plan.workspace / "plan.json"
-    file.write_text(plan.model_dump_json())
-    command = [sys.executable, "-m", "training_runtime", "answer", "--plan", str(file)]
-    running = subprocess.Popen(command, env=os.environ | {"FAKE_ENGINE_FAILS": "stuck"}, cwd=ROOT)
-    deadline = time.monotonic() + 60
-    while not (fake_engine.exists() and fake_engine.read_text()) and time.monotonic() < deadline:
+def test_an_engine_that_is_interrupted_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "pids"
+    child = (
+        "import os, subprocess, sys, time\n"
+        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "with open(sys.argv[1], 'w') as file: file.write(f'{os.getpid()} {other.pid}')\n"
+        "print('begun', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    output = Output()
+
+    def interrupt(*_: object) -> None:
+        raise PreemptedError("asked to end")
+
+    def read(stream: Iterable[str]) -> None:
+        next(iter(stream))
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    monkeypatch.setattr(output, "read", read)
+    try:
+        with pytest.raises(PreemptedError):
+            _run([sys.executable, "-c", child, str(told)], output)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    processes, deadline = [int(one) for one in told.read_text().split()], time.monotonic() + 30
+    assert len(processes) == 2
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    engine = int(fake_engine.read_text())
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(30) == 75
-    while _lives(engine) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _lives(engine)
+    assert not any(map(_lives, processes))
 
 
 def _lives(process: int) -> bool:

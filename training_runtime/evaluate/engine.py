@@ -125,14 +125,15 @@ def _run(command: list[str], output: Output) -> int:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
     )
     reader = Thread(target=output.read, args=(process.stdout,), name="engine", daemon=True)
-    reader.start()
     try:
+        reader.start()
         return process.wait()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        reader.join()
+        if reader.ident:
+            reader.join()
 
 
 def failure(code: int, output: Output) -> StageError:
