@@ -12,15 +12,13 @@ from training_runtime.workspace import cases_folder, cases_name
 
 __all__ = ["check_answers", "check_suites"]
 
-_WITHOUT_QUESTIONS = ("Perplexity", "Harness")
-
 
 def check_suites(plan: Plan, template: RowTemplate) -> None:
     """Raise DataError where a suite asks rows of plain text, which ask nothing."""
     if template != "Text":
         return
     for suite in plan.evaluation.suites:
-        if suite.type not in _WITHOUT_QUESTIONS and not suite.path:
+        if suite.needs_answers and not suite.path:
             raise DataError(
                 f"suite {suite.name} asks the test rows, and plain text asks nothing: use Perplexity, or give it cases "
                 "of its own"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from anneal_operator.api.evaluation import Evaluation, Suite
+from anneal_operator.api.evaluation import Evaluation
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
+from training_runtime.plan import asks_rows
 
 __all__ = ["Choice", "chosen_engine"]
 
@@ -62,12 +63,8 @@ def _rows(evaluation: Evaluation, test_rows: int) -> list[int]:
     """How many rows each set that is asked has: the test rows, and at most `maxRows` of each suite's own cases, which
     nobody has counted.
     """
-    own = {suite.cases for suite in evaluation.suites if _asks_own_cases(suite)}
+    own = {suite.cases for suite in evaluation.suites if suite.cases and asks_rows(suite.type)}
     return [min(evaluation.max_rows, test_rows), *(evaluation.max_rows for _ in own)]
-
-
-def _asks_own_cases(suite: Suite) -> bool:
-    return suite.cases is not None and suite.type not in {"Harness", "Perplexity"}
 
 
 def _transformers_seconds(rows: list[int], tokens: int) -> float:

@@ -6,7 +6,6 @@ The trainer's environment has no vLLM; tests/e2e runs the real one behind the sa
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,9 +38,6 @@ class LLM:
             raise RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
         if _FAILS == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        if _FAILS == "stuck":
-            Path(os.environ["FAKE_ENGINE_LOG"]).write_text(str(os.getpid()))
-            time.sleep(600)
 
     def generate(self, prompts: list[list[int]], ways: list[dict[str, Any]], *, use_tqdm: bool) -> list[Any]:
         assert not use_tqdm
