@@ -78,6 +78,12 @@ class Case:
         return f"{self.file.relative_to(_PACKAGE)}: {self.mutant}"
 
     @property
+    def nearest(self) -> str:
+        """The tests that mirror its file, where there are any: most mistakes are seen there, so they go first."""
+        place = self.file.relative_to(_PACKAGE)
+        return str(Path("tests") / place.parent / f"test_{place.name}")
+
+    @property
     def tests(self) -> tuple[str, ...]:
         """The tests of its room."""
         room = self.file.relative_to(_PACKAGE).parts[0]
@@ -154,9 +160,13 @@ def _tested(root: Path, tests: tuple[str, ...], case: Case | None) -> None:
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    there = [test for test in tests if (root / test).exists()]
     options = ["-x", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir", str(root)]
-    os._exit(int(pytest.main([*options, *there])) if there else _NO_TESTS)
+    for chosen in ([case.nearest] if case else [], tests):
+        there = [test for test in chosen if (root / test).exists()]
+        status = int(pytest.main([*options, *there])) if there else _NO_TESTS
+        if status not in {_PASSED, _NO_TESTS}:
+            break
+    os._exit(status)
 
 
 class _Planting:
