@@ -81,12 +81,39 @@ PRODUCTION = {"production": {"accuracy": 0.92, "perplexity": 7.5}}
             False,
             "at least 0.95 (not worse than production)",
         ),
+        (
+            {"metric": "accuracy", "min": 0.86, "vsAlias": "production", "maxRegressionPercent": 5},
+            PRODUCTION,
+            True,
+            "at least 0.874 (not worse than production)",
+        ),
+        (
+            {"metric": "perplexity", "max": 9, "vsAlias": "production", "maxRegressionPercent": 10},
+            PRODUCTION,
+            True,
+            "at most 8.25 (not worse than production)",
+        ),
+        (
+            {"metric": "perplexity", "max": 8, "vsAlias": "production", "maxRegressionPercent": 10},
+            PRODUCTION,
+            True,
+            "at most 8 (not worse than production)",
+        ),
     ],
 )
 def test_a_gate(gate: dict[str, Any], references: Any, passed: bool, required: str) -> None:
     [found] = judge_gates([Gate.parse(gate)], MEASURED, references)
     assert (found.passed, found.required) == (passed, required)
     assert (found.supported, found.sample) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "metric", ["loss", "claims/loss", "seconds", "wikitext.bits_per_byte", "hellaswag.brier_score", "wmt.ter"]
+)
+def test_of_some_metrics_less_is_better(metric: str) -> None:
+    measured, gate = EvaluationStatus(metrics={metric: 1.0}), Gate.parse({"metric": metric, "vsAlias": "production"})
+    [found] = judge_gates([gate], measured, {"production": {metric: 1.5}})
+    assert (found.passed, found.required) == (True, "at most 1.5 (not worse than production)")
 
 
 ON_120 = "95 % interval 0.88 to 0.96 on 120 rows"
@@ -126,6 +153,23 @@ def test_a_gate_says_whether_the_sample_can_tell(
     measured = Evaluated(metrics={"accuracy": 0.93}, intervals={"accuracy": interval})
     [found] = judge_gates([Gate.parse({"metric": "accuracy", **gate})], measured, PRODUCTION)
     assert (found.passed, found.supported, found.sample) == (passed, supported, sample)
+
+
+@pytest.mark.parametrize(
+    ("bound", "rows", "more"),
+    [
+        (0.4996, 1, "; about 1,000,000 would"),
+        (0.4995, 1, "; about 640,000 would"),
+        (0.5, 1, "; about 1,000,000 would"),
+        (0.5, 4, ""),
+        (0.1001, 4, "; about 5 would"),
+    ],
+)
+def test_how_many_rows_would_tell(bound: float, rows: int, more: str) -> None:
+    interval = MetricInterval(low=0.1, high=0.9, rows=rows)
+    measured = Evaluated(metrics={"accuracy": 0.5}, intervals={"accuracy": interval})
+    [found] = judge_gates([Gate(metric="accuracy", min=bound)], measured, {})
+    assert str(found.sample).endswith(f"at least {bound:.4g}{more}")
 
 
 def test_what_is_measured_is_judged_in_all_its_digits() -> None:
