@@ -65,7 +65,7 @@ def _pods(slices: Iterable[Manifest]) -> list[dict[str, Any]]:
                 continue
             address = endpoint["addresses"][0]
             found[address] = {
-                "address": f"[{address}]" if ":" in address else address,
+                "address": address,
                 "port": ports[0]["port"],
                 "pod": pod.get("name"),
                 "uid": pod.get("uid"),
@@ -90,15 +90,14 @@ async def _watch(namespace: str, known: _Known) -> None:
 
 
 async def _watch_once(api: client.DiscoveryV1Api, namespace: str, known: _Known) -> None:
-    """Read raw: the client refuses a slice whose `endpoints` is null, as an empty one's is."""
-    list_slices = api.list_namespaced_endpoint_slice
-    answer = await list_slices(namespace, label_selector=_SERVICE, _preload_content=False)
+    """Read raw, so that what the client's models do not know takes no endpoint away."""
+    answer = await api.list_namespaced_endpoint_slice_without_preload_content(namespace, label_selector=_SERVICE)
     answer.raise_for_status()
     listed = await answer.json()
     known.slices = {item["metadata"]["name"]: item for item in listed["items"]}
     known.changed.set()
     events = watch.Watch(return_type="object").stream(
-        list_slices,
+        api.list_namespaced_endpoint_slice,
         namespace,
         label_selector=_SERVICE,
         resource_version=listed["metadata"]["resourceVersion"],

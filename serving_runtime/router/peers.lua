@@ -15,7 +15,7 @@ function peers.of(address, port, name, uid)
   local peer = known[key]
   if peer then return peer end
   peer = {
-    key = key, address = address, port = port, name = name, seed = ngx.crc32_long(key),
+    key = key, address = address:find(":", 1, true) and "[" .. address .. "]" or address, port = port, name = name, seed = ngx.crc32_long(key),
     here = 0, elsewhere = 0, refusals = 0, failures = 0, out_until = 0, is_told = false, slots = {},
   }
   for worker = 0, workers - 1 do peer.slots[worker] = worker .. "|" .. key end

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
+from serving_runtime.router.endpoints import FORMAT
 from toolbox.polling import poll
 
 from .engine import Engine, engine
@@ -370,6 +371,15 @@ def test_nobody_is_answered_where_the_control_has_no_pods_either(tmp_path: Path)
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             line = made.router.record_of(answer.headers["x-exposure-id"])
             assert (line["status"], line["outcome"], "fallback" in line) == (503, "error", False)
+
+
+def test_an_address_of_ipv6_is_understood(tmp_path: Path) -> None:
+    pods = [{"address": "::1", "port": 9, "pod": "six"}]
+    with scene(tmp_path, 1) as made:
+        made.router.write_endpoints(json.dumps({"format": FORMAT, "targets": {"one": pods}}))
+        assert poll(lambda: [pod["name"] for pod in made.told()] == ["six"], 5, every=0.02)
+        assert made.chat().status == 502
+        assert "no connection to the engine" not in (made.router.folder / "log").read_text()
 
 
 def test_a_server_cannot_say_that_another_answered(four: Scene) -> None:

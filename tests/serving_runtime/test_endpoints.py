@@ -59,7 +59,7 @@ TARGETS = {"one": {"host": "10.0.0.1", "service": "one-engine"}, "two": {"host":
         ([_slice("one-engine", _endpoint("fd00::2", "a"), addressType="IPv6")], {}),
         (
             [_slice("two-engine", _endpoint("fd00::2", "a"), addressType="IPv6"), _slice("two-engine", ONE)],
-            {"two": [_pod("[fd00::2]", "a")]},
+            {"two": [_pod("fd00::2", "a")]},
         ),
     ],
     ids=[
