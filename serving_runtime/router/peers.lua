@@ -15,7 +15,8 @@ function peers.of(address, port, name, uid)
   local peer = known[key]
   if peer then return peer end
   peer = {
-    key = key, address = address:find(":", 1, true) and "[" .. address .. "]" or address, port = port, name = name, seed = ngx.crc32_long(key),
+    key = key, name = name, seed = ngx.crc32_long(key), port = port,
+    address = address:find(":", 1, true) and "[" .. address .. "]" or address,
     here = 0, elsewhere = 0, refusals = 0, failures = 0, out_until = 0, is_told = false, slots = {},
   }
   for worker = 0, workers - 1 do peer.slots[worker] = worker .. "|" .. key end
@@ -52,7 +53,8 @@ local function leave_alone(peer, now)
   local pause = pick.pause(times)
   if held:add("out|" .. peer.key, now + pause, pause) then -- else another worker was first
     held:set("times|" .. peer.key, times, FORGOTTEN)
-    ngx.log(ngx.ERR, "the pod ", peer.name or peer.key, " fails: where half of them do not, it is not asked for ", pause, " s")
+    local told = " fails: where half of them do not, it is not asked for "
+    ngx.log(ngx.ERR, "the pod ", peer.name or peer.key, told, pause, " s")
   end
   peer.out_until = now + pause
 end
