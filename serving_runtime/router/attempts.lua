@@ -9,9 +9,14 @@ local attempts = {}
 local BUSY = -3 -- nginx's NGX_BUSY: there is nobody to ask
 local MOST = 3 -- router.conf says so, too
 
--- The version that is to answer, and its target: the one assigned or, where none of its pods is ready, the control;
--- nil where there is nobody. `control` is nil for what may not be answered by another version.
-function attempts.prepare(seen, targets, version, control)
+-- Whether its engine knows the model by this name: its own, or the one that clients call.
+local function knows(target, name)
+  return target.model == name or target.public == name
+end
+
+-- The version that is to answer, its target, and the name that the model is asked by: the one assigned or, where none of
+-- its pods is ready, the control; nil where there is nobody. `control` is nil for what no other version may answer.
+function attempts.prepare(seen, targets, version, control, name)
   local target, spare = targets[version], control and targets[control]
   local list = endpoints.of(version, target)
   local others = spare and endpoints.of(control, spare)
@@ -20,9 +25,10 @@ function attempts.prepare(seen, targets, version, control)
   end
   if #list == 0 then return nil end
   seen.list = list
-  -- The body is the same for all who are asked, so the control must know the model by the same name.
-  if spare and #others > 0 and spare.model == target.model then seen.control, seen.others = control, others end
-  return version, target
+  local asked = knows(target, name) and name or target.model
+  -- All get the same body, so the control must know the model by the same name.
+  if spare and #others > 0 and knows(spare, asked) then seen.control, seen.others = control, others end
+  return version, target, asked
 end
 
 -- Whether the text's beginning matters for the choice.

@@ -102,12 +102,12 @@ function router.route()
   if not routes.targets[version] then
     return refuse(status or 404, sentence or "this version is not served", param or "model")
   end
-  local answering, target = attempts.prepare(seen, routes.targets, version, seen.spare)
+  local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
   if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
   local text = path.text and found[path.text]
   if text and attempts.is_choice(seen) then seen.hash = affinity.hash(text, name) end
-  if target.model ~= name then request.replace(value, cjson.encode(target.model)) end
-  seen.version = answering
+  if asked ~= name then request.replace(value, cjson.encode(asked)) end
+  seen.version, ngx.ctx.target = answering, target
   ngx.var.exposure_id = seen.exposure
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")

@@ -81,9 +81,7 @@ def test_the_schema_refuses_a_wrong_value_and_names_it(path: str, value: object)
 
 
 def _rights(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
-    return {
-        right for rule in rules for right in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])
-    }
+    return {right for rule in rules for right in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])}
 
 
 def test_the_operator_holds_each_right_that_it_gives_a_router() -> None:

@@ -336,6 +336,32 @@ def test_a_variant_whose_pods_are_not_there_is_answered_for_by_the_control(four:
         _assert_fell_back(four, four.chat("q", model="split", X_User_Id=TUNED))
 
 
+def test_a_control_that_knows_the_model_by_another_name_is_asked_only_at_the_start(tmp_path: Path) -> None:
+    with scene(tmp_path, 1) as made:
+        routes = _table(made.closed).document()
+        for name in ("one", "two"):
+            routes["targets"][name]["model"] = f"engine-{name}"
+        made.router.write(json.dumps(routes))
+        assert poll(lambda: '"engine-one"' in made.chat().echoed, 5, every=0.02)
+        made.lead("two", made.closed)
+        assert made.chat(model="split", X_User_Id=TUNED).status == 502
+        made.lead("two")
+        assert '"engine-one"' in made.chat(model="split", X_User_Id=TUNED).echoed
+
+
+def test_a_control_that_knows_the_public_name_is_asked_by_it(tmp_path: Path) -> None:
+    with scene(tmp_path, 1) as made:
+        routes = _table(made.closed).document()
+        for name in ("one", "two"):
+            routes["targets"][name] |= {"model": f"engine-{name}", "public": "split"}
+        made.router.write(json.dumps(routes))
+        assert poll(lambda: '"engine-one"' in made.chat().echoed, 5, every=0.02)
+        made.lead("two", made.closed)
+        answer = made.chat(model="split", X_User_Id=TUNED)
+        _assert_fell_back(made, answer)
+        assert '"model":"split"' in answer.echoed
+
+
 def test_a_variant_that_is_busy_is_answered_for_by_the_control(four: Scene) -> None:
     with engine() as busy:
         four.lead("two", busy.port)
