@@ -68,12 +68,12 @@ def test_without_a_text_the_lesser_of_two_at_random_is_asked(ask: Ask) -> None:
 
 
 def test_pods_that_are_alike_are_asked_alike(ask: Ask) -> None:
-    counts = Counter(ask(pods=_pods(*[2] * 5), hashes=[None] * 4000))
+    counts: Counter[int] = Counter(ask(pods=_pods(*[2] * 5), hashes=[None] * 4000))
     assert stats.chisquare(list(counts.values())).pvalue > 0.001
 
 
 def test_requests_without_a_text_are_spread_evenly(ask: Ask) -> None:
-    counts = Counter(ask(pods=_pods(*[0] * 10), hashes=[None] * 1000, keep=True))
+    counts: Counter[int] = Counter(ask(pods=_pods(*[0] * 10), hashes=[None] * 1000, keep=True))
     assert len(counts) == 10
     assert max(counts.values()) - min(counts.values()) <= 8
 

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -106,7 +106,7 @@ def _table(closed: int) -> RouteTable:
 
 
 @contextmanager
-def scene(folder: Path, count: int, workers: int = 1, **changes: str) -> Iterator[Scene]:
+def scene(folder: Path, count: int, workers: int = 1, changes: Mapping[str, str] | None = None) -> Iterator[Scene]:
     """All of it, with `one` led to all engines."""
     closed = socket.socket()
     closed.bind(("127.0.0.1", 0))
@@ -114,7 +114,7 @@ def scene(folder: Path, count: int, workers: int = 1, **changes: str) -> Iterato
         engines = [stack.enter_context(engine()) for _ in range(count)]
         port = int(closed.getsockname()[1])
         (folder / "endpoints.json").write_text(endpoints({"one": [one.port for one in engines]}))
-        router = stack.enter_context(standing(folder, {**CHANGES, **changes}, workers, _table(port)))
+        router = stack.enter_context(standing(folder, {**CHANGES, **(changes or {})}, workers, _table(port)))
         yield Scene(router, engines, port)
         for one in engines:
             one.go_on.set()
@@ -199,7 +199,7 @@ def test_a_pod_that_is_not_there_costs_no_client_an_answer_and_is_left_alone(tmp
 
 
 def test_a_pod_that_fails_is_left_alone_and_asked_again_later(tmp_path: Path) -> None:
-    with scene(tmp_path, 2, **{"init_worker_by_lua_block { router.start(": SHORTER}) as made:
+    with scene(tmp_path, 2, changes={"init_worker_by_lua_block { router.start(": SHORTER}) as made:
         number = made.who(_conversation("s", "q"))
         bad = '{"scenario":"500",' + json.dumps({"model": "m", "messages": _conversation("s", "q")})[1:]
         assert {made.router.ask(body=bad).status for _ in range(5)} == {500}
@@ -277,6 +277,10 @@ def _seen_by(made: Scene, worker: int) -> list[dict[str, Any]]:
     return found[0]
 
 
+def _answering(made: Scene, worker: int) -> int:
+    return sum(int(pod["here"]) + int(pod["elsewhere"]) for pod in _seen_by(made, worker))
+
+
 def test_workers_know_of_each_other_s_answers_and_forget_those_of_one_that_died(tmp_path: Path) -> None:
     with scene(tmp_path, 2, workers=2) as made, ExitStack() as clients:
         for number in range(12):
@@ -284,16 +288,16 @@ def test_workers_know_of_each_other_s_answers_and_forget_those_of_one_that_died(
         first, second = made.router.workers()
 
         def all_counted(worker: int) -> bool:
-            return sum(pod["here"] + pod["elsewhere"] for pod in _seen_by(made, worker)) == 12
+            return _answering(made, worker) == 12
 
         assert poll(lambda: all_counted(first) and all_counted(second), 5)
         own = sum(pod["here"] for pod in _seen_by(made, second))
         os.kill(first, signal.SIGKILL)
-        assert poll(lambda: sum(p["here"] + p["elsewhere"] for p in _seen_by(made, second)) == own, 5)
+        assert poll(lambda: _answering(made, second) == own, 5)
         for one in made.engines:
             one.go_on.set()
         clients.close()
-        assert poll(lambda: all(p["here"] + p["elsewhere"] == 0 for p in _seen_by(made, second)), 5)
+        assert poll(lambda: _answering(made, second) == 0, 5)
 
 
 def test_what_one_worker_leaves_alone_all_do(tmp_path: Path) -> None:
