@@ -338,12 +338,17 @@ def test_a_variant_whose_pods_are_not_there_is_answered_for_by_the_control(four:
         _assert_fell_back(four, four.chat("q", model="split", X_User_Id=TUNED))
 
 
+def _call_them_otherwise(made: Scene, **names: str) -> None:
+    """Each engine knows its model by a name of its own."""
+    routes = json.loads((made.router.folder / "routes.json").read_text())
+    for name in ("one", "two"):
+        routes["targets"][name] |= {"model": f"engine-{name}", **names}
+    made.router.write(json.dumps({**routes, "generation": routes.get("generation", 0) + 1}))
+
+
 def test_a_control_that_knows_the_model_by_another_name_is_asked_only_at_the_start(tmp_path: Path) -> None:
     with scene(tmp_path, 1) as made:
-        routes = _table(made.closed).document()
-        for name in ("one", "two"):
-            routes["targets"][name]["model"] = f"engine-{name}"
-        made.router.write(json.dumps(routes))
+        _call_them_otherwise(made)
         assert poll(lambda: '"engine-one"' in made.chat().echoed, 5, every=0.02)
         made.lead("two", made.closed)
         assert made.chat(model="split", X_User_Id=TUNED).status == 502
@@ -353,10 +358,7 @@ def test_a_control_that_knows_the_model_by_another_name_is_asked_only_at_the_sta
 
 def test_a_control_that_knows_the_public_name_is_asked_by_it(tmp_path: Path) -> None:
     with scene(tmp_path, 1) as made:
-        routes = _table(made.closed).document()
-        for name in ("one", "two"):
-            routes["targets"][name] |= {"model": f"engine-{name}", "public": "split"}
-        made.router.write(json.dumps(routes))
+        _call_them_otherwise(made, public="split")
         assert poll(lambda: '"engine-one"' in made.chat().echoed, 5, every=0.02)
         made.lead("two", made.closed)
         answer = made.chat(model="split", X_User_Id=TUNED)
