@@ -49,6 +49,8 @@ class Target(_Part):
     port: int
     model: str
     """The name that its engine knows the model by."""
+    service: str | None = None
+    """The Service's name: its EndpointSlices say which pods are asked. Without any, host and port are."""
 
 
 class VariantRoute(_Part):

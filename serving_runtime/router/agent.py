@@ -13,7 +13,10 @@ from pathlib import Path
 
 from kubernetes.aio import client, config, watch
 
-__all__ = ["follow", "main", "replace_file"]
+from .endpoints import follow_endpoints
+from .files import replace_file
+
+__all__ = ["follow", "main"]
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _WATCH_SECONDS = 300
@@ -38,14 +41,12 @@ def main() -> None:
     # From Python 3.13 on, certificates are refused whose issuer left an extension out, as many a cluster's own did.
     settings.disable_strict_ssl_verification = True
     client.Configuration.set_default(settings)
-    asyncio.run(follow(_NAMESPACE.read_text(), options.config_map, options.key, options.to))
+    asyncio.run(_follow_all(_NAMESPACE.read_text(), options.config_map, options.key, options.to))
 
 
-def replace_file(target: Path, text: str) -> None:
-    """Replace a file in one step: nginx never reads half a table."""
-    draft = target.with_suffix(".draft")
-    draft.write_text(text)
-    draft.replace(target)
+async def _follow_all(namespace: str, name: str, key: str, target: Path) -> None:
+    endpoints = follow_endpoints(namespace, target, target.with_name("endpoints.json"))
+    await asyncio.gather(follow(namespace, name, key, target), endpoints)
 
 
 async def follow(namespace: str, name: str, key: str, target: Path) -> None:

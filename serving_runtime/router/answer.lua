@@ -99,6 +99,8 @@ function answer.line()
     at = start,
     status = ngx.status,
     outcome = outcome(seen),
+    fallback = seen.fallback,
+    endpoint = seen.endpoint,
     first = answered and since(start, seen.first) or nil,
     last = answered and since(start, seen.last) or nil,
   })

@@ -32,4 +32,12 @@ function assignment.assign(experiment)
   end
 end
 
+-- The control's target, for another variant's requests.
+function assignment.control(experiment, assigned)
+  if assigned.name == experiment.control then return nil end
+  for _, variant in ipairs(experiment.variants) do
+    if variant.name == experiment.control then return variant.target end
+  end
+end
+
 return assignment

@@ -16,6 +16,7 @@ local DEEPEST, MOST_KEYS, LONGEST_KEY, LONGEST_TEXT = 256, 256, 128, 1024
 local START, KEY, FIRST_KEY, COLON, VALUE, FIRST_VALUE, AFTER, FINISHED, STRING, ESCAPE, HEX, NUMBER, LITERAL =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local QUOTE, BACKSLASH, OBJECT, END_OBJECT, LIST, END_LIST, COMMA, COLON_SIGN = 34, 92, 123, 125, 91, 93, 44, 58
+local ROLE, USER = '"role"', '"user"'
 local LITERALS = { [116] = "true", [102] = "false", [110] = "null" }
 local ESCAPED, HEXADECIMAL, BLANK, IN_NUMBER = {}, {}, {}, {}
 for byte = 0, 255 do
@@ -41,14 +42,15 @@ local NUMBERS = {
 }
 local MAY_END = { [ZERO] = true, [WHOLE] = true, [FRACTION] = true, [EXPONENT] = true }
 
--- A scanner of one body. `wanted` names the keys whose values are told; `opened` the keys whose value, where it is an
--- object, is looked into: its keys are called `outer.inner`.
+-- A scanner of one body. `wanted` names the keys whose values are told, without their text where it says `turns`: such a
+-- list's first message of a user is looked for. `opened` names the keys whose value, where it is an object, is looked
+-- into: its keys are called `outer.inner`.
 function body.scanner(wanted, opened)
   return setmetatable({
     wanted = wanted, opened = opened, found = {}, seen = {}, keys = 0,
     state = START, base = 0, depth = 0, lists = ffi.new("bool[?]", DEEPEST + 1),
     continuing = 0, low = 0, high = 0, digits = 0, number = 0, literal = "", matched = 0, in_key = false,
-    held = nil, from = 0, name = nil, inside = nil,
+    held = nil, from = 0, name = nil, inside = nil, turns = nil, is_role = false, is_user = false,
   }, Scanner)
 end
 
@@ -89,29 +91,42 @@ local function end_key(self, bytes, i, depth)
   return true
 end
 
-local function begin_value(self, i, depth)
+-- Whether this is an object's own level, in a list of messages whose first one of a user was not found yet.
+local function in_message(self, depth)
+  return depth == 3 and self.turns ~= nil
+end
+
+local function begin_value(self, byte, i, depth)
+  if in_message(self, depth) and self.is_role and byte == QUOTE then return capture(self, i) end
   local name = self.name
   if not name or not in_scope(self, depth) then return end
-  if self.wanted[name] then
-    self.found[name] = { first = self.base + i, depth = depth }
-    capture(self, i)
-  else
+  local wanted = self.wanted[name]
+  if not wanted then
     self.name = nil
+    return
   end
+  self.found[name] = { first = self.base + i, depth = depth }
+  if wanted ~= "turns" then return capture(self, i) end
+  if byte == LIST then self.turns = self.found[name] end
 end
 
 local function end_value(self, bytes, stop, depth)
+  if in_message(self, depth) and self.is_role then
+    self.is_user, self.is_role = captured(self, bytes, stop, #USER) == USER, false
+  elseif depth == 2 and self.is_user then
+    self.turns.turn, self.turns, self.is_user = self.base + stop, nil, false
+  end
   local value = self.name and self.found[self.name]
   if not value or value.depth ~= depth then return end
   value.last = self.base + stop
   value.text = captured(self, bytes, stop, LONGEST_TEXT)
-  self.name = nil
+  self.name, self.turns = nil, nil
 end
 
 -- The byte that begins a value: the state that follows, or nil.
 local function opening(self, byte, i, depth)
   if byte == OBJECT and depth == 1 and self.name and self.opened[self.name] then self.inside = self.name end
-  begin_value(self, i, depth)
+  begin_value(self, byte, i, depth)
   if byte == QUOTE then
     self.in_key = false
     return STRING, depth
@@ -193,6 +208,8 @@ local function end_string(self, bytes, i, depth)
   if in_scope(self, depth) then
     local done, sentence, key = end_key(self, bytes, i, depth)
     if not done then return nil, sentence, key end
+  elseif in_message(self, depth) then
+    self.is_role = captured(self, bytes, i + 1, #ROLE) == ROLE
   end
   return COLON
 end
@@ -210,7 +227,7 @@ local function between(self, bytes, i, state, depth)
   if state == AFTER and byte == COMMA then return self.lists[depth] and VALUE or KEY, depth end
   if state == COLON and byte == COLON_SIGN then return VALUE, depth end
   if (state == KEY or state == FIRST_KEY) and byte == QUOTE then
-    if in_scope(self, depth) then capture(self, i) end
+    if in_scope(self, depth) or in_message(self, depth) then capture(self, i) end
     self.in_key = true
     return STRING, depth
   end
@@ -259,7 +276,8 @@ function Scanner:feed(bytes, length)
 end
 
 -- What was found, by name: `first` and `last`, the positions of a value's first byte and of the one behind its last,
--- counted from 0, and `text`, as it is written, where that is short.
+-- counted from 0, `text`, as it is written, where that is short, and `turn`, the position behind a list's first message of a
+-- user.
 function Scanner:finish()
   if self.base == 0 then return nil, "it is empty" end
   if self.state ~= FINISHED then return nil, "it ends too early" end

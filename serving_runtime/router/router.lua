@@ -2,9 +2,11 @@
 -- The route table is a file that the agent replaces; each worker looks at it four times a second, so weights change
 -- without a reload.
 local cjson = require "cjson.safe"
-local balancer = require "ngx.balancer"
+local affinity = require "affinity"
 local answer = require "answer"
 local assignment = require "assignment"
+local attempts = require "attempts"
+local endpoints = require "endpoints"
 local errors = require "errors"
 local records = require "records"
 local request = require "request"
@@ -12,7 +14,6 @@ local surface = require "surface"
 
 local router = {}
 local PERIOD = 0.25
-local BUSY = -3 -- nginx's NGX_BUSY: there is nobody to ask
 local MODELS = "/v1/models/"
 local refuse = errors.refuse
 local routes, content
@@ -37,6 +38,7 @@ function router.start(path, folder)
   ngx.timer.every(PERIOD, function(premature)
     if not premature then load(path) end
   end)
+  endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
   records.start(folder)
 end
 
@@ -67,6 +69,7 @@ local function version_of(name, path, seen)
     if not variant then return nil, 400, user, header end
     if user and path.counts then seen.user, seen.experiment = user, route.experiment end
     seen.variant = variant.name
+    seen.spare = assignment.control(route.experiment, variant)
     return variant.target
   end
   if route.default == cjson.null then
@@ -75,7 +78,7 @@ local function version_of(name, path, seen)
   return route.default
 end
 
--- The name of the model that is asked for, and where in the body it stands.
+-- The name of the model that is asked for, where in the body it stands, and what is in the body.
 local function asked_model(path)
   local found, sentence, key = request.keys(path.wanted, surface.opened)
   if not found then return refuse(400, "the body is no JSON object as it should be: " .. sentence, key) end
@@ -84,7 +87,7 @@ local function asked_model(path)
   local value = found.model
   local name = value and value.text and (cjson.decode("[" .. value.text .. "]") or {})[1]
   if type(name) ~= "string" then return refuse(400, "`model` must name a model; GET /v1/models lists them", "model") end
-  return name, value
+  return name, value, found
 end
 
 function router.route()
@@ -94,37 +97,24 @@ function router.route()
   if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
   if not routes then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
-  local name, value = asked_model(path)
+  local name, value, found = asked_model(path)
   local version, status, sentence, param = version_of(name, path, seen)
-  local target = routes.targets[version]
-  if not target then return refuse(status or 404, sentence or "this version is not served", param or "model") end
-  if target.model ~= name then request.replace(value, cjson.encode(target.model)) end
-  seen.version, ngx.ctx.target = version, target
+  if not routes.targets[version] then
+    return refuse(status or 404, sentence or "this version is not served", param or "model")
+  end
+  local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
+  if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  local text = path.text and found[path.text]
+  if text and attempts.is_choice(seen) then seen.hash = affinity.hash(text, name) end
+  if asked ~= name then request.replace(value, cjson.encode(asked)) end
+  seen.version, ngx.ctx.target = answering, target
   ngx.var.exposure_id = seen.exposure
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
 
--- Whether the server that was asked certainly does not answer any more: it refused the connection, or said 502 or 503.
--- One that broke off may be at it still, or have been ended by this very request. nginx's lists end with a place for the
--- attempt that begins now.
-local LAST = "([%d.-]+) : $"
-local function may_ask_again()
-  local connected = ngx.var.upstream_connect_time:match(LAST)
-  local answered = ngx.var.upstream_header_time:match(LAST)
-  return connected == "-" or answered ~= nil and answered ~= "-"
-end
-
 function router.balance()
-  local target = ngx.ctx.target
-  if not ngx.ctx.was_asked then
-    ngx.ctx.was_asked = true
-    balancer.set_more_tries(1)
-  elseif not may_ask_again() then
-    return ngx.exit(BUSY)
-  end
-  local done, problem = balancer.set_current_peer(target.host, target.port)
-  if not done then ngx.log(ngx.ERR, "no connection to the engine: ", problem) end
+  attempts.balance(ngx.ctx.answer)
 end
 
 function router.head()
@@ -134,6 +124,7 @@ function router.head()
   answer.head()
   ngx.header["X-Anneal-Version"] = seen.version
   ngx.header["X-Anneal-Variant"] = seen.variant
+  if seen.fallback then ngx.header["X-Anneal-Fallback"] = "true" end
   ngx.header["X-Exposure-Id"] = seen.user and seen.exposure or nil
 end
 
@@ -145,6 +136,7 @@ end
 -- Also what was refused before the model was known, for being too large or too slow.
 function router.record()
   ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+  attempts.finish(ngx.ctx.answer)
   records.add(answer.line())
 end
 

@@ -1,11 +1,12 @@
 -- What of OpenAI's and vLLM's interface is passed on, and what is refused by name.
 local surface = {}
 
--- Paths that a model answers. `counts` says whether an answer counts for an experiment.
+-- Paths that a model answers. `counts` says whether an answer counts for an experiment; `text` is the field by which it
+-- goes where its beginning may be remembered.
 surface.paths = {
-  ["/v1/chat/completions"] = { kind = "chat", counts = true },
-  ["/v1/completions"] = { kind = "completions", counts = true },
-  ["/v1/responses"] = { kind = "responses", counts = true },
+  ["/v1/chat/completions"] = { kind = "chat", counts = true, text = "messages" },
+  ["/v1/completions"] = { kind = "completions", counts = true, text = "prompt" },
+  ["/v1/responses"] = { kind = "responses", counts = true, text = "input" },
   ["/v1/embeddings"] = { kind = "embeddings", counts = true },
   ["/tokenize"] = { kind = "tokenize", counts = false },
   ["/detokenize"] = { kind = "detokenize", counts = false },
@@ -50,6 +51,7 @@ setmetatable(RESPONSES, { __index = ALWAYS })
 for _, path in pairs(surface.paths) do
   path.refused = path.kind == "responses" and RESPONSES or ALWAYS
   path.wanted = path.kind == "responses" and names(ALWAYS, RESPONSES) or names(ALWAYS)
+  if path.text then path.wanted[path.text] = "turns" end
 end
 
 -- The first field, by name, that is not taken, and why; nil where all are.

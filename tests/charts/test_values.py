@@ -3,6 +3,7 @@
 Helm judges values by the schema itself, at every install and upgrade: tests/e2e/test_chart.py has it do so.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
+from anneal_operator.desired.routing import RouterEnvironment, router_objects
+from serving_runtime.plan import RouteTable
 
 CHART = Path(__file__).parents[2] / "charts/anneal"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -74,6 +78,19 @@ def test_the_schema_refuses_a_wrong_value_and_names_it(path: str, value: object)
         jsonschema.validate(_with(path, value), SCHEMA, jsonschema.Draft7Validator)
     named = ".".join(map(str, refused.value.absolute_path))
     assert named == path or path.rpartition(".")[2] in refused.value.message
+
+
+def _rights(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    return {right for rule in rules for right in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])}
+
+
+def test_the_operator_holds_each_right_that_it_gives_a_router() -> None:
+    """It could give no other: the API server refuses such a Role."""
+    text = re.sub(r"{{.*?}}", "x", (CHART / "templates/access.yaml").read_text())
+    held = next(made for made in yaml.safe_load_all(text) if made["kind"] == "ClusterRole")
+    objects = router_objects("team", [], RouteTable(targets={}, models={}), RouterEnvironment("router:1", "Never"))
+    given = next(made for made in objects if made["kind"] == "Role")
+    assert _rights(given["rules"]) <= _rights(held["rules"])
 
 
 def test_templates_read_the_values_that_there_are_and_no_others() -> None:

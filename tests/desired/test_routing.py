@@ -14,6 +14,7 @@ from anneal_operator.desired.routing import (
     routed_versions,
     router_objects,
 )
+from anneal_operator.desired.serving import server_name
 
 
 def _version(name: str, number: str, *aliases: str, model: str = "m") -> ServedVersion:
@@ -43,6 +44,11 @@ def test_the_defaults_can_be_read_back_from_the_config_map() -> None:
     assert routed_versions(config_map) == {"one", "two", "n"}
     assert defaults_of(None) == {}
     assert routed_versions(None) == frozenset()
+
+
+def test_a_target_names_its_service_and_an_address_for_as_long_as_no_pod_is_known() -> None:
+    target = route_table([ONE], {}, {}).targets["one"]
+    assert (target.service, target.host) == (server_name("one"), "10.0.0.1")
 
 
 def test_versions_are_named_by_number_and_alias() -> None:

@@ -54,6 +54,7 @@ class Engine:
     """
 
     port: int = 0
+    connections: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     left: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -63,6 +64,11 @@ class _Handler(BaseHTTPRequestHandler):
     state: Engine
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    @override
+    def setup(self) -> None:
+        super().setup()
+        self.state.connections += 1
 
     def do_POST(self) -> None:
         body = self._body()
@@ -111,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _claim(self, _: bytes) -> None:
         """Claim what is the router's to say, and lead elsewhere."""
         self.send_response(200)
-        for name in ("X-Exposure-Id", "X-Anneal-Variant", "X-Anneal-Version"):
+        for name in ("X-Exposure-Id", "X-Anneal-Variant", "X-Anneal-Version", "X-Anneal-Fallback"):
             self.send_header(name, "claimed")
         self.send_header("X-Accel-Redirect", "/v1/models")
         self.send_header("Content-Length", "0")

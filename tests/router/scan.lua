@@ -3,7 +3,8 @@
 local ffi = require "ffi"
 local cjson = require "cjson"
 local scanning = require "body"
-local WANTED = { model = true, user = true, stream = true, stream_options = true, ["outer.inner"] = true }
+local WANTED = { model = true, user = true, stream = true, stream_options = true, ["outer.inner"] = true,
+  messages = "turns" }
 
 local function scan(text, size)
   local scanner = scanning.scanner(WANTED, { outer = true })

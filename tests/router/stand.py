@@ -11,19 +11,21 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.router.endpoints import FORMAT
+from serving_runtime.router.files import replace_file
 from toolbox.polling import poll
 from tools.nginx import installed
 
 from .engine import Engine, engine
 
-__all__ = ["ROUTER", "SALT", "Answer", "Stand", "standing", "table"]
+__all__ = ["ROUTER", "SALT", "Answer", "Stand", "endpoints", "standing", "table"]
 
 SALT = "s"
 TRIES = 3
@@ -142,9 +144,11 @@ class Stand:
 
     def write(self, routes: RouteTable | str) -> None:
         """Replace the route table, as the agent does."""
-        draft = self.folder / "routes.draft"
-        draft.write_text(routes if isinstance(routes, str) else json.dumps(routes.document()))
-        draft.replace(self.folder / "routes.json")
+        replace_file(self.folder / "routes.json", routes if isinstance(routes, str) else json.dumps(routes.document()))
+
+    def write_endpoints(self, ports: Mapping[str, Sequence[int]] | str) -> None:
+        """Replace the file of endpoints, as the agent does; pods are called by their ports."""
+        replace_file(self.folder / "endpoints.json", ports if isinstance(ports, str) else endpoints(ports))
 
 
 def table(engine_port: int, closed_port: int) -> RouteTable:
@@ -175,6 +179,15 @@ def table(engine_port: int, closed_port: int) -> RouteTable:
     )
 
 
+def endpoints(ports: Mapping[str, Sequence[int]]) -> str:
+    """The file that says which pods answer for a version."""
+    pods = {
+        version: [{"address": "127.0.0.1", "port": port, "pod": f"pod-{port}", "uid": f"uid-{port}"} for port in own]
+        for version, own in ports.items()
+    }
+    return json.dumps({"format": FORMAT, "targets": pods})
+
+
 def _free_ports(count: int) -> list[int]:
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(listener.getsockname()[1]) for listener in held]
@@ -194,14 +207,19 @@ def _configured(folder: Path, changes: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: int = 1) -> Iterator[Stand]:
-    """Start all of it; `changes` are made in router.conf. It ends well, or the test fails."""
+def standing(
+    folder: Path, changes: Mapping[str, str] | None = None, workers: int = 1, routes: RouteTable | None = None
+) -> Iterator[Stand]:
+    """Start all of it, with these routes or `table`'s; `changes` are made in router.conf.
+
+    It ends well, or the test fails.
+    """
     closed = socket.socket()  # nobody listens there, and nobody else can: servers that are gone
     closed.bind(("127.0.0.1", 0))
     closed_port = int(closed.getsockname()[1])
     (folder / "records").mkdir()
     with engine() as played, (folder / "log").open("wb") as log, closed:
-        (folder / "routes.json").write_text(json.dumps(table(played.port, closed_port).document()))
+        (folder / "routes.json").write_text(json.dumps((routes or table(played.port, closed_port)).document()))
         own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "127.0.0.1:8081": f"127.0.0.1:{closed_port}"}  # noqa: S108
         for _ in range(TRIES):
             ports = _free_ports(2)

@@ -16,7 +16,7 @@ from tools.nginx import installed
 
 _FOLDER = Path(__file__).parent
 _ROUTER = _FOLDER.parents[1] / "serving_runtime/router"
-WANTED = ("model", "user", "stream", "stream_options")
+WANTED = ("model", "user", "stream", "stream_options", "messages")
 SCANNED = settings(
     deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -109,6 +109,29 @@ def written(draw: st.DrawFn) -> bytes:
         if draw(st.booleans()):
             text = text.replace(f'"{letter}', f'"\\u{ord(letter):04x}')
     return text.encode("utf-8", "surrogatepass")
+
+
+ROLES = st.sampled_from(["user", "system", "assistant", "users", None, 1, ["user"], {"role": "user"}])
+MESSAGES = st.lists(
+    st.dictionaries(st.sampled_from(["content", "name", "roles"]), VALUES, max_size=3).flatmap(
+        lambda message: ROLES.map(lambda role: {**message, "role": role, "more": {"role": "user"}})
+    )
+    | VALUES.filter(lambda value: not isinstance(value, dict)),
+    max_size=5,
+)
+
+
+@SCANNED
+@given(messages=MESSAGES, indent=st.sampled_from([None, 1]), size=st.sampled_from([1, 3, 1 << 16]))
+def test_the_end_of_the_first_message_of_a_user_is_found(
+    scanner: Scanner, messages: list[Any], indent: int | None, size: int
+) -> None:
+    body = json.dumps({"messages": messages, "model": "m", "tools": messages}, indent=indent).encode()
+    found = scanner.scan(body, size)["found"]["messages"]
+    users = [i for i, message in enumerate(messages) if isinstance(message, dict) and message["role"] == "user"]
+    assert ("turn" in found) == bool(users)
+    if users:
+        assert json.loads(body[found["first"] : found["turn"]] + b"]") == messages[: users[0] + 1]
 
 
 BROKEN = st.sampled_from(

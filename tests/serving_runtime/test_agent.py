@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
 from serving_runtime.router import agent
-from serving_runtime.router.agent import follow, replace_file
+from serving_runtime.router.agent import follow
+from serving_runtime.router.files import replace_file
 
 
 class _ApiServer:
@@ -163,8 +164,9 @@ def test_the_mounted_copy_serves_until_the_api_server_answers(
         followed.append(told)
 
     monkeypatch.setattr(agent, "follow", no_api_server)
+    monkeypatch.setattr(agent, "follow_endpoints", no_api_server)
     agent.main()
-    assert followed == [("team", "c", "k", table)]
+    assert followed == [("team", "c", "k", table), ("team", table, tmp_path / "endpoints.json")]
     assert Configuration.get_default_copy().disable_strict_ssl_verification, (
         "Python 3.13 refuses many a cluster's own issuer"
     )

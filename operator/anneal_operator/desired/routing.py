@@ -10,7 +10,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
-from .serving import ENGINE_PORT, IMAGE_ANNOTATION
+from .serving import ENGINE_PORT, IMAGE_ANNOTATION, server_name
 
 __all__ = [
     "ROUTER",
@@ -83,7 +83,7 @@ def route_table(
     versions: Sequence[ServedVersion], defaults: Mapping[str, str | None], splits: Mapping[str, SplitTraffic]
 ) -> RouteTable:
     """Return where each model name goes; `defaults` and `splits` are by model."""
-    targets = {version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name) for version in versions}
+    targets = {version.name: _target(version) for version in versions}
     models = {}
     for model in sorted({version.model for version in versions}):
         own = [version for version in versions if version.model == model]
@@ -92,6 +92,11 @@ def route_table(
         experiment = _experiment_route(split) if split else None
         models[model] = ModelRoute(default=defaults.get(model), named=named, experiment=experiment)
     return RouteTable(targets=targets, models=models)
+
+
+def _target(version: ServedVersion) -> Target:
+    service = server_name(version.name)
+    return Target(host=version.address, port=ENGINE_PORT, model=version.name, service=service)
 
 
 def defaults_of(table: Manifest | None) -> dict[str, str]:
@@ -160,6 +165,7 @@ def router_objects(
         "resourceNames": [ROUTER],
         "verbs": ["get", "list", "watch"],
     }
+    slices = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
     rbac = "rbac.authorization.k8s.io/v1"
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
@@ -174,7 +180,7 @@ def router_objects(
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [rule, slices]},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": kept, "spec": claim},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},

@@ -1,0 +1,53 @@
+-- Which pods take a version's requests. The agent keeps them in a file beside the route table; each worker looks at it
+-- four times a second. What cannot be read changes nothing.
+local cjson = require "cjson.safe"
+local peers = require "peers"
+
+local endpoints = {}
+local PERIOD, FORMAT = 0.25, 1
+local lists, content = {}, nil
+
+local function listed(targets)
+  local made = {}
+  for version, pods in pairs(targets) do
+    local list = {}
+    for i, pod in ipairs(pods) do list[i] = peers.of(pod.address, pod.port, pod.pod, pod.uid) end
+    made[version] = list
+  end
+  return made
+end
+
+local function load(path)
+  local file = io.open(path)
+  if not file then return end
+  local text = file:read("*a")
+  file:close()
+  if text == content then return end
+  content = text
+  local decoded = cjson.decode(text)
+  local is_read, made = type(decoded) == "table" and decoded.format == FORMAT, nil
+  if is_read then is_read, made = pcall(listed, decoded.targets) end
+  if is_read then
+    lists = made
+  else
+    ngx.log(ngx.ERR, "the file of endpoints is of no format that is known here; keeping the last ones")
+  end
+end
+
+function endpoints.start(path)
+  peers.start()
+  load(path)
+  ngx.timer.every(PERIOD, function(premature)
+    if not premature then load(path) end
+  end)
+end
+
+-- The pods of a version; where they are not known yet, its Service's own address, as if it were one.
+function endpoints.of(version, target)
+  local list = lists[version]
+  if list then return list end
+  target.service_alone = target.service_alone or { peers.of(target.host, target.port) }
+  return target.service_alone
+end
+
+return endpoints

@@ -1,0 +1,138 @@
+"""Tell nginx which pods of each version take requests, beside the agent's watch of the route table.
+
+All EndpointSlices of the namespace are watched; those of the table's Services go into one small file, replaced whole.
+What the API server does not tell changes nothing: while it is away, the last file holds. Which pod is asked, and what
+becomes of one that fails, is decided in nginx (pick.lua).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import client, watch
+
+from .files import replace_file
+
+__all__ = ["FORMAT", "endpoints_document", "follow_endpoints"]
+
+FORMAT = 1
+_SERVICE = "kubernetes.io/service-name"
+_WATCH_SECONDS = 60
+_STALLED_SECONDS = 75.0
+_RETRY_SECONDS = 1.0
+_TABLE_SECONDS = 0.5
+log = logging.getLogger("agent")
+Manifest = Mapping[str, Any]
+
+
+@dataclass
+class _Known:
+    """The slices by name; None until they were listed."""
+
+    slices: dict[str, Manifest] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def endpoints_document(slices: Iterable[Manifest], targets: Mapping[str, Manifest]) -> dict[str, Any]:
+    """Return what nginx reads: per target of the route table, the pods that take new requests.
+
+    A target is left out, and asked through its Service's address, where no slice of its Service is known.
+    """
+    by_service: dict[str, list[Manifest]] = {}
+    for one in slices:
+        by_service.setdefault((one["metadata"].get("labels") or {}).get(_SERVICE, ""), []).append(one)
+    told = {}
+    for name, target in targets.items():
+        family = "IPv6" if ":" in str(target.get("host")) else "IPv4"
+        own = [one for one in by_service.get(str(target.get("service")), ()) if one["addressType"] == family]
+        if own:
+            told[name] = _pods(own)
+    return {"format": FORMAT, "targets": told}
+
+
+def _pods(slices: Iterable[Manifest]) -> list[dict[str, Any]]:
+    """One that ends still serves what it has begun, and takes nothing new."""
+    found = {}
+    for one in slices:
+        ports = [port for port in one.get("ports") or () if port.get("port")]
+        for endpoint in one.get("endpoints") or () if ports else ():
+            conditions, pod = endpoint.get("conditions") or {}, endpoint.get("targetRef") or {}
+            if conditions.get("ready") is False or conditions.get("terminating"):
+                continue
+            address = endpoint["addresses"][0]
+            found[address] = {
+                "address": address,
+                "port": ports[0]["port"],
+                "pod": pod.get("name"),
+                "uid": pod.get("uid"),
+            }
+    return [found[address] for address in sorted(found)]
+
+
+async def follow_endpoints(namespace: str, table: Path, target: Path) -> None:
+    """Keep the file what the API server says of the table's Services, until cancelled."""
+    known = _Known()
+    await asyncio.gather(_watch(namespace, known), _write(known, table, target))
+
+
+async def _watch(namespace: str, known: _Known) -> None:
+    while True:
+        try:
+            async with client.ApiClient() as api, asyncio.timeout(_STALLED_SECONDS):
+                await _watch_once(client.DiscoveryV1Api(api), namespace, known)
+        except Exception as error:  # noqa: BLE001 - whatever the API server does, the last file holds
+            log.warning("endpoints cannot be watched, keeping the last ones: %s", error or "it stalls")
+        await asyncio.sleep(_RETRY_SECONDS)  # also after a watch that the API server ended at once
+
+
+async def _watch_once(api: client.DiscoveryV1Api, namespace: str, known: _Known) -> None:
+    """Read raw, so that what the client's models do not know takes no endpoint away."""
+    answer = await api.list_namespaced_endpoint_slice_without_preload_content(namespace, label_selector=_SERVICE)
+    answer.raise_for_status()
+    listed = await answer.json()
+    known.slices = {item["metadata"]["name"]: item for item in listed["items"]}
+    known.changed.set()
+    events = watch.Watch(return_type="object").stream(
+        api.list_namespaced_endpoint_slice,
+        namespace,
+        label_selector=_SERVICE,
+        resource_version=listed["metadata"]["resourceVersion"],
+        timeout_seconds=_WATCH_SECONDS,
+    )
+    async for event in events:
+        name = event["object"]["metadata"]["name"]
+        if event["type"] in {"ADDED", "MODIFIED"}:
+            known.slices[name] = event["object"]
+        elif event["type"] == "DELETED":
+            known.slices.pop(name, None)
+        known.changed.set()
+
+
+async def _write(known: _Known, table: Path, target: Path) -> None:
+    """Write what changed, of the slices or of which Services the table names."""
+    written = None
+    while True:
+        try:
+            async with asyncio.timeout(_TABLE_SECONDS):
+                await known.changed.wait()
+        except TimeoutError:
+            pass
+        known.changed.clear()
+        try:
+            text = _text(known, table)
+            if text and text != written:
+                replace_file(target, text)
+                written = text
+        except Exception as error:  # noqa: BLE001 - a table that cannot be read, a full disk: the last file holds
+            log.warning("the endpoints cannot be written, keeping the last ones: %s", error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _text(known: _Known, table: Path) -> str | None:
+    if known.slices is None or not table.exists():
+        return None
+    return json.dumps(endpoints_document(known.slices.values(), json.loads(table.read_text())["targets"]))
