@@ -1,0 +1,1 @@
+"""The router beside bare nginx, nginx with the least Lua, and other routers."""

@@ -1,0 +1,96 @@
+"""Anneal's router from its real files, with an experiment of two arms and its records on: alone here is it known."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from toolbox.commands import CommandError
+from tools.nginx import installed
+
+from .processes import Running, await_answers, free_port, started
+from .references import Upstream, nginx_command
+
+__all__ = ["anneal_router"]
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_ROUTER = _CHECKOUT / "serving_runtime/router"
+_ATTEND = """
+import sys
+from pathlib import Path
+from serving_runtime.router.__main__ import attend
+sys.exit(attend(sys.argv[2:], Path(sys.argv[1])))
+"""
+_FOLLOW = """
+import asyncio, sys
+from pathlib import Path
+from kubernetes.aio import client
+from serving_runtime.router.agent import follow
+client.Configuration.set_default(client.Configuration(host=sys.argv[1]))
+asyncio.run(follow("bench", "routes", "routes.json", Path(sys.argv[2])))
+"""
+"""The agent as its pod runs it, but for the service account: here the API server is played, and asks for no token."""
+
+
+@contextmanager
+def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
+    """Start nginx and the agent, as one pod's two containers do."""
+    port, routes, records = free_port(), folder / "routes.json", folder / "records"
+    routes.write_text(json.dumps(_table(before).document()))
+    _configure(folder, {"8080": port, "8082": free_port()})
+    environment = {"PYTHONPATH": str(_CHECKOUT), **installed().environment}
+    attended = [sys.executable, "-c", _ATTEND, str(records), *nginx_command(folder, "router.conf")]
+    followed = [sys.executable, "-c", _FOLLOW, f"http://127.0.0.1:{before.first}", str(routes)]
+    log = folder / "log"
+    with (
+        started(attended, before.core, log, environment) as router,
+        started(followed, before.core, folder / "agent.log", environment) as agent,
+    ):
+        await_answers(router, port, log)
+        yield Running(port, [router, agent])
+    _check(records)  # at its end it has written all
+
+
+def _table(before: Upstream) -> RouteTable:
+    """One model, half of whose users get the other version; each engine knows the model by its version's name."""
+    targets = {
+        name: Target(host="127.0.0.1", port=port, model=name)
+        for name, port in (("bench-1", before.first), ("bench-2", before.second))
+    }
+    arms = [
+        VariantRoute(name="control", target="bench-1", up_to=BUCKETS // 2),
+        VariantRoute(name="candidate", target="bench-2", up_to=BUCKETS),
+    ]
+    experiment = ExperimentRoute(
+        name="bench", uid="bench", salt="bench", headers=["x-user-id"], control="control", variants=arms
+    )
+    route = ModelRoute(default="bench-1", named={"1": "bench-1", "2": "bench-2"}, experiment=experiment)
+    return RouteTable(targets=targets, models={"bench": route})
+
+
+def _configure(folder: Path, ports: dict[str, int]) -> None:
+    """Copy the router's files, with other ports and places in router.conf."""
+    for script in _ROUTER.glob("*.lua"):
+        shutil.copy(script, folder)
+    changes = {f"listen {own};": f"listen 127.0.0.1:{port};" for own, port in ports.items()}
+    changes |= {"/shared/": f"{folder}/", "/tmp/": f"{folder}/"}  # noqa: S108 - what the file says
+    changes["/usr/lib/nginx/modules/"] = f"{installed().modules}/"
+    text = (_ROUTER / "router.conf").read_text()
+    if missing := [old for old in changes if old not in text]:
+        raise CommandError(f"router.conf no longer says {missing}: benchmarks/router/anneal.py must follow it")
+    places = re.compile("|".join(map(re.escape, changes)))
+    (folder / "router.conf").write_text(places.sub(lambda found: changes[found.group()], text))
+
+
+def _check(records: Path) -> None:
+    """A router that wrote nothing down, or knew no experiment, would not be what is measured."""
+    seen: set[str] = set()
+    for file in records.glob("*.jsonl"):
+        with file.open() as lines:
+            seen |= {json.loads(line)["variant"] for line, _ in zip(lines, range(2000), strict=False)}
+    if seen != {"control", "candidate"}:
+        raise CommandError(f"the router recorded answers of {sorted(map(str, seen))}, not of both arms")
