@@ -1,5 +1,7 @@
 """Where a model name goes, as a table of versions and experiments."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from anneal_operator.desired.routing import (
     routed_versions,
     router_objects,
 )
+
+ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
 
 
 def _version(name: str, number: str, *aliases: str, model: str = "m") -> ServedVersion:
@@ -65,12 +69,36 @@ def test_what_a_version_s_users_said_is_owned_by_no_version() -> None:
     assert {item["kind"] for item in made if "ownerReferences" not in item["metadata"]} == {"PersistentVolumeClaim"}
 
 
-def test_a_recorder_that_hangs_or_cannot_start_takes_no_model_away() -> None:
+def _made() -> dict[str, Any]:
     made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
-    kinds = {item["kind"]: item["spec"] for item in made if "spec" in item}
-    containers = kinds["Deployment"]["template"]["spec"]["containers"]
-    assert [made["name"] for made in containers if "readinessProbe" in made] == ["nginx"]
-    assert kinds["Service"]["publishNotReadyAddresses"] is True
+    return {item["kind"]: item["spec"] for item in made if "spec" in item}
+
+
+def test_clients_reach_only_the_pods_that_are_ready_and_of_this_router() -> None:
+    made = _made()
+    chosen = {"anneal.dev/router": "anneal-router"}
+    assert made["Service"] == {"selector": chosen, "ports": made["Service"]["ports"]}
+    assert made["Deployment"]["selector"] == {"matchLabels": chosen}
+    assert chosen.items() <= made["Deployment"]["template"]["metadata"]["labels"].items()
+    assert made["PodDisruptionBudget"] == {"maxUnavailable": 1, "selector": {"matchLabels": chosen}}
+
+
+def test_a_pod_that_is_to_end_takes_requests_and_newest_routes_until_nobody_sends_it_any() -> None:
+    pod = _made()["Deployment"]["template"]["spec"]
+    leaving = {container["name"]: container["lifecycle"]["preStop"] for container in pod["containers"]}
+    assert leaving["nginx"] == leaving["agent"] == {"exec": {"command": ["sleep", "5"]}}
+    drained = re.search(r"worker_shutdown_timeout (\d+)s;", ROUTER_CONFIGURATION.read_text())
+    assert drained is not None
+    assert 5 + int(drained[1]) < pod["terminationGracePeriodSeconds"]
+
+
+def test_only_the_agent_may_ask_the_api_server() -> None:
+    pod = _made()["Deployment"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    mounts = {
+        container["name"]: [mount["name"] for mount in container["volumeMounts"]] for container in pod["containers"]
+    }
+    assert [name for name, mounted in mounts.items() if "token" in mounted] == ["agent"]
 
 
 def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:

@@ -18,6 +18,15 @@ SPEC: dict[str, Any] = {
     "aliases": ["base"],
     "serving": {},
 }
+EXPERIMENT: dict[str, Any] = {
+    "modelName": "spam",
+    "control": "a",
+    "variants": [
+        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 1},
+        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 1},
+    ],
+    "metrics": {"primary": {"name": "rating"}},
+}
 UNSERVED = {name: value for name, value in SPEC.items() if name != "serving"}
 
 
@@ -267,7 +276,7 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
 
 def test_a_router_is_not_made_for_a_version_that_goes_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     _serve(world, "one")
-    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"):
+    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget"):
         world.api.remove(kind, "anneal-router")
     world.later(301)
     listed, there = world.api.list, iter([True])
@@ -500,3 +509,40 @@ def test_a_foreign_volume_of_the_recorder_s_name_is_left_alone(world: World) -> 
     world.api.put("PersistentVolumeClaim", "anneal-router", spec={"theirs": True})
     _served(world)
     assert world.api.objects["PersistentVolumeClaim", "anneal-router"]["spec"] == {"theirs": True}
+
+
+def test_a_router_whose_pods_an_earlier_build_chose_by_other_labels_is_made_anew(world: World) -> None:
+    _served(world)
+    made = world.api.objects["Deployment", "anneal-router"]
+    old = {**made["spec"], "selector": {"matchLabels": {"app.kubernetes.io/name": "router"}}}
+    world.api.edit("Deployment", "anneal-router", spec=old)
+    world.writes()
+    world.later(301)
+    _route(world)
+    assert world.writes() == ["Deployment/anneal-router/delete", "Deployment/anneal-router"]
+    chosen = world.api.objects["Deployment", "anneal-router"]["spec"]["selector"]
+    assert chosen == {"matchLabels": {"anneal.dev/router": "anneal-router"}}
+    world.later(301)
+    _route(world)
+    assert world.writes() == []
+
+
+def test_a_foreign_deployment_of_the_router_s_name_is_left_alone(world: World) -> None:
+    foreign = world.api.put("Deployment", "anneal-router", spec={"selector": {"matchLabels": {"theirs": "yes"}}})
+    _served(world)
+    assert world.api.objects["Deployment", "anneal-router"] == foreign
+
+
+def test_a_router_is_brought_up_to_date_in_the_middle_of_an_experiment_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pod by pod: what it does to a user is the same in every build."""
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, status={"phase": "Running"})
+    _route(world)
+    assert _table(world)["models"]["spam"]["experiment"]
+    monkeypatch.setitem(vars(world.context.settings), "router_image", "router:2")
+    _route(world)
+    containers = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]["spec"]["containers"]
+    assert {container["image"] for container in containers} == {"router:2"}

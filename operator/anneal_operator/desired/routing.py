@@ -10,10 +10,11 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
-from .serving import ENGINE_PORT, IMAGE_ANNOTATION
+from .serving import ENGINE_PORT
 
 __all__ = [
     "ROUTER",
+    "ROUTER_LABEL",
     "RouterEnvironment",
     "ServedVersion",
     "SplitTraffic",
@@ -28,10 +29,24 @@ __all__ = [
 ]
 
 ROUTER = "anneal-router"
+ROUTER_LABEL = "anneal.dev/router"
+"""On a router's pods, which its name follows: their Deployment, Service and budget choose no other pod by it."""
 _HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
-_GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the recorder up to 25 to record the last
+_REPLICAS = 2
+_LEAVING_SECONDS = 5
+"""For how long a pod that is to end still takes requests, with newest routes: until no proxy sends it any."""
+_GRACE_SECONDS = (
+    40  # beyond those, nginx takes 20 to finish its answers (router.conf), the recorder up to 25 for the last
+)
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where clients look for it
+_TOKEN_SOURCES: list[Manifest] = [  # as Kubernetes itself would mount it into every container
+    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+]
+_CHOSEN = {ROUTER_LABEL: ROUTER}
 
 
 @dataclass(frozen=True)
@@ -151,7 +166,6 @@ def router_objects(
     }
     references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
     metadata = {**kept, "ownerReferences": references}
-    rolled = {**metadata, "annotations": {**kept["annotations"], IMAGE_ANNOTATION: env.image}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -165,11 +179,8 @@ def router_objects(
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
     ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
-    service = {
-        "selector": {"app.kubernetes.io/name": "router"},
-        "ports": ports,
-        "publishNotReadyAddresses": True,  # a container that cannot start takes nothing from the others
-    }
+    service = {"selector": _CHOSEN, "ports": ports}
+    budget = {"maxUnavailable": 1, "selector": {"matchLabels": _CHOSEN}}
     content = json.dumps(table.document(), indent=1)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
@@ -178,23 +189,31 @@ def router_objects(
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": kept, "spec": claim},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": rolled, "spec": _deployment(env)},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
     ]
 
 
 def _deployment(env: RouterEnvironment) -> Manifest:
-    """One pod, as the recorder's database has one writer; while it is replaced, clients wait."""
-    own = labels("router", ROUTER)
+    """Several pods that keep nothing: each is replaced by one that is ready before it ends, in an experiment, too."""
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": _CHOSEN},
+    }
     return {
-        "replicas": 1,
-        "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": {"app.kubernetes.io/name": "router"}},
+        "replicas": _REPLICAS,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "selector": {"matchLabels": _CHOSEN},
         "template": {
-            "metadata": {"labels": own},
+            "metadata": {"labels": {**labels("router", ROUTER), **_CHOSEN}},
             "spec": {
                 "serviceAccountName": ROUTER,
+                "automountServiceAccountToken": False,  # the agent alone has it
                 "enableServiceLinks": False,
                 "terminationGracePeriodSeconds": _GRACE_SECONDS,
+                "topologySpreadConstraints": [spread],
                 "securityContext": pod_security(),
                 "containers": [_nginx(env), _agent(env), _recorder(env)],
                 "volumes": [
@@ -202,6 +221,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                     {"name": "shared", "emptyDir": {"sizeLimit": "1Gi"}},
                     {"name": "routes", "configMap": {"name": ROUTER}},
                     {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
+                    {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
                 ],
             },
         },
@@ -212,6 +232,7 @@ def _router_container(name: str, env: RouterEnvironment, arguments: list[str], m
     resources = ResourceRequirements(requests={"cpu": "100m", "memory": memory})
     made = container(name, env.image, env.pull_policy, arguments, resources)
     made["volumeMounts"] += [{"name": "shared", "mountPath": "/shared"}]
+    made["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", str(_LEAVING_SECONDS)]}}}
     return made
 
 
@@ -229,11 +250,12 @@ def _agent(env: RouterEnvironment) -> Manifest:
     arguments += ["--mounted", f"/etc/anneal/{_TABLE_KEY}", "--to", f"/shared/{_TABLE_KEY}"]
     made = _router_container("agent", env, arguments, "256Mi")
     made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
+    made["volumeMounts"].append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
     return made
 
 
 def _recorder(env: RouterEnvironment) -> Manifest:
-    """Without a readiness of its own: models answer while it doesn't, and nginx says 502 or 504 to feedback."""
+    """Without a probe: models answer while it does not, and nginx says 502 or 504 to feedback."""
     arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
     arguments += ["--records", _RECORDS]
     made = _router_container("recorder", env, arguments, "256Mi")

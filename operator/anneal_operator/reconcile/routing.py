@@ -18,10 +18,11 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.routing import (
     ROUTER,
+    ROUTER_LABEL,
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
@@ -29,7 +30,7 @@ from anneal_operator.desired.routing import (
     route_table,
     router_objects,
 )
-from anneal_operator.desired.serving import IMAGE_ANNOTATION, server_name
+from anneal_operator.desired.serving import server_name
 from anneal_operator.reasons import ConditionType
 
 from .context import Context
@@ -54,8 +55,8 @@ class ObservedRouter:
     versions: Sequence[tuple[Version, ServedVersion]]
     experiments: Sequence[Experiment]
     last: dict[str, str]
-    image: str | None
-    """Of the router that runs."""
+    outdated: tuple[Deletion, ...]
+    """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
     has_claim: bool
     """Whether its volume is there, which belongs to people from then on: they may let it grow."""
 
@@ -66,8 +67,6 @@ class Route:
 
     defaults: dict[str, str | None]
     splits: dict[str, SplitTraffic]
-    image: str | None
-    """The image to stay with, None for the present one."""
 
 
 RouterItem = Item[NoSpec, ObjectStatus]
@@ -99,13 +98,12 @@ class RouterKind:
         experiments = [experiment for experiment in found if experiment]
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         made = await reader.get("Deployment", item.namespace, ROUTER)
-        image = made["metadata"].get("annotations", {}).get(IMAGE_ANNOTATION) if made else None
         claim = await reader.get("PersistentVolumeClaim", item.namespace, ROUTER)
         has_claim = claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
-        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, has_claim)
+        return ObservedRouter(owners, versions, experiments, defaults_of(table), _outdated(made), has_claim)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Route, None]:
-        """Return where clients go; a router is not replaced in the middle of an experiment."""
+        """Return where clients go."""
         del now
         versions = [version for version, _ in observed.versions]
         models = sorted({version.model for version in versions})
@@ -113,15 +111,15 @@ class RouterKind:
         route = Route(
             {model: default_of(model, versions, observed.experiments, observed.last) for model in models},
             {model: SplitTraffic(s.name, s.uid, s.salt, s.spec) for model, s in splits.items() if s},
-            observed.image if any(splits.values()) else None,
         )
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
-        return Verdict(ObjectStatus(), "Settled", apply=(route,) if observed.owners else ())
+        made = (route,) if observed.owners else ()
+        return Verdict(ObjectStatus(), "Settled", delete=observed.outdated, apply=made)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Route) -> Sequence[Operation]:
         """Return everything that a router needs."""
         settings = self._context.settings
-        env = RouterEnvironment(intent.image or settings.router_image, settings.image_pull_policy)
+        env = RouterEnvironment(settings.router_image, settings.image_pull_policy)
         table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
         made = router_objects(item.namespace, observed.owners, table, env)
         claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
@@ -181,6 +179,15 @@ async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersi
         Version(metadata["name"], model, number, aliases, ready),
         ServedVersion(metadata["name"], model, str(number), aliases, address),
     )
+
+
+def _outdated(made: Manifest | None) -> tuple[Deletion, ...]:
+    """Only what was read afresh has its selector; nothing is deleted without."""
+    chosen = (made or {}).get("spec", {}).get("selector", {}).get("matchLabels")
+    is_ours = made is not None and made["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
+    if made is None or not is_ours or chosen in (None, {ROUTER_LABEL: ROUTER}):
+        return ()
+    return (Deletion("Deployment", ROUTER, made["metadata"]["uid"]),)
 
 
 def _experiment(item: Manifest) -> Experiment | None:
