@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.desired.routing import routed_versions
+from anneal_operator.desired.routing import routed_versions, stamp_of
 from anneal_operator.desired.serving import IMAGE_ANNOTATION
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
+from serving_runtime.plan import Stamp
 
 from .world import NAMESPACE, Manifest, World
 
@@ -46,6 +47,12 @@ def _route(world: World) -> float | None:
     return world.reconcile("Router", "anneal-router")
 
 
+def _tell_routers(world: World) -> None:
+    """Have the table written, and the routers asked."""
+    _route(world)
+    _route(world)
+
+
 def _answer(world: World, name: str = "one", ready: int = 1) -> None:
     generation = world.api.objects["Deployment", f"{name}-server"]["metadata"]["generation"]
     status = {"observedGeneration": generation, "readyReplicas": ready, "updatedReplicas": ready}
@@ -66,12 +73,12 @@ def _message(world: World, kind: str) -> str:
 
 
 def _serve(world: World, *names: str) -> None:
-    """Have versions registered, served and answering, and the router know of it."""
+    """Have versions registered, served and answering, and the routers know of it."""
     for name in names:
         _look(world, name, 2)
         _answer(world, name)
         _look(world, name, 2)
-    _route(world)
+    _tell_routers(world)
 
 
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
@@ -429,25 +436,37 @@ def test_an_alias_moved_by_hand_is_followed_once_its_version_answers(world: Worl
     for _ in range(2):
         _look(world)
         _look(world, "two")
-        _route(world)
+        _tell_routers(world)
     assert _condition(world, "AliasDrifted", "two") == ("True", "HeldByAnother")
     assert "spam@1 and spam" in _message(world, "Routable")
     _answer(world, "two")
     for _ in range(2):
         _look(world, "two")
-        _route(world)
+        _tell_routers(world)
         _look(world)
+    _look(world, "two")
     assert _condition(world, "AliasDrifted", "two") == ("False", "AsRouted")
 
 
 def test_the_others_keep_their_route_when_the_holder_of_production_is_deleted(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
+    _look(world, "two")
     world.api.remove("ModelVersion", "one")
-    _route(world)
+    _tell_routers(world)
     _look(world, "two")
     message = next(c["message"] for c in _status(world, "two")["conditions"] if c["type"] == "Routable")
     assert message == "clients reach it as spam@2 and spam"
+
+
+def _pods_of(world: World, name: str = "one") -> int:
+    return int(world.api.objects["Deployment", f"{name}-server"]["spec"]["replicas"])
+
+
+def _stamp(world: World) -> Stamp:
+    stamp = stamp_of(world.api.objects["ConfigMap", "anneal-router"])
+    assert stamp is not None
+    return stamp
 
 
 def _routed(world: World) -> frozenset[str]:
@@ -467,12 +486,46 @@ def test_a_version_that_is_being_deleted_is_not_routed(world: World) -> None:
 def test_a_version_without_pods_is_not_routed_though_its_service_is_there(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
+    _look(world)
+    world.registry.aliases["spam", "production"] = "2"
     world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
     _look(world)
-    assert _status(world)["phase"] == "Idle"
+    assert (_status(world)["phase"], _pods_of(world)) == ("Draining", 1)
+    _route(world)
+    assert _routed(world) == {"two"}
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Draining", ("Unknown", "RouterBehind"))
+    _route(world)
+    assert _look(world) == 30.5
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Draining", ("False", "NotRouted"))
+    world.later(31)
+    _look(world)
+    assert (_status(world)["phase"], _pods_of(world)) == ("Idle", 0)
     assert ("Service", "one-server") in world.api.objects
     _route(world)
     assert _routed(world) == {"two"}
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+
+
+def test_a_server_that_is_not_asked_for_any_more_stays_until_every_router_has_left_it(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "one", spec=UNSERVED)
+    _look(world)
+    assert _status(world)["phase"] == "Draining"
+    world.routers.silent = {"10.1.0.2"}
+    world.routers.has["10.1.0.2"] = world.routers.has.get("10.1.0.2") or _stamp(world)
+    _tell_routers(world)
+    _look(world)
+    assert ("Deployment", "one-server") in world.api.objects, "a router may still send it requests"
+    assert "router pod router-2 has not applied generation 2" in _message(world, "Ready")
+    world.routers.silent, world.routers.has = set(), {}
+    _route(world)
+    _look(world, times=2)
+    assert ("Deployment", "one-server") not in world.api.objects
+    assert _status(world)["phase"] == "Idle"
 
 
 def _served(world: World) -> None:
@@ -486,12 +539,12 @@ def _served(world: World) -> None:
 @pytest.mark.parametrize("data", [{}, {"routes.json": "no JSON"}, {"routes.json": "[]"}, None])
 def test_a_route_table_that_somebody_spoilt_is_written_anew(world: World, data: Any) -> None:
     _served(world)
-    good = world.api.objects["ConfigMap", "anneal-router"]["data"]
+    good = _table(world)
     world.api.edit("ConfigMap", "anneal-router", data=data)
     world.later(301)
     _look(world)
     _route(world)
-    assert world.api.objects["ConfigMap", "anneal-router"]["data"] == good
+    assert _table(world) == good | {"generation": good["generation"] + 1}, "it comes after what the routers have"
 
 
 def test_the_recorder_s_volume_may_grow(world: World) -> None:

@@ -7,25 +7,28 @@ from dataclasses import dataclass
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Stamp, Target, VariantRoute
 
-from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
+from .pods import LEAVING, LEAVING_SECONDS, Manifest, container, labels, owner, pod_security, scratch_volume
 from .serving import ENGINE_PORT
 
 __all__ = [
+    "LEFT_SECONDS",
     "ROUTER",
     "ROUTER_LABEL",
+    "Destination",
+    "KnownRoute",
     "RouterEnvironment",
     "ServedVersion",
     "SplitTraffic",
-    "admin_url",
-    "default_of",
-    "defaults_of",
+    "known_routes",
+    "pod_admin_url",
     "recorder_url",
     "route_table",
     "routed_versions",
     "router_objects",
     "router_url",
+    "stamp_of",
 ]
 
 ROUTER = "anneal-router"
@@ -35,11 +38,11 @@ _HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
 _REPLICAS = 2
-_LEAVING_SECONDS = 5
-"""For how long a pod that is to end still takes requests, with newest routes: until no proxy sends it any."""
 _GRACE_SECONDS = (
     40  # beyond those, nginx takes 20 to finish its answers (router.conf), the recorder up to 25 for the last
 )
+LEFT_SECONDS = _GRACE_SECONDS - LEAVING_SECONDS
+"""Before the end of its grace period, a pod that is to end has left."""
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where clients look for it
 _TOKEN_SOURCES: list[Manifest] = [  # as Kubernetes itself would mount it into every container
     {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
@@ -54,9 +57,6 @@ class ServedVersion:
     """A ModelVersion that has a Service."""
 
     name: str
-    model: str
-    version: str
-    aliases: tuple[str, ...]
     address: str
     """The Service's cluster IP: the router needs no name server for it."""
 
@@ -72,6 +72,27 @@ class SplitTraffic:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """Where the clients of a model are to go."""
+
+    default: str | None
+    named: Mapping[str, str]
+    split: SplitTraffic | None = None
+
+
+@dataclass(frozen=True)
+class KnownRoute:
+    """What a table that was written says of a model."""
+
+    default: str | None
+    named: Mapping[str, str]
+    experiment: str | None
+    """The uid of the one that splits."""
+    versions: frozenset[str]
+    """All that it sends anybody to."""
+
+
+@dataclass(frozen=True)
 class RouterEnvironment:
     """What the installation gives every router."""
 
@@ -84,9 +105,9 @@ def router_url(namespace: str) -> str:
     return f"http://{ROUTER}.{namespace}.svc:{_HTTP}"
 
 
-def admin_url(namespace: str) -> str:
-    """Where the operator asks what a router has applied; clients have no business there."""
-    return f"http://{ROUTER}.{namespace}.svc:{_ADMIN}"
+def pod_admin_url(address: str) -> str:
+    """Where the operator asks what one router has applied, by its pod's IP; clients have no business there."""
+    return f"http://{f'[{address}]' if ':' in address else address}:{_ADMIN}"
 
 
 def recorder_url(namespace: str) -> str:
@@ -94,43 +115,57 @@ def recorder_url(namespace: str) -> str:
     return f"http://{ROUTER}.{namespace}.svc:{_RECORDER}"
 
 
-def route_table(
-    versions: Sequence[ServedVersion], defaults: Mapping[str, str | None], splits: Mapping[str, SplitTraffic]
-) -> RouteTable:
-    """Return where each model name goes; `defaults` and `splits` are by model."""
-    targets = {version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name) for version in versions}
-    models = {}
-    for model in sorted({version.model for version in versions}):
-        own = [version for version in versions if version.model == model]
-        named = {alias: version.name for version in own for alias in (version.version, *version.aliases)}
-        split = splits.get(model)
-        experiment = _experiment_route(split) if split else None
-        models[model] = ModelRoute(default=defaults.get(model), named=named, experiment=experiment)
+def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, Destination]) -> RouteTable:
+    """Return where each model name goes."""
+    models = {
+        model: ModelRoute(
+            default=to.default,
+            named=dict(sorted(to.named.items())),
+            experiment=_experiment_route(to.split) if to.split else None,
+        )
+        for model, to in sorted(destinations.items())
+    }
+    used = frozenset().union(*(_known(route.model_dump()).versions for route in models.values()))
+    targets = {
+        version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name)
+        for version in sorted(versions, key=lambda version: version.name)
+        if version.name in used
+    }
     return RouteTable(targets=targets, models=models)
 
 
-def defaults_of(table: Manifest | None) -> dict[str, str]:
-    """Return the default version of each model in a router's ConfigMap."""
-    return {model: route["default"] for model, route in _models(table).items() if route["default"]}
-
-
-def default_of(table: Manifest | None, model: str) -> str | None:
-    """Return the default version of a model in a router's ConfigMap."""
-    return defaults_of(table).get(model)
+def stamp_of(table: Manifest | None) -> Stamp | None:
+    """Return which table a router's ConfigMap holds; None of one that an earlier build wrote, or somebody spoilt."""
+    try:
+        found = json.loads(table["data"][_TABLE_KEY]) if table else {}
+        return Stamp(**{name: found[name] for name in Stamp.model_fields})
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def routed_versions(table: Manifest | None) -> frozenset[str]:
     """Return the versions that a router's ConfigMap names."""
-    return frozenset(name for route in _models(table).values() for name in route["named"].values())
+    return frozenset().union(*(route.versions for route in known_routes(table).values()))
 
 
-def _models(table: Manifest | None) -> dict[str, Manifest]:
-    """Of a table that cannot be read nothing is known: it is written anew."""
+def known_routes(table: Manifest | None) -> dict[str, KnownRoute]:
+    """Return what a router's ConfigMap says; of one that cannot be read nothing is known: it is written anew."""
     try:
         models = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
-        return {model: {"default": route["default"], "named": dict(route["named"])} for model, route in models.items()}
+        return {model: _known(route) for model, route in models.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
+
+
+def _known(route: Manifest) -> KnownRoute:
+    """Leniently: what another build wrote may say more."""
+    split = route.get("experiment") or {}
+    targets = {
+        *route["named"].values(),
+        route["default"],
+        *(variant["target"] for variant in split.get("variants", ())),
+    }
+    return KnownRoute(route["default"], dict(route["named"]), split.get("uid"), frozenset(targets - {None}))
 
 
 def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
@@ -152,7 +187,7 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
 
 
 def router_objects(
-    namespace: str, owners: Sequence[Manifest], table: RouteTable, env: RouterEnvironment
+    namespace: str, owners: Sequence[Manifest], table: RouteTable, stamp: Stamp, env: RouterEnvironment
 ) -> list[Manifest]:
     """Return everything a router needs; it is deleted with the last of the ModelVersions that own it.
 
@@ -181,7 +216,7 @@ def router_objects(
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
     service = {"selector": _CHOSEN, "ports": ports}
     budget = {"maxUnavailable": 1, "selector": {"matchLabels": _CHOSEN}}
-    content = json.dumps(table.document(), indent=1)
+    content = json.dumps(table.document(stamp), indent=1)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
@@ -232,7 +267,7 @@ def _router_container(name: str, env: RouterEnvironment, arguments: list[str], m
     resources = ResourceRequirements(requests={"cpu": "100m", "memory": memory})
     made = container(name, env.image, env.pull_policy, arguments, resources)
     made["volumeMounts"] += [{"name": "shared", "mountPath": "/shared"}]
-    made["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", str(_LEAVING_SECONDS)]}}}
+    made["lifecycle"] = LEAVING  # all of them: what still takes requests needs the newest routes
     return made
 
 
