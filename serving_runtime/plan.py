@@ -91,7 +91,7 @@ class Stamp(_Part):
 
     lineage: str = Field(max_length=40)
     """When its ConfigMap's first table was written (RFC 3339, UTC): one that is begun anew comes after the old."""
-    generation: int = Field(ge=1, le=2**50)
+    generation: int = Field(ge=1, le=10**12)
     """It rises by one with each change of content."""
     digest: str = Field(max_length=64)
     """The content's address."""

@@ -97,9 +97,16 @@ def test_a_router_that_was_silent_for_ten_seconds_is_replaced(pods: list[RouterP
 
 
 @pytest.mark.parametrize(
-    ("pods", "seconds"), [([], None), ([_pod("a")], None), ([_pod("a", 1), _pod("b", 9)], 0.25), ([_pod("b", 9)], 1.0)]
+    ("pods", "seconds"),
+    [
+        ([], None),
+        ([_pod("a")], None),
+        ([_pod("a", 1), _pod("b", 9)], 0.25),
+        ([_pod("b", 9)], 1.0),
+        ([_pod("b", 60)], 5.0),
+    ],
 )
-def test_it_is_asked_again_at_first_soon(pods: list[RouterPod], seconds: float | None) -> None:
+def test_it_is_asked_again_at_first_soon_and_then_less_often(pods: list[RouterPod], seconds: float | None) -> None:
     assert look_again(pods, NOW) == seconds
 
 

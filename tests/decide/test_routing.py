@@ -60,6 +60,17 @@ NOBODY = _version("one", 1)
         ([_version("one", 1, ready=False), LOADING], [], "one", "one"),
         ([NOBODY, _version("two", 2, "production", ready=False, is_served=False)], [], "one", "one"),
         ([_version("ten", 10), LOADING], [], "gone", None),
+        (
+            [_version("one", 1, ready=False), TWO, _version("idle", 3, "production", ready=False, is_served=False)],
+            [],
+            "one",
+            "one",
+        ),
+        ([TWO, _version("idle", 3, "production", ready=False, is_served=False)], [], "idle", "two"),
+        # as after a restore: what has not been heard of yet may hold it
+        ([TWO, _version("new", 0, ready=False, is_served=False)], [], None, None),
+        ([TWO, _version("new", 0, ready=False, is_served=False)], [], "two", "two"),
+        ([ONE, _version("new", 0, ready=False, is_served=False)], [], None, "one"),
         ([LOADING], [], None, None),
         # two claim it, as one has yet to read that it was moved
         ([ONE, _version("two", 2, "production")], [], "one", "one"),

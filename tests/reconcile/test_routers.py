@@ -292,6 +292,28 @@ def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_
     assert _conditions(world.api.status("ModelVersion", "one"))["AliasDrifted"] == ("False", "AsRouted")
 
 
+def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> None:
+    """New uids, no statuses, no table; MLflow as it was. The version in production is the last to answer."""
+    for name in ("one", "two"):
+        for kind in ("Deployment", "Service"):
+            world.api.remove(kind, f"{name}-server")
+        artifact = world.api.objects["ModelVersion", name]["spec"]
+        world.api.remove("ModelVersion", name)
+        world.reconcile("ModelVersion", name)
+        world.api.put("ModelVersion", name, spec=artifact)
+    world.api.remove("ConfigMap", "anneal-router")
+    world.routers.has = {}
+    defaults = []
+    for name in ("two", "one"):
+        _look(world, name, name)
+        _answer(world, name)
+        _look(world, name, name)
+        _route(world)
+        defaults.append(_table(world)["models"]["spam"]["default"])
+    assert defaults == [None, "one"]
+    assert world.registry.aliases["spam", "production"] == "1"
+
+
 def test_nothing_is_kept_of_a_namespace_that_serves_nothing(world: World) -> None:
     for name in ("one", "two"):
         world.api.remove("ModelVersion", name)

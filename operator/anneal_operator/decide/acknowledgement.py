@@ -14,7 +14,9 @@ from serving_runtime.plan import RouteTable, Stamp
 __all__ = ["Arrival", "RouteSeen", "RouterPod", "arrival", "look_again", "next_stamp", "silent", "takes_requests"]
 
 _SILENCE = timedelta(seconds=10)
-_AT_FIRST, _SOON_SECONDS, _LATER_SECONDS = timedelta(seconds=3), 0.25, 1.0
+_AT_FIRST = timedelta(seconds=3)
+_PERIODS = ((_AT_FIRST, 0.25), (timedelta(minutes=1), 1.0), (timedelta.max, 5.0))
+"""How often a router is asked that has been behind for less than this."""
 _SHOWN = 3
 
 
@@ -133,8 +135,8 @@ def silent(pods: Sequence[RouterPod], now: datetime) -> RouterPod | None:
 
 
 def look_again(pods: Sequence[RouterPod], now: datetime) -> float | None:
-    """After how many seconds to ask again; None where all have told."""
+    """After how many seconds to ask again, at first soon, then less often; None where all have told."""
     since = [pod.behind_since for pod in pods if pod.behind_since is not None]
     if not since:
         return None
-    return _SOON_SECONDS if now - max(since) < _AT_FIRST else _LATER_SECONDS
+    return next(seconds for below, seconds in _PERIODS if now - max(since) < below)

@@ -24,7 +24,7 @@ class Version:
     name: str
     model: str
     number: int
-    """Its version in MLflow."""
+    """Its version in MLflow; 0 until that is known."""
     aliases: tuple[str, ...]
     ready: bool
     is_served: bool = True
@@ -106,20 +106,23 @@ def _default(
     """Return who answers the bare name.
 
     An experiment's winner does from its promotion, once it answers, until the alias has followed. Otherwise the holder
-    of `production` does. Where no version here holds it (its ModelVersion was deleted, or nothing was given it yet),
-    clients stay where they are, or go to the newest that answers.
+    of `production` does. Where no version that is served here holds it (its ModelVersion was deleted, or nothing was
+    given it yet), clients stay where they are, or go to the newest that answers; but to none while one may turn out to
+    hold it, as after a restore.
     """
     before = served.get(last or "")
     for experiment in experiments:
         winner = served.get(_promoted(experiment) or "")
         if winner and (winner.ready or winner is before):
             return winner.name
-    if PRODUCTION in _aliases(own):
+    if PRODUCTION in _aliases(served.values()):
         holder = _effective(PRODUCTION, own, served, last)
         return holder or (before.name if before else None)
     ready = [version for version in served.values() if version.ready]
-    if before and (before.ready or not ready):
+    if before and (before.ready or not ready or PRODUCTION in _aliases(own)):
         return before.name
+    if any(version.number == 0 for version in own):
+        return None
     return max(ready, key=lambda version: version.number).name if ready else None
 
 

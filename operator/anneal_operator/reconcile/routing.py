@@ -113,7 +113,7 @@ class RouterKind:
         """Look at all that is served, at the experiments, at the table, and at which routers have it."""
         namespace, now = item.namespace, self._context.now()
         owners = _served(await reader.list("ModelVersion", namespace))
-        versions = [version for owner in owners if (version := await self._version(reader, owner))]
+        versions = [await self._version(reader, owner) for owner in owners]
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         table = await reader.get("ConfigMap", namespace, ROUTER)
         claim = await reader.get("PersistentVolumeClaim", namespace, ROUTER)
@@ -144,7 +144,7 @@ class RouterKind:
                 self._context.wake(key)
         return asked
 
-    async def _version(self, reader: Reader, item: Manifest) -> tuple[Version, ServedVersion | None] | None:
+    async def _version(self, reader: Reader, item: Manifest) -> tuple[Version, ServedVersion | None]:
         """A version, with its server where it has one of its own that is not about to end.
 
         Read from raw fields: one that cannot be parsed, as after a downgrade, is told of by its own reconcile, and
@@ -155,7 +155,7 @@ class RouterKind:
         try:
             number, read = int(registry["version"]), tuple(map(str, registry.get("aliases") or ()))
         except (KeyError, TypeError, ValueError):
-            return None
+            return Version(metadata["name"], model, 0, (), ready=False, is_served=False), None
         heard = self._context.models.heard(model)
         aliases = tuple(sorted(a for a, to in heard.aliases.items() if to == str(number))) if heard else read
         service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
