@@ -113,7 +113,12 @@ def _ending(since: str, **changes: Any) -> ObservedVersion:
     """A loser whose delay is 60 s, and of which clients were told at some time that it is not reached any more."""
     routable = _told("Routable", "False", "NotRouted", since)
     previous = ModelVersionStatus(phase="Draining", registry=REGISTRY, conditions=[routable])
-    known = {"contests": [_contest("b")], "engine": Engine(2, "s:2", 2), "previous": previous, "route": LEFT}
+    known: dict[str, Any] = {
+        "contests": [_contest("b")],
+        "engine": Engine(2, "s:2", 2),
+        "previous": previous,
+        "route": LEFT,
+    }
     return _seen(**known | changes)
 
 
