@@ -20,8 +20,8 @@ from serving_runtime.plan import FORMAT
 __all__ = ["follow", "main", "replace_file", "take"]
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_WATCH_SECONDS = 60
-"""A watch that has fallen silent is begun again after so long; the operator does not wait that long (decide)."""
+_WATCH_SECONDS, _GIVEN_UP_SECONDS = 60, 70
+"""When the API server ends a watch, and when one is given up whose end was not heard: nothing may arrive any more."""
 _RETRY_SECONDS = 1.0
 log = logging.getLogger("agent")
 
@@ -95,6 +95,7 @@ async def _watch(api: client.CoreV1Api, namespace: str, name: str, key: str, tar
         namespace,
         field_selector=selector,
         timeout_seconds=_WATCH_SECONDS,
+        _request_timeout=_GIVEN_UP_SECONDS,
     )
     async for event in events:
         table = (event["object"].data or {}).get(key)

@@ -17,9 +17,9 @@ from serving_runtime.router.agent import follow, replace_file, take
 
 
 class _ApiServer:
-    """Answers each watch with the next of these lists of events; the last watch stays open."""
+    """Answers each watch with the next of these lists of events; the last watch stays open, and one that is None."""
 
-    def __init__(self, *watches: list[dict[str, Any]] | int) -> None:
+    def __init__(self, *watches: list[dict[str, Any]] | int | None) -> None:
         self._watches = list(watches)
         self.asked: list[tuple[str, dict[str, str]]] = []
 
@@ -30,9 +30,9 @@ class _ApiServer:
             return web.json_response({"message": "no"}, status=told)
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
-        for event in told:
+        for event in told or ():
             await answer.write(json.dumps(event).encode() + b"\n")
-        if not self._watches:
+        if not self._watches or told is None:
             await asyncio.Event().wait()
         return answer
 
@@ -163,6 +163,12 @@ def test_there_is_a_pause_before_the_next_watch(table: Path, monkeypatch: pytest
     monkeypatch.setattr(asyncio, "sleep", observed)
     _run(server, table, lambda: len(server.asked) == 3)
     assert paused == [1, 2]
+
+
+def test_a_watch_whose_end_is_not_heard_is_given_up(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "_GIVEN_UP_SECONDS", 0.2)
+    _run(_ApiServer(None, [_event("ADDED", _text())]), table, table.exists)
+    assert table.read_text() == _text()
 
 
 def test_nginx_never_reads_half_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
