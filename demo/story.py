@@ -94,6 +94,8 @@ class Story:
         self.commands.kubectl(*ready)
         self.tell(self.commands.kubectl("get", "modelversions", "-n", NAMESPACE))
         wait_until(self._routed_by_default, 60, lambda: self.describe("modelversions"))
+        reached = ("wait", "-n", NAMESPACE, "--for=condition=Routable", "modelversions", "--all", "--timeout=60s")
+        self.commands.kubectl(*reached)  # by every router
         mail = next(mail for mail in new_mails(_EXAMPLES) if mail.language == "ko")
         self.example = Example(mail, {version: self._ask(mail, version) for version in (BASE, TUNED)})
         self.tell(f"question: {mail.question}")

@@ -3,21 +3,26 @@
 import hashlib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "BUCKETS",
+    "FORMAT",
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
     "RouteTable",
     "ServingPlan",
+    "Stamp",
     "Target",
     "VariantRoute",
     "bucket",
 ]
 
 BUCKETS = 10_000
+FORMAT = 1
+"""Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
+refuses every other, and goes on with the last table that it knew."""
 Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
 
 
@@ -83,8 +88,24 @@ class ModelRoute(_Part):
     experiment: ExperimentRoute | None = None
 
 
+class Stamp(_Part):
+    """Which table it is: how a router says what it has applied, and how none goes back to an older one."""
+
+    lineage: str = Field(max_length=40)
+    """When its ConfigMap's first table was written (RFC 3339, UTC): one that is begun anew comes after the old."""
+    generation: int = Field(ge=1, le=10**12)
+    """It rises by one with each change of content."""
+    digest: str = Field(max_length=64)
+    """The content's address."""
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """Tables are applied in this order, and never back."""
+        return self.lineage, self.generation
+
+
 class RouteTable(_Part):
-    """All that a namespace's router knows."""
+    """All that a namespace's routers know."""
 
     targets: dict[str, Target]
     models: dict[str, ModelRoute]
@@ -93,9 +114,13 @@ class RouteTable(_Part):
         """A content address, by which the router says what it has applied."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
-    def document(self) -> dict[str, Any]:
+    def stamped(self, lineage: str, generation: int) -> Stamp:
+        """Return what this table is called as a generation of a lineage."""
+        return Stamp(lineage=lineage, generation=generation, digest=self.digest())
+
+    def document(self, stamp: Stamp) -> dict[str, Any]:
         """What the router reads."""
-        return {"digest": self.digest(), **self.model_dump()}
+        return {"format": FORMAT, **stamp.model_dump(), **self.model_dump()}
 
 
 def bucket(salt: str, user: str) -> int:

@@ -40,7 +40,8 @@ asyncio.run(follow("bench", "routes", "routes.json", Path(sys.argv[2])))
 def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
     """Start nginx and the agent, as one pod's two containers do."""
     port, routes, records = free_port(), folder / "routes.json", folder / "records"
-    routes.write_text(json.dumps(_table(before).document()))
+    table = _table(before)
+    routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
     _configure(folder, {"8080": port, "8082": free_port()})
     environment = {"PYTHONPATH": str(_CHECKOUT), **installed().environment}
     attended = [sys.executable, "-c", _ATTEND, str(records), *nginx_command(folder, "router.conf")]

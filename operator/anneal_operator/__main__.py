@@ -152,6 +152,7 @@ async def _lead_forever(
             context.readers.clear()
             context.models.clear()
             context.router_problems.clear()
+            context.acknowledgements.clear()
 
     ended = False
     while not ended:

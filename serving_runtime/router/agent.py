@@ -2,10 +2,12 @@
 
 The table is one ConfigMap. Watching it takes well under a second from the operator's write to the file that nginx
 reads; the copy that the kubelet mounts, up to a minute old, serves until the API server answers, and while it is down.
+Whichever is newer holds: what is read later may be older, where a server of the API is behind, or a kubelet.
 """
 
 import argparse
 import asyncio
+import json
 import logging
 import signal
 import sys
@@ -13,13 +15,16 @@ from pathlib import Path
 
 from kubernetes.aio import client, config, watch
 
+from serving_runtime.plan import FORMAT
+
 from .endpoints import follow_endpoints
 from .files import replace_file
 
-__all__ = ["follow", "main"]
+__all__ = ["follow", "main", "take"]
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_WATCH_SECONDS = 300
+_WATCH_SECONDS, _GIVEN_UP_SECONDS = 60, 70
+"""When the API server ends a watch, and when one is given up whose end was not heard: nothing may arrive any more."""
 _RETRY_SECONDS = 1.0
 log = logging.getLogger("agent")
 
@@ -34,8 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a container's first process has no default action
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if options.mounted.exists() and not options.to.exists():
-        replace_file(options.to, options.mounted.read_text())
+    if options.mounted.exists():
+        take(options.to, options.mounted.read_text())
     settings = client.Configuration()
     config.load_incluster_config(settings)
     # From Python 3.13 on, certificates are refused whose issuer left an extension out, as many a cluster's own did.
@@ -47,6 +52,30 @@ def main() -> None:
 async def _follow_all(namespace: str, name: str, key: str, target: Path) -> None:
     endpoints = follow_endpoints(namespace, target, target.with_name("endpoints.json"))
     await asyncio.gather(follow(namespace, name, key, target), endpoints)
+
+
+def take(target: Path, table: str) -> None:
+    """Put a table in place, unless it is of a format that is not known here, or older than the one that is there."""
+    try:
+        lineage, generation = _order(table)
+    except (KeyError, TypeError, ValueError) as error:
+        log.warning("the route table is refused, keeping the last one: %s", error)
+        return
+    there = target.read_text() if target.exists() else None
+    if there is not None and (lineage, generation) < _order(there):  # nobody else writes there
+        log.warning("the route table of generation %d is older than the one that holds, and is refused", generation)
+    elif table != there:
+        replace_file(target, table)
+        log.info("routes of generation %d are in place", generation)
+
+
+def _order(table: str) -> tuple[str, int]:
+    """Where a table stands among all; raise an error that says why it is none."""
+    found = json.loads(table)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        told = found.get("format") if isinstance(found, dict) else "that of no table"
+        raise ValueError(f"its format is {told}, and this build knows {FORMAT}")
+    return str(found["lineage"]), int(found["generation"])
 
 
 async def follow(namespace: str, name: str, key: str, target: Path) -> None:
@@ -67,12 +96,12 @@ async def _watch(api: client.CoreV1Api, namespace: str, name: str, key: str, tar
         namespace,
         field_selector=selector,
         timeout_seconds=_WATCH_SECONDS,
+        _request_timeout=_GIVEN_UP_SECONDS,
     )
     async for event in events:
         table = (event["object"].data or {}).get(key)
         if event["type"] in {"ADDED", "MODIFIED"} and table:
-            replace_file(target, table)
-            log.info("routes of resource version %s are in place", event["object"].metadata.resource_version)
+            take(target, table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
 -- What is decided on the path of a request: which version answers whom.
--- The route table is a file that the agent replaces; each worker looks at it four times a second, so weights change
--- without a reload.
 local cjson = require "cjson.safe"
 local affinity = require "affinity"
 local answer = require "answer"
@@ -10,34 +8,15 @@ local endpoints = require "endpoints"
 local errors = require "errors"
 local records = require "records"
 local request = require "request"
+local routes = require "routes"
 local surface = require "surface"
 
 local router = {}
-local PERIOD = 0.25
 local MODELS = "/v1/models/"
 local refuse = errors.refuse
-local routes, content
-
-local function load(path)
-  local file = io.open(path)
-  if not file then return end
-  local text = file:read("*a")
-  file:close()
-  if text == content then return end
-  local decoded = cjson.decode(text)
-  content = text
-  if type(decoded) == "table" and decoded.models and decoded.targets then
-    routes = decoded
-  else
-    ngx.log(ngx.ERR, "the file of routes holds no table; keeping the last one")
-  end
-end
 
 function router.start(path, folder)
-  load(path)
-  ngx.timer.every(PERIOD, function(premature)
-    if not premature then load(path) end
-  end)
+  routes.start(path)
   endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
   records.start(folder)
 end
@@ -95,7 +74,7 @@ function router.route()
   local seen = { kind = path.kind, exposure = ngx.var.request_id } -- kept: each look at the variable makes a new one
   ngx.ctx.answer = seen
   if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
-  if not routes then return refuse(503, "the router has no routes yet; try again") end
+  if not routes.models then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
   local name, value, found = asked_model(path)
   local version, status, sentence, param = version_of(name, path, seen)
@@ -141,7 +120,7 @@ function router.record()
 end
 
 function router.health()
-  if not routes then return refuse(503, "the router has no routes yet") end
+  if not routes.models then return refuse(503, "the router has no routes yet") end
   ngx.say('{"status": "ok"}')
 end
 
@@ -157,14 +136,14 @@ end
 function router.list_models()
   if ngx.req.get_method() ~= "GET" then return router.refuse_method("GET") end
   local data = {}
-  for name in pairs(routes and routes.models or {}) do data[#data + 1] = listed(name) end
+  for name in pairs(routes.models or {}) do data[#data + 1] = listed(name) end
   table.sort(data, function(a, b) return a.id < b.id end)
   ngx.say(#data == 0 and '{"object":"list","data":[]}' or cjson.encode({ object = "list", data = data }))
 end
 
 function router.tell_model()
   if ngx.req.get_method() ~= "GET" then return router.refuse_method("GET") end
-  if not routes then return refuse(503, "the router has no routes yet; try again") end
+  if not routes.models then return refuse(503, "the router has no routes yet; try again") end
   local name = ngx.var.uri:sub(#MODELS + 1)
   local route, sentence = route_of(name)
   if not route then return refuse(404, sentence, "model") end
@@ -180,16 +159,10 @@ function router.refuse_path()
     .. "/v1/responses, /v1/embeddings, /tokenize and /detokenize, and listed at /v1/models")
 end
 
--- What the operator asks to know whether its last table has arrived. Not by what users are assigned: who knew it could
--- choose a variant.
 function router.tell_routes()
-  if not routes then return refuse(503, "the router has no routes yet") end
-  local models = {}
-  for name, route in pairs(routes.models) do
-    local experiment = type(route.experiment) == "table" and { uid = route.experiment.uid } or nil
-    models[name] = { default = route.default, named = route.named, experiment = experiment }
-  end
-  ngx.say(cjson.encode({ digest = routes.digest, models = models }))
+  local told = routes.told()
+  if not told then return refuse(503, "the router has no routes yet") end
+  ngx.say(told)
 end
 
 return router

@@ -88,7 +88,9 @@ def test_the_operator_holds_each_right_that_it_gives_a_router() -> None:
     """It could give no other: the API server refuses such a Role."""
     text = re.sub(r"{{.*?}}", "x", (CHART / "templates/access.yaml").read_text())
     held = next(made for made in yaml.safe_load_all(text) if made["kind"] == "ClusterRole")
-    objects = router_objects("team", [], RouteTable(targets={}, models={}), RouterEnvironment("router:1", "Never"))
+    table = RouteTable(targets={}, models={})
+    stamp = table.stamped("2026-03-01T12:00:00Z", 1)
+    objects = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never"))
     given = next(made for made in objects if made["kind"] == "Role")
     assert _rights(given["rules"]) <= _rights(held["rules"])
 

@@ -134,3 +134,11 @@ def test_what_reading_found_as_the_watch_had_told_it_is_no_news(store: Store) ->
     store.observe(version)
     store.learn(version)
     assert store.observe(version) is False
+
+
+def test_pods_of_what_has_no_object_of_its_own_are_kept_and_found() -> None:
+    store = Store({"anneal.dev/router": "Router"})
+    pod = _object("Pod", "r", 1, metadata={"labels": {"anneal.dev/router": "r"}}, status={"podIP": "10.1.0.1"})
+    assert store.observe(pod)
+    [kept] = store.list("Pod", "team", "anneal.dev/router=r")
+    assert kept["status"]["podIP"] == "10.1.0.1"

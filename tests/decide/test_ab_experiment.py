@@ -8,6 +8,7 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.comparison import Sample
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
@@ -22,6 +23,7 @@ from anneal_operator.decide.observed_experiment import (
     Rival,
     VariantSeen,
 )
+from serving_runtime.plan import Stamp
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STARTED = "2026-03-01T10:00:00Z"
@@ -61,10 +63,17 @@ READ = READY | {"b": replace(READY["b"], holds_production=True)}
 PINS = {"a": Pin("1", "sha256:a"), "b": Pin("2", "sha256:b")}
 
 
+STAMP = Stamp(lineage="2026", generation=1, digest="d")
+SPLIT = RouteSeen(split_by="u", arrival=Arrival(STAMP, 2))
+WON = RouteSeen(default="m-2", arrival=Arrival(STAMP, 2))
+
+
 def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
     previous = ABExperimentStatus(phase="Running", started_at=STARTED)
     record = Record(STARTED) if changes.get("previous", previous).started_at else None
-    seen = ObservedExperiment(1, _spec(), previous, READY, routed=True, observations=observations, record=record)
+    seen = ObservedExperiment(
+        1, _spec(), previous, READY, uid="u", route=SPLIT, observations=observations, record=record
+    )
     return replace(seen, **changes)
 
 
@@ -93,7 +102,12 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
             "VariantsReady",
             ("False", "VersionNotReady"),
         ),
-        (_seen(previous=FRESH, routed=False), "WarmingUp", "RouteProgrammed", ("False", "RouterBehind")),
+        (
+            _seen(previous=FRESH, route=RouteSeen(split_by="u")),
+            "WarmingUp",
+            "RouteProgrammed",
+            ("False", "RouterBehind"),
+        ),
         (_seen(previous=FRESH), "Running", "RouteProgrammed", ("True", "Programmed")),
         # Once counting began, a pod that is restarted does not send the experiment back.
         (
@@ -102,7 +116,7 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
             "VariantsReady",
             ("False", "VersionNotReady"),
         ),
-        (_seen(routed=False), "Running", "RouteProgrammed", ("False", "RouterBehind")),
+        (_seen(route=RouteSeen()), "Running", "RouteProgrammed", ("False", "RouterBehind")),
         (_seen(_counted((99, 3.0), (200, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
         # p = 0.005: chance gives that too often to stop for
         (_seen(_counted((100, 3.0), (144, 4.0))), "Promoted", "AssignmentHealthy", ("True", "AsWeighted")),
@@ -223,6 +237,14 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
     ("changes", "reason", "effects"),
     [
         ({"production": "1"}, "Moving", 2),
+        # first every router has to send everybody to the winner
+        ({"production": "1", "route": SPLIT}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, default="m-1")}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, split_by="u")}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, arrival=None)}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, arrival=Arrival(STAMP, 1, ("r",)))}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, arrival=Arrival(STAMP, 0))}, "RouterBehind", 0),
+        ({"production": "7", "route": SPLIT}, "HeldByAnother", 0),
         ({"production": None}, "Moving", 2),
         ({"production": "2"}, "Moving", 0),
         ({"production": "7"}, "HeldByAnother", 0),
@@ -239,7 +261,7 @@ def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
 ) -> None:
     decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert decided.decision is not None
-    seen = _seen(previous=decided, **changes)
+    seen = _seen(previous=decided, **{"route": WON} | changes)
     record = Record(STARTED, decided.decision, PINS)
     verdict = decide(replace(seen, record=record), NOW)
     assert _condition(verdict.status, "AliasMoved")[1] == reason
@@ -257,9 +279,9 @@ def test_the_end_of_the_maximum_duration_comes_before_all_that_may_be_wrong() ->
     cases: list[tuple[dict[str, Any], str]] = [
         ({"variants": LOST}, "Inconclusive"),
         ({"variants": {}}, "Inconclusive"),
-        ({"routed": False}, "Inconclusive"),
+        ({"route": RouteSeen()}, "Inconclusive"),
         ({"rivals": [BUSY]}, "Inconclusive"),
-        ({"observations": _counted((200, 3.0), (200, 4.0)), "routed": False}, "Promoted"),
+        ({"observations": _counted((200, 3.0), (200, 4.0)), "route": RouteSeen()}, "Promoted"),
         ({"observations": _counted((200, 3.0), (200, 3.0)), "variants": LOST}, "Inconclusive"),
     ]
     for changes, phase in cases:

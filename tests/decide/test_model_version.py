@@ -1,13 +1,16 @@
 """Where a version stands, and how many pods it should have."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
+from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.model_version import (
     Contest,
     Engine,
@@ -17,6 +20,7 @@ from anneal_operator.decide.model_version import (
     SetAliases,
     decide,
 )
+from serving_runtime.plan import Stamp
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 REGISTRY = Registry(version="3", url="u", aliases=["base"], aliases_set=["base"])
@@ -28,7 +32,15 @@ def _spec(aliases: Sequence[str] = (), **serving: Any) -> ModelVersionSpec:
     return ModelVersionSpec.parse(spec)
 
 
-def _contest(winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase: Any = "Promoted") -> Contest:
+def _told(kind: str, status: Any, reason: str, since: str = "2026-03-01T11:00:00Z") -> Condition:
+    return Condition(
+        type=kind, status=status, reason=reason, message="", last_transition_time=since, observed_generation=1
+    )
+
+
+def _contest(
+    winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase: Any = "Promoted", alias: str = "Moved"
+) -> Contest:
     spec = {
         "modelName": "m",
         "control": "a",
@@ -42,7 +54,10 @@ def _contest(winner: str | None, decided_at: str = "2026-03-01T11:00:00Z", phase
     decision = winner and DecisionStatus(
         outcome="Winner", winner=winner, rule="r", reason="", decided_at=decided_at, snapshot=""
     )
-    status = ABExperimentStatus(phase=phase if winner else "Running", decision=decision or None)
+    moved = _told("AliasMoved", "True" if alias == "Moved" else "False", alias)
+    status = ABExperimentStatus(
+        phase=phase if winner else "Running", decision=decision or None, conditions=[moved] if winner else []
+    )
     return Contest(ABExperimentSpec.parse(spec), status)
 
 
@@ -65,7 +80,10 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-1", {"contests": [_contest(None)]}, 2),
         ("m-1", {"contests": [_contest("b")]}, 0),
         ("m-2", {"contests": [_contest("b")]}, 2),
-        ("m-1", {"contests": [_contest("b", decided_at="2026-03-01T11:59:30Z")]}, 2),
+        # the loser stays until the alias is the winner's, or is not to be
+        ("m-1", {"contests": [_contest("b", alias="Moving")]}, 2),
+        ("m-1", {"contests": [_contest("b", alias="RouterBehind")]}, 2),
+        ("m-1", {"contests": [_contest("b", alias="HeldByAnother")]}, 0),
         ("m-1", {"contests": [_contest("b", phase="Inconclusive")]}, 2),
         ("m-2", {"contests": [_contest("a", phase="RolledBack")]}, 0),
         ("m-1", {"contests": [_contest("b"), _contest(None)]}, 2),
@@ -85,10 +103,90 @@ def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: 
     assert _replicas(_seen(name, **changes)) == replicas
 
 
-def test_it_is_looked_at_again_when_the_delay_after_a_decision_is_over() -> None:
-    contest = _contest("b", decided_at="2026-03-01T11:59:30Z")
-    assert decide(_seen(contests=[contest]), NOW).again == 30.5
-    assert decide(_seen(contests=[_contest("b")]), NOW).again is None
+STAMP = Stamp(lineage="2026", generation=1, digest="d")
+LEFT = RouteSeen(arrival=Arrival(STAMP, 2))
+NAMED = RouteSeen(versions=frozenset({"m-1"}), arrival=Arrival(STAMP, 2))
+BEHIND = replace(LEFT, arrival=Arrival(STAMP, 1, ("router-2",)))
+
+
+def _ending(since: str, **changes: Any) -> ObservedVersion:
+    """A loser whose delay is 60 s, and of which clients were told at some time that it is not reached any more."""
+    routable = _told("Routable", "False", "NotRouted", since)
+    previous = ModelVersionStatus(phase="Draining", registry=REGISTRY, conditions=[routable])
+    known: dict[str, Any] = {
+        "contests": [_contest("b")],
+        "engine": Engine(2, "s:2", 2),
+        "previous": previous,
+        "route": LEFT,
+    }
+    return _seen(**known | changes)
+
+
+@pytest.mark.parametrize(
+    ("seen", "phase", "pods", "again"),
+    [
+        (_ending("", previous=ModelVersionStatus(phase="Ready", registry=REGISTRY), route=NAMED), "Draining", 2, None),
+        (_ending("2026-03-01T11:00:00Z", route=NAMED), "Draining", 2, None),
+        (_ending("2026-03-01T11:00:00Z", route=BEHIND), "Draining", 2, None),
+        (_ending("2026-03-01T11:00:00Z", route=RouteSeen()), "Draining", 2, None),
+        (_ending("2026-03-01T11:59:30Z"), "Draining", 2, 30.5),
+        (_ending("2026-03-01T11:59:00Z"), "Idle", 0, None),
+        # nobody takes requests: no router sends it any
+        (_ending("2026-03-01T11:59:00Z", route=RouteSeen(arrival=Arrival(STAMP, 0))), "Idle", 0, None),
+        (_ending("2026-03-01T11:59:30Z", engine=Engine(0, "s:2", 0)), "Idle", 0, None),
+        (_ending("2026-03-01T11:59:30Z", engine=None), "Idle", 0, None),
+        (_ending("", previous=SCALED_DOWN, contests=[]), "Idle", 0, None),
+        (_ending("2026-03-01T11:00:00Z", contests=[_contest(None)]), "Ready", 2, None),
+    ],
+)
+def test_pods_end_when_every_router_has_left_them_and_answers_under_way_had_their_time(
+    seen: ObservedVersion, phase: str, pods: int, again: float | None
+) -> None:
+    verdict = decide(seen, NOW)
+    assert (verdict.status.phase, verdict.apply[0].replicas, verdict.again) == (phase, pods, again)
+    assert (verdict.status.replicas, verdict.progress) == (pods, "Working" if phase == "Draining" else "Settled")
+
+
+def test_which_router_keeps_a_version_from_its_end_is_told() -> None:
+    ready = decide(_ending("", previous=ModelVersionStatus(phase="Ready", registry=REGISTRY), route=BEHIND), NOW)
+    told = ready.status.condition("Ready")
+    assert told is not None
+    assert told.message == (
+        "its pods are to end: router pod router-2 has not applied generation 1 of the routes: "
+        "one that is silent for 10 s is replaced"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "route", "expected"),
+    [
+        ("", RouteSeen(), ("False", "NotRouted")),
+        ("", NAMED, ("True", "Routed")),
+        ("", replace(NAMED, arrival=None), ("Unknown", "RouterBehind")),
+        ("False", replace(NAMED, arrival=Arrival(STAMP, 1, ("r",))), ("Unknown", "RouterBehind")),
+        ("False", replace(NAMED, arrival=Arrival(STAMP, 0)), ("Unknown", "RouterBehind")),
+        # a change of other routes, on its way
+        ("True", replace(NAMED, arrival=Arrival(STAMP, 1, ("r",))), ("True", "Routed")),
+        ("True", BEHIND, ("Unknown", "RouterBehind")),
+        ("Unknown", BEHIND, ("Unknown", "RouterBehind")),
+        ("False", BEHIND, ("False", "NotRouted")),
+        ("True", LEFT, ("False", "NotRouted")),
+    ],
+)
+def test_it_is_routable_as_far_as_all_routers_say(before: str, route: RouteSeen, expected: tuple[str, str]) -> None:
+    conditions = [_told("Routable", before, "Routed")] if before else []
+    previous = ModelVersionStatus(phase="Ready", registry=REGISTRY, conditions=conditions)
+    told = decide(_seen(previous=previous, engine=Engine(2, "s:2", 2), route=route), NOW).status.condition("Routable")
+    assert told is not None
+    assert (told.status, told.reason) == expected
+
+
+def test_a_router_that_is_late_is_named() -> None:
+    late = replace(NAMED, arrival=Arrival(STAMP, 1, ("router-2",), ("router-2",)))
+    previous = ModelVersionStatus(registry=REGISTRY, conditions=[_told("Routable", "True", "Routed")])
+    told = decide(_seen(previous=previous, engine=Engine(2, "s:2", 2), route=late), NOW).status.condition("Routable")
+    assert told is not None
+    assert told.message.startswith("clients reach it as m@3; router pod router-2 has not applied generation 1")
 
 
 ENDED = {"reason": "Error", "exitCode": 1, "message": "it ended"}
@@ -118,7 +216,7 @@ PULLING = _pod(state={"waiting": {"reason": "ImagePullBackOff", "message": "no s
         ({"engine": Engine(1, "s:2")}, "Degraded", {"Ready": "SomeAnswer"}, "Working"),
         ({"engine": Engine(1, "s:2"), "pods": [CRASHED]}, "Degraded", {"Ready": "SomeAnswer"}, "Working"),
         ({"engine": Engine(2, "s:2")}, "Ready", {"Ready": "Answers", "Routable": "NotRouted"}, "Settled"),
-        ({"engine": Engine(2, "s:2"), "routed": frozenset({"m-1"})}, "Ready", {"Routable": "Routed"}, "Settled"),
+        ({"engine": Engine(2, "s:2"), "route": NAMED}, "Ready", {"Routable": "Routed"}, "Settled"),
         ({"engine": Engine(0, "s:2"), "pods": [CRASHED]}, "Failed", {"Ready": "EngineFailed"}, "Failed"),
         ({"engine": Engine(0, "s:2"), "pods": [RESTARTED]}, "Loading", {"Ready": "Starting"}, "Working"),
         ({"contests": [_contest("b")]}, "Idle", {"Registered": "Registered", "Routable": "NotRouted"}, "Settled"),

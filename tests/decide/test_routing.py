@@ -6,11 +6,11 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
+from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 
 
-def _version(name: str, number: int, *aliases: str, ready: bool = True) -> Version:
-    return Version(name, "m", number, aliases, ready)
+def _version(name: str, number: int, *aliases: str, ready: bool = True, is_served: bool = True) -> Version:
+    return Version(name, "m", number, aliases, ready, is_served)
 
 
 def _experiment(
@@ -57,8 +57,24 @@ NOBODY = _version("one", 1)
         # an alias that moves is followed when its new holder answers
         ([NOBODY, LOADING], [], "one", "one"),
         ([NOBODY, _version("two", 2, "production")], [], "one", "two"),
-        ([_version("one", 1, ready=False), LOADING], [], "one", "two"),
-        ([LOADING], [], None, "two"),
+        ([_version("one", 1, ready=False), LOADING], [], "one", "one"),
+        ([NOBODY, _version("two", 2, "production", ready=False, is_served=False)], [], "one", "one"),
+        ([_version("ten", 10), LOADING], [], "gone", None),
+        (
+            [_version("one", 1, ready=False), TWO, _version("idle", 3, "production", ready=False, is_served=False)],
+            [],
+            "one",
+            "one",
+        ),
+        ([TWO, _version("idle", 3, "production", ready=False, is_served=False)], [], "idle", "two"),
+        # as after a restore: what has not been heard of yet may hold it
+        ([TWO, _version("new", 0, ready=False, is_served=False)], [], None, None),
+        ([TWO, _version("new", 0, ready=False, is_served=False)], [], "two", "two"),
+        ([ONE, _version("new", 0, ready=False, is_served=False)], [], None, "one"),
+        ([LOADING], [], None, None),
+        # two claim it, as one has yet to read that it was moved
+        ([ONE, _version("two", 2, "production")], [], "one", "one"),
+        ([ONE, _version("two", 2, "production")], [], None, "two"),
         # nobody holds it for a moment, or for ever
         ([NOBODY, _version("two", 2)], [], "one", "one"),
         ([_version("two", 2), _version("ten", 10)], [], "one", "ten"),
@@ -68,6 +84,10 @@ NOBODY = _version("one", 1)
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("True", "Moved"))], "two", "one"),
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("False", "HeldByAnother"))], "two", "one"),
         ([ONE], [_experiment("Promoted", "b")], "one", "one"),
+        # but a winner that does not answer gets nobody who was not sent there already
+        ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "one", "one"),
+        ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "two", "two"),
+        ([ONE, _version("two", 2, is_served=False)], [_experiment("Promoted", "b")], "one", "one"),
         ([ONE, TWO], [_experiment("RolledBack", "a")], "one", "one"),
         ([ONE, TWO], [_experiment("Promoted", "b", modelName="other")], "one", "one"),
     ],
@@ -75,7 +95,45 @@ NOBODY = _version("one", 1)
 def test_who_answers_the_bare_name(
     versions: list[Version], experiments: list[Experiment], last: str | None, default: str | None
 ) -> None:
-    assert default_of("m", versions, experiments, {"m": last} if last else {}) == default
+    assert route_of("m", versions, experiments, Last(last)).default == default
+
+
+@pytest.mark.parametrize(
+    ("versions", "last", "named"),
+    [
+        ([ONE, TWO], {}, {"1": "one", "2": "two", "production": "one", "candidate": "two"}),
+        # an alias is followed once its new holder answers, and named meanwhile
+        (
+            [ONE, _version("two", 2, "base", ready=False)],
+            {"base": "one"},
+            {"1": "one", "production": "one", "base": "one"},
+        ),
+        (
+            [ONE, _version("two", 2, "base")],
+            {"base": "one"},
+            {"1": "one", "2": "two", "production": "one", "base": "two"},
+        ),
+        ([ONE, TWO], {"base": "one"}, {"1": "one", "2": "two", "production": "one", "candidate": "two"}),
+        ([ONE, _version("two", 2, "base", is_served=False)], {"base": "two"}, {"1": "one", "production": "one"}),
+        # what answered before is known by its number while it does not
+        ([ONE, _version("two", 2, ready=False)], {"2": "two"}, {"1": "one", "2": "two", "production": "one"}),
+        ([NOBODY], {}, {"1": "one"}),
+    ],
+)
+def test_what_a_name_behind_the_at_sign_leads_to(
+    versions: list[Version], last: dict[str, str], named: dict[str, str]
+) -> None:
+    assert route_of("m", versions, [], Last("one", last)).named == named
+
+
+def test_production_names_whoever_the_clients_of_the_bare_name_get() -> None:
+    loading = [NOBODY, _version("two", 2, "production", ready=False)]
+    assert route_of("m", loading, [], Last("one")).named["production"] == "one"
+    assert route_of("m", [ONE, TWO], [_experiment("Promoted", "b")], Last("one")).named["production"] == "two"
+
+
+def test_of_another_model_nothing_is_routed() -> None:
+    assert route_of("other", [ONE, TWO], [_experiment()], Last()) == Route(None, {})
 
 
 @pytest.mark.parametrize(
@@ -88,17 +146,18 @@ def test_who_answers_the_bare_name(
         (_experiment(ready=("False", "VersionNotReady")), [ONE, TWO], True),
         (_experiment(ready=("False", "VariantLost")), [ONE, TWO], False),
         (_experiment(), [ONE], False),
+        (_experiment(), [ONE, _version("two", 2, is_served=False)], False),
         (_experiment("Promoted", "b"), [ONE, TWO], False),
         (_experiment(modelName="other"), [ONE, TWO], False),
     ],
 )
 def test_who_splits(experiment: Experiment, versions: list[Version], splits: bool) -> None:
-    assert (split_of("m", versions, [experiment]) is not None) is splits
+    assert (route_of("m", versions, [experiment], Last()).split is not None) is splits
 
 
 def test_the_salt_follows_from_the_name_so_that_a_restore_moves_nobody() -> None:
     cases: list[tuple[str, dict[str, Any]]] = [("team/x", {}), ("s", {"assignment": {"salt": "s"}})]
     for salt, changes in cases:
-        split = split_of("m", [ONE, TWO], [_experiment(**changes)])
+        split = route_of("m", [ONE, TWO], [_experiment(**changes)], Last()).split
         assert split is not None
         assert split.salt == salt

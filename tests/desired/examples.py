@@ -12,6 +12,7 @@ from anneal_operator.api.serving import Serving
 from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.routing import (
+    Destination,
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
@@ -102,13 +103,13 @@ def _serving_objects() -> list[dict[str, Any]]:
 def _router_objects() -> list[dict[str, Any]]:
     experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
-    splits = {"spam-filter": SplitTraffic(name, "uid-x", f"team/{name}", spec)}
-    versions = [
-        ServedVersion("spam-filter-base", "spam-filter", "1", ("base", "production"), "10.0.0.1"),
-        ServedVersion("spam-filter-tuned", "spam-filter", "2", (), "10.0.0.2"),
-    ]
+    base, tuned = "spam-filter-base", "spam-filter-tuned"
+    named = {"1": base, "base": base, "production": base, "2": tuned}
+    to = Destination(base, named, SplitTraffic(name, "uid-x", f"team/{name}", spec))
+    versions = [ServedVersion(base, "10.0.0.1"), ServedVersion(tuned, "10.0.0.2")]
     owners = [_parent("ModelVersion", version.name) for version in versions]
-    return router_objects("team", owners, route_table(versions, {"spam-filter": "spam-filter-base"}, splits), _ROUTER)
+    table = route_table(versions, {"spam-filter": to})
+    return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), _ROUTER)
 
 
 EXAMPLES = {

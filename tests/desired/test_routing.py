@@ -1,27 +1,35 @@
 """Where a model name goes, as a table of versions and experiments."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.desired.routing import (
+    Destination,
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
-    defaults_of,
+    known_routes,
+    pod_admin_url,
     route_table,
     routed_versions,
     router_objects,
+    stamp_of,
 )
-from anneal_operator.desired.serving import server_name
+from serving_runtime.plan import FORMAT, RouteTable
+
+ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
 
 
-def _version(name: str, number: str, *aliases: str, model: str = "m") -> ServedVersion:
-    return ServedVersion(name, model, number, aliases, f"10.0.0.{number}")
+ONE, TWO = ServedVersion("one", "10.0.0.1"), ServedVersion("two", "10.0.0.2")
+NAMED = {"2": "two", "1": "one", "production": "one"}
 
 
-def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> dict[str, SplitTraffic]:
+def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> SplitTraffic:
     spec = {
         "modelName": "m",
         "control": "a",
@@ -31,60 +39,104 @@ def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> dict[str, Spl
         ],
         "metrics": {"primary": {"name": "rating"}},
     }
-    return {"m": SplitTraffic("x", "uid", "team/x", ABExperimentSpec.parse(spec | changes))}
+    return SplitTraffic("x", "uid", "team/x", ABExperimentSpec.parse(spec | changes))
 
 
-ONE, TWO = _version("one", "1", "production"), _version("two", "2", "candidate")
+def _table(*, split: SplitTraffic | None = None, named: dict[str, str] | None = None) -> RouteTable:
+    return route_table([TWO, ONE], {"m": Destination("one", NAMED if named is None else named, split)})
 
 
-def test_the_defaults_can_be_read_back_from_the_config_map() -> None:
-    table = route_table([ONE, TWO, _version("n", "3", model="other")], {"m": "one", "other": None}, {})
-    config_map = router_objects("team", [], table, RouterEnvironment("router:1", "Never"))[0]
-    assert defaults_of(config_map) == {"m": "one"}
-    assert routed_versions(config_map) == {"one", "two", "n"}
-    assert defaults_of(None) == {}
-    assert routed_versions(None) == frozenset()
+def _objects(table: RouteTable) -> list[dict[str, Any]]:
+    owner = {"apiVersion": "v1", "kind": "ModelVersion", "metadata": {"name": "one", "uid": "u"}}
+    stamp = table.stamped("2026-03-01T12:00:00Z", 7)
+    return router_objects("team", [owner], table, stamp, RouterEnvironment("router:1", "Never"))
 
 
-def test_a_target_names_its_service_and_an_address_for_as_long_as_no_pod_is_known() -> None:
-    target = route_table([ONE], {}, {}).targets["one"]
-    assert (target.service, target.host) == (server_name("one"), "10.0.0.1")
+def test_what_is_routed_can_be_read_back_from_the_config_map() -> None:
+    table = _table(split=_split(), named={"1": "one"})
+    config_map = _objects(table)[0]
+    known = known_routes(config_map)["m"]
+    assert (known.default, known.named, known.experiment) == ("one", {"1": "one"}, "uid")
+    assert routed_versions(config_map) == {"one", "two"}, "also one that only an experiment sends clients to"
+    assert stamp_of(config_map) == table.stamped("2026-03-01T12:00:00Z", 7)
+    assert (known_routes(None), routed_versions(None), stamp_of(None)) == ({}, frozenset(), None)
 
 
-def test_versions_are_named_by_number_and_alias() -> None:
-    named = route_table([ONE, TWO], {}, {}).models["m"].named
-    assert named == {"1": "one", "production": "one", "2": "two", "candidate": "two"}
+def test_of_a_table_of_another_build_is_known_what_can_be_read() -> None:
+    route = {"default": "one", "named": {}, "experiment": {"uid": "u", "coverage": 5}, "more": 1}
+    newer = {"data": {"routes.json": json.dumps({"format": 9, "models": {"m": route}})}}
+    assert known_routes(newer)["m"].default == "one"
+    assert stamp_of(newer) is None
+
+
+def test_a_router_reads_which_table_it_is() -> None:
+    document = json.loads(_objects(_table())[0]["data"]["routes.json"])
+    assert document["format"] == FORMAT
+    assert (document["generation"], document["lineage"]) == (7, "2026-03-01T12:00:00Z")
+    assert document["digest"] == _table().digest()
+    assert set(_table(named={"1": "one"}).targets) == {"one"}, "nobody is sent to the other"
+
+
+@pytest.mark.parametrize(
+    ("address", "url"), [("10.1.0.1", "http://10.1.0.1:8082"), ("fd00::1", "http://[fd00::1]:8082")]
+)
+def test_each_router_is_asked_at_its_own_address(address: str, url: str) -> None:
+    assert pod_admin_url(address) == url
 
 
 @pytest.mark.parametrize(
     ("weights", "bounds"), [((50, 50), [5000, 10000]), ((80, 20), [8000, 10000]), ((1, 2), [3333, 10000])]
 )
 def test_weights_become_buckets(weights: tuple[int, int], bounds: list[int]) -> None:
-    experiment = route_table([ONE, TWO], {}, _split(weights)).models["m"].experiment
+    experiment = _table(split=_split(weights)).models["m"].experiment
     assert experiment is not None
     assert [variant.up_to for variant in experiment.variants] == bounds
 
 
 def test_what_a_version_s_users_said_is_owned_by_no_version() -> None:
-    owner = {"apiVersion": "v1", "kind": "ModelVersion", "metadata": {"name": "one", "uid": "u"}}
-    made = router_objects("team", [owner], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
+    made = _objects(_table())
     assert {item["kind"] for item in made if "ownerReferences" not in item["metadata"]} == {"PersistentVolumeClaim"}
 
 
-def test_a_recorder_that_hangs_or_cannot_start_takes_no_model_away() -> None:
-    made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
-    kinds = {item["kind"]: item["spec"] for item in made if "spec" in item}
-    containers = kinds["Deployment"]["template"]["spec"]["containers"]
-    assert [made["name"] for made in containers if "readinessProbe" in made] == ["nginx"]
-    assert kinds["Service"]["publishNotReadyAddresses"] is True
+def _made() -> dict[str, Any]:
+    made = _objects(_table())
+    return {item["kind"]: item["spec"] for item in made if "spec" in item}
+
+
+def test_clients_reach_only_the_pods_that_are_ready_and_of_this_router() -> None:
+    made = _made()
+    chosen = {"anneal.dev/router": "anneal-router"}
+    assert made["Service"] == {"selector": chosen, "ports": made["Service"]["ports"]}
+    assert made["Deployment"]["selector"] == {"matchLabels": chosen}
+    assert chosen.items() <= made["Deployment"]["template"]["metadata"]["labels"].items()
+    assert made["PodDisruptionBudget"] == {"maxUnavailable": 1, "selector": {"matchLabels": chosen}}
+
+
+def test_a_pod_that_is_to_end_takes_requests_and_newest_routes_until_nobody_sends_it_any() -> None:
+    pod = _made()["Deployment"]["template"]["spec"]
+    leaving = {container["name"]: container["lifecycle"]["preStop"] for container in pod["containers"]}
+    assert leaving["nginx"] == leaving["agent"] == {"exec": {"command": ["sleep", "5"]}}
+    drained = re.search(r"worker_shutdown_timeout (\d+)s;", ROUTER_CONFIGURATION.read_text())
+    assert drained is not None
+    assert 5 + int(drained[1]) < pod["terminationGracePeriodSeconds"]
+
+
+def test_only_the_agent_may_ask_the_api_server() -> None:
+    pod = _made()["Deployment"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    mounts = {
+        container["name"]: [mount["name"] for mount in container["volumeMounts"]] for container in pod["containers"]
+    }
+    assert [name for name, mounted in mounts.items() if "token" in mounted] == ["agent"]
 
 
 def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:
-    made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
+    made = _objects(_table())
     volumes = {volume["name"]: volume for volume in made[-1]["spec"]["template"]["spec"]["volumes"]}
     assert volumes["shared"]["emptyDir"] == {"sizeLimit": "1Gi"}
 
 
 def test_the_digest_changes_with_the_content_only() -> None:
-    assert route_table([ONE, TWO], {}, {}).digest() == route_table([ONE, TWO], {}, {}).digest()
-    assert route_table([ONE, TWO], {}, {}).digest() != route_table([ONE], {}, {}).digest()
+    reversed_ = route_table([ONE, TWO], {"m": Destination("one", dict(reversed(NAMED.items())))})
+    assert _table().digest() == reversed_.digest()
+    assert _table().digest() != _table(named={"1": "one"}).digest()

@@ -1,4 +1,4 @@
-"""The routers and recorders of all namespaces, played: each has applied its table, and counted what the test says."""
+"""The routers and recorders of all namespaces, played: each has its newest table, and counted what the test says."""
 
 import json
 import urllib.request

@@ -76,10 +76,10 @@ def test_reports_go_to_the_leader_alone_and_every_replica_tells_its_metrics(helm
     assert environment["ANNEAL_PROGRESS_HOST"] == "anneal-progress.system.svc"
 
 
-def test_the_operator_may_change_pods_in_its_own_namespace_alone(helm: Path) -> None:
+def test_the_operator_may_end_pods_and_change_those_of_its_own_namespace_alone(helm: Path) -> None:
     may = {
         made["kind"]: {verb for rule in made["rules"] if "pods" in rule["resources"] for verb in rule["verbs"]}
         for made in _rendered(helm)
         if made["kind"] in {"Role", "ClusterRole"}
     }
-    assert may == {"Role": {"patch"}, "ClusterRole": {"get", "list", "watch"}}
+    assert may == {"Role": {"patch"}, "ClusterRole": {"get", "list", "watch", "delete"}}

@@ -22,6 +22,7 @@ from .stand import Manifest, Stand, stand
 
 pytestmark = [pytest.mark.timeout(3600)]
 _CHILDREN = "deployments,replicasets,services,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims"
+_CHILDREN += ",poddisruptionbudgets"
 _TIMES = {"lastTransitionTime", "decidedAt", "startedAt"}
 _OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt"}
 _PREPARED_AT_ONCE = 8

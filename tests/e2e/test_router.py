@@ -54,6 +54,10 @@ def _table() -> RouteTable:
     )
 
 
+def _document(table: RouteTable, generation: int) -> str:
+    return json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", generation)))
+
+
 @pytest.fixture(scope="module")
 def router(running: Cluster, images: dict[str, str]) -> Iterator[Cluster]:
     """A pod of nginx with the table, and the echoing server beside it."""
@@ -63,7 +67,7 @@ def router(running: Cluster, images: dict[str, str]) -> Iterator[Cluster]:
     own.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     write = (
         "import pathlib, runpy; "
-        f"pathlib.Path('/shared/routes.json').write_text({json.dumps(_table().document())!r}); "
+        f"pathlib.Path('/shared/routes.json').write_text({_document(_table(), 1)!r}); "
         "runpy.run_module('serving_runtime.router', run_name='__main__')"
     )
     volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in ("tmp", "shared")]
@@ -165,15 +169,14 @@ def test_models_and_routes_are_listed(router: Cluster) -> None:
         router, [{"at": f"http://127.0.0.1:{place}"} for place in ("8080/v1/models", "8082/-/routes")]
     )
     assert [model["id"] for model in json.loads(models["body"])["data"]] == ["down", "plain", "split", "unborn"]
-    assert json.loads(routes["body"])["digest"] == _table().digest()
+    told = json.loads(routes["body"])
+    assert (told["generation"], told["digest"]) == (1, _table().digest())
     assert "targets" not in json.loads(routes["body"])
 
 
 def test_a_new_table_holds_within_a_second_without_a_reload(router: Cluster) -> None:
     table = _table().model_copy(update={"models": {"renamed": ModelRoute(default="one", named={})}})
-    write = (
-        f"import pathlib; p = pathlib.Path('/shared/routes.draft'); p.write_text({json.dumps(table.document())!r}); "
-    )
+    write = f"import pathlib; p = pathlib.Path('/shared/routes.draft'); p.write_text({_document(table, 2)!r}); "
     script = write + "p.replace('/shared/routes.json'); import time; time.sleep(1)"
     router.kubectl("exec", "router", "-c", "main", "--", "python", "-c", script)
     assert _ask(router, [_chat("renamed")])[0]["status"] == 200

@@ -12,7 +12,7 @@ import kopf
 import pytest
 
 from anneal_operator.cluster.store import Store
-from anneal_operator.desired.routing import ROUTER
+from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training_names import JOB_LABEL
 from anneal_operator.handlers import supervising
@@ -123,7 +123,7 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
     store.observe(_object("FineTuneJob"))
     store.observe(_object("ModelVersion", "v"))
     told = children(lambda key, after=0.0: woken.append((key, after)), store)
-    labels = {JOB_LABEL: "a", VERSION_LABEL: "v"}
+    labels = {JOB_LABEL: "a", VERSION_LABEL: "v", ROUTER_LABEL: ROUTER}
     for kind, label, tell in told:
         child = _object(kind, f"{kind}-{label}")
         child["metadata"]["labels"] = {label: labels[label]}
@@ -134,9 +134,10 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
         ("Pod", JOB_LABEL),
         ("Deployment", VERSION_LABEL),
         ("Pod", VERSION_LABEL),
+        ("Pod", ROUTER_LABEL),
     ]
     job, version = Key("FineTuneJob", "team", "a"), Key("ModelVersion", "team", "v")
-    assert [key for key, _ in woken] == [job, job, version, version]
+    assert [key for key, _ in woken] == [job, job, version, version, Key("Router", "team", ROUTER)]
     assert [after for key, after in woken if key == job] == [0.5, 0.5], "a Job and its pod change together"
 
 

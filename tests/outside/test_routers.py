@@ -1,6 +1,7 @@
 """Asking routers and recorders, and what of their answers is believed."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,17 +14,18 @@ from aiohttp.test_utils import TestServer
 from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters
+from serving_runtime.plan import Stamp
 
 
-async def _ask(url: str) -> dict[str, Any]:
+async def _ask(url: str) -> Stamp:
     async with aiohttp.ClientSession() as session:
-        return await HttpRouters(session).routes(url)
+        return await HttpRouters(session).applied(url)
 
 
-def _routes(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> dict[str, Any]:
-    """Ask a router that answers so for its routes."""
+def _applied(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Stamp:
+    """Ask a router that answers so for what it has applied."""
 
-    async def run() -> dict[str, Any]:
+    async def run() -> Stamp:
         app = web.Application()
         app.router.add_get("/-/routes", answer)
         async with TestServer(app) as server:
@@ -32,11 +34,14 @@ def _routes(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> d
     return asyncio.run(run())
 
 
-def test_the_routes_that_a_router_has_applied() -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text='{"models": {}}')  # nginx says text/plain
+TOLD = {"lineage": "2026-03-01T12:00:00Z", "generation": 7, "digest": "d"}
 
-    assert _routes(answer) == {"models": {}}
+
+def test_what_a_router_has_applied() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=json.dumps({"format": 1, **TOLD, "models": {}}))  # nginx says text/plain
+
+    assert _applied(answer) == Stamp(lineage="2026-03-01T12:00:00Z", generation=7, digest="d")
 
 
 def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
@@ -62,6 +67,9 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
         (200, '{"models": ', "invalid JSON$"),
         (200, "[]", "not an object"),
         (200, '{"models": "' + "x" * 3000 + '"}', "more than 2000 bytes"),
+        (200, '{"models": {}}', "tells of no table"),
+        (200, json.dumps(TOLD | {"generation": "many"}), "tells of no table"),
+        (200, json.dumps(TOLD | {"generation": 10**13}), "tells of no table"),
     ],
 )
 def test_an_answer_is_not_believed(status: int, text: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +79,7 @@ def test_an_answer_is_not_believed(status: int, text: str, words: str, monkeypat
         return web.Response(status=status, text=text)
 
     with pytest.raises(RouterError, match=words):
-        _routes(answer)
+        _applied(answer)
 
 
 def test_nobody_is_sent_elsewhere_by_a_service_of_a_users() -> None:
@@ -84,19 +92,19 @@ def test_nobody_is_sent_elsewhere_by_a_service_of_a_users() -> None:
         raise web.HTTPFound("/-/routes?secret=metadata")
 
     with pytest.raises(RouterError, match="answered 302"):
-        _routes(answer)
+        _applied(answer)
     assert followed == []
 
 
 def test_a_router_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_ACKNOWLEDGED_SECONDS", 0.2)
 
     async def answer(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
 
     with pytest.raises(RouterError, match=r"did not answer within 0.2 s$"):
-        _routes(answer)
+        _applied(answer)
 
 
 def test_no_router_is_told_without_a_stack() -> None:

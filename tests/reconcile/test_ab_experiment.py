@@ -55,14 +55,18 @@ def _condition(world: World, kind: str) -> tuple[str, str]:
     return found.get("status", ""), found.get("reason", "")
 
 
+def _message(world: World, kind: str) -> str:
+    return str(next(c["message"] for c in _status(world)["conditions"] if c["type"] == kind))
+
+
 def _set_phase(world: World, name: str, phase: str) -> None:
     status = world.api.status("ModelVersion", name)
     world.api.edit("ModelVersion", name, status={**status, "phase": phase})
 
 
 def _start(world: World) -> None:
-    """Have the router split by it, and begin."""
-    world.routers.table = {"models": {"spam": {"experiment": {"uid": "uid-x"}}}}
+    """Have the routers split by it, and begin."""
+    world.programme(split_by="uid-x")
     _look(world)
 
 
@@ -86,6 +90,7 @@ def _decide(world: World, b: float = 4.0) -> None:
     world.later(60)
     _count(world, (110, 3.0), (105, b))
     _look(world)
+    world.programme("two" if b > 3.0 else "one")
 
 
 def _record(world: World) -> dict[str, Any]:
@@ -100,6 +105,10 @@ def test_it_waits_for_versions_then_for_the_route(world: World) -> None:
     _look(world)
     assert (_status(world)["phase"], _status(world)["reason"]) == ("WarmingUp", "RouterBehind")
     assert Key("Router", NAMESPACE, "anneal-router") in world.woken
+    world.programme(split_by="uid-x", arrived=False)
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("WarmingUp", "RouterBehind")
+    assert "router pod r has not applied generation 1 of the routes" in _message(world, "RouteProgrammed")
     _start(world)
     assert (_status(world)["phase"], _status(world)["startedAt"]) == ("Running", "2026-03-01T12:00:00Z")
 
@@ -215,6 +224,40 @@ def test_an_alias_that_somebody_moved_meanwhile_is_left_there(world: World) -> N
     assert world.registry.aliases["spam", "production"] == "7"
 
 
+def test_the_alias_waits_until_every_router_sends_everybody_to_the_winner(world: World) -> None:
+    _decide(world)
+    told = []
+    for default, split_by, arrived in (("two", "uid-x", True), ("one", None, True), ("two", None, False)):
+        world.programme(default, split_by, arrived=arrived)
+        _look(world)
+        told.append((_condition(world, "AliasMoved"), world.registry.aliases["spam", "production"]))
+    assert told == [(("False", "RouterBehind"), "1")] * 3
+    assert "router pod r has not applied" in _message(world, "AliasMoved")
+    world.programme("two")
+    _look(world)
+    assert world.registry.aliases["spam", "production"] == "2"
+
+
+def test_clients_stay_with_the_control_while_the_winner_does_not_answer(world: World) -> None:
+    _decide(world)
+    _set_phase(world, "two", "Loading")
+    world.programme("one")
+    _look(world)
+    assert _condition(world, "AliasMoved") == ("False", "RouterBehind")
+    assert "ModelVersion two does not answer" in _message(world, "AliasMoved")
+
+
+def test_another_change_on_its_way_does_not_stop_an_experiment(world: World) -> None:
+    _start(world)
+    _count(world, (3, 3.0), (3, 3.0))
+    world.programme(split_by="uid-x", arrived=False)
+    _look(world)
+    assert _condition(world, "RouteProgrammed") == ("True", "Programmed")
+    world.programme()
+    _look(world)
+    assert _condition(world, "RouteProgrammed") == ("False", "RouterBehind")
+
+
 def test_mlflow_down_after_the_verdict_is_told_and_tried_again(world: World) -> None:
     _decide(world)
     world.registry.down = True
@@ -256,7 +299,8 @@ def test_a_recorder_that_gives_no_answer_is_a_hold(world: World, answer: dict[st
 
 def test_the_end_of_its_time_is_kept_whatever_else_is_wrong(world: World) -> None:
     _start(world)
-    world.routers.table = world.routers.counted = None
+    world.routers.counted = None
+    world.programme(arrived=False)
     _set_phase(world, "two", "Failed")
     world.later(3600)
     _look(world)

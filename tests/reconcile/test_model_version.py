@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.desired.routing import routed_versions
+from anneal_operator.desired.routing import routed_versions, stamp_of
 from anneal_operator.desired.serving import IMAGE_ANNOTATION
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
+from serving_runtime.plan import Stamp
 
 from .world import NAMESPACE, Manifest, World
 
@@ -17,6 +18,15 @@ SPEC: dict[str, Any] = {
     "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
     "aliases": ["base"],
     "serving": {},
+}
+EXPERIMENT: dict[str, Any] = {
+    "modelName": "spam",
+    "control": "a",
+    "variants": [
+        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 1},
+        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 1},
+    ],
+    "metrics": {"primary": {"name": "rating"}},
 }
 UNSERVED = {name: value for name, value in SPEC.items() if name != "serving"}
 
@@ -35,6 +45,12 @@ def _look(world: World, name: str = "one", times: int = 1) -> float | None:
 
 def _route(world: World) -> float | None:
     return world.reconcile("Router", "anneal-router")
+
+
+def _tell_routers(world: World) -> None:
+    """Have the table written, and the routers asked."""
+    _route(world)
+    _route(world)
 
 
 def _answer(world: World, name: str = "one", ready: int = 1) -> None:
@@ -57,12 +73,12 @@ def _message(world: World, kind: str) -> str:
 
 
 def _serve(world: World, *names: str) -> None:
-    """Have versions registered, served and answering, and the router know of it."""
+    """Have versions registered, served and answering, and the routers know of it."""
     for name in names:
         _look(world, name, 2)
         _answer(world, name)
         _look(world, name, 2)
-    _route(world)
+    _tell_routers(world)
 
 
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
@@ -267,7 +283,7 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
 
 def test_a_router_is_not_made_for_a_version_that_goes_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     _serve(world, "one")
-    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"):
+    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget"):
         world.api.remove(kind, "anneal-router")
     world.later(301)
     listed, there = world.api.list, iter([True])
@@ -420,25 +436,37 @@ def test_an_alias_moved_by_hand_is_followed_once_its_version_answers(world: Worl
     for _ in range(2):
         _look(world)
         _look(world, "two")
-        _route(world)
+        _tell_routers(world)
     assert _condition(world, "AliasDrifted", "two") == ("True", "HeldByAnother")
     assert "spam@1 and spam" in _message(world, "Routable")
     _answer(world, "two")
     for _ in range(2):
         _look(world, "two")
-        _route(world)
+        _tell_routers(world)
         _look(world)
+    _look(world, "two")
     assert _condition(world, "AliasDrifted", "two") == ("False", "AsRouted")
 
 
 def test_the_others_keep_their_route_when_the_holder_of_production_is_deleted(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
+    _look(world, "two")
     world.api.remove("ModelVersion", "one")
-    _route(world)
+    _tell_routers(world)
     _look(world, "two")
     message = next(c["message"] for c in _status(world, "two")["conditions"] if c["type"] == "Routable")
     assert message == "clients reach it as spam@2 and spam"
+
+
+def _pods_of(world: World, name: str = "one") -> int:
+    return int(world.api.objects["Deployment", f"{name}-server"]["spec"]["replicas"])
+
+
+def _stamp(world: World) -> Stamp:
+    stamp = stamp_of(world.api.objects["ConfigMap", "anneal-router"])
+    assert stamp is not None
+    return stamp
 
 
 def _routed(world: World) -> frozenset[str]:
@@ -458,12 +486,46 @@ def test_a_version_that_is_being_deleted_is_not_routed(world: World) -> None:
 def test_a_version_without_pods_is_not_routed_though_its_service_is_there(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
+    _look(world)
+    world.registry.aliases["spam", "production"] = "2"
     world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
     _look(world)
-    assert _status(world)["phase"] == "Idle"
+    assert (_status(world)["phase"], _pods_of(world)) == ("Draining", 1)
+    _route(world)
+    assert _routed(world) == {"two"}
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Draining", ("Unknown", "RouterBehind"))
+    _route(world)
+    assert _look(world) == 30.5
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Draining", ("False", "NotRouted"))
+    world.later(31)
+    _look(world)
+    assert (_status(world)["phase"], _pods_of(world)) == ("Idle", 0)
     assert ("Service", "one-server") in world.api.objects
     _route(world)
     assert _routed(world) == {"two"}
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+
+
+def test_a_server_that_is_not_asked_for_any_more_stays_until_every_router_has_left_it(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "one", spec=UNSERVED)
+    _look(world)
+    assert _status(world)["phase"] == "Draining"
+    world.routers.silent = {"10.1.0.2"}
+    world.routers.has["10.1.0.2"] = world.routers.has.get("10.1.0.2") or _stamp(world)
+    _tell_routers(world)
+    _look(world)
+    assert ("Deployment", "one-server") in world.api.objects, "a router may still send it requests"
+    assert "router pod router-2 has not applied generation 2" in _message(world, "Ready")
+    world.routers.silent, world.routers.has = set(), {}
+    _route(world)
+    _look(world, times=2)
+    assert ("Deployment", "one-server") not in world.api.objects
+    assert _status(world)["phase"] == "Idle"
 
 
 def _served(world: World) -> None:
@@ -477,12 +539,12 @@ def _served(world: World) -> None:
 @pytest.mark.parametrize("data", [{}, {"routes.json": "no JSON"}, {"routes.json": "[]"}, None])
 def test_a_route_table_that_somebody_spoilt_is_written_anew(world: World, data: Any) -> None:
     _served(world)
-    good = world.api.objects["ConfigMap", "anneal-router"]["data"]
+    good = _table(world)
     world.api.edit("ConfigMap", "anneal-router", data=data)
     world.later(301)
     _look(world)
     _route(world)
-    assert world.api.objects["ConfigMap", "anneal-router"]["data"] == good
+    assert _table(world) == good | {"generation": good["generation"] + 1}, "it comes after what the routers have"
 
 
 def test_the_recorder_s_volume_may_grow(world: World) -> None:
@@ -500,3 +562,40 @@ def test_a_foreign_volume_of_the_recorder_s_name_is_left_alone(world: World) -> 
     world.api.put("PersistentVolumeClaim", "anneal-router", spec={"theirs": True})
     _served(world)
     assert world.api.objects["PersistentVolumeClaim", "anneal-router"]["spec"] == {"theirs": True}
+
+
+def test_a_router_whose_pods_an_earlier_build_chose_by_other_labels_is_made_anew(world: World) -> None:
+    _served(world)
+    made = world.api.objects["Deployment", "anneal-router"]
+    old = {**made["spec"], "selector": {"matchLabels": {"app.kubernetes.io/name": "router"}}}
+    world.api.edit("Deployment", "anneal-router", spec=old)
+    world.writes()
+    world.later(301)
+    _route(world)
+    assert world.writes() == ["Deployment/anneal-router/delete", "Deployment/anneal-router"]
+    chosen = world.api.objects["Deployment", "anneal-router"]["spec"]["selector"]
+    assert chosen == {"matchLabels": {"anneal.dev/router": "anneal-router"}}
+    world.later(301)
+    _route(world)
+    assert world.writes() == []
+
+
+def test_a_foreign_deployment_of_the_router_s_name_is_left_alone(world: World) -> None:
+    foreign = world.api.put("Deployment", "anneal-router", spec={"selector": {"matchLabels": {"theirs": "yes"}}})
+    _served(world)
+    assert world.api.objects["Deployment", "anneal-router"] == foreign
+
+
+def test_a_router_is_brought_up_to_date_in_the_middle_of_an_experiment_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pod by pod: what it does to a user is the same in every build."""
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, status={"phase": "Running"})
+    _route(world)
+    assert _table(world)["models"]["spam"]["experiment"]
+    monkeypatch.setitem(vars(world.context.settings), "router_image", "router:2")
+    _route(world)
+    containers = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]["spec"]["containers"]
+    assert {container["image"] for container in containers} == {"router:2"}

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
 from anneal_operator.cluster.store import Store
+from anneal_operator.decide.acknowledgement import Arrival
+from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL, stamp_of
 from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.errors import ApiError, ConflictError, ForeignModelError, RegistryError, RouterError
 from anneal_operator.handlers.watching import OWNERS
@@ -27,6 +29,7 @@ from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
 from anneal_operator.reconcile.routing import RouterKind
 from anneal_operator.settings import Settings
+from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Stamp, VariantRoute
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
@@ -283,15 +286,23 @@ class FakeRegistry:
 
 @dataclass
 class FakeRouters:
-    """A router and recorder; None does not answer."""
+    """Routers, each of which has what the ConfigMap says unless it is silent, and a recorder; None does not answer."""
 
-    table: dict[str, Any] | None = None
+    api: FakeApi
+    silent: set[str] = field(default_factory=set)
+    """Their addresses."""
+    has: dict[str, Stamp] = field(default_factory=dict)
+    """What one has instead, by its address."""
+    asked: list[str] = field(default_factory=list)
     counted: dict[str, Any] | None = None
 
-    async def routes(self, url: str) -> dict[str, Any]:
-        if self.table is None:
+    async def applied(self, url: str) -> Stamp:
+        address = url.removeprefix("http://").removesuffix(":8082")
+        self.asked.append(address)
+        stamp = self.has.get(address) or stamp_of(self.api.objects.get(("ConfigMap", ROUTER)))
+        if address in self.silent or stamp is None:
             raise RouterError("down")
-        return self.table
+        return stamp
 
     async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         if self.counted is None:
@@ -303,9 +314,11 @@ class World:
     """All of it, with a clock that the test moves."""
 
     def __init__(self) -> None:
-        self.api, self.registry, self.routers = FakeApi(), FakeRegistry(), FakeRouters()
+        self.api, self.registry = FakeApi(), FakeRegistry()
+        self.routers = FakeRouters(self.api)
         self.woken: list[Key] = []
         self._harnesses: dict[str, Any] = {}
+        self._generations = itertools.count(1)
         self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         self.store = Store(OWNERS)
         self.api.tell = self.store.observe
@@ -324,6 +337,24 @@ class World:
             self.woken.append,
             lambda: self.time,
         )
+        for number in (1, 2):
+            self.router_pod(f"router-{number}", f"10.1.0.{number}")
+
+    def router_pod(self, name: str, address: str, *, ready: bool = True, **metadata: Any) -> None:
+        """Set the scene: a router's pod."""
+        told = [{"type": "Ready", "status": "True" if ready else "False"}]
+        labels = {"labels": {ROUTER_LABEL: ROUTER}}
+        self.api.put("Pod", name, metadata=labels | metadata, status={"podIP": address, "conditions": told})
+
+    def programme(self, default: str = "one", split_by: str | None = None, *, arrived: bool = True) -> None:
+        """Set the scene: the routes of model `spam`, and whether every router has them."""
+        arms = [VariantRoute(name=name, target=name, up_to=10000) for name in ("one", "two")]
+        experiment = ExperimentRoute(name="x", uid=split_by or "", salt="s", headers=[], control="one", variants=arms)
+        route = ModelRoute(default=default, named={}, experiment=experiment if split_by else None)
+        table = RouteTable(targets={}, models={"spam": route})
+        stamp = table.stamped("2026-03-01T00:00:00Z", next(self._generations))
+        self.api.put("ConfigMap", ROUTER, data={"routes.json": json.dumps(table.document(stamp))})
+        self.context.acknowledgements.arrivals[NAMESPACE] = Arrival(stamp, 2) if arrived else Arrival(stamp, 1, ("r",))
 
     def reconcile(self, kind: str, name: str, times: int = 1) -> float | None:
         """Reconcile an object, with MLflow asked just before, as often as its effects want."""

@@ -25,9 +25,10 @@ from tools.nginx import installed
 
 from .engine import Engine, engine
 
-__all__ = ["ROUTER", "SALT", "Answer", "Stand", "endpoints", "standing", "table"]
+__all__ = ["LINEAGE", "ROUTER", "SALT", "Answer", "Stand", "document", "endpoints", "standing", "table"]
 
 SALT = "s"
+LINEAGE = "2026-03-01T12:00:00Z"
 TRIES = 3
 _CHAT = "/v1/chat/completions"
 ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
@@ -70,6 +71,8 @@ class Stand:
     process: subprocess.Popen[bytes]
     port: int
     admin_port: int
+    generation: int = 1
+    """Of the table that was written last."""
 
     def ask(self, path: str = _CHAT, body: Any = None, *, method: str = "", **headers: str) -> Answer:
         """Send one request; a body that is no text or bytes is sent as JSON."""
@@ -143,8 +146,10 @@ class Stand:
         self.process.send_signal(signal.SIGTERM)
 
     def write(self, routes: RouteTable | str) -> None:
-        """Replace the route table, as the agent does."""
-        replace_file(self.folder / "routes.json", routes if isinstance(routes, str) else json.dumps(routes.document()))
+        """Replace the route table by the next generation, as the agent does."""
+        self.generation += 1
+        text = routes if isinstance(routes, str) else document(routes, self.generation)
+        replace_file(self.folder / "routes.json", text)
 
     def write_endpoints(self, ports: Mapping[str, Sequence[int]] | str) -> None:
         """Replace the file of endpoints, as the agent does; pods are called by their ports."""
@@ -188,6 +193,11 @@ def endpoints(ports: Mapping[str, Sequence[int]]) -> str:
     return json.dumps({"format": FORMAT, "targets": pods})
 
 
+def document(routes: RouteTable, generation: int = 1, lineage: str = LINEAGE) -> str:
+    """What the agent writes."""
+    return json.dumps(routes.document(routes.stamped(lineage, generation)))
+
+
 def _free_ports(count: int) -> list[int]:
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(listener.getsockname()[1]) for listener in held]
@@ -219,7 +229,7 @@ def standing(
     closed_port = int(closed.getsockname()[1])
     (folder / "records").mkdir()
     with engine() as played, (folder / "log").open("wb") as log, closed:
-        (folder / "routes.json").write_text(json.dumps((routes or table(played.port, closed_port)).document()))
+        (folder / "routes.json").write_text(document(routes or table(played.port, closed_port)))
         own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "127.0.0.1:8081": f"127.0.0.1:{closed_port}"}  # noqa: S108
         for _ in range(TRIES):
             ports = _free_ports(2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, VariantRoute, bucket
+from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, Stamp, VariantRoute, bucket
 from toolbox.polling import poll
 
 from .stand import SALT, Stand, standing, table
@@ -213,10 +213,11 @@ def test_models_are_listed_and_told_of(router: Stand) -> None:
 
 def test_routes_are_told_without_salt_or_bounds_on_a_port_that_clients_do_not_use(router: Stand) -> None:
     routes = router.ask("/-/routes").json
-    assert set(routes) == {"digest", "models"}
+    assert set(routes) == {"format", "lineage", "generation", "digest", "models"}
     assert routes["models"]["split"] == {"default": "one", "named": {}, "experiment": {"uid": "uid"}}
     assert routes["models"]["unborn"] == {"default": None, "named": {"1": "one"}}
-    assert routes["digest"] == json.loads((router.folder / "routes.json").read_text())["digest"]
+    written = json.loads((router.folder / "routes.json").read_text())
+    assert {name: routes[name] for name in ("format", *Stamp.model_fields)}.items() <= written.items()
     assert b"404" in router.raw(b"GET /-/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 
@@ -231,6 +232,6 @@ def test_a_new_table_holds_at_once_and_what_is_none_is_not_taken(tmp_path_factor
         written = (router.folder / "log").read_text
         for number, text in enumerate(["{half", "[]", '{"models": {}}'], start=1):
             router.write(text)
-            assert poll(lambda told=2 * number: written().count("holds no table") == told, 5)  # type: ignore[misc]
+            assert poll(lambda told=2 * number: written().count("keeping the last one") == told, 5)  # type: ignore[misc]
             assert router.chat("renamed").status == 200
         assert len(router.workers()) == 2

@@ -132,7 +132,8 @@ def table(tmp_path: Path) -> Path:
 
 def _route(path: Path, *names: str) -> None:
     targets = {name: Target(host="10.0.0.1", port=8000, model="m", service=f"{name}-engine") for name in names}
-    path.write_text(json.dumps(RouteTable(targets=targets, models={}).document()))
+    table = RouteTable(targets=targets, models={})
+    path.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
 
 
 def _told(table: Path) -> dict[str, list[str]]:

@@ -105,7 +105,7 @@ class Decision(Schema):
     mode: Literal["Automatic", "Observe"] = "Automatic"
     """`Automatic` promotes the winner; `Observe` only tells."""
     scale_down_delay: Duration = "30s"
-    """How long the loser keeps running after the decision, for answers still under way."""
+    """How long the loser keeps running for answers still under way, once no router sends it requests any more."""
 
     rules: ClassVar = (bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "24h"),)
 

@@ -14,6 +14,7 @@ from .status import ObjectStatus, StatusPart
 
 __all__ = [
     "ANSWERING",
+    "ENDING",
     "PRODUCTION",
     "Artifact",
     "ModelVersionProvenance",
@@ -23,10 +24,12 @@ __all__ = [
     "VersionPhase",
 ]
 
-VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Idle", "Failed"]
+VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Failed"]
 
 ANSWERING = frozenset({"Ready", "Degraded"})
 """The phases in which a version answers."""
+ENDING = frozenset({"Draining", "Idle"})
+"""The phases in which no client is sent to a version: its pods are about to end, or there are none."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
 _Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]
@@ -107,8 +110,8 @@ class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
     phase: str = "Registering"
-    """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Idle` (registered, without a server) or
-    `Failed`.
+    """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Draining` (its pods end once no router
+    sends them requests, and those under way had their time), `Idle` (registered, without a server) or `Failed`.
     """
     conditions: Conditions = Field(default=[])
     """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers. `Routable`: clients reach it.

@@ -33,6 +33,7 @@ _CHILD_SPEC = ("activeDeadlineSeconds", "nodeName", "replicas", "suspend")
 _CHILD_STATUS = (
     "observedGeneration",
     "phase",
+    "podIP",
     "readyReplicas",
     "reason",
     "message",
@@ -150,7 +151,7 @@ class Store:
     def _is_kept(self, manifest: Manifest) -> bool:
         labels = manifest["metadata"].get("labels", {})
         for label, owner in self._owners.items():
-            if label in labels and manifest["kind"] != owner:
+            if label in labels and manifest["kind"] != owner and owner in WATCHED:  # a router is no object
                 known = self.get(owner, manifest["metadata"]["namespace"], labels[label])
                 return known is not None and not (owner == "FineTuneJob" and _has_ended(known))
         return True

@@ -45,14 +45,27 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         # Once counting began, a variant that does not answer for a while changes nothing: its users stay its users.
         return _working(_status(seen, "Running" if started else phase, [obstacle], now))
     ready = Finding(ConditionType.VARIANTS_READY, "True", Reason.VARIANTS_READY, "every variant answers")
-    if not seen.routed:
-        behind = Finding(
-            ConditionType.ROUTE_PROGRAMMED, "False", Reason.ROUTER_BEHIND, "the router has not applied it yet"
-        )
+    if not _is_programmed(seen, started is not None):
+        why = seen.route.waits_for if seen.route.split_by == seen.uid else "the routers are being told"
+        behind = Finding(ConditionType.ROUTE_PROGRAMMED, "False", Reason.ROUTER_BEHIND, why)
         status = _status(seen, "Running" if started else "WarmingUp", [ready, behind], now, main=behind)
         return _working(status, period=_WARM_UP_PERIOD_SECONDS)
-    routed = Finding(ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, "the router splits users by weight")
+    routed = Finding(
+        ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}"
+    )
     return _running(seen, [ready, routed], started or timestamp(now), now)
+
+
+def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
+    """Whether all routers split by it; once they did, a change of other routes, on its way, changes nothing."""
+    before = seen.previous.condition(ConditionType.ROUTE_PROGRAMMED)
+    was = started and before is not None and before.status == "True"
+    return seen.route.split_by == seen.uid and (was or seen.route.has_arrived)
+
+
+def _late(seen: ObservedExperiment) -> str:
+    arrival = seen.route.arrival
+    return f"; {arrival.waits_for}" if arrival and arrival.late else ""
 
 
 def _duration(text: str) -> timedelta:

@@ -66,7 +66,9 @@ def _ends_as(spec: ABExperimentSpec, decision: DecisionStatus) -> tuple[Experime
 
 
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:
-    """Move the alias after a promotion, unless somebody else has; then wait until every version has read it.
+    """Move the alias after a promotion, once all routers send everybody to the winner, unless somebody else has.
+
+    Then wait until every version has read it.
 
     Until then the decision is the route. Once it is over the record is closed: it is not begun again where the status
     was lost, whatever people have done since.
@@ -117,8 +119,22 @@ def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding,
     if seen.production not in {None, control}:
         message = f"`production` of {model} was moved to version {seen.production} by someone else; leaving it"
         return Finding(kind, "False", Reason.HELD_BY_ANOTHER, message), ()
+    if waits := _route_waits_for(seen, decision):
+        return Finding(
+            kind, "False", Reason.ROUTER_BEHIND, f"it moves when all clients get version {winner}: {waits}"
+        ), ()
     effects = (RecordDecision(winner, decision), MoveAlias(control, winner))
     return Finding(kind, "False", Reason.MOVING, f"being moved to version {winner} in MLflow"), effects
+
+
+def _route_waits_for(seen: ObservedExperiment, decision: DecisionStatus) -> str:
+    """What keeps clients from getting the winner, all of them; empty where nothing does."""
+    name, route = seen.spec.version_of(decision.winner), seen.route
+    if not seen.variants[decision.winner or ""].ready and route.default != name:
+        return f"ModelVersion {name} does not answer, so they stay with the control until it does"
+    if route.default != name or route.split_by == seen.uid:
+        return "the routers are being told"
+    return "" if route.has_arrived else route.waits_for
 
 
 def _missing_winner(seen: ObservedExperiment, decision: DecisionStatus) -> Finding | None:

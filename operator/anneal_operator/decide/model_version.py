@@ -2,6 +2,7 @@
 
 A version is wanted while it holds `production` in MLflow, takes part in an experiment that is not decided, or its spec
 asks for pods and it has not lost an experiment. One that lost stays without pods, also when the experiment is deleted.
+What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import (
     ANSWERING,
+    ENDING,
     PRODUCTION,
     ModelVersionSpec,
     ModelVersionStatus,
@@ -23,7 +25,9 @@ from anneal_operator.api.resources import Manifest
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
+from .acknowledgement import RouteSeen
 from .conditions import Finding, merged, without
+from .experiment_end import is_followed
 from .failures import held_back
 from .verdict import Deletion, Progress, Verdict
 
@@ -36,10 +40,11 @@ __all__ = [
     "Serve",
     "SetAliases",
     "decide",
-    "scale_down_due",
 ]
 
 _MESSAGE_LIMIT = 600
+_DRAIN = timedelta(seconds=30)
+"""For how long answers under way are waited for where no experiment says so."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Engine:
 
     ready: int
     image: str
+    replicas: int = 1
+    """The pods that it is to have."""
     is_rolling: bool = False
     """Whether pods of its newest generation are missing, or do not answer yet."""
 
@@ -78,10 +85,10 @@ class ObservedVersion:
     server_to_end: tuple[Deletion, ...] = ()
     """What is left of a server that is not asked for any more."""
     pods: Sequence[Manifest] = ()
-    default: str | None = None
-    """The version that clients of the bare model name get."""
-    routed: frozenset[str] = field(default_factory=frozenset)
-    """The versions that the router knows."""
+    route: RouteSeen = field(default_factory=RouteSeen)
+    """Where the routers send the model's clients."""
+    is_routed_here: bool = True
+    """Whether the namespace serves any version: what its routers were told last is of no account otherwise."""
     router_problem: Condition | None = None
     """What keeps the router from being as it should be."""
     endpoint: str = ""
@@ -134,9 +141,12 @@ Effects = tuple[Effect, ...]
 
 def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
     """Return the status, the pods that are wanted, and what MLflow is to be told."""
-    wanted = _wanted(seen, now)
+    wanted = _wanted(seen)
+    is_left = seen.route.has_left(seen.name) or not seen.is_routed_here
+    ends_at = None if wanted else _ends_at(seen, now, is_left=is_left)
+    pods = seen.engine.replicas if seen.engine and ends_at and (not is_left or now < ends_at) else wanted
     registry = seen.registry
-    phase, ready = _ready(seen, wanted)
+    phase, ready = _ready(seen, pods, is_ending=ends_at is not None and pods > 0)
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
@@ -149,30 +159,49 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,
-        replicas=wanted,
-        ready_replicas=min(seen.engine.ready, wanted) if seen.engine else 0,
+        replicas=pods,
+        ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
         selector=seen.selector,
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
+    again = (ends_at - now).total_seconds() + 0.5 if ends_at and pods and is_left else None
     return Verdict(
         status,
         _progress(phase, registry),
-        delete=seen.server_to_end,
-        apply=(Serve(wanted, _image(seen)),) if seen.spec.serving else (),
+        delete=seen.server_to_end if is_left else (),
+        apply=(Serve(pods, _image(seen)),) if seen.spec.serving else (),
         effects=_effects(seen, registry, phase),
-        again=_next_change(seen, now),
+        again=again,
     )
 
 
-def scale_down_due(contest: Contest) -> datetime | None:
-    """When the delay after a decision is over; None while there is none."""
-    if contest.status.decision is None:
+def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime | None:
+    """When the pods of a version end that is not wanted any more; None where it has none, or they may end now.
+
+    The time for answers under way begins when the last router has left it.
+    """
+    if seen.engine is None or seen.engine.replicas == 0 or (seen.previous.phase == "Idle" and not _is_named(seen)):
         return None
-    delay = timedelta(seconds=seconds(contest.spec.decision.scale_down_delay))
-    return datetime.fromisoformat(contest.status.decision.decided_at) + delay
+    if not is_left:
+        return now + _drain(seen)
+    if seen.spec.serving is None:
+        return None
+    routable = seen.previous.condition(ConditionType.ROUTABLE)
+    is_told = routable is not None and routable.status == "False" and routable.reason == Reason.NOT_ROUTED
+    left = datetime.fromisoformat(routable.last_transition_time) if routable and is_told else now
+    return left + _drain(seen)
 
 
-def _wanted(seen: ObservedVersion, now: datetime) -> int:
+def _is_named(seen: ObservedVersion) -> bool:
+    return seen.name in seen.route.versions
+
+
+def _drain(seen: ObservedVersion) -> timedelta:
+    last = _last_decided(seen)
+    return timedelta(seconds=seconds(last.spec.decision.scale_down_delay)) if last else _DRAIN
+
+
+def _wanted(seen: ObservedVersion) -> int:
     serving = seen.spec.serving
     if serving is None:
         return 0
@@ -180,30 +209,27 @@ def _wanted(seen: ObservedVersion, now: datetime) -> int:
     undecided = any(contest.status.decision is None for contest in seen.contests)
     if holds_production or undecided:
         return serving.replicas
-    decided = [contest for contest in seen.contests if contest.status.decision]
-    if decided:
-        last = max(decided, key=lambda one: one.status.decision.decided_at if one.status.decision else "")
-        return 0 if _lost(seen.name, last, now) else serving.replicas
+    if last := _last_decided(seen):
+        return 0 if _lost(seen.name, last) else serving.replicas
     return 0 if _was_scaled_down(seen) else serving.replicas
+
+
+def _last_decided(seen: ObservedVersion) -> Contest | None:
+    decided = [(contest.status.decision.decided_at, contest) for contest in seen.contests if contest.status.decision]
+    return max(decided, key=lambda one: one[0])[1] if decided else None
 
 
 def _was_scaled_down(seen: ObservedVersion) -> bool:
     """What lost stays as it is, until its spec changes: the experiment that it lost may be deleted."""
     before = seen.previous
-    return before.phase == "Idle" and before.observed_generation == seen.generation
+    return before.phase in ENDING and before.observed_generation == seen.generation
 
 
-def _lost(name: str, contest: Contest, now: datetime) -> bool:
-    decision, due = contest.status.decision, scale_down_due(contest)
-    if decision is None or due is None or contest.status.phase not in {"Promoted", "RolledBack"}:
-        return False
-    return name != contest.spec.version_of(decision.winner) and now >= due
-
-
-def _next_change(seen: ObservedVersion, now: datetime) -> float | None:
-    """When a delay after a decision is over."""
-    left = [(due - now).total_seconds() for due in map(scale_down_due, seen.contests) if due and due > now]
-    return min(left) + 0.5 if left else None
+def _lost(name: str, contest: Contest) -> bool:
+    """Whether it lost; the loser of a promotion is wanted until that is over."""
+    status, decision = contest.status, contest.status.decision
+    is_over = status.phase == "RolledBack" or (status.phase == "Promoted" and is_followed(status))
+    return decision is not None and is_over and name != contest.spec.version_of(decision.winner)
 
 
 def _image(seen: ObservedVersion) -> str:
@@ -256,9 +282,13 @@ def _idle_reason(seen: ObservedVersion, wanted: int) -> Reason:
     return Reason.SCALED_DOWN if asked and wanted == 0 else Reason.NOT_SERVED
 
 
-def _ready(seen: ObservedVersion, wanted: int) -> tuple[VersionPhase, Finding | None]:
+def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[VersionPhase, Finding | None]:
     """The phase, and the condition Ready; what is Idle is neither ready nor on its way there."""
     kind = ConditionType.READY
+    if is_ending:
+        why = seen.route.waits_for or "routers are to leave it"
+        why = "answers under way have their time" if seen.route.has_left(seen.name) else why
+        return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
     ready = seen.engine.ready if seen.engine else 0
@@ -294,20 +324,36 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
     """Whether clients reach it, and whether they get it where MLflow's alias says so."""
     if seen.spec.serving is None or registry is None:
         return []
-    kind, model = ConditionType.ROUTABLE, seen.spec.model_name
-    if seen.router_problem:
-        message = f"the namespace's router is not as it should be: {seen.router_problem.message}"
-        found = [Finding(kind, "Unknown", Reason(seen.router_problem.reason), message)]
-    elif seen.name not in seen.routed:
-        why = "it has no server" if phase == "Idle" else "it has not answered yet"
-        found = [Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")]
-    else:
-        names = f"{model}@{registry.version}" + (f" and {model}" if seen.default == seen.name else "")
-        found = [Finding(kind, "True", Reason.ROUTED, f"clients reach it as {names}")]
+    found = [_routable(seen, registry, phase)]
     if PRODUCTION not in registry.aliases:
         return found
-    kind = ConditionType.ALIAS_DRIFTED
-    if seen.default == seen.name:
+    kind, model, default = ConditionType.ALIAS_DRIFTED, seen.spec.model_name, seen.route.default
+    if default == seen.name and (seen.route.has_arrived or _was(seen, kind, "False")):
         return [*found, Finding(kind, "False", Reason.AS_ROUTED, f"clients of {model} get it")]
-    message = f"it holds `{PRODUCTION}`, but clients of {model} get {seen.default or 'nobody'} until it answers"
+    message = f"it holds `{PRODUCTION}`, but clients of {model} get {default or 'nobody'} until it answers"
+    if default == seen.name:
+        message = f"it holds `{PRODUCTION}`, but not all clients of {model} get it yet: {seen.route.waits_for}"
     return [*found, Finding(kind, "True", Reason.HELD_BY_ANOTHER, message)]
+
+
+def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) -> Finding:
+    """As far as all routers are known to have it: a change that does not concern it, on its way, changes nothing."""
+    kind, model, route = ConditionType.ROUTABLE, seen.spec.model_name, seen.route
+    if seen.router_problem:
+        message = f"the namespace's router is not as it should be: {seen.router_problem.message}"
+        return Finding(kind, "Unknown", Reason(seen.router_problem.reason), message)
+    if not _is_named(seen):
+        if route.has_left(seen.name) or not _was(seen, kind, "True", "Unknown"):
+            why = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase, "it has not answered yet")
+            return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")
+        return Finding(kind, "Unknown", Reason.ROUTER_BEHIND, f"not every router has left it: {route.waits_for}")
+    if not route.has_arrived and not _was(seen, kind, "True"):
+        return Finding(kind, "Unknown", Reason.ROUTER_BEHIND, f"not every router knows it yet: {route.waits_for}")
+    names = f"{model}@{registry.version}" + (f" and {model}" if route.default == seen.name else "")
+    late = f"; {route.waits_for}" if route.arrival and route.arrival.late else ""
+    return Finding(kind, "True", Reason.ROUTED, f"clients reach it as {names}{late}")
+
+
+def _was(seen: ObservedVersion, kind: ConditionType, *statuses: str) -> bool:
+    known = seen.previous.condition(kind)
+    return known is not None and known.status in statuses

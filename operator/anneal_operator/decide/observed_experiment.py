@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
 
+from .acknowledgement import RouteSeen
 from .comparison import Sample
 from .verdict import Verdict
 
@@ -94,8 +95,9 @@ class ObservedExperiment:
     name: str = ""
     created_at: str = ""
     rivals: Sequence[Rival] = ()
-    routed: bool = False
-    """Whether the router splits by this experiment."""
+    uid: str = ""
+    route: RouteSeen = field(default_factory=RouteSeen)
+    """Where the routers send the model's clients."""
     observations: Observations | None = None
     record: Record | None = None
     production: str | None = None

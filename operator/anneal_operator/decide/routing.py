@@ -1,7 +1,12 @@
-"""Where a model's clients go: which version is the default, and which experiment splits them."""
+"""Where a model's clients go: which version is the default, what each alias names, and which experiment splits them.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+One function of what is there, whatever has changed: a first version, weights, a promotion, a rollback, an alias moved
+by hand, a version deleted. What follows from a change (the alias in MLflow, the end of the loser's pods) waits until
+every router has it: `decide/acknowledgement.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION
@@ -9,19 +14,21 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .experiment_end import is_followed
 
-__all__ = ["Experiment", "Split", "Version", "default_of", "split_of"]
+__all__ = ["Experiment", "Last", "Route", "Split", "Version", "route_of"]
 
 
 @dataclass(frozen=True)
 class Version:
-    """A ModelVersion that is served."""
+    """A ModelVersion that is to be served."""
 
     name: str
     model: str
     number: int
-    """Its version in MLflow."""
+    """Its version in MLflow; 0 until that is known."""
     aliases: tuple[str, ...]
     ready: bool
+    is_served: bool = True
+    """Whether clients may be sent to it: it has a server that is not about to end."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +52,85 @@ class Split:
     salt: str
 
 
-def default_of(
-    model: str, versions: Sequence[Version], experiments: Sequence[Experiment], last: Mapping[str, str]
-) -> str | None:
-    """Return the version that gets whoever names the model alone; None where none can answer.
+@dataclass(frozen=True)
+class Last:
+    """Where a model's clients go until now."""
 
-    An experiment's winner gets them from its promotion until the alias has followed. Otherwise the holder of
-    `production` does, once it answers: until then the last default keeps them. Where no version here holds it (its
-    ModelVersion was deleted, or nothing was given it yet), they stay where they are, or go to the newest that answers.
+    default: str | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a model's clients are to go."""
+
+    default: str | None
+    named: Mapping[str, str]
+    """By what stands behind `@`: a version's number, or an alias."""
+    split: Split | None = None
+
+
+def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Experiment], last: Last) -> Route:
+    """Return where the clients of a model go; nobody is sent to what does not answer who was not sent there before."""
+    own = [version for version in versions if version.model == model]
+    served = {version.name: version for version in own if version.is_served}
+    experiments = [experiment for experiment in experiments if experiment.spec.model_name == model]
+    default = _default(own, served, experiments, last.default)
+    named = {alias: to for alias in _aliases(own) if (to := _effective(alias, own, served, last.named.get(alias)))}
+    if PRODUCTION in _aliases(own) and default:
+        named[PRODUCTION] = default
+    known = set(last.named.values())
+    numbers = {str(version.number): name for name, version in served.items() if version.ready or name in known}
+    return Route(default, {**named, **numbers}, _split(served, experiments))
+
+
+def _aliases(versions: Iterable[Version]) -> set[str]:
+    return {alias for version in versions for alias in version.aliases}
+
+
+def _effective(alias: str, own: Iterable[Version], served: Mapping[str, Version], before: str | None) -> str | None:
+    """What an alias names: its holder, once that answers; until then what it named before, as long as that is served.
+
+    Where two claim it, what one of them has read is old: it stays where it is, or goes to the newer one.
     """
-    present = {version.name: version for version in versions if version.model == model}
-    ready = [version for version in present.values() if version.ready]
+    holders = [version for version in own if alias in version.aliases and version.is_served]
+    ready = {version.name: version for version in holders if version.ready}
+    if ready and before not in ready:
+        return max(ready.values(), key=lambda version: version.number).name
+    return before if holders and before in served else None
+
+
+def _default(
+    own: Sequence[Version], served: Mapping[str, Version], experiments: Sequence[Experiment], last: str | None
+) -> str | None:
+    """Return who answers the bare name.
+
+    An experiment's winner does from its promotion, once it answers, until the alias has followed. Otherwise the holder
+    of `production` does. Where no version that is served here holds it (its ModelVersion was deleted, or nothing was
+    given it yet), clients stay where they are, or go to the newest that answers; but to none while one may turn out to
+    hold it, as after a restore.
+    """
+    before = served.get(last or "")
     for experiment in experiments:
-        winner = _promoted(experiment) if experiment.spec.model_name == model else None
-        if winner in present:
-            return winner
-    holder = next((version for version in present.values() if PRODUCTION in version.aliases), None)
-    before = present.get(last.get(model, ""))
-    if holder and (holder.ready or before is None or not before.ready):
-        return holder.name
-    if before and (before.ready or not ready):
+        winner = served.get(_promoted(experiment) or "")
+        if winner and (winner.ready or winner is before):
+            return winner.name
+    if PRODUCTION in _aliases(served.values()):
+        holder = _effective(PRODUCTION, own, served, last)
+        return holder or (before.name if before else None)
+    ready = [version for version in served.values() if version.ready]
+    if before and (before.ready or not ready or PRODUCTION in _aliases(own)):
         return before.name
+    if any(version.number == 0 for version in own):
+        return None
     return max(ready, key=lambda version: version.number).name if ready else None
 
 
-def split_of(model: str, versions: Sequence[Version], experiments: Sequence[Experiment]) -> Split | None:
-    """Return the experiment that splits a model's clients; one that lost a variant sends everybody to the default."""
-    present = {version.name for version in versions if version.model == model}
+def _split(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> Split | None:
+    """Return the experiment that splits the clients; one that lost a variant sends everybody to the default."""
     for experiment in experiments:
         named = {variant.model_version_ref.name for variant in experiment.spec.variants}
-        if experiment.spec.model_name == model and _splits(experiment) and named <= present:
+        if _splits(experiment) and named <= set(served):
             salt = experiment.spec.assignment.salt or f"{experiment.namespace}/{experiment.name}"
             return Split(experiment.name, experiment.uid, experiment.spec, salt)
     return None

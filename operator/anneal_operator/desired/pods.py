@@ -5,6 +5,8 @@ from anneal_operator.api.resources import Manifest
 
 __all__ = [
     "HOME",
+    "LEAVING",
+    "LEAVING_SECONDS",
     "Manifest",
     "asked_resources",
     "container",
@@ -17,6 +19,9 @@ __all__ = [
 ]
 
 _DEFAULTS = {"cpu": "1", "memory": "4Gi"}
+LEAVING_SECONDS = 5
+LEAVING = {"preStop": {"exec": {"command": ["sleep", str(LEAVING_SECONDS)]}}}
+"""The `lifecycle` of a container that goes on for a moment when its pod is to end: until nobody sends it requests."""
 HOME = "/tmp"  # noqa: S108 - a volume of the pod's own, the only writable place beside what is mounted
 
 

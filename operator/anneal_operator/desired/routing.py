@@ -7,31 +7,49 @@ from dataclasses import dataclass
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Stamp, Target, VariantRoute
 
-from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
-from .serving import ENGINE_PORT, IMAGE_ANNOTATION, server_name
+from .pods import LEAVING, LEAVING_SECONDS, Manifest, container, labels, owner, pod_security, scratch_volume
+from .serving import ENGINE_PORT, server_name
 
 __all__ = [
+    "LEFT_SECONDS",
     "ROUTER",
+    "ROUTER_LABEL",
+    "Destination",
+    "KnownRoute",
     "RouterEnvironment",
     "ServedVersion",
     "SplitTraffic",
-    "admin_url",
-    "default_of",
-    "defaults_of",
+    "known_routes",
+    "pod_admin_url",
     "recorder_url",
     "route_table",
     "routed_versions",
     "router_objects",
     "router_url",
+    "stamp_of",
 ]
 
 ROUTER = "anneal-router"
+ROUTER_LABEL = "anneal.dev/router"
+"""On a router's pods, which its name follows: their Deployment, Service and budget choose no other pod by it."""
 _HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
-_GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the recorder up to 25 to record the last
+_REPLICAS = 2
+_GRACE_SECONDS = (
+    40  # beyond those, nginx takes 20 to finish its answers (router.conf), the recorder up to 25 for the last
+)
+LEFT_SECONDS = _GRACE_SECONDS - LEAVING_SECONDS
+"""Before the end of its grace period, a pod that is to end has left."""
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where clients look for it
+_TOKEN_SOURCES: list[Manifest] = [  # as Kubernetes itself would mount it into every container
+    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+]
+_CHOSEN = {ROUTER_LABEL: ROUTER}
 
 
 @dataclass(frozen=True)
@@ -39,9 +57,6 @@ class ServedVersion:
     """A ModelVersion that has a Service."""
 
     name: str
-    model: str
-    version: str
-    aliases: tuple[str, ...]
     address: str
     """The Service's cluster IP: the router needs no name server for it."""
 
@@ -57,6 +72,27 @@ class SplitTraffic:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """Where the clients of a model are to go."""
+
+    default: str | None
+    named: Mapping[str, str]
+    split: SplitTraffic | None = None
+
+
+@dataclass(frozen=True)
+class KnownRoute:
+    """What a table that was written says of a model."""
+
+    default: str | None
+    named: Mapping[str, str]
+    experiment: str | None
+    """The uid of the one that splits."""
+    versions: frozenset[str]
+    """All that it sends anybody to."""
+
+
+@dataclass(frozen=True)
 class RouterEnvironment:
     """What the installation gives every router."""
 
@@ -69,9 +105,9 @@ def router_url(namespace: str) -> str:
     return f"http://{ROUTER}.{namespace}.svc:{_HTTP}"
 
 
-def admin_url(namespace: str) -> str:
-    """Where the operator asks what a router has applied; clients have no business there."""
-    return f"http://{ROUTER}.{namespace}.svc:{_ADMIN}"
+def pod_admin_url(address: str) -> str:
+    """Where the operator asks what one router has applied, by its pod's IP; clients have no business there."""
+    return f"http://{f'[{address}]' if ':' in address else address}:{_ADMIN}"
 
 
 def recorder_url(namespace: str) -> str:
@@ -79,18 +115,22 @@ def recorder_url(namespace: str) -> str:
     return f"http://{ROUTER}.{namespace}.svc:{_RECORDER}"
 
 
-def route_table(
-    versions: Sequence[ServedVersion], defaults: Mapping[str, str | None], splits: Mapping[str, SplitTraffic]
-) -> RouteTable:
-    """Return where each model name goes; `defaults` and `splits` are by model."""
-    targets = {version.name: _target(version) for version in versions}
-    models = {}
-    for model in sorted({version.model for version in versions}):
-        own = [version for version in versions if version.model == model]
-        named = {alias: version.name for version in own for alias in (version.version, *version.aliases)}
-        split = splits.get(model)
-        experiment = _experiment_route(split) if split else None
-        models[model] = ModelRoute(default=defaults.get(model), named=named, experiment=experiment)
+def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, Destination]) -> RouteTable:
+    """Return where each model name goes."""
+    models = {
+        model: ModelRoute(
+            default=to.default,
+            named=dict(sorted(to.named.items())),
+            experiment=_experiment_route(to.split) if to.split else None,
+        )
+        for model, to in sorted(destinations.items())
+    }
+    used = frozenset().union(*(_known(route.model_dump()).versions for route in models.values()))
+    targets = {
+        version.name: _target(version)
+        for version in sorted(versions, key=lambda version: version.name)
+        if version.name in used
+    }
     return RouteTable(targets=targets, models=models)
 
 
@@ -99,28 +139,38 @@ def _target(version: ServedVersion) -> Target:
     return Target(host=version.address, port=ENGINE_PORT, model=version.name, service=service)
 
 
-def defaults_of(table: Manifest | None) -> dict[str, str]:
-    """Return the default version of each model in a router's ConfigMap."""
-    return {model: route["default"] for model, route in _models(table).items() if route["default"]}
-
-
-def default_of(table: Manifest | None, model: str) -> str | None:
-    """Return the default version of a model in a router's ConfigMap."""
-    return defaults_of(table).get(model)
+def stamp_of(table: Manifest | None) -> Stamp | None:
+    """Return which table a router's ConfigMap holds; None of one that an earlier build wrote, or somebody spoilt."""
+    try:
+        found = json.loads(table["data"][_TABLE_KEY]) if table else {}
+        return Stamp(**{name: found[name] for name in Stamp.model_fields})
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def routed_versions(table: Manifest | None) -> frozenset[str]:
     """Return the versions that a router's ConfigMap names."""
-    return frozenset(name for route in _models(table).values() for name in route["named"].values())
+    return frozenset().union(*(route.versions for route in known_routes(table).values()))
 
 
-def _models(table: Manifest | None) -> dict[str, Manifest]:
-    """Of a table that cannot be read nothing is known: it is written anew."""
+def known_routes(table: Manifest | None) -> dict[str, KnownRoute]:
+    """Return what a router's ConfigMap says; of one that cannot be read nothing is known: it is written anew."""
     try:
         models = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
-        return {model: {"default": route["default"], "named": dict(route["named"])} for model, route in models.items()}
+        return {model: _known(route) for model, route in models.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
+
+
+def _known(route: Manifest) -> KnownRoute:
+    """Leniently: what another build wrote may say more."""
+    split = route.get("experiment") or {}
+    targets = {
+        *route["named"].values(),
+        route["default"],
+        *(variant["target"] for variant in split.get("variants", ())),
+    }
+    return KnownRoute(route["default"], dict(route["named"]), split.get("uid"), frozenset(targets - {None}))
 
 
 def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
@@ -142,7 +192,7 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
 
 
 def router_objects(
-    namespace: str, owners: Sequence[Manifest], table: RouteTable, env: RouterEnvironment
+    namespace: str, owners: Sequence[Manifest], table: RouteTable, stamp: Stamp, env: RouterEnvironment
 ) -> list[Manifest]:
     """Return everything a router needs; it is deleted with the last of the ModelVersions that own it.
 
@@ -156,7 +206,6 @@ def router_objects(
     }
     references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
     metadata = {**kept, "ownerReferences": references}
-    rolled = {**metadata, "annotations": {**kept["annotations"], IMAGE_ANNOTATION: env.image}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -171,12 +220,9 @@ def router_objects(
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
     ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
-    service = {
-        "selector": {"app.kubernetes.io/name": "router"},
-        "ports": ports,
-        "publishNotReadyAddresses": True,  # a container that cannot start takes nothing from the others
-    }
-    content = json.dumps(table.document(), indent=1)
+    service = {"selector": _CHOSEN, "ports": ports}
+    budget = {"maxUnavailable": 1, "selector": {"matchLabels": _CHOSEN}}
+    content = json.dumps(table.document(stamp), indent=1)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
@@ -184,23 +230,31 @@ def router_objects(
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": kept, "spec": claim},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": rolled, "spec": _deployment(env)},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
     ]
 
 
 def _deployment(env: RouterEnvironment) -> Manifest:
-    """One pod, as the recorder's database has one writer; while it is replaced, clients wait."""
-    own = labels("router", ROUTER)
+    """Several pods that keep nothing: each is replaced by one that is ready before it ends, in an experiment, too."""
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": _CHOSEN},
+    }
     return {
-        "replicas": 1,
-        "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": {"app.kubernetes.io/name": "router"}},
+        "replicas": _REPLICAS,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "selector": {"matchLabels": _CHOSEN},
         "template": {
-            "metadata": {"labels": own},
+            "metadata": {"labels": {**labels("router", ROUTER), **_CHOSEN}},
             "spec": {
                 "serviceAccountName": ROUTER,
+                "automountServiceAccountToken": False,  # the agent alone has it
                 "enableServiceLinks": False,
                 "terminationGracePeriodSeconds": _GRACE_SECONDS,
+                "topologySpreadConstraints": [spread],
                 "securityContext": pod_security(),
                 "containers": [_nginx(env), _agent(env), _recorder(env)],
                 "volumes": [
@@ -208,6 +262,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                     {"name": "shared", "emptyDir": {"sizeLimit": "1Gi"}},
                     {"name": "routes", "configMap": {"name": ROUTER}},
                     {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
+                    {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
                 ],
             },
         },
@@ -218,6 +273,7 @@ def _router_container(name: str, env: RouterEnvironment, arguments: list[str], m
     resources = ResourceRequirements(requests={"cpu": "100m", "memory": memory})
     made = container(name, env.image, env.pull_policy, arguments, resources)
     made["volumeMounts"] += [{"name": "shared", "mountPath": "/shared"}]
+    made["lifecycle"] = LEAVING  # all of them: what still takes requests needs the newest routes
     return made
 
 
@@ -235,11 +291,12 @@ def _agent(env: RouterEnvironment) -> Manifest:
     arguments += ["--mounted", f"/etc/anneal/{_TABLE_KEY}", "--to", f"/shared/{_TABLE_KEY}"]
     made = _router_container("agent", env, arguments, "256Mi")
     made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
+    made["volumeMounts"].append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
     return made
 
 
 def _recorder(env: RouterEnvironment) -> Manifest:
-    """Without a readiness of its own: models answer while it doesn't, and nginx says 502 or 504 to feedback."""
+    """Without a probe: models answer while it does not, and nginx says 502 or 504 to feedback."""
     arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
     arguments += ["--records", _RECORDS]
     made = _router_container("recorder", env, arguments, "256Mi")

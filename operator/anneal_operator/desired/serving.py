@@ -6,7 +6,7 @@ from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import ServingPlan
 
-from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
+from .pods import LEAVING, Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
     "ENGINE_PORT",
@@ -68,6 +68,7 @@ def deployment(
     probe = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
     made["startupProbe"] = {**probe, "periodSeconds": 2, "failureThreshold": _START_SECONDS // 2}
     made["readinessProbe"] = {**probe, "periodSeconds": 5}
+    made["lifecycle"] = LEAVING
     own = {**labels("model-version", name), VERSION_LABEL: name}
     pod = {
         "automountServiceAccountToken": False,

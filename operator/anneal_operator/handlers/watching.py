@@ -12,16 +12,23 @@ from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
 from anneal_operator.cluster.child_watches import Tell
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
+from anneal_operator.desired.routing import ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.training_names import JOB_LABEL
-from anneal_operator.reconcile.neighbours import neighbours
+from anneal_operator.reconcile.neighbours import ROUTER_KIND, neighbours
 from anneal_operator.reconcile.queue import Key
 
 __all__ = ["OWNERS", "build_registry", "children"]
 
-OWNERS = {JOB_LABEL: "FineTuneJob", VERSION_LABEL: "ModelVersion"}
+OWNERS = {JOB_LABEL: "FineTuneJob", VERSION_LABEL: "ModelVersion", ROUTER_LABEL: ROUTER_KIND}
 """The labels under which children carry their owners' names, and the owners' kinds."""
-_CHILDREN = (("Job", JOB_LABEL), ("Pod", JOB_LABEL), ("Deployment", VERSION_LABEL), ("Pod", VERSION_LABEL))
+_CHILDREN = (
+    ("Job", JOB_LABEL),
+    ("Pod", JOB_LABEL),
+    ("Deployment", VERSION_LABEL),
+    ("Pod", VERSION_LABEL),
+    ("Pod", ROUTER_LABEL),
+)
 _GATHERING_SECONDS = 0.5
 """A Job and its pod change several times in a row; one look afterwards sees it all."""
 

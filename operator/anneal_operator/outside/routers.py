@@ -1,24 +1,26 @@
-"""Asking a namespace's router what it has applied, and its recorder what it has counted."""
+"""Asking a namespace's routers what each has applied, and its recorder what it has counted."""
 
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
+from pydantic import ValidationError
 
 from anneal_operator.errors import RouterError
+from serving_runtime.plan import Stamp
 
 __all__ = ["HttpRouters", "Routers"]
 
-_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS, _ACKNOWLEDGED_SECONDS = 5.0, 1.0
 _LARGEST_BYTES = 8 * 1024 * 1024
 
 
 class Routers(Protocol):
     """What the reconcilers need of routers; both methods raise RouterError where it does not answer."""
 
-    async def routes(self, url: str) -> dict[str, Any]:
-        """Return the route table that a router has applied."""
+    async def applied(self, url: str) -> Stamp:
+        """Return the newest table that all workers of one router have applied."""
 
     async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
@@ -30,24 +32,28 @@ class HttpRouters:
 
     session: aiohttp.ClientSession
 
-    async def routes(self, url: str) -> dict[str, Any]:
-        """Return the route table that a router has applied."""
-        return await self._get(f"{url}/-/routes", {})
+    async def applied(self, url: str) -> Stamp:
+        """Return the newest table that all workers of one router have applied; one that is slow has not."""
+        found = await self._get(f"{url}/-/routes", {}, _ACKNOWLEDGED_SECONDS)
+        try:
+            return Stamp(**{name: found[name] for name in Stamp.model_fields})
+        except (KeyError, ValidationError) as error:
+            raise RouterError(f"{url} tells of no table") from error
 
     async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
-        return await self._get(f"{url}/experiments/{experiment_uid}/statistics", {"metric": metric})
+        return await self._get(f"{url}/experiments/{experiment_uid}/statistics", {"metric": metric}, _TIMEOUT_SECONDS)
 
-    async def _get(self, url: str, query: dict[str, str]) -> dict[str, Any]:
-        """Ask a Service in a user's namespace: what answers there is not trusted to be ours."""
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+    async def _get(self, url: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
+        """Ask something in a user's namespace: what answers there is not trusted to be ours."""
+        timeout = aiohttp.ClientTimeout(total=seconds)
         try:
             async with self.session.get(url, params=query, timeout=timeout, allow_redirects=False) as response:
                 if response.status != 200:
                     raise RouterError(f"{url} answered {response.status}")
                 found = json.loads(await _body(response))
         except TimeoutError as error:
-            raise RouterError(f"{url} did not answer within {_TIMEOUT_SECONDS:g} s") from error
+            raise RouterError(f"{url} did not answer within {seconds:g} s") from error
         except aiohttp.ClientError as error:
             raise RouterError(f"{url} is not reachable") from error
         except ValueError as error:

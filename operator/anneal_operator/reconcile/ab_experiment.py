@@ -37,10 +37,11 @@ from anneal_operator.desired.experiments import (
     start_kept,
 )
 from anneal_operator.desired.operations import Operation
-from anneal_operator.desired.routing import ROUTER, admin_url, recorder_url
+from anneal_operator.desired.routing import ROUTER, recorder_url
 from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 
+from .acknowledgements import route_seen
 from .context import Context
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
@@ -73,7 +74,9 @@ class ABExperimentKind:
         heard = models.heard(model)
         record = _record(await reader.get("ConfigMap", item.namespace, record_name(item.manifest)))
         decided = item.status.decision or (record and record.decision)
-        routed = not decided and await self._routed(item)
+        table = await reader.get("ConfigMap", item.namespace, ROUTER)
+        route = route_seen(self._context.acknowledgements, table, item.namespace, model)
+        is_counted = not decided and (record is not None or route.split_by == item.uid)
         return ObservedExperiment(
             generation=item.generation,
             spec=item.spec,
@@ -85,8 +88,9 @@ class ABExperimentKind:
             name=item.name,
             created_at=item.manifest["metadata"].get("creationTimestamp", ""),
             rivals=await _rivals(reader, item),
-            routed=routed,
-            observations=await self._counted(item) if not decided and (routed or record) else None,
+            uid=item.uid,
+            route=route,
+            observations=await self._counted(item) if is_counted else None,
             record=record,
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
@@ -131,14 +135,6 @@ class ABExperimentKind:
 
     def written(self, item: ExperimentItem, status: ABExperimentStatus) -> None:
         """Nothing is counted."""
-
-    async def _routed(self, item: ExperimentItem) -> bool:
-        try:
-            table = await self._context.routers.routes(admin_url(item.namespace))
-        except RouterError:
-            return False
-        route = table.get("models", {}).get(item.spec.model_name) or {}
-        return bool((route.get("experiment") or {}).get("uid") == item.uid)
 
     async def _counted(self, item: ExperimentItem) -> Observations | None:
         url = recorder_url(item.namespace)

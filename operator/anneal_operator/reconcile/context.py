@@ -15,6 +15,7 @@ from anneal_operator.outside.registry import Registry
 from anneal_operator.outside.routers import Routers
 from anneal_operator.settings import Settings
 
+from .acknowledgements import Acknowledgements
 from .queue import Key
 
 __all__ = ["Context"]
@@ -39,3 +40,5 @@ class Context:
     """The API server's time."""
     router_problems: dict[str, Condition] = field(default_factory=dict)
     """What keeps a namespace's router from being as it should be: it has no status of its own to tell that in."""
+    acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
+    """How far each namespace's routes have come."""

@@ -201,7 +201,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         now = self._context.now()
         status = self._told(item, verdict, problem, timestamp(now))
         held_back = self._held_back(key, item.status, status, now.timestamp())
-        again = verdict.again
+        again = verdict.again if self._kind.has_status or problem is None else None
         if self._kind.has_status and held_back == 0.0 and status != item.status:
             if _calm(status) == _calm(item.status):
                 self._written_at[key] = now.timestamp()

@@ -22,7 +22,7 @@ from anneal_operator.decide.model_version import (
 )
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.operations import Apply, Operation
-from anneal_operator.desired.routing import ROUTER, default_of, routed_versions, router_url
+from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
     IMAGE_ANNOTATION,
     VERSION_LABEL,
@@ -35,6 +35,7 @@ from anneal_operator.desired.serving import (
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
 
+from .acknowledgements import route_seen
 from .context import Context
 from .kind import Item
 from .neighbours import ROUTER_KIND, experiments_on, neighbours
@@ -68,6 +69,7 @@ class ModelVersionKind:
         heard = models.heard(model)
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
+        versions = await reader.list("ModelVersion", item.namespace)
         made = await reader.get("Deployment", item.namespace, server_name(item.name))
         experiments = await reader.list("ABExperiment", item.namespace)
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
@@ -83,13 +85,13 @@ class ModelVersionKind:
             engine=_engine(made),
             server_to_end=await _server_to_end(reader, item, made),
             pods=pods,
-            default=default_of(table, model),
-            routed=routed_versions(table),
+            route=route_seen(self._context.acknowledgements, table, item.namespace, model),
+            is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             server_image=self._context.settings.server_image,
-            other_engines=await _other_engines(reader, item, experiments),
+            other_engines=await _other_engines(reader, item, versions, experiments),
         )
 
     def decide(self, observed: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
@@ -152,11 +154,13 @@ async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | Non
     return tuple(Deletion(kind, name, manifest["metadata"]["uid"]) for kind, manifest in own.items())
 
 
-async def _other_engines(reader: Reader, item: VersionItem, experiments: Sequence[Manifest]) -> dict[str, Engine]:
+async def _other_engines(
+    reader: Reader, item: VersionItem, versions: Sequence[Manifest], experiments: Sequence[Manifest]
+) -> dict[str, Engine]:
     """Of the versions that are brought up to date: not of those in an experiment, nor of what cannot be parsed."""
     engines = {}
     undecided = [found for found in experiments if not (found.get("status") or {}).get("decision")]
-    for other in await reader.list("ModelVersion", item.namespace):
+    for other in versions:
         name = other["metadata"]["name"]
         if name == item.name or experiments_on(undecided, name) or not _is_served(other):
             continue
@@ -191,8 +195,8 @@ def _engine(made: dict[str, Any] | None) -> Engine | None:
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
     ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
-    is_rolling = min(ready, updated) < int(made["spec"].get("replicas", 1))
-    return Engine(ready, annotations.get(IMAGE_ANNOTATION, ""), is_rolling)
+    replicas = int(made["spec"].get("replicas", 1))
+    return Engine(ready, annotations.get(IMAGE_ANNOTATION, ""), replicas, min(ready, updated) < replicas)
 
 
 def _registry_status(found: Registered) -> RegistryStatus:

@@ -1,36 +1,49 @@
-"""A namespace's router: observe its served versions and experiments, make it, and tell it where clients go.
+"""A namespace's routers: observe versions and experiments, make them, tell them where clients go, hear that they know.
 
-It has no object of its own: it is there as long as a ModelVersion is served, and what is to be told of it the versions'
-conditions tell.
+They have no object of their own: they are there as long as a ModelVersion is served, and what is to be told of them the
+versions' and experiments' conditions tell.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ANSWERING
+from anneal_operator.api.model_version import ANSWERING, ENDING
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from anneal_operator.api.schema import Schema
+from anneal_operator.api.schema import Schema, timestamp
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.acknowledgement import (
+    RouterPod,
+    arrival,
+    look_again,
+    next_stamp,
+    silent,
+    takes_requests,
+)
+from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
+from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.routing import (
+    LEFT_SECONDS,
     ROUTER,
+    ROUTER_LABEL,
+    Destination,
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
-    defaults_of,
+    known_routes,
     route_table,
     router_objects,
+    stamp_of,
 )
-from anneal_operator.desired.serving import IMAGE_ANNOTATION, server_name
+from anneal_operator.desired.serving import server_name
 from anneal_operator.reasons import ConditionType
+from serving_runtime.plan import RouteTable, Stamp
 
 from .context import Context
 from .kind import Item
@@ -39,6 +52,8 @@ from .queue import Key
 
 __all__ = ["RouterKind"]
 
+_TOLD_SECONDS = 0.1
+"""After which to ask for a table that was just written."""
 log = logging.getLogger("anneal.router")
 
 
@@ -48,26 +63,29 @@ class NoSpec(Schema):
 
 @dataclass(frozen=True)
 class ObservedRouter:
-    """What a namespace serves."""
+    """What a namespace serves, and what its routers know of that."""
 
     owners: Sequence[Manifest]
-    versions: Sequence[tuple[Version, ServedVersion]]
+    versions: Sequence[Version]
+    served: Sequence[ServedVersion]
     experiments: Sequence[Experiment]
-    last: dict[str, str]
-    image: str | None
-    """Of the router that runs."""
+    last: dict[str, Last]
+    stamp: Stamp | None
+    """Of the table in the ConfigMap."""
+    pods: Sequence[RouterPod]
+    """Those that take requests."""
+    outdated: tuple[Deletion, ...]
+    """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
     has_claim: bool
     """Whether its volume is there, which belongs to people from then on: they may let it grow."""
 
 
 @dataclass(frozen=True)
-class Route:
-    """Where the clients of each model go."""
+class Programme:
+    """The routers, and the table that they are to have."""
 
-    defaults: dict[str, str | None]
-    splits: dict[str, SplitTraffic]
-    image: str | None
-    """The image to stay with, None for the present one."""
+    table: RouteTable
+    stamp: Stamp
 
 
 RouterItem = Item[NoSpec, ObjectStatus]
@@ -92,38 +110,82 @@ class RouterKind:
         return {"kind": ROUTER_KIND, "metadata": {"namespace": key.namespace, "name": key.name, "uid": ""}}
 
     async def observe(self, reader: Reader, item: RouterItem) -> ObservedRouter:
-        """Look at all that is served, at the experiments, and at the table that the router has."""
-        owners = _served(await reader.list("ModelVersion", item.namespace))
-        versions = [served for owner in owners if (served := await _version(reader, owner))]
-        found = [_experiment(raw) for raw in await reader.list("ABExperiment", item.namespace)]
-        experiments = [experiment for experiment in found if experiment]
-        table = await reader.get("ConfigMap", item.namespace, ROUTER)
-        made = await reader.get("Deployment", item.namespace, ROUTER)
-        image = made["metadata"].get("annotations", {}).get(IMAGE_ANNOTATION) if made else None
-        claim = await reader.get("PersistentVolumeClaim", item.namespace, ROUTER)
-        has_claim = claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
-        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, has_claim)
-
-    def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Route, None]:
-        """Return where clients go; a router is not replaced in the middle of an experiment."""
-        del now
-        versions = [version for version, _ in observed.versions]
-        models = sorted({version.model for version in versions})
-        splits = {model: split_of(model, versions, observed.experiments) for model in models}
-        route = Route(
-            {model: default_of(model, versions, observed.experiments, observed.last) for model in models},
-            {model: SplitTraffic(s.name, s.uid, s.salt, s.spec) for model, s in splits.items() if s},
-            observed.image if any(splits.values()) else None,
+        """Look at all that is served, at the experiments, at the table, and at which routers have it."""
+        namespace, now = item.namespace, self._context.now()
+        owners = _served(await reader.list("ModelVersion", namespace))
+        versions = [await self._version(reader, owner) for owner in owners]
+        found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
+        table = await reader.get("ConfigMap", namespace, ROUTER)
+        claim = await reader.get("PersistentVolumeClaim", namespace, ROUTER)
+        stamp = stamp_of(table)
+        return ObservedRouter(
+            owners=owners,
+            versions=[version for version, _ in versions],
+            served=[served for _, served in versions if served],
+            experiments=[experiment for experiment in found if experiment],
+            last={model: Last(route.default, route.named) for model, route in known_routes(table).items()},
+            stamp=stamp,
+            pods=await self._asked(reader, namespace, stamp, now),
+            outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
+            has_claim=claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER,
         )
-        # The last version may go between two readings: made for nobody, nothing would ever end the router.
-        return Verdict(ObjectStatus(), "Settled", apply=(route,) if observed.owners else ())
 
-    def build(self, item: RouterItem, observed: ObservedRouter, intent: Route) -> Sequence[Operation]:
+    async def _asked(self, reader: Reader, namespace: str, stamp: Stamp | None, now: datetime) -> list[RouterPod]:
+        """Ask the routers, and tell those who wait for their word."""
+        told, left = self._context.acknowledgements, timedelta(seconds=LEFT_SECONDS)
+        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
+        reached = [pod for pod in pods if takes_requests(pod, now, left)]
+        asked = await told.ask(self._context.routers, namespace, stamp, reached, now)
+        before = told.arrivals.pop(namespace, None)
+        if stamp:
+            told.arrivals[namespace] = arrival(stamp, asked, now)
+        if told.arrivals.get(namespace) != before:
+            for key in self._readers_of(namespace):
+                self._context.wake(key)
+        return asked
+
+    async def _version(self, reader: Reader, item: Manifest) -> tuple[Version, ServedVersion | None]:
+        """A version, with its server where it has one of its own that is not about to end.
+
+        Read from raw fields: one that cannot be parsed, as after a downgrade, is told of by its own reconcile, and
+        keeps its route. Its aliases are what MLflow said last of the model; before it was heard, what the version read.
+        """
+        metadata, status = item["metadata"], item.get("status") or {}
+        registry, model = status.get("registry") or {}, str(item["spec"].get("modelName"))
+        try:
+            number, read = int(registry["version"]), tuple(map(str, registry.get("aliases") or ()))
+        except (KeyError, TypeError, ValueError):
+            return Version(metadata["name"], model, 0, (), ready=False, is_served=False), None
+        heard = self._context.models.heard(model)
+        aliases = tuple(sorted(a for a, to in heard.aliases.items() if to == str(number))) if heard else read
+        service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
+        address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
+        is_served = bool(address) and status.get("phase") not in ENDING
+        version = Version(metadata["name"], model, number, aliases, status.get("phase") in ANSWERING, is_served)
+        return version, ServedVersion(version.name, address) if is_served and address else None
+
+    def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, None]:
+        """Return where clients go, and which router is replaced."""
+        models = sorted({version.model for version in observed.versions if version.is_served})
+        routes = {
+            model: route_of(model, observed.versions, observed.experiments, observed.last.get(model, Last()))
+            for model in models
+        }
+        table = route_table(observed.served, {model: _destination(route) for model, route in routes.items()})
+        applied = [pod.applied for pod in observed.pods if pod.applied]
+        stamp = next_stamp(table, observed.stamp, applied, timestamp(now))
+        gone = silent(observed.pods, now)
+        ended = (Deletion("Pod", gone.name, gone.uid),) if gone else ()
+        # The last version may go between two readings: made for nobody, nothing would ever end the router.
+        made = (Programme(table, stamp),) if observed.owners else ()
+        again = look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS
+        return Verdict(ObjectStatus(), "Settled", delete=(*observed.outdated, *ended), apply=made, again=again)
+
+    def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
         """Return everything that a router needs."""
         settings = self._context.settings
-        env = RouterEnvironment(intent.image or settings.router_image, settings.image_pull_policy)
-        table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
-        made = router_objects(item.namespace, observed.owners, table, env)
+        env = RouterEnvironment(settings.router_image, settings.image_pull_policy)
+        made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
         others = [Apply(manifest) for manifest in made if manifest not in claims]
         return [*([] if observed.has_claim else map(Create, claims)), *others]
@@ -132,15 +194,19 @@ class RouterKind:
         """A router has no effects."""
 
     def dependents(self, item: RouterItem) -> Iterable[Key]:
-        """Return the versions and experiments of the namespace: they tell whether the router knows of them."""
+        """Return the versions and experiments of the namespace: they tell whether the routers know of them."""
+        return self._readers_of(item.namespace)
+
+    def _readers_of(self, namespace: str) -> list[Key]:
         kinds = ("ModelVersion", "ABExperiment")
-        found = (other for kind in kinds for other in self._context.store.list(kind, item.namespace))
-        return [Key(other["kind"], item.namespace, other["metadata"]["name"]) for other in found]
+        found = (other for kind in kinds for other in self._context.store.list(kind, namespace))
+        return [Key(other["kind"], namespace, other["metadata"]["name"]) for other in found]
 
     def forget(self, key: Key, uid: str) -> None:
         """Keep nothing of a namespace that serves no version."""
         del uid
         self._context.router_problems.pop(key.namespace, None)
+        self._context.acknowledgements.forget(key.namespace)
 
     def written(self, item: RouterItem, status: ObjectStatus) -> None:
         """Keep what stopped it for the versions to tell, and say it once in the log."""
@@ -160,27 +226,20 @@ def _served(versions: Iterable[Manifest]) -> list[Manifest]:
     ]
 
 
-async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersion] | None:
-    """A version that has a server of its own.
-
-    Read from raw fields: one that cannot be parsed, as after a downgrade, is told of by its own reconcile, and keeps
-    its route.
-    """
-    metadata, status = item["metadata"], item.get("status") or {}
-    registry, model = status.get("registry") or {}, str(item["spec"].get("modelName"))
-    service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
-    address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
-    if status.get("phase") == "Idle" or not address:
-        return None
-    try:
-        number, aliases = int(registry["version"]), tuple(map(str, registry.get("aliases") or ()))
-    except (KeyError, TypeError, ValueError):
-        return None
-    ready = status.get("phase") in ANSWERING
-    return (
-        Version(metadata["name"], model, number, aliases, ready),
-        ServedVersion(metadata["name"], model, str(number), aliases, address),
+def _destination(route: Route) -> Destination:
+    split = route.split
+    return Destination(
+        route.default, route.named, SplitTraffic(split.name, split.uid, split.salt, split.spec) if split else None
     )
+
+
+def _outdated(made: Manifest | None) -> tuple[Deletion, ...]:
+    """Only what was read afresh has its selector; nothing is deleted without."""
+    chosen = (made or {}).get("spec", {}).get("selector", {}).get("matchLabels")
+    is_ours = made is not None and made["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
+    if made is None or not is_ours or chosen in (None, {ROUTER_LABEL: ROUTER}):
+        return ()
+    return (Deletion("Deployment", ROUTER, made["metadata"]["uid"]),)
 
 
 def _experiment(item: Manifest) -> Experiment | None:

@@ -1,0 +1,142 @@
+"""How far the newest route table has come among a namespace's routers, and what follows where one of them is silent.
+
+A change is done once every router that takes requests has said that it applied it. One that is silent is taken out, so
+nothing waits for it for long; but only while another has answered: an operator that reaches no router ends none.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from anneal_operator.api.resources import Manifest
+from serving_runtime.plan import RouteTable, Stamp
+
+__all__ = ["Arrival", "RouteSeen", "RouterPod", "arrival", "look_again", "next_stamp", "silent", "takes_requests"]
+
+_SILENCE = timedelta(seconds=10)
+_AT_FIRST = timedelta(seconds=3)
+_PERIODS = ((_AT_FIRST, 0.25), (timedelta(minutes=1), 1.0), (timedelta.max, 5.0))
+"""How often a router is asked that has been behind for less than this."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class RouterPod:
+    """A router's pod that takes requests."""
+
+    name: str
+    uid: str
+    applied: Stamp | None
+    """The newest table that it has told of."""
+    behind_since: datetime | None = None
+    """When it was first seen without a table that it should have; None where it has the newest."""
+    is_leaving: bool = False
+    """Whether it is to end, and takes requests only until nobody sends it any."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """How far a table has come."""
+
+    stamp: Stamp
+    acknowledged: int = 0
+    """The pods that have applied it."""
+    behind: tuple[str, ...] = ()
+    """Those that take requests by another."""
+    late: tuple[str, ...] = ()
+    """Those of them that have had time enough."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether clients are served by this table, and by no other."""
+        return self.acknowledged > 0 and not self.behind
+
+    @property
+    def waits_for(self) -> str:
+        """Whose word is missing, and what happens next."""
+        if not self.behind:
+            return "" if self.acknowledged else "no pod of the router is Ready"
+        names = ", ".join(self.behind[:_SHOWN]) + (", …" if len(self.behind) > _SHOWN else "")
+        told = f"router pod {names} has not applied generation {self.stamp.generation} of the routes"
+        if self.acknowledged:
+            return f"{told}: one that is silent for {_SILENCE.seconds} s is replaced"
+        return (
+            f"{told}: as none answers the operator, none is replaced; look at their logs and at what guards port 8082"
+        )
+
+
+@dataclass(frozen=True)
+class RouteSeen:
+    """Where the newest table sends the clients of a model."""
+
+    default: str | None = None
+    split_by: str | None = None
+    """The uid of the experiment that splits them."""
+    versions: frozenset[str] = field(default_factory=frozenset)
+    """All that the table names, of all models."""
+    arrival: Arrival | None = None
+    """None where the routers were not asked for this table yet."""
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether all routers have it."""
+        return self.arrival is not None and self.arrival.is_complete
+
+    @property
+    def waits_for(self) -> str:
+        """Whose word is missing."""
+        return self.arrival.waits_for if self.arrival else "the routers are being told"
+
+    def has_left(self, version: str) -> bool:
+        """Whether no router that takes requests sends this version any."""
+        return version not in self.versions and self.arrival is not None and not self.arrival.behind
+
+
+def next_stamp(table: RouteTable, current: Stamp | None, applied: Iterable[Stamp], now: str) -> Stamp:
+    """Return what the table is called: what it is called already, or one more than all that a router has applied.
+
+    So a ConfigMap that was lost, or set back by a restore, holds up nobody for longer than its routers' next word.
+    """
+    known = [stamp for stamp in (current, *applied) if stamp is not None]
+    newest = max(known, key=lambda stamp: stamp.order, default=None)
+    if newest is None:
+        return table.stamped(now, 1)
+    if newest == current and current.digest == table.digest():
+        return current
+    return table.stamped(newest.lineage, newest.generation + 1)
+
+
+def takes_requests(pod: Manifest, now: datetime, left_before_end: timedelta) -> bool:
+    """Whether clients reach a pod: it is Ready, and not yet left by all if it is to end."""
+    metadata, conditions = pod["metadata"], (pod.get("status") or {}).get("conditions") or ()
+    end = metadata.get("deletionTimestamp")
+    is_left = end is not None and now >= datetime.fromisoformat(end) - left_before_end
+    return not is_left and any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+
+
+def arrival(stamp: Stamp, pods: Sequence[RouterPod], now: datetime) -> Arrival:
+    """Return how far a table has come."""
+    behind = [pod for pod in pods if pod.behind_since is not None]
+    late = [pod.name for pod in behind if pod.behind_since and now - pod.behind_since >= _AT_FIRST]
+    return Arrival(stamp, len(pods) - len(behind), tuple(pod.name for pod in behind), tuple(late))
+
+
+def silent(pods: Sequence[RouterPod], now: datetime) -> RouterPod | None:
+    """Return the pod to replace: one that was silent for long enough, while none is leaving and another answered."""
+    due = [
+        (pod.behind_since, pod.name, pod)
+        for pod in pods
+        if pod.behind_since and not pod.is_leaving and now - pod.behind_since >= _SILENCE
+    ]
+    others_answer = any(pod.behind_since is None and not pod.is_leaving for pod in pods)
+    if not due or not others_answer or any(pod.is_leaving for pod in pods):
+        return None
+    return min(due, key=lambda one: one[:2])[2]
+
+
+def look_again(pods: Sequence[RouterPod], now: datetime) -> float | None:
+    """After how many seconds to ask again, at first soon, then less often; None where all have told."""
+    since = [pod.behind_since for pod in pods if pod.behind_since is not None]
+    if not since:
+        return None
+    return next(seconds for below, seconds in _PERIODS if now - max(since) < below)

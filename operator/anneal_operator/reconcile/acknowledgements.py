@@ -1,0 +1,83 @@
+"""What a namespace's routers have told of the tables that they applied: asked of each pod, not of their Service.
+
+A pod that has told of a table is not asked for it again: it never goes back. Kept in memory alone; a new leader asks.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.decide.acknowledgement import Arrival, RouterPod, RouteSeen
+from anneal_operator.desired.routing import known_routes, pod_admin_url, routed_versions, stamp_of
+from anneal_operator.errors import RouterError
+from anneal_operator.outside.routers import Routers
+from serving_runtime.plan import Stamp
+
+__all__ = ["Acknowledgements", "route_seen"]
+
+_AT_ONCE = 16
+
+
+@dataclass
+class Acknowledgements:
+    """Of all namespaces."""
+
+    arrivals: dict[str, Arrival] = field(default_factory=dict)
+    """How far the newest table of each namespace has come."""
+    _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
+
+    async def ask(
+        self, routers: Routers, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
+    ) -> list[RouterPod]:
+        """Return these pods with what each has applied; those are asked that have not told of this table yet."""
+        known, free = self._pods.get(namespace, {}), asyncio.Semaphore(_AT_ONCE)
+
+        async def asked(pod: Manifest) -> RouterPod:
+            metadata = pod["metadata"]
+            before = known.get(metadata["uid"], RouterPod(metadata["name"], metadata["uid"], None))
+            before = replace(before, is_leaving="deletionTimestamp" in metadata)
+            if stamp is None or before.applied == stamp:
+                return replace(before, behind_since=None)
+            async with free:
+                applied = await _applied(routers, pod) or before.applied
+            if applied == stamp:
+                return replace(before, applied=applied, behind_since=None)
+            since = before.behind_since if applied == before.applied else None
+            return replace(before, applied=applied, behind_since=since or now)
+
+        found = await asyncio.gather(*map(asked, pods))
+        self._pods[namespace] = {pod.uid: pod for pod in found}
+        return found
+
+    def forget(self, namespace: str) -> None:
+        """Keep nothing of a namespace."""
+        self.arrivals.pop(namespace, None)
+        self._pods.pop(namespace, None)
+
+    def clear(self) -> None:
+        """Forget everything: another operator leads."""
+        self.arrivals.clear()
+        self._pods.clear()
+
+
+def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, model: str) -> RouteSeen:
+    """Return what a router's ConfigMap says of a model, and how far exactly this table has come."""
+    route, arrival = known_routes(table).get(model), told.arrivals.get(namespace)
+    return RouteSeen(
+        default=route.default if route else None,
+        split_by=route.experiment if route else None,
+        versions=routed_versions(table),
+        arrival=arrival if arrival and arrival.stamp == stamp_of(table) else None,
+    )
+
+
+async def _applied(routers: Routers, pod: Manifest) -> Stamp | None:
+    address = (pod.get("status") or {}).get("podIP")
+    if not address:
+        return None
+    try:
+        return await routers.applied(pod_admin_url(address))
+    except RouterError:
+        return None

@@ -1,0 +1,89 @@
+-- The route table: a file that the agent replaces; each worker looks at it four times a second, so weights change without
+-- a reload. A table that this build does not know, or that is older than the one that holds, is refused. What each worker
+-- has applied lies in a shared dictionary, so that any of them can tell what all have.
+local cjson = require "cjson.safe"
+
+local routes = {} -- `models` and `targets` of the table that holds; neither before the first
+local PERIOD = 0.25
+local FORMAT = 1 -- plan.py says so, too
+local content, applied
+
+-- Tables come in the order of their generations; one of a ConfigMap that was begun anew comes after all of the old one.
+local function is_older(one, other)
+  if one.lineage ~= other.lineage then return one.lineage < other.lineage end
+  return one.generation < other.generation
+end
+
+-- What is wrong with a table; nothing where it may be applied.
+local function objection(table)
+  if type(table) ~= "table" then return "the file of routes holds no table" end
+  if table.format ~= FORMAT then
+    return "the table's format is " .. tostring(table.format) .. ", and this build knows " .. FORMAT
+  end
+  for field, kind in pairs { models = "table", targets = "table", lineage = "string", generation = "number", digest = "string" } do
+    if type(table[field]) ~= kind then return "the file of routes holds no table: it has no " .. field end
+  end
+  if applied and is_older(table, applied) then
+    return "the table of generation " .. table.generation .. " is older than that of " .. applied.generation
+  end
+end
+
+local function tell()
+  local told = cjson.encode { lineage = applied.lineage, generation = applied.generation, digest = applied.digest }
+  local done, problem = ngx.shared.applied:set(ngx.worker.id(), told)
+  if not done then ngx.log(ngx.ERR, "what was applied cannot be told: ", problem) end
+end
+
+local function load(path)
+  local file = io.open(path)
+  if not file then return end
+  local text = file:read("*a")
+  file:close()
+  if text == content then return end
+  content = text
+  local found = cjson.decode(text)
+  local problem = objection(found)
+  if problem then
+    ngx.log(ngx.ERR, problem, "; keeping the last one")
+    return
+  end
+  applied, routes.models, routes.targets = found, found.models, found.targets
+  tell()
+end
+
+function routes.start(path)
+  load(path)
+  ngx.timer.every(PERIOD, function(premature)
+    if not premature then load(path) end
+  end)
+end
+
+-- The oldest of what the workers have applied: that have all. Nothing while one has none. A worker that died is begun
+-- anew in the same place, and applies the file before it answers anybody.
+local function applied_by_all()
+  local oldest
+  for worker = 0, ngx.worker.count() - 1 do
+    local told = ngx.shared.applied:get(worker)
+    if not told then return nil end
+    local found = cjson.decode(told)
+    if not oldest or is_older(found, oldest) then oldest = found end
+  end
+  return oldest
+end
+
+-- What the operator asks to know whether its last table has arrived. Not by what users are assigned: who knew it could
+-- choose a variant.
+function routes.told()
+  local all = applied_by_all()
+  if not all then return nil end
+  local models = {}
+  for name, route in pairs(routes.models) do
+    local experiment = type(route.experiment) == "table" and { uid = route.experiment.uid } or nil
+    models[name] = { default = route.default, named = route.named, experiment = experiment }
+  end
+  return cjson.encode {
+    format = FORMAT, lineage = all.lineage, generation = all.generation, digest = all.digest, models = models,
+  }
+end
+
+return routes

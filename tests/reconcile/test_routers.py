@@ -1,0 +1,321 @@
+"""A namespace's routers: each change is a new generation, done when all have it; a silent one is replaced."""
+
+import json
+from typing import Any
+
+import pytest
+
+from anneal_operator.desired.routing import stamp_of
+from anneal_operator.errors import ApiError
+from serving_runtime.plan import Stamp
+
+from .world import NAMESPACE, World
+
+SPEC: dict[str, Any] = {
+    "modelName": "spam",
+    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
+    "serving": {},
+}
+EXPERIMENT: dict[str, Any] = {
+    "modelName": "spam",
+    "control": "a",
+    "variants": [
+        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 50},
+        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
+    ],
+    "metrics": {"primary": {"name": "rating"}},
+    "stopping": {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "1h"},
+}
+
+
+def _look(world: World, *names: str) -> None:
+    for name in names:
+        world.reconcile("ModelVersion", name)
+
+
+def _route(world: World) -> float | None:
+    return world.reconcile("Router", "anneal-router")
+
+
+def _judge(world: World) -> dict[str, Any]:
+    world.reconcile("ABExperiment", "x")
+    return world.api.status("ABExperiment", "x")
+
+
+def _conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {found["type"]: (found["status"], found["reason"]) for found in status["conditions"]}
+
+
+def _answer(world: World, name: str) -> None:
+    generation = world.api.objects["Deployment", f"{name}-server"]["metadata"]["generation"]
+    status = {"observedGeneration": generation, "readyReplicas": 1, "updatedReplicas": 1}
+    world.api.edit("Deployment", f"{name}-server", status=status)
+
+
+def _table(world: World) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])
+    return table
+
+
+def _stamp(world: World) -> Stamp:
+    stamp = stamp_of(world.api.objects["ConfigMap", "anneal-router"])
+    assert stamp is not None
+    return stamp
+
+
+def _serve(world: World, name: str) -> None:
+    world.api.put(
+        "ModelVersion", name, spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": f"mlflow-artifacts:/{name}"}}
+    )
+    _look(world, name, name)
+    _answer(world, name)
+    _look(world, name, name)
+    _route(world)
+    _route(world)
+    _look(world, name)
+
+
+@pytest.fixture
+def world() -> World:
+    """Two versions that every router knows, the first in production."""
+    made = World()
+    for name in ("one", "two"):
+        _serve(made, name)
+    return made
+
+
+def test_each_change_of_content_is_one_generation_more(world: World) -> None:
+    before = _table(world)
+    _route(world)
+    assert _table(world) == before
+    world.registry.aliases["spam", "golden"] = "1"
+    world.later(60)
+    _look(world, "one")
+    _route(world)
+    assert (_table(world)["generation"], _table(world)["lineage"]) == (before["generation"] + 1, before["lineage"])
+    assert _table(world)["digest"] != before["digest"]
+
+
+def test_a_table_of_before_there_were_generations_is_followed_by_the_first(world: World) -> None:
+    old = {name: part for name, part in _table(world).items() if name in {"targets", "models"}}
+    for pod in ("router-1", "router-2"):
+        world.api.remove("Pod", pod)
+    world.context.acknowledgements.clear()
+    world.api.edit("ConfigMap", "anneal-router", data={"routes.json": json.dumps(old)})
+    world.later(301)
+    _route(world)
+    assert (_table(world)["generation"], _table(world)["lineage"]) == (1, "2026-03-01T12:05:01Z")
+    assert _table(world)["models"] == old["models"]
+
+
+def test_a_config_map_that_was_lost_begins_after_what_the_routers_have(world: World) -> None:
+    has = _stamp(world)
+    world.routers.has = {"10.1.0.1": has, "10.1.0.2": has}
+    world.api.remove("ConfigMap", "anneal-router")
+    world.later(301)
+    _route(world)
+    assert _stamp(world).order > has.order
+
+
+def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: World) -> None:
+    world.router_pod("starting", "10.1.0.3", ready=False)
+    world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:00:40Z")
+    world.router_pod("left", "10.1.0.5", deletionTimestamp="2026-03-01T12:00:20Z")
+    world.routers.asked.clear()
+    _route(world)
+    assert world.routers.asked == ["10.1.0.4"], "the others have told"
+    world.registry.aliases["spam", "golden"] = "1"
+    _look(world, "one")
+    assert _route(world) == 0.1
+    world.routers.asked.clear()
+    assert _route(world) == 300
+    assert sorted(world.routers.asked) == ["10.1.0.1", "10.1.0.2", "10.1.0.4"]
+    world.routers.asked.clear()
+    _route(world)
+    assert world.routers.asked == []
+
+
+def _change(world: World) -> None:
+    """A new table, which the second router has not."""
+    world.routers.has["10.1.0.2"] = _stamp(world)
+    world.registry.aliases["spam", "golden"] = "1"
+    _look(world, "one")
+    _route(world)
+
+
+def test_a_router_that_is_silent_for_ten_seconds_is_replaced_and_named_meanwhile(world: World) -> None:
+    _change(world)
+    assert _route(world) == 0.25
+    world.writes()
+    world.later(4)
+    assert _route(world) == 1.0
+    _look(world, "one")
+    told = {found["type"]: found["message"] for found in world.api.status("ModelVersion", "one")["conditions"]}
+    assert "router pod router-2 has not applied generation" in told["Routable"]
+    assert ("Pod", "router-2") in world.api.objects
+    world.later(6)
+    _route(world)
+    assert "Pod/router-2/delete" in world.writes()
+    assert ("Pod", "router-1") in world.api.objects
+
+
+def test_a_router_that_goes_on_is_not_silent(world: World) -> None:
+    _change(world)
+    _route(world)
+    world.later(9)
+    world.routers.has["10.1.0.2"] = Stamp(lineage=_stamp(world).lineage, generation=1, digest="on its way")
+    _route(world)
+    world.later(9)
+    _route(world)
+    assert ("Pod", "router-2") in world.api.objects
+
+
+def test_an_operator_that_reaches_no_router_ends_none(world: World) -> None:
+    world.routers.silent = {"10.1.0.1", "10.1.0.2"}
+    world.registry.aliases["spam", "golden"] = "1"
+    _look(world, "one")
+    for _ in range(20):
+        _route(world)
+        world.later(10)
+    assert {name for kind, name in world.api.objects if kind == "Pod"} == {"router-1", "router-2"}
+    _look(world, "one")
+    told = {found["type"]: found["message"] for found in world.api.status("ModelVersion", "one")["conditions"]}
+    assert "none is replaced" in told["Routable"]
+
+
+def test_a_table_that_is_refused_is_tried_ever_later(world: World) -> None:
+    world.registry.aliases["spam", "golden"] = "1"
+    _look(world, "one")
+    world.api.refuses["ConfigMap"] = ApiError(403, "no")
+    first, second = (_route(world) or 0.0 for _ in range(2))
+    assert 1 < first < second
+
+
+def _begin(world: World) -> None:
+    """An experiment that every router splits by."""
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, metadata={"uid": "uid-x"})
+    assert _judge(world)["reason"] == "RouterBehind"
+    _route(world)
+    assert _judge(world)["phase"] == "WarmingUp"
+    _route(world)
+    assert _judge(world)["phase"] == "Running"
+
+
+def _decide(world: World) -> None:
+    metric = {"users": 110, "squares": 110.0}
+    world.routers.counted = {
+        "variants": {
+            name: {"users": 110, "requests": 220, "metric": metric | {"mean": mean}}
+            for name, mean in (("a", 3.0), ("b", 4.0))
+        },
+        "moved_users": 0,
+    }
+    world.later(60)
+    assert _judge(world)["phase"] == "Promoted"
+
+
+def test_an_experiment_begins_when_every_router_splits_by_it(world: World) -> None:
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, metadata={"uid": "uid-x"})
+    _judge(world)
+    world.routers.has["10.1.0.2"] = _stamp(world)
+    _route(world)
+    _route(world)
+    status = _judge(world)
+    assert (status["phase"], _conditions(status)["RouteProgrammed"]) == ("WarmingUp", ("False", "RouterBehind"))
+    world.routers.has.clear()
+    _route(world)
+    assert _judge(world)["phase"] == "Running"
+
+
+def test_a_promotion_goes_step_by_step_each_when_every_router_has_the_one_before(world: World) -> None:
+    """Route, alias, drain, scale: a router that is behind holds up the next, and nothing before it."""
+    _begin(world)
+    world.routers.has["10.1.0.2"] = _stamp(world)
+    _decide(world)
+    for _ in range(2):
+        _route(world)
+        _judge(world)
+        _look(world, "one", "two")
+    route = _table(world)["models"]["spam"]
+    assert (route["default"], route["experiment"]) == ("two", None)
+    assert world.registry.aliases["spam", "production"] == "1"
+    assert _conditions(_judge(world))["AliasMoved"] == ("False", "RouterBehind")
+    assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
+
+    world.routers.has.clear()
+    _route(world)
+    _judge(world)
+    assert world.registry.aliases["spam", "production"] == "2"
+    _look(world, "one", "two")
+    assert _conditions(_judge(world))["AliasMoved"] == ("True", "Moved")
+
+    world.routers.has["10.1.0.2"] = _stamp(world)
+    _look(world, "one")
+    assert world.api.status("ModelVersion", "one")["phase"] == "Draining"
+    _route(world)
+    _route(world)
+    assert "1" not in _table(world)["models"]["spam"]["named"]
+    world.later(5)
+    _look(world, "one")
+    assert world.api.status("ModelVersion", "one")["replicas"] == 1
+
+    world.routers.has.clear()
+    _route(world)
+    _look(world, "one")
+    world.later(29)
+    _look(world, "one")
+    assert world.api.status("ModelVersion", "one")["replicas"] == 1
+    world.later(2)
+    _look(world, "one")
+    assert world.api.status("ModelVersion", "one")["phase"] == "Idle"
+    assert world.api.objects["Deployment", "one-server"]["spec"]["replicas"] == 0
+
+
+def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_are_until_it_answers(
+    world: World,
+) -> None:
+    test_a_promotion_goes_step_by_step_each_when_every_router_has_the_one_before(world)
+    world.registry.aliases["spam", "production"] = "1"
+    _look(world, "one", "two")
+    assert world.api.objects["Deployment", "one-server"]["spec"]["replicas"] == 1
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "two"
+    assert _table(world)["models"]["spam"]["named"]["production"] == "two"
+    _answer(world, "one")
+    _look(world, "one")
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    _look(world, "one")
+    assert _conditions(world.api.status("ModelVersion", "one"))["AliasDrifted"] == ("True", "HeldByAnother")
+    _route(world)
+    _look(world, "one")
+    assert _conditions(world.api.status("ModelVersion", "one"))["AliasDrifted"] == ("False", "AsRouted")
+
+
+def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> None:
+    """New uids, no statuses, no table; MLflow as it was. The version in production is the last to answer."""
+    for name in ("one", "two"):
+        for kind in ("Deployment", "Service"):
+            world.api.remove(kind, f"{name}-server")
+        artifact = world.api.objects["ModelVersion", name]["spec"]
+        world.api.remove("ModelVersion", name)
+        world.reconcile("ModelVersion", name)
+        world.api.put("ModelVersion", name, spec=artifact)
+    world.api.remove("ConfigMap", "anneal-router")
+    world.routers.has = {}
+    defaults = []
+    for name in ("two", "one"):
+        _look(world, name, name)
+        _answer(world, name)
+        _look(world, name, name)
+        _route(world)
+        defaults.append(_table(world)["models"]["spam"]["default"])
+    assert defaults == [None, "one"]
+    assert world.registry.aliases["spam", "production"] == "1"
+
+
+def test_nothing_is_kept_of_a_namespace_that_serves_nothing(world: World) -> None:
+    for name in ("one", "two"):
+        world.api.remove("ModelVersion", name)
+    _route(world)
+    assert NAMESPACE not in world.context.acknowledgements.arrivals
