@@ -80,7 +80,7 @@ def _users(connection: sqlite3.Connection, horizon: float, now: float) -> bool:
     rows = connection.execute(select, (horizon, oldest_day, _CHUNK)).fetchall()
     for (number,) in rows:
         _forget(connection, number)
-    if not rows:
+    if len(rows) < _CHUNK:
         connection.execute(f"DELETE FROM scopes WHERE experiment IS NULL AND id IN ({scopes})", (horizon, oldest_day))  # noqa: S608
     return len(rows) == _CHUNK
 

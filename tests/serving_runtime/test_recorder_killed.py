@@ -1,0 +1,156 @@
+"""What a recorder has acknowledged survives its SIGKILL, and what is sent again counts once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving_runtime.recorder.database import Database
+from toolbox.polling import poll
+
+_DYING = """
+import os, signal, sys
+from serving_runtime.recorder import database
+
+name, calls = sys.argv.pop(1), int(sys.argv.pop(1))
+whole, done = getattr(database.Database, name), 0
+
+def die(self, *arguments):
+    global done
+    answer = whole(self, *arguments)
+    done += 1
+    if done == calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+setattr(database.Database, name, die)
+from serving_runtime.recorder.__main__ import main
+main()
+"""
+"""A recorder that is killed after so many commits of a kind, before anybody hears of the last."""
+
+
+@contextmanager
+def _recorder(folder: Path, dying: tuple[str, int] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    program = ["-c", _DYING, dying[0], str(dying[1])] if dying else ["-m", "serving_runtime.recorder"]
+    arguments = ["--port", str(port), "--folder", str(folder), "--records", str(folder / "records")]
+    process = subprocess.Popen([sys.executable, *program, *arguments], cwd=Path(__file__).parents[2])
+    address = f"http://127.0.0.1:{port}"
+    try:
+        assert poll(lambda: process.poll() is not None or _status(f"{address}/health") == 200, 60)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _status(url: str, body: dict[str, Any] | None = None, timeout: float = 20) -> int:
+    """Return the status of an answer; 0 where there is none."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except (OSError, urllib.error.URLError):
+        return 0
+
+
+def _said(number: int, value: int) -> dict[str, Any]:
+    return {"exposureId": f"{number:032x}", "metric": "rating", "value": value, "eventId": f"event {number}"}
+
+
+def _lines(count: int) -> str:
+    line = {"experiment": "e", "variant": "a", "at": 1.0, "status": 200, "outcome": "complete", "last": 1.0}
+    told = [line | {"exposure": f"{number:032x}", "user": f"u{number % 7}"} for number in range(count)]
+    return "".join(json.dumps(one) + "\n" for one in told)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    database = Database(folder / "recorder.sqlite")
+    try:
+        return database.statistics("e", "rating")
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_killed_after_the_commit_and_before_the_answer_feedback_counts_once(tmp_path: Path, is_known: bool) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    if is_known:
+        (records / "20260301T1000-1.jsonl").write_text(_lines(10))
+    with _recorder(tmp_path, ("record_feedback", 3)) as (process, address):
+        url = f"{address}/experiments/e/statistics?metric=rating"
+        assert not is_known or poll(lambda: b'"requests":10' in urllib.request.urlopen(url).read(), 20)
+        told = [_status(f"{address}/v1/feedback", _said(number, number + 1)) for number in range(3)]
+        assert told == ([200, 200, 0] if is_known else [202, 202, 0])
+        assert process.wait(20) == -signal.SIGKILL
+    (records / "20260301T1000-1.jsonl").write_text(_lines(10))
+    with _recorder(tmp_path) as (_, address):
+        url = f"{address}/experiments/e/statistics?metric=rating"
+        assert poll(lambda: b'"requests":10' in urllib.request.urlopen(url).read(), 20)
+        assert json.load(urllib.request.urlopen(url))["variants"]["a"]["metric"]["users"] == 3
+        assert _status(f"{address}/v1/feedback", _said(2, 3)) == 200
+    assert _told(tmp_path)["variants"]["a"]["metric"] == {"users": 3, "mean": 2.0, "squares": 2.0}
+
+
+@pytest.mark.parametrize("commits", [1, 2])
+def test_killed_after_answers_were_committed_each_counts_once(tmp_path: Path, commits: int) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    for worker in (1, 2):
+        (records / f"20260301T1000-{worker}.jsonl").write_text(_lines(50))
+    with _recorder(tmp_path, ("record_exposures", commits)) as (process, _):
+        assert process.wait(20) == -signal.SIGKILL
+    with _recorder(tmp_path) as (_, address):
+        url = f"{address}/experiments/e/statistics?metric=rating"
+        for worker in (1, 2):
+            with (records / f"20260301T1000-{worker}.jsonl").open("a") as file:
+                file.write(_lines(60))
+        assert poll(lambda: b'"requests":60' in urllib.request.urlopen(url).read(), 20)
+    told = _told(tmp_path)["variants"]["a"]
+    assert (told["users"], told["requests"], told["latency"]["answers"]) == (7, 60, 60)
+
+
+def test_killed_at_any_time_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    (records / "20260301T1000-1.jsonl").write_text(_lines(2000))
+    numbers, acknowledged = iter(range(2000)), set()
+    for life in range(4):
+        with _recorder(tmp_path) as (process, address):
+            killer = threading.Timer(0.3 + 0.17 * life, os.kill, (process.pid, signal.SIGKILL))
+            killer.start()
+            for number in numbers:
+                if _status(f"{address}/v1/feedback", _said(number, 3)) in (200, 202):
+                    acknowledged.add(number)
+                elif process.poll() is not None:
+                    break
+            killer.join()
+    assert acknowledged
+    with _recorder(tmp_path) as (_, address):
+        url = f"{address}/experiments/e/statistics?metric=rating"
+        assert poll(lambda: b'"requests":2000' in urllib.request.urlopen(url).read(), 20)
+    import sqlite3
+
+    connection = sqlite3.connect(tmp_path / "recorder.sqlite")
+    events = {row[0] for row in connection.execute("SELECT event FROM said")}
+    assert {f"event {number}" for number in acknowledged} <= events
+    assert connection.execute("SELECT SUM(count) FROM ratings").fetchone() == (len(events),)
+    connection.close()
