@@ -74,6 +74,7 @@ CREATE TABLE waiting (
 CREATE INDEX waiting_by_completion ON waiting (completion);
 CREATE TABLE dead_letters (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sources (name TEXT PRIMARY KEY, position INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX sources_by_time ON sources (at);
 PRAGMA user_version = {VERSION};
 """
 _CACHE_KIB = 64 << 10

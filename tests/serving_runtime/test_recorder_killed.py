@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 from serving_runtime.recorder.database import Database
+from serving_runtime.recorder.line import Exposure
 from toolbox.polling import poll
 
+_CHECKOUT = Path(__file__).parents[2]
 _DYING = """
 import os, signal, sys
 from serving_runtime.recorder import database
@@ -35,19 +38,26 @@ def die(self, *arguments):
     return answer
 
 setattr(database.Database, name, die)
-from serving_runtime.recorder.__main__ import main
-main()
 """
-"""A recorder that is killed after so many commits of a kind, before anybody hears of the last."""
+"""Is killed after so many commits of a kind, before anybody hears of the last."""
+_SERVING = "from serving_runtime.recorder.__main__ import main\nmain()"
+_COUNTING = """
+import json, pathlib
+recorder = database.Database(pathlib.Path(sys.argv[1]) / "recorder.sqlite")
+for number, lines in enumerate(json.load(sys.stdin)):
+    if recorder.position("router") == number:
+        recorder.record_exposures("router", number + 1, lines)
+"""
+"""Records batches of answers, as far as they are not recorded yet."""
 
 
 @contextmanager
 def _recorder(folder: Path, dying: tuple[str, int] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    program = ["-c", _DYING, dying[0], str(dying[1])] if dying else ["-m", "serving_runtime.recorder"]
+    program = ["-c", _DYING + _SERVING, dying[0], str(dying[1])] if dying else ["-m", "serving_runtime.recorder"]
     arguments = ["--port", str(port), "--folder", str(folder), "--records", str(folder / "records")]
-    process = subprocess.Popen([sys.executable, *program, *arguments], cwd=Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, *program, *arguments], cwd=_CHECKOUT)
     address = f"http://127.0.0.1:{port}"
     try:
         assert poll(lambda: process.poll() is not None or _status(f"{address}/health") == 200, 60)
@@ -75,10 +85,17 @@ def _said(number: int, value: int) -> dict[str, Any]:
     return {"exposureId": f"{number:032x}", "metric": "rating", "value": value, "eventId": f"event {number}"}
 
 
-def _lines(count: int) -> str:
+def _answers(numbers: range) -> list[dict[str, Any]]:
     line = {"experiment": "e", "variant": "a", "at": 1.0, "status": 200, "outcome": "complete", "last": 1.0}
-    told = [line | {"exposure": f"{number:032x}", "user": f"u{number % 7}"} for number in range(count)]
-    return "".join(json.dumps(one) + "\n" for one in told)
+    told = [line | {"exposure": f"{number:032x}", "user": f"u{number % 7}"} for number in numbers]
+    return [Exposure.model_validate(one).model_dump() for one in told]
+
+
+def _record(folder: Path, answers: list[dict[str, Any]]) -> None:
+    """Record answers while no recorder runs."""
+    database = Database(folder / "recorder.sqlite")
+    database.record_exposures("router", 1, answers)
+    database.close()
 
 
 def _told(folder: Path) -> dict[str, Any]:
@@ -91,64 +108,46 @@ def _told(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_killed_after_the_commit_and_before_the_answer_feedback_counts_once(tmp_path: Path, is_known: bool) -> None:
-    records = tmp_path / "records"
-    records.mkdir()
     if is_known:
-        (records / "20260301T1000-1.jsonl").write_text(_lines(10))
+        _record(tmp_path, _answers(range(10)))
     with _recorder(tmp_path, ("record_feedback", 3)) as (process, address):
-        url = f"{address}/experiments/e/statistics?metric=rating"
-        assert not is_known or poll(lambda: b'"requests":10' in urllib.request.urlopen(url).read(), 20)
         told = [_status(f"{address}/v1/feedback", _said(number, number + 1)) for number in range(3)]
         assert told == ([200, 200, 0] if is_known else [202, 202, 0])
         assert process.wait(20) == -signal.SIGKILL
-    (records / "20260301T1000-1.jsonl").write_text(_lines(10))
+    _record(tmp_path, _answers(range(10)))
+    assert _told(tmp_path)["variants"]["a"]["metric"]["users"] == 3
     with _recorder(tmp_path) as (_, address):
-        url = f"{address}/experiments/e/statistics?metric=rating"
-        assert poll(lambda: b'"requests":10' in urllib.request.urlopen(url).read(), 20)
-        assert json.load(urllib.request.urlopen(url))["variants"]["a"]["metric"]["users"] == 3
         assert _status(f"{address}/v1/feedback", _said(2, 3)) == 200
     assert _told(tmp_path)["variants"]["a"]["metric"] == {"users": 3, "mean": 2.0, "squares": 2.0}
 
 
-@pytest.mark.parametrize("commits", [1, 2])
+@pytest.mark.parametrize("commits", [1, 2, 3])
 def test_killed_after_answers_were_committed_each_counts_once(tmp_path: Path, commits: int) -> None:
-    records = tmp_path / "records"
-    records.mkdir()
-    for worker in (1, 2):
-        (records / f"20260301T1000-{worker}.jsonl").write_text(_lines(50))
-    with _recorder(tmp_path, ("record_exposures", commits)) as (process, _):
-        assert process.wait(20) == -signal.SIGKILL
-    with _recorder(tmp_path) as (_, address):
-        url = f"{address}/experiments/e/statistics?metric=rating"
-        for worker in (1, 2):
-            with (records / f"20260301T1000-{worker}.jsonl").open("a") as file:
-                file.write(_lines(60))
-        assert poll(lambda: b'"requests":60' in urllib.request.urlopen(url).read(), 20)
+    batches = [_answers(range(50)), _answers(range(25, 60)), _answers(range(60, 70))]
+    command = [sys.executable, "-c", _DYING + _COUNTING, "record_exposures", "COMMITS", str(tmp_path)]
+    for calls, status in ((commits, -signal.SIGKILL), (0, 0)):
+        command[4] = str(calls)
+        done = subprocess.run(command, input=json.dumps(batches).encode(), cwd=_CHECKOUT, timeout=60)
+        assert done.returncode == status
     told = _told(tmp_path)["variants"]["a"]
-    assert (told["users"], told["requests"], told["latency"]["answers"]) == (7, 60, 60)
+    assert (told["users"], told["requests"], told["latency"]["answers"]) == (7, 70, 70)
 
 
 def test_killed_at_any_time_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:
-    records = tmp_path / "records"
-    records.mkdir()
-    (records / "20260301T1000-1.jsonl").write_text(_lines(2000))
+    _record(tmp_path, _answers(range(1000)))
     numbers, acknowledged = iter(range(2000)), set()
     for life in range(4):
         with _recorder(tmp_path) as (process, address):
             killer = threading.Timer(0.3 + 0.17 * life, os.kill, (process.pid, signal.SIGKILL))
             killer.start()
             for number in numbers:
-                if _status(f"{address}/v1/feedback", _said(number, 3)) in (200, 202):
-                    acknowledged.add(number)
+                if _status(f"{address}/v1/feedback", _said(number * 7 % 2000, 3)) in (200, 202):
+                    acknowledged.add(number * 7 % 2000)
                 elif process.poll() is not None:
                     break
             killer.join()
     assert acknowledged
-    with _recorder(tmp_path) as (_, address):
-        url = f"{address}/experiments/e/statistics?metric=rating"
-        assert poll(lambda: b'"requests":2000' in urllib.request.urlopen(url).read(), 20)
-    import sqlite3
-
+    _record(tmp_path, _answers(range(2000)))
     connection = sqlite3.connect(tmp_path / "recorder.sqlite")
     events = {row[0] for row in connection.execute("SELECT event FROM said")}
     assert {f"event {number}" for number in acknowledged} <= events
