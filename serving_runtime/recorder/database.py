@@ -66,9 +66,17 @@ class Database:
             return statistics.statistics(self._look, experiment, metric)
 
     def erase(self, user: str) -> int:
-        """Forget a user, by their hash; return how many rows that were. What they added to sums stays, unnamed."""
-        with self._lock, self._connection:
-            return erase(self._connection, user)
+        """Forget a user, by their hash; return how many rows that were. What they added to sums stays, unnamed.
+
+        What is deleted is overwritten, and leaves the log of changes, too.
+        """
+        with self._lock:
+            self._connection.execute("PRAGMA secure_delete=1")
+            with self._connection:
+                rows = erase(self._connection, user)
+            self._connection.execute("PRAGMA secure_delete=0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return rows
 
     def prune(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Delete what is too old, a little at a time, unless it is over."""

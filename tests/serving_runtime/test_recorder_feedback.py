@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.recorder import feedback, retention
+from serving_runtime.recorder import feedback
+from serving_runtime.recorder import inbox as inbox_module
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.feedback import Outcome, Said
 from serving_runtime.recorder.inbox import Inbox
@@ -211,6 +212,16 @@ def test_what_comes_while_the_disk_works_is_written_together_and_all_hear_what_w
     assert all(isinstance(error, sqlite3.OperationalError) for error in told[1:-1])
 
 
+def test_more_than_so_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "_MOST", 2)
+
+    async def post() -> list[Outcome]:
+        inbox = Inbox(lambda said: [Outcome.RECORDED] * len(said))
+        return await asyncio.gather(*(inbox.put(Said("rating", 1)) for _ in range(3)))
+
+    assert asyncio.run(post()) == [Outcome.RECORDED, Outcome.RECORDED, Outcome.FULL]
+
+
 @pytest.mark.parametrize(
     ("left", "rows", "held"),
     [(0.2, {"inside", "outside"}, Outcome.HELD), (0.07, {"inside"}, Outcome.HELD), (0.01, set(), Outcome.FULL)],
@@ -223,7 +234,7 @@ def test_on_a_full_disk_sums_go_on_and_rows_are_left_out_in_order(
     class Volume:
         total, free = 1 << 40, int(left * (1 << 40))
 
-    monkeypatch.setattr(retention.shutil, "disk_usage", lambda _: Volume)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Volume)
     outside = _answer(2, experiment=None, variant=None, model="m", exposure="outside")
     database.record_exposures("s", 1, [_answer(1, exposure="inside"), outside, _answer(3)])
     connection = sqlite3.connect(tmp_path / "recorder.sqlite")

@@ -81,6 +81,11 @@ def _status(url: str, body: dict[str, Any] | None = None, timeout: float = 20) -
         return 0
 
 
+def _erase(url: str) -> Any:
+    with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=20) as response:
+        return json.load(response)
+
+
 def _said(number: int, value: int) -> dict[str, Any]:
     return {"exposureId": f"{number:032x}", "metric": "rating", "value": value, "eventId": f"event {number}"}
 
@@ -153,3 +158,14 @@ def test_killed_at_any_time_nothing_that_was_acknowledged_is_lost(tmp_path: Path
     assert {f"event {number}" for number in acknowledged} <= events
     assert connection.execute("SELECT SUM(count) FROM ratings").fetchone() == (len(events),)
     connection.close()
+
+
+def test_one_user_is_erased_by_their_hash(tmp_path: Path) -> None:
+    answers = [one | {"user": "qUqP5cyxm6/cTAhz05Hph+gvu9M="} for one in _answers(range(3))]
+    _record(tmp_path, answers + _answers(range(3, 5)))
+    before = _told(tmp_path)
+    with _recorder(tmp_path) as (_, address):
+        erased = [_erase(f"{address}/users/qUqP5cyxm6%2FcTAhz05Hph%2Bgvu9M%3D") for _ in range(2)]
+        assert not [file for file in tmp_path.glob("recorder.sqlite*") if b"qUqP5cyxm6" in file.read_bytes()]
+    assert erased == [{"rows": 1}, {"rows": 0}]
+    assert _told(tmp_path)["variants"] == before["variants"]

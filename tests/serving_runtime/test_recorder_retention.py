@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.recorder import database as database_module
 from serving_runtime.recorder import migration
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.feedback import Outcome, Said
 from serving_runtime.recorder.line import Exposure
-from serving_runtime.recorder.schema import VERSION
+from serving_runtime.recorder.retention import shortage
+from serving_runtime.recorder.schema import VERSION, connect
+from serving_runtime.recorder.statistics import statistics
 from serving_runtime.recorder.sums import scaled
 
 _DAY = 86400.0
@@ -55,7 +56,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def _answer(number: int, user: str = "u", variant: str = "a", **fields: Any) -> dict[str, Any]:
+def _answer(number: int, user: str = "u", variant: str | None = "a", **fields: Any) -> dict[str, Any]:
     line = {"exposure": f"{number:032x}", "experiment": "e", "variant": variant, "user": user, "model": "m"}
     return Exposure.model_validate(line | {"at": time.time(), "status": 200} | fields).model_dump()
 
@@ -139,6 +140,21 @@ def test_a_look_waits_for_no_writer(database: Database, tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_look_reads_no_row_of_an_answer_or_a_user(tmp_path: Path) -> None:
+    """Whatever it asks is found by a key; only what waits, which is bounded, and dead letters are read as a whole."""
+    connection = connect(tmp_path / "recorder.sqlite")
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    statistics(connection, "e", "rating")
+    connection.set_trace_callback(None)
+    queries = [query for query in asked if query.startswith("SELECT")]
+    plans = [step[3] for query in queries for step in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+    connection.close()
+    tables = {plan.split()[1] for plan in plans}
+    assert tables == {"scopes", "arms", "arm_metrics", "sources", "waiting", "dead_letters"}
+    assert {plan.split()[1] for plan in plans if not plan.startswith("SEARCH")} == {"waiting", "dead_letters"}
+
+
 def _earlier(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.executescript(_EARLIER)
@@ -190,16 +206,15 @@ def test_taking_over_that_was_broken_off_goes_on(
     _earlier(path)
     monkeypatch.setattr(migration, "_CHUNK", 1)
     calls = 0
-    whole = database_module.shortage
 
     def break_off(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == broken_at:
             raise sqlite3.OperationalError("disk I/O error")
-        return whole(*arguments)
+        return shortage(*arguments)
 
-    monkeypatch.setattr(database_module, "shortage", break_off)
+    monkeypatch.setattr("serving_runtime.recorder.database.shortage", break_off)
     with pytest.raises(sqlite3.OperationalError):
         Database(path)
     database = Database(path)
