@@ -26,6 +26,7 @@ MOST_WAITING = 100_000
 """About 20 MB. Whoever makes up ids fills this, and then only what comes before its answer is put off."""
 MOST_OF_AN_ANSWER = 64
 """Values of one answer, over all metrics: rows are stored for each."""
+_FOR_ANSWER = "FROM waiting WHERE exposure = ? OR completion != '' AND completion = ?"
 _HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 
 
@@ -131,9 +132,6 @@ class Desk:
         where = "user = ? AND answer = ?"
         count = self._connection.execute(f"SELECT COUNT(*) FROM said WHERE {where}", (user, number)).fetchone()[0]  # noqa: S608
         return count >= MOST_OF_AN_ANSWER and _value(self._connection, number, user, said) is None
-
-
-_FOR_ANSWER = "FROM waiting WHERE exposure = ? OR completion != '' AND completion = ?"
 
 
 def expire(connection: sqlite3.Connection, now: float) -> None:
