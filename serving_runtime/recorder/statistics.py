@@ -1,5 +1,9 @@
-"""Statistics of an experiment, read from the arms' sums: a few rows, however many users and answers there were."""
+"""Statistics of an experiment, read from the arms' sums: a few rows, however many users and answers there were.
 
+In one statement, so that a look is of one moment, and does not wait at each of several for the thread that counts.
+"""
+
+import json
 import sqlite3
 from typing import Any
 
@@ -7,6 +11,20 @@ from .schema import ARM
 from .sums import Moments, mean_log
 
 __all__ = ["statistics"]
+
+_LOOK = f"""
+WITH scope AS (SELECT id, newest FROM scopes WHERE experiment = ?)
+SELECT
+    (SELECT newest FROM scope),
+    (SELECT json_group_array(json_array(variant, {", ".join(ARM)})) FROM arms WHERE scope = (SELECT id FROM scope)),
+    (
+        SELECT json_group_array(json_array(variant, users, total, squares)) FROM arm_metrics
+        WHERE scope = (SELECT id FROM scope) AND metric = ? AND users > 0
+    ),
+    (SELECT MAX(at) FROM sources),
+    (SELECT COUNT(*) FROM waiting),
+    (SELECT json_group_object(reason, count) FROM dead_letters)
+"""  # noqa: S608
 
 
 def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> dict[str, Any]:
@@ -17,24 +35,18 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
     None: never), by which it is seen whether the numbers are fresh. `feedback` is the namespace's: what waits for its
     answer, and what was given up.
     """
-    connection.execute("BEGIN")
-    try:
-        row = connection.execute("SELECT id, newest FROM scopes WHERE experiment = ?", (experiment,)).fetchone()
-        scope, newest = row or (None, None)
-        sums = f"SELECT variant, {', '.join(ARM)} FROM arms WHERE scope = ?"  # noqa: S608
-        arms = {name: dict(zip(ARM, arm, strict=True)) for name, *arm in connection.execute(sums, (scope,))}
-        variants = {name: _told(arm) for name, arm in arms.items() if arm["users"]}
-        for name, moments in _moments(connection, scope, metric):
-            variants[name]["metric"] = moments.told()
-        return {
-            "variants": variants,
-            "moved_users": sum(arm["moved"] for arm in arms.values()),
-            "newest": newest,
-            "reported": connection.execute("SELECT MAX(at) FROM sources").fetchone()[0],
-            "feedback": _feedback(connection),
-        }
-    finally:
-        connection.execute("COMMIT")
+    newest, arms, metrics, reported, waiting, dead = connection.execute(_LOOK, (experiment, metric)).fetchone()
+    counted = {name: dict(zip(ARM, arm, strict=True)) for name, *arm in json.loads(arms)}
+    variants = {name: _told(arm) for name, arm in counted.items() if arm["users"]}
+    for name, *moments in json.loads(metrics):
+        variants[name]["metric"] = Moments(*map(int, moments)).told()
+    return {
+        "variants": variants,
+        "moved_users": sum(arm["moved"] for arm in counted.values()),
+        "newest": newest,
+        "reported": reported,
+        "feedback": {"waiting": waiting, "dead": json.loads(dead)},
+    }
 
 
 def _told(arm: dict[str, int]) -> dict[str, Any]:
@@ -45,14 +57,3 @@ def _told(arm: dict[str, int]) -> dict[str, Any]:
     if count := arm["latencies"]:
         told["latency"] = {"answers": count, "mean_ln_ms": mean_log(count, arm["ln_latency"])}
     return told
-
-
-def _moments(connection: sqlite3.Connection, scope: int | None, metric: str) -> list[tuple[str, Moments]]:
-    select = "SELECT variant, users, total, squares FROM arm_metrics WHERE scope = ? AND metric = ? AND users > 0"
-    rows = connection.execute(select, (scope, metric))
-    return [(variant, Moments(users, int(total), int(squares))) for variant, users, total, squares in rows]
-
-
-def _feedback(connection: sqlite3.Connection) -> dict[str, Any]:
-    waiting = connection.execute("SELECT COUNT(*) FROM waiting").fetchone()[0]
-    return {"waiting": waiting, "dead": dict(connection.execute("SELECT reason, count FROM dead_letters"))}
