@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = ["Exposure"]
 
 _Name = Annotated[str, Field(max_length=512)]
-_Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+_Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e11)]
 _Tokens = Annotated[int, Field(ge=0, le=1 << 31)]
 
 

@@ -119,6 +119,7 @@ def test_half_a_line_is_read_when_it_is_whole(folder: Path, database: Database) 
         "5",
         _line(2, "u1").replace('"at": 1.0', '"at": "now"'),
         _line(2, "u1").replace('"at": 1.0', '"at": -1'),
+        _line(2, "u1").replace('"at": 1.0', '"at": 1e300'),
         _line(2, "u1").replace('"status": 200', '"status": 1e400'),
         _line(2, "u1").replace('"status": 200', '"status": 99999999999999999999'),
         _line(2, "u1").replace('"exposure"', '"other"'),
