@@ -69,13 +69,16 @@ def _measure(path: Path, answers: int) -> dict[str, str]:
         took["feedback"] += time.perf_counter() - middle
     filled.set()
     looking.join()
+    began = time.thread_time()
     quiet = [_look(database) for _ in range(_LOOKS)]
+    spent = (time.thread_time() - began) * 1000 / _LOOKS
     single = _single(database, batch)
     told = database.statistics(_EXPERIMENT, "user_rating")
     if sum(arm["requests"] for arm in told["variants"].values()) != answers:
         raise RuntimeError(f"{answers} answers were recorded, and these counted: {told}")
     return {
         "a look at the end, median / 99 % / greatest (ms)": _spread(quiet),
+        "processor time of a look, mean (ms)": f"{spent:.2f}",
         "a look while it is filled, median / 99 % / greatest (ms)": _spread(looks),
         "answers recorded per second": f"{answers / took['answers']:,.0f}",
         "feedback recorded per second, 200 together": f"{answers / 10 / took['feedback']:,.0f}",
