@@ -4,6 +4,7 @@ Whatever touches the disk has a thread, so a slow disk holds up neither the even
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import sqlite3
@@ -17,81 +18,73 @@ from fastapi import FastAPI, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from serving_runtime.lock import LOCK
 
 from .database import Database
 from .exposures import forget_what_is_gone, record_new_exposures
+from .feedback import Outcome
+from .inbox import Inbox
+from .posted import METRIC, Feedback, answer_of, refusal_of
+from .retention import RETENTION_DAYS
 
 __all__ = ["create_app"]
 
 _PERIOD = 0.2
 _LONGEST_END = 25.0  # the router takes 20 s, the pod 30 s
-_METRIC = r"^[a-z][a-z0-9_]{0,62}$"
+_TIDY_SECONDS = 3600.0
 log = logging.getLogger("recorder")
 
 
-class Feedback(BaseModel):
-    """What a user says about one answer."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    exposure_id: Annotated[str, Field(alias="exposureId", pattern=r"^[0-9a-f]{32}$")]
-    metric: Annotated[str, Field(pattern=_METRIC)]
-    value: Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
-
-
-def create_app(folder: Path, records: Path) -> FastAPI:
+def create_app(folder: Path, records: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
     """Return the application; `folder` is durable and holds the database, `records` is where the router writes.
 
     An earlier release's router wrote beside the database.
     """
     records.mkdir(parents=True, exist_ok=True)
     folders = (folder / "exposures", records)
-    database = Database(folder / "recorder.sqlite")
+    database = Database(folder / "recorder.sqlite", retention_days)
+    inbox = Inbox(database.record_feedback)
     forget_what_is_gone(folders, database)
 
     @asynccontextmanager
     async def following(_: FastAPI) -> AsyncIterator[None]:
         ending = asyncio.Event()
-        task = asyncio.create_task(_follow(folders, database, ending))
+        tasks = [asyncio.create_task(_follow(folders, database, ending)), asyncio.create_task(_tidy(database, ending))]
         yield
         ending.set()
-        await task
+        await asyncio.gather(*tasks)
         await _drain(folders, database, records / LOCK)
 
     app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _refusal(error)
+        return refusal_of(error)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.post("/v1/feedback")
-    def feedback(said: Feedback) -> dict[str, str]:
-        database.record_feedback(said.exposure_id, said.metric, said.value)
-        return {"status": "recorded"}
+    async def feedback(posted: Feedback) -> JSONResponse:
+        try:
+            return answer_of(await inbox.put(posted.said()), posted)
+        except sqlite3.Error as error:
+            log.warning("feedback cannot be recorded now: %s", error)
+            return answer_of(Outcome.FULL, posted)
+
+    @app.delete("/users/{user:path}")
+    def erase(user: Annotated[str, PathParameter(max_length=512)]) -> dict[str, int]:
+        return {"rows": database.erase(user)}
 
     @app.get("/experiments/{uid}/statistics")
     def statistics(
-        uid: Annotated[str, PathParameter(max_length=63)], metric: Annotated[str, Query(pattern=_METRIC)]
+        uid: Annotated[str, PathParameter(max_length=63)], metric: Annotated[str, Query(pattern=METRIC)]
     ) -> dict[str, Any]:
         return database.statistics(uid, metric)
 
     return app
-
-
-def _refusal(error: RequestValidationError) -> JSONResponse:
-    """Say what is wrong as the router does, in OpenAI's shape."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"][1:] if first["type"] != "json_invalid")
-    message = f"`{place}`: {first['msg']}" if place else str(first["msg"])
-    told = {"message": message, "type": "invalid_request_error", "param": place or None, "code": 422}
-    return JSONResponse({"error": told}, 422)
 
 
 async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.Event) -> None:
@@ -99,6 +92,17 @@ async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.E
     while not ending.is_set():
         await asyncio.to_thread(_record, folders, database)
         await asyncio.sleep(_PERIOD)
+
+
+async def _tidy(database: Database, ending: asyncio.Event) -> None:
+    """Delete what is too old, once an hour."""
+    while not ending.is_set():
+        try:
+            await asyncio.to_thread(database.prune, ending.is_set)
+        except sqlite3.Error as error:
+            log.warning("what is too old cannot be deleted now: %s", error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), _TIDY_SECONDS)
 
 
 async def _drain(folders: Sequence[Path], database: Database, lock: Path) -> None:

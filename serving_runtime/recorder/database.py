@@ -1,120 +1,125 @@
-"""The recorder's tables in SQLite, and the statistics read from them.
+"""The recorder's database: each call is one transaction, on disk when it returns (`synchronous=FULL`).
 
-What became of an answer has a table of its own: an earlier release's recorder, that knows only the others, works on the
-same file. One process writes, from several threads in turn. Every call returns after the data is on disk
-(`synchronous=FULL`).
+One process writes, from several threads in turn; a look at statistics has a connection of its own and waits for none.
 """
 
-import math
-import sqlite3
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import statistics
+from .feedback import Desk, Outcome, Said, key_of
+from .ledger import Ledger
+from .migration import migrate
+from .retention import RETENTION_DAYS, Shortage, erase, prune, shortage
+from .schema import connect, look
+
 __all__ = ["Database"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS exposures (
-    id TEXT PRIMARY KEY, experiment TEXT NOT NULL, variant TEXT NOT NULL, user TEXT NOT NULL, at REAL NOT NULL,
-    status INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS exposures_by_user ON exposures (experiment, variant, user);
-CREATE TABLE IF NOT EXISTS feedback (
-    exposure TEXT NOT NULL, metric TEXT NOT NULL, value REAL NOT NULL, at REAL NOT NULL,
-    PRIMARY KEY (exposure, metric)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS answers (
-    exposure TEXT PRIMARY KEY, outcome TEXT, first REAL, last REAL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
-"""
+_DAY_SECONDS = 86400
 
 
 class Database:
-    """Exposures, feedback, and how far each file of exposures was read."""
+    """Answers, feedback, sums of both, and how far each source of answers was recorded."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, retention_days: float = RETENTION_DAYS) -> None:
+        self._folder = path.parent
+        self._days = retention_days
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(_SCHEMA)
+        self._connection = connect(path)
+        migrate(self._connection, self._count, self._take, time.time())
+        self._looking = threading.Lock()
+        self._look = look(path)
 
-    def position(self, file: str) -> int:
-        """How many bytes of a file were recorded."""
+    def position(self, source: str) -> int:
+        """How far a source was recorded."""
         with self._lock:
-            row = self._connection.execute("SELECT position FROM files WHERE name = ?", (file,)).fetchone()
+            row = self._connection.execute("SELECT position FROM sources WHERE name = ?", (source,)).fetchone()
         return int(row[0]) if row else 0
 
     def files(self) -> set[str]:
-        """The files that were recorded in part or whole."""
+        """The sources that were recorded in part or whole."""
         with self._lock:
-            return {str(row[0]) for row in self._connection.execute("SELECT name FROM files")}
+            return {str(row[0]) for row in self._connection.execute("SELECT name FROM sources")}
 
-    def record_exposures(self, file: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
-        """Store exposures together with the position they reach to, so that each counts once."""
+    def record_exposures(self, source: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
+        """Count answers, as `Exposure` has them, together with the position they reach to, so each counts once."""
         with self._lock, self._connection:
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO exposures VALUES (:exposure, :experiment, :variant, :user, :at, :status)",
-                exposures,
-            )
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO answers VALUES (:exposure, :outcome, :first, :last)", exposures
-            )
-            self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (file, position))
+            self._count(exposures)
+            self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, time.time()))
 
     def forget_file(self, file: str) -> None:
-        """Drop the position of a file that is gone."""
+        """Drop the position of a source that is gone."""
         with self._lock, self._connection:
-            self._connection.execute("DELETE FROM files WHERE name = ?", (file,))
+            self._connection.execute("DELETE FROM sources WHERE name = ?", (file,))
 
-    def record_feedback(self, exposure: str, metric: str, value: float) -> None:
-        """Store what a user said; said again about the same answer, the last word holds."""
+    def record_feedback(self, said: Sequence[Said]) -> list[Outcome]:
+        """Count what users said, in this order; what is recorded or held stays so."""
         with self._lock, self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?)", (exposure, metric, value, time.time())
-            )
+            return self._take(said)
 
     def statistics(self, experiment: str, metric: str) -> dict[str, Any]:
-        """Return per variant its users, requests, and the count, mean and squared deviations of users' mean values.
+        """Return what `statistics.statistics` says."""
+        with self._looking:
+            return statistics.statistics(self._look, experiment, metric)
 
-        `moved_users` counts users who were given more than one variant: 0 unless assignment is broken.
+    def erase(self, user: str) -> int:
+        """Forget a user, by their hash; return how many rows that were. What they added to sums stays, unnamed.
+
+        What is deleted is overwritten, and leaves the log of changes, too.
         """
         with self._lock:
-            return {"variants": self._variants(experiment, metric), "moved_users": self._moved_users(experiment)}
+            self._connection.execute("PRAGMA secure_delete=1")
+            with self._connection:
+                rows = erase(self._connection, user)
+            self._connection.execute("PRAGMA secure_delete=0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return rows
 
-    def _variants(self, experiment: str, metric: str) -> dict[str, dict[str, Any]]:
-        counted = self._connection.execute(
-            "SELECT variant, COUNT(DISTINCT user), COUNT(*) FROM exposures WHERE experiment = ? GROUP BY variant",
-            (experiment,),
-        )
-        variants: dict[str, dict[str, Any]] = {
-            name: {"users": users, "requests": requests} for name, users, requests in counted
-        }
-        for name, values in self._user_means(experiment, metric).items():
-            mean = math.fsum(values) / len(values)
-            squares = math.fsum((value - mean) ** 2 for value in values)
-            variants[name]["metric"] = {"users": len(values), "mean": mean, "squares": squares}
-        return variants
+    def prune(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Delete what is too old, a little at a time, unless it is over."""
+        more = True
+        while more and not is_over():
+            with self._lock, self._connection:
+                more = prune(self._connection, time.time(), self._days)
 
-    def _user_means(self, experiment: str, metric: str) -> dict[str, list[float]]:
-        rows = self._connection.execute(
-            "SELECT variant, AVG(value) FROM exposures JOIN feedback ON exposure = id"
-            " WHERE experiment = ? AND metric = ? GROUP BY variant, user",
-            (experiment, metric),
-        )
-        means: dict[str, list[float]] = defaultdict(list)
-        for variant, value in rows:
-            means[variant].append(value)
-        return means
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock, self._looking:
+            self._connection.close()
+            self._look.close()
 
-    def _moved_users(self, experiment: str) -> int:
-        row = self._connection.execute(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM exposures WHERE experiment = ?"
-            " GROUP BY user HAVING COUNT(DISTINCT variant) > 1)",
-            (experiment,),
-        ).fetchone()
-        return int(row[0])
+    def _count(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        """Count those that are not known yet; see retention.py for which of them leave a row."""
+        now, short = time.time(), shortage(self._connection, self._folder)
+        ledger, desk = Ledger(self._connection, now), self._desk(now, short)
+        waited = []
+        for answer in answers:
+            key = key_of(answer["exposure"])
+            if self._connection.execute("SELECT 1 FROM answered WHERE id = ?", (key,)).fetchone():
+                continue
+            user, waits = ledger.count(answer), desk.waits(answer)
+            if waits or short is Shortage.NONE or (short is Shortage.SOME and answer["experiment"]):
+                number = self._keep(answer, key, user, now)
+                waited += [(answer, number, user)] if waits else []
+        ledger.close()
+        for answer, number, user in waited:
+            desk.resolve(answer, number, user)
+
+    def _keep(self, answer: Mapping[str, Any], key: bytes | str, user: int, now: float) -> int:
+        completion = answer.get("completion")
+        if completion and answer["exposure"] in completion:
+            completion = None  # it is found by the exposure's id
+        insert = "INSERT INTO answered (id, user, recorded, completion) VALUES (?, ?, ?, ?)"
+        return int(self._connection.execute(insert, (key, user, now, completion)).lastrowid or 0)
+
+    def _take(self, said: Sequence[Said]) -> list[Outcome]:
+        now = time.time()
+        desk = self._desk(now, shortage(self._connection, self._folder))
+        return [desk.take(each) for each in said]
+
+    def _desk(self, now: float, short: Shortage) -> Desk:
+        oldest = now - self._days * _DAY_SECONDS
+        return Desk(self._connection, now, oldest=oldest, may_wait=short is not Shortage.SEVERE)

@@ -2,45 +2,24 @@
 
 A worker appends whole lines; after a kill the last may be half, and is read when the next one completes or the file is
 over. A file goes once it was read to its end, a later minute began, and nothing was appended for a minute. Answers that
-no experiment counts are passed over.
+count for nobody are passed over.
 """
 
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from .database import Database
+from .line import Exposure
 
-__all__ = ["Exposure", "forget_what_is_gone", "record_new_exposures"]
+__all__ = ["forget_what_is_gone", "record_new_exposures"]
 
 _BATCH = 4 << 20
 _QUIET_SECONDS = 60.0
 log = logging.getLogger("recorder")
-
-_Name = Annotated[str, Field(max_length=512)]
-_Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0)]
-
-
-class Exposure(BaseModel):
-    """What the router says of one answer; other fields are for later releases, and absent ones of earlier ones."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    exposure: _Name
-    experiment: _Name | None = None
-    variant: _Name | None = None
-    user: _Name | None = None
-    at: _Seconds
-    status: Annotated[int, Field(ge=0, le=999)]
-    outcome: _Name | None = None
-    """`complete`, `broken`, `left` or `error`; serving_runtime/router/answer.lua says when."""
-    first: _Seconds | None = None
-    """When the first of the answer came, in seconds after `at`."""
-    last: _Seconds | None = None
 
 
 def record_new_exposures(folder: Path, database: Database) -> int:
@@ -89,4 +68,4 @@ def _parse(line: bytes) -> Exposure | None:
     except ValidationError as error:
         log.warning("a line was left out that does not tell an answer: %s: %r", error.errors()[0]["msg"], line[:200])
         return None
-    return exposure if exposure.experiment and exposure.variant and exposure.user else None
+    return exposure if exposure.is_counted else None

@@ -71,6 +71,7 @@ class Stand:
     process: subprocess.Popen[bytes]
     port: int
     admin_port: int
+    worker_count: int
     generation: int = 1
     """Of the table that was written last."""
 
@@ -133,9 +134,10 @@ class Stand:
         return _children(master)
 
     def is_settled(self) -> bool:
-        """Whether it has workers, which it has once it holds its ports, or has ended."""
+        """Whether it has all its workers, which it has once it holds its ports, or has ended."""
         masters = [] if self.process.poll() is not None else _children(self.process.pid)
-        return self.process.poll() is not None or (any(map(_children, masters)) and _listens(self.port))
+        has_workers = any(len(_children(master)) == self.worker_count for master in masters)
+        return self.process.poll() is not None or (has_workers and _listens(self.port))
 
     def listens(self) -> bool:
         """Whether it takes new connections."""
@@ -234,7 +236,7 @@ def standing(
         for _ in range(TRIES):
             ports = _free_ports(2)
             process = _start(folder, {**own, **(changes or {})}, ports, workers, log)
-            stand = Stand(folder, played, process, *ports)
+            stand = Stand(folder, played, process, *ports, workers)
             if poll(stand.is_settled, 20, every=0.02) and process.poll() is None:
                 break
             process.terminate()  # another process took a port meanwhile

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import socket
 import sqlite3
@@ -21,15 +22,19 @@ from serving_runtime.lock import LOCK
 from serving_runtime.recorder.app import create_app
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.exposures import forget_what_is_gone, record_new_exposures
+from serving_runtime.recorder.feedback import Outcome, Said
+from serving_runtime.recorder.sums import scaled
 from toolbox.polling import poll
 
 TOLD = ("outcome", "first", "last")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> Iterator[Database]:
     """An empty database."""
-    return Database(tmp_path / "recorder.sqlite")
+    made = Database(tmp_path / "recorder.sqlite")
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -72,6 +77,12 @@ def _get(url: str) -> Any:
         return json.load(response)
 
 
+def _counted(told: dict[str, Any]) -> dict[str, Any]:
+    """What the operator reads of it."""
+    wanted = ("users", "requests", "metric")
+    return {name: {key: arm[key] for key in wanted if key in arm} for name, arm in told["variants"].items()}
+
+
 def _line(number: int, user: str, variant: str = "a", experiment: str = "e") -> str:
     exposure = {"exposure": f"{number:032x}", "experiment": experiment, "variant": variant, "user": user}
     return json.dumps(exposure | {"at": 1.0, "status": 200}) + "\n"
@@ -89,7 +100,7 @@ def test_what_is_appended_is_recorded_once(folder: Path, database: Database) -> 
     assert record_new_exposures(folder, database) == 0
     _append(file, _line(3, "u2") + _line(3, "u2"))
     assert record_new_exposures(folder, database) == 2
-    assert database.statistics("e", "rating")["variants"] == {"a": {"users": 2, "requests": 3}}
+    assert _counted(database.statistics("e", "rating")) == {"a": {"users": 2, "requests": 3}}
 
 
 def test_half_a_line_is_read_when_it_is_whole(folder: Path, database: Database) -> None:
@@ -108,6 +119,7 @@ def test_half_a_line_is_read_when_it_is_whole(folder: Path, database: Database) 
         "5",
         _line(2, "u1").replace('"at": 1.0', '"at": "now"'),
         _line(2, "u1").replace('"at": 1.0', '"at": -1'),
+        _line(2, "u1").replace('"at": 1.0', '"at": 1e300'),
         _line(2, "u1").replace('"status": 200', '"status": 1e400'),
         _line(2, "u1").replace('"status": 200', '"status": 99999999999999999999'),
         _line(2, "u1").replace('"exposure"', '"other"'),
@@ -122,19 +134,44 @@ def test_a_line_that_tells_no_answer_is_left_out_and_told(
     assert "does not tell an answer" in caplog.text
 
 
-def test_an_answer_that_no_experiment_counts_is_passed_over(folder: Path, database: Database, caplog: Any) -> None:
+def test_an_answer_of_nobody_is_passed_over(folder: Path, database: Database, caplog: Any) -> None:
     plain = {"exposure": "1", "at": 1.0, "status": 200, "outcome": "complete", "kind": "chat"}
     _append(folder / "20260301T10-1.jsonl", json.dumps(plain) + "\n\n" + _line(1, "u1"))
     assert record_new_exposures(folder, database) == 1
     assert not caplog.text
 
 
-def test_what_became_of_an_answer_is_kept_beside_it(folder: Path, database: Database, tmp_path: Path) -> None:
-    told = json.loads(_line(1, "u1")) | {"outcome": "broken", "first": 0.1, "last": 2.5, "kind": "chat"}
-    _append(folder / "20260301T10-1.jsonl", json.dumps(told) + "\n" + _line(2, "u2"))
-    assert record_new_exposures(folder, database) == 2
-    rows = sqlite3.connect(tmp_path / "recorder.sqlite").execute("SELECT * FROM answers ORDER BY exposure")
-    assert list(rows) == [(f"{1:032x}", "broken", 0.1, 2.5), (f"{2:032x}", None, None, None)]
+def test_what_became_of_answers_is_counted_by_arm(folder: Path, database: Database) -> None:
+    told: list[dict[str, Any]] = [
+        {
+            "outcome": "complete",
+            "first": 0.1,
+            "last": 2.0,
+            "promptTokens": 7,
+            "completionTokens": 3,
+            "counted": "usage",
+        },
+        {"outcome": "complete", "last": 8.0, "promptTokens": 5, "completionTokens": 4, "fallback": True},
+        {"outcome": "broken", "last": 2.5, "kind": "chat"},
+        {"outcome": "error", "status": 504},
+        {"outcome": "error", "status": 400},
+        {"outcome": "left", "status": 499},
+        {},
+        {"status": 502},
+    ]
+    lines = [json.dumps(json.loads(_line(number, "u1")) | fields) for number, fields in enumerate(told)]
+    _append(folder / "20260301T10-1.jsonl", "\n".join(lines) + "\n")
+    assert record_new_exposures(folder, database) == len(told)
+    arm = database.statistics("e", "rating")["variants"]["a"]
+    assert arm.pop("latency") == {"answers": 2, "mean_ln_ms": pytest.approx(math.log(4000), abs=1e-6)}
+    assert arm == {
+        "users": 1,
+        "requests": 8,
+        "failures": 3,
+        "fallbacks": 1,
+        "outcomes": {"complete": 2, "broken": 1, "left": 1, "error": 2},
+        "tokens": {"prompt": 12, "completion": 7},
+    }
 
 
 def test_a_file_goes_once_a_later_minute_began_and_nothing_is_written_to_it(folder: Path, database: Database) -> None:
@@ -170,14 +207,14 @@ def test_a_user_s_value_is_the_mean_of_theirs(folder: Path, database: Database) 
     _append(folder / "20260301T10.jsonl", "".join(lines))
     record_new_exposures(folder, database)
     for number, value in ((1, 1.0), (2, 3.0), (3, 4.0), (4, 5.0)):
-        database.record_feedback(f"{number:032x}", "rating", value)
-    variants = database.statistics("e", "rating")["variants"]
+        database.record_feedback([Said("rating", scaled(value), f"{number:032x}")])
+    variants = _counted(database.statistics("e", "rating"))
     assert variants["a"] == {"users": 2, "requests": 3, "metric": {"users": 2, "mean": 3.0, "squares": 2.0}}
     assert variants["b"] == {"users": 2, "requests": 2, "metric": {"users": 1, "mean": 5.0, "squares": 0.0}}
 
 
 def test_feedback_before_its_exposure_counts_when_that_arrives(folder: Path, database: Database) -> None:
-    database.record_feedback(f"{1:032x}", "rating", 5.0)
+    assert database.record_feedback([Said("rating", scaled(5.0), f"{1:032x}")]) == [Outcome.HELD]
     assert database.statistics("e", "rating")["variants"] == {}
     _append(folder / "20260301T10.jsonl", _line(1, "u1"))
     record_new_exposures(folder, database)
@@ -188,7 +225,7 @@ def test_feedback_said_again_replaces(folder: Path, database: Database) -> None:
     _append(folder / "20260301T10.jsonl", _line(1, "u1"))
     record_new_exposures(folder, database)
     for value in (5.0, 5.0, 2.0):
-        database.record_feedback(f"{1:032x}", "rating", value)
+        database.record_feedback([Said("rating", scaled(value), f"{1:032x}")])
     assert database.statistics("e", "rating")["variants"]["a"]["metric"]["mean"] == 2.0
 
 
@@ -201,14 +238,23 @@ def test_a_user_in_two_variants_is_noticed(folder: Path, database: Database) -> 
 def test_experiments_and_metrics_are_apart(folder: Path, database: Database) -> None:
     _append(folder / "20260301T10.jsonl", _line(1, "u1") + _line(2, "u1", experiment="other"))
     record_new_exposures(folder, database)
-    database.record_feedback(f"{1:032x}", "speed", 5.0)
-    assert database.statistics("e", "rating") == {"variants": {"a": {"users": 1, "requests": 1}}, "moved_users": 0}
+    database.record_feedback([Said("speed", scaled(5.0), f"{1:032x}")])
+    told = database.statistics("e", "rating")
+    assert (_counted(told), told["moved_users"]) == ({"a": {"users": 1, "requests": 1}}, 0)
 
 
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4}, 200),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4}, 202),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4, "eventId": "e-1"}, 202),
+        ({"completionId": "chatcmpl-1", "metric": "user_rating", "value": 4.5}, 202),
+        ({"completionId": "", "metric": "user_rating", "value": 4.5}, 422),
+        ({"completionId": "c", "exposureId": "0" * 32, "metric": "user_rating", "value": 4}, 422),
+        ({"metric": "user_rating", "value": 4}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4, "eventId": ""}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": "4"}, 422),
+        ({"exposureId": "0" * 32, "metric": "user_rating", "value": True}, 422),
         ({"exposureId": "0" * 31, "metric": "user_rating", "value": 4}, 422),
         ({"exposureId": "0" * 32, "metric": "User Rating", "value": 4}, 422),
         ({"exposureId": "0" * 32, "metric": "user_rating", "value": "good"}, 422),
@@ -224,7 +270,13 @@ def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) 
 
 @pytest.mark.parametrize(
     ("body", "param"),
-    [(b"{", None), (b"5", None), (b'{"exposureId":"' + b"0" * 32 + b'","metric":"a","value":"x"}', "value")],
+    [
+        (b"{", None),
+        (b"5", None),
+        (b'{"metric":"a","value":1}', None),
+        (b'{"exposureId":"' + b"0" * 32 + b'","metric":"a","value":"x"}', "value"),
+        (b'{"exposureId":"' + b"0" * 32 + b'","metric":"a","value":1,"comment":"Kim, 010-1234-5678"}', "comment"),
+    ],
 )
 def test_feedback_that_is_refused_is_told_why_in_openai_s_shape(tmp_path: Path, body: bytes, param: str | None) -> None:
     with _served(tmp_path) as address:
@@ -243,9 +295,10 @@ def test_the_recorder_is_healthy_while_the_disk_holds_it_up(
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def wait(*_: Any) -> int:
+    def wait(*_: Any) -> list[Outcome]:
         begun.set()
-        return int(go_on.wait(20))
+        go_on.wait(20)
+        return [Outcome.RECORDED]
 
     monkeypatch.setattr(f"serving_runtime.recorder.{busy}", wait)
     with _served(tmp_path) as address:
@@ -265,7 +318,7 @@ def test_threads_take_turns_at_the_database(database: Database) -> None:
 
     def say(start: int) -> None:
         for number in range(start, start + 20):
-            database.record_feedback(f"{number:032x}", "rating", 1.0)
+            database.record_feedback([Said("rating", scaled(1.0), f"{number:032x}")])
             database.record_exposures("f", number, [json.loads(_line(number, "u")) | dict.fromkeys(TOLD)])
 
     with ThreadPoolExecutor(4) as threads:
@@ -275,7 +328,7 @@ def test_threads_take_turns_at_the_database(database: Database) -> None:
 
 
 def test_the_follower_goes_on_after_the_database_refused(tmp_path: Path, caplog: Any) -> None:
-    full = "CREATE TRIGGER full BEFORE INSERT ON exposures BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    full = "CREATE TRIGGER full BEFORE INSERT ON answered BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     with _served(tmp_path) as address:
         other = sqlite3.connect(tmp_path / "recorder.sqlite")
         other.execute(full)
@@ -284,7 +337,7 @@ def test_the_follower_goes_on_after_the_database_refused(tmp_path: Path, caplog:
         other.execute("DROP TRIGGER full")
         other.close()
         url = f"{address}/experiments/e/statistics?metric=rating"
-        assert poll(lambda: bool(_get(url)["variants"] == {"a": {"users": 1, "requests": 1}}), 5)
+        assert poll(lambda: _counted(_get(url)) == {"a": {"users": 1, "requests": 1}}, 5)
 
 
 def test_what_is_written_while_it_ends_is_recorded_and_what_an_earlier_router_wrote(tmp_path: Path) -> None:
@@ -309,7 +362,7 @@ def test_what_is_written_while_it_ends_is_recorded_and_what_an_earlier_router_wr
 
 def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
     with _served(tmp_path) as address:
-        assert _post(address, {"exposureId": f"{1:032x}", "metric": "rating", "value": 4}) == 200
+        assert _post(address, {"exposureId": f"{1:032x}", "metric": "rating", "value": 4}) == 202
     _append(tmp_path / "records/20260301T10-1.jsonl", _line(1, "u1"))
     database = Database(tmp_path / "recorder.sqlite")
     record_new_exposures(tmp_path / "records", database)

@@ -1,0 +1,95 @@
+"""What goes again, when, and what stays.
+
+The sums of experiments stay. Rows that name users go when their user is erased, and when an experiment had no answer
+for as long as answers are kept; what they added becomes an anonymous `residual`, so that rows and residual are always
+the sums. An erased user's answers keep their ids, and nothing else, until they are too old: a replay would count them
+anew.
+
+Where the volume is nearly full, sums go on and rows of answers are no longer written, first of answers outside
+experiments, then of all; of an answer without a row no feedback is taken. It is full for good only by others' doing:
+what is deleted is room for the same file.
+"""
+
+import shutil
+import sqlite3
+from enum import IntEnum
+from pathlib import Path
+
+from .feedback import expire
+from .ledger import add_arms, add_moments, moments_of, part_of
+
+__all__ = ["RETENTION_DAYS", "Shortage", "erase", "prune", "shortage"]
+
+RETENTION_DAYS = 30
+"""Feedback counts for as long, and a user's history before an experiment is sought in two weeks of it."""
+_DAY_SECONDS = 86400
+_CHUNK = 2000
+_SHORT, _SHORTEST = 0.10, 0.05
+
+
+class Shortage(IntEnum):
+    """How little of the volume is left."""
+
+    NONE = 0
+    SOME = 1
+    """Less than 10 %: answers outside experiments leave sums alone."""
+    SEVERE = 2
+    """Less than 5 %: all do, unless something was said of them that waits."""
+
+
+def shortage(connection: sqlite3.Connection, folder: Path) -> Shortage:
+    """Look at the volume; pages of the file that are free count as left."""
+    free, size = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("freelist_count", "page_size"))
+    volume = shutil.disk_usage(folder)
+    left = (volume.free + free * size) / volume.total
+    if left >= _SHORT:
+        return Shortage.NONE
+    return Shortage.SOME if left >= _SHORTEST else Shortage.SEVERE
+
+
+def erase(connection: sqlite3.Connection, user: str) -> int:
+    """Forget one user, in every experiment and on every day; return how many rows that were."""
+    rows = connection.execute("SELECT id FROM users WHERE user = ?", (user,)).fetchall()
+    for (number,) in rows:
+        _forget(connection, number)
+    return len(rows)
+
+
+def prune(connection: sqlite3.Connection, now: float, days: float) -> bool:
+    """Delete some of what is too old; return whether there may be more, so that others get their turn in between."""
+    horizon = now - days * _DAY_SECONDS
+    expire(connection, now)
+    connection.execute("DELETE FROM sources WHERE at < ?", (horizon,))
+    return any([_answers(connection, horizon), _users(connection, horizon, now)])
+
+
+def _answers(connection: sqlite3.Connection, horizon: float) -> bool:
+    """They are numbered as they came."""
+    select = "SELECT number, user, recorded FROM answered ORDER BY number LIMIT ?"
+    rows = [row[:2] for row in connection.execute(select, (_CHUNK,)) if row[2] < horizon]
+    connection.executemany("DELETE FROM answered WHERE number = ? AND user = ?", rows)
+    connection.executemany("DELETE FROM said WHERE answer = ? AND user = ?", rows)
+    return len(rows) == _CHUNK
+
+
+def _users(connection: sqlite3.Connection, horizon: float, now: float) -> bool:
+    """Of experiments that are long silent, and of days that are too long ago."""
+    oldest_day = int(now // _DAY_SECONDS) - RETENTION_DAYS
+    scopes = "SELECT id FROM scopes WHERE recorded < ? AND (experiment IS NOT NULL OR day < ?)"
+    select = f"SELECT id FROM users WHERE scope IN ({scopes}) LIMIT ?"  # noqa: S608
+    rows = connection.execute(select, (horizon, oldest_day, _CHUNK)).fetchall()
+    for (number,) in rows:
+        _forget(connection, number)
+    if len(rows) < _CHUNK:
+        connection.execute(f"DELETE FROM scopes WHERE experiment IS NULL AND id IN ({scopes})", (horizon, oldest_day))  # noqa: S608
+    return len(rows) == _CHUNK
+
+
+def _forget(connection: sqlite3.Connection, user: int) -> None:
+    arm, part = part_of(connection, user)
+    if arm:
+        add_arms(connection, "residual", {arm: part})
+        for metric, moments in moments_of(connection, user):
+            add_moments(connection, "residual_metrics", arm, metric, moments)
+    for table, column in (("said", "user"), ("ratings", "user"), ("users", "id")):
+        connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (user,))  # noqa: S608

@@ -1,0 +1,70 @@
+"""Sums that are the same whatever the order in which their parts came: whole numbers throughout, fractions at the end.
+
+A value is kept to nine decimals, as its nearest whole number of thousand-millionths. A user's mean is rounded to a
+2,520th of these, the least number that 1 to 10 divide: means of up to ten values are exact, and one of more is off by
+less than 2e-13, the same in every order, as it follows from the exact count and sum. So no range has to be known.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = ["Moments", "log_of", "mean_log", "scaled", "stored"]
+
+_PARTS = 10**9
+_MEAN_PARTS = 2520
+_LOG_PARTS = 1 << 20
+_LARGEST = (1 << 63) - 1
+
+
+def scaled(value: float) -> int:
+    """Return a value as it is summed."""
+    return round(Fraction(value) * _PARTS)
+
+
+def log_of(seconds: float) -> int:
+    """Return the logarithm of a latency in milliseconds as it is summed; below a millisecond counts as one."""
+    return round(math.log(max(seconds * 1000, 1.0)) * _LOG_PARTS)
+
+
+def mean_log(count: int, total: int) -> float:
+    """Return the mean of logarithms from their sum."""
+    return total / (count * _LOG_PARTS)
+
+
+def stored(number: int) -> int | str:
+    """Return a whole number as SQLite holds it."""
+    return number if -_LARGEST <= number <= _LARGEST else str(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """How many users gave a metric a value, the sum of their means, and of these means' squares."""
+
+    users: int = 0
+    total: int = 0
+    squares: int = 0
+
+    @classmethod
+    def of_user(cls, count: int, total: int) -> "Moments":
+        """Return one user's part, of the count and the sum of their values."""
+        if not count:
+            return cls()
+        mean = round(Fraction(total * _MEAN_PARTS, count))
+        return cls(1, mean, mean * mean)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(self.users + other.users, self.total + other.total, self.squares + other.squares)
+
+    def __sub__(self, other: "Moments") -> "Moments":
+        return Moments(self.users - other.users, self.total - other.total, self.squares - other.squares)
+
+    def told(self) -> dict[str, float]:
+        """Return the users, their values' mean, and the sum of squared deviations from it; there is one at least."""
+        unit = _PARTS * _MEAN_PARTS
+        squares = self.users * self.squares - self.total**2
+        return {
+            "users": self.users,
+            "mean": self.total / (self.users * unit),
+            "squares": squares / (self.users * unit**2),
+        }
