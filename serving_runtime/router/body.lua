@@ -85,6 +85,8 @@ local function end_key(self, bytes, i, depth)
   if self.seen[name] then return nil, "the key `" .. name .. "` is there twice: write it once", name end
   self.keys, self.seen[name] = self.keys + 1, true
   if self.keys > MOST_KEYS then return nil, "more than " .. MOST_KEYS .. " keys" end
+  local outer = depth == 2 and self.found[self.inside]
+  if outer then outer.has_keys = true end
   self.name = name
   return true
 end
@@ -93,7 +95,7 @@ local function begin_value(self, i, depth)
   local name = self.name
   if not name or not in_scope(self, depth) then return end
   if self.wanted[name] then
-    self.found[name] = { first = self.base + i, depth = depth }
+    self.found[name] = { first = self.base + i, depth = depth, is_opened = self.inside == name }
     capture(self, i)
   else
     self.name = nil
@@ -259,7 +261,8 @@ function Scanner:feed(bytes, length)
 end
 
 -- What was found, by name: `first` and `last`, the positions of a value's first byte and of the one behind its last,
--- counted from 0, and `text`, as it is written, where that is short.
+-- counted from 0, and `text`, as it is written, where that is short; of an object that is looked into, `first`, that it
+-- `is_opened`, and whether it `has_keys`.
 function Scanner:finish()
   if self.base == 0 then return nil, "it is empty" end
   if self.state ~= FINISHED then return nil, "it ends too early" end

@@ -6,6 +6,7 @@ local balancer = require "ngx.balancer"
 local answer = require "answer"
 local assignment = require "assignment"
 local errors = require "errors"
+local metrics = require "metrics"
 local records = require "records"
 local request = require "request"
 local surface = require "surface"
@@ -37,11 +38,13 @@ function router.start(path, folder)
   ngx.timer.every(PERIOD, function(premature)
     if not premature then load(path) end
   end)
+  metrics.start()
   records.start(folder)
 end
 
 function router.finish()
   records.finish()
+  metrics.finish()
 end
 
 -- The route of a model name such as "spam-filter" or "spam-filter@3", and what stands behind `@`; nil and a sentence
@@ -75,7 +78,7 @@ local function version_of(name, path, seen)
   return route.default
 end
 
--- The name of the model that is asked for, and where in the body it stands.
+-- The name of the model that is asked for, where in the body it stands, and what else was found there.
 local function asked_model(path)
   local found, sentence, key = request.keys(path.wanted, surface.opened)
   if not found then return refuse(400, "the body is no JSON object as it should be: " .. sentence, key) end
@@ -84,7 +87,17 @@ local function asked_model(path)
   local value = found.model
   local name = value and value.text and (cjson.decode("[" .. value.text .. "]") or {})[1]
   if type(name) ~= "string" then return refuse(400, "`model` must name a model; GET /v1/models lists them", "model") end
-  return name, value
+  return name, value, found
+end
+
+-- What is written into the body: the name by which the engine knows the model, and that a stream's tokens be counted.
+local function edits_of(path, seen, found, value, name, target)
+  local edits = path.asks_usage and request.for_usage(found) or nil
+  seen.withholds = edits ~= nil
+  if target.model == name then return edits end
+  edits = edits or {}
+  edits[#edits + 1] = { first = value.first, last = value.last, text = cjson.encode(target.model) }
+  return edits
 end
 
 function router.route()
@@ -94,12 +107,14 @@ function router.route()
   if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
   if not routes then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
-  local name, value = asked_model(path)
+  local name, value, found = asked_model(path)
   local version, status, sentence, param = version_of(name, path, seen)
   local target = routes.targets[version]
   if not target then return refuse(status or 404, sentence or "this version is not served", param or "model") end
-  if target.model ~= name then request.replace(value, cjson.encode(target.model)) end
+  local edits = edits_of(path, seen, found, value, name, target)
+  if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = version, target
+  metrics.begin(seen)
   ngx.var.exposure_id = seen.exposure
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
@@ -145,7 +160,15 @@ end
 -- Also what was refused before the model was known, for being too large or too slow.
 function router.record()
   ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+  answer.finish()
+  metrics.answered(ngx.ctx.answer)
   records.add(answer.line())
+end
+
+function router.tell_metrics()
+  if ngx.req.get_method() ~= "GET" then return router.refuse_method("GET") end
+  ngx.header["Content-Type"] = metrics.TYPE
+  ngx.print(metrics.page())
 end
 
 function router.health()

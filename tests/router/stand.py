@@ -73,7 +73,8 @@ class Stand:
         """Send one request; a body that is no text or bytes is sent as JSON."""
         content = body.encode() if isinstance(body, str) else body
         content = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
-        url = f"http://127.0.0.1:{self.admin_port if path.startswith('/-/') else self.port}{path}"
+        port = self.admin_port if path.startswith(("/-/", "/metrics")) else self.port
+        url = f"http://127.0.0.1:{port}{path}"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(url, content, named, method=method or ("GET" if body is None else "POST"))
         try:
