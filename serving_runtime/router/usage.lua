@@ -140,7 +140,12 @@ end
 -- What was found, put into `seen`; whether that is a count of tokens, and no choice beside it.
 function Reader:tell(seen)
   local found = self.found
-  local id = found.id and (cjson.decode("[" .. found.id .. "]") or {})[1]
+  local id = found.id
+  if id and id:find("\\", 1, true) then
+    id = (cjson.decode("[" .. id .. "]") or {})[1]
+  else
+    id = id and id:byte(1) == QUOTE and id:sub(2, -2)
+  end
   if type(id) == "string" and id ~= "" and #id <= LONGEST_ID then seen.completion = id end
   local counted = found.usage and cjson.decode(found.usage)
   if type(counted) ~= "table" then return false end

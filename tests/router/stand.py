@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,6 +68,7 @@ class Stand:
     process: subprocess.Popen[bytes]
     port: int
     admin_port: int
+    is_ending: bool = field(default=False, init=False)
 
     def ask(self, path: str = _CHAT, body: Any = None, *, method: str = "", **headers: str) -> Answer:
         """Send one request; a body that is no text or bytes is sent as JSON."""
@@ -139,6 +140,7 @@ class Stand:
 
     def end(self) -> None:
         """Ask it to end, as Kubernetes does; it goes on with what it answers."""
+        self.is_ending = True
         self.process.send_signal(signal.SIGTERM)
 
     def write(self, routes: RouteTable | str) -> None:
@@ -216,7 +218,8 @@ def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: in
             assert process.poll() is None, (folder / "log").read_text()
             yield stand
         finally:
-            process.send_signal(signal.SIGTERM)
+            if not stand.is_ending:  # asked twice, Python may be killed by the second while it exits
+                process.send_signal(signal.SIGTERM)
             process.wait(timeout=30)
     assert process.returncode == 0, (folder / "log").read_text()
 
