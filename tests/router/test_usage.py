@@ -247,6 +247,14 @@ def test_an_answer_is_read_wherever_it_is_cut(reader: Reader) -> None:
         assert (told["prompt"], told["answer"], told["completion"]) == (5, 3, ID)
 
 
+def test_a_whole_response_counts_by_names_of_its_own(reader: Reader) -> None:
+    usage = {"input_tokens": 5, "output_tokens": 3}
+    tools = [{"parameters": {"properties": {"usage": {"input_tokens": 9}}}}]
+    answer = {"id": "resp_1", "output": [{"id": "msg_1"}], "tools": tools, "usage": usage, "user": None}
+    told = reader.read(cut(json.dumps(answer), [50]), "responses", streams=False)
+    assert (told["prompt"], told["answer"], told["completion"]) == (5, 3, "resp_1")
+
+
 @pytest.mark.parametrize(
     "text", ["{", '{"usage":', '{"usage":{"prompt_tokens":1', "}}]]", '"', '{"id":"\\', "[1]", "\0"]
 )
