@@ -1,55 +1,38 @@
--- What became of an answer, as its bytes pass: whether it is whole, and when its first and last came. Nothing of it is
--- kept but the end of a piece, as a sign may be cut in two.
+-- What became of an answer, as its bytes pass: whether it is whole, when its first and last came, and how many tokens
+-- it took. Nothing of it is kept but the end of a piece, as a sign may be cut in two.
 local cjson = require "cjson.safe"
+local stream = require "stream"
+local usage = require "usage"
 
 local answer = {}
-local LONGEST_SIGN = 64
-local FINISHED, STREAM = '"finish_reason":', "text/event-stream"
--- Lines of a stream. What a model says is never taken for one: in a string of JSON, line breaks and quotes are escaped.
-local ERRORS = { '\ndata: {"error"', '\ndata:{"error"', "\nevent: error", "\nevent:error" }
-local RESPONSE_ERRORS = { "\nevent: response.failed", "\nevent:response.failed" }
-local RESPONSE_ENDS = {
-  "\nevent: response.completed", "\nevent:response.completed",
-  "\nevent: response.incomplete", "\nevent:response.incomplete",
-}
-
-local function has_any(text, signs)
-  for _, sign in ipairs(signs) do
-    if text:find(sign, 1, true) then return true end
-  end
-  return false
-end
-
--- Whether a `finish_reason` stands in the text, and whether it is `abort`.
-local function finish(text)
-  local finished, aborted, from = false, false, 1
-  while true do
-    local _, last = text:find(FINISHED, from, true)
-    if not last then return finished, aborted end
-    local reason = text:match('^%s*"([%w_]+)"', last + 1)
-    finished, aborted, from = finished or reason ~= nil, aborted or reason == "abort", last + 1
-  end
-end
-
-local function look(seen, text)
-  if seen.streams then seen.failed = seen.failed or has_any(text, ERRORS) end
-  if seen.kind == "responses" then
-    seen.failed = seen.failed or has_any(text, RESPONSE_ERRORS)
-    seen.finished = seen.finished or has_any(text, RESPONSE_ENDS)
-    return
-  end
-  local finished, aborted = finish(text)
-  seen.finished, seen.failed = seen.finished or finished, seen.failed or aborted
-end
+local OVERLAP, STREAM = 64, "text/event-stream"
+local CAN_BREAK = { chat = true, completions = true, responses = true }
 
 -- In the header filter.
 function answer.head()
   local seen = ngx.ctx.answer
   if not seen then return end
   local kind = ngx.header["Content-Type"]
-  seen.streams = type(kind) == "string" and kind:find(STREAM, 1, true) == 1
-  seen.looked_at = ngx.status == 200 and (seen.kind == "chat" or seen.kind == "completions" or seen.kind == "responses")
+  local answered = ngx.status == 200
+  seen.looked_at = answered and CAN_BREAK[seen.kind]
+  seen.streams = seen.looked_at and type(kind) == "string" and kind:find(STREAM, 1, true) == 1
   seen.finished = not seen.looked_at or seen.kind == "responses" and not seen.streams
+  if seen.streams then
+    seen.chunks = 0
+    if seen.withholds then ngx.header["Content-Length"] = nil end
+  elseif answered then
+    seen.reader = usage.reader(seen.kind, false)
+  end
+end
+
+-- A piece of an answer that is one JSON object.
+local function look(seen, piece)
+  seen.reader:feed(piece)
+  if not seen.looked_at or seen.kind == "responses" then return end
+  local text = seen.tail and seen.tail .. piece or piece
+  local finished, aborted = stream.finish(text)
+  seen.finished, seen.failed = seen.finished or finished, seen.failed or aborted
+  seen.tail = text:sub(-OVERLAP)
 end
 
 -- In the body filter. nginx sends an empty piece when the server's side broke; but the first piece, which goes with the
@@ -61,17 +44,19 @@ function answer.body()
   seen.pieces = (seen.pieces or 0) + 1
   seen.cut = piece == "" and not is_end and seen.pieces > 1
   seen.whole = is_end
-  if piece == "" then return end
-  seen.last = ngx.now()
-  seen.first = seen.first or seen.last
-  if not seen.looked_at then return end
-  local text = (seen.rest or "\n") .. piece
-  look(seen, text)
-  seen.rest = text:byte(-1) ~= 10 and text:sub(-LONGEST_SIGN) or "\n"
+  seen.now = ngx.now()
+  if seen.streams then
+    local passed = stream.pass(seen, piece, is_end or seen.cut)
+    if passed ~= piece then ngx.arg[1] = passed end
+  elseif piece ~= "" then
+    seen.last = seen.now
+    seen.first = seen.first or seen.last
+    if seen.reader then look(seen, piece) end
+  end
 end
 
--- `complete`, of status 200 alone; `broken` where the server's side or the router's failed after it had begun, `left` where the client's did;
--- `error` where the status says what it was.
+-- `complete`, of status 200 alone; `broken` where the server's side or the router's failed after it had begun, `left`
+-- where the client's did; `error` where the status says what it was.
 local function outcome(seen)
   if ngx.status == 499 then return "left" end
   if ngx.status >= 400 then return "error" end
@@ -84,25 +69,38 @@ local function since(start, time)
   return time and math.max(0, math.floor((time - start) * 1000 + 0.5) / 1000) or nil -- the clock may be set back
 end
 
+-- It is over: what became of it is put together. A stream whose server did not count tokens is counted by its chunks.
+function answer.finish()
+  local seen, answered = ngx.ctx.answer, ngx.status == 200
+  if seen.reader then seen.reader:tell(seen) end
+  if seen.streams and not seen.counted then seen.completion_tokens, seen.counted = seen.chunks, "chunks" end
+  seen.outcome, seen.at = outcome(seen), ngx.req.start_time()
+  seen.to_first, seen.to_last = since(seen.at, answered and seen.first), since(seen.at, answered and seen.last)
+end
+
 -- What is recorded of it, in one line; the user as a hash only.
 function answer.line()
   local seen, experiment = ngx.ctx.answer, ngx.ctx.answer.experiment
-  local start, user, answered = ngx.req.start_time(), seen.user, ngx.status == 200
+  local user = seen.user
   return cjson.encode({
     exposure = seen.exposure,
+    completion = seen.completion,
     kind = seen.kind,
     model = seen.model,
     version = seen.version,
     experiment = experiment and experiment.uid,
     variant = seen.variant,
     user = user and ngx.encode_base64(ngx.sha1_bin(experiment.uid .. ":" .. user)),
-    at = start,
+    at = seen.at,
     status = ngx.status,
-    outcome = outcome(seen),
+    outcome = seen.outcome,
     fallback = seen.fallback,
     endpoint = seen.endpoint,
-    first = answered and since(start, seen.first) or nil,
-    last = answered and since(start, seen.last) or nil,
+    first = seen.to_first,
+    last = seen.to_last,
+    promptTokens = seen.prompt_tokens,
+    completionTokens = seen.completion_tokens,
+    counted = seen.counted,
   })
 end
 

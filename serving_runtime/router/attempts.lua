@@ -2,6 +2,7 @@
 -- for a variant of an experiment at last the control.
 local balancer = require "ngx.balancer"
 local endpoints = require "endpoints"
+local metrics = require "metrics"
 local peers = require "peers"
 local pick = require "pick"
 
@@ -46,13 +47,19 @@ local function outcome(ending)
   return status ~= "503" and "failed" or nil, answered -- one whose queue is full does not fail
 end
 
+local function done_with(seen, peer, what)
+  if peers.finish(peer, what, #seen.list) then
+    metrics.count("ejections_total", { version = seen.version, endpoint = seen.endpoint })
+  end
+end
+
 -- Whether the server that was asked certainly does not answer any more: it refused the connection, or said 502 or 503.
 -- One that broke off may be at it still, or have been ended by this very request.
 local function end_last(seen)
   local peer = seen.peer
   local what, may_ask_again = outcome(" : $")
   seen.peer = nil
-  peers.finish(peer, what, #seen.list)
+  done_with(seen, peer, what)
   seen.tried = seen.tried or {}
   seen.tried[peer] = true
   return may_ask_again
@@ -104,7 +111,7 @@ function attempts.finish(seen)
   if not peer then return end
   seen.peer = nil
   if status == 499 then return peers.finish(peer) end -- the client left before anything came
-  peers.finish(peer, status < 500 and "answered" or (outcome("$")), #seen.list)
+  done_with(seen, peer, status < 500 and "answered" or (outcome("$")))
 end
 
 return attempts

@@ -87,6 +87,8 @@ local function end_key(self, bytes, i, depth)
   if self.seen[name] then return nil, "the key `" .. name .. "` is there twice: write it once", name end
   self.keys, self.seen[name] = self.keys + 1, true
   if self.keys > MOST_KEYS then return nil, "more than " .. MOST_KEYS .. " keys" end
+  local outer = depth == 2 and self.found[self.inside]
+  if outer then outer.has_keys = true end
   self.name = name
   return true
 end
@@ -105,7 +107,7 @@ local function begin_value(self, byte, i, depth)
     self.name = nil
     return
   end
-  self.found[name] = { first = self.base + i, depth = depth }
+  self.found[name] = { first = self.base + i, depth = depth, is_opened = self.inside == name }
   if wanted ~= "turns" then return capture(self, i) end
   if byte == LIST then self.turns = self.found[name] end
 end
@@ -277,7 +279,7 @@ end
 
 -- What was found, by name: `first` and `last`, the positions of a value's first byte and of the one behind its last,
 -- counted from 0, `text`, as it is written, where that is short, and `turn`, the position behind a list's first message of a
--- user.
+-- user; of an object that is looked into, `first`, that it `is_opened`, and whether it `has_keys`.
 function Scanner:finish()
   if self.base == 0 then return nil, "it is empty" end
   if self.state ~= FINISHED then return nil, "it ends too early" end

@@ -64,12 +64,15 @@ function peers.begin(peer)
 end
 
 -- It is asked no more; `outcome` is `answered`, `failed` or `refused`, or nil where that says nothing of it. `among` is
--- how many there are to ask.
+-- how many there are to ask. Return whether it is left alone from now on.
 function peers.finish(peer, outcome, among)
   peer.here = peer.here - 1
   if outcome == "answered" then return pick.succeeded(peer) end
   local now = ngx.now()
-  if outcome and among > 1 and pick.failed(peer, outcome == "refused", now) then leave_alone(peer, now) end
+  if outcome and among > 1 and pick.failed(peer, outcome == "refused", now) then
+    leave_alone(peer, now)
+    return true
+  end
 end
 
 return peers

@@ -1,5 +1,7 @@
 -- One line per answer, failures included, for the recorder to read. A request only leaves its line in memory; ten times
 -- a second they are appended together to a file on the node's own disk, never to a volume that the network can hold up.
+local metrics = require "metrics"
+
 local records = {}
 local PERIOD, MOST_WAITING = 0.1, 100000
 local folder, token
@@ -20,6 +22,7 @@ local function flush()
   local written = file and file:write(start, table.concat(waiting, "\n"), "\n") and file:flush()
   if file then file:close() end
   if written then waiting = {} end
+  if failing or not written then metrics.set("records_waiting", {}, #waiting) end
   if failing ~= not written then
     failing = not written
     local told = failing and "records cannot be written and wait" or "records are written again"
@@ -30,12 +33,15 @@ end
 -- Where each worker writes: a file of its own per minute, so that no two ever write to the same.
 function records.start(path)
   folder, token = path, random_token()
+  metrics.set("records_waiting", {}, 0)
+  metrics.count("records_dropped_total", {}, 0)
   ngx.timer.every(PERIOD, flush)
 end
 
 function records.add(line)
   if #waiting == MOST_WAITING then
     dropped = dropped + 1
+    metrics.count("records_dropped_total", {})
     return
   end
   waiting[#waiting + 1] = line

@@ -1,4 +1,4 @@
--- A request's body: what its top-level keys are, and another model's name in it. nginx keeps a small body in memory and
+-- A request's body: what its top-level keys are, and what is written into it. nginx keeps a small body in memory and
 -- a large one in a file; that is read in pieces, and others have their turn in between, so neither memory nor the other
 -- requests' time depends on how large it is.
 local ffi = require "ffi"
@@ -8,6 +8,7 @@ local request = {}
 ffi.cdef "size_t fread(void *to, size_t size, size_t count, void *from);"
 local PIECE, PIECES_AT_ONCE = 65536, 4
 local PAUSE = 0.001 -- seconds; of 0, Debian's nginx complains
+local WITH_USAGE, UNSAID = '{"include_usage":true}', { ["null"] = true, ["false"] = true }
 local piece = ffi.new("uint8_t[?]", PIECE)
 
 -- Hand `take` the bytes of a file from `first` to `last`; what it returns other than true ends the reading.
@@ -41,11 +42,40 @@ function request.keys(wanted, opened)
   return scanner:finish()
 end
 
--- Put other text where a value stands. The body is changed there and nowhere else.
-function request.replace(value, text)
-  local whole = ngx.req.get_body_data()
+-- What must be written into the body so that a stream's end counts its tokens; nil where the client asked for that, or
+-- in a way that the engine will refuse. Without that, an engine ignores the wish for a count in every chunk: it stays.
+function request.for_usage(found)
+  local options, included = found.stream_options, found["stream_options.include_usage"]
+  if not found.stream or found.stream.text ~= "true" then return nil end
+  if not options then
+    return { { first = found.stream.last, last = found.stream.last, text = ',"stream_options":' .. WITH_USAGE } }
+  end
+  if not options.is_opened then
+    return options.text == "null" and { { first = options.first, last = options.last, text = WITH_USAGE } } or nil
+  end
+  local every, edits = found["stream_options.continuous_usage_stats"], {}
+  if included then
+    if not UNSAID[included.text] then return nil end
+    edits[1] = { first = included.first, last = included.last, text = "true" }
+  else
+    local text = '"include_usage":true' .. (options.has_keys and "," or "")
+    edits[1] = { first = options.first + 1, last = options.first + 1, text = text }
+  end
+  if every then edits[2] = { first = every.first, last = every.last, text = "false" } end
+  return edits
+end
+
+-- Put other text where values stand. The body is changed there and nowhere else.
+function request.edit(edits)
+  table.sort(edits, function(a, b) return a.first < b.first end)
+  local whole, position = ngx.req.get_body_data(), 0
   if whole then
-    ngx.req.set_body_data(whole:sub(1, value.first) .. text .. whole:sub(value.last + 1))
+    local pieces = {}
+    for _, edit in ipairs(edits) do
+      pieces[#pieces + 1], pieces[#pieces + 2] = whole:sub(position + 1, edit.first), edit.text
+      position = edit.last
+    end
+    ngx.req.set_body_data(table.concat(pieces) .. whole:sub(position + 1))
     return
   end
   local function append(bytes, length)
@@ -54,9 +84,12 @@ function request.replace(value, text)
   end
   local file = assert(io.open(ngx.req.get_body_file(), "rb"))
   ngx.req.init_body() -- from here on, nginx's own file has no name
-  read(file, 0, value.first, append)
-  ngx.req.append_body(text)
-  read(file, value.last, math.huge, append)
+  for _, edit in ipairs(edits) do
+    read(file, position, edit.first, append)
+    ngx.req.append_body(edit.text)
+    position = edit.last
+  end
+  read(file, position, math.huge, append)
   ngx.req.finish_body()
   file:close()
 end

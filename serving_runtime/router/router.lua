@@ -6,6 +6,7 @@ local assignment = require "assignment"
 local attempts = require "attempts"
 local endpoints = require "endpoints"
 local errors = require "errors"
+local metrics = require "metrics"
 local records = require "records"
 local request = require "request"
 local routes = require "routes"
@@ -18,11 +19,13 @@ local refuse = errors.refuse
 function router.start(path, folder)
   routes.start(path)
   endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
+  metrics.start()
   records.start(folder)
 end
 
 function router.finish()
   records.finish()
+  metrics.finish()
 end
 
 -- The route of a model name such as "spam-filter" or "spam-filter@3", and what stands behind `@`; nil and a sentence
@@ -57,7 +60,7 @@ local function version_of(name, path, seen)
   return route.default
 end
 
--- The name of the model that is asked for, where in the body it stands, and what is in the body.
+-- The name of the model that is asked for, and what was found in the body.
 local function asked_model(path)
   local found, sentence, key = request.keys(path.wanted, surface.opened)
   if not found then return refuse(400, "the body is no JSON object as it should be: " .. sentence, key) end
@@ -66,7 +69,17 @@ local function asked_model(path)
   local value = found.model
   local name = value and value.text and (cjson.decode("[" .. value.text .. "]") or {})[1]
   if type(name) ~= "string" then return refuse(400, "`model` must name a model; GET /v1/models lists them", "model") end
-  return name, value, found
+  return name, found
+end
+
+-- What is written into the body: the name by which the engine knows the model, and that a stream's tokens be counted.
+local function edits_of(path, seen, found, name, asked)
+  local edits = path.asks_usage and request.for_usage(found) or nil
+  seen.withholds = edits ~= nil
+  if asked == name then return edits end
+  edits = edits or {}
+  edits[#edits + 1] = { first = found.model.first, last = found.model.last, text = cjson.encode(asked) }
+  return edits
 end
 
 function router.route()
@@ -76,7 +89,7 @@ function router.route()
   if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
   if not routes.models then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
-  local name, value, found = asked_model(path)
+  local name, found = asked_model(path)
   local version, status, sentence, param = version_of(name, path, seen)
   if not routes.targets[version] then
     return refuse(status or 404, sentence or "this version is not served", param or "model")
@@ -85,8 +98,10 @@ function router.route()
   if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
   local text = path.text and found[path.text]
   if text and attempts.is_choice(seen) then seen.hash = affinity.hash(text, name) end
-  if asked ~= name then request.replace(value, cjson.encode(asked)) end
+  local edits = edits_of(path, seen, found, name, asked)
+  if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = answering, target
+  metrics.begin(seen)
   ngx.var.exposure_id = seen.exposure
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
@@ -116,7 +131,15 @@ end
 function router.record()
   ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
   attempts.finish(ngx.ctx.answer)
+  answer.finish()
+  metrics.answered(ngx.ctx.answer)
   records.add(answer.line())
+end
+
+function router.tell_metrics()
+  if ngx.req.get_method() ~= "GET" then return router.refuse_method("GET") end
+  ngx.header["Content-Type"] = metrics.TYPE
+  ngx.print(metrics.page())
 end
 
 function router.health()

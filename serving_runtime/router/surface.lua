@@ -37,7 +37,13 @@ local RESPONSES = {
 }
 local UNSAID = { ["null"] = true, ["false"] = true }
 
-surface.opened = { structured_outputs = true }
+surface.opened = { structured_outputs = true, stream_options = true }
+local COUNTED = {
+  stream = true,
+  stream_options = true,
+  ["stream_options.include_usage"] = true,
+  ["stream_options.continuous_usage_stats"] = true,
+}
 
 local function names(...)
   local all = { model = true }
@@ -50,7 +56,8 @@ end
 setmetatable(RESPONSES, { __index = ALWAYS })
 for _, path in pairs(surface.paths) do
   path.refused = path.kind == "responses" and RESPONSES or ALWAYS
-  path.wanted = path.kind == "responses" and names(ALWAYS, RESPONSES) or names(ALWAYS)
+  path.asks_usage = path.kind == "chat" or path.kind == "completions" -- other streams tell their tokens unasked
+  path.wanted = names(ALWAYS, path.kind == "responses" and RESPONSES or {}, path.asks_usage and COUNTED or {})
   if path.text then path.wanted[path.text] = "turns" end
 end
 

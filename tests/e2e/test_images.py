@@ -67,6 +67,7 @@ def test_triton_compiles_its_driver_as_at_the_first_kernel_on_a_gpu(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(2400)
 def test_the_gpu_server_imports_vllm_and_knows_every_flag_that_the_launcher_writes(cluster: Cluster) -> None:
     build = [sys.executable, "-m", "images", "build", "server-gpu", "--load"]
     built = subprocess.run(build, check=True, cwd=CHECKOUT, capture_output=True, text=True).stdout.split()[-1]

@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ __all__ = ["Engine", "engine"]
 
 _BIG = 1 << 20
 _CONTENTS = {"204": b"", "304": b"", "404": b"", "500": b"Internal"}
+_PAUSE = 0.06
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -96,23 +98,42 @@ class _Handler(BaseHTTPRequestHandler):
         said |= {"length": self.headers["Content-Length"], "body": body.decode(errors="replace")}
         self._answer(json.dumps({**said, "choices": [{"finish_reason": "stop"}]}).encode(), 200)
 
-    def _answer(self, content: bytes, status: int) -> None:
+    def _answer(self, content: bytes, status: int, kind: str = "") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json" if content[:1] == b"{" else "text/plain")
+        self.send_header("Content-Type", kind or ("application/json" if content[:1] == b"{" else "text/plain"))
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, pieces: list[str], *, ends: bool = True) -> None:
+    def _begin_stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+
+    def _stream(self, pieces: list[str], *, ends: bool = True) -> None:
+        self._begin_stream()
         for piece in pieces:
             self.wfile.write(f"{len(piece):x}\r\n{piece}\r\n".encode())
         if ends:
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = not ends
+
+    def _play(self, body: bytes) -> None:
+        """What the request says: a stream in pieces, with pauses, perhaps cut, or an answer whose length is told."""
+        pieces: list[str] = json.loads(body)["play"]
+        if pieces[0] in {"WHOLE", "SIZED"}:
+            self._answer(pieces[1].encode(), 200, "text/event-stream" if pieces[0] == "SIZED" else "application/json")
+            return
+        self._begin_stream()
+        for piece in pieces:
+            if piece == "PAUSE":
+                time.sleep(_PAUSE)
+            elif piece != "CUT":
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece.encode()), piece.encode()))
+        if "CUT" not in pieces:
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = "CUT" in pieces
 
     def _claim(self, _: bytes) -> None:
         """Claim what is the router's to say, and lead elsewhere."""

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,12 +74,14 @@ class Stand:
     worker_count: int
     generation: int = 1
     """Of the table that was written last."""
+    is_ending: bool = field(default=False, init=False)
 
     def ask(self, path: str = _CHAT, body: Any = None, *, method: str = "", **headers: str) -> Answer:
         """Send one request; a body that is no text or bytes is sent as JSON."""
         content = body.encode() if isinstance(body, str) else body
         content = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
-        url = f"http://127.0.0.1:{self.admin_port if path.startswith('/-/') else self.port}{path}"
+        port = self.admin_port if path.startswith(("/-/", "/metrics")) else self.port
+        url = f"http://127.0.0.1:{port}{path}"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(url, content, named, method=method or ("GET" if body is None else "POST"))
         try:
@@ -145,6 +147,7 @@ class Stand:
 
     def end(self) -> None:
         """Ask it to end, as Kubernetes does; it goes on with what it answers."""
+        self.is_ending = True
         self.process.send_signal(signal.SIGTERM)
 
     def write(self, routes: RouteTable | str) -> None:
@@ -245,7 +248,8 @@ def standing(
             assert process.poll() is None, (folder / "log").read_text()
             yield stand
         finally:
-            process.send_signal(signal.SIGTERM)
+            if not stand.is_ending:  # asked twice, Python may be killed by the second while it exits
+                process.send_signal(signal.SIGTERM)
             process.wait(timeout=30)
     assert process.returncode == 0, (folder / "log").read_text()
 

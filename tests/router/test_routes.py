@@ -33,6 +33,7 @@ def _is_refused(router: Stand, count: int) -> bool:
 def test_a_table_is_acknowledged_when_every_worker_has_applied_it(tmp_path_factory: pytest.TempPathFactory) -> None:
     with standing(tmp_path_factory.mktemp("router"), workers=2) as router:
         routes = _renamed(router, "renamed")
+        assert poll(lambda: _has_told(router, 1), 5, every=0.02)
         stopped, _ = router.workers()
         os.kill(stopped, signal.SIGSTOP)
         try:
