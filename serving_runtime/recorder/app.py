@@ -1,15 +1,9 @@
 """The recorder's HTTP interface: feedback from clients, statistics for the operator.
 
-Whatever touches the disk has a thread, so a slow disk holds up neither the event loop nor the ending.
+Whatever touches the disk has a thread, so a slow disk does not hold up the event loop. What routers send is taken by
+`ingest.py`.
 """
 
-import asyncio
-import fcntl
-import logging
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,17 +13,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving_runtime.lock import LOCK
-
 from .database import Database
-from .exposures import forget_what_is_gone, record_new_exposures
+from .ingest import records_router
 
 __all__ = ["create_app"]
 
-_PERIOD = 0.2
-_LONGEST_END = 25.0  # the router takes 20 s, the pod 30 s
 _METRIC = r"^[a-z][a-z0-9_]{0,62}$"
-log = logging.getLogger("recorder")
 
 
 class Feedback(BaseModel):
@@ -42,26 +31,11 @@ class Feedback(BaseModel):
     value: Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 
 
-def create_app(folder: Path, records: Path) -> FastAPI:
-    """Return the application; `folder` is durable and holds the database, `records` is where the router writes.
-
-    An earlier release's router wrote beside the database.
-    """
-    records.mkdir(parents=True, exist_ok=True)
-    folders = (folder / "exposures", records)
+def create_app(folder: Path) -> FastAPI:
+    """Return the application; `folder` is durable and holds the database."""
     database = Database(folder / "recorder.sqlite")
-    forget_what_is_gone(folders, database)
-
-    @asynccontextmanager
-    async def following(_: FastAPI) -> AsyncIterator[None]:
-        ending = asyncio.Event()
-        task = asyncio.create_task(_follow(folders, database, ending))
-        yield
-        ending.set()
-        await task
-        await _drain(folders, database, records / LOCK)
-
-    app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Anneal recorder", docs_url=None, redoc_url=None)
+    app.include_router(records_router(database))
 
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -92,38 +66,3 @@ def _refusal(error: RequestValidationError) -> JSONResponse:
     message = f"`{place}`: {first['msg']}" if place else str(first["msg"])
     told = {"message": message, "type": "invalid_request_error", "param": place or None, "code": 422}
     return JSONResponse({"error": told}, 422)
-
-
-async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.Event) -> None:
-    """Record what appears, whatever goes wrong: what could not be recorded is, the next time."""
-    while not ending.is_set():
-        await asyncio.to_thread(_record, folders, database)
-        await asyncio.sleep(_PERIOD)
-
-
-async def _drain(folders: Sequence[Path], database: Database, lock: Path) -> None:
-    """Record up to what the router writes last, which ends with this pod, and at its leisure."""
-    deadline = time.monotonic() + _LONGEST_END
-    while _is_held(lock) and time.monotonic() < deadline:
-        await asyncio.sleep(_PERIOD)
-        await asyncio.to_thread(_record, folders, database)
-    await asyncio.to_thread(_record, folders, database)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
-
-
-def _record(folders: Sequence[Path], database: Database) -> None:
-    for folder in folders:
-        try:
-            record_new_exposures(folder, database)
-        except (OSError, sqlite3.Error) as error:
-            log.warning("exposures in %s cannot be recorded now: %s", folder, error)

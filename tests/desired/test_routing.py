@@ -14,6 +14,7 @@ from anneal_operator.desired.routing import (
     routed_versions,
     router_objects,
 )
+from serving_runtime.router.shipper import _MOST_WAITING
 
 
 def _version(name: str, number: str, *aliases: str, model: str = "m") -> ServedVersion:
@@ -59,13 +60,7 @@ def test_weights_become_buckets(weights: tuple[int, int], bounds: list[int]) -> 
     assert [variant.up_to for variant in experiment.variants] == bounds
 
 
-def test_what_a_version_s_users_said_is_owned_by_no_version() -> None:
-    owner = {"apiVersion": "v1", "kind": "ModelVersion", "metadata": {"name": "one", "uid": "u"}}
-    made = router_objects("team", [owner], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
-    assert {item["kind"] for item in made if "ownerReferences" not in item["metadata"]} == {"PersistentVolumeClaim"}
-
-
-def test_a_recorder_that_hangs_or_cannot_start_takes_no_model_away() -> None:
+def test_whether_a_router_is_ready_is_nginx_s_to_say() -> None:
     made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
     kinds = {item["kind"]: item["spec"] for item in made if "spec" in item}
     containers = kinds["Deployment"]["template"]["spec"]["containers"]
@@ -77,6 +72,7 @@ def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:
     made = router_objects("team", [], route_table([ONE], {}, {}), RouterEnvironment("router:1", "Never"))
     volumes = {volume["name"]: volume for volume in made[-1]["spec"]["template"]["spec"]["volumes"]}
     assert volumes["shared"]["emptyDir"] == {"sizeLimit": "1Gi"}
+    assert _MOST_WAITING < 1 << 30, "the kubelet ends the pod before the shipper makes room"
 
 
 def test_the_digest_changes_with_the_content_only() -> None:

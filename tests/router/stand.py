@@ -202,7 +202,8 @@ def standing(folder: Path, changes: Mapping[str, str] | None = None, workers: in
     (folder / "records").mkdir()
     with engine() as played, (folder / "log").open("wb") as log, closed:
         (folder / "routes.json").write_text(json.dumps(table(played.port, closed_port).document()))
-        own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "127.0.0.1:8081": f"127.0.0.1:{closed_port}"}  # noqa: S108
+        (folder / "address").write_text(f"127.0.0.1:{closed_port}")
+        own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "/etc/anneal/recorder/": f"{folder}/"}  # noqa: S108
         for _ in range(TRIES):
             ports = _free_ports(2)
             process = _start(folder, {**own, **(changes or {})}, ports, workers, log)

@@ -10,6 +10,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
 
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
+from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .serving import ENGINE_PORT, IMAGE_ANNOTATION
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "admin_url",
     "default_of",
     "defaults_of",
-    "recorder_url",
     "route_table",
     "routed_versions",
     "router_objects",
@@ -28,10 +28,11 @@ __all__ = [
 ]
 
 ROUTER = "anneal-router"
-_HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
+_HTTP, _ADMIN = 8080, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
-_GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the recorder up to 25 to record the last
+_GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the shipper up to 25 to hand over the last
+_SHIPPING_SECONDS = 25
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,6 @@ def router_url(namespace: str) -> str:
 def admin_url(namespace: str) -> str:
     """Where the operator asks what a router has applied; clients have no business there."""
     return f"http://{ROUTER}.{namespace}.svc:{_ADMIN}"
-
-
-def recorder_url(namespace: str) -> str:
-    """Where the operator reads what was recorded."""
-    return f"http://{ROUTER}.{namespace}.svc:{_RECORDER}"
 
 
 def route_table(
@@ -139,19 +135,15 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
 def router_objects(
     namespace: str, owners: Sequence[Manifest], table: RouteTable, env: RouterEnvironment
 ) -> list[Manifest]:
-    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it.
-
-    Its claim is not: what clients said outlives the versions that they said it of.
-    """
-    kept: Manifest = {
+    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it."""
+    metadata: Manifest = {
         "namespace": namespace,
         "name": ROUTER,
         "labels": labels("router", ROUTER),
         "annotations": {OWNER_ANNOTATION: ROUTER},
+        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
     }
-    references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
-    metadata = {**kept, "ownerReferences": references}
-    rolled = {**metadata, "annotations": {**kept["annotations"], IMAGE_ANNOTATION: env.image}}
+    rolled = {**metadata, "annotations": {**metadata["annotations"], IMAGE_ANNOTATION: env.image}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -161,9 +153,7 @@ def router_objects(
         "verbs": ["get", "list", "watch"],
     }
     rbac = "rbac.authorization.k8s.io/v1"
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
-    ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
     service = {
         "selector": {"app.kubernetes.io/name": "router"},
@@ -176,14 +166,13 @@ def router_objects(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [rule]},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": kept, "spec": claim},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": rolled, "spec": _deployment(env)},
     ]
 
 
 def _deployment(env: RouterEnvironment) -> Manifest:
-    """One pod, as the recorder's database has one writer; while it is replaced, clients wait."""
+    """One pod; while it is replaced, clients wait."""
     own = labels("router", ROUTER)
     return {
         "replicas": 1,
@@ -196,12 +185,12 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                 "enableServiceLinks": False,
                 "terminationGracePeriodSeconds": _GRACE_SECONDS,
                 "securityContext": pod_security(),
-                "containers": [_nginx(env), _agent(env), _recorder(env)],
+                "containers": [_nginx(env), _agent(env), _shipper(env)],
                 "volumes": [
                     scratch_volume(),
                     {"name": "shared", "emptyDir": {"sizeLimit": "1Gi"}},
                     {"name": "routes", "configMap": {"name": ROUTER}},
-                    {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
+                    address_volume(),
                 ],
             },
         },
@@ -221,6 +210,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made["env"] = [*made["env"], {"name": "ANNEAL_CORES", "valueFrom": cores}]  # rounded up: a worker for each
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
+    made["volumeMounts"].append(address_mount())
     return made
 
 
@@ -232,11 +222,10 @@ def _agent(env: RouterEnvironment) -> Manifest:
     return made
 
 
-def _recorder(env: RouterEnvironment) -> Manifest:
-    """Without a readiness of its own: models answer while it doesn't, and nginx says 502 or 504 to feedback."""
-    arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
-    arguments += ["--records", _RECORDS]
-    made = _router_container("recorder", env, arguments, "256Mi")
-    made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
-    made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
+def _shipper(env: RouterEnvironment) -> Manifest:
+    """Apart from the agent: the end of either leaves the other alone, and this one rests in a few megabytes."""
+    arguments = ["-m", "serving_runtime.router.shipper", "--records", _RECORDS, "--recorder", ADDRESS_FILE]
+    arguments += ["--end-within", str(_SHIPPING_SECONDS)]
+    made = _router_container("shipper", env, arguments, "64Mi")
+    made["volumeMounts"].append(address_mount())
     return made

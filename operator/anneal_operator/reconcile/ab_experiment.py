@@ -37,7 +37,8 @@ from anneal_operator.desired.experiments import (
     start_kept,
 )
 from anneal_operator.desired.operations import Operation
-from anneal_operator.desired.routing import ROUTER, admin_url, recorder_url
+from anneal_operator.desired.recorder import recorder_url
+from anneal_operator.desired.routing import ROUTER, admin_url
 from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 

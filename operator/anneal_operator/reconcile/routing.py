@@ -11,7 +11,6 @@ from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ANSWERING
-from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.children import owned_by
@@ -19,7 +18,7 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
 from anneal_operator.decide.verdict import Verdict
-from anneal_operator.desired.operations import Apply, Create, Operation
+from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import (
     ROUTER,
     RouterEnvironment,
@@ -36,9 +35,11 @@ from .context import Context
 from .kind import Item
 from .neighbours import ROUTER_KIND
 from .queue import Key
+from .recorder import ObservedRecorder, observed_recorder, recorder_steps
 
 __all__ = ["RouterKind"]
 
+_SOON = 0.5
 log = logging.getLogger("anneal.router")
 
 
@@ -56,8 +57,9 @@ class ObservedRouter:
     last: dict[str, str]
     image: str | None
     """Of the router that runs."""
-    has_claim: bool
-    """Whether its volume is there, which belongs to people from then on: they may let it grow."""
+    recorder: ObservedRecorder
+    is_held_up: bool
+    """Whether a step was refused the last time."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class RouterKind:
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         made = await reader.get("Deployment", item.namespace, ROUTER)
         image = made["metadata"].get("annotations", {}).get(IMAGE_ANNOTATION) if made else None
-        claim = await reader.get("PersistentVolumeClaim", item.namespace, ROUTER)
-        has_claim = claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
-        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, has_claim)
+        recorder = await observed_recorder(reader, item.namespace)
+        is_held_up = item.namespace in self._context.router_problems
+        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, recorder, is_held_up)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Route, None]:
         """Return where clients go; a router is not replaced in the middle of an experiment."""
@@ -116,17 +118,18 @@ class RouterKind:
             observed.image if any(splits.values()) else None,
         )
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
-        return Verdict(ObjectStatus(), "Settled", apply=(route,) if observed.owners else ())
+        if not observed.owners:
+            return Verdict(ObjectStatus(), "Settled")
+        waits = not observed.recorder.address and not observed.is_held_up  # for the address of its Service
+        return Verdict(ObjectStatus(), "Settled", apply=(route,), again=_SOON if waits else None)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Route) -> Sequence[Operation]:
-        """Return everything that a router needs."""
+        """Return everything that a router needs, and then its recorder."""
         settings = self._context.settings
         env = RouterEnvironment(intent.image or settings.router_image, settings.image_pull_policy)
         table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
-        made = router_objects(item.namespace, observed.owners, table, env)
-        claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
-        others = [Apply(manifest) for manifest in made if manifest not in claims]
-        return [*([] if observed.has_claim else map(Create, claims)), *others]
+        recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, settings)
+        return [*map(Apply, router_objects(item.namespace, observed.owners, table, env)), *recorder]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
