@@ -27,6 +27,10 @@ function feedback.away()
   return errors.refuse(503, "the recorder takes nothing now; send this again, it counts once")
 end
 
+function feedback.refuse_size()
+  return errors.refuse(413, "feedback takes at most 64 KiB; send less")
+end
+
 function feedback.route()
   if ngx.req.get_method() ~= "POST" then
     ngx.header["Allow"] = "POST"
