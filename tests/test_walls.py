@@ -53,7 +53,7 @@ WRONG = (
     ("training_runtime/workspace.py", "training_runtime.train.stage"),
     ("training_runtime/tracking.py", "serving_runtime.plan"),
     ("training_runtime/page.py", "benchmarks.prepare"),
-    ("serving_runtime/recorder/exposures.py", "serving_runtime.router.agent"),
+    ("serving_runtime/recorder/ingest.py", "serving_runtime.router.agent"),
     ("serving_runtime/plan.py", "serving_runtime.launch"),
     ("local_cluster/layout.py", "tools.budgets"),
     ("toolbox/polling.py", "local_cluster.layout"),

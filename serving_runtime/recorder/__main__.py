@@ -1,4 +1,4 @@
-"""Start the recorder: `python -m serving_runtime.recorder --port 8081 --folder /data --records …`."""
+"""Start the recorder: `python -m serving_runtime.recorder --port 8081 --folder /data`."""
 
 import argparse
 from pathlib import Path
@@ -16,11 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serving_runtime.recorder", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="durable: the database")
-    parser.add_argument("--records", type=Path, required=True, help="where the router writes what it answered")
     days = "answers, and what was said of each, are kept so long (days); sums stay"
     parser.add_argument("--retention-days", type=float, default=RETENTION_DAYS, help=days)
     options = parser.parse_args()
-    app = create_app(options.folder, options.records, options.retention_days)
+    app = create_app(options.folder, options.retention_days)
     uvicorn.run(app, host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
 
 

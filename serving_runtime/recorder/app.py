@@ -1,15 +1,14 @@
 """The recorder's HTTP interface: feedback from clients, statistics for the operator.
 
-Whatever touches the disk has a thread, so a slow disk holds up neither the event loop nor the ending.
+Whatever touches the disk has a thread, so a slow disk does not hold up the event loop. What routers send is taken by
+`ingest.py`.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,44 +18,34 @@ from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from serving_runtime.lock import LOCK
-
 from .database import Database
-from .exposures import forget_what_is_gone, record_new_exposures
 from .feedback import Outcome
 from .inbox import Inbox
+from .ingest import records_router
 from .posted import METRIC, Feedback, answer_of, refusal_of
 from .retention import RETENTION_DAYS
 
 __all__ = ["create_app"]
 
-_PERIOD = 0.2
-_LONGEST_END = 25.0  # the router takes 20 s, the pod 30 s
 _TIDY_SECONDS = 3600.0
 log = logging.getLogger("recorder")
 
 
-def create_app(folder: Path, records: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
-    """Return the application; `folder` is durable and holds the database, `records` is where the router writes.
-
-    An earlier release's router wrote beside the database.
-    """
-    records.mkdir(parents=True, exist_ok=True)
-    folders = (folder / "exposures", records)
+def create_app(folder: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
+    """Return the application; `folder` is durable and holds the database."""
     database = Database(folder / "recorder.sqlite", retention_days)
     inbox = Inbox(database.record_feedback)
-    forget_what_is_gone(folders, database)
 
     @asynccontextmanager
-    async def following(_: FastAPI) -> AsyncIterator[None]:
+    async def tidying(_: FastAPI) -> AsyncIterator[None]:
         ending = asyncio.Event()
-        tasks = [asyncio.create_task(_follow(folders, database, ending)), asyncio.create_task(_tidy(database, ending))]
+        task = asyncio.create_task(_tidy(database, ending))
         yield
         ending.set()
-        await asyncio.gather(*tasks)
-        await _drain(folders, database, records / LOCK)
+        await task
 
-    app = FastAPI(title="Anneal recorder", lifespan=following, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Anneal recorder", lifespan=tidying, docs_url=None, redoc_url=None)
+    app.include_router(records_router(database))
 
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -87,13 +76,6 @@ def create_app(folder: Path, records: Path, retention_days: float = RETENTION_DA
     return app
 
 
-async def _follow(folders: Sequence[Path], database: Database, ending: asyncio.Event) -> None:
-    """Record what appears, whatever goes wrong: what could not be recorded is, the next time."""
-    while not ending.is_set():
-        await asyncio.to_thread(_record, folders, database)
-        await asyncio.sleep(_PERIOD)
-
-
 async def _tidy(database: Database, ending: asyncio.Event) -> None:
     """Delete what is too old, once an hour."""
     while not ending.is_set():
@@ -103,31 +85,3 @@ async def _tidy(database: Database, ending: asyncio.Event) -> None:
             log.warning("what is too old cannot be deleted now: %s", error)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), _TIDY_SECONDS)
-
-
-async def _drain(folders: Sequence[Path], database: Database, lock: Path) -> None:
-    """Record up to what the router writes last, which ends with this pod, and at its leisure."""
-    deadline = time.monotonic() + _LONGEST_END
-    while _is_held(lock) and time.monotonic() < deadline:
-        await asyncio.sleep(_PERIOD)
-        await asyncio.to_thread(_record, folders, database)
-    await asyncio.to_thread(_record, folders, database)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
-
-
-def _record(folders: Sequence[Path], database: Database) -> None:
-    for folder in folders:
-        try:
-            record_new_exposures(folder, database)
-        except (OSError, sqlite3.Error) as error:
-            log.warning("exposures in %s cannot be recorded now: %s", folder, error)

@@ -39,21 +39,11 @@ class Database:
             row = self._connection.execute("SELECT position FROM sources WHERE name = ?", (source,)).fetchone()
         return int(row[0]) if row else 0
 
-    def files(self) -> set[str]:
-        """The sources that were recorded in part or whole."""
-        with self._lock:
-            return {str(row[0]) for row in self._connection.execute("SELECT name FROM sources")}
-
     def record_exposures(self, source: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
         """Count answers, as `Exposure` has them, together with the position they reach to, so each counts once."""
         with self._lock, self._connection:
             self._count(exposures)
             self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, time.time()))
-
-    def forget_file(self, file: str) -> None:
-        """Drop the position of a source that is gone."""
-        with self._lock, self._connection:
-            self._connection.execute("DELETE FROM sources WHERE name = ?", (file,))
 
     def record_feedback(self, said: Sequence[Said]) -> list[Outcome]:
         """Count what users said, in this order; what is recorded or held stays so."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving_runtime.lock import LOCK
+from serving_runtime.records import LOCK
 
 __all__ = ["attend", "main"]
 

@@ -11,6 +11,7 @@ from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import model_version
+from anneal_operator.desired.recorder import RecorderEnvironment, recorder_claim, recorder_objects
 from anneal_operator.desired.routing import (
     Destination,
     RouterEnvironment,
@@ -112,6 +113,12 @@ def _router_objects() -> list[dict[str, Any]]:
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), _ROUTER)
 
 
+def _recorder_objects() -> list[dict[str, Any]]:
+    owners = [_parent("ModelVersion", name) for name in ("spam-filter-base", "spam-filter-tuned")]
+    env = RecorderEnvironment("router:1", "IfNotPresent", "anneal-recorder")
+    return [recorder_claim("team"), *recorder_objects("team", owners, "10.0.0.3", env)]
+
+
 EXAMPLES = {
     "training": _training_objects,
     "training-from-new-weights": _random_objects,
@@ -119,6 +126,7 @@ EXAMPLES = {
     "evaluation-by-vllm": _answered_by_vllm,
     "serving": _serving_objects,
     "router": _router_objects,
+    "recorder": _recorder_objects,
 }
 
 

@@ -41,7 +41,7 @@ def test_every_child_goes_with_its_owner_but_versions_and_what_users_said_stay()
         for document in EXAMPLES[name]():
             owned = "ownerReferences" in document["metadata"]
             kind = document["kind"]
-            stays = kind == "ModelVersion" or (name, kind) == ("router", "PersistentVolumeClaim")
+            stays = kind == "ModelVersion" or (name, kind) == ("recorder", "PersistentVolumeClaim")
             assert owned is not stays
 
 

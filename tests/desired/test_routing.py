@@ -21,6 +21,7 @@ from anneal_operator.desired.routing import (
     stamp_of,
 )
 from serving_runtime.plan import FORMAT, RouteTable
+from serving_runtime.router.shipper import _MOST_WAITING
 
 ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
 
@@ -93,11 +94,6 @@ def test_weights_become_buckets(weights: tuple[int, int], bounds: list[int]) -> 
     assert [variant.up_to for variant in experiment.variants] == bounds
 
 
-def test_what_a_version_s_users_said_is_owned_by_no_version() -> None:
-    made = _objects(_table())
-    assert {item["kind"] for item in made if "ownerReferences" not in item["metadata"]} == {"PersistentVolumeClaim"}
-
-
 def _made() -> dict[str, Any]:
     made = _objects(_table())
     return {item["kind"]: item["spec"] for item in made if "spec" in item}
@@ -130,10 +126,16 @@ def test_only_the_agent_may_ask_the_api_server() -> None:
     assert [name for name, mounted in mounts.items() if "token" in mounted] == ["agent"]
 
 
+def test_whether_a_router_is_ready_is_nginx_s_to_say() -> None:
+    containers = _made()["Deployment"]["template"]["spec"]["containers"]
+    assert [made["name"] for made in containers if "readinessProbe" in made] == ["nginx"]
+
+
 def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:
     made = _objects(_table())
     volumes = {volume["name"]: volume for volume in made[-1]["spec"]["template"]["spec"]["volumes"]}
     assert volumes["shared"]["emptyDir"] == {"sizeLimit": "1Gi"}
+    assert _MOST_WAITING < 1 << 30, "the kubelet ends the pod before the shipper makes room"
 
 
 def test_the_digest_changes_with_the_content_only() -> None:

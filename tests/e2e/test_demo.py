@@ -18,7 +18,7 @@ import pytest
 from typing_extensions import override
 
 from anneal_operator.desired.experiments import record_name
-from anneal_operator.desired.routing import ROUTER
+from anneal_operator.desired.recorder import RECORDER
 from demo.commands import Commands
 from demo.installation import SYSTEM
 from demo.story import BASE, NAMESPACE, TUNED, Story
@@ -270,7 +270,7 @@ def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tupl
 def test_deleting_everything_leaves_the_recorded_answers_and_the_decision_alone(told: tuple[Story, Killer]) -> None:
     commands = told[0].commands
     examples = CHECKOUT / "examples/spam-filter"
-    outlives = [f"configmap/{record_name(told[0].experiment)}", f"persistentvolumeclaim/{ROUTER}"]
+    outlives = [f"configmap/{record_name(told[0].experiment)}", f"persistentvolumeclaim/{RECORDER}"]
     commands.kubectl("delete", "-n", NAMESPACE, "-f", str(examples / "experiment.yaml"))
     commands.kubectl("delete", "-n", NAMESPACE, "-k", str(examples / "cpu"))
     commands.kubectl("delete", "-n", NAMESPACE, "modelversions", "--all")

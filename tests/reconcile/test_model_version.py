@@ -270,7 +270,7 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
     world.later(301)
     _route(world)
     assert world.writes() == []
-    assert "ownerReferences" not in world.api.objects["PersistentVolumeClaim", "anneal-router"]["metadata"]
+    assert "ownerReferences" not in world.api.objects["PersistentVolumeClaim", "anneal-recorder"]["metadata"]
     assert Key("ModelVersion", NAMESPACE, "one") in world.woken
     world.registry.aliases["spam", "golden"] = "1"
     _look(world)
@@ -549,18 +549,36 @@ def test_a_route_table_that_somebody_spoilt_is_written_anew(world: World, data: 
 
 def test_the_recorder_s_volume_may_grow(world: World) -> None:
     _served(world)
-    claim = world.api.objects["PersistentVolumeClaim", "anneal-router"]
+    claim = world.api.objects["PersistentVolumeClaim", "anneal-recorder"]
     claim["spec"]["resources"]["requests"]["storage"] = "5Gi"
-    world.api.changed("PersistentVolumeClaim", "anneal-router")
+    world.api.changed("PersistentVolumeClaim", "anneal-recorder")
     world.writes()
     world.later(301)
     _route(world)
     assert world.writes() == []
 
 
-def test_a_foreign_volume_of_the_recorder_s_name_is_left_alone(world: World) -> None:
+def _recorder_volume(world: World) -> str:
+    (data,) = (
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in world.api.objects["Deployment", "anneal-recorder"]["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "data"
+    )
+    return str(data)
+
+
+def test_a_recorder_keeps_the_volume_that_it_had_in_the_router_s_pod(world: World) -> None:
+    annotations = {"anneal.dev/owner": "anneal-router"}
+    world.api.put("PersistentVolumeClaim", "anneal-router", spec={}, metadata={"annotations": annotations})
+    _served(world)
+    assert ("PersistentVolumeClaim", "anneal-recorder") not in world.api.objects
+    assert _recorder_volume(world) == "anneal-router"
+
+
+def test_a_foreign_volume_of_the_recorder_s_or_the_router_s_name_is_left_alone(world: World) -> None:
     world.api.put("PersistentVolumeClaim", "anneal-router", spec={"theirs": True})
     _served(world)
+    assert _recorder_volume(world) == "anneal-recorder"
     assert world.api.objects["PersistentVolumeClaim", "anneal-router"]["spec"] == {"theirs": True}
 
 
@@ -599,3 +617,41 @@ def test_a_router_is_brought_up_to_date_in_the_middle_of_an_experiment_too(
     _route(world)
     containers = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]["spec"]["containers"]
     assert {container["image"] for container in containers} == {"router:2"}
+
+
+def test_a_recorder_that_cannot_be_made_takes_no_router_away(world: World) -> None:
+    world.api.put("PersistentVolumeClaim", "anneal-recorder", spec={"theirs": True})
+    _served(world)
+    assert world.api.objects["PersistentVolumeClaim", "anneal-recorder"]["spec"] == {"theirs": True}
+    assert ("Deployment", "anneal-router") in world.api.objects
+    assert ("Deployment", "anneal-recorder") not in world.api.objects
+
+
+def _recorder_address(world: World) -> str | None:
+    found: dict[str, Any] = world.api.objects.get(("ConfigMap", "anneal-recorder"), {"data": {}})["data"]
+    return found.get("address")
+
+
+def test_routers_are_told_where_the_recorder_is_also_after_its_service_was_made_anew(world: World) -> None:
+    _look(world, times=3)
+    assert (_route(world) or 9) <= 0.5, "nobody tells of its address"
+    _route(world)
+    assert _recorder_address(world) == "10.0.0.1:8081"
+    spec = world.api.objects["Service", "anneal-recorder"]["spec"]
+    world.api.edit("Service", "anneal-recorder", spec={**spec, "clusterIP": "10.0.0.9"})
+    world.later(301)
+    _route(world)
+    assert _recorder_address(world) == "10.0.0.9:8081"
+    world.api.remove("Service", "anneal-recorder")
+    world.later(301)
+    _route(world)
+    _route(world)
+    assert _recorder_address(world) == "10.0.0.1:8081"
+
+
+def test_a_foreign_service_of_the_recorder_s_name_gets_no_record(world: World) -> None:
+    world.api.put("Service", "anneal-recorder", spec={"clusterIP": "10.6.6.6"})
+    _served(world)
+    assert _recorder_address(world) is None
+    assert (_route(world) or 0) >= 5.0, "it is not asked for all the time"
+    assert ("Deployment", "anneal-router") in world.api.objects

@@ -235,11 +235,12 @@ def standing(
     (folder / "records").mkdir()
     with engine() as played, (folder / "log").open("wb") as log, closed:
         (folder / "routes.json").write_text(document(routes or table(played.port, closed_port)))
-        own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "127.0.0.1:8081": f"127.0.0.1:{closed_port}"}  # noqa: S108
+        (folder / "address").write_text(f"127.0.0.1:{closed_port}")
+        own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "/etc/anneal/recorder/": f"{folder}/"}  # noqa: S108
         for _ in range(TRIES):
             ports = _free_ports(2)
             process = _start(folder, {**own, **(changes or {})}, ports, workers, log)
-            stand = Stand(folder, played, process, *ports, workers)
+            stand = Stand(folder, played, process, ports[0], ports[1], workers)
             if poll(stand.is_settled, 20, every=0.02) and process.poll() is None:
                 break
             process.terminate()  # another process took a port meanwhile

@@ -2,13 +2,15 @@
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving_runtime.plan import bucket
 from serving_runtime.recorder.database import Database
-from serving_runtime.recorder.exposures import record_new_exposures
+from serving_runtime.recorder.ingest import Ingest
+from serving_runtime.router.spool import Spool
 from toolbox.polling import poll
 
 from .engine import STREAMS
@@ -25,6 +27,13 @@ def _new_lines(router: Stand, known: set[str], **fields: Any) -> list[dict[str, 
 
 def _known(router: Stand) -> set[str]:
     return {line["exposure"] for line in router.records()}
+
+
+def _recorded(folder: Path) -> Database:
+    """All that was written, as the recorder has it."""
+    database = Database(folder / "recorder.sqlite")
+    Spool(folder / "records", "pod").ship(Ingest(database).take)
+    return database
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,7 @@ def test_a_clock_that_is_set_back_loses_no_line(tmp_path_factory: pytest.TempPat
     with standing(folder, {start: later}) as router:
         line = router.record_of(router.chat("split", X_User_Id="u1").headers["x-exposure-id"])
     assert (line["first"], line["last"]) == (0, 0)
-    assert record_new_exposures(folder / "records", Database(folder / "recorder.sqlite")) == 1
+    assert _recorded(folder).statistics("uid", "rating")["variants"][line["variant"]]["requests"] == 1
 
 
 @pytest.mark.parametrize(
@@ -247,8 +256,7 @@ def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.Temp
         for scenario in scenarios:
             router.chat("split", scenario, X_User_Id="u1")
             router.chat("plain", scenario)
-    database = Database(folder / "recorder.sqlite")
-    assert record_new_exposures(folder / "records", database) == len(scenarios)
+    database = _recorded(folder)
     assert not caplog.text
     arm = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
     counted = database.statistics("uid", "rating")

@@ -116,7 +116,9 @@ def test_the_path_goes_on_as_it_was_understood(router: Stand, written: str) -> N
         ("/nowhere", {}, 404, "there is nothing at this path"),
         ("/v1/chat/completions%0a", {"body": "{}"}, 404, "there is nothing at this path"),
         ("/v1/chat/completions", {"body": "x" * 9_000_000}, 413, "the body is larger than 8 MiB"),
-        ("/v1/feedback", {"body": "{}"}, 502, "does not answer; try again"),
+        ("/v1/feedback", {"body": "{}"}, 503, "the recorder takes nothing now; send this again"),
+        ("/v1/feedback", {}, 405, "use POST"),
+        ("/v1/feedback", {"body": "x" * 70_000}, 413, "feedback takes at most 64 KiB"),
     ],
 )
 def test_a_request_that_leads_nowhere_is_told_why(

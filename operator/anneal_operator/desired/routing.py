@@ -10,6 +10,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Stamp, Target, VariantRoute
 
 from .pods import LEAVING, LEAVING_SECONDS, Manifest, container, labels, owner, pod_security, scratch_volume
+from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .serving import ENGINE_PORT, server_name
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "SplitTraffic",
     "known_routes",
     "pod_admin_url",
-    "recorder_url",
     "route_table",
     "routed_versions",
     "router_objects",
@@ -34,13 +34,12 @@ __all__ = [
 ROUTER = "anneal-router"
 ROUTER_LABEL = "anneal.dev/router"
 """On a router's pods, which its name follows: their Deployment, Service and budget choose no other pod by it."""
-_HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
+_HTTP, _ADMIN = 8080, 8082
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
 _REPLICAS = 2
-_GRACE_SECONDS = (
-    40  # beyond those, nginx takes 20 to finish its answers (router.conf), the recorder up to 25 for the last
-)
+_GRACE_SECONDS = 40  # nginx takes 20 beyond those to finish its answers (router.conf), the shipper up to 25 in all
+_SHIPPING_SECONDS = 25
 LEFT_SECONDS = _GRACE_SECONDS - LEAVING_SECONDS
 """Before the end of its grace period, a pod that is to end has left."""
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where clients look for it
@@ -108,11 +107,6 @@ def router_url(namespace: str) -> str:
 def pod_admin_url(address: str) -> str:
     """Where the operator asks what one router has applied, by its pod's IP; clients have no business there."""
     return f"http://{f'[{address}]' if ':' in address else address}:{_ADMIN}"
-
-
-def recorder_url(namespace: str) -> str:
-    """Where the operator reads what was recorded."""
-    return f"http://{ROUTER}.{namespace}.svc:{_RECORDER}"
 
 
 def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, Destination]) -> RouteTable:
@@ -194,18 +188,14 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
 def router_objects(
     namespace: str, owners: Sequence[Manifest], table: RouteTable, stamp: Stamp, env: RouterEnvironment
 ) -> list[Manifest]:
-    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it.
-
-    Its claim is not: what clients said outlives the versions that they said it of.
-    """
-    kept: Manifest = {
+    """Return everything a router needs; it is deleted with the last of the ModelVersions that own it."""
+    metadata: Manifest = {
         "namespace": namespace,
         "name": ROUTER,
         "labels": labels("router", ROUTER),
         "annotations": {OWNER_ANNOTATION: ROUTER},
+        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
     }
-    references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
-    metadata = {**kept, "ownerReferences": references}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -216,9 +206,7 @@ def router_objects(
     }
     slices = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
     rbac = "rbac.authorization.k8s.io/v1"
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
-    ports.append({"name": "recorder", "port": _RECORDER, "targetPort": "recorder"})
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
     service = {"selector": _CHOSEN, "ports": ports}
     budget = {"maxUnavailable": 1, "selector": {"matchLabels": _CHOSEN}}
@@ -228,7 +216,6 @@ def router_objects(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [rule, slices]},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": kept, "spec": claim},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
@@ -256,13 +243,13 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                 "terminationGracePeriodSeconds": _GRACE_SECONDS,
                 "topologySpreadConstraints": [spread],
                 "securityContext": pod_security(),
-                "containers": [_nginx(env), _agent(env), _recorder(env)],
+                "containers": [_nginx(env), _agent(env), _shipper(env)],
                 "volumes": [
                     scratch_volume(),
                     {"name": "shared", "emptyDir": {"sizeLimit": "1Gi"}},
                     {"name": "routes", "configMap": {"name": ROUTER}},
-                    {"name": "data", "persistentVolumeClaim": {"claimName": ROUTER}},
                     {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
+                    address_volume(),
                 ],
             },
         },
@@ -283,6 +270,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made["env"] = [*made["env"], {"name": "ANNEAL_CORES", "valueFrom": cores}]  # rounded up: a worker for each
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
+    made["volumeMounts"].append(address_mount())
     return made
 
 
@@ -295,11 +283,10 @@ def _agent(env: RouterEnvironment) -> Manifest:
     return made
 
 
-def _recorder(env: RouterEnvironment) -> Manifest:
-    """Without a probe: models answer while it does not, and nginx says 502 or 504 to feedback."""
-    arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
-    arguments += ["--records", _RECORDS]
-    made = _router_container("recorder", env, arguments, "256Mi")
-    made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
-    made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
+def _shipper(env: RouterEnvironment) -> Manifest:
+    """Apart from the agent: the end of either leaves the other alone, and this one rests in a few megabytes."""
+    arguments = ["-m", "serving_runtime.router.shipper", "--records", _RECORDS, "--recorder", ADDRESS_FILE]
+    arguments += ["--end-within", str(_SHIPPING_SECONDS)]
+    made = _router_container("shipper", env, arguments, "64Mi")
+    made["volumeMounts"].append(address_mount())
     return made

@@ -37,7 +37,8 @@ from anneal_operator.desired.experiments import (
     start_kept,
 )
 from anneal_operator.desired.operations import Operation
-from anneal_operator.desired.routing import ROUTER, recorder_url
+from anneal_operator.desired.recorder import recorder_url
+from anneal_operator.desired.routing import ROUTER
 from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 

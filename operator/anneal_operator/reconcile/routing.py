@@ -27,7 +27,7 @@ from anneal_operator.decide.acknowledgement import (
 )
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
-from anneal_operator.desired.operations import Apply, Create, Operation
+from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import (
     LEFT_SECONDS,
     ROUTER,
@@ -49,11 +49,14 @@ from .context import Context
 from .kind import Item
 from .neighbours import ROUTER_KIND
 from .queue import Key
+from .recorder import ObservedRecorder, observed_recorder, recorder_steps
 
 __all__ = ["RouterKind"]
 
 _TOLD_SECONDS = 0.1
 """After which to ask for a table that was just written."""
+_ADDRESS_SECONDS = 0.5
+"""After which to look for the address of the recorder's Service, of which nobody tells."""
 log = logging.getLogger("anneal.router")
 
 
@@ -76,8 +79,9 @@ class ObservedRouter:
     """Those that take requests."""
     outdated: tuple[Deletion, ...]
     """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
-    has_claim: bool
-    """Whether its volume is there, which belongs to people from then on: they may let it grow."""
+    recorder: ObservedRecorder
+    is_held_up: bool
+    """Whether a step was refused the last time."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,6 @@ class RouterKind:
         versions = [await self._version(reader, owner) for owner in owners]
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         table = await reader.get("ConfigMap", namespace, ROUTER)
-        claim = await reader.get("PersistentVolumeClaim", namespace, ROUTER)
         stamp = stamp_of(table)
         return ObservedRouter(
             owners=owners,
@@ -127,7 +130,8 @@ class RouterKind:
             stamp=stamp,
             pods=await self._asked(reader, namespace, stamp, now),
             outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
-            has_claim=claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER,
+            recorder=await observed_recorder(reader, namespace),
+            is_held_up=namespace in self._context.router_problems,
         )
 
     async def _asked(self, reader: Reader, namespace: str, stamp: Stamp | None, now: datetime) -> list[RouterPod]:
@@ -178,17 +182,19 @@ class RouterKind:
         ended = (Deletion("Pod", gone.name, gone.uid),) if gone else ()
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
         made = (Programme(table, stamp),) if observed.owners else ()
-        again = look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS
+        looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
+        if made and not observed.recorder.address and not observed.is_held_up:
+            looks.append(_ADDRESS_SECONDS)
+        again = min((seconds for seconds in looks if seconds is not None), default=None)
         return Verdict(ObjectStatus(), "Settled", delete=(*observed.outdated, *ended), apply=made, again=again)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
-        """Return everything that a router needs."""
+        """Return everything that a router needs, and then its recorder."""
         settings = self._context.settings
         env = RouterEnvironment(settings.router_image, settings.image_pull_policy)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
-        claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
-        others = [Apply(manifest) for manifest in made if manifest not in claims]
-        return [*([] if observed.has_claim else map(Create, claims)), *others]
+        recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, settings)
+        return [*map(Apply, made), *recorder]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""

@@ -1,0 +1,112 @@
+"""The router and its recorder: what is answered reaches it once, and whether it is there concerns no model."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving_runtime.plan import bucket
+from tests.support.recorder import counted, recorder
+from toolbox.polling import poll
+
+from .stand import SALT, Answer, standing
+
+BUDGET_SECONDS = 0.2
+"""What a router that is killed may take with it."""
+ARM = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
+
+
+@contextmanager
+def _shipping(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "serving_runtime.router.shipper", "--records", str(folder / "records")]
+    command += ["--recorder", str(folder / "address"), "--end-within", "0"]
+    with subprocess.Popen(command) as process:
+        yield process
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def _said(answer: Answer, value: int = 4) -> dict[str, object]:
+    return {"exposureId": answer.headers["x-exposure-id"], "metric": "rating", "value": value}
+
+
+def test_every_answer_reaches_the_recorder_once_and_what_users_say_of_it(tmp_path: Path) -> None:
+    with standing(tmp_path) as router, recorder(tmp_path) as address, _shipping(tmp_path):
+        (tmp_path / "address").write_text(address)
+        answers = [router.chat("split", X_User_Id="u1") for _ in range(20)]
+        assert poll(lambda: counted(address, "uid") == {ARM: (1, 20)}, 60, every=0.1)
+        said = _said(answers[0])
+        assert poll(lambda: router.ask("/v1/feedback", said, Content_Type="application/json").status == 200, 10)
+        refused = router.ask("/v1/feedback", {**said, "value": "x"}, Content_Type="application/json")
+        assert (refused.status, refused.json["error"]["param"]) == (422, "value")
+
+
+def test_a_worker_that_is_killed_takes_no_more_with_it_than_its_last_answers(tmp_path: Path) -> None:
+    """What it had written lies on the pod's disk, also while the shipper is not there yet."""
+    answered: dict[str, float] = {}
+    with standing(tmp_path) as router:
+        (worker,) = router.workers()
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            answer = router.chat("split", X_User_Id="u1")
+            answered[answer.headers["x-exposure-id"]] = time.monotonic()
+        killed = time.monotonic()
+        os.kill(worker, signal.SIGKILL)
+        assert poll(lambda: router.workers() not in ([], [worker]), 20)
+        with recorder(tmp_path) as address, _shipping(tmp_path):
+            (tmp_path / "address").write_text(address)
+            later = router.chat("split", X_User_Id="u1").headers["x-exposure-id"]
+            assert poll(lambda: later in _stored(tmp_path), 60, every=0.1)
+    stored = _stored(tmp_path)
+    assert len(stored) == len(set(stored))
+    assert {one for one, at in answered.items() if at < killed - BUDGET_SECONDS} - set(stored) == set()
+    assert set(stored) <= {*answered, later}
+    assert len(answered) > 10
+
+
+def _stored(folder: Path) -> list[str]:
+    database = sqlite3.connect(folder / "recorder.sqlite")
+    found = [str(row[0]) for row in database.execute("SELECT id FROM exposures")]
+    database.close()
+    return found
+
+
+def test_a_recorder_that_hangs_is_told_of_soon_and_takes_nothing_from_the_models(tmp_path: Path) -> None:
+    quick = {"limit_conn feedback 256;": "limit_conn feedback 4;", "proxy_read_timeout 5s;": "proxy_read_timeout 3s;"}
+    with standing(tmp_path, quick) as router, socket.create_server(("127.0.0.1", 0)) as silent:
+        (tmp_path / "address").write_text(f"127.0.0.1:{silent.getsockname()[1]}")
+        said = {"exposureId": "0" * 32, "metric": "rating", "value": 4}
+        answers: list[tuple[Answer, float]] = []
+
+        def ask() -> float:
+            start = time.monotonic()
+            answers.append((router.ask("/v1/feedback", said), time.monotonic() - start))
+            return answers[-1][1]
+
+        assert poll(lambda: ask() > 2.5, 20)  # it has read where the recorder is
+        answers.clear()
+        clients = [threading.Thread(target=ask) for _ in range(8)]
+        for client in clients:
+            client.start()
+        assert router.chat("split", X_User_Id="u1").status == 200
+        for client in clients:
+            client.join()
+    assert {answer.status for answer, _ in answers} == {503}
+    assert all(answer.headers["retry-after"] == "5" for answer, _ in answers)
+    assert all("send this again" in answer.error for answer, _ in answers)
+    assert sum(seconds < 2.5 for _, seconds in answers) == 4, "those beyond the bound do not wait"
+
+
+def test_a_recorder_whose_address_is_not_known_yet_is_told_of(tmp_path: Path) -> None:
+    with standing(tmp_path, {'feedback.start("/etc/anneal/recorder/address")': 'feedback.start("/nowhere")'}) as router:
+        answer = router.ask("/v1/feedback", {"exposureId": "0" * 32, "metric": "rating", "value": 4})
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert "send this again" in answer.error
+        assert router.chat("split", X_User_Id="u1").status == 200

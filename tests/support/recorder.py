@@ -1,0 +1,64 @@
+"""The recorder as it runs in its pod, over HTTP, and what a router writes for it."""
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from serving_runtime.recorder.app import create_app
+from serving_runtime.records import POSITION, RECORDS_PATH, SOURCE
+
+__all__ = ["at", "counted", "line", "recorder", "send"]
+
+
+@contextmanager
+def recorder(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serve it; gives its host and port."""
+    listener = socket.create_server(("127.0.0.1", port))
+    server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="error"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def line(number: int, user: str = "u", variant: str = "a", experiment: str = "e") -> str:
+    """One answer of an experiment."""
+    exposure = {"exposure": f"{number:032x}", "experiment": experiment, "variant": variant, "user": user}
+    return json.dumps(exposure | {"at": 1.0, "status": 200, "outcome": "complete"}) + "\n"
+
+
+def send(address: str, lines: bytes, **headers: str) -> tuple[int, Any]:
+    """Hand lines over; return the status and what is answered."""
+    named = {name: value for name, value in headers.items() if value}
+    request = urllib.request.Request(f"http://{address}{RECORDS_PATH}", lines, named, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def counted(address: str, experiment: str = "e") -> dict[str, tuple[int, int]]:
+    """How many users and requests of each variant it knows."""
+    url = f"http://{address}/experiments/{experiment}/statistics?metric=rating"
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        variants = json.load(answer)["variants"]
+    return {name: (told["users"], told["requests"]) for name, told in variants.items()}
+
+
+def at(position: int, source: str = "pod/20260301T1000-0123456789abcdef-01234567") -> dict[str, str]:
+    """The headers that say where lines begin."""
+    return {SOURCE: source, POSITION: str(position)}
