@@ -6,7 +6,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "ADMIN_KEY_VARIABLE",
+    "ADMIN_PORT",
     "BUCKETS",
+    "CLIENT_PORT",
+    "ENGINE_KEY_VARIABLE",
+    "RECORDER_PORT",
+    "USER_KEY_VARIABLE",
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
@@ -18,6 +24,14 @@ __all__ = [
 ]
 
 BUCKETS = 10_000
+CLIENT_PORT, RECORDER_PORT, ADMIN_PORT = 8080, 8081, 8082
+"""Of a namespace's router and recorder: clients have business at the first alone."""
+ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
+"""In the environment of engines and routers: what an engine demands of whoever asks it."""
+ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
+"""In that of routers and recorders: what they demand of whoever asks what is not for clients."""
+USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
+"""In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
 Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
 
 
@@ -34,7 +48,9 @@ class ServingPlan(_Part):
     digest: str
     """The manifest's digest that the folder must have."""
     served_name: str
-    """The name that the engine knows the model by."""
+    """The name that the engine knows the version by."""
+    public_name: str = ""
+    """The name that clients call, and read in the answers; an earlier build's engine does not know it."""
     dtype: Dtype
     max_model_length: int
     thinks: bool = False
@@ -48,7 +64,9 @@ class Target(_Part):
     host: str
     port: int
     model: str
-    """The name that its engine knows the model by."""
+    """The name that its engine knows the version by."""
+    public: str = ""
+    """The name of the model, where all its pods know that, too: a request for it goes on as it is."""
 
 
 class VariantRoute(_Part):

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
+from serving_runtime.keys import Keyed, key_of
+from serving_runtime.plan import ADMIN_KEY_VARIABLE
+
 __all__ = ["main"]
+
+_OPEN = ("/health", "/v1/feedback")  # clients' feedback comes through the router
 
 
 def main() -> None:
@@ -17,7 +22,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="durable: the database")
     parser.add_argument("--records", type=Path, required=True, help="where the router writes what it answered")
     options = parser.parse_args()
-    app = create_app(options.folder, options.records)
+    app = Keyed(create_app(options.folder, options.records), key_of(ADMIN_KEY_VARIABLE), _OPEN)
     uvicorn.run(app, host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
 
 
