@@ -6,6 +6,7 @@ local balancer = require "ngx.balancer"
 local answer = require "answer"
 local assignment = require "assignment"
 local errors = require "errors"
+local keys = require "keys"
 local records = require "records"
 local request = require "request"
 local surface = require "surface"
@@ -98,9 +99,9 @@ function router.route()
   local version, status, sentence, param = version_of(name, path, seen)
   local target = routes.targets[version]
   if not target then return refuse(status or 404, sentence or "this version is not served", param or "model") end
-  if target.model ~= name then request.replace(value, cjson.encode(target.model)) end
+  if name ~= target.model and name ~= target.public then request.replace(value, cjson.encode(target.model)) end
   seen.version, ngx.ctx.target = version, target
-  ngx.var.exposure_id = seen.exposure
+  ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
@@ -186,6 +187,13 @@ end
 function router.refuse_path()
   return refuse(404, "there is nothing at this path; models are asked at /v1/chat/completions, /v1/completions, "
     .. "/v1/responses, /v1/embeddings, /tokenize and /detokenize, and listed at /v1/models")
+end
+
+-- What is not for clients takes the operator's key; metrics are for whoever may come to this port.
+function router.admit()
+  if ngx.var.uri == "/metrics" or keys.is_admin(ngx.var.http_authorization) then return end
+  ngx.header["WWW-Authenticate"] = "Bearer"
+  return refuse(401, "this is for the operator alone, who has the key `adminKey` of the Secret `anneal-router`")
 end
 
 -- What the operator asks to know whether its last table has arrived. Not by what users are assigned: who knew it could
