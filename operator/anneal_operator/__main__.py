@@ -152,6 +152,7 @@ async def _lead_forever(
             context.readers.clear()
             context.models.clear()
             context.router_problems.clear()
+            context.drawn_keys.clear()
 
     ended = False
     while not ended:

@@ -14,10 +14,12 @@ from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters
 
+KEY = "admin-key"
+
 
 async def _ask(url: str) -> dict[str, Any]:
     async with aiohttp.ClientSession() as session:
-        return await HttpRouters(session).routes(url)
+        return await HttpRouters(session).routes(url, KEY)
 
 
 def _routes(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> dict[str, Any]:
@@ -48,9 +50,29 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
         app.router.add_get("/experiments/{uid}/statistics", statistics)
         async with TestServer(app) as server, aiohttp.ClientSession() as session:
             url = str(server.make_url("")).rstrip("/")
-            return await HttpRouters(session).statistics(url, "uid-1", "user rating")
+            return await HttpRouters(session).statistics(url, KEY, "uid-1", "user rating")
 
     assert asyncio.run(run()) == {"uid": "uid-1", "metric": "user rating"}
+
+
+@pytest.mark.parametrize(("key", "sent"), [("k", "Bearer k"), ("", None)])
+def test_both_are_asked_with_the_operator_s_key_where_there_is_one(key: str, sent: str | None) -> None:
+    heard: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("Authorization"))
+        return web.json_response({})
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = str(server.make_url("")).rstrip("/")
+            await HttpRouters(session).routes(url, key)
+            await HttpRouters(session).statistics(url, key, "uid-1", "rating")
+
+    asyncio.run(run())
+    assert heard == [sent, sent]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def _serve(world: World, *names: str) -> None:
 
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
     _look(world)
-    assert world.writes() == ["Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
+    made = ["Secret/anneal-router", "Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
+    assert world.writes() == made
     assert (_status(world)["phase"], _status(world)["replicas"]) == ("Registering", 1)
     assert _status(world).get("readyReplicas", 0) == 0
     _look(world, times=2)

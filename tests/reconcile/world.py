@@ -287,13 +287,17 @@ class FakeRouters:
 
     table: dict[str, Any] | None = None
     counted: dict[str, Any] | None = None
+    keys: list[str] = field(default_factory=list)
+    """Those that it was asked with."""
 
-    async def routes(self, url: str) -> dict[str, Any]:
+    async def routes(self, url: str, key: str) -> dict[str, Any]:
+        self.keys.append(key)
         if self.table is None:
             raise RouterError("down")
         return self.table
 
-    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+    async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+        self.keys.append(key)
         if self.counted is None:
             raise RouterError("down")
         return self.counted

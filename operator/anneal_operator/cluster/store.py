@@ -34,6 +34,7 @@ _CHILD_STATUS = (
     "observedGeneration",
     "phase",
     "readyReplicas",
+    "replicas",
     "reason",
     "message",
     "startTime",

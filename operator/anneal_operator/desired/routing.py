@@ -7,8 +7,22 @@ from dataclasses import dataclass
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.plan import (
+    ADMIN_KEY_VARIABLE,
+    ADMIN_PORT,
+    BUCKETS,
+    CLIENT_PORT,
+    ENGINE_KEY_VARIABLE,
+    RECORDER_PORT,
+    USER_KEY_VARIABLE,
+    ExperimentRoute,
+    ModelRoute,
+    RouteTable,
+    Target,
+    VariantRoute,
+)
 
+from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
 from .serving import ENGINE_PORT, IMAGE_ANNOTATION
 
@@ -20,6 +34,7 @@ __all__ = [
     "admin_url",
     "default_of",
     "defaults_of",
+    "publicly_known",
     "recorder_url",
     "route_table",
     "routed_versions",
@@ -28,7 +43,7 @@ __all__ = [
 ]
 
 ROUTER = "anneal-router"
-_HTTP, _RECORDER, _ADMIN = 8080, 8081, 8082
+_HTTP, _RECORDER, _ADMIN = CLIENT_PORT, RECORDER_PORT, ADMIN_PORT
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
 _GRACE_SECONDS = 30  # nginx takes 20 to finish its answers (router.conf), the recorder up to 25 to record the last
@@ -44,6 +59,8 @@ class ServedVersion:
     aliases: tuple[str, ...]
     address: str
     """The Service's cluster IP: the router needs no name server for it."""
+    knows_model: bool = False
+    """Whether all its pods know the name of the model, beside the version's."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,7 @@ class RouterEnvironment:
 
     image: str
     pull_policy: str
+    keys: Keys
 
 
 def router_url(namespace: str) -> str:
@@ -83,7 +101,7 @@ def route_table(
     versions: Sequence[ServedVersion], defaults: Mapping[str, str | None], splits: Mapping[str, SplitTraffic]
 ) -> RouteTable:
     """Return where each model name goes; `defaults` and `splits` are by model."""
-    targets = {version.name: Target(host=version.address, port=ENGINE_PORT, model=version.name) for version in versions}
+    targets = {version.name: _target(version) for version in versions}
     models = {}
     for model in sorted({version.model for version in versions}):
         own = [version for version in versions if version.model == model]
@@ -92,6 +110,20 @@ def route_table(
         experiment = _experiment_route(split) if split else None
         models[model] = ModelRoute(default=defaults.get(model), named=named, experiment=experiment)
     return RouteTable(targets=targets, models=models)
+
+
+def _target(version: ServedVersion) -> Target:
+    public = version.model if version.knows_model else ""
+    return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=public)
+
+
+def publicly_known(table: Manifest | None) -> frozenset[str]:
+    """Return the versions that a router's ConfigMap says to know their model's name."""
+    try:
+        targets = json.loads(table["data"][_TABLE_KEY])["targets"] if table else {}
+        return frozenset(name for name, target in targets.items() if target.get("public"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return frozenset()
 
 
 def defaults_of(table: Manifest | None) -> dict[str, str]:
@@ -151,7 +183,7 @@ def router_objects(
     }
     references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
     metadata = {**kept, "ownerReferences": references}
-    rolled = {**metadata, "annotations": {**kept["annotations"], IMAGE_ANNOTATION: env.image}}
+    rolled = {**metadata, "annotations": {**kept["annotations"], IMAGE_ANNOTATION: env.image, **_marked(env)}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -182,6 +214,11 @@ def router_objects(
     ]
 
 
+def _marked(env: RouterEnvironment) -> dict[str, str]:
+    """So that new keys replace the pods."""
+    return {KEYS_ANNOTATION: env.keys.of_router()}
+
+
 def _deployment(env: RouterEnvironment) -> Manifest:
     """One pod, as the recorder's database has one writer; while it is replaced, clients wait."""
     own = labels("router", ROUTER)
@@ -190,7 +227,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
         "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": {"app.kubernetes.io/name": "router"}},
         "template": {
-            "metadata": {"labels": own},
+            "metadata": {"labels": own, "annotations": _marked(env)},
             "spec": {
                 "serviceAccountName": ROUTER,
                 "enableServiceLinks": False,
@@ -219,6 +256,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made = _router_container("nginx", env, ["-m", "serving_runtime.router"], "256Mi")
     cores = {"resourceFieldRef": {"containerName": "nginx", "resource": "requests.cpu"}}
     made["env"] = [*made["env"], {"name": "ANNEAL_CORES", "valueFrom": cores}]  # rounded up: a worker for each
+    made["env"] += map(key_variable, (ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
     return made
@@ -237,6 +275,7 @@ def _recorder(env: RouterEnvironment) -> Manifest:
     arguments = ["-m", "serving_runtime.recorder", "--port", str(_RECORDER), "--folder", "/data"]
     arguments += ["--records", _RECORDS]
     made = _router_container("recorder", env, arguments, "256Mi")
+    made["env"].append(key_variable(ADMIN_KEY_VARIABLE))
     made["ports"] = [{"name": "recorder", "containerPort": _RECORDER}]
     made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
     return made

@@ -15,12 +15,15 @@ _LARGEST_BYTES = 8 * 1024 * 1024
 
 
 class Routers(Protocol):
-    """What the reconcilers need of routers; both methods raise RouterError where it does not answer."""
+    """What the reconcilers need of routers; both methods raise RouterError where it does not answer.
 
-    async def routes(self, url: str) -> dict[str, Any]:
+    `key` is what it demands of the operator; empty while there is none.
+    """
+
+    async def routes(self, url: str, key: str) -> dict[str, Any]:
         """Return the route table that a router has applied."""
 
-    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+    async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
 
 
@@ -30,19 +33,21 @@ class HttpRouters:
 
     session: aiohttp.ClientSession
 
-    async def routes(self, url: str) -> dict[str, Any]:
+    async def routes(self, url: str, key: str) -> dict[str, Any]:
         """Return the route table that a router has applied."""
-        return await self._get(f"{url}/-/routes", {})
+        return await self._get(f"{url}/-/routes", key, {})
 
-    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+    async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
-        return await self._get(f"{url}/experiments/{experiment_uid}/statistics", {"metric": metric})
+        return await self._get(f"{url}/experiments/{experiment_uid}/statistics", key, {"metric": metric})
 
-    async def _get(self, url: str, query: dict[str, str]) -> dict[str, Any]:
+    async def _get(self, url: str, key: str, query: dict[str, str]) -> dict[str, Any]:
         """Ask a Service in a user's namespace: what answers there is not trusted to be ours."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+        options: dict[str, Any] = {"params": query, "headers": headers, "timeout": timeout, "allow_redirects": False}
         try:
-            async with self.session.get(url, params=query, timeout=timeout, allow_redirects=False) as response:
+            async with self.session.get(url, **options) as response:
                 if response.status != 200:
                     raise RouterError(f"{url} answered {response.status}")
                 found = json.loads(await _body(response))

@@ -42,6 +42,7 @@ from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 
 from .context import Context
+from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
 from .queue import Key
@@ -73,7 +74,8 @@ class ABExperimentKind:
         heard = models.heard(model)
         record = _record(await reader.get("ConfigMap", item.namespace, record_name(item.manifest)))
         decided = item.status.decision or (record and record.decision)
-        routed = not decided and await self._routed(item)
+        key = "" if decided else await admin_key(reader, item.namespace)
+        routed = not decided and await self._routed(item, key)
         return ObservedExperiment(
             generation=item.generation,
             spec=item.spec,
@@ -86,7 +88,7 @@ class ABExperimentKind:
             created_at=item.manifest["metadata"].get("creationTimestamp", ""),
             rivals=await _rivals(reader, item),
             routed=routed,
-            observations=await self._counted(item) if not decided and (routed or record) else None,
+            observations=await self._counted(item, key) if not decided and (routed or record) else None,
             record=record,
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
@@ -132,18 +134,18 @@ class ABExperimentKind:
     def written(self, item: ExperimentItem, status: ABExperimentStatus) -> None:
         """Nothing is counted."""
 
-    async def _routed(self, item: ExperimentItem) -> bool:
+    async def _routed(self, item: ExperimentItem, key: str) -> bool:
         try:
-            table = await self._context.routers.routes(admin_url(item.namespace))
+            table = await self._context.routers.routes(admin_url(item.namespace), key)
         except RouterError:
             return False
         route = table.get("models", {}).get(item.spec.model_name) or {}
         return bool((route.get("experiment") or {}).get("uid") == item.uid)
 
-    async def _counted(self, item: ExperimentItem) -> Observations | None:
+    async def _counted(self, item: ExperimentItem, key: str) -> Observations | None:
         url = recorder_url(item.namespace)
         try:
-            found = await self._context.routers.statistics(url, item.uid, item.spec.metrics.primary.name)
+            found = await self._context.routers.statistics(url, key, item.uid, item.spec.metrics.primary.name)
         except RouterError:
             return None
         try:

@@ -19,6 +19,7 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.routing import Experiment, Version, default_of, split_of
 from anneal_operator.decide.verdict import Verdict
+from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.routing import (
     ROUTER,
@@ -26,6 +27,7 @@ from anneal_operator.desired.routing import (
     ServedVersion,
     SplitTraffic,
     defaults_of,
+    publicly_known,
     route_table,
     router_objects,
 )
@@ -33,6 +35,7 @@ from anneal_operator.desired.serving import IMAGE_ANNOTATION, server_name
 from anneal_operator.reasons import ConditionType
 
 from .context import Context
+from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND
 from .queue import Key
@@ -56,6 +59,7 @@ class ObservedRouter:
     last: dict[str, str]
     image: str | None
     """Of the router that runs."""
+    ring: KeyRing
     has_claim: bool
     """Whether its volume is there, which belongs to people from then on: they may let it grow."""
 
@@ -94,15 +98,17 @@ class RouterKind:
     async def observe(self, reader: Reader, item: RouterItem) -> ObservedRouter:
         """Look at all that is served, at the experiments, and at the table that the router has."""
         owners = _served(await reader.list("ModelVersion", item.namespace))
-        versions = [served for owner in owners if (served := await _version(reader, owner))]
+        table = await reader.get("ConfigMap", item.namespace, ROUTER)
+        known = publicly_known(table)
+        versions = [served for owner in owners if (served := await _version(reader, owner, known))]
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", item.namespace)]
         experiments = [experiment for experiment in found if experiment]
-        table = await reader.get("ConfigMap", item.namespace, ROUTER)
         made = await reader.get("Deployment", item.namespace, ROUTER)
         image = made["metadata"].get("annotations", {}).get(IMAGE_ANNOTATION) if made else None
+        ring = await key_ring(self._context, reader, item.namespace)
         claim = await reader.get("PersistentVolumeClaim", item.namespace, ROUTER)
         has_claim = claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER
-        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, has_claim)
+        return ObservedRouter(owners, versions, experiments, defaults_of(table), image, ring, has_claim)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Route, None]:
         """Return where clients go; a router is not replaced in the middle of an experiment."""
@@ -121,12 +127,17 @@ class RouterKind:
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Route) -> Sequence[Operation]:
         """Return everything that a router needs."""
         settings = self._context.settings
-        env = RouterEnvironment(intent.image or settings.router_image, settings.image_pull_policy)
+        image = intent.image or settings.router_image
+        env = RouterEnvironment(image, settings.image_pull_policy, observed.ring.keys)
         table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
         made = router_objects(item.namespace, observed.owners, table, env)
         claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
         others = [Apply(manifest) for manifest in made if manifest not in claims]
-        return [*([] if observed.has_claim else map(Create, claims)), *others]
+        return [
+            *kept(item.namespace, observed.ring),
+            *([] if observed.has_claim else map(Create, claims)),
+            *others,
+        ]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
@@ -160,7 +171,7 @@ def _served(versions: Iterable[Manifest]) -> list[Manifest]:
     ]
 
 
-async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersion] | None:
+async def _version(reader: Reader, item: Manifest, known: frozenset[str]) -> tuple[Version, ServedVersion] | None:
     """A version that has a server of its own.
 
     Read from raw fields: one that cannot be parsed, as after a downgrade, is told of by its own reconcile, and keeps
@@ -177,10 +188,21 @@ async def _version(reader: Reader, item: Manifest) -> tuple[Version, ServedVersi
     except (KeyError, TypeError, ValueError):
         return None
     ready = status.get("phase") in ANSWERING
+    made = await reader.get("Deployment", metadata["namespace"], server_name(metadata["name"]))
+    knows_model = _knows_model(made, was_known=metadata["name"] in known)
     return (
         Version(metadata["name"], model, number, aliases, ready),
-        ServedVersion(metadata["name"], model, str(number), aliases, address),
+        ServedVersion(metadata["name"], model, str(number), aliases, address, knows_model),
     )
+
+
+def _knows_model(made: Manifest | None, *, was_known: bool) -> bool:
+    """Whether all its pods know the model's name, as those do that were made with a key: once so, for good."""
+    if made is None or KEYS_ANNOTATION not in made["metadata"].get("annotations", {}):
+        return False
+    status = made.get("status", {})
+    is_current = status.get("observedGeneration") == made["metadata"].get("generation")
+    return was_known or (is_current and 0 < status.get("replicas", 0) == status.get("updatedReplicas", 0))
 
 
 def _experiment(item: Manifest) -> Experiment | None:
