@@ -27,6 +27,8 @@ WRONG = [
     ("operator.resources.limits.memory", "1K"),
     ("operator.resources.limit", {"memory": "1Gi"}),
     ("server.environment.VLLM_CPU_KVCACHE_SPACE", 4),
+    ("networkPolicies.scrapers", {"namespaceSelector": {}}),
+    ("networkPolicies.scraper", []),
     ("mlflow.url", "mlflow.example.com"),
     ("mlflow.storage.size", True),
 ]
@@ -36,6 +38,7 @@ RIGHT = [
     ("operator.resources.limits.cpu", 1.5),
     ("operator.resources.limits.memory", "1e9"),
     ("server.environment.VLLM_CPU_KVCACHE_SPACE", "4"),
+    ("networkPolicies.scrapers", [{"namespaceSelector": {}, "podSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]),
     ("mlflow.url", "https://mlflow.example.com/team"),
     ("global", {"registry": "of an umbrella chart"}),
 ]

@@ -13,6 +13,7 @@ from anneal_operator.api.serving import Serving
 from anneal_operator.desired.keys import KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
+from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.routing import (
     RouterEnvironment,
@@ -37,6 +38,7 @@ _TRAINING = TrainingEnvironment(
 _KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes")
 _SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE, _KEYS)
 _ROUTER = RouterEnvironment("router:1", "IfNotPresent", _KEYS)
+_PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
 def _parent(kind: str, name: str) -> dict[str, Any]:
@@ -122,6 +124,11 @@ def _router_objects() -> list[dict[str, Any]]:
     return router_objects("team", owners, route_table(versions, {"spam-filter": "spam-filter-base"}, splits), _ROUTER)
 
 
+def _policies() -> list[dict[str, Any]]:
+    owners = [_parent("ModelVersion", "spam-filter-base")]
+    return policies("team", owners, PolicyEnvironment("anneal-system", [_PROMETHEUS]))
+
+
 def _secret() -> list[dict[str, Any]]:
     return [step.manifest for step in kept("team", KeyRing(_KEYS)) if isinstance(step, Create)]
 
@@ -135,6 +142,7 @@ EXAMPLES = {
     "serving-without-a-key": _earlier_engine,
     "router": _router_objects,
     "keys": _secret,
+    "policies": _policies,
 }
 
 

@@ -268,7 +268,7 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
 
 def test_a_router_is_not_made_for_a_version_that_goes_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     _serve(world, "one")
-    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"):
+    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"):
         world.api.remove(kind, "anneal-router")
     world.later(301)
     listed, there = world.api.list, iter([True])

@@ -21,6 +21,7 @@ from anneal_operator.decide.routing import Experiment, Version, default_of, spli
 from anneal_operator.decide.verdict import Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Create, Operation
+from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.routing import (
     ROUTER,
     RouterEnvironment,
@@ -132,7 +133,8 @@ class RouterKind:
         table = route_table([served for _, served in observed.versions], intent.defaults, intent.splits)
         made = router_objects(item.namespace, observed.owners, table, env)
         claims = [manifest for manifest in made if manifest["kind"] == "PersistentVolumeClaim"]
-        others = [Apply(manifest) for manifest in made if manifest not in claims]
+        guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
+        others = [Apply(manifest) for manifest in (*made, *guards) if manifest not in claims]
         return [
             *kept(item.namespace, observed.ring),
             *([] if observed.has_claim else map(Create, claims)),
