@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
+from serving_runtime.keys import Keyed, key_of
+from serving_runtime.plan import ADMIN_KEY_VARIABLE
+
 __all__ = ["main"]
+
+_OPEN = ("/health", "/v1/feedback")  # clients' feedback comes through the router
 
 
 def main() -> None:
@@ -21,7 +26,8 @@ def main() -> None:
     parser.add_argument("--retention-days", type=float, default=RETENTION_DAYS, help=days)
     options = parser.parse_args()
     app = create_app(options.folder, options.records, options.retention_days)
-    uvicorn.run(app, host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
+    keyed = Keyed(app, key_of(ADMIN_KEY_VARIABLE), _OPEN)
+    uvicorn.run(keyed, host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 -- What became of an answer, as its bytes pass: whether it is whole, and when its first and last came. Nothing of it is
 -- kept but the end of a piece, as a sign may be cut in two.
 local cjson = require "cjson.safe"
+local keys = require "keys"
 
 local answer = {}
 local LONGEST_SIGN = 64
@@ -95,7 +96,7 @@ function answer.line()
     version = seen.version,
     experiment = experiment and experiment.uid,
     variant = seen.variant,
-    user = user and ngx.encode_base64(ngx.sha1_bin(experiment.uid .. ":" .. user)),
+    user = user and keys.hashed(user),
     at = start,
     status = ngx.status,
     outcome = outcome(seen),

@@ -6,6 +6,7 @@ local assignment = require "assignment"
 local attempts = require "attempts"
 local endpoints = require "endpoints"
 local errors = require "errors"
+local keys = require "keys"
 local records = require "records"
 local request = require "request"
 local routes = require "routes"
@@ -87,7 +88,7 @@ function router.route()
   if text and attempts.is_choice(seen) then seen.hash = affinity.hash(text, name) end
   if asked ~= name then request.replace(value, cjson.encode(asked)) end
   seen.version, ngx.ctx.target = answering, target
-  ngx.var.exposure_id = seen.exposure
+  ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
@@ -157,6 +158,13 @@ end
 function router.refuse_path()
   return refuse(404, "there is nothing at this path; models are asked at /v1/chat/completions, /v1/completions, "
     .. "/v1/responses, /v1/embeddings, /tokenize and /detokenize, and listed at /v1/models")
+end
+
+-- What is not for clients takes the operator's key; metrics are for whoever may come to this port.
+function router.admit()
+  if ngx.var.uri == "/metrics" or keys.is_admin(ngx.var.http_authorization) then return end
+  ngx.header["WWW-Authenticate"] = "Bearer"
+  return refuse(401, "this is for the operator alone, who has the key `adminKey` of the Secret `anneal-router`")
 end
 
 function router.tell_routes()
