@@ -214,6 +214,13 @@ def test_the_operator_asks_each_router_with_its_key(world: World) -> None:
     _route(world)
     assert set(world.routers.asked) == {"10.1.0.1", "10.1.0.2"}
     assert set(world.routers.keys) == {_data(world)["adminKey"]}
+    world.api.remove("Secret", "anneal-router")
+    world.routers.silent = set(world.routers.asked)
+    world.routers.keys.clear()
+    world.context.acknowledgements.clear()
+    world.later(301)
+    _route(world)
+    assert set(world.routers.keys) == {""}, "another key was drawn, and no router has it yet"
 
 
 def test_the_operator_asks_the_recorder_with_its_key(world: World) -> None:

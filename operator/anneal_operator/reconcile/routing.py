@@ -124,7 +124,7 @@ class RouterKind:
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         claim = await reader.get("PersistentVolumeClaim", namespace, ROUTER)
         ring = await key_ring(self._context, reader, namespace)
-        stamp = stamp_of(table)
+        stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
         return ObservedRouter(
             owners=owners,
             versions=[version for version, _ in versions],
@@ -132,7 +132,7 @@ class RouterKind:
             experiments=[experiment for experiment in found if experiment],
             last={model: Last(route.default, route.named) for model, route in known_routes(table).items()},
             stamp=stamp,
-            pods=await self._asked(reader, namespace, stamp, ring.keys.admin, now),
+            pods=await self._asked(reader, namespace, stamp, key, now),
             outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
             ring=ring,
             has_claim=claim is not None and claim["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == ROUTER,
