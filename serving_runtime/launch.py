@@ -20,7 +20,7 @@ from prompts import TEMPLATE_FILE
 from prompts.clock import FIXED_DATE
 from prompts.thinking import ANALYSIS, CHANNEL, THINK
 
-from .plan import Dtype, ServingPlan
+from .plan import ENGINE_KEY_VARIABLE, Dtype, ServingPlan
 
 __all__ = ["WeightsError", "download", "engine_command", "main"]
 
@@ -28,6 +28,7 @@ _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _TIMEOUT = 60.0
 _NO_ACCESS = 77
+_MIDDLEWARE = "serving_runtime.engine_key.EngineKey"
 _DTYPES: dict[Dtype, str] = {"Auto": "auto", "BF16": "bfloat16", "FP16": "float16", "FP32": "float32"}
 # The engine's names, by what a template writes: the more particular first, for GLM's thoughts open as Qwen's do.
 _REASONING_PARSERS = (
@@ -64,13 +65,16 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS)
     os.environ |= _ENVIRONMENT
-    os.execv(sys.executable, engine_command(plan, options.folder, options.port))  # noqa: S606
+    is_keyed = ENGINE_KEY_VARIABLE in os.environ
+    os.execv(sys.executable, engine_command(plan, options.folder, options.port, is_keyed=is_keyed))  # noqa: S606
 
 
-def engine_command(plan: ServingPlan, folder: Path, port: int) -> list[str]:
-    """Return how vLLM is called."""
+def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool) -> list[str]:
+    """Return how vLLM is called. Of the model's names it tells clients the first."""
+    names = dict.fromkeys(name for name in (plan.public_name, plan.served_name) if name)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(folder), "--served-model-name", plan.served_name, "--port", str(port)]
+    command += ["--model", str(folder), "--served-model-name", *names, "--port", str(port)]
+    command += ["--middleware", _MIDDLEWARE] if is_keyed else []
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     return [*command, *_reasoning(plan, folder), *plan.engine_args]
 

@@ -6,8 +6,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "ADMIN_KEY_VARIABLE",
+    "ADMIN_PORT",
     "BUCKETS",
+    "CLIENT_PORT",
+    "ENGINE_KEY_VARIABLE",
     "FORMAT",
+    "RECORDER_PORT",
+    "USER_KEY_VARIABLE",
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
@@ -20,6 +26,14 @@ __all__ = [
 ]
 
 BUCKETS = 10_000
+CLIENT_PORT, RECORDER_PORT, ADMIN_PORT = 8080, 8081, 8082
+"""Of a namespace's router and recorder: clients have business at the first alone."""
+ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
+"""In the environment of engines and routers: what an engine demands of whoever asks it."""
+ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
+"""In that of routers and recorders: what they demand of whoever asks what is not for clients."""
+USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
+"""In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
 FORMAT = 1
 """Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
 refuses every other, and goes on with the last table that it knew."""
@@ -39,7 +53,9 @@ class ServingPlan(_Part):
     digest: str
     """The manifest's digest that the folder must have."""
     served_name: str
-    """The name that the engine knows the model by."""
+    """The name that the engine knows the version by."""
+    public_name: str = ""
+    """The name that clients call, and read in the answers; an earlier build's engine does not know it."""
     dtype: Dtype
     max_model_length: int
     thinks: bool = False
@@ -53,7 +69,9 @@ class Target(_Part):
     host: str
     port: int
     model: str
-    """The name that its engine knows the model by."""
+    """The name that its engine knows the version by."""
+    public: str = ""
+    """The name of the model, where all its pods know that, too: a request for it goes on as it is."""
     service: str | None = None
     """The Service's name: its EndpointSlices say which pods are asked. Without any, host and port are."""
 

@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.plan import (
+    ADMIN_KEY_VARIABLE,
+    BUCKETS,
+    ENGINE_KEY_VARIABLE,
+    USER_KEY_VARIABLE,
+    ExperimentRoute,
+    ModelRoute,
+    RouteTable,
+    Target,
+    VariantRoute,
+)
 from toolbox.commands import CommandError
 from tools.nginx import installed
 
@@ -19,6 +29,7 @@ __all__ = ["anneal_router"]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _ROUTER = _CHECKOUT / "serving_runtime/router"
+_KEYS = dict.fromkeys((ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE), "bench")
 _ATTEND = """
 import sys
 from pathlib import Path
@@ -43,7 +54,7 @@ def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
     table = _table(before)
     routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
     _configure(folder, {"8080": port, "8082": free_port()})
-    environment = {"PYTHONPATH": str(_CHECKOUT), **installed().environment}
+    environment = {"PYTHONPATH": str(_CHECKOUT), **_KEYS, **installed().environment}
     attended = [sys.executable, "-c", _ATTEND, str(records), *nginx_command(folder, "router.conf")]
     followed = [sys.executable, "-c", _FOLLOW, f"http://127.0.0.1:{before.first}", str(routes)]
     log = folder / "log"

@@ -2,6 +2,7 @@
 
 import socket
 import uuid
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,3 +39,5 @@ class Settings(BaseSettings):
     """The port of the progress endpoint."""
     server_environment: dict[str, str] = {}
     """More environment variables for pods that serve, as JSON."""
+    scrapers: list[dict[str, Any]] = []
+    """Who may scrape metrics of routers and engines, as JSON: peers of a NetworkPolicy."""

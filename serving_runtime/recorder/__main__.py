@@ -3,7 +3,17 @@
 import argparse
 from pathlib import Path
 
-__all__ = ["main"]
+from serving_runtime.keys import App, Keyed, key_of
+from serving_runtime.plan import ADMIN_KEY_VARIABLE
+
+__all__ = ["guarded", "main"]
+
+_OPEN = ("/health", "/v1/feedback")  # clients' feedback comes through the router
+
+
+def guarded(app: App, key: str) -> Keyed:
+    """The application behind its key."""
+    return Keyed(app, key, _OPEN)
 
 
 def main() -> None:
@@ -20,7 +30,7 @@ def main() -> None:
     parser.add_argument("--retention-days", type=float, default=RETENTION_DAYS, help=days)
     options = parser.parse_args()
     app = create_app(options.folder, options.retention_days)
-    uvicorn.run(app, host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
+    uvicorn.run(guarded(app, key_of(ADMIN_KEY_VARIABLE)), host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
 
 
 if __name__ == "__main__":

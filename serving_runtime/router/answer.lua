@@ -1,6 +1,7 @@
 -- What became of an answer, as its bytes pass: whether it is whole, when its first and last came, and how many tokens
 -- it took. Nothing of it is kept but the end of a piece, as a sign may be cut in two.
 local cjson = require "cjson.safe"
+local keys = require "keys"
 local stream = require "stream"
 local usage = require "usage"
 
@@ -90,7 +91,7 @@ function answer.line()
     version = seen.version,
     experiment = experiment and experiment.uid,
     variant = seen.variant,
-    user = user and ngx.encode_base64(ngx.sha1_bin(experiment.uid .. ":" .. user)),
+    user = user and keys.hashed(user),
     at = seen.at,
     status = ngx.status,
     outcome = seen.outcome,

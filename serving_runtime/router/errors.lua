@@ -33,9 +33,14 @@ end
 function errors.head()
   local status = ngx.status
   if status < 400 then return end
+  -- An engine demands another key than this router's, as while one of them is replaced: nothing that a client can mend.
+  local is_not_let_in = status == 401 and ngx.ctx.target
+  if is_not_let_in then
+    status, ngx.status, ngx.header["WWW-Authenticate"] = 502, 502, nil
+  end
   if RETRY_AFTER[status] and not ngx.header["Retry-After"] then ngx.header["Retry-After"] = RETRY_AFTER[status] end
   local kind = ngx.header["Content-Type"]
-  if type(kind) == "string" and kind:find("application/json", 1, true) == 1 then return end
+  if not is_not_let_in and type(kind) == "string" and kind:find("application/json", 1, true) == 1 then return end
   local sentence = SENTENCES[status] or "the request was refused with status " .. status
   ngx.ctx.error_body = encoded(status, sentence)
   ngx.header["Content-Type"] = "application/json"

@@ -22,13 +22,14 @@ class RecorderError(Exception):
 class Recorder:
     """One connection at a time, made when it is needed: whoever keeps one misses that another pod answers now."""
 
-    def __init__(self, address: Path) -> None:
-        self._address = address
+    def __init__(self, address: Path, key: str) -> None:
+        self._address, self._key = address, key
         self._connection: http.client.HTTPConnection | None = None
 
     def store(self, source: str, position: int, lines: bytes) -> int:
         """Have lines stored that begin there; return up to where the recorder has this source now."""
         headers = {"Content-Type": "application/jsonl", SOURCE: source, POSITION: str(position)}
+        headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection = self._connected()
             connection.request("POST", RECORDS_PATH, lines, headers)

@@ -6,6 +6,7 @@ local assignment = require "assignment"
 local attempts = require "attempts"
 local endpoints = require "endpoints"
 local errors = require "errors"
+local keys = require "keys"
 local metrics = require "metrics"
 local records = require "records"
 local request = require "request"
@@ -102,7 +103,7 @@ function router.route()
   if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = answering, target
   metrics.begin(seen)
-  ngx.var.exposure_id = seen.exposure
+  ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
   ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
@@ -180,6 +181,13 @@ end
 function router.refuse_path()
   return refuse(404, "there is nothing at this path; models are asked at /v1/chat/completions, /v1/completions, "
     .. "/v1/responses, /v1/embeddings, /tokenize and /detokenize, and listed at /v1/models")
+end
+
+-- What is not for clients takes the operator's key; metrics are for whoever may come to this port.
+function router.admit()
+  if ngx.var.uri == "/metrics" or keys.is_admin(ngx.var.http_authorization) then return end
+  ngx.header["WWW-Authenticate"] = "Bearer"
+  return refuse(401, "this is for the operator alone, who has the key `adminKey` of the Secret `anneal-router`")
 end
 
 function router.tell_routes()

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.routing import RouterEnvironment, router_objects
 from serving_runtime.plan import RouteTable
 
@@ -31,6 +32,8 @@ WRONG = [
     ("operator.resources.limits.memory", "1K"),
     ("operator.resources.limit", {"memory": "1Gi"}),
     ("server.environment.VLLM_CPU_KVCACHE_SPACE", 4),
+    ("networkPolicies.scrapers", {"namespaceSelector": {}}),
+    ("networkPolicies.scraper", []),
     ("mlflow.url", "mlflow.example.com"),
     ("mlflow.storage.size", True),
 ]
@@ -40,6 +43,7 @@ RIGHT = [
     ("operator.resources.limits.cpu", 1.5),
     ("operator.resources.limits.memory", "1e9"),
     ("server.environment.VLLM_CPU_KVCACHE_SPACE", "4"),
+    ("networkPolicies.scrapers", [{"namespaceSelector": {}, "podSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]),
     ("mlflow.url", "https://mlflow.example.com/team"),
     ("global", {"registry": "of an umbrella chart"}),
 ]
@@ -90,7 +94,7 @@ def test_the_operator_holds_each_right_that_it_gives_a_router() -> None:
     held = next(made for made in yaml.safe_load_all(text) if made["kind"] == "ClusterRole")
     table = RouteTable(targets={}, models={})
     stamp = table.stamped("2026-03-01T12:00:00Z", 1)
-    objects = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never"))
+    objects = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never", Keys("e", "a", "u")))
     given = next(made for made in objects if made["kind"] == "Role")
     assert _rights(given["rules"]) <= _rights(held["rules"])
 

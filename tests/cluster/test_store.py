@@ -99,9 +99,9 @@ def test_what_is_kept_of_a_pod_is_what_a_reconcile_reads(store: Store) -> None:
 
 
 def test_what_is_kept_of_a_deployment_says_whether_it_is_rolled_out(store: Store) -> None:
-    asked, counts = {"replicas": 2}, {"observedGeneration": 3, "readyReplicas": 2, "updatedReplicas": 1}
+    asked, counts = {"replicas": 2}, {"observedGeneration": 3, "readyReplicas": 2, "replicas": 3, "updatedReplicas": 1}
     metadata = {"labels": {LABEL: "one"}}
-    spec, status = {**asked, "template": {}}, {**counts, "replicas": 3}
+    spec, status = {**asked, "template": {}}, {**counts, "availableReplicas": 2}
     store.observe(_object("Deployment", "d", 5, metadata=metadata, spec=spec, status=status))
     kept = store.get("Deployment", "team", "d") or {}
     assert (kept["spec"], kept["status"]) == (asked, counts)

@@ -14,9 +14,11 @@ from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.model_version import (
     Contest,
     Engine,
+    Front,
     GiveProduction,
     ObservedVersion,
     Register,
+    Serve,
     SetAliases,
     decide,
 )
@@ -284,3 +286,31 @@ def test_an_engine_is_brought_up_to_date_by_itself_and_never_in_an_experiment(
     changes: dict[str, Any], image: str
 ) -> None:
     assert decide(_seen(**changes), NOW).apply[0].image == image
+
+
+BEFORE, WITH_KEY = Engine(2, "s:1"), Engine(2, "s:1", demands_key=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "image", "demands_key", "polls"),
+    [
+        ({}, "s:2", True, False),
+        ({"router": Front(sends_key=False, is_rolling=False)}, "s:2", True, False),
+        ({"engine": BEFORE}, "s:2", True, False),
+        # one of an earlier build stays as it is until the router sends the key
+        ({"engine": BEFORE, "router": Front(sends_key=False, is_rolling=False)}, "s:1", False, True),
+        ({"engine": BEFORE, "router": Front(sends_key=True, is_rolling=True)}, "s:1", False, True),
+        ({"engine": BEFORE, "router": Front(sends_key=True, is_rolling=False)}, "s:2", True, False),
+        # and in an experiment
+        ({"engine": BEFORE, "contests": [_contest(None)]}, "s:1", False, False),
+        ({"engine": WITH_KEY, "contests": [_contest(None)]}, "s:1", True, False),
+        ({"engine": BEFORE, "other_engines": {"0": Engine(1, "s:1")}}, "s:1", False, False),
+        # one that demands it goes on, whatever the router is doing
+        ({"engine": WITH_KEY, "router": Front(sends_key=True, is_rolling=True)}, "s:2", True, False),
+    ],
+)
+def test_an_engine_demands_its_key_once_the_router_sends_it(
+    changes: dict[str, Any], image: str, demands_key: bool, polls: bool
+) -> None:
+    verdict = decide(_seen(**changes), NOW)
+    assert (verdict.apply, verdict.polls) == ((Serve(2, image, demands_key),), polls)

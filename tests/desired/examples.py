@@ -1,5 +1,6 @@
 """What the builders make of the example; `python -m tests.desired.examples` writes it to golden/."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
+from anneal_operator.desired.keys import KeyRing, Keys, kept
+from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
+from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.recorder import RecorderEnvironment, recorder_claim, recorder_objects
 from anneal_operator.desired.routing import (
@@ -33,8 +37,10 @@ _ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 _TRAINING = TrainingEnvironment(
     "trainer:1", "IfNotPresent", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE", "server:1", _ENGINE
 )
-_SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE)
-_ROUTER = RouterEnvironment("router:1", "IfNotPresent")
+_KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes")
+_SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE, _KEYS)
+_ROUTER = RouterEnvironment("router:1", "IfNotPresent", _KEYS)
+_PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
 def _parent(kind: str, name: str) -> dict[str, Any]:
@@ -101,13 +107,20 @@ def _serving_objects() -> list[dict[str, Any]]:
     return [made, deployment(stored, spec, serving, 1, _SERVING), service(stored)]
 
 
+def _earlier_engine() -> list[dict[str, Any]]:
+    """As a build before there were keys made it: digests of it are compared, so it may not differ in a byte."""
+    made, stored = _version()
+    spec = ModelVersionSpec.parse(made["spec"])
+    return [deployment(stored, spec, spec.serving or Serving(), 1, replace(_SERVING, keys=None))]
+
+
 def _router_objects() -> list[dict[str, Any]]:
     experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
     base, tuned = "spam-filter-base", "spam-filter-tuned"
     named = {"1": base, "base": base, "production": base, "2": tuned}
     to = Destination(base, named, SplitTraffic(name, "uid-x", f"team/{name}", spec))
-    versions = [ServedVersion(base, "10.0.0.1"), ServedVersion(tuned, "10.0.0.2")]
+    versions = [ServedVersion(base, "10.0.0.1", public="spam-filter"), ServedVersion(tuned, "10.0.0.2")]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": to})
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), _ROUTER)
@@ -115,8 +128,17 @@ def _router_objects() -> list[dict[str, Any]]:
 
 def _recorder_objects() -> list[dict[str, Any]]:
     owners = [_parent("ModelVersion", name) for name in ("spam-filter-base", "spam-filter-tuned")]
-    env = RecorderEnvironment("router:1", "IfNotPresent", "anneal-recorder")
+    env = RecorderEnvironment("router:1", "IfNotPresent", "anneal-recorder", _KEYS)
     return [recorder_claim("team"), *recorder_objects("team", owners, "10.0.0.3", env)]
+
+
+def _policies() -> list[dict[str, Any]]:
+    owners = [_parent("ModelVersion", "spam-filter-base")]
+    return policies("team", owners, PolicyEnvironment("anneal-system", [_PROMETHEUS]))
+
+
+def _secret() -> list[dict[str, Any]]:
+    return [step.manifest for step in kept("team", KeyRing(_KEYS)) if isinstance(step, Create)]
 
 
 EXAMPLES = {
@@ -125,8 +147,11 @@ EXAMPLES = {
     "training-on-many-gpus": _many_gpus,
     "evaluation-by-vllm": _answered_by_vllm,
     "serving": _serving_objects,
+    "serving-without-a-key": _earlier_engine,
     "router": _router_objects,
     "recorder": _recorder_objects,
+    "keys": _secret,
+    "policies": _policies,
 }
 
 

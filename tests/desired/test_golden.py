@@ -36,12 +36,12 @@ def test_only_the_router_s_agent_holds_a_token() -> None:
                 assert pod["automountServiceAccountToken"] is False
 
 
-def test_every_child_goes_with_its_owner_but_versions_and_what_users_said_stay() -> None:
+def test_every_child_goes_with_its_owner_but_versions_keys_and_what_users_said_stay() -> None:
     for name in EXAMPLES:
         for document in EXAMPLES[name]():
             owned = "ownerReferences" in document["metadata"]
             kind = document["kind"]
-            stays = kind == "ModelVersion" or (name, kind) == ("recorder", "PersistentVolumeClaim")
+            stays = kind in {"ModelVersion", "Secret"} or (name, kind) == ("recorder", "PersistentVolumeClaim")
             assert owned is not stays
 
 

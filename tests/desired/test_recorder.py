@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.recorder import (
     ADDRESS_FILE,
     RecorderEnvironment,
@@ -16,7 +17,8 @@ from anneal_operator.desired.routing import RouterEnvironment, ServedVersion, ro
 from serving_runtime import router as router_package
 
 OWNER = {"apiVersion": "v1", "kind": "ModelVersion", "metadata": {"name": "one", "uid": "u"}}
-ENV = RecorderEnvironment("router:1", "Never", "claim")
+KEYS = Keys("engine", "admin", "user")
+ENV = RecorderEnvironment("router:1", "Never", "claim", KEYS)
 
 
 def _made(address: str | None = "10.0.0.3") -> dict[str, dict[str, Any]]:
@@ -27,7 +29,7 @@ def _router() -> dict[str, Any]:
     """The template of a router's pod."""
     table = route_table([ServedVersion("one", "10.0.0.1")], {})
     stamp = table.stamped("2026-03-01T12:00:00Z", 1)
-    made = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never"))
+    made = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never", KEYS))
     template: dict[str, Any] = made[-1]["spec"]["template"]
     return template
 

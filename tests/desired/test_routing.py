@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.routing import (
     Destination,
     RouterEnvironment,
@@ -15,6 +17,7 @@ from anneal_operator.desired.routing import (
     SplitTraffic,
     known_routes,
     pod_admin_url,
+    publicly_known,
     route_table,
     routed_versions,
     router_objects,
@@ -24,6 +27,8 @@ from serving_runtime.plan import FORMAT, RouteTable
 from serving_runtime.router.shipper import _MOST_WAITING
 
 ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
+
+ENVIRONMENT = RouterEnvironment("router:1", "Never", Keys("e", "a", "u"))
 
 
 ONE, TWO = ServedVersion("one", "10.0.0.1"), ServedVersion("two", "10.0.0.2")
@@ -49,8 +54,7 @@ def _table(*, split: SplitTraffic | None = None, named: dict[str, str] | None = 
 
 def _objects(table: RouteTable) -> list[dict[str, Any]]:
     owner = {"apiVersion": "v1", "kind": "ModelVersion", "metadata": {"name": "one", "uid": "u"}}
-    stamp = table.stamped("2026-03-01T12:00:00Z", 7)
-    return router_objects("team", [owner], table, stamp, RouterEnvironment("router:1", "Never"))
+    return router_objects("team", [owner], table, table.stamped("2026-03-01T12:00:00Z", 7), ENVIRONMENT)
 
 
 def test_what_is_routed_can_be_read_back_from_the_config_map() -> None:
@@ -61,6 +65,15 @@ def test_what_is_routed_can_be_read_back_from_the_config_map() -> None:
     assert routed_versions(config_map) == {"one", "two"}, "also one that only an experiment sends clients to"
     assert stamp_of(config_map) == table.stamped("2026-03-01T12:00:00Z", 7)
     assert (known_routes(None), routed_versions(None), stamp_of(None)) == ({}, frozenset(), None)
+
+
+def test_the_versions_that_know_their_model_s_name_can_be_read_back_from_the_config_map() -> None:
+    table = route_table([replace(ONE, public="m"), TWO], {"m": Destination("one", NAMED)})
+    assert {name: target.public for name, target in table.targets.items()} == {"one": "m", "two": ""}
+    assert publicly_known(_objects(table)[0]) == {"one"}
+    earlier = {"data": {"routes.json": '{"targets": {"one": {"model": "one"}}}'}}
+    unknown: list[dict[str, Any] | None] = [None, earlier, {"data": {}}]
+    assert [publicly_known(found) for found in unknown] == [frozenset()] * 3
 
 
 def test_of_a_table_of_another_build_is_known_what_can_be_read() -> None:

@@ -3,6 +3,7 @@
 No cluster is needed, but the local cluster's Helm, which takes a minute to build where no cluster has been up.
 """
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import yaml
 
 from anneal_operator.cluster.leader_label import LEADER_LABEL
+from anneal_operator.desired.policies import PolicyEnvironment, policies
 from local_cluster.build import build
 from local_cluster.layout import Layout
 from local_cluster.parts import PARTS
+from serving_runtime.plan import ADMIN_PORT
 
 CHART = Path(__file__).parents[2] / "charts/anneal"
 IMAGES = [f"--set=images.{name}=example/{name}" for name in ("operator", "trainer", "server", "router", "mlflow")]
@@ -49,7 +52,7 @@ def test_helm_refuses_a_wrong_value_and_names_it(helm: Path, value: str, complai
     assert complaint in refused.stdout
 
 
-def _rendered(helm: Path) -> list[dict[str, Any]]:
+def _rendered(helm: Path, *options: str) -> list[dict[str, Any]]:
     command: list[str | Path] = [
         helm,
         "template",
@@ -58,6 +61,7 @@ def _rendered(helm: Path) -> list[dict[str, Any]]:
         "--namespace=system",
         "--kube-version=1.36",
         *IMAGES,
+        *options,
     ]
     return list(yaml.safe_load_all(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
@@ -83,3 +87,33 @@ def test_the_operator_may_end_pods_and_change_those_of_its_own_namespace_alone(h
         if made["kind"] in {"Role", "ClusterRole"}
     }
     assert may == {"Role": {"patch"}, "ClusterRole": {"get", "list", "watch", "delete"}}
+
+
+def test_the_operator_may_read_and_change_the_secrets_that_are_its_own_alone(helm: Path) -> None:
+    rules = [
+        (made["kind"], rule.get("resourceNames"), rule["verbs"])
+        for made in _rendered(helm)
+        if made["kind"] in {"Role", "ClusterRole"}
+        for rule in made["rules"]
+        if "secrets" in rule["resources"]
+    ]
+    assert rules == [
+        ("ClusterRole", None, ["create"]),
+        ("ClusterRole", ["anneal-router"], ["get", "patch"]),
+        ("Role", ["anneal-progress-tls"], ["get", "patch"]),
+    ]
+
+
+def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(helm: Path) -> None:
+    scrapers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    by_name = {
+        (made["kind"], made["metadata"]["name"]): made
+        for made in _rendered(helm, f"--set-json=networkPolicies.scrapers={json.dumps(scrapers)}")
+    }
+    pod = by_name["Deployment", "anneal-operator"]["spec"]["template"]
+    environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    told = PolicyEnvironment(environment["ANNEAL_NAMESPACE"], json.loads(environment["ANNEAL_SCRAPERS"]))
+    router, _, engines = policies("team", [], told)
+    admin = next(rule for rule in router["spec"]["ingress"] if rule["ports"][0]["port"] == ADMIN_PORT)
+    assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][1:] == scrapers

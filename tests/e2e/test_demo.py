@@ -18,6 +18,7 @@ import pytest
 from typing_extensions import override
 
 from anneal_operator.desired.experiments import record_name
+from anneal_operator.desired.keys import KEYS
 from anneal_operator.desired.recorder import RECORDER
 from demo.commands import Commands
 from demo.installation import SYSTEM
@@ -40,7 +41,10 @@ MOMENTS = (
     ("abexperiment/spam-filter-base-or-tuned", "Running"),
     ("abexperiment/spam-filter-base-or-tuned", "Promoted"),
 )
-LEFT = "jobs,pods,services,deployments,replicasets,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims"
+LEFT = (
+    "jobs,pods,services,deployments,replicasets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies,"
+    "persistentvolumeclaims,secrets"
+)
 
 
 class Killer(threading.Thread):
@@ -267,10 +271,12 @@ def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tupl
     commands.kubectl("delete", "-n", NAMESPACE, "ftj/bad", "configmap/bad")
 
 
-def test_deleting_everything_leaves_the_recorded_answers_and_the_decision_alone(told: tuple[Story, Killer]) -> None:
+def test_deleting_everything_leaves_the_recorded_answers_the_keys_and_the_decision_alone(
+    told: tuple[Story, Killer],
+) -> None:
     commands = told[0].commands
     examples = CHECKOUT / "examples/spam-filter"
-    outlives = [f"configmap/{record_name(told[0].experiment)}", f"persistentvolumeclaim/{RECORDER}"]
+    outlives = [f"configmap/{record_name(told[0].experiment)}", f"persistentvolumeclaim/{RECORDER}", f"secret/{KEYS}"]
     commands.kubectl("delete", "-n", NAMESPACE, "-f", str(examples / "experiment.yaml"))
     commands.kubectl("delete", "-n", NAMESPACE, "-k", str(examples / "cpu"))
     commands.kubectl("delete", "-n", NAMESPACE, "modelversions", "--all")

@@ -4,6 +4,7 @@ Its tiny base lies on a claim, as a team's own would. What it must be asked with
 training runtime; vLLM tells what it read.
 """
 
+import base64
 import json
 import os
 import subprocess
@@ -60,11 +61,13 @@ def test_a_family_is_served_with_the_prompt_that_it_was_trained_on(bench: Bench,
 
     assert poll(lambda: phase() == "Ready", _START_SECONDS, every=2.0), _engine_log(bench, job)
     address = bench.cluster.get("service", f"{job}-server")["spec"]["clusterIP"]
+    key = base64.b64decode(bench.cluster.get("secret", "anneal-router")["data"]["engineKey"]).decode()
     wanted = json.loads((bases / f"{name}.json").read_bytes())
-    read = _post(f"http://{address}:{_PORT}/tokenize", {"model": job, "messages": ASKED})
+    read = _post(f"http://{address}:{_PORT}/tokenize", key, {"model": job, "messages": ASKED})
     assert read["tokens"] == wanted
     settings = {"max_tokens": 4, "temperature": 0, "return_token_ids": True}
-    answer = _post(f"http://{address}:{_PORT}/v1/chat/completions", {"model": job, "messages": ASKED, **settings})
+    asked = {"model": job, "messages": ASKED, **settings}
+    answer = _post(f"http://{address}:{_PORT}/v1/chat/completions", key, asked)
     assert answer["prompt_token_ids"] == wanted
     assert answer["usage"]["completion_tokens"] > 0
 
@@ -132,8 +135,10 @@ def _engine_log(bench: Bench, version: str) -> str:
     return "\n".join(bench.cluster.api.log(found["metadata"]["name"])[-6000:] for found in pods)
 
 
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask an engine as its router would."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=180) as response:
         found: dict[str, Any] = json.load(response)
     return found

@@ -77,14 +77,15 @@ def test_the_gpu_server_imports_vllm_and_knows_every_flag_that_the_launcher_writ
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
         "from serving_runtime.launch import engine_command\n"
         "from serving_runtime.plan import ServingPlan\n"
-        "plan = ServingPlan(tracking_uri='', uri='', digest='', served_name='m', dtype='BF16', max_model_length=64,"
-        " engine_args=[])\n"
-        "command = engine_command(plan, Path('/model'), 8000)\n"
+        "plan = ServingPlan(tracking_uri='', uri='', digest='', served_name='m', public_name='p', dtype='BF16',"
+        " max_model_length=64, engine_args=[])\n"
+        "command = engine_command(plan, Path('/model'), 8000, is_keyed=True)\n"
         "options = make_arg_parser(FlexibleArgumentParser()).parse_args(command[3:])\n"
-        "print('parsed', options.served_model_name, options.port, options.dtype)\n"
+        "print('parsed', options.served_model_name, options.port, options.middleware, options.dtype)\n"
     )
     cluster.apply(pod("main", _python(built, script), volumes=_SCRATCH))
-    assert "parsed ['m'] 8000 bfloat16" in cluster.logs_until("main", "parsed", patience=300)
+    told = "parsed ['p', 'm'] 8000 ['serving_runtime.engine_key.EngineKey'] bfloat16"
+    assert told in cluster.logs_until("main", "parsed", patience=300)
 
 
 def test_nginx_runs_lua_in_the_router_image(images: dict[str, str], cluster: Cluster) -> None:

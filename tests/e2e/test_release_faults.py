@@ -21,8 +21,10 @@ from .scripted_pods import at_home, scripted_spec
 from .stand import Manifest, Stand, stand
 
 pytestmark = [pytest.mark.timeout(3600)]
-_CHILDREN = "deployments,replicasets,services,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims"
-_CHILDREN += ",poddisruptionbudgets"
+_CHILDREN = (
+    "deployments,replicasets,services,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims,"
+    "poddisruptionbudgets,networkpolicies"
+)
 _TIMES = {"lastTransitionTime", "decidedAt", "startedAt"}
 _OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt"}
 _PREPARED_AT_ONCE = 8

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
+from serving_runtime.plan import (
+    ADMIN_KEY_VARIABLE,
+    ENGINE_KEY_VARIABLE,
+    USER_KEY_VARIABLE,
+    ExperimentRoute,
+    ModelRoute,
+    RouteTable,
+    Target,
+    VariantRoute,
+    bucket,
+)
 from tests.support.pods import HARDENED, pod
 from toolbox.polling import poll
 
@@ -24,13 +34,15 @@ class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        said = json.dumps({"body": body.decode(), "type": self.headers["Content-Type"]}).encode()
+        said = {"body": body.decode(), "type": self.headers["Content-Type"], "key": self.headers["Authorization"]}
+        said = json.dumps(said).encode()
         self.send_response(200); self.send_header("Content-Length", str(len(said))); self.end_headers()
         self.wfile.write(said)
     def log_message(self, *_): pass
 http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Echo).serve_forever()
 """
 SALT = "s"
+KEYS = {ENGINE_KEY_VARIABLE: "engine-key", ADMIN_KEY_VARIABLE: "admin-key", USER_KEY_VARIABLE: "user-key"}
 
 
 def _table() -> RouteTable:
@@ -78,7 +90,8 @@ def router(running: Cluster, images: dict[str, str]) -> Iterator[Cluster]:
         "securityContext": HARDENED,
         "volumeMounts": mounts,
     }
-    nginx = {"name": "main", "command": ["python", "-c", write], **common}
+    keys = [{"name": name, "value": value} for name, value in KEYS.items()]
+    nginx = {"name": "main", "command": ["python", "-c", write], "env": keys, **common}
     manifest = pod("router", nginx, volumes=volumes)
     manifest["spec"]["containers"].append({"name": "engine", "command": ["python", "-c", ENGINE], **common})
     own.apply(manifest)
@@ -128,7 +141,8 @@ def test_only_the_model_s_name_is_changed_in_the_body(router: Cluster) -> None:
     bodies = ['{"e":[],"o":{},"f":1.0,"model":"plain","k":"스팸😀"}', '{"x":"' + "x" * 200_000 + '","model":"plain"}']
     for body, answer in zip(bodies, _ask(router, [{"body": body} for body in bodies]), strict=True):
         echoed = json.loads(answer["body"])
-        assert echoed == {"body": body.replace('"plain"', '"engine-one"'), "type": "application/json"}
+        changed = body.replace('"plain"', '"engine-one"')
+        assert echoed == {"body": changed, "type": "application/json", "key": "Bearer engine-key"}
 
 
 def test_a_request_that_leads_nowhere_is_told_why(router: Cluster) -> None:
@@ -165,9 +179,10 @@ def test_an_exposure_is_one_line_with_the_user_only_as_a_hash(router: Cluster) -
 
 
 def test_models_and_routes_are_listed(router: Cluster) -> None:
-    models, routes = _ask(
-        router, [{"at": f"http://127.0.0.1:{place}"} for place in ("8080/v1/models", "8082/-/routes")]
-    )
+    admin = {"at": "http://127.0.0.1:8082/-/routes"}
+    known = {**admin, "headers": {"Authorization": f"Bearer {KEYS[ADMIN_KEY_VARIABLE]}"}}
+    models, refused, routes = _ask(router, [{"at": "http://127.0.0.1:8080/v1/models"}, admin, known])
+    assert refused["status"] == 401
     assert [model["id"] for model in json.loads(models["body"])["data"]] == ["down", "plain", "split", "unborn"]
     told = json.loads(routes["body"])
     assert (told["generation"], told["digest"]) == (1, _table().digest())

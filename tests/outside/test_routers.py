@@ -16,10 +16,12 @@ from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters
 from serving_runtime.plan import Stamp
 
+KEY = "admin-key"
+
 
 async def _ask(url: str) -> Stamp:
     async with aiohttp.ClientSession() as session:
-        return await HttpRouters(session).applied(url)
+        return await HttpRouters(session).applied(url, KEY)
 
 
 def _applied(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Stamp:
@@ -53,9 +55,29 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
         app.router.add_get("/experiments/{uid}/statistics", statistics)
         async with TestServer(app) as server, aiohttp.ClientSession() as session:
             url = str(server.make_url("")).rstrip("/")
-            return await HttpRouters(session).statistics(url, "uid-1", "user rating")
+            return await HttpRouters(session).statistics(url, KEY, "uid-1", "user rating")
 
     assert asyncio.run(run()) == {"uid": "uid-1", "metric": "user rating"}
+
+
+@pytest.mark.parametrize(("key", "sent"), [("k", "Bearer k"), ("", None)])
+def test_both_are_asked_with_the_operator_s_key_where_there_is_one(key: str, sent: str | None) -> None:
+    heard: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("Authorization"))
+        return web.json_response(TOLD)
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = str(server.make_url("")).rstrip("/")
+            await HttpRouters(session).applied(url, key)
+            await HttpRouters(session).statistics(url, key, "uid-1", "rating")
+
+    asyncio.run(run())
+    assert heard == [sent, sent]
 
 
 @pytest.mark.parametrize(

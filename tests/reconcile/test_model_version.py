@@ -83,7 +83,8 @@ def _serve(world: World, *names: str) -> None:
 
 def test_it_is_registered_once_served_and_given_production(world: World) -> None:
     _look(world)
-    assert world.writes() == ["Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
+    made = ["Secret/anneal-router", "Service/one-server", "Deployment/one-server", "ModelVersion/one/status"]
+    assert world.writes() == made
     assert (_status(world)["phase"], _status(world)["replicas"]) == ("Registering", 1)
     assert _status(world).get("readyReplicas", 0) == 0
     _look(world, times=2)
@@ -283,7 +284,8 @@ def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes
 
 def test_a_router_is_not_made_for_a_version_that_goes_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     _serve(world, "one")
-    for kind in ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget"):
+    kinds = ("Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding")
+    for kind in (*kinds, "PodDisruptionBudget", "NetworkPolicy"):
         world.api.remove(kind, "anneal-router")
     world.later(301)
     listed, there = world.api.list, iter([True])

@@ -295,16 +295,20 @@ class FakeRouters:
     """What one has instead, by its address."""
     asked: list[str] = field(default_factory=list)
     counted: dict[str, Any] | None = None
+    keys: list[str] = field(default_factory=list)
+    """Those that it was asked with."""
 
-    async def applied(self, url: str) -> Stamp:
+    async def applied(self, url: str, key: str) -> Stamp:
         address = url.removeprefix("http://").removesuffix(":8082")
         self.asked.append(address)
+        self.keys.append(key)
         stamp = self.has.get(address) or stamp_of(self.api.objects.get(("ConfigMap", ROUTER)))
         if address in self.silent or stamp is None:
             raise RouterError("down")
         return stamp
 
-    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+    async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+        self.keys.append(key)
         if self.counted is None:
             raise RouterError("down")
         return self.counted

@@ -135,6 +135,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = "CUT" in pieces
 
+    def _locked(self, _: bytes) -> None:
+        """An engine that demands another key than the router's."""
+        content = b'{"error":{"message":"no"}}'
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", "Bearer")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
     def _claim(self, _: bytes) -> None:
         """Claim what is the router's to say, and lead elsewhere."""
         self.send_response(200)

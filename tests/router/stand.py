@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.plan import (
+    ADMIN_KEY_VARIABLE,
+    ENGINE_KEY_VARIABLE,
+    USER_KEY_VARIABLE,
+    ExperimentRoute,
+    ModelRoute,
+    RouteTable,
+    Target,
+    VariantRoute,
+)
 from serving_runtime.router.endpoints import FORMAT
 from serving_runtime.router.files import replace_file
 from toolbox.polling import poll
@@ -25,10 +34,12 @@ from tools.nginx import installed
 
 from .engine import Engine, engine
 
-__all__ = ["LINEAGE", "ROUTER", "SALT", "Answer", "Stand", "document", "endpoints", "standing", "table"]
+__all__ = ["KEYS", "LINEAGE", "ROUTER", "SALT", "Answer", "Stand", "document", "endpoints", "standing", "table"]
 
 SALT = "s"
 LINEAGE = "2026-03-01T12:00:00Z"
+KEYS = {ENGINE_KEY_VARIABLE: "engine-key", ADMIN_KEY_VARIABLE: "admin-key", USER_KEY_VARIABLE: "user-key\n"}
+"""As from a Secret that was made of files."""
 TRIES = 3
 _CHAT = "/v1/chat/completions"
 ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
@@ -77,12 +88,13 @@ class Stand:
     is_ending: bool = field(default=False, init=False)
 
     def ask(self, path: str = _CHAT, body: Any = None, *, method: str = "", **headers: str) -> Answer:
-        """Send one request; a body that is no text or bytes is sent as JSON."""
+        """Send one request; a body that is no text or bytes is sent as JSON. What is the operator's is asked as it."""
         content = body.encode() if isinstance(body, str) else body
         content = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
         port = self.admin_port if path.startswith(("/-/", "/metrics")) else self.port
         url = f"http://127.0.0.1:{port}{path}"
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        known = {"Authorization": f"Bearer {KEYS[ADMIN_KEY_VARIABLE]}"} if path.startswith("/-/") else {}
+        named = known | {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(url, content, named, method=method or ("GET" if body is None else "POST"))
         try:
             answered = urllib.request.urlopen(request, timeout=30)
@@ -162,7 +174,10 @@ class Stand:
 
 
 def table(engine_port: int, closed_port: int) -> RouteTable:
-    """`alike` is a model that its server knows by the same name, `down` one whose server is not there."""
+    """`alike` is a model that its server knows by the same name, `down` one whose server is not there.
+
+    `known` is one whose server knows its name, too.
+    """
     arms = [
         VariantRoute(name="stable", target="one", up_to=5000),
         VariantRoute(name="tuned", target="two", up_to=10000),
@@ -172,6 +187,7 @@ def table(engine_port: int, closed_port: int) -> RouteTable:
     )
     targets = {name: Target(host="127.0.0.1", port=engine_port, model=f"engine-{name}") for name in ("one", "two")}
     targets["alike"] = Target(host="127.0.0.1", port=engine_port, model="alike")
+    targets["known"] = Target(host="127.0.0.1", port=engine_port, model="engine-known", public="known")
     targets["gone"] = Target(host="127.0.0.1", port=closed_port, model="engine-gone")
     gone = experiment.model_copy(
         update={"uid": "uid-gone", "variants": [VariantRoute(name="stable", target="gone", up_to=10000)]}
@@ -181,6 +197,7 @@ def table(engine_port: int, closed_port: int) -> RouteTable:
         models={
             "plain": ModelRoute(default="one", named={"1": "one", "production": "one", "2": "two"}),
             "alike": ModelRoute(default="alike", named={}),
+            "known": ModelRoute(default="known", named={"1": "known"}),
             "split": ModelRoute(default="one", named={}, experiment=experiment),
             "split-down": ModelRoute(default="gone", named={}, experiment=gone),
             "unborn": ModelRoute(default=None, named={"1": "one"}),
@@ -267,7 +284,7 @@ def _start(
     attended += "sys.exit(attend(sys.argv[2:], Path(sys.argv[1])))"
     started = [*nginx.command(), "-e", "stderr", "-p", f"{folder}/", "-c", "router.conf", "-g", settings]
     command = [sys.executable, "-c", attended, f"{folder}/records", *started]
-    return subprocess.Popen(command, env={**os.environ, **nginx.environment}, stdout=log, stderr=log)
+    return subprocess.Popen(command, env={**os.environ, **nginx.environment, **KEYS}, stdout=log, stderr=log)
 
 
 def _children(pid: int) -> list[int]:

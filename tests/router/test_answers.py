@@ -1,5 +1,7 @@
 """What the router does with what a model's server answers, or does not; and the one line that it records of it."""
 
+import base64
+import hmac
 import re
 import time
 from pathlib import Path
@@ -7,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import bucket
+from serving_runtime.plan import USER_KEY_VARIABLE, bucket
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.ingest import Ingest
 from serving_runtime.router.spool import Spool
 from toolbox.polling import poll
 
 from .engine import STREAMS
-from .stand import SALT, Stand, standing
+from .stand import KEYS, SALT, Stand, standing
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-User-Id: u\r\nContent-Length: %d\r\n\r\n%s"
 
@@ -171,6 +173,15 @@ def test_the_server_s_own_error_passes_as_it_is_and_says_when_to_come_again(rout
     assert "retry-after" not in router.chat("plain", "400").headers
 
 
+def test_an_engine_that_does_not_let_the_router_in_is_no_fault_of_the_client_s(router: Stand) -> None:
+    answer = router.chat("split", "locked", X_User_Id="u1")
+    assert (answer.status, answer.headers["retry-after"]) == (502, "1")
+    assert "the model's server does not answer" in answer.error
+    assert "www-authenticate" not in answer.headers
+    line = router.record_of(answer.headers["x-exposure-id"])
+    assert (line["status"], line["outcome"]) == (502, "error")
+
+
 @pytest.mark.parametrize(
     ("scenario", "status", "times"),
     [
@@ -206,13 +217,13 @@ def test_a_client_that_leaves_ends_the_work_for_it(router: Stand, scenario: str)
     assert poll(lambda: len(_new_lines(router, known, outcome="left", status=status)) == 1, 5)
 
 
-def test_a_user_is_recorded_only_as_a_hash(router: Stand) -> None:
-    answer = router.chat("split", X_User_Id="someone-secret")
-    line = router.record_of(answer.headers["x-exposure-id"])
-    again = router.record_of(router.chat("split", X_User_Id="someone-secret").headers["x-exposure-id"])
-    other = router.record_of(router.chat("split", X_User_Id="another").headers["x-exposure-id"])
-    assert "someone-secret" not in str(line)
-    assert line["user"] == again["user"] != other["user"]
+def test_a_user_is_recorded_as_a_hash_that_the_namespace_s_key_alone_makes(router: Stand) -> None:
+    answers = [router.chat(model, X_User_Id="someone-secret") for model in ("split", "split-down")]
+    lines = [router.record_of(answer.headers["x-exposure-id"]) for answer in answers]
+    digest = hmac.digest(KEYS[USER_KEY_VARIABLE].strip().encode(), b"someone-secret", "sha1")
+    assert [line["user"] for line in lines] == [base64.b64encode(digest).decode()] * 2
+    assert {line["experiment"] for line in lines} == {"uid", "uid-gone"}
+    assert "someone-secret" not in str(lines)
 
 
 def test_an_answer_outside_an_experiment_is_a_line_without_a_user(router: Stand) -> None:

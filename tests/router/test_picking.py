@@ -338,6 +338,25 @@ def test_a_variant_whose_pods_are_not_there_is_answered_for_by_the_control(four:
         _assert_fell_back(four, four.chat("q", model="split", X_User_Id=TUNED))
 
 
+def test_the_control_gets_the_key_that_the_variant_would_have_got(four: Scene) -> None:
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        four.lead("two", int(gone.getsockname()[1]))
+        answer = four.chat("q", model="split", X_User_Id=TUNED, Authorization="Bearer mine")
+        _assert_fell_back(four, answer)
+        assert answer.json["headers"]["Authorization"] == "Bearer engine-key"
+
+
+def test_a_key_that_the_control_does_not_take_is_no_matter_of_the_client_s(four: Scene) -> None:
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        four.lead("two", int(gone.getsockname()[1]))
+        answer = four.chat("q", model="split", scenario="locked", X_User_Id=TUNED)
+    assert (answer.status, answer.headers["x-anneal-fallback"]) == (502, "true")
+    assert "www-authenticate" not in answer.headers
+    assert "does not answer" in answer.error
+
+
 def _call_them_otherwise(made: Scene, **names: str) -> None:
     """Each engine knows its model by a name of its own."""
     routes = json.loads((made.router.folder / "routes.json").read_text())

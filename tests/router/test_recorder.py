@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving_runtime.plan import bucket
-from tests.support.recorder import counted, recorder
+from serving_runtime.plan import ADMIN_KEY_VARIABLE, bucket
+from tests.support.recorder import KEY, counted, recorder
 from toolbox.polling import poll
 
 from .stand import SALT, Answer, standing
@@ -27,7 +27,7 @@ ARM = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
 def _shipping(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "serving_runtime.router.shipper", "--records", str(folder / "records")]
     command += ["--recorder", str(folder / "address"), "--end-within", "0"]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, env={**os.environ, ADMIN_KEY_VARIABLE: KEY}) as process:
         yield process
         process.terminate()
         assert process.wait(60) == 0

@@ -1,6 +1,7 @@
 """What the router does to a request on its way to a model's server."""
 
 import json
+import socket
 import time
 from typing import Any
 
@@ -36,6 +37,8 @@ USERS = [f"user-{number}" for number in range(300)] + ["사용자", "a b", "x" *
         ("plain@2", "two", "engine-two"),
         ("plain@production", "one", "engine-one"),
         ("alike", "alike", "alike"),
+        ("known", "known", "known"),
+        ("known@1", "known", "engine-known"),
     ],
 )
 def test_a_name_reaches_its_version(router: Stand, model: str, version: str, name: str) -> None:
@@ -163,8 +166,9 @@ def test_no_header_that_names_a_user_or_steers_a_server_goes_on(router: Stand) -
     naming = ["X-User-Id", "X-Session", "Authorization", "Cookie", "X-Forwarded-For"]
     sent = dict.fromkeys([*steering, *naming], "mine") | {"Traceparent": "00-1-2-01", "Accept": "text/event-stream"}
     answer = router.chat("split", **sent)
-    names = {"Accept", "Content-Length", "Content-Type", "Host", "Traceparent", "X-Request-Id"}
+    names = {"Accept", "Authorization", "Content-Length", "Content-Type", "Host", "Traceparent", "X-Request-Id"}
     assert set(answer.json["headers"]) == names
+    assert answer.json["headers"]["Authorization"] == "Bearer engine-key"
     assert answer.json["headers"]["X-Request-Id"] == answer.headers["x-exposure-id"]
     assert answer.json["headers"]["Content-Type"] == "application/json"
 
@@ -195,12 +199,13 @@ def test_the_first_header_that_is_there_names_the_user(router: Stand) -> None:
     assert [answer.headers["x-anneal-variant"] for answer in answers] == arms
 
 
+@pytest.mark.parametrize("again", [b"X-User-Id: b", b"x-uSER-iD: b", b"X-User-Id:"])
 @pytest.mark.parametrize("others", [0, 200])
-def test_a_user_who_is_named_twice_is_refused(router: Stand, others: int) -> None:
+def test_a_user_who_is_named_twice_is_refused(router: Stand, others: int, again: bytes) -> None:
     body = b'{"model":"split"}'
     more = b"".join(b"X-%d: y\r\n" % number for number in range(others))
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-User-Id: a\r\n%sX-User-Id: b\r\n"
-    told = router.raw(head % more + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-User-Id: a\r\n%s%s\r\n"
+    told = router.raw(head % (more, again) + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
     assert told.startswith(b"HTTP/1.1 400 ")
     error = json.loads(told.partition(b"\r\n\r\n")[2].split(b"\r\n")[1])["error"]
     assert (error["message"], error["param"]) == ("the header `x-user-id` is there twice: send it once", "x-user-id")
@@ -208,7 +213,7 @@ def test_a_user_who_is_named_twice_is_refused(router: Stand, others: int) -> Non
 
 def test_models_are_listed_and_told_of(router: Stand) -> None:
     listed = [model["id"] for model in router.ask("/v1/models").json["data"]]
-    assert listed == ["alike", "down", "plain", "split", "split-down", "unborn"]
+    assert listed == ["alike", "down", "known", "plain", "split", "split-down", "unborn"]
     for name in ("plain", "plain@2", "plain%402"):
         assert router.ask(f"/v1/models/{name}").json["id"] == name.replace("%40", "@")
 
@@ -221,6 +226,29 @@ def test_routes_are_told_without_salt_or_bounds_on_a_port_that_clients_do_not_us
     written = json.loads((router.folder / "routes.json").read_text())
     assert {name: routes[name] for name in ("format", *Stamp.model_fields)}.items() <= written.items()
     assert b"404" in router.raw(b"GET /-/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "Bearer ", "admin-key", "Bearer engine-key", "Bearer admin-key2", "Basic admin-key"]
+)
+@pytest.mark.parametrize("path", ["/-/routes", "/-/anything"])
+def test_what_is_the_operator_s_is_told_to_whoever_has_its_key(router: Stand, path: str, sent: str) -> None:
+    refused = router.ask(path, Authorization=sent)
+    assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
+    assert "the key `adminKey`" in refused.error
+    assert router.ask(path).status == (200 if path == "/-/routes" else 404)
+
+
+def test_metrics_are_for_whoever_may_come_to_the_operator_s_port(router: Stand) -> None:
+    def status(path: str) -> int:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", router.admin_port), timeout=10) as connection:
+            connection.sendall(request.encode())
+            return int(connection.makefile("rb").readline().split()[1])
+
+    assert status("/metrics") != 401
+    others = ["/metrics/../-/routes", "/-/routes?/metrics", "/metrics%2f..%2f-/routes", "/metrics/x", "//metrics/../"]
+    assert [status(path) for path in others] == [401] * len(others)
 
 
 def test_a_new_table_holds_at_once_and_what_is_none_is_not_taken(tmp_path_factory: pytest.TempPathFactory) -> None:

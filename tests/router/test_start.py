@@ -42,3 +42,16 @@ def test_a_port_that_another_process_took_meanwhile_is_left_to_it(
         with stand.standing(tmp_path) as standing:
             assert standing.chat().status == 200
     assert not given
+
+
+@pytest.mark.parametrize("variable", stand.KEYS)
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_without_a_key_it_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, text: str
+) -> None:
+    monkeypatch.setitem(stand.KEYS, variable, text)
+    with (
+        pytest.raises(AssertionError, match=f"{variable} is not set: the namespace's Secret `anneal-router` holds"),
+        stand.standing(tmp_path),
+    ):
+        pass

@@ -1,6 +1,7 @@
 """The server starts on the published weights or not at all. A real HTTP server stands for MLflow's artifact proxy."""
 
 import hashlib
+import importlib
 import json
 import os
 import threading
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from serving_runtime import launch
+from serving_runtime.engine_key import EngineKey
 from serving_runtime.launch import WeightsError, download
-from serving_runtime.plan import ServingPlan
+from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
 
 
 @pytest.fixture
@@ -116,6 +118,36 @@ def test_thoughts_are_parsed_as_the_chat_template_writes_them(
         monkeypatch.setattr("sys.argv", command)
         launch.main()
         assert started[-1][started[-1].index("--max-model-len") + 2 :] == [*expected, "--enforce-eager"]
+
+
+@pytest.mark.parametrize(
+    ("public", "key", "written"),
+    [
+        ("", None, ["m", "--port", "8000", "--dtype"]),
+        ("", "", ["m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey", "--dtype"]),
+        ("spam", "k", ["spam", "m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey"]),
+        ("m", None, ["m", "--port", "8000", "--dtype"]),
+    ],
+)
+def test_the_engine_knows_the_public_name_first_and_demands_the_key_that_it_was_given(
+    plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public: str, key: str | None, written: list[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(launch, "download", lambda _, folder: folder.mkdir())
+    monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
+    given = {} if key is None else {ENGINE_KEY_VARIABLE: key}
+    without = {name: value for name, value in os.environ.items() if name != ENGINE_KEY_VARIABLE}
+    monkeypatch.setattr("os.environ", {**without, **given})
+    text = plan.model_copy(update={"public_name": public}).model_dump_json()
+    monkeypatch.setattr("sys.argv", ["launch", "--port", "8000", "--plan", text, "--folder", str(tmp_path / "model")])
+    launch.main()
+    ((*command,),) = started
+    assert command[command.index("--served-model-name") + 1 :][: len(written)] == written
+
+
+def test_the_middleware_is_there_by_the_name_that_the_engine_is_given() -> None:
+    module, _, name = launch._MIDDLEWARE.rpartition(".")  # noqa: SLF001
+    assert getattr(importlib.import_module(module), name) is EngineKey
 
 
 def test_the_engine_writes_the_date_that_training_wrote(

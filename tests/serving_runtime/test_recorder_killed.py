@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 
+from serving_runtime.plan import ADMIN_KEY_VARIABLE
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.line import Exposure
 from toolbox.polling import poll
 
 _CHECKOUT = Path(__file__).parents[2]
+_KEY = "admin-key"
 _DYING = """
 import os, signal, sys
 from serving_runtime.recorder import database
@@ -57,7 +59,8 @@ def _recorder(folder: Path, dying: tuple[str, int] | None = None) -> Iterator[tu
         port = listener.getsockname()[1]
     program = ["-c", _DYING + _SERVING, dying[0], str(dying[1])] if dying else ["-m", "serving_runtime.recorder"]
     arguments = ["--port", str(port), "--folder", str(folder), "--records", str(folder / "records")]
-    process = subprocess.Popen([sys.executable, *program, *arguments], cwd=_CHECKOUT)
+    environment = {**os.environ, ADMIN_KEY_VARIABLE: _KEY}
+    process = subprocess.Popen([sys.executable, *program, *arguments], cwd=_CHECKOUT, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
         assert poll(lambda: process.poll() is not None or _status(f"{address}/health") == 200, 60)
@@ -82,7 +85,8 @@ def _status(url: str, body: dict[str, Any] | None = None, timeout: float = 20) -
 
 
 def _erase(url: str) -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=20) as response:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_KEY}"}, method="DELETE")
+    with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
 
 

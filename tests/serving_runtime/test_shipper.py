@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from serving_runtime.plan import ADMIN_KEY_VARIABLE
 from serving_runtime.records import LARGEST_BATCH, LOCK
 from serving_runtime.router import recorder as client
 from serving_runtime.router import shipper as shipping
@@ -25,7 +26,7 @@ from serving_runtime.router.recorder import Recorder
 from serving_runtime.router.shipper import Shipper
 from serving_runtime.router.spool import Spool
 from tests.support.http_server import serving
-from tests.support.recorder import counted, line, recorder
+from tests.support.recorder import KEY, counted, line, recorder
 from toolbox.polling import poll
 
 FILE = "20260301T1000-0123456789abcdef.jsonl"
@@ -59,7 +60,7 @@ def _shipper(records: Path, address: str = "") -> Shipper:
     place = records / "address"
     if address:
         place.write_text(address)
-    return Shipper(Spool(records, "pod"), Recorder(place))
+    return Shipper(Spool(records, "pod"), Recorder(place, KEY))
 
 
 def _append(file: Path, text: str) -> None:
@@ -313,7 +314,8 @@ def test_nothing_that_is_large_is_imported() -> None:
 def _started(records: Path, end_within: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "serving_runtime.router.shipper", "--records", str(records)]
     command += ["--recorder", str(records / "address"), "--end-within", str(end_within)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, ADMIN_KEY_VARIABLE: KEY}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def test_what_nginx_writes_while_the_pod_ends_is_stored(records: Path, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ def _stand_in() -> None:
         elsewhere = isinstance(name, str) and name.endswith(".svc")
         return resolve(*((host, int(port)) if elsewhere else (name, number)), *arguments, **options)
 
-    async def applied(routers: Any, pod: Any) -> Any:
+    async def applied(routers: Any, key: str, pod: Any) -> Any:
         try:
-            return await routers.applied(f"http://anneal-router.{pod['metadata']['namespace']}.svc:8082")
+            return await routers.applied(f"http://anneal-router.{pod['metadata']['namespace']}.svc:8082", key)
         except RouterError:
             return None
 

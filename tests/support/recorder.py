@@ -12,17 +12,21 @@ from typing import Any
 
 import uvicorn
 
+from serving_runtime.recorder.__main__ import guarded
 from serving_runtime.recorder.app import create_app
 from serving_runtime.records import POSITION, RECORDS_PATH, SOURCE
 
-__all__ = ["at", "counted", "line", "recorder", "send"]
+__all__ = ["KEY", "at", "counted", "line", "recorder", "send"]
+
+KEY = "the-admin-key-of-the-tests"
+_OURS = {"Authorization": f"Bearer {KEY}"}
 
 
 @contextmanager
 def recorder(folder: Path, port: int = 0) -> Iterator[str]:
     """Serve it; gives its host and port."""
     listener = socket.create_server(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(guarded(create_app(folder), KEY), log_level="error"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
@@ -41,7 +45,7 @@ def line(number: int, user: str = "u", variant: str = "a", experiment: str = "e"
 
 def send(address: str, lines: bytes, **headers: str) -> tuple[int, Any]:
     """Hand lines over; return the status and what is answered."""
-    named = {name: value for name, value in headers.items() if value}
+    named = _OURS | {name: value for name, value in headers.items() if value}
     request = urllib.request.Request(f"http://{address}{RECORDS_PATH}", lines, named, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -54,7 +58,7 @@ def send(address: str, lines: bytes, **headers: str) -> tuple[int, Any]:
 def counted(address: str, experiment: str = "e") -> dict[str, tuple[int, int]]:
     """How many users and requests of each variant it knows."""
     url = f"http://{address}/experiments/{experiment}/statistics?metric=rating"
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=_OURS), timeout=20) as answer:
         variants = json.load(answer)["variants"]
     return {name: (told["users"], told["requests"]) for name, told in variants.items()}
 

@@ -35,6 +35,7 @@ _CHILD_STATUS = (
     "phase",
     "podIP",
     "readyReplicas",
+    "replicas",
     "reason",
     "message",
     "startTime",

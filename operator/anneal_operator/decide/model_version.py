@@ -34,6 +34,7 @@ from .verdict import Deletion, Progress, Verdict
 __all__ = [
     "Contest",
     "Engine",
+    "Front",
     "GiveProduction",
     "ObservedVersion",
     "Register",
@@ -65,6 +66,17 @@ class Engine:
     """The pods that it is to have."""
     is_rolling: bool = False
     """Whether pods of its newest generation are missing, or do not answer yet."""
+    demands_key: bool = False
+    """Whether it answers those alone who have the namespace's key; an earlier build's answers everybody."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The namespace's router, as its engines depend on it."""
+
+    sends_key: bool
+    """Whether it was made to send engines their key; an earlier build's was not."""
+    is_rolling: bool
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class ObservedVersion:
     selector: str = ""
     """The pods' labels."""
     server_image: str = ""
+    router: Front | None = None
     other_engines: Mapping[str, Engine] = field(default_factory=dict)
     """Those of the namespace that are brought up to date in turn, by their versions."""
 
@@ -114,6 +127,7 @@ class Serve:
 
     replicas: int
     image: str
+    demands_key: bool
 
 
 @dataclass(frozen=True)
@@ -169,9 +183,10 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         status,
         _progress(phase, registry),
         delete=seen.server_to_end if is_left else (),
-        apply=(Serve(pods, _image(seen)),) if seen.spec.serving else (),
+        apply=(_served(seen, pods),) if seen.spec.serving else (),
         effects=_effects(seen, registry, phase),
         again=again,
+        polls=_waits_for_router(seen),
     )
 
 
@@ -232,12 +247,23 @@ def _lost(name: str, contest: Contest) -> bool:
     return decision is not None and is_over and name != contest.spec.version_of(decision.winner)
 
 
-def _image(seen: ObservedVersion) -> str:
-    """The engine's image stays what it was in an experiment, and while another engine is being brought up to date."""
-    if seen.engine is None or not seen.engine.image:
-        return seen.server_image
+def _served(seen: ObservedVersion, wanted: int) -> Serve:
+    """An engine stays what it was in an experiment, and while another or the router is being brought up to date."""
+    engine = seen.engine
+    if engine is None or not engine.image:
+        return Serve(wanted, seen.server_image, demands_key=True)
     in_experiment = any(contest.status.decision is None for contest in seen.contests)
-    return seen.engine.image if in_experiment or _is_anothers_turn(seen) else seen.server_image
+    if in_experiment or _is_anothers_turn(seen) or _waits_for_router(seen):
+        return Serve(wanted, engine.image, engine.demands_key)
+    return Serve(wanted, seen.server_image, demands_key=True)
+
+
+def _waits_for_router(seen: ObservedVersion) -> bool:
+    """An engine that demands no key begins to when the router sends it."""
+    engine, router = seen.engine, seen.router
+    if engine is None or engine.demands_key or router is None:
+        return False
+    return router.is_rolling or not router.sends_key
 
 
 def _is_anothers_turn(seen: ObservedVersion) -> bool:

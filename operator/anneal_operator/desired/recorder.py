@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
+from serving_runtime.plan import ADMIN_KEY_VARIABLE, RECORDER_PORT
 
+from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
 
 __all__ = [
@@ -25,7 +27,6 @@ __all__ = [
 ]
 
 RECORDER = "anneal-recorder"
-_PORT = 8081
 _LABEL = {"anneal.dev/component": "recorder"}
 _ADDRESS_KEY, _ADDRESS_FOLDER = "address", "/etc/anneal/recorder"
 ADDRESS_FILE = f"{_ADDRESS_FOLDER}/{_ADDRESS_KEY}"
@@ -42,11 +43,12 @@ class RecorderEnvironment:
     pull_policy: str
     claim: str
     """The volume's claim."""
+    keys: Keys
 
 
 def recorder_url(namespace: str) -> str:
     """Where the operator reads what was recorded."""
-    return f"http://{RECORDER}.{namespace}.svc:{_PORT}"
+    return f"http://{RECORDER}.{namespace}.svc:{RECORDER_PORT}"
 
 
 def recorder_claim(namespace: str) -> Manifest:
@@ -65,7 +67,7 @@ def recorder_objects(
     """
     references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
     metadata = {**_metadata(namespace), "ownerReferences": references}
-    ports = [{"name": "http", "port": _PORT, "targetPort": "http"}]
+    ports = [{"name": "http", "port": RECORDER_PORT, "targetPort": "http"}]
     service = {"selector": _LABEL, "ports": ports}
     made: list[Manifest] = [
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
@@ -73,7 +75,7 @@ def recorder_objects(
     ]
     if address:
         host = f"[{address}]" if ":" in address else address
-        data = {_ADDRESS_KEY: f"{host}:{_PORT}"}
+        data = {_ADDRESS_KEY: f"{host}:{RECORDER_PORT}"}
         made.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
     return made
 
@@ -104,7 +106,10 @@ def _deployment(env: RecorderEnvironment) -> Manifest:
         "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": _LABEL},
         "template": {
-            "metadata": {"labels": {**labels("recorder", RECORDER), **_LABEL}},
+            "metadata": {
+                "labels": {**labels("recorder", RECORDER), **_LABEL},
+                "annotations": {KEYS_ANNOTATION: env.keys.of_recorder()},
+            },
             "spec": {
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
@@ -122,9 +127,10 @@ def _deployment(env: RecorderEnvironment) -> Manifest:
 
 def _container(env: RecorderEnvironment) -> Manifest:
     resources = ResourceRequirements(requests={"cpu": "100m", "memory": "512Mi"})
-    arguments = ["-m", "serving_runtime.recorder", "--port", str(_PORT), "--folder", "/data"]
+    arguments = ["-m", "serving_runtime.recorder", "--port", str(RECORDER_PORT), "--folder", "/data"]
     made = container("recorder", env.image, env.pull_policy, arguments, resources)
-    made["ports"] = [{"name": "http", "containerPort": _PORT}]
+    made["env"] = [*made["env"], key_variable(ADMIN_KEY_VARIABLE)]
+    made["ports"] = [{"name": "http", "containerPort": RECORDER_PORT}]
     made["volumeMounts"].append({"name": "data", "mountPath": "/data"})
     probe = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
     made["startupProbe"] = {**probe, "periodSeconds": 2, "failureThreshold": _START_SECONDS // 2}

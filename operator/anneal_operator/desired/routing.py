@@ -7,8 +7,22 @@ from dataclasses import dataclass
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Stamp, Target, VariantRoute
+from serving_runtime.plan import (
+    ADMIN_KEY_VARIABLE,
+    ADMIN_PORT,
+    BUCKETS,
+    CLIENT_PORT,
+    ENGINE_KEY_VARIABLE,
+    USER_KEY_VARIABLE,
+    ExperimentRoute,
+    ModelRoute,
+    RouteTable,
+    Stamp,
+    Target,
+    VariantRoute,
+)
 
+from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import LEAVING, LEAVING_SECONDS, Manifest, container, labels, owner, pod_security, scratch_volume
 from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .serving import ENGINE_PORT, server_name
@@ -24,6 +38,7 @@ __all__ = [
     "SplitTraffic",
     "known_routes",
     "pod_admin_url",
+    "publicly_known",
     "route_table",
     "routed_versions",
     "router_objects",
@@ -34,7 +49,7 @@ __all__ = [
 ROUTER = "anneal-router"
 ROUTER_LABEL = "anneal.dev/router"
 """On a router's pods, which its name follows: their Deployment, Service and budget choose no other pod by it."""
-_HTTP, _ADMIN = 8080, 8082
+_HTTP, _ADMIN = CLIENT_PORT, ADMIN_PORT
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
 _REPLICAS = 2
@@ -58,6 +73,8 @@ class ServedVersion:
     name: str
     address: str
     """The Service's cluster IP: the router needs no name server for it."""
+    public: str = ""
+    """The name of the model, where all its pods know that, beside the version's."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,7 @@ class RouterEnvironment:
 
     image: str
     pull_policy: str
+    keys: Keys
 
 
 def router_url(namespace: str) -> str:
@@ -130,7 +148,16 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
 
 def _target(version: ServedVersion) -> Target:
     service = server_name(version.name)
-    return Target(host=version.address, port=ENGINE_PORT, model=version.name, service=service)
+    return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
+
+
+def publicly_known(table: Manifest | None) -> frozenset[str]:
+    """Return the versions that a router's ConfigMap says to know their model's name."""
+    try:
+        targets = json.loads(table["data"][_TABLE_KEY])["targets"] if table else {}
+        return frozenset(name for name, target in targets.items() if target.get("public"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return frozenset()
 
 
 def stamp_of(table: Manifest | None) -> Stamp | None:
@@ -196,6 +223,7 @@ def router_objects(
         "annotations": {OWNER_ANNOTATION: ROUTER},
         "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
     }
+    keyed = {**metadata, "annotations": {**metadata["annotations"], **_marked(env)}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER}
     rule = {
@@ -218,8 +246,13 @@ def router_objects(
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [account], "roleRef": role},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": keyed, "spec": _deployment(env)},
     ]
+
+
+def _marked(env: RouterEnvironment) -> dict[str, str]:
+    """So that new keys replace the pods."""
+    return {KEYS_ANNOTATION: env.keys.of_router()}
 
 
 def _deployment(env: RouterEnvironment) -> Manifest:
@@ -235,7 +268,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "selector": {"matchLabels": _CHOSEN},
         "template": {
-            "metadata": {"labels": {**labels("router", ROUTER), **_CHOSEN}},
+            "metadata": {"labels": {**labels("router", ROUTER), **_CHOSEN}, "annotations": _marked(env)},
             "spec": {
                 "serviceAccountName": ROUTER,
                 "automountServiceAccountToken": False,  # the agent alone has it
@@ -268,6 +301,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made = _router_container("nginx", env, ["-m", "serving_runtime.router"], "256Mi")
     cores = {"resourceFieldRef": {"containerName": "nginx", "resource": "requests.cpu"}}
     made["env"] = [*made["env"], {"name": "ANNEAL_CORES", "valueFrom": cores}]  # rounded up: a worker for each
+    made["env"] += map(key_variable, (ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
     made["volumeMounts"].append(address_mount())
@@ -288,5 +322,6 @@ def _shipper(env: RouterEnvironment) -> Manifest:
     arguments = ["-m", "serving_runtime.router.shipper", "--records", _RECORDS, "--recorder", ADDRESS_FILE]
     arguments += ["--end-within", str(_SHIPPING_SECONDS)]
     made = _router_container("shipper", env, arguments, "64Mi")
+    made["env"].append(key_variable(ADMIN_KEY_VARIABLE))
     made["volumeMounts"].append(address_mount())
     return made

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
-from serving_runtime.plan import ServingPlan
+from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
 
+from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import LEAVING, Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
@@ -34,6 +35,10 @@ class ServingEnvironment:
     pull_policy: str
     mlflow_url: str
     variables: dict[str, str]
+    keys: Keys | None
+    """None for an engine that an earlier build made, which stays as it is: it demands no key, knows no public name, and
+    ends at once.
+    """
 
 
 def server_name(version: str) -> str:
@@ -51,25 +56,19 @@ def deployment(
 ) -> Manifest:
     """The Deployment of vLLM; a pod is ready when the weights are verified and the engine answers."""
     name = parent["metadata"]["name"]
-    plan = ServingPlan(
-        tracking_uri=env.mlflow_url,
-        uri=spec.artifact.uri,
-        digest=spec.artifact.digest,
-        served_name=name,
-        dtype=serving.dtype,
-        max_model_length=serving.max_model_length,
-        thinks=spec.prompt is not None and spec.prompt.thinking == "Keep",
-        engine_args=serving.engine_args,
-    )
-    arguments = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan.model_dump_json()]
+    arguments = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", _plan(name, spec, serving, env)]
     made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
     made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
     made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
     probe = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
     made["startupProbe"] = {**probe, "periodSeconds": 2, "failureThreshold": _START_SECONDS // 2}
     made["readinessProbe"] = {**probe, "periodSeconds": 5}
-    made["lifecycle"] = LEAVING
-    own = {**labels("model-version", name), VERSION_LABEL: name}
+    if env.keys:
+        made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
+        made["lifecycle"] = LEAVING
+    marked = {KEYS_ANNOTATION: env.keys.of_engine()} if env.keys else {}
+    own: Manifest = {"labels": {**labels("model-version", name), VERSION_LABEL: name}}
+    own |= {"annotations": marked} if marked else {}
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -83,13 +82,29 @@ def deployment(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**_metadata(parent), "annotations": {IMAGE_ANNOTATION: env.image}},
+        "metadata": {**_metadata(parent), "annotations": {IMAGE_ANNOTATION: env.image, **marked}},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {VERSION_LABEL: name}},
-            "template": {"metadata": {"labels": own}, "spec": pod},
+            "template": {"metadata": own, "spec": pod},
         },
     }
+
+
+def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> str:
+    """As JSON; an earlier build's launcher takes no field that it does not know."""
+    plan = ServingPlan(
+        tracking_uri=env.mlflow_url,
+        uri=spec.artifact.uri,
+        digest=spec.artifact.digest,
+        served_name=name,
+        public_name=spec.model_name,
+        dtype=serving.dtype,
+        max_model_length=serving.max_model_length,
+        thinks=spec.prompt is not None and spec.prompt.thinking == "Keep",
+        engine_args=serving.engine_args,
+    )
+    return plan.model_dump_json(exclude=None if env.keys else {"public_name"})
 
 
 def service(parent: Manifest) -> Manifest:

@@ -17,12 +17,15 @@ _LARGEST_BYTES = 8 * 1024 * 1024
 
 
 class Routers(Protocol):
-    """What the reconcilers need of routers; both methods raise RouterError where it does not answer."""
+    """What the reconcilers need of routers; both methods raise RouterError where it does not answer.
 
-    async def applied(self, url: str) -> Stamp:
+    `key` is what it demands of the operator; empty while there is none.
+    """
+
+    async def applied(self, url: str, key: str) -> Stamp:
         """Return the newest table that all workers of one router have applied."""
 
-    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+    async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
 
 
@@ -32,23 +35,26 @@ class HttpRouters:
 
     session: aiohttp.ClientSession
 
-    async def applied(self, url: str) -> Stamp:
+    async def applied(self, url: str, key: str) -> Stamp:
         """Return the newest table that all workers of one router have applied; one that is slow has not."""
-        found = await self._get(f"{url}/-/routes", {}, _ACKNOWLEDGED_SECONDS)
+        found = await self._get(f"{url}/-/routes", key, {}, _ACKNOWLEDGED_SECONDS)
         try:
             return Stamp(**{name: found[name] for name in Stamp.model_fields})
         except (KeyError, ValidationError) as error:
             raise RouterError(f"{url} tells of no table") from error
 
-    async def statistics(self, url: str, experiment_uid: str, metric: str) -> dict[str, Any]:
+    async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
-        return await self._get(f"{url}/experiments/{experiment_uid}/statistics", {"metric": metric}, _TIMEOUT_SECONDS)
+        counted = f"{url}/experiments/{experiment_uid}/statistics"
+        return await self._get(counted, key, {"metric": metric}, _TIMEOUT_SECONDS)
 
-    async def _get(self, url: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
+    async def _get(self, url: str, key: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
         """Ask something in a user's namespace: what answers there is not trusted to be ours."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = aiohttp.ClientTimeout(total=seconds)
+        options: dict[str, Any] = {"params": query, "headers": headers, "timeout": timeout, "allow_redirects": False}
         try:
-            async with self.session.get(url, params=query, timeout=timeout, allow_redirects=False) as response:
+            async with self.session.get(url, **options) as response:
                 if response.status != 200:
                     raise RouterError(f"{url} answered {response.status}")
                 found = json.loads(await _body(response))

@@ -44,6 +44,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
 from .context import Context
+from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
 from .queue import Key
@@ -91,7 +92,7 @@ class ABExperimentKind:
             rivals=await _rivals(reader, item),
             uid=item.uid,
             route=route,
-            observations=await self._counted(item) if is_counted else None,
+            observations=await self._counted(reader, item) if is_counted else None,
             record=record,
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
@@ -137,10 +138,10 @@ class ABExperimentKind:
     def written(self, item: ExperimentItem, status: ABExperimentStatus) -> None:
         """Nothing is counted."""
 
-    async def _counted(self, item: ExperimentItem) -> Observations | None:
-        url = recorder_url(item.namespace)
+    async def _counted(self, reader: Reader, item: ExperimentItem) -> Observations | None:
+        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
         try:
-            found = await self._context.routers.statistics(url, item.uid, item.spec.metrics.primary.name)
+            found = await self._context.routers.statistics(url, key, item.uid, item.spec.metrics.primary.name)
         except RouterError:
             return None
         try:

@@ -29,7 +29,7 @@ class Acknowledgements:
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
 
     async def ask(
-        self, routers: Routers, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
+        self, routers: Routers, key: str, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
     ) -> list[RouterPod]:
         """Return these pods with what each has applied; those are asked that have not told of this table yet."""
         known, free = self._pods.get(namespace, {}), asyncio.Semaphore(_AT_ONCE)
@@ -41,7 +41,7 @@ class Acknowledgements:
             if stamp is None or before.applied == stamp:
                 return replace(before, behind_since=None)
             async with free:
-                applied = await _applied(routers, pod) or before.applied
+                applied = await _applied(routers, key, pod) or before.applied
             if applied == stamp:
                 return replace(before, applied=applied, behind_since=None)
             since = before.behind_since if applied == before.applied else None
@@ -73,11 +73,11 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
     )
 
 
-async def _applied(routers: Routers, pod: Manifest) -> Stamp | None:
+async def _applied(routers: Routers, key: str, pod: Manifest) -> Stamp | None:
     address = (pod.get("status") or {}).get("podIP")
     if not address:
         return None
     try:
-        return await routers.applied(pod_admin_url(address))
+        return await routers.applied(pod_admin_url(address), key)
     except RouterError:
         return None

@@ -9,6 +9,7 @@ from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
 from anneal_operator.cluster.store import Store
+from anneal_operator.desired.keys import Keys
 from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.outside.models import Models
 from anneal_operator.outside.registry import Registry
@@ -42,3 +43,5 @@ class Context:
     """What keeps a namespace's router from being as it should be: it has no status of its own to tell that in."""
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
     """How far each namespace's routes have come."""
+    drawn_keys: dict[str, Keys] = field(default_factory=dict)
+    """Those of a namespace whose Secret is yet to be made."""

@@ -1,6 +1,7 @@
 """ModelVersion: observe the version in MLflow, its engine and its experiments; register it and serve it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.model_version import (
     Contest,
     Engine,
+    Front,
     GiveProduction,
     ObservedVersion,
     Register,
@@ -21,6 +23,7 @@ from anneal_operator.decide.model_version import (
     decide,
 )
 from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
@@ -37,6 +40,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
 from .context import Context
+from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND, experiments_on, neighbours
 from .queue import Key
@@ -45,6 +49,14 @@ __all__ = ["ModelVersionKind"]
 
 VersionItem = Item[ModelVersionSpec, ModelVersionStatus]
 Effect = Register | SetAliases | GiveProduction
+
+
+@dataclass(frozen=True)
+class SeenVersion(ObservedVersion):
+    """What a version's builders need beside what is decided by."""
+
+    ring: KeyRing | None = None
+    """None where it has no engine."""
 
 
 class ModelVersionKind:
@@ -63,7 +75,7 @@ class ModelVersionKind:
         """Return the ModelVersion."""
         return await reader.subject(key.kind, key.namespace, key.name)
 
-    async def observe(self, reader: Reader, item: VersionItem) -> ObservedVersion:
+    async def observe(self, reader: Reader, item: VersionItem) -> SeenVersion:
         """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
         models, model = self._context.models, item.spec.model_name
         heard = models.heard(model)
@@ -73,7 +85,7 @@ class ModelVersionKind:
         made = await reader.get("Deployment", item.namespace, server_name(item.name))
         experiments = await reader.list("ABExperiment", item.namespace)
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
-        return ObservedVersion(
+        return SeenVersion(
             name=item.name,
             generation=item.generation,
             spec=item.spec,
@@ -91,26 +103,28 @@ class ModelVersionKind:
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             server_image=self._context.settings.server_image,
+            router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
             other_engines=await _other_engines(reader, item, versions, experiments),
+            ring=await key_ring(self._context, reader, item.namespace) if item.spec.serving else None,
         )
 
-    def decide(self, observed: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
+    def decide(self, observed: SeenVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
         """Return what follows."""
         return decide(observed, now)
 
-    def build(self, item: VersionItem, observed: ObservedVersion, intent: Serve) -> Sequence[Operation]:
-        """Return the engine's Service and Deployment."""
-        del observed
-        if item.spec.serving is None:
+    def build(self, item: VersionItem, observed: SeenVersion, intent: Serve) -> Sequence[Operation]:
+        """Return the engine's key, Service and Deployment."""
+        if item.spec.serving is None or observed.ring is None:
             return []
         settings = self._context.settings
+        keys = observed.ring.keys if intent.demands_key else None
         env = ServingEnvironment(
-            intent.image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment
+            intent.image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment, keys
         )
         made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env)
-        return [Apply(service(item.manifest)), Apply(made)]
+        return [*kept(item.namespace, observed.ring), Apply(service(item.manifest)), Apply(made)]
 
-    async def carry_out(self, item: VersionItem, observed: ObservedVersion, effect: Effect) -> None:
+    async def carry_out(self, item: VersionItem, observed: SeenVersion, effect: Effect) -> None:
         """Register it, or set its aliases."""
         registry, model = self._context.registry, item.spec.model_name
         match effect:
@@ -196,7 +210,14 @@ def _engine(made: dict[str, Any] | None) -> Engine | None:
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
     ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
     replicas = int(made["spec"].get("replicas", 1))
-    return Engine(ready, annotations.get(IMAGE_ANNOTATION, ""), replicas, min(ready, updated) < replicas)
+    is_keyed = KEYS_ANNOTATION in annotations
+    return Engine(ready, annotations.get(IMAGE_ANNOTATION, ""), replicas, min(ready, updated) < replicas, is_keyed)
+
+
+def _front(router: Manifest | None) -> Front | None:
+    """What the router's Deployment says of it."""
+    counted = _engine(router)
+    return Front(counted.demands_key, counted.is_rolling) if counted else None
 
 
 def _registry_status(found: Registered) -> RegistryStatus:

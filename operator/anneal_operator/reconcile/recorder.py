@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
+from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.recorder import RECORDER, RecorderEnvironment, recorder_claim, recorder_objects
 from anneal_operator.desired.routing import ROUTER
@@ -36,10 +37,10 @@ async def observed_recorder(reader: Reader, namespace: str) -> ObservedRecorder:
 
 
 def recorder_steps(
-    namespace: str, owners: Sequence[Manifest], observed: ObservedRecorder, settings: Settings
+    namespace: str, owners: Sequence[Manifest], observed: ObservedRecorder, keys: Keys, settings: Settings
 ) -> list[Operation]:
     """Return everything that a recorder needs; it may be replaced at any time: routers keep what they have for it."""
-    env = RecorderEnvironment(settings.router_image, settings.image_pull_policy, observed.claim or RECORDER)
+    env = RecorderEnvironment(settings.router_image, settings.image_pull_policy, observed.claim or RECORDER, keys)
     claim = [] if observed.claim else [Create(recorder_claim(namespace))]
     return [*claim, *map(Apply, recorder_objects(namespace, owners, observed.address, env))]
 

@@ -27,7 +27,9 @@ from anneal_operator.decide.acknowledgement import (
 )
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.routing import (
     LEFT_SECONDS,
     ROUTER,
@@ -37,6 +39,7 @@ from anneal_operator.desired.routing import (
     ServedVersion,
     SplitTraffic,
     known_routes,
+    publicly_known,
     route_table,
     router_objects,
     stamp_of,
@@ -46,6 +49,7 @@ from anneal_operator.reasons import ConditionType
 from serving_runtime.plan import RouteTable, Stamp
 
 from .context import Context
+from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND
 from .queue import Key
@@ -79,6 +83,7 @@ class ObservedRouter:
     """Those that take requests."""
     outdated: tuple[Deletion, ...]
     """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
+    ring: KeyRing
     recorder: ObservedRecorder
     is_held_up: bool
     """Whether a step was refused the last time."""
@@ -117,10 +122,12 @@ class RouterKind:
         """Look at all that is served, at the experiments, at the table, and at which routers have it."""
         namespace, now = item.namespace, self._context.now()
         owners = _served(await reader.list("ModelVersion", namespace))
-        versions = [await self._version(reader, owner) for owner in owners]
-        found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         table = await reader.get("ConfigMap", namespace, ROUTER)
-        stamp = stamp_of(table)
+        known = publicly_known(table)
+        versions = [await self._version(reader, owner, known) for owner in owners]
+        found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
+        ring = await key_ring(self._context, reader, namespace)
+        stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
         return ObservedRouter(
             owners=owners,
             versions=[version for version, _ in versions],
@@ -128,27 +135,32 @@ class RouterKind:
             experiments=[experiment for experiment in found if experiment],
             last={model: Last(route.default, route.named) for model, route in known_routes(table).items()},
             stamp=stamp,
-            pods=await self._asked(reader, namespace, stamp, now),
+            pods=await self._asked(reader, namespace, stamp, key, now),
             outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
+            ring=ring,
             recorder=await observed_recorder(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
         )
 
-    async def _asked(self, reader: Reader, namespace: str, stamp: Stamp | None, now: datetime) -> list[RouterPod]:
+    async def _asked(
+        self, reader: Reader, namespace: str, stamp: Stamp | None, key: str, now: datetime
+    ) -> list[RouterPod]:
         """Ask the routers, and tell those who wait for their word."""
         told, left = self._context.acknowledgements, timedelta(seconds=LEFT_SECONDS)
         pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
         reached = [pod for pod in pods if takes_requests(pod, now, left)]
-        asked = await told.ask(self._context.routers, namespace, stamp, reached, now)
+        asked = await told.ask(self._context.routers, key, namespace, stamp, reached, now)
         before = told.arrivals.pop(namespace, None)
         if stamp:
             told.arrivals[namespace] = arrival(stamp, asked, now)
         if told.arrivals.get(namespace) != before:
-            for key in self._readers_of(namespace):
-                self._context.wake(key)
+            for waiting in self._readers_of(namespace):
+                self._context.wake(waiting)
         return asked
 
-    async def _version(self, reader: Reader, item: Manifest) -> tuple[Version, ServedVersion | None]:
+    async def _version(
+        self, reader: Reader, item: Manifest, known: frozenset[str]
+    ) -> tuple[Version, ServedVersion | None]:
         """A version, with its server where it has one of its own that is not about to end.
 
         Read from raw fields: one that cannot be parsed, as after a downgrade, is told of by its own reconcile, and
@@ -166,7 +178,11 @@ class RouterKind:
         address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
         is_served = bool(address) and status.get("phase") not in ENDING
         version = Version(metadata["name"], model, number, aliases, status.get("phase") in ANSWERING, is_served)
-        return version, ServedVersion(version.name, address) if is_served and address else None
+        if not is_served or not address:
+            return version, None
+        made = await reader.get("Deployment", metadata["namespace"], server_name(version.name))
+        is_public = _knows_model(made, was_known=version.name in known)
+        return version, ServedVersion(version.name, address, model if is_public else "")
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, None]:
         """Return where clients go, and which router is replaced."""
@@ -191,10 +207,12 @@ class RouterKind:
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
         """Return everything that a router needs, and then its recorder."""
         settings = self._context.settings
-        env = RouterEnvironment(settings.router_image, settings.image_pull_policy)
+        env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
-        recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, settings)
-        return [*map(Apply, made), *recorder]
+        guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
+        keys = observed.ring.keys
+        recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, keys, settings)
+        return [*kept(item.namespace, observed.ring), *map(Apply, (*made, *guards)), *recorder]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
@@ -246,6 +264,15 @@ def _outdated(made: Manifest | None) -> tuple[Deletion, ...]:
     if made is None or not is_ours or chosen in (None, {ROUTER_LABEL: ROUTER}):
         return ()
     return (Deletion("Deployment", ROUTER, made["metadata"]["uid"]),)
+
+
+def _knows_model(made: Manifest | None, *, was_known: bool) -> bool:
+    """Whether all its pods know the model's name, as those do that were made with a key: once so, for good."""
+    if made is None or KEYS_ANNOTATION not in made["metadata"].get("annotations", {}):
+        return False
+    status = made.get("status", {})
+    is_current = status.get("observedGeneration") == made["metadata"].get("generation")
+    return was_known or (is_current and 0 < status.get("replicas", 0) == status.get("updatedReplicas", 0))
 
 
 def _experiment(item: Manifest) -> Experiment | None:

@@ -1,0 +1,68 @@
+"""Who may open a connection to a namespace's router, recorder and engines, where the cluster enforces NetworkPolicies.
+
+They come on top of the keys, and choose pods by labels of ours. The kubelet's probes need no rule: a node reaches its
+own pods. Metrics lie on ports that hold more, behind a key; a scraper is let in where the installation names it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anneal_operator.api.resources import OWNER_ANNOTATION
+from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT
+
+from .pods import Manifest, labels, owner
+from .serving import ENGINE_PORT, VERSION_LABEL
+
+__all__ = ["PolicyEnvironment", "policies"]
+
+_OPERATOR = {"app.kubernetes.io/name": "anneal-operator"}  # the chart says so, too
+_OURS = {"app.kubernetes.io/managed-by": "anneal"}
+_ROUTER = {"app.kubernetes.io/name": "router", **_OURS}
+_RECORDER = {"app.kubernetes.io/name": "recorder", **_OURS}
+
+
+@dataclass(frozen=True)
+class PolicyEnvironment:
+    """Who else there is in the cluster."""
+
+    operator_namespace: str
+    scrapers: Sequence[Manifest]
+    """Who may scrape metrics, as the peers of a NetworkPolicy are written."""
+
+
+def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment) -> list[Manifest]:
+    """Return a namespace's NetworkPolicies, which go with the last of the ModelVersions that own them.
+
+    Clients come to the router from anywhere: how it is exposed is its Service's matter.
+    """
+    system = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": env.operator_namespace}}}
+    operator: Manifest = {**system, "podSelector": {"matchLabels": _OPERATOR}}
+    router: Manifest = {"podSelector": {"matchLabels": _ROUTER}}
+    engines = {"matchLabels": _OURS, "matchExpressions": [{"key": VERSION_LABEL, "operator": "Exists"}]}
+    to_router = [{"ports": [_port(CLIENT_PORT)]}, _from([operator, *env.scrapers], ADMIN_PORT)]
+    guarded: list[tuple[str, Manifest, list[Manifest]]] = [
+        ("anneal-router", {"matchLabels": _ROUTER}, to_router),
+        ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, operator], RECORDER_PORT)]),
+        ("anneal-engines", engines, [_from([router, *env.scrapers], ENGINE_PORT)]),
+    ]
+    return [_policy(namespace, name, owners, pods, ingress) for name, pods, ingress in guarded]
+
+
+def _policy(namespace: str, name: str, owners: Sequence[Manifest], pods: Manifest, ingress: list[Manifest]) -> Manifest:
+    metadata = {
+        "namespace": namespace,
+        "name": name,
+        "labels": labels("router", name),
+        "annotations": {OWNER_ANNOTATION: "anneal-router"},
+        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
+    }
+    spec = {"podSelector": pods, "policyTypes": ["Ingress"], "ingress": ingress}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+
+
+def _from(peers: list[Manifest], port: int) -> Manifest:
+    return {"from": peers, "ports": [_port(port)]}
+
+
+def _port(number: int) -> Manifest:
+    return {"protocol": "TCP", "port": number}
