@@ -90,12 +90,13 @@ def decision_of(
     spec: ABExperimentSpec, observed: Observations, compared: Mapping[str, Comparison], now: datetime
 ) -> DecisionStatus | None:
     """The one look at the numbers."""
-    sign = 1 if spec.metrics.primary.direction == "Increase" else -1
     rule = f"welch-{spec.stopping.confidence:g}"
     for name, result in compared.items():
         interval = f"[{result.lower:+.3f}, {result.upper:+.3f}]"
         shown = f"{spec.metrics.primary.name} {result.lift:+.3f} {interval}, p = {result.p_value:.2g}"
-        low, high = sorted((sign * result.lower, sign * result.upper))
+        low, high = result.lower, result.upper
+        if spec.metrics.primary.direction == "Decrease":
+            low, high = -high, -low
         if low > 0:
             return verdict_of("Winner", name, rule, f"{name} is better than {spec.control}: {shown}", observed, now)
         if high < 0:
