@@ -76,12 +76,12 @@ def _metrics(spec: ABExperimentSpec, sample: Sample | None, compared: Comparison
     metric = MetricStatus(
         name=spec.metrics.primary.name,
         users=sample.users,
-        mean=_rounded(sample.mean),
-        stddev=_rounded(sample.stddev),
-        lift=_rounded(compared.lift) if compared else None,
-        lower=_rounded(compared.lower) if compared else None,
-        upper=_rounded(compared.upper) if compared else None,
-        p_value=float(f"{compared.p_value:.4g}") if compared else None,
+        mean=sample.mean,
+        stddev=sample.stddev,
+        lift=compared.lift if compared else None,
+        lower=compared.lower if compared else None,
+        upper=compared.upper if compared else None,
+        p_value=compared.p_value if compared else None,
     )
     return [metric]
 
@@ -123,7 +123,3 @@ def verdict_of(
         decided_at=timestamp(now),
         snapshot=json.dumps(snapshot, sort_keys=True),
     )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
