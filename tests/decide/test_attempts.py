@@ -62,6 +62,35 @@ def test_an_attempt_ends_when_all_its_pods_have() -> None:
     assert _told(merged_attempts(None, [_training(1, *pods)], 16, NOW)) == [(1, "Running", 0)]
 
 
+def test_an_attempt_lasts_from_the_first_of_its_pods_to_the_last_that_ended() -> None:
+    pending: Manifest = {"metadata": {"name": "p"}, "status": {"phase": "Pending"}}
+    replaced = _training(1, _pod(2, 3, exitCode=70))
+    assert replaced.job is not None
+    replaced.job["status"] = {}
+    found = merged_attempts(None, [ObservedStage(replaced.job, (pending, *replaced.pods), 1)], 1, NOW)
+    assert found is not None
+    assert found.last[0].started_at == _at(2)
+    refused: Manifest = {"metadata": {"name": "p"}, "status": {"phase": "Failed"}}
+    failed = _training(1, _pod(2, 3, exitCode=70), _pod(2, 5, 1, exitCode=75))
+    found = merged_attempts(None, [ObservedStage(failed.job, (*failed.pods, refused), 1)], 1, NOW)
+    assert found is not None
+    assert (found.last[0].ended_at, found.gpu_seconds) == (_at(5), 180)
+
+
+def test_an_attempt_that_ended_as_it_began_held_no_gpu() -> None:
+    assert _told(merged_attempts(None, [_training(1, _pod(1, 1, exitCode=70))], 8, NOW)) == [(1, "Internal", 0)]
+
+
+def test_an_attempt_whose_result_is_lost_with_its_pod_was_completed() -> None:
+    done = _training(1, _pod(1, 3, exitCode=0, message=TRAINED))
+    assert _told(merged_attempts(None, [ObservedStage(done.job, (), 1)], 1, NOW)) == [(1, "Completed", 59 * 60)]
+
+
+def test_attempts_that_began_in_one_second_are_two() -> None:
+    begun = [_training(number, _pod(1, 3, exitCode=70)) for number in (1, 2)]
+    assert _told(merged_attempts(None, begun, 1, NOW)) == [(1, "Internal", 120), (2, "Internal", 120)]
+
+
 @pytest.mark.parametrize("exit_code", [75, 137, 143])
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_an_attempt_whose_pod_was_deleted_by_hand_is_not_counted(exit_code: int, is_gone: bool) -> None:
@@ -82,6 +111,8 @@ def test_an_attempt_that_no_pod_began_took_no_longer_than_its_job() -> None:
     job = _training(1, _pod(1, 2, exitCode=70)).job
     assert job is not None
     job["status"]["startTime"] = _at(58)
+    never = {"type": "Suspended", "status": "False", "lastTransitionTime": "2026-03-01T14:00:00Z"}
+    job["status"]["conditions"].append(never)
     assert _told(merged_attempts(None, [ObservedStage(job, (), 1)], 2, NOW)) == [(1, "Preempted", 120)]
 
 
@@ -123,10 +154,28 @@ def test_an_attempt_tells_where_it_began_and_when_it_has_ended_how_far_it_came()
     assert _steps(taken) == [(5, 9)]
 
 
-@pytest.mark.parametrize("at", ["2026-03-01T12:04:00+00:00", "2026-03-01T12:04:00", "yesterday"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "2026-03-01T12:00:59.900+00:00",
+        "2026-03-01T12:03:01.500+00:00",
+        "2026-03-01T12:04:00+00:00",
+        "2026-03-01T12:04:00",
+        "yesterday",
+    ],
+)
 def test_what_another_attempt_reported_is_not_this_one_s(at: str) -> None:
     trainings = [_training(1, _pod(1, 3, exitCode=70)), _training(2, _pod(5))]
     assert _steps(merged_attempts(None, trainings, 8, NOW, report=_report(20, at))) == [(None, None), (None, None)]
+
+
+@pytest.mark.parametrize("at", ["2026-03-01T12:01:00+00:00", "2026-03-01T12:04:00+00:00"], ids=["first", "last"])
+def test_what_was_reported_in_the_seconds_of_its_begin_and_end_is_an_attempt_s_own(at: str) -> None:
+    """The kubelet tells whole seconds, so that its end may have been a second later."""
+    ended = _training(1, _pod(1, 4, exitCode=70))
+    assert _steps(merged_attempts(None, [ended], 8, NOW, report=_report(20, at))) == [(0, 20)]
+    until = at.replace("12:04:00", "12:04:01")
+    assert _steps(merged_attempts(None, [ended], 8, NOW, report=_report(20, until))) == [(0, 20)]
 
 
 def _steps(found: Attempts | None) -> list[tuple[int | None, int | None]]:
@@ -141,6 +190,9 @@ def _steps(found: Attempts | None) -> list[tuple[int | None, int | None]]:
         ([("Internal", 0, 0)], 10),
         ([("Internal", 5, 5), ("Preempted", 5, 5)], 20),
         ([("Internal", 0, 5)], 0),
+        ([("Internal", 0, 1)], 0),
+        ([("Internal", None, 1)], 0),
+        ([("Completed", 0, None), ("Internal", 0, None)], 10),
         ([("Internal", 0, 0), ("Internal", 0, 5), ("Access", 5, None)], 10),
         ([("Internal", 0, 0), ("Suspended", 0, 0)], 0),
         ([("Internal", 0, 0)] * 9, 300),

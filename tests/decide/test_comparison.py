@@ -45,6 +45,24 @@ def test_no_comparison_without_two_users_each(users: tuple[int, int]) -> None:
     assert compare(Sample(users[0], 1.0, 0.0), Sample(users[1], 2.0, 1.0), 0.95) is None
 
 
+@pytest.mark.parametrize(("users", "squares", "stddev"), [(0, 0.0, 0.0), (1, 0.0, 0.0), (2, 2.0, 2.0**0.5)])
+def test_one_user_alone_has_no_spread(users: int, squares: float, stddev: float) -> None:
+    assert Sample(users, 1.0, squares).stddev == stddev
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of values without spread
+@pytest.mark.parametrize(
+    ("control", "challenger"), [([1.0, 2.0], [3.0, 5.0]), ([1.0, 2.0], [4.0, 4.0]), ([2.0, 2.0], [3.0, 5.0])]
+)
+def test_two_users_each_are_compared_also_where_those_of_one_variant_agree(
+    control: list[float], challenger: list[float]
+) -> None:
+    result, oracle = compare(_of(control), _of(challenger), 0.95), stats.ttest_ind(challenger, control, equal_var=False)
+    interval = oracle.confidence_interval(0.95)
+    assert result is not None
+    assert (result.p_value, result.lower, result.upper) == pytest.approx((oracle.pvalue, interval.low, interval.high))
+
+
 @pytest.mark.parametrize(("mean", "p_value"), [(3.0, 1.0), (4.0, 0.0)])
 def test_samples_without_spread_are_certain(mean: float, p_value: float) -> None:
     result = compare(Sample(10, 3.0, 0.0), Sample(10, mean, 0.0), 0.95)
@@ -59,6 +77,7 @@ def test_samples_without_spread_are_certain(mean: float, p_value: float) -> None
         ((44000, 45000), (1, 1), 8.02e-4),
         ((800, 200), (80, 20), 1.0),
         ((0, 0), (1, 1), 1),
+        ((1, 0), (1, 1), 0.3173),
     ],
 )
 def test_sample_ratio_agrees_with_published_numbers(

@@ -10,11 +10,16 @@ from anneal_operator.decide.engine import chosen_engine
 from .test_fine_tune_job import SPEC
 
 GPU: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
-GPUS: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": 8}}}
+GPUS: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
 SCHEMA: dict[str, Any] = {**SPEC["dataset"], "responseSchema": {"type": "object"}}
 CONSTRAINED: dict[str, Any] = {"suites": [{"name": "json", "type": "JSON", "constrained": True}]}
 MANY: dict[str, Any] = {"maxRows": 2000}
 OWN: dict[str, Any] = {"suites": [{"name": n, "type": "Text", "cases": f"configmap://cases/{n}"} for n in ("a", "b")]}
+
+TEST_ROWS: dict[str, Any] = {"suites": [{"name": n, "type": "Text"} for n in ("a", "b")]}
+TASKS: dict[str, Any] = {
+    "suites": [{"name": n, "type": "Harness", "cases": f"pvc://tasks/{n}", "tasks": ["t"]} for n in ("a", "b")]
+}
 
 
 def _spec(evaluation: dict[str, Any], stages: dict[str, Any], **more: Any) -> FineTuneJobSpec:
@@ -40,6 +45,10 @@ def _spec(evaluation: dict[str, Any], stages: dict[str, Any], **more: Any) -> Fi
         ({}, {"train": GPUS}, 10, "VLLM"),  # one of them may not hold the model
         ({**OWN, "maxRows": 300}, {"train": GPU}, 300, "VLLM"),
         ({"maxRows": 300}, {"train": GPU}, 300, "Transformers"),
+        ({**TEST_ROWS, "maxRows": 300}, {"train": GPU}, 300, "Transformers"),
+        ({**TASKS, "maxRows": 300}, {"train": GPU}, 300, "Transformers"),  # the harness counts its own
+        ({"maxRows": 257, "maxNewTokens": 675}, {"train": GPU}, 10**6, "Transformers"),  # just as soon
+        ({"maxRows": 257, "maxNewTokens": 676}, {"train": GPU}, 10**6, "VLLM"),
     ],
 )
 def test_the_engine_that_is_done_sooner_answers(
@@ -50,8 +59,8 @@ def test_the_engine_that_is_done_sooner_answers(
 
 
 def test_a_choice_says_why() -> None:
-    found = chosen_engine(_spec(MANY, {"train": GPU}), 10**6)
-    assert found.why == "in about 4 min, where Transformers would take 8 min"
+    found = chosen_engine(_spec({**MANY, "maxNewTokens": 267}, {"train": GPU}), 10**6)
+    assert found.why == "in about 4 min, where Transformers would take 9 min"
     assert chosen_engine(_spec(CONSTRAINED, {}, dataset=SCHEMA), 1).why == "a suite is constrained"
     assert chosen_engine(_spec({"engine": "VLLM"}, {}), 1).why == ""
 

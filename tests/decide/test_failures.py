@@ -30,8 +30,11 @@ DISRUPTED: Manifest = {
         ({}, {}, "Internal"),
         (DISRUPTED, {"exitCode": 137, "reason": "Error"}, "Preempted"),
         (DISRUPTED, {"exitCode": 71}, "Preempted"),
+        ({"conditions": [{"type": "DisruptionTarget", "status": "False"}]}, {"exitCode": 71}, "CudaOutOfMemory"),
+        ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, {"exitCode": 71}, "CudaOutOfMemory"),
         ({"reason": "Evicted"}, {}, "Internal"),
         ({"reason": "NodeLost"}, {}, "Preempted"),
+        ({"reason": "Preempting"}, {}, "Preempted"),
         ({}, {"exitCode": 70, "message": "ncclSystemError: System call failed"}, "NCCL"),
         ({}, {"exitCode": 1, "message": "NCCL error in: ProcessGroupNCCL"}, "NCCL"),
         ({}, {"exitCode": 70, "message": "ncclRemoteError: a remote process exited"}, "NCCL"),
@@ -98,12 +101,24 @@ def test_a_pod_that_was_deleted_by_hand_was_preempted_unless_it_ended_of_itself(
             },
             None,
         ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]},
+            None,
+        ),
         ({}, None),
     ],
 )
 def test_what_keeps_a_pod_from_starting_has_a_class(status: Manifest, kind: FailureClass | None) -> None:
     found = held_back({"status": status})
     assert (found[0] if found else None) == kind
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["HostOutOfMemory", "NCCL", "Hardware", "Access", "ImagePull", "Unschedulable", "Preempted", "Stalled", "Internal"],
+)
+def test_what_may_pass_another_time_is_retryable(kind: FailureClass) -> None:
+    assert kind in RETRYABLE
 
 
 @pytest.mark.parametrize("kind", ["Data", "UserCode", "CudaOutOfMemory", "Diverged", "Deadline", "Gate"])

@@ -1,6 +1,7 @@
 """Where a FineTuneJob stands and what comes next, as a table of stages."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,15 +12,12 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import (
     Attempt,
     Attempts,
-    Checkpoint,
     DatasetStatus,
     EvaluationStatus,
     FineTuneJobStatus,
-    GateStatus,
     Splits,
 )
-from anneal_operator.api.schema import LocalReference
-from anneal_operator.decide.fine_tune_job import decide
+from anneal_operator.decide.fine_tune_job import MakePlan, StartStage, decide
 from anneal_operator.decide.observed_job import (
     STAGES,
     ObservedBase,
@@ -28,7 +26,6 @@ from anneal_operator.decide.observed_job import (
     ObservedStage,
     Obstacle,
 )
-from anneal_operator.decide.progress import Report, progress_of
 from anneal_operator.reasons import Reason
 from training_runtime.plan import Evaluated, Prepared, Published, Stage, Trained
 
@@ -52,6 +49,7 @@ SPEC: dict[str, Any] = {
     "output": {"modelName": "spam"},
 }
 PLAN = ObservedPlan("trainer:1", "models:/spam/1", "p")
+WITH_ENGINE = replace(PLAN, engine_image="server:1")
 OBSTACLE = Obstacle(Reason.BASE_NOT_FOUND, "no base")
 GATE, HIGH_GATE = {"metric": "rows/accuracy", "min": 0.5}, {"metric": "rows/accuracy", "min": 0.95}
 
@@ -148,6 +146,7 @@ QUEUE = {"scheduling": {"queueName": "research"}}
         (_seen(CRASHED, ABSENT, ABSENT, ABSENT), "Failed", [], "StageFailed"),
         (_training(ABSENT), "Running", ["StartStage train"], "StageRunning"),
         (_training(ABSENT, spec=QUEUE), "Queued", ["StartStage train"], "StageQueued"),
+        (_seen(ABSENT, ABSENT, ABSENT, ABSENT, spec=QUEUE), "Preparing", ["StartStage prepare"], "StageRunning"),
         (_training(ORPHANED), "Running", [], "StageRunning"),
         (_training(ACTIVE), "Running", [], "StageRunning"),
         (_training(ACTIVE, obstacle=OBSTACLE), "Running", [], "StageRunning"),
@@ -185,6 +184,7 @@ QUEUE = {"scheduling": {"queueName": "research"}}
         (_training(SUSPENDED, spec=SUSPEND), "Suspended", ["delete Job the-job"], "Suspended"),
         (_training(GOING, spec=SUSPEND), "Suspended", [], "Suspended"),
         (_training(FAILED, spec=SUSPEND), "Failed", [], "StageFailed"),
+        (_seen(FAILED, ABSENT, ABSENT, ABSENT, spec=SUSPEND), "Failed", [], "StageFailed"),
         (_training(TAKEN, spec=SUSPEND), "Suspended", [], "Suspended"),
         (_training(CRASHED, spec=SUSPEND), "Suspended", [], "Suspended"),
         (_training(LOST, spec=SUSPEND), "Suspended", [], "Suspended"),
@@ -221,6 +221,7 @@ QUEUE = {"scheduling": {"queueName": "research"}}
         (_training(LATE, **LATER), "Failed", [], "DeadlineExceeded"),
         (_training(GOING, **LATER), "Running", [], "StageRunning"),
         (_training(ACTIVE, **LATER), "Running", ["MoveDeadline train"], "StageRunning"),
+        (_training(_work("FailureTarget"), **LATER), "Running", [], "StageRunning"),
     ],
 )
 def test_the_first_stage_that_is_not_done_decides(seen: ObservedJob, phase: str, steps: list[str], reason: str) -> None:
@@ -237,13 +238,52 @@ def test_an_attempt_that_fails_again_is_followed_after_a_pause_that_doubles() ->
         status = verdict.status
         pauses.append(verdict.again)
     assert pauses == [10, 20, 40, 80, 160, 300, 300]
+    early = decide(_training(work, previous=status, spec={"maxAttempts": 100}), now + timedelta(seconds=299.5))
+    assert (early.apply, early.again) == ((), 0.5)
     soon = decide(_training(work, previous=status, spec={"maxAttempts": 100}), now + timedelta(seconds=300))
-    assert [getattr(step, "attempt", None) for step in soon.apply] == [8]
+    assert soon.apply == (StartStage("train", 8),)
+
+
+def test_the_first_attempt_has_the_number_1_and_no_other_stage_has_any() -> None:
+    assert decide(_training(ABSENT), NOW).apply == (StartStage("train", 1),)
+    assert decide(_seen(), NOW).apply == (MakePlan(), StartStage("prepare"))
+    assert decide(_seen(None, None, ABSENT, ABSENT), NOW).apply == (StartStage("evaluate", 0),)
 
 
 def test_an_attempt_that_made_a_step_is_followed_at_once() -> None:
     told = ATTEMPT_2.having(last=[ATTEMPT_2.last[0]], total=1, failed=1)
     assert _steps(_training(CRASHED, previous=FineTuneJobStatus(attempts=told))) == ["StartStage train"]
+
+
+def test_a_version_that_is_being_made_is_looked_for_at_once() -> None:
+    assert decide(_seen(None, None, None, None), NOW).again == 0.0
+
+
+@pytest.mark.parametrize(
+    ("seen", "polls"),
+    [
+        (_seen(obstacle=OBSTACLE), True),
+        (_seen(None, None, None, ABSENT, unreachable="no MLflow"), True),
+        (_seen(None, None, None, None, version="Foreign"), True),
+        (_training(ACTIVE), False),
+        (_training(CRASHED), False),
+    ],
+)
+def test_only_what_no_watch_tells_of_is_looked_at_again_and_again(seen: ObservedJob, *, polls: bool) -> None:
+    assert decide(seen, NOW).polls is polls
+
+
+@pytest.mark.parametrize(
+    ("work", "progress", "message"),
+    [
+        (ACTIVE, "Working", "the job is suspended: stopping the train stage's pods"),
+        (GOING, "Working", "the job is suspended: the pods of the train stage save what they have and end"),
+        (ABSENT, "Settled", "the job is suspended: set `suspend: false` to go on"),
+    ],
+)
+def test_a_job_rests_once_its_pods_have_ended(work: ObservedStage, progress: str, message: str) -> None:
+    verdict = decide(_training(work, spec=SUSPEND), NOW)
+    assert (verdict.progress, verdict.status.conditions[0].message) == (progress, message)
 
 
 def test_of_earlier_attempts_one_job_is_kept() -> None:
@@ -259,177 +299,11 @@ def test_of_earlier_attempts_one_job_is_kept() -> None:
     ]
 
 
-def test_what_stages_handed_back_is_in_the_status() -> None:
-    status = decide(_seen(None, None, None, None, version="Ours"), NOW).status
-    assert status.dataset is not None
-    assert (status.dataset.rows, status.dataset.splits.train) == (10, 8)
-    assert status.progress is not None
-    assert (status.progress.summary, status.progress.loss) == ("100/100 100%", 0.5)
-    assert status.evaluation is not None
-    assert status.evaluation.metrics == {"rows/accuracy": 0.9}
-    assert status.mlflow is not None
-    assert status.mlflow.run_id == "r"
-    assert status.provenance is not None
-    assert (status.provenance.dataset_digest, set(status.provenance.images.values())) == ("sha256:d", {"trainer:1"})
-    assert status.model_version_ref == LocalReference(name="job")
-
-
-BY_VLLM: dict[str, Any] = {
-    "evaluation": {"maxRows": 2000},
-    "stages": {"train": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
-}
-
-
-def test_the_rows_that_preparation_found_decide_who_answers_and_that_is_told_with_its_image() -> None:
-    plan = ObservedPlan("trainer:1", "models:/spam/1", "p", "server:1")
-    told = decide(_seen(None, ACTIVE, ABSENT, ABSENT), NOW).status
-    assert told.dataset is not None
-    many = told.having(dataset=told.dataset.having(splits=Splits(train=1, validation=0, test=2000)))
-    found = decide(_seen(LOST, None, ABSENT, ABSENT, spec=BY_VLLM, plan=plan, previous=many), NOW)
-    assert [getattr(step, "engine", None) for step in found.apply] == ["VLLM"]
-    assert found.status.conditions[0].message.startswith("the model is being evaluated; vLLM answers the questions (in")
-    assert found.status.provenance is not None
-    assert found.status.provenance.images["answer"] == "server:1"
-    older = decide(_seen(LOST, None, ABSENT, ABSENT, spec=BY_VLLM, previous=many), NOW)
-    assert [getattr(step, "engine", None) for step in older.apply] == ["Transformers"], "its plan knows no vLLM"
-    few = decide(_seen(None, None, ABSENT, ABSENT, spec=BY_VLLM, plan=plan), NOW)
-    assert [getattr(step, "engine", None) for step in few.apply] == ["Transformers"], "the pod said: one row"
-    assert few.status.conditions[0].message == "the model is being evaluated"
-    assert few.status.provenance is not None
-    assert "answer" not in few.status.provenance.images
-
-
-def test_what_answered_is_in_the_status() -> None:
-    done = Evaluated(metrics={"rows/accuracy": 0.9}, engine="VLLM")
-    work = _work("Complete", pods=(_pod("Succeeded", exitCode=0, message=done.model_dump_json()),))
-    status = decide(_seen(None, None, work, ABSENT), NOW).status
-    assert status.evaluation is not None
-    assert status.evaluation.engine == "VLLM"
-
-
-def test_what_preparation_warns_of_is_in_the_status() -> None:
-    assert decide(_seen(_done("prepare"), ACTIVE, ABSENT, ABSENT), NOW).status.warnings is None
-    told = PREPARED.model_copy(update={"warnings": ["the adapter does not reach the experts"]})
-    done = _work("Complete", pods=(_pod("Succeeded", exitCode=0, message=told.model_dump_json()),))
-    status = decide(_seen(done, ACTIVE, ABSENT, ABSENT), NOW).status
-    assert status.warnings == ["the adapter does not reach the experts"]
-    later = decide(_seen(LOST, ACTIVE, ABSENT, ABSENT, previous=status), NOW).status
-    assert later.warnings == status.warnings, "also when the pod that said so is gone"
-
-
-def test_what_was_told_stays_when_the_pod_that_handed_it_back_is_gone() -> None:
-    told = decide(_training(ACTIVE), NOW).status
-    assert decide(_seen(LOST, ACTIVE, ABSENT, ABSENT, previous=told), NOW).status == told
-
-
-def test_a_report_without_a_checkpoint_keeps_the_last() -> None:
-    report, kept = Report(progress_of(7, 10, 70, None, AT, {})), Checkpoint(step=5)
-    status = decide(_training(ACTIVE, report=report, previous=FineTuneJobStatus(checkpoint=kept)), NOW).status
-    assert (status.progress, status.checkpoint) == (report.progress, kept)
-
-
-def test_an_attempt_that_was_suspended_is_told_so_also_when_it_is_resumed_at_once() -> None:
-    suspended = decide(_training(ACTIVE, spec=SUSPEND), NOW).status
-    resumed = decide(_training(ABSENT, previous=suspended), NOW).status
-    assert resumed.attempts is not None
-    assert [attempt.reason for attempt in resumed.attempts.last] == ["Suspended"]
-
-
-@pytest.mark.parametrize(
-    ("previous", "steps"),
-    [
-        (FineTuneJobStatus(phase="Preparing"), ["delete Job the-job"]),
-        (FineTuneJobStatus(phase="Running"), ["StartStage train"]),
-        (FineTuneJobStatus(phase="Suspended", attempts=ATTEMPT_2), ["StartStage train"]),
-    ],
-)
-def test_the_status_tells_which_results_were_read(previous: FineTuneJobStatus, steps: list[str]) -> None:
-    assert _steps(_seen(LOST, ABSENT, ABSENT, ABSENT, previous=previous)) == steps
-
-
-def test_a_failure_names_stage_pod_exit_code_and_words() -> None:
-    status = decide(_seen(FAILED, ABSENT, ABSENT, ABSENT), NOW).status
-    assert status.failure is not None
-    assert status.failure.dump() == {
-        "stage": "prepare",
-        "class": "Data",
-        "retryable": False,
-        "exitCode": 65,
-        "pod": "p",
-        "node": "n",
-        "message": "no row can be used",
-    }
-    assert status.conditions[0].message == "the prepare stage failed: no row can be used"
-
-
-def test_a_job_whose_attempts_are_spent_says_so() -> None:
-    seen = _training(CRASHED, previous=FineTuneJobStatus(attempts=ATTEMPT_2), spec=TWICE)
-    assert (
-        decide(seen, NOW).status.conditions[0].message
-        == "the train stage failed: a bug (all 2 attempts that maxAttempts allows were made)"
-    )
-
-
-def test_what_holds_a_stage_back_has_a_class_and_names_the_cause_when_time_is_up() -> None:
-    waits = {"waiting": {"reason": "ErrImagePull", "message": ""}}
-    pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": [{"state": waits}]}}
-    waiting = decide(_training(_work(pods=(pod,))), NOW).status
-    assert waiting.failure is not None
-    assert (waiting.phase, waiting.failure.failure_class, waiting.failure.retryable) == ("Running", "ImagePull", True)
-    ending = decide(_training(_work("FailureTarget"), previous=waiting), NOW).status
-    late = decide(_training(LATE, previous=ending), NOW).status
-    assert late.failure is not None
-    assert (late.phase, late.conditions[0].reason) == ("Failed", "DeadlineExceeded")
-    assert late.failure.failure_class == "ImagePull"
-    assert late.failure.message.endswith("a larger value or less work; the container waits: ErrImagePull")
-    assert decide(_training(ACTIVE, previous=waiting), NOW).status.failure is None
-
-
-def test_gates_are_told_with_what_they_asked_for() -> None:
-    status = decide(
-        _seen(None, None, None, ABSENT, spec={"evaluation": {"suites": SUITES, "gates": [GATE, HIGH_GATE]}}), NOW
-    ).status
-    assert status.evaluation is not None
-    assert [(gate.required, gate.passed) for gate in status.evaluation.gates] == [
-        ("at least 0.5", True),
-        ("at least 0.95", False),
-    ]
-    assert status.failure is not None
-    assert (status.failure.stage, status.failure.failure_class) == ("evaluate", "Gate")
-    assert (
-        status.conditions[0].message == "the result is not published: rows/accuracy is 0.9, and must be at least 0.95"
-    )
-
-
-def test_a_result_that_is_published_on_too_few_rows_to_tell_says_so() -> None:
-    sample = "95 % interval 0.85 to 0.94 on 100 rows: too few to tell whether it is above 0.88; about 500 would"
-    gate = GateStatus(
-        metric="rows/accuracy", value=0.9, required="above 0.88", passed=True, supported=False, sample=sample
-    )
-    measured = EvaluationStatus(metrics={"rows/accuracy": 0.9}, gates=[gate])
-    previous = EVALUATED.having(evaluation=measured)
-    status = decide(_seen(None, None, None, None, version="Ours", previous=previous), NOW).status
-    assert status.conditions[0].message == f"published as ModelVersion job; rows/accuracy is 0.9 ({sample})"
-
-
-def test_gates_that_were_passed_stay_passed_when_what_they_compare_with_changes() -> None:
-    told = [
-        GateStatus(metric="rows/accuracy", value=0.9, required="at least 0.88 (not worse than production)", passed=True)
-    ]
-    published = decide(_seen(None, None, None, ABSENT), NOW).status
-    assert published.evaluation is not None
-    previous = published.having(evaluation=published.evaluation.having(gates=told))
-    gates = {"evaluation": {"suites": SUITES, "gates": [{"metric": "rows/accuracy", "vsAlias": "production"}]}}
-    references = {"production": {"rows/accuracy": 0.99}}
-    status = decide(_seen(None, None, None, ACTIVE, spec=gates, previous=previous, references=references), NOW).status
-    assert status.evaluation is not None
-    assert status.evaluation.gates == told
-
-
 @pytest.mark.parametrize(
     ("status", "ttl", "gone", "left"),
     [
         ("True", 60, False, 30.0),
+        ("True", 31, False, 1.0),
         ("False", 60, False, 30.0),
         ("True", 30, True, None),
         ("True", 0, True, None),
@@ -446,6 +320,40 @@ def test_a_job_that_has_ended_lives_as_long_as_it_may(
     seen = _seen(previous=previous, spec={"ttlSecondsAfterFinished": ttl})
     verdict = decide(seen, NOW + timedelta(seconds=30))
     assert ([one.kind for one in verdict.delete], verdict.again) == (["FineTuneJob"] if gone else [], left)
+
+
+@pytest.mark.parametrize(("work", "ttl", "again"), [(FAILED, 60, 60.0), (FAILED, None, None), (ACTIVE, 60, None)])
+def test_a_job_that_ends_is_looked_at_again_when_its_time_to_live_is_over(
+    work: ObservedStage, ttl: int | None, again: float | None
+) -> None:
+    assert decide(_training(work, spec={"ttlSecondsAfterFinished": ttl}), NOW).again == again
+
+
+def test_an_end_whose_time_nobody_told_is_kept() -> None:
+    seen = _seen(previous=FineTuneJobStatus(phase="Failed"), spec={"ttlSecondsAfterFinished": 0})
+    assert decide(seen, NOW).delete == ()
+
+
+@pytest.mark.parametrize(
+    ("phase", "status", "progress"),
+    [
+        ("Succeeded", None, "Settled"),
+        ("Failed", None, "Failed"),
+        ("Succeeded", "True", "Settled"),
+        ("Failed", "False", "Failed"),
+        ("NamedByAnotherVersion", "True", "Settled"),
+        ("NamedByAnotherVersion", "False", "Failed"),
+    ],
+)
+def test_an_end_is_told_of_the_spec_as_it_is_now(phase: str, status: Any, progress: str) -> None:
+    end = Condition(
+        type="Succeeded", status=status or "True", reason="R", message="", last_transition_time=AT,
+        observed_generation=0,
+    )  # fmt: skip
+    previous = FineTuneJobStatus(phase=phase, conditions=[end] if status else [])
+    verdict = decide(_seen(previous=previous), NOW)
+    assert (verdict.progress, verdict.status.phase, verdict.status.observed_generation) == (progress, phase, 1)
+    assert [condition.observed_generation for condition in verdict.status.conditions] == ([1] if status else [])
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
@@ -487,31 +395,3 @@ def test_a_run_that_could_not_be_told_is_told_again(tracked: Any, *, again: bool
     assert [effect.failure for effect in verdict.effects] == (["Data"] if again else [])
     assert verdict.status == failed
     assert (verdict.progress, verdict.status.phase) == ("Failed", "Failed")
-
-
-def test_the_condition_s_time_changes_with_its_status_only() -> None:
-    first = decide(_seen(ACTIVE, ABSENT, ABSENT, ABSENT), NOW).status
-    later = decide(_training(ACTIVE, previous=first), NOW + timedelta(hours=1)).status
-    assert later.conditions[0].last_transition_time == AT
-    end = decide(_training(FAILED, previous=later), NOW + timedelta(hours=2)).status
-    assert end.conditions[0].last_transition_time == "2026-03-01T14:00:00Z"
-
-
-def test_only_active_time_counts_for_the_deadline() -> None:
-    spec = {"activeDeadlineSeconds": 100}
-    status, now = FineTuneJobStatus(), NOW
-    for work, seconds in ((ACTIVE, 30), (SUSPENDED, 1000), (ACTIVE, 30), (SUSPENDED, 1000), (ACTIVE, 39)):
-        status = decide(_training(work, previous=status, spec=spec), now).status
-        assert status.phase in {"Running", "Queued"}
-        now += timedelta(seconds=seconds)
-    assert decide(_training(ABSENT, previous=status, spec=spec), now).apply, "one second is left"
-    assert decide(_training(ABSENT, previous=status, spec=spec), now + timedelta(seconds=1)).status.phase == "Failed"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(None, None), (0, None), (42, "42s"), (125, "2m5s"), (7384, "2h3m")])
-def test_the_remaining_time_reads_like_an_age(seconds: int | None, text: str | None) -> None:
-    assert progress_of(1, 10, 10, seconds, AT, {}).remaining == text
-
-
-def test_losses_are_rounded() -> None:
-    assert progress_of(1, 10, 10, 5, AT, {"loss": 0.14927289485931397}).loss == 0.1493

@@ -33,7 +33,15 @@ def test_no_job_is_absent() -> None:
 
 
 def test_a_job_without_an_end_is_active() -> None:
-    assert _read(_job(("SuccessCriteriaMet", "")), [_pod("Running")]).state == "Active"
+    state = _read(_job(("SuccessCriteriaMet", "")), [_pod("Running")])
+    assert (state.state, state.message) == ("Active", "")
+
+
+def test_a_condition_that_is_false_says_nothing() -> None:
+    job = _job(("Complete", ""), ("Failed", ""))
+    for condition in job["status"]["conditions"]:
+        condition["status"] = "False"
+    assert _read(job).state == "Active"
 
 
 def test_a_job_that_is_deleted_is_going_whatever_it_says() -> None:
@@ -74,7 +82,15 @@ def test_a_pod_that_was_listed_before_its_job_completed_is_waited_for() -> None:
 )
 def test_a_result_that_cannot_be_read_is_not_guessed(said: str, told: str) -> None:
     state = _read(_job(("Complete", "")), [_pod("Succeeded", message=said, exitCode=0)])
-    assert (state.state, state.message) == ("Failed", told)
+    assert (state.state, state.message, state.exit_code) == ("Failed", told, 0)
+
+
+def test_of_long_last_words_the_end_is_told() -> None:
+    long = "x" + "y" * 600
+    state = _read(_job(("Complete", "")), [_pod("Succeeded", message=long, exitCode=0)])
+    assert state.message == f"its result cannot be read: {'y' * 600}"
+    state = _read(_job(("Failed", "")), [_pod("Failed", message=long, exitCode=1)])
+    assert state.message == f"Error: {'y' * 600}"
 
 
 def test_a_stage_that_is_passed_has_succeeded_also_when_its_pod_is_gone() -> None:
@@ -117,6 +133,21 @@ def test_what_containers_before_the_stage_s_own_handed_back_is_not_the_stage_s_r
     pod = _pod("Succeeded", message=METRICS, exitCode=0)
     pod["status"]["initContainerStatuses"] = [{"state": {"terminated": {"exitCode": 0, "message": '{"questions": 8}'}}}]
     assert _read(_job(("Complete", "")), [pod]).result == Evaluated(metrics={"accuracy": 0.5})
+
+
+def test_a_sidecar_that_still_runs_hides_neither_result_nor_failure() -> None:
+    sidecar = {"initContainerStatuses": [{"state": {"running": {}}}]}
+    pod = _pod("Succeeded", message=METRICS, exitCode=0)
+    pod["status"] |= sidecar
+    assert _read(_job(("Complete", "")), [pod]).result == Evaluated(metrics={"accuracy": 0.5})
+    pod = _pod("Failed", message=SAID, exitCode=65)
+    pod["status"] |= sidecar
+    assert _read(_job(("Failed", "")), [pod]).exit_code == 65
+
+
+def test_a_pod_that_still_runs_is_not_the_cause() -> None:
+    pods = [_pod("Running", "running"), _pod("Failed", "failed", exitCode=71, finishedAt="2026-03-01T12:00:01Z")]
+    assert _read(_job(("Failed", "")), pods, "train").pod == "failed"
 
 
 def test_of_pods_that_train_together_the_first_that_ended_tells_why() -> None:
@@ -241,6 +272,7 @@ def test_a_pod_that_waits_says_for_what() -> None:
         "status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]},
     }
     assert _read(_job(), [pod]).message == "the container waits: ErrImagePull not found"
+    assert _read(_job(), [_pod("Running"), pod]).held_back == "ImagePull", "of several one is enough"
 
 
 def test_a_server_that_is_away_is_told_while_the_stage_waits_for_it() -> None:
@@ -253,6 +285,7 @@ def test_a_server_that_is_away_is_told_while_the_stage_waits_for_it() -> None:
     )
     again = [_pod("Failed", made="1", message=said, exitCode=77), _pod("Running", made="2")]
     assert _read(_job(), again, "publish").held_back is None
+    assert _read(_job(), [_pod("Failed", message=said, exitCode=70)], "publish").held_back is None, "a mistake is not"
 
 
 @pytest.mark.parametrize("job", [_job(), _job(("FailureTarget", "")), _job(deletionTimestamp="2026-03-01T12:00:00Z")])
@@ -262,3 +295,25 @@ def test_a_pod_on_a_lost_node_is_told_with_what_people_can_do(job: Manifest) -> 
     pod["spec"] = {"nodeName": "gone"}
     pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
     assert "if node gone is gone, delete its Node object" in _read(job, [pod], "train").message
+    orphan = read_stage("train", ObservedStage(orphans=(pod,)))
+    assert "if node gone is gone, delete its Node object" in orphan.message
+
+
+@pytest.mark.parametrize(
+    ("phase", "metadata", "status"),
+    [
+        ("Running", {"deletionTimestamp": "2026-03-01T12:00:00Z"}, {}),
+        ("Running", {}, {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}),
+        (
+            "Failed",
+            {"deletionTimestamp": "2026-03-01T12:00:00Z"},
+            {"conditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        ),
+    ],
+    ids=["deleted by hand", "not deleted yet", "ended"],
+)
+def test_a_pod_that_ends_by_itself_needs_nobody(phase: str, metadata: Manifest, status: Manifest) -> None:
+    pod = _pod(phase)
+    pod["metadata"] |= metadata
+    pod["status"] |= status
+    assert _read(_job(("FailureTarget", "")), [pod], "train").message == ""

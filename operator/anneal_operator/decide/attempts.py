@@ -39,17 +39,16 @@ def merged_attempts(
     runs = (_of(training, gpus, latest.get(training.attempt)) for training in trainings)
     seen = {_key(run): _with_steps(run, known.get(_key(run)), report) for run in runs if run}
     if not seen and not known:
-        return previous
-    gone = {
+        return None
+    if_gone = {
         key: attempt if attempt.ended_at else _with_steps(_ended(attempt, gone_for, now, gpus), attempt, report)
         for key, attempt in known.items()
-        if key not in seen
     }
-    ordered = [attempt for _, attempt in sorted((gone | seen).items())]
+    ordered = [attempt for _, attempt in sorted((if_gone | seen).items())]
     dropped_seconds = previous.gpu_seconds - sum(attempt.gpu_seconds for attempt in previous.last) if previous else 0
     dropped_failures = previous.failed - _failures(previous.last) if previous else 0
     return Attempts(
-        total=max(ordered[-1].number, previous.total if previous else 0),
+        total=ordered[-1].number,
         failed=dropped_failures + _failures(ordered),
         gpu_seconds=dropped_seconds + sum(attempt.gpu_seconds for attempt in ordered),
         last=ordered[-_KEPT:],

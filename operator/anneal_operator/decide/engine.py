@@ -76,4 +76,4 @@ def _engine_seconds(rows: int, tokens: int) -> float:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{max(1, round(seconds / 60))} min"
+    return f"{round(seconds / 60)} min"

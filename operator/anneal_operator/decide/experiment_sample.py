@@ -76,12 +76,12 @@ def _metrics(spec: ABExperimentSpec, sample: Sample | None, compared: Comparison
     metric = MetricStatus(
         name=spec.metrics.primary.name,
         users=sample.users,
-        mean=_rounded(sample.mean),
-        stddev=_rounded(sample.stddev),
-        lift=_rounded(compared.lift) if compared else None,
-        lower=_rounded(compared.lower) if compared else None,
-        upper=_rounded(compared.upper) if compared else None,
-        p_value=float(f"{compared.p_value:.4g}") if compared else None,
+        mean=sample.mean,
+        stddev=sample.stddev,
+        lift=compared.lift if compared else None,
+        lower=compared.lower if compared else None,
+        upper=compared.upper if compared else None,
+        p_value=compared.p_value if compared else None,
     )
     return [metric]
 
@@ -90,12 +90,13 @@ def decision_of(
     spec: ABExperimentSpec, observed: Observations, compared: Mapping[str, Comparison], now: datetime
 ) -> DecisionStatus | None:
     """The one look at the numbers."""
-    sign = 1 if spec.metrics.primary.direction == "Increase" else -1
     rule = f"welch-{spec.stopping.confidence:g}"
     for name, result in compared.items():
         interval = f"[{result.lower:+.3f}, {result.upper:+.3f}]"
         shown = f"{spec.metrics.primary.name} {result.lift:+.3f} {interval}, p = {result.p_value:.2g}"
-        low, high = sorted((sign * result.lower, sign * result.upper))
+        low, high = result.lower, result.upper
+        if spec.metrics.primary.direction == "Decrease":
+            low, high = -high, -low
         if low > 0:
             return verdict_of("Winner", name, rule, f"{name} is better than {spec.control}: {shown}", observed, now)
         if high < 0:
@@ -122,7 +123,3 @@ def verdict_of(
         decided_at=timestamp(now),
         snapshot=json.dumps(snapshot, sort_keys=True),
     )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")

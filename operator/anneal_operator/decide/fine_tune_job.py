@@ -245,7 +245,7 @@ def _moved_deadline(situation: Situation, stage: Stage, state: StageState) -> tu
     clock begins anew when it is admitted again.
     """
     job, left = situation.seen.stages[stage].job, situation.seconds_left
-    if job is None or state.state != "Active" or state.ending:
+    if job is None or state.ending:
         return ()
     if state.suspended and left is not None and job["spec"].get("activeDeadlineSeconds", 0) > _whole(left):
         return (MoveDeadline(stage, _whole(left)),)

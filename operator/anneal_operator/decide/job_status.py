@@ -160,7 +160,7 @@ def _told(
         observed_generation=seen.generation,
         conditions=merged(previous.conditions, [finding], seen.generation, timestamp(now)),
         provenance=previous.provenance if phase in {"Pending", "Preparing"} else _provenance(situation),
-        attempts=situation.attempts or previous.attempts,
+        attempts=situation.attempts,
         gpus=seen.gpus,
         failure=None,
     )

@@ -9,7 +9,6 @@ from anneal_operator.api.schema import timestamp
 
 __all__ = ["Report", "progress_of", "read_report"]
 
-_DIGITS = 4
 _YEAR_10000 = 253402300800
 
 
@@ -64,17 +63,13 @@ def progress_of(
         percent=percent,
         eta_seconds=eta_seconds,
         updated_at=updated_at,
-        epoch=_rounded(numbers.get("epoch")),
-        loss=_rounded(numbers.get("loss")),
-        eval_loss=_rounded(numbers.get("eval_loss")),
-        learning_rate=_rounded(numbers.get("learning_rate")),
-        tokens_per_second=_rounded(numbers.get("tokens_per_second")),
-        gpu_memory_gib=_rounded(numbers.get("gpu_memory_gib")),
+        epoch=numbers.get("epoch"),
+        loss=numbers.get("loss"),
+        eval_loss=numbers.get("eval_loss"),
+        learning_rate=numbers.get("learning_rate"),
+        tokens_per_second=numbers.get("tokens_per_second"),
+        gpu_memory_gib=numbers.get("gpu_memory_gib"),
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
 def _duration(seconds: int | None) -> str | None:

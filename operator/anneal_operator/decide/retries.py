@@ -27,13 +27,12 @@ def retry(situation: Situation, state: StageState) -> Retry | None:
     What was preempted is tried again however often: it says nothing of the job. So is an attempt that was done and
     whose result went with its pod.
     """
-    last = situation.attempts.last[-1] if situation.attempts and situation.attempts.last else None
     number = situation.next_attempt
     if state.state == "Lost":
         return Retry(number, 0.0, 0.0)
     if state.failure_class not in RETRYABLE or is_spent(situation, state):
         return None
-    ended_at = last.ended_at if last and last.number == number - 1 else None
+    ended_at = situation.attempts.last[-1].ended_at if situation.attempts else None
     gone = (situation.now - datetime.fromisoformat(ended_at)).total_seconds() if ended_at else 0.0
     pause = pause_seconds(situation.attempts)
     return Retry(number, min(pause, max(0.0, pause - gone)), pause)

@@ -131,7 +131,7 @@ def _handed_over(stage: Stage, pod: Manifest) -> StageState:
     try:
         return StageState("Succeeded", result=_RESULTS[stage].model_validate_json(text), pod=name)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
     if not field:
         message = f"its result cannot be read: {text[-_LOG_TAIL:] or 'the pod left no message'}"
