@@ -25,6 +25,8 @@ RETENTION_DAYS = 30
 _DAY_SECONDS = 86400
 _CHUNK = 2000
 _SHORT, _SHORTEST = 0.10, 0.05
+_SHORT_BYTES, _SHORTEST_BYTES = 1 << 30, 1 << 29
+"""As much is enough on a large volume, as on the disk of a node that others fill, too."""
 
 
 class Shortage(IntEnum):
@@ -32,19 +34,19 @@ class Shortage(IntEnum):
 
     NONE = 0
     SOME = 1
-    """Less than 10 %: answers outside experiments leave sums alone."""
+    """Less than 10 % and 1 GiB: answers outside experiments leave sums alone."""
     SEVERE = 2
-    """Less than 5 %: all do, unless something was said of them that waits."""
+    """Less than 5 % and 512 MiB: all do, unless something was said of them that waits."""
 
 
 def shortage(connection: sqlite3.Connection, folder: Path) -> Shortage:
     """Look at the volume; pages of the file that are free count as left."""
     free, size = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("freelist_count", "page_size"))
     volume = shutil.disk_usage(folder)
-    left = (volume.free + free * size) / volume.total
-    if left >= _SHORT:
+    left = volume.free + free * size
+    if left >= min(_SHORT * volume.total, _SHORT_BYTES):
         return Shortage.NONE
-    return Shortage.SOME if left >= _SHORTEST else Shortage.SEVERE
+    return Shortage.SOME if left >= min(_SHORTEST * volume.total, _SHORTEST_BYTES) else Shortage.SEVERE
 
 
 def erase(connection: sqlite3.Connection, user: str) -> int:

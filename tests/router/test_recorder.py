@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_takes_no_more_with_it_than_its_last_answers(tmp
 
 def _stored(folder: Path) -> list[str]:
     database = sqlite3.connect(folder / "recorder.sqlite")
-    found = [str(row[0]) for row in database.execute("SELECT id FROM exposures")]
+    found = [str(row[0]) for row in database.execute("SELECT lower(hex(id)) FROM answered")]
     database.close()
     return found
 

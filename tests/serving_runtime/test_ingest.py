@@ -17,7 +17,7 @@ from serving_runtime.recorder import ingest
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.ingest import Ingest
 from serving_runtime.records import LARGEST_BATCH, POSITION, SOURCE
-from tests.support.recorder import at, counted, line, recorder, send
+from tests.support.recorder import KEY, at, counted, line, recorder, send
 
 ONE, TWO, THREE = (line(number, f"u{number}").encode() for number in (1, 2, 3))
 
@@ -122,7 +122,7 @@ def test_a_database_that_refuses_is_told_and_what_it_refused_is_stored_later(
     served: str, tmp_path: Path, caplog: Any
 ) -> None:
     other = sqlite3.connect(tmp_path / "recorder.sqlite")
-    other.execute("CREATE TRIGGER full BEFORE INSERT ON exposures BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON answered BEGIN SELECT RAISE(ABORT, 'disk full'); END")
     status, told = send(served, ONE, **at(0))
     assert (status, "disk full" in str(told), "cannot be stored now: disk full" in caplog.text) == (503, True, True)
     other.execute("DROP TRIGGER full")
@@ -134,7 +134,7 @@ def test_a_database_that_refuses_is_told_and_what_it_refused_is_stored_later(
 def test_lines_that_do_not_come_are_not_waited_for(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "_PATIENCE_SECONDS", 0.1)
     host, _, port = served.partition(":")
-    named = "".join(f"{name}: {value}\r\n" for name, value in at(0).items())
+    named = "".join(f"{name}: {value}\r\n" for name, value in {**at(0), "Authorization": f"Bearer {KEY}"}.items())
     with socket.create_connection((host, int(port)), timeout=20) as client:
         client.sendall(f"POST /records HTTP/1.1\r\nHost: x\r\n{named}Content-Length: 100\r\n\r\nx".encode())
         assert client.recv(65536).startswith(b"HTTP/1.1 408")

@@ -137,12 +137,12 @@ def test_a_recorder_tells_its_statistics_and_erases_for_the_operator_alone(tmp_p
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
     command = [sys.executable, "-m", "serving_runtime.recorder", "--port", str(port), "--folder", str(tmp_path)]
-    command += ["--records", str(tmp_path / "records")]
     counted = "/experiments/e/statistics?metric=rating"
     with subprocess.Popen(command, env={ADMIN_KEY_VARIABLE: "admin-key"}) as process:
         try:
             assert poll(lambda: _answers(port), 30, every=0.1)
             assert _status(port, counted, {}, "GET") == 401
+            assert _status(port, "/records", {}) == 401
             assert _status(port, "/openapi.json", KEY, "GET") == 401
             assert _status(port, "/users/someone", {}, "DELETE") == 401
             assert _status(port, counted, {"Authorization": "Bearer admin-key"}, "GET") == 200

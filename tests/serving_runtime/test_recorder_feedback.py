@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,18 +224,28 @@ def test_more_than_so_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("left", "rows", "held"),
-    [(0.2, {"inside", "outside"}, Outcome.HELD), (0.07, {"inside"}, Outcome.HELD), (0.01, set(), Outcome.FULL)],
+    ("total", "left", "rows", "held"),
+    [
+        (1 << 30, 0.2, {"inside", "outside"}, Outcome.HELD),
+        (1 << 30, 0.07, {"inside"}, Outcome.HELD),
+        (1 << 30, 0.01, set(), Outcome.FULL),
+        (1 << 40, 0.01, {"inside", "outside"}, Outcome.HELD),
+        (1 << 40, 0.0008, {"inside"}, Outcome.HELD),
+    ],
 )
 def test_on_a_full_disk_sums_go_on_and_rows_are_left_out_in_order(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, rows: set[str], held: Outcome
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    total: int,
+    left: float,
+    rows: set[str],
+    held: Outcome,
 ) -> None:
     _say(database, 3, 5.0)
 
-    class Volume:
-        total, free = 1 << 40, int(left * (1 << 40))
-
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Volume)
+    volume = SimpleNamespace(total=total, free=int(left * total))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: volume)
     outside = _answer(2, experiment=None, variant=None, model="m", exposure="outside")
     database.record_exposures("s", 1, [_answer(1, exposure="inside"), outside, _answer(3)])
     connection = sqlite3.connect(tmp_path / "recorder.sqlite")

@@ -58,7 +58,7 @@ def _recorder(folder: Path, dying: tuple[str, int] | None = None) -> Iterator[tu
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     program = ["-c", _DYING + _SERVING, dying[0], str(dying[1])] if dying else ["-m", "serving_runtime.recorder"]
-    arguments = ["--port", str(port), "--folder", str(folder), "--records", str(folder / "records")]
+    arguments = ["--port", str(port), "--folder", str(folder)]
     environment = {**os.environ, ADMIN_KEY_VARIABLE: _KEY}
     process = subprocess.Popen([sys.executable, *program, *arguments], cwd=_CHECKOUT, env=environment)
     address = f"http://127.0.0.1:{port}"

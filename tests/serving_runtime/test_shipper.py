@@ -75,7 +75,7 @@ def _free_port() -> int:
 
 def _stored(folder: Path) -> int:
     with sqlite3.connect(folder / "recorder.sqlite") as database:
-        (count,) = database.execute("SELECT COUNT(*) FROM exposures").fetchone()
+        (count,) = database.execute("SELECT COUNT(*) FROM answered").fetchone()
     database.close()
     return int(count)
 
@@ -109,7 +109,7 @@ def test_one_that_starts_anew_goes_on_where_the_last_one_ended(records: Path, tm
             assert _shipper(records, address).ship()
         assert counted(address) == {"a": (1, 3)}
     with sqlite3.connect(tmp_path / "recorder.sqlite") as database:
-        assert list(database.execute("SELECT position FROM files")) == [(len(line(1)) * 3,)]
+        assert list(database.execute("SELECT position FROM sources")) == [(len(line(1)) * 3,)]
     database.close()
 
 
@@ -177,7 +177,7 @@ def test_what_a_recorder_stored_that_was_killed_before_it_answered_counts_once(r
         assert shipper.ship()
         assert counted(address) == {"a": (1, 3)}
     with sqlite3.connect(tmp_path / "recorder.sqlite") as database:
-        assert list(database.execute("SELECT position FROM files")) == [(len(line(1)) * 3,)]
+        assert list(database.execute("SELECT position FROM sources")) == [(len(line(1)) * 3,)]
     database.close()
 
 
@@ -185,7 +185,7 @@ def test_a_full_disk_of_the_recorder_is_waited_for(records: Path, tmp_path: Path
     _append(records / FILE, line(1))
     with recorder(tmp_path) as address:
         other = sqlite3.connect(tmp_path / "recorder.sqlite")
-        other.execute("CREATE TRIGGER full BEFORE INSERT ON exposures BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON answered BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         shipper = _shipper(records, address)
         assert not shipper.ship()
         other.execute("DROP TRIGGER full")
