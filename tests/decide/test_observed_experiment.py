@@ -57,4 +57,4 @@ def test_the_record_tells_when_counting_began_before_the_status_does() -> None:
 
 
 def test_nothing_is_routed_until_the_router_said_so() -> None:
-    assert not _seen().routed
+    assert not _seen().route.has_arrived

@@ -136,7 +136,7 @@ def test_what_containers_before_the_stage_s_own_handed_back_is_not_the_stage_s_r
 
 
 def test_a_sidecar_that_still_runs_hides_neither_result_nor_failure() -> None:
-    sidecar = {"initContainerStatuses": [{"state": {"running": {}}}]}
+    sidecar: dict[str, Any] = {"initContainerStatuses": [{"state": {"running": {}}}]}
     pod = _pod("Succeeded", message=METRICS, exitCode=0)
     pod["status"] |= sidecar
     assert _read(_job(("Complete", "")), [pod]).result == Evaluated(metrics={"accuracy": 0.5})

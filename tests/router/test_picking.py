@@ -31,9 +31,9 @@ TOLD = """content_by_lua_block {
   end
   ngx.say(require("cjson").encode({ told = told, worker = ngx.worker.pid() }))
 }"""
+BEGINNING = "init_worker_by_lua_block {"
 SHORTER = """init_worker_by_lua_block {
-  require("pick").pause = function() return 2 end
-  router.start("""
+  require("pick").pause = function() return 2 end"""
 CHANGES = {"content_by_lua_block { router.list_models() }": TOLD}
 STABLE, TUNED = (next(u for u in map(str, range(99)) if (bucket(SALT, u) < 5000) == low) for low in (True, False))
 
@@ -197,7 +197,7 @@ def test_a_pod_that_is_not_there_costs_no_client_an_answer_and_is_left_alone(tmp
 
 
 def test_a_pod_that_fails_is_left_alone_and_asked_again_later(tmp_path: Path) -> None:
-    with scene(tmp_path, 2, changes={"init_worker_by_lua_block { router.start(": SHORTER}) as made:
+    with scene(tmp_path, 2, changes={BEGINNING: SHORTER}) as made:
         number = made.who(_conversation("s", "q"))
         bad = '{"scenario":"500",' + json.dumps({"model": "m", "messages": _conversation("s", "q")})[1:]
         assert {made.router.ask(body=bad).status for _ in range(5)} == {500}
