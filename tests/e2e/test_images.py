@@ -72,8 +72,13 @@ def test_the_gpu_server_imports_vllm_and_knows_every_flag_that_the_launcher_writ
     build = [sys.executable, "-m", "images", "build", "server-gpu", "--load"]
     built = subprocess.run(build, check=True, cwd=CHECKOUT, capture_output=True, text=True).stdout.split()[-1]
     script = (
+        "import vllm.platforms\n"
+        "from vllm.platforms import interface\n"
+        "class Gpu(interface.Platform):\n"  # vLLM's own loads the driver, which comes with a node's GPUs
+        "    _enum, device_name, device_type = interface.PlatformEnum.CUDA, 'cuda', 'cuda'\n"
+        "vllm.platforms._current_platform = Gpu()\n"
         "from pathlib import Path\n"
-        "from vllm.entrypoints.openai.cli_args import make_arg_parser\n"
+        "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
         "from serving_runtime.launch import engine_command\n"
         "from serving_runtime.plan import ServingPlan\n"
