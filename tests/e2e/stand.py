@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL
 from demo.commands import Commands
 from demo.installation import Installation
 from tests.outside.mlflow_server import MlflowServer, mlflow_server
@@ -34,6 +35,17 @@ _LIMITS: Manifest = {
     "spec": {"limits": [{"type": "Container", "default": {GPU: "1"}, "defaultRequest": {GPU: "1"}}]},
 }
 """So that no pod comes to the real node, whose kubelet would look for an image that there is not."""
+_ROUTER: Manifest = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "played-router", "labels": {ROUTER_LABEL: ROUTER}},
+    "spec": {
+        "nodeName": "gpu-0",
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [{"name": "nginx", "image": "router"}],
+    },
+}
+"""The pod that the played router answers for: those of its Deployment fit on no node."""
 
 
 @dataclass
@@ -106,6 +118,7 @@ def stand(
     ):
         environment = {"ANNEAL_TEST_SERVICES": router.address, "ANNEAL_MLFLOW_URL": mlflow.url}
         operator = OutsideOperator(proxy, namespace, folder, _COMMAND, environment)
+        cluster.apply(_ROUTER)
         try:
             yield Stand(cluster, proxy, operator, mlflow, router)
         finally:
