@@ -26,7 +26,7 @@ _CHILDREN = (
     "poddisruptionbudgets,networkpolicies"
 )
 _TIMES = {"lastTransitionTime", "decidedAt", "startedAt"}
-_OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt"}
+_OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt", "played-router"}
 _PREPARED_AT_ONCE = 8
 _CONVERGED_SECONDS = 20.0
 
