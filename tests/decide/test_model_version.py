@@ -94,6 +94,10 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         # whoever holds production is wanted, whatever it lost
         ("m-1", {"contests": [_contest("b")], "aliases": {"production": "3"}}, 2),
         ("m-1", {"contests": [_contest("b")], "aliases": {"production": "4"}}, 0),
+        # and whoever answers the model's name, until another does
+        ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-1")}, 2),
+        ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-2")}, 0),
+        ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-1"), "spec": _spec(replicas=0)}, 0),
         # what lost stays without pods when its experiment is deleted, until its spec changes or it is wanted
         ("m-1", {"previous": SCALED_DOWN}, 0),
         ("m-1", {"previous": SCALED_DOWN, "contests": [_contest(None)]}, 2),

@@ -292,6 +292,25 @@ def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_
     assert _conditions(world.api.status("ModelVersion", "one"))["AliasDrifted"] == ("False", "AsRouted")
 
 
+def test_who_answers_the_name_stays_until_another_does_wherever_production_went(world: World) -> None:
+    """Rolled back by hand to one, which answers; a release before that has loaded moves production on."""
+    test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_are_until_it_answers(world)
+    world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
+    _look(world, "three", "three")
+    world.registry.aliases["spam", "production"] = "3"
+    for _ in range(2):
+        _look(world, "one", "two", "three")
+        _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
+    _answer(world, "three")
+    for _ in range(2):
+        _look(world, "three", "one")
+        _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "three"
+    assert world.api.status("ModelVersion", "one")["phase"] == "Draining"
+
+
 def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> None:
     """New uids, no statuses, no table; MLflow as it was. The version in production is the last to answer."""
     for name in ("one", "two"):

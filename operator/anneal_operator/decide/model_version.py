@@ -1,7 +1,8 @@
 """Where a ModelVersion stands: registered, served, routed; and how many pods it should have.
 
-A version is wanted while it holds `production` in MLflow, takes part in an experiment that is not decided, or its spec
-asks for pods and it has not lost an experiment. One that lost stays without pods, also when the experiment is deleted.
+A version is wanted while it holds `production` in MLflow, is the one that clients of the model's name get, takes part
+in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. One that lost stays
+without pods, also when the experiment is deleted.
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 """
 
@@ -222,7 +223,7 @@ def _wanted(seen: ObservedVersion) -> int:
         return 0
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     undecided = any(contest.status.decision is None for contest in seen.contests)
-    if holds_production or undecided:
+    if holds_production or undecided or seen.route.default == seen.name:  # until another is: that one may yet load
         return serving.replicas
     if last := _last_decided(seen):
         return 0 if _lost(seen.name, last) else serving.replicas
