@@ -153,6 +153,36 @@ def test_pods_end_when_every_router_has_left_them_and_answers_under_way_had_thei
     assert (verdict.status.replicas, verdict.progress) == (pods, "Working" if phase == "Draining" else "Settled")
 
 
+REFUSED = _told("Reconciling", "True", "RefusedByApiServer")
+
+
+@pytest.mark.parametrize(
+    ("before", "phase", "route", "expected"),
+    [
+        ("Unknown", "Draining", LEFT, ("Draining", "False", "NotRouted")),
+        ("False", "Draining", LEFT, ("Idle", "False", "NotRouted")),
+        ("Unknown", "Draining", NAMED, ("Draining", "Unknown", "RefusedByApiServer")),
+        ("Unknown", "Draining", BEHIND, ("Draining", "Unknown", "RefusedByApiServer")),
+    ],
+)
+def test_a_router_that_is_held_up_keeps_no_version_that_no_router_sends_requests(
+    before: str, phase: str, route: RouteSeen, expected: tuple[str, str, str]
+) -> None:
+    told = _told("Routable", before, "NotRouted")
+    previous = ModelVersionStatus(phase=phase, registry=REGISTRY, conditions=[told])
+    status = decide(_ending("", previous=previous, route=route, router_problem=REFUSED), NOW).status
+    routable = status.condition("Routable")
+    assert routable is not None
+    assert (status.phase, routable.status, routable.reason) == expected
+
+
+def test_a_router_that_is_held_up_is_told_by_a_version_that_is_to_be_routed() -> None:
+    status = decide(_seen(engine=Engine(2, "s:2"), route=LEFT, router_problem=REFUSED), NOW).status
+    routable = status.condition("Routable")
+    assert routable is not None
+    assert (routable.status, routable.reason) == ("Unknown", "RefusedByApiServer")
+
+
 def test_which_router_keeps_a_version_from_its_end_is_told() -> None:
     ready = decide(_ending("", previous=ModelVersionStatus(phase="Ready", registry=REGISTRY), route=BEHIND), NOW)
     told = ready.status.condition("Ready")

@@ -414,6 +414,14 @@ def test_a_manifest_that_is_applied_again_keeps_production(world: World) -> None
     assert len(world.registry.versions) == 2
 
 
+def test_a_policy_that_is_refused_takes_no_recorder_away(world: World) -> None:
+    _look(world, times=3)
+    world.api.refuses["NetworkPolicy"] = ApiError(422, "ipBlock.cidr: Invalid value")
+    _route(world)
+    _route(world)
+    assert ("Deployment", "anneal-recorder") in world.api.objects
+
+
 def test_what_keeps_the_router_from_being_made_is_told_by_the_versions(world: World) -> None:
     _look(world, times=3)
     world.api.refuses["Deployment"] = ApiError(403, "exceeded quota: pods")

@@ -366,12 +366,15 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
 def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) -> Finding:
     """As far as all routers are known to have it: a change that does not concern it, on its way, changes nothing."""
     kind, model, route = ConditionType.ROUTABLE, seen.spec.model_name, seen.route
+    is_ending = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase)
+    if is_ending and not _is_named(seen) and route.has_left(seen.name):  # whatever keeps the router from its next step
+        return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {is_ending}")
     if seen.router_problem:
         message = f"the namespace's router is not as it should be: {seen.router_problem.message}"
         return Finding(kind, "Unknown", Reason(seen.router_problem.reason), message)
     if not _is_named(seen):
         if route.has_left(seen.name) or not _was(seen, kind, "True", "Unknown"):
-            why = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase, "it has not answered yet")
+            why = is_ending or "it has not answered yet"
             return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")
         return Finding(kind, "Unknown", Reason.ROUTER_BEHIND, f"not every router has left it: {route.waits_for}")
     if not route.has_arrived and not _was(seen, kind, "True"):

@@ -205,14 +205,16 @@ class RouterKind:
         return Verdict(ObjectStatus(), "Settled", delete=(*observed.outdated, *ended), apply=made, again=again)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
-        """Return everything that a router needs, and then its recorder."""
+        """Return everything that a router needs, then its recorder, and then who may reach them: a step that is refused
+        holds up those after it.
+        """
         settings = self._context.settings
         env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
         keys = observed.ring.keys
         recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, keys, settings)
-        return [*kept(item.namespace, observed.ring), *map(Apply, (*made, *guards)), *recorder]
+        return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, guards)]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
