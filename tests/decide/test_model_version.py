@@ -189,7 +189,7 @@ def test_which_router_keeps_a_version_from_its_end_is_told() -> None:
     assert told is not None
     assert told.message == (
         "its pods are to end: router pod router-2 has not applied generation 1 of the routes: "
-        "one that is silent for 10 s is replaced"
+        "one that is silent for 10 s, or behind for 90 s, is replaced"
     )
 
 

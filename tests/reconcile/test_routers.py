@@ -1,5 +1,6 @@
 """A namespace's routers: each change is a new generation, done when all have it; a silent one is replaced."""
 
+import itertools
 import json
 from typing import Any
 
@@ -136,8 +137,8 @@ def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: Worl
 
 
 def _change(world: World) -> None:
-    """A new table, which the second router has not."""
-    world.routers.has["10.1.0.2"] = _stamp(world)
+    """A new table, and a second router that says nothing."""
+    world.routers.silent = {"10.1.0.2"}
     world.registry.aliases["spam", "golden"] = "1"
     _look(world, "one")
     _route(world)
@@ -159,10 +160,41 @@ def test_a_router_that_is_silent_for_ten_seconds_is_replaced_and_named_meanwhile
     assert ("Pod", "router-1") in world.api.objects
 
 
+def test_routers_on_a_node_that_the_operator_cannot_reach_are_replaced_ever_later(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    _change(world)
+    replaced = []
+    for second in range(200):
+        if ("Pod", "router-2") not in world.api.objects:
+            world.router_pod("router-2", "10.1.0.2")
+        _route(world)
+        if "Pod/router-2/delete" in world.writes():
+            replaced.append(second)
+        world.later(1)
+    assert [after - before for before, after in itertools.pairwise(replaced)] == [11, 20, 40, 80]
+    assert caplog.messages[-1] == (
+        "router pod team/router-2 is replaced (5 lately): it has not answered the operator for 10 s"
+    )
+
+
+def test_a_router_that_answers_by_older_routes_has_time_to_watch_anew(world: World) -> None:
+    _change(world)
+    world.routers.silent, world.routers.has["10.1.0.2"] = set(), Stamp(lineage="2026", generation=1, digest="older")
+    _route(world)
+    world.later(89)
+    _route(world)
+    assert ("Pod", "router-2") in world.api.objects
+    world.later(1)
+    _route(world)
+    assert ("Pod", "router-2") not in world.api.objects
+
+
 def test_a_router_that_goes_on_is_not_silent(world: World) -> None:
     _change(world)
     _route(world)
     world.later(9)
+    world.routers.silent.clear()
     world.routers.has["10.1.0.2"] = Stamp(lineage=_stamp(world).lineage, generation=1, digest="on its way")
     _route(world)
     world.later(9)

@@ -154,6 +154,9 @@ class ModelVersionKind:
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
         """Nothing is counted."""
 
+    def deleted(self, item: VersionItem, gone: Deletion) -> None:
+        """Nothing is kept."""
+
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
     """What is left of a server that is not asked for any more: nothing of one that is Idle without a Deployment.

@@ -18,11 +18,12 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.acknowledgement import (
+    Replacements,
     RouterPod,
     arrival,
     look_again,
     next_stamp,
-    silent,
+    overdue,
     takes_requests,
 )
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
@@ -81,6 +82,7 @@ class ObservedRouter:
     """Of the table in the ConfigMap."""
     pods: Sequence[RouterPod]
     """Those that take requests."""
+    replaced: Replacements
     outdated: tuple[Deletion, ...]
     """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
     ring: KeyRing
@@ -136,6 +138,7 @@ class RouterKind:
             last={model: Last(route.default, route.named) for model, route in known_routes(table).items()},
             stamp=stamp,
             pods=await self._asked(reader, namespace, stamp, key, now),
+            replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
             outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
@@ -194,8 +197,8 @@ class RouterKind:
         table = route_table(observed.served, {model: _destination(route) for model, route in routes.items()})
         applied = [pod.applied for pod in observed.pods if pod.applied]
         stamp = next_stamp(table, observed.stamp, applied, timestamp(now))
-        gone = silent(observed.pods, now)
-        ended = (Deletion("Pod", gone.name, gone.uid),) if gone else ()
+        gone = overdue(observed.pods, observed.replaced, now)
+        ended = (Deletion("Pod", gone.name, gone.uid, gone.fault(now)),) if gone else ()
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
         made = (Programme(table, stamp),) if observed.owners else ()
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
@@ -242,6 +245,14 @@ class RouterKind:
             problems[item.namespace] = found
         if found and (before is None or before.message != found.message):
             log.warning("%s: %s", found.reason, found.message)
+
+    def deleted(self, item: RouterItem, gone: Deletion) -> None:
+        """Give the next router longer, each time: one that cannot be reached is replaced by one that cannot, either."""
+        if gone.kind != "Pod":
+            return
+        self._context.acknowledgements.note_replaced(item.namespace, self._context.now())
+        count = self._context.acknowledgements.replaced[item.namespace].count
+        log.warning("router pod %s/%s is replaced (%d lately): %s", item.namespace, gone.name, count, gone.why)
 
 
 def _served(versions: Iterable[Manifest]) -> list[Manifest]:
