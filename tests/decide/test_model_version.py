@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from anneal_operator.decide.model_version import (
     SetAliases,
     decide,
 )
+from anneal_operator.decide.verdict import Deletion
 from serving_runtime.plan import Stamp
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -181,6 +182,32 @@ def test_a_router_that_is_held_up_is_told_by_a_version_that_is_to_be_routed() ->
     routable = status.condition("Routable")
     assert routable is not None
     assert (routable.status, routable.reason) == ("Unknown", "RefusedByApiServer")
+
+
+GONE = (Deletion("Deployment", "m-1-server", "uid"),)
+UNSERVED = ModelVersionSpec.parse({name: part for name, part in _spec().dump().items() if name != "serving"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "deleted"),
+    [
+        ({"route": NAMED}, "Draining", ()),
+        ({"route": BEHIND}, "Draining", ()),
+        ({}, "Draining", ()),
+        ({"engine": Engine(2, "s:2", 0)}, "Idle", GONE),
+        ({"is_routed_here": False, "route": NAMED}, "Draining", ()),
+        # what MLflow never knew of, no router did
+        ({"previous": ModelVersionStatus()}, "Registering", GONE),
+    ],
+)
+def test_what_is_not_to_be_served_any_more_ends_as_what_is_scaled_down(
+    changes: dict[str, Any], phase: str, deleted: tuple[Deletion, ...]
+) -> None:
+    seen = _ending("2026-03-01T11:59:30Z", spec=UNSERVED, server_to_end=GONE, **changes)
+    verdict = decide(seen, NOW)
+    assert (verdict.status.phase, verdict.delete, verdict.apply) == (phase, deleted, ())
+    after = decide(replace(seen, route=LEFT), NOW + timedelta(seconds=30))
+    assert (after.delete, after.status.condition("Routable")) == (GONE, None)
 
 
 def test_which_router_keeps_a_version_from_its_end_is_told() -> None:
