@@ -118,6 +118,27 @@ def test_a_config_map_that_was_lost_begins_after_what_the_routers_have(world: Wo
     assert _stamp(world).order > has.order
 
 
+def test_a_config_map_that_is_lost_in_the_middle_of_a_release_moves_nobody(world: World) -> None:
+    world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
+    _look(world, "three", "three")
+    world.registry.aliases["spam", "production"] = "3"
+    world.registry.aliases["spam", "golden"] = "1"
+    for _ in range(2):
+        _look(world, "one", "two", "three")
+        _route(world)
+    world.registry.aliases["spam", "golden"] = "3"
+    _look(world, "one", "three")
+    _route(world)
+    before = _table(world)["models"]
+    assert (before["spam"]["default"], before["spam"]["named"]["golden"]) == ("one", "one")
+    world.api.remove("ConfigMap", "anneal-router")
+    world.later(301)
+    _look(world, "one", "two")
+    assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
+    _route(world)
+    assert _table(world)["models"] == before
+
+
 def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: World) -> None:
     world.router_pod("starting", "10.1.0.3", ready=False)
     world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:00:40Z")

@@ -39,7 +39,6 @@ from anneal_operator.desired.routing import (
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
-    known_routes,
     publicly_known,
     route_table,
     router_objects,
@@ -130,12 +129,13 @@ class RouterKind:
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
+        routes = self._context.acknowledgements.routes(namespace, table)
         return ObservedRouter(
             owners=owners,
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=[experiment for experiment in found if experiment],
-            last={model: Last(route.default, route.named) for model, route in known_routes(table).items()},
+            last={model: Last(route.default, route.named) for model, route in routes.items()},
             stamp=stamp,
             pods=await self._asked(reader, namespace, stamp, key, now),
             replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
