@@ -375,3 +375,12 @@ def test_an_engine_demands_its_key_once_the_router_sends_it(
 ) -> None:
     verdict = decide(_seen(**changes), NOW)
     assert (verdict.apply, verdict.polls) == ((Serve(2, image, demands_key),), polls)
+
+
+@pytest.mark.parametrize(
+    ("router", "waits"), [(Front(True, True), True), (Front(False, False), True), (Front(True, False), False)]
+)
+def test_an_engine_that_waits_for_the_routers_says_so(router: Front, waits: bool) -> None:
+    told = decide(_seen(engine=BEFORE, router=router), NOW).status.condition("Ready")
+    assert told is not None
+    assert told.message.endswith("when no router of an earlier build is left") is waits

@@ -80,6 +80,7 @@ class Front:
     sends_key: bool
     """Whether it was made to send engines their key; an earlier build's was not."""
     is_rolling: bool
+    """Whether there may be pods yet of how it was made before; one that merely cannot start holds up no engine."""
 
 
 @dataclass(frozen=True)
@@ -325,7 +326,11 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Idle", None
     ready = seen.engine.ready if seen.engine else 0
     if ready >= wanted:
-        return "Ready", Finding(kind, "True", Reason.ANSWERS, "weights are verified and the engine answers")
+        message = "weights are verified and the engine answers"
+        message += (
+            "; it is brought up to date when no router of an earlier build is left" if _waits_for_router(seen) else ""
+        )
+        return "Ready", Finding(kind, "True", Reason.ANSWERS, message)
     problem = _engine_problem(seen.pods)
     because = f": {problem}" if problem else ""
     if ready:
