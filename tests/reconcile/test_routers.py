@@ -364,6 +364,26 @@ def test_who_answers_the_name_stays_until_another_does_wherever_production_went(
     assert world.api.status("ModelVersion", "one")["phase"] == "Draining"
 
 
+def test_an_alias_that_goes_to_a_version_without_a_server_takes_clients_nowhere_else(world: World) -> None:
+    world.registry.aliases["spam", "golden"] = "1"
+    _look(world, "one")
+    _route(world)
+    before = _table(world)
+    artifact = SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}
+    world.api.put("ModelVersion", "three", spec={"modelName": "spam", "artifact": artifact})
+    _look(world, "three", "three")
+    world.registry.aliases |= {("spam", "golden"): "3", ("spam", "production"): "3"}
+    _look(world, "one", "two", "three")
+    _route(world)
+    assert _table(world) == before
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
+    _look(world, "one")
+    _route(world)
+    assert _table(world)["models"]["spam"] == {"default": None, "named": {"2": "two"}, "experiment": None}
+    owners = world.api.objects["ConfigMap", "anneal-router"]["metadata"]["ownerReferences"]
+    assert [owner["name"] for owner in owners] == ["one", "two"]
+
+
 def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> None:
     """New uids, no statuses, no table; MLflow as it was. The version in production is the last to answer."""
     for name in ("one", "two"):

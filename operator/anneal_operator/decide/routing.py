@@ -19,7 +19,7 @@ __all__ = ["Experiment", "Last", "Route", "Split", "Version", "route_of"]
 
 @dataclass(frozen=True)
 class Version:
-    """A ModelVersion that is to be served."""
+    """A ModelVersion, served or only registered."""
 
     name: str
     model: str

@@ -122,16 +122,16 @@ class RouterKind:
     async def observe(self, reader: Reader, item: RouterItem) -> ObservedRouter:
         """Look at all that is served, at the experiments, at the table, and at which routers have it."""
         namespace, now = item.namespace, self._context.now()
-        owners = _served(await reader.list("ModelVersion", namespace))
+        all_versions = _remaining(await reader.list("ModelVersion", namespace))
         table = await reader.get("ConfigMap", namespace, ROUTER)
         known = publicly_known(table)
-        versions = [await self._version(reader, owner, known) for owner in owners]
+        versions = [await self._version(reader, found, known) for found in all_versions]
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
         routes = self._context.acknowledgements.routes(namespace, table)
         return ObservedRouter(
-            owners=owners,
+            owners=_served(all_versions),
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=[experiment for experiment in found if experiment],
@@ -177,6 +177,8 @@ class RouterKind:
             return Version(metadata["name"], model, 0, (), ready=False, is_served=False), None
         heard = self._context.models.heard(model)
         aliases = tuple(sorted(a for a, to in heard.aliases.items() if to == str(number))) if heard else read
+        if not _is_served(item):
+            return Version(metadata["name"], model, number, aliases, ready=False, is_served=False), None
         service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
         address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
         is_served = bool(address) and status.get("phase") not in ENDING
@@ -255,12 +257,16 @@ class RouterKind:
         log.warning("router pod %s/%s is replaced (%d lately): %s", item.namespace, gone.name, count, gone.why)
 
 
+def _remaining(versions: Iterable[Manifest]) -> list[Manifest]:
+    return [version for version in versions if not version["metadata"].get("deletionTimestamp")]
+
+
 def _served(versions: Iterable[Manifest]) -> list[Manifest]:
-    return [
-        version
-        for version in versions
-        if "serving" in (version.get("spec") or {}) and not version["metadata"].get("deletionTimestamp")
-    ]
+    return [version for version in _remaining(versions) if _is_served(version)]
+
+
+def _is_served(version: Manifest) -> bool:
+    return "serving" in (version.get("spec") or {})
 
 
 def _destination(route: Route) -> Destination:
