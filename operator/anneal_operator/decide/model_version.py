@@ -327,9 +327,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
     ready = seen.engine.ready if seen.engine else 0
     if ready >= wanted:
         message = "weights are verified and the engine answers"
-        message += (
-            "; it is brought up to date when no router of an earlier build is left" if _waits_for_router(seen) else ""
-        )
+        if _waits_for_router(seen):
+            message += "; it is brought up to date when no router of an earlier build is left"
         return "Ready", Finding(kind, "True", Reason.ANSWERS, message)
     problem = _engine_problem(seen.pods)
     because = f": {problem}" if problem else ""
