@@ -84,6 +84,28 @@ def test_the_schema_refuses_a_wrong_value_and_names_it(path: str, value: object)
     assert named == path or path.rpartition(".")[2] in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("peer", "is_right"),
+    [
+        ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}, True),
+        ({"ipBlock": {"cidr": "255.255.255.255/32"}}, True),
+        ({"ipBlock": {"cidr": "fd00::/8"}}, True),
+        ({"ipBlock": {"cidr": "10.0.0.1"}}, False),
+        ({"ipBlock": {"cidr": "10.0.0/8"}}, False),
+        ({"ipBlock": {"cidr": "10.0.0.0.8"}}, False),
+        ({"ipBlock": {"cidr": "10.0.0.256/32"}}, False),
+        ({"ipBlock": {"cidr": "10.0.0.0/33"}}, False),
+        ({"ipBlock": {"cidr": "prometheus/32"}}, False),
+        ({"ipBlock": {"cidr": "fd00::/129"}}, False),
+        ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1"]}}, False),
+        ({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}, False),
+    ],
+)
+def test_a_scraper_that_the_api_server_would_refuse_is_refused(peer: dict[str, Any], is_right: bool) -> None:
+    values = _with("networkPolicies.scrapers", [peer])
+    assert jsonschema.Draft7Validator(SCHEMA).is_valid(values) is is_right
+
+
 def _rights(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     return {right for rule in rules for right in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])}
 

@@ -1,5 +1,6 @@
 """How far a table has come, what it is called, and which router is replaced."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 
 from anneal_operator.decide.acknowledgement import (
     Arrival,
+    Replacements,
     RouterPod,
     RouteSeen,
     arrival,
     look_again,
     next_stamp,
-    silent,
+    overdue,
     takes_requests,
 )
 from serving_runtime.plan import ModelRoute, RouteTable, Stamp
@@ -27,10 +29,10 @@ def _stamp(generation: int, lineage: str = BEGUN, table: RouteTable = TABLE) -> 
     return table.stamped(lineage, generation)
 
 
-def _pod(name: str, behind: float | None = None, *, leaving: bool = False) -> RouterPod:
-    """One that has been behind for so many seconds."""
+def _pod(name: str, behind: float | None = None, *, leaving: bool = False, answers: bool = False) -> RouterPod:
+    """One that has been behind for so many seconds, and silent unless it answers."""
     since = None if behind is None else NOW - timedelta(seconds=behind)
-    return RouterPod(name, f"uid-{name}", None, since, leaving)
+    return RouterPod(name, f"uid-{name}", None, since, leaving, None if answers else since)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_a_table_is_newer_than_all_that_a_router_has_unless_nothing_changed(
         ([], False, "no pod of the router is Ready"),
         ([_pod("a"), _pod("b")], True, ""),
         ([_pod("a"), _pod("b", 1)], False, "router pod b has not applied generation 7"),
-        ([_pod("a"), _pod("b", 1)], False, "one that is silent for 10 s is replaced"),
+        ([_pod("a"), _pod("b", 1)], False, "one that is silent for 10 s, or behind for 90 s, is replaced"),
         ([_pod("a", 20), _pod("b", 20)], False, "router pod a, b has not applied"),
         ([_pod("a", 20), _pod("b", 20)], False, "none is replaced"),
         ([_pod(name, 1) for name in "abcde"], False, "router pod a, b, c, … has"),
@@ -89,11 +91,42 @@ def test_one_that_had_time_enough_is_late() -> None:
         ([_pod("a"), _pod("b", 60), _pod("c", 60, leaving=True)], None),
         ([_pod("a"), _pod("b", 60), _pod("c", leaving=True)], None),
         ([_pod("a", leaving=True), _pod("b", 60)], None),
+        # one that answers by an older table may be about to watch anew
+        ([_pod("a"), _pod("b", 89.9, answers=True)], None),
+        ([_pod("a"), _pod("b", 90, answers=True)], "b"),
     ],
 )
-def test_a_router_that_was_silent_for_ten_seconds_is_replaced(pods: list[RouterPod], gone: str | None) -> None:
-    found = silent(pods, NOW)
+def test_a_router_that_was_silent_for_ten_seconds_or_behind_for_ninety_is_replaced(
+    pods: list[RouterPod], gone: str | None
+) -> None:
+    found = overdue(pods, Replacements(), NOW)
     assert (found.name if found else None) == gone
+
+
+def test_one_that_answered_until_just_now_is_not_silent_yet() -> None:
+    pod = replace(_pod("b", 60), silent_since=NOW - timedelta(seconds=9))
+    assert overdue([_pod("a"), pod], Replacements(), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "pause"), [(0, 0), (1, 10), (2, 20), (3, 40), (6, 320), (7, 600), (8, 600), (10_000, 600)]
+)
+def test_the_next_is_replaced_ever_later(before: int, pause: int) -> None:
+    replaced = Replacements(before, NOW if before else None)
+    assert replaced.is_due(NOW + timedelta(seconds=pause))
+    assert not before or not replaced.is_due(NOW + timedelta(seconds=pause - 0.1))
+    assert (overdue([_pod("a"), _pod("b", 60)], replaced, NOW) is None) is (before > 0)
+
+
+def test_replacements_begin_anew_when_all_have_told_for_ten_minutes() -> None:
+    after = NOW + timedelta(minutes=10)
+    once = Replacements().one_more(NOW)
+    calm = once.seen([_pod("a")], NOW)
+    assert calm.seen([_pod("a")], after - timedelta(seconds=1)).count == 1
+    assert calm.seen([_pod("a")], after) == Replacements()
+    assert calm.seen([_pod("a"), _pod("b", 1)], NOW).seen([_pod("a")], after).count == 1
+    assert calm.seen([], NOW).seen([_pod("a")], after).count == 1, "nobody has told"
+    assert once.one_more(NOW).count == 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from anneal_operator.decide.model_version import (
     SetAliases,
     decide,
 )
+from anneal_operator.decide.verdict import Deletion
 from serving_runtime.plan import Stamp
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -94,6 +95,10 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         # whoever holds production is wanted, whatever it lost
         ("m-1", {"contests": [_contest("b")], "aliases": {"production": "3"}}, 2),
         ("m-1", {"contests": [_contest("b")], "aliases": {"production": "4"}}, 0),
+        # and whoever answers the model's name, until another does
+        ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-1")}, 2),
+        ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-2")}, 0),
+        ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-1"), "spec": _spec(replicas=0)}, 0),
         # what lost stays without pods when its experiment is deleted, until its spec changes or it is wanted
         ("m-1", {"previous": SCALED_DOWN}, 0),
         ("m-1", {"previous": SCALED_DOWN, "contests": [_contest(None)]}, 2),
@@ -149,13 +154,69 @@ def test_pods_end_when_every_router_has_left_them_and_answers_under_way_had_thei
     assert (verdict.status.replicas, verdict.progress) == (pods, "Working" if phase == "Draining" else "Settled")
 
 
+REFUSED = _told("Reconciling", "True", "RefusedByApiServer")
+
+
+@pytest.mark.parametrize(
+    ("before", "phase", "route", "expected"),
+    [
+        ("Unknown", "Draining", LEFT, ("Draining", "False", "NotRouted")),
+        ("False", "Draining", LEFT, ("Idle", "False", "NotRouted")),
+        ("Unknown", "Draining", NAMED, ("Draining", "Unknown", "RefusedByApiServer")),
+        ("Unknown", "Draining", BEHIND, ("Draining", "Unknown", "RefusedByApiServer")),
+    ],
+)
+def test_a_router_that_is_held_up_keeps_no_version_that_no_router_sends_requests(
+    before: str, phase: str, route: RouteSeen, expected: tuple[str, str, str]
+) -> None:
+    told = _told("Routable", before, "NotRouted")
+    previous = ModelVersionStatus(phase=phase, registry=REGISTRY, conditions=[told])
+    status = decide(_ending("", previous=previous, route=route, router_problem=REFUSED), NOW).status
+    routable = status.condition("Routable")
+    assert routable is not None
+    assert (status.phase, routable.status, routable.reason) == expected
+
+
+def test_a_router_that_is_held_up_is_told_by_a_version_that_is_to_be_routed() -> None:
+    status = decide(_seen(engine=Engine(2, "s:2"), route=LEFT, router_problem=REFUSED), NOW).status
+    routable = status.condition("Routable")
+    assert routable is not None
+    assert (routable.status, routable.reason) == ("Unknown", "RefusedByApiServer")
+
+
+GONE = (Deletion("Deployment", "m-1-server", "uid"),)
+UNSERVED = ModelVersionSpec.parse({name: part for name, part in _spec().dump().items() if name != "serving"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "deleted"),
+    [
+        ({"route": NAMED}, "Draining", ()),
+        ({"route": BEHIND}, "Draining", ()),
+        ({}, "Draining", ()),
+        ({"engine": Engine(2, "s:2", 0)}, "Idle", GONE),
+        ({"is_routed_here": False, "route": NAMED}, "Draining", ()),
+        # what MLflow never knew of, no router did
+        ({"previous": ModelVersionStatus()}, "Registering", GONE),
+    ],
+)
+def test_what_is_not_to_be_served_any_more_ends_as_what_is_scaled_down(
+    changes: dict[str, Any], phase: str, deleted: tuple[Deletion, ...]
+) -> None:
+    seen = _ending("2026-03-01T11:59:30Z", spec=UNSERVED, server_to_end=GONE, **changes)
+    verdict = decide(seen, NOW)
+    assert (verdict.status.phase, verdict.delete, verdict.apply) == (phase, deleted, ())
+    after = decide(replace(seen, route=LEFT), NOW + timedelta(seconds=30))
+    assert (after.delete, after.status.condition("Routable")) == (GONE, None)
+
+
 def test_which_router_keeps_a_version_from_its_end_is_told() -> None:
     ready = decide(_ending("", previous=ModelVersionStatus(phase="Ready", registry=REGISTRY), route=BEHIND), NOW)
     told = ready.status.condition("Ready")
     assert told is not None
     assert told.message == (
         "its pods are to end: router pod router-2 has not applied generation 1 of the routes: "
-        "one that is silent for 10 s is replaced"
+        "one that is silent for 10 s, or behind for 90 s, is replaced"
     )
 
 
@@ -314,3 +375,12 @@ def test_an_engine_demands_its_key_once_the_router_sends_it(
 ) -> None:
     verdict = decide(_seen(**changes), NOW)
     assert (verdict.apply, verdict.polls) == ((Serve(2, image, demands_key),), polls)
+
+
+@pytest.mark.parametrize(
+    ("router", "waits"), [(Front(True, True), True), (Front(False, False), True), (Front(True, False), False)]
+)
+def test_an_engine_that_waits_for_the_routers_says_so(router: Front, waits: bool) -> None:
+    told = decide(_seen(engine=BEFORE, router=router), NOW).status.condition("Ready")
+    assert told is not None
+    assert told.message.endswith("when no router of an earlier build is left") is waits

@@ -66,7 +66,10 @@ NOBODY = _version("one", 1)
             "one",
             "one",
         ),
-        ([TWO, _version("idle", 3, "production", ready=False, is_served=False)], [], "idle", "two"),
+        # while its holder is there, nobody is sent to one that nobody chose
+        ([TWO, _version("idle", 3, "production", ready=False, is_served=False)], [], "idle", None),
+        ([TWO, _version("idle", 3, "production", ready=False, is_served=False)], [], None, None),
+        ([TWO, _version("one", 1, "production", ready=False, is_served=False)], [], "two", "two"),
         # as after a restore: what has not been heard of yet may hold it
         ([TWO, _version("new", 0, ready=False, is_served=False)], [], None, None),
         ([TWO, _version("new", 0, ready=False, is_served=False)], [], "two", "two"),
@@ -115,6 +118,12 @@ def test_who_answers_the_bare_name(
         ),
         ([ONE, TWO], {"base": "one"}, {"1": "one", "2": "two", "production": "one", "candidate": "two"}),
         ([ONE, _version("two", 2, "base", is_served=False)], {"base": "two"}, {"1": "one", "production": "one"}),
+        # a new holder that has no server takes no alias away
+        (
+            [ONE, _version("two", 2, "base", ready=False, is_served=False)],
+            {"base": "one"},
+            {"1": "one", "production": "one", "base": "one"},
+        ),
         # what answered before is known by its number while it does not
         ([ONE, _version("two", 2, ready=False)], {"2": "two"}, {"1": "one", "2": "two", "production": "one"}),
         ([NOBODY], {}, {"1": "one"}),

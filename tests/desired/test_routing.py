@@ -118,7 +118,12 @@ def test_clients_reach_only_the_pods_that_are_ready_and_of_this_router() -> None
     assert made["Service"] == {"selector": chosen, "ports": made["Service"]["ports"]}
     assert made["Deployment"]["selector"] == {"matchLabels": chosen}
     assert chosen.items() <= made["Deployment"]["template"]["metadata"]["labels"].items()
-    assert made["PodDisruptionBudget"] == {"maxUnavailable": 1, "selector": {"matchLabels": chosen}}
+    assert made["PodDisruptionBudget"]["selector"] == {"matchLabels": chosen}
+
+
+def test_a_node_that_is_drained_waits_for_no_router_that_answers_nobody_anyway() -> None:
+    budget = _made()["PodDisruptionBudget"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
 def test_a_pod_that_is_to_end_takes_requests_and_newest_routes_until_nobody_sends_it_any() -> None:

@@ -158,7 +158,19 @@ def test_the_router_is_told_of_the_model_s_name_once_all_pods_know_it(world: Wor
     assert _public(world) == "spam"
 
 
-def test_an_engine_of_an_earlier_build_stays_as_it_is_until_the_router_sends_the_key(world: World) -> None:
+@pytest.mark.parametrize(
+    ("counts", "demands"),
+    [
+        ({"readyReplicas": 2, "updatedReplicas": 2, "replicas": 2}, True),
+        ({"readyReplicas": 2, "updatedReplicas": 2, "replicas": 3}, False),
+        ({"readyReplicas": 2, "replicas": 2}, False),
+        # one that has no room on any node keeps nobody who sends no key
+        ({"readyReplicas": 1, "updatedReplicas": 2, "replicas": 2}, True),
+    ],
+)
+def test_an_engine_of_an_earlier_build_stays_as_it_is_until_every_router_sends_the_key(
+    world: World, counts: dict[str, int], demands: bool
+) -> None:
     _look(world, 2)
     _told(world)
     _look(world, 2)
@@ -175,12 +187,11 @@ def test_an_engine_of_an_earlier_build_stays_as_it_is_until_the_router_sends_the
     _look(world)
     assert not _demands(world)
     router = world.api.objects["Deployment", "anneal-router"]
-    counts = {"readyReplicas": 2, "updatedReplicas": 2, "replicas": 2}
     status = {"observedGeneration": router["metadata"]["generation"], **counts}
     world.api.edit("Deployment", "anneal-router", status=status)
     _look(world)
-    assert _demands(world)
-    assert '"public_name":"spam"' in _plan(world)
+    assert _demands(world) is demands
+    assert ('"public_name":"spam"' in _plan(world)) is demands
 
 
 def _make_earlier(world: World, name: str) -> None:

@@ -346,6 +346,9 @@ def test_a_service_that_is_not_its_own_gets_no_client(world: World, spec: dict[s
 def test_a_server_goes_with_the_wish_for_it(world: World) -> None:
     _serve(world, "one")
     world.api.edit("ModelVersion", "one", spec=UNSERVED)
+    _look(world)
+    assert _status(world)["phase"] == "Draining"
+    world.later(30)
     world.writes()
     _look(world)
     assert world.writes()[:2] == ["Service/one-server/delete", "Deployment/one-server/delete"]
@@ -412,6 +415,14 @@ def test_a_manifest_that_is_applied_again_keeps_production(world: World) -> None
     _route(world)
     assert _table(world)["models"]["spam"]["default"] == "one"
     assert len(world.registry.versions) == 2
+
+
+def test_a_policy_that_is_refused_takes_no_recorder_away(world: World) -> None:
+    _look(world, times=3)
+    world.api.refuses["NetworkPolicy"] = ApiError(422, "ipBlock.cidr: Invalid value")
+    _route(world)
+    _route(world)
+    assert ("Deployment", "anneal-recorder") in world.api.objects
 
 
 def test_what_keeps_the_router_from_being_made_is_told_by_the_versions(world: World) -> None:
@@ -525,9 +536,15 @@ def test_a_server_that_is_not_asked_for_any_more_stays_until_every_router_has_le
     assert "router pod router-2 has not applied generation 2" in _message(world, "Ready")
     world.routers.silent, world.routers.has = set(), {}
     _route(world)
+    assert _look(world) == 30.5
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Draining", ("False", "NotRouted"))
+    world.later(29)
+    _look(world)
+    assert {("Service", "one-server"), ("Deployment", "one-server")} <= set(world.api.objects), "answers are under way"
+    world.later(1)
     _look(world, times=2)
-    assert ("Deployment", "one-server") not in world.api.objects
-    assert _status(world)["phase"] == "Idle"
+    assert not {("Service", "one-server"), ("Deployment", "one-server")} & set(world.api.objects)
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Idle", ("", ""))
 
 
 def _served(world: World) -> None:

@@ -1,5 +1,6 @@
 """A namespace's routers: each change is a new generation, done when all have it; a silent one is replaced."""
 
+import itertools
 import json
 from typing import Any
 
@@ -117,6 +118,27 @@ def test_a_config_map_that_was_lost_begins_after_what_the_routers_have(world: Wo
     assert _stamp(world).order > has.order
 
 
+def test_a_config_map_that_is_lost_in_the_middle_of_a_release_moves_nobody(world: World) -> None:
+    world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
+    _look(world, "three", "three")
+    world.registry.aliases["spam", "production"] = "3"
+    world.registry.aliases["spam", "golden"] = "1"
+    for _ in range(2):
+        _look(world, "one", "two", "three")
+        _route(world)
+    world.registry.aliases["spam", "golden"] = "3"
+    _look(world, "one", "three")
+    _route(world)
+    before = _table(world)["models"]
+    assert (before["spam"]["default"], before["spam"]["named"]["golden"]) == ("one", "one")
+    world.api.remove("ConfigMap", "anneal-router")
+    world.later(301)
+    _look(world, "one", "two")
+    assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
+    _route(world)
+    assert _table(world)["models"] == before
+
+
 def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: World) -> None:
     world.router_pod("starting", "10.1.0.3", ready=False)
     world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:00:40Z")
@@ -136,8 +158,8 @@ def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: Worl
 
 
 def _change(world: World) -> None:
-    """A new table, which the second router has not."""
-    world.routers.has["10.1.0.2"] = _stamp(world)
+    """A new table, and a second router that says nothing."""
+    world.routers.silent = {"10.1.0.2"}
     world.registry.aliases["spam", "golden"] = "1"
     _look(world, "one")
     _route(world)
@@ -159,10 +181,41 @@ def test_a_router_that_is_silent_for_ten_seconds_is_replaced_and_named_meanwhile
     assert ("Pod", "router-1") in world.api.objects
 
 
+def test_routers_on_a_node_that_the_operator_cannot_reach_are_replaced_ever_later(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    _change(world)
+    replaced = []
+    for second in range(200):
+        if ("Pod", "router-2") not in world.api.objects:
+            world.router_pod("router-2", "10.1.0.2")
+        _route(world)
+        if "Pod/router-2/delete" in world.writes():
+            replaced.append(second)
+        world.later(1)
+    assert [after - before for before, after in itertools.pairwise(replaced)] == [11, 20, 40, 80]
+    assert caplog.messages[-1] == (
+        "router pod team/router-2 is replaced (5 lately): it has not answered the operator for 10 s"
+    )
+
+
+def test_a_router_that_answers_by_older_routes_has_time_to_watch_anew(world: World) -> None:
+    _change(world)
+    world.routers.silent, world.routers.has["10.1.0.2"] = set(), Stamp(lineage="2026", generation=1, digest="older")
+    _route(world)
+    world.later(89)
+    _route(world)
+    assert ("Pod", "router-2") in world.api.objects
+    world.later(1)
+    _route(world)
+    assert ("Pod", "router-2") not in world.api.objects
+
+
 def test_a_router_that_goes_on_is_not_silent(world: World) -> None:
     _change(world)
     _route(world)
     world.later(9)
+    world.routers.silent.clear()
     world.routers.has["10.1.0.2"] = Stamp(lineage=_stamp(world).lineage, generation=1, digest="on its way")
     _route(world)
     world.later(9)
@@ -290,6 +343,45 @@ def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_
     _route(world)
     _look(world, "one")
     assert _conditions(world.api.status("ModelVersion", "one"))["AliasDrifted"] == ("False", "AsRouted")
+
+
+def test_who_answers_the_name_stays_until_another_does_wherever_production_went(world: World) -> None:
+    """Rolled back by hand to one, which answers; a release before that has loaded moves production on."""
+    test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_are_until_it_answers(world)
+    world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
+    _look(world, "three", "three")
+    world.registry.aliases["spam", "production"] = "3"
+    for _ in range(2):
+        _look(world, "one", "two", "three")
+        _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
+    _answer(world, "three")
+    for _ in range(2):
+        _look(world, "three", "one")
+        _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "three"
+    assert world.api.status("ModelVersion", "one")["phase"] == "Draining"
+
+
+def test_an_alias_that_goes_to_a_version_without_a_server_takes_clients_nowhere_else(world: World) -> None:
+    world.registry.aliases["spam", "golden"] = "1"
+    _look(world, "one")
+    _route(world)
+    before = _table(world)
+    artifact = SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}
+    world.api.put("ModelVersion", "three", spec={"modelName": "spam", "artifact": artifact})
+    _look(world, "three", "three")
+    world.registry.aliases |= {("spam", "golden"): "3", ("spam", "production"): "3"}
+    _look(world, "one", "two", "three")
+    _route(world)
+    assert _table(world) == before
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
+    _look(world, "one")
+    _route(world)
+    assert _table(world)["models"]["spam"] == {"default": None, "named": {"2": "two"}, "experiment": None}
+    owners = world.api.objects["ConfigMap", "anneal-router"]["metadata"]["ownerReferences"]
+    assert [owner["name"] for owner in owners] == ["one", "two"]
 
 
 def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> None:

@@ -1,19 +1,32 @@
 """How far the newest route table has come among a namespace's routers, and what follows where one of them is silent.
 
-A change is done once every router that takes requests has said that it applied it. One that is silent is taken out, so
-nothing waits for it for long; but only while another has answered: an operator that reaches no router ends none.
+A change is done once every router that takes requests has said that it applied it. One that is silent, or stays behind,
+is taken out, so nothing waits for it for long; but only while another has answered: an operator that reaches no router
+ends none. One that reaches some of them alone, by a fault of the network, ends ever fewer.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from anneal_operator.api.resources import Manifest
 from serving_runtime.plan import RouteTable, Stamp
 
-__all__ = ["Arrival", "RouteSeen", "RouterPod", "arrival", "look_again", "next_stamp", "silent", "takes_requests"]
+__all__ = [
+    "Arrival",
+    "Replacements",
+    "RouteSeen",
+    "RouterPod",
+    "arrival",
+    "look_again",
+    "next_stamp",
+    "overdue",
+    "takes_requests",
+]
 
-_SILENCE = timedelta(seconds=10)
+_SILENCE, _BEHIND = timedelta(seconds=10), timedelta(seconds=90)
+"""How long a router may give no answer; and answer with an older table: its agent gives a watch up after 70 s."""
+_LONGEST_PAUSE = timedelta(minutes=10)
 _AT_FIRST = timedelta(seconds=3)
 _PERIODS = ((_AT_FIRST, 0.25), (timedelta(minutes=1), 1.0), (timedelta.max, 5.0))
 """How often a router is asked that has been behind for less than this."""
@@ -32,6 +45,41 @@ class RouterPod:
     """When it was first seen without a table that it should have; None where it has the newest."""
     is_leaving: bool = False
     """Whether it is to end, and takes requests only until nobody sends it any."""
+    silent_since: datetime | None = None
+    """When it first gave no answer; None where it gave one when it was asked last."""
+
+    def fault(self, now: datetime) -> str:
+        """What it is replaced for; empty where it has time yet."""
+        if self.silent_since and now - self.silent_since >= _SILENCE:
+            return f"it has not answered the operator for {_SILENCE.seconds} s"
+        if self.behind_since and now - self.behind_since >= _BEHIND:
+            return f"it answers, and has not applied the newest routes for {_BEHIND.seconds} s"
+        return ""
+
+
+@dataclass(frozen=True)
+class Replacements:
+    """The routers of a namespace that were taken out one after the other: 10 s apart at first, then twice as long."""
+
+    count: int = 0
+    last: datetime | None = None
+    calm_since: datetime | None = None
+    """Since when all have told of the newest table, whenever they were asked."""
+
+    def one_more(self, now: datetime) -> "Replacements":
+        """Return them with one that was just taken out."""
+        return Replacements(self.count + 1, now)
+
+    def seen(self, pods: Sequence[RouterPod], now: datetime) -> "Replacements":
+        """Return them as they stand when these have told: begun anew when all went well for long enough."""
+        if not pods or any(pod.behind_since for pod in pods):
+            return replace(self, calm_since=None)
+        calm = replace(self, calm_since=self.calm_since or now)
+        return Replacements() if calm.calm_since and now - calm.calm_since >= _LONGEST_PAUSE else calm
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether the next may follow."""
+        return self.last is None or now - self.last >= min(_LONGEST_PAUSE, _SILENCE * 2 ** min(self.count - 1, 10))
 
 
 @dataclass(frozen=True)
@@ -59,7 +107,9 @@ class Arrival:
         names = ", ".join(self.behind[:_SHOWN]) + (", …" if len(self.behind) > _SHOWN else "")
         told = f"router pod {names} has not applied generation {self.stamp.generation} of the routes"
         if self.acknowledged:
-            return f"{told}: one that is silent for {_SILENCE.seconds} s is replaced"
+            return (
+                f"{told}: one that is silent for {_SILENCE.seconds} s, or behind for {_BEHIND.seconds} s, is replaced"
+            )
         return (
             f"{told}: as none answers the operator, none is replaced; look at their logs and at what guards port 8082"
         )
@@ -121,15 +171,13 @@ def arrival(stamp: Stamp, pods: Sequence[RouterPod], now: datetime) -> Arrival:
     return Arrival(stamp, len(pods) - len(behind), tuple(pod.name for pod in behind), tuple(late))
 
 
-def silent(pods: Sequence[RouterPod], now: datetime) -> RouterPod | None:
-    """Return the pod to replace: one that was silent for long enough, while none is leaving and another answered."""
+def overdue(pods: Sequence[RouterPod], replaced: Replacements, now: datetime) -> RouterPod | None:
+    """Return the pod to replace: one that has had its time, while none is leaving and another answered."""
     due = [
-        (pod.behind_since, pod.name, pod)
-        for pod in pods
-        if pod.behind_since and not pod.is_leaving and now - pod.behind_since >= _SILENCE
+        (pod.behind_since, pod.name, pod) for pod in pods if pod.behind_since and not pod.is_leaving and pod.fault(now)
     ]
     others_answer = any(pod.behind_since is None and not pod.is_leaving for pod in pods)
-    if not due or not others_answer or any(pod.is_leaving for pod in pods):
+    if not due or not others_answer or any(pod.is_leaving for pod in pods) or not replaced.is_due(now):
         return None
     return min(due, key=lambda one: one[:2])[2]
 

@@ -1,7 +1,8 @@
 """Where a ModelVersion stands: registered, served, routed; and how many pods it should have.
 
-A version is wanted while it holds `production` in MLflow, takes part in an experiment that is not decided, or its spec
-asks for pods and it has not lost an experiment. One that lost stays without pods, also when the experiment is deleted.
+A version is wanted while it holds `production` in MLflow, is the one that clients of the model's name get, takes part
+in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. One that lost stays
+without pods, also when the experiment is deleted.
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 """
 
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 _MESSAGE_LIMIT = 600
+_OF_SERVING = (ConditionType.READY, ConditionType.ROUTABLE, ConditionType.ALIAS_DRIFTED)
+"""Conditions that go where nothing is told of them any more."""
 _DRAIN = timedelta(seconds=30)
 """For how long answers under way are waited for where no experiment says so."""
 
@@ -77,6 +80,7 @@ class Front:
     sends_key: bool
     """Whether it was made to send engines their key; an earlier build's was not."""
     is_rolling: bool
+    """Whether there may be pods yet of how it was made before; one that merely cannot start holds up no engine."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ Effects = tuple[Effect, ...]
 def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
     """Return the status, the pods that are wanted, and what MLflow is to be told."""
     wanted = _wanted(seen)
-    is_left = seen.route.has_left(seen.name) or not seen.is_routed_here
+    is_left = _is_left(seen)
     ends_at = None if wanted else _ends_at(seen, now, is_left=is_left)
     pods = seen.engine.replicas if seen.engine and ends_at and (not is_left or now < ends_at) else wanted
     registry = seen.registry
@@ -164,9 +168,8 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
-    kept = seen.previous.conditions if ready else without(seen.previous.conditions, [ConditionType.READY])
-    drifted = any(finding.type == ConditionType.ALIAS_DRIFTED for finding in findings)
-    kept = kept if drifted else without(kept, [ConditionType.ALIAS_DRIFTED])
+    told = {finding.type for finding in findings}
+    kept = without(seen.previous.conditions, [kind for kind in _OF_SERVING if kind not in told])
     status = seen.previous.having(
         phase=phase if registry else "Registering",
         reason=(_idle_reason(seen, wanted) if registry and phase == "Idle" else main.reason).value,
@@ -182,7 +185,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     return Verdict(
         status,
         _progress(phase, registry),
-        delete=seen.server_to_end if is_left else (),
+        delete=seen.server_to_end if is_left and not pods else (),
         apply=(_served(seen, pods),) if seen.spec.serving else (),
         effects=_effects(seen, registry, phase),
         again=again,
@@ -195,12 +198,12 @@ def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime
 
     The time for answers under way begins when the last router has left it.
     """
-    if seen.engine is None or seen.engine.replicas == 0 or (seen.previous.phase == "Idle" and not _is_named(seen)):
+    if seen.engine is None or seen.engine.replicas == 0 or seen.registry is None:
+        return None
+    if seen.previous.phase == "Idle" and not _is_named(seen):
         return None
     if not is_left:
         return now + _drain(seen)
-    if seen.spec.serving is None:
-        return None
     routable = seen.previous.condition(ConditionType.ROUTABLE)
     is_told = routable is not None and routable.status == "False" and routable.reason == Reason.NOT_ROUTED
     left = datetime.fromisoformat(routable.last_transition_time) if routable and is_told else now
@@ -208,7 +211,11 @@ def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime
 
 
 def _is_named(seen: ObservedVersion) -> bool:
-    return seen.name in seen.route.versions
+    return seen.is_routed_here and seen.name in seen.route.versions
+
+
+def _is_left(seen: ObservedVersion) -> bool:
+    return seen.route.has_left(seen.name) or not seen.is_routed_here
 
 
 def _drain(seen: ObservedVersion) -> timedelta:
@@ -222,7 +229,7 @@ def _wanted(seen: ObservedVersion) -> int:
         return 0
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     undecided = any(contest.status.decision is None for contest in seen.contests)
-    if holds_production or undecided:
+    if holds_production or undecided or seen.route.default == seen.name:  # until another is: that one may yet load
         return serving.replicas
     if last := _last_decided(seen):
         return 0 if _lost(seen.name, last) else serving.replicas
@@ -313,13 +320,16 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
     kind = ConditionType.READY
     if is_ending:
         why = seen.route.waits_for or "routers are to leave it"
-        why = "answers under way have their time" if seen.route.has_left(seen.name) else why
+        why = "answers under way have their time" if _is_left(seen) else why
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
     ready = seen.engine.ready if seen.engine else 0
     if ready >= wanted:
-        return "Ready", Finding(kind, "True", Reason.ANSWERS, "weights are verified and the engine answers")
+        message = "weights are verified and the engine answers"
+        if _waits_for_router(seen):
+            message += "; it is brought up to date when no router of an earlier build is left"
+        return "Ready", Finding(kind, "True", Reason.ANSWERS, message)
     problem = _engine_problem(seen.pods)
     because = f": {problem}" if problem else ""
     if ready:
@@ -348,7 +358,7 @@ def _engine_problem(pods: Sequence[Manifest]) -> str:
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:
     """Whether clients reach it, and whether they get it where MLflow's alias says so."""
-    if seen.spec.serving is None or registry is None:
+    if registry is None or (seen.spec.serving is None and phase == "Idle"):
         return []
     found = [_routable(seen, registry, phase)]
     if PRODUCTION not in registry.aliases:
@@ -365,12 +375,15 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
 def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) -> Finding:
     """As far as all routers are known to have it: a change that does not concern it, on its way, changes nothing."""
     kind, model, route = ConditionType.ROUTABLE, seen.spec.model_name, seen.route
+    is_ending = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase)
+    if is_ending and not _is_named(seen) and _is_left(seen):  # whatever keeps the router from its next step
+        return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {is_ending}")
     if seen.router_problem:
         message = f"the namespace's router is not as it should be: {seen.router_problem.message}"
         return Finding(kind, "Unknown", Reason(seen.router_problem.reason), message)
     if not _is_named(seen):
         if route.has_left(seen.name) or not _was(seen, kind, "True", "Unknown"):
-            why = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase, "it has not answered yet")
+            why = is_ending or "it has not answered yet"
             return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {why}")
         return Finding(kind, "Unknown", Reason.ROUTER_BEHIND, f"not every router has left it: {route.waits_for}")
     if not route.has_arrived and not _was(seen, kind, "True"):

@@ -19,7 +19,7 @@ __all__ = ["Experiment", "Last", "Route", "Split", "Version", "route_of"]
 
 @dataclass(frozen=True)
 class Version:
-    """A ModelVersion that is to be served."""
+    """A ModelVersion, served or only registered."""
 
     name: str
     model: str
@@ -91,13 +91,13 @@ def _aliases(versions: Iterable[Version]) -> set[str]:
 def _effective(alias: str, own: Iterable[Version], served: Mapping[str, Version], before: str | None) -> str | None:
     """What an alias names: its holder, once that answers; until then what it named before, as long as that is served.
 
-    Where two claim it, what one of them has read is old: it stays where it is, or goes to the newer one.
+    So also where the holder has no server, for as long as it has none. Where two claim it, what one of them has read
+    is old: it stays where it is, or goes to the newer one.
     """
-    holders = [version for version in own if alias in version.aliases and version.is_served]
-    ready = {version.name: version for version in holders if version.ready}
+    ready = {name: version for name, version in served.items() if alias in version.aliases and version.ready}
     if ready and before not in ready:
         return max(ready.values(), key=lambda version: version.number).name
-    return before if holders and before in served else None
+    return before if before in served and alias in _aliases(own) else None
 
 
 def _default(
@@ -106,20 +106,19 @@ def _default(
     """Return who answers the bare name.
 
     An experiment's winner does from its promotion, once it answers, until the alias has followed. Otherwise the holder
-    of `production` does. Where no version that is served here holds it (its ModelVersion was deleted, or nothing was
-    given it yet), clients stay where they are, or go to the newest that answers; but to none while one may turn out to
-    hold it, as after a restore.
+    of `production` does, and until it answers, or while it has no server, clients stay where they are: nobody chose
+    another for them. Where no version here holds it (its ModelVersion was deleted, or nothing was given it yet), they
+    stay, too, or go to the newest that answers; but to none while one may turn out to hold it, as after a restore.
     """
     before = served.get(last or "")
     for experiment in experiments:
         winner = served.get(_promoted(experiment) or "")
         if winner and (winner.ready or winner is before):
             return winner.name
-    if PRODUCTION in _aliases(served.values()):
-        holder = _effective(PRODUCTION, own, served, last)
-        return holder or (before.name if before else None)
+    if PRODUCTION in _aliases(own):
+        return _effective(PRODUCTION, own, served, last)
     ready = [version for version in served.values() if version.ready]
-    if before and (before.ready or not ready or PRODUCTION in _aliases(own)):
+    if before and (before.ready or not ready):
         return before.name
     if any(version.number == 0 for version in own):
         return None

@@ -26,6 +26,8 @@ class Deletion:
     kind: str
     name: str
     uid: str
+    why: str = ""
+    """For the log, of what nobody asked for."""
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ def router_objects(
     ports = [{"name": "http", "port": _HTTP, "targetPort": "http"}]
     ports.append({"name": "admin", "port": _ADMIN, "targetPort": "admin"})
     service = {"selector": _CHOSEN, "ports": ports}
-    budget = {"maxUnavailable": 1, "selector": {"matchLabels": _CHOSEN}}
+    budget = {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow", "selector": {"matchLabels": _CHOSEN}}
     content = json.dumps(table.document(stamp), indent=1)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {_TABLE_KEY: content}},

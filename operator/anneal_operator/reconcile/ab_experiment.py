@@ -27,7 +27,7 @@ from anneal_operator.decide.observed_experiment import (
     Rival,
     VariantSeen,
 )
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.experiments import (
     DECISION_KEY,
     START_KEY,
@@ -137,6 +137,9 @@ class ABExperimentKind:
 
     def written(self, item: ExperimentItem, status: ABExperimentStatus) -> None:
         """Nothing is counted."""
+
+    def deleted(self, item: ExperimentItem, gone: Deletion) -> None:
+        """Nothing is kept."""
 
     async def _counted(self, reader: Reader, item: ExperimentItem) -> Observations | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)

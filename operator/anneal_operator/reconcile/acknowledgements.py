@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.acknowledgement import Arrival, RouterPod, RouteSeen
-from anneal_operator.desired.routing import known_routes, pod_admin_url, routed_versions, stamp_of
+from anneal_operator.decide.acknowledgement import Arrival, Replacements, RouterPod, RouteSeen
+from anneal_operator.desired.routing import KnownRoute, known_routes, pod_admin_url, routed_versions, stamp_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
 from serving_runtime.plan import Stamp
@@ -26,7 +26,10 @@ class Acknowledgements:
 
     arrivals: dict[str, Arrival] = field(default_factory=dict)
     """How far the newest table of each namespace has come."""
+    replaced: dict[str, Replacements] = field(default_factory=dict)
+    """The routers of each namespace that were taken out lately."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
+    _routes: dict[str, dict[str, KnownRoute]] = field(default_factory=dict)
 
     async def ask(
         self, routers: Routers, key: str, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
@@ -39,32 +42,49 @@ class Acknowledgements:
             before = known.get(metadata["uid"], RouterPod(metadata["name"], metadata["uid"], None))
             before = replace(before, is_leaving="deletionTimestamp" in metadata)
             if stamp is None or before.applied == stamp:
-                return replace(before, behind_since=None)
+                return replace(before, behind_since=None, silent_since=None)
             async with free:
-                applied = await _applied(routers, key, pod) or before.applied
+                told = await _applied(routers, key, pod)
+            applied, silent_since = told or before.applied, None if told else before.silent_since or now
             if applied == stamp:
-                return replace(before, applied=applied, behind_since=None)
+                return replace(before, applied=applied, behind_since=None, silent_since=None)
             since = before.behind_since if applied == before.applied else None
-            return replace(before, applied=applied, behind_since=since or now)
+            return replace(before, applied=applied, behind_since=since or now, silent_since=silent_since)
 
         found = await asyncio.gather(*map(asked, pods))
         self._pods[namespace] = {pod.uid: pod for pod in found}
+        self.replaced[namespace] = self.replaced.get(namespace, Replacements()).seen(found, now)
         return found
+
+    def note_replaced(self, namespace: str, now: datetime) -> None:
+        """Keep that a router was just taken out, so that the next has longer."""
+        self.replaced[namespace] = self.replaced.get(namespace, Replacements()).one_more(now)
+
+    def routes(self, namespace: str, table: Manifest | None) -> dict[str, KnownRoute]:
+        """Return where a router's ConfigMap sends clients; of one that is lost, or spoilt, where it last did."""
+        known = known_routes(table)
+        if known or stamp_of(table):
+            self._routes[namespace] = known
+        return self._routes.get(namespace, {})
 
     def forget(self, namespace: str) -> None:
         """Keep nothing of a namespace."""
         self.arrivals.pop(namespace, None)
+        self.replaced.pop(namespace, None)
         self._pods.pop(namespace, None)
+        self._routes.pop(namespace, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
         self.arrivals.clear()
+        self.replaced.clear()
         self._pods.clear()
+        self._routes.clear()
 
 
 def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, model: str) -> RouteSeen:
     """Return what a router's ConfigMap says of a model, and how far exactly this table has come."""
-    route, arrival = known_routes(table).get(model), told.arrivals.get(namespace)
+    route, arrival = told.routes(namespace, table).get(model), told.arrivals.get(namespace)
     return RouteSeen(
         default=route.default if route else None,
         split_by=route.experiment if route else None,

@@ -20,7 +20,7 @@ from anneal_operator.decide.fine_tune_job import (
 )
 from anneal_operator.decide.observed_job import ObservedJob
 from anneal_operator.decide.situation import read_stages
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.operations import Create, Operation, Patch
 from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import experiment, model_version
@@ -112,6 +112,9 @@ class FineTuneJobKind:
         for attempt in _ended_attempts(status):
             if (attempt.number, attempt.started_at) not in before:
                 GPU_SECONDS.labels(item.namespace, attempt.reason).inc(attempt.gpu_seconds)
+
+    def deleted(self, item: JobItem, gone: Deletion) -> None:
+        """Nothing is kept."""
 
     def _plan(self, item: JobItem, observed: ObservedJob) -> list[Operation]:
         if observed.base is None:

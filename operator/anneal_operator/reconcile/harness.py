@@ -165,6 +165,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         try:
             for gone in verdict.delete:
                 await self._context.api.delete(gone.kind, item.namespace, gone.name, gone.uid)
+                self._kind.deleted(item, gone)
             for step in steps:
                 await self._take(item, step)
         except NameTakenError as error:

@@ -9,7 +9,7 @@ from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.operations import Operation
 from anneal_operator.reasons import ConditionType
 
@@ -91,3 +91,6 @@ class Kind(Protocol[Spec, Status, Observed, Intent, Effect]):
 
     def written(self, item: Item[Spec, Status], status: Status) -> None:
         """Count what the change from the item's status to this one says, or keep it where no object does."""
+
+    def deleted(self, item: Item[Spec, Status], gone: Deletion) -> None:
+        """Keep, or tell, that an object was deleted as the verdict said."""

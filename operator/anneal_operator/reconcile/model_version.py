@@ -154,6 +154,9 @@ class ModelVersionKind:
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
         """Nothing is counted."""
 
+    def deleted(self, item: VersionItem, gone: Deletion) -> None:
+        """Nothing is kept."""
+
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
     """What is left of a server that is not asked for any more: nothing of one that is Idle without a Deployment.
@@ -216,8 +219,12 @@ def _engine(made: dict[str, Any] | None) -> Engine | None:
 
 def _front(router: Manifest | None) -> Front | None:
     """What the router's Deployment says of it."""
-    counted = _engine(router)
-    return Front(counted.demands_key, counted.is_rolling) if counted else None
+    if router is None:
+        return None
+    status, metadata = router.get("status", {}), router["metadata"]
+    is_current = status.get("observedGeneration") == metadata.get("generation")
+    is_rolling = not is_current or int(status.get("updatedReplicas", 0)) < int(status.get("replicas", 0))
+    return Front(KEYS_ANNOTATION in metadata.get("annotations", {}), is_rolling)
 
 
 def _registry_status(found: Registered) -> RegistryStatus:

@@ -18,11 +18,12 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.acknowledgement import (
+    Replacements,
     RouterPod,
     arrival,
     look_again,
     next_stamp,
-    silent,
+    overdue,
     takes_requests,
 )
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
@@ -38,7 +39,6 @@ from anneal_operator.desired.routing import (
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
-    known_routes,
     publicly_known,
     route_table,
     router_objects,
@@ -81,6 +81,7 @@ class ObservedRouter:
     """Of the table in the ConfigMap."""
     pods: Sequence[RouterPod]
     """Those that take requests."""
+    replaced: Replacements
     outdated: tuple[Deletion, ...]
     """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
     ring: KeyRing
@@ -121,21 +122,23 @@ class RouterKind:
     async def observe(self, reader: Reader, item: RouterItem) -> ObservedRouter:
         """Look at all that is served, at the experiments, at the table, and at which routers have it."""
         namespace, now = item.namespace, self._context.now()
-        owners = _served(await reader.list("ModelVersion", namespace))
+        all_versions = _remaining(await reader.list("ModelVersion", namespace))
         table = await reader.get("ConfigMap", namespace, ROUTER)
         known = publicly_known(table)
-        versions = [await self._version(reader, owner, known) for owner in owners]
+        versions = [await self._version(reader, found, known) for found in all_versions]
         found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
+        routes = self._context.acknowledgements.routes(namespace, table)
         return ObservedRouter(
-            owners=owners,
+            owners=_served(all_versions),
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=[experiment for experiment in found if experiment],
-            last={model: Last(route.default, route.named) for model, route in known_routes(table).items()},
+            last={model: Last(route.default, route.named) for model, route in routes.items()},
             stamp=stamp,
             pods=await self._asked(reader, namespace, stamp, key, now),
+            replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
             outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
@@ -174,6 +177,8 @@ class RouterKind:
             return Version(metadata["name"], model, 0, (), ready=False, is_served=False), None
         heard = self._context.models.heard(model)
         aliases = tuple(sorted(a for a, to in heard.aliases.items() if to == str(number))) if heard else read
+        if not _is_served(item):
+            return Version(metadata["name"], model, number, aliases, ready=False, is_served=False), None
         service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
         address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
         is_served = bool(address) and status.get("phase") not in ENDING
@@ -194,8 +199,8 @@ class RouterKind:
         table = route_table(observed.served, {model: _destination(route) for model, route in routes.items()})
         applied = [pod.applied for pod in observed.pods if pod.applied]
         stamp = next_stamp(table, observed.stamp, applied, timestamp(now))
-        gone = silent(observed.pods, now)
-        ended = (Deletion("Pod", gone.name, gone.uid),) if gone else ()
+        gone = overdue(observed.pods, observed.replaced, now)
+        ended = (Deletion("Pod", gone.name, gone.uid, gone.fault(now)),) if gone else ()
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
         made = (Programme(table, stamp),) if observed.owners else ()
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
@@ -205,14 +210,16 @@ class RouterKind:
         return Verdict(ObjectStatus(), "Settled", delete=(*observed.outdated, *ended), apply=made, again=again)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
-        """Return everything that a router needs, and then its recorder."""
+        """Return everything that a router needs, then its recorder, and then who may reach them: a step that is refused
+        holds up those after it.
+        """
         settings = self._context.settings
         env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
         keys = observed.ring.keys
         recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, keys, settings)
-        return [*kept(item.namespace, observed.ring), *map(Apply, (*made, *guards)), *recorder]
+        return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, guards)]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
@@ -241,13 +248,25 @@ class RouterKind:
         if found and (before is None or before.message != found.message):
             log.warning("%s: %s", found.reason, found.message)
 
+    def deleted(self, item: RouterItem, gone: Deletion) -> None:
+        """Give the next router longer, each time: one that cannot be reached is replaced by one that cannot, either."""
+        if gone.kind != "Pod":
+            return
+        self._context.acknowledgements.note_replaced(item.namespace, self._context.now())
+        count = self._context.acknowledgements.replaced[item.namespace].count
+        log.warning("router pod %s/%s is replaced (%d lately): %s", item.namespace, gone.name, count, gone.why)
+
+
+def _remaining(versions: Iterable[Manifest]) -> list[Manifest]:
+    return [version for version in versions if not version["metadata"].get("deletionTimestamp")]
+
 
 def _served(versions: Iterable[Manifest]) -> list[Manifest]:
-    return [
-        version
-        for version in versions
-        if "serving" in (version.get("spec") or {}) and not version["metadata"].get("deletionTimestamp")
-    ]
+    return [version for version in _remaining(versions) if _is_served(version)]
+
+
+def _is_served(version: Manifest) -> bool:
+    return "serving" in (version.get("spec") or {})
 
 
 def _destination(route: Route) -> Destination:
