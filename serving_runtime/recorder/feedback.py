@@ -112,11 +112,15 @@ class Desk:
         return bool(self._connection.execute(f"SELECT 1 {_FOR_ANSWER}", _names(answer)).fetchone())
 
     def resolve(self, answer: Mapping[str, Any], number: int, user: int) -> None:
-        """Count what waited for an answer, in the order in which it was said."""
+        """Count what waited for an answer, in the order in which it was said, as much as an answer may have."""
         columns = "metric, value, event"
         rows = self._connection.execute(f"SELECT {columns} {_FOR_ANSWER} ORDER BY at", _names(answer)).fetchall()
         for metric, value, event in rows:
-            _apply(self._connection, number, user, Said(metric, int(value), event=event))
+            said = Said(metric, int(value), event=event)
+            if self._is_full(number, user, said):
+                _bury(self._connection, Outcome.TOO_MANY, 1)
+            else:
+                _apply(self._connection, number, user, said)
         if rows:
             self._connection.execute(f"DELETE {_FOR_ANSWER}", _names(answer))
 
@@ -144,8 +148,8 @@ class Desk:
 
     def _hold(self, said: Said) -> Outcome:
         key = (_exposure_of(said), said.completion)
-        where = "exposure = ? AND completion = ?"
-        held = self._connection.execute(f"SELECT COUNT(*) FROM waiting WHERE {where}", key).fetchone()  # noqa: S608
+        where, name = ("exposure = ?", key[0]) if key[0] else ("exposure = '' AND completion = ?", key[1])
+        held = self._connection.execute(f"SELECT COUNT(*) FROM waiting WHERE {where}", (name,)).fetchone()  # noqa: S608
         if held[0] >= MOST_OF_AN_ANSWER:
             return Outcome.TOO_MANY
         if self._room <= 0:

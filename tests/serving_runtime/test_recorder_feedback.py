@@ -182,6 +182,33 @@ def test_an_answer_has_so_many_values_and_not_more(database: Database, known: bo
         assert _say(database, 1, 4.0, "event 0") is Outcome.RECORDED
 
 
+def test_an_answer_that_is_called_by_several_names_has_no_more_values(database: Database) -> None:
+    most = feedback.MOST_OF_AN_ANSWER
+    names = [f"{number}-{1:032x}" for number in range(most + 1)]
+    outcomes = [database.record_feedback([Said("rating", 1, completion=name, event=name)])[0] for name in names]
+    assert outcomes == [Outcome.HELD] * most + [Outcome.TOO_MANY]
+    assert _say(database, 1, 5.0, "another") is Outcome.TOO_MANY
+
+
+def test_what_waits_for_an_answer_under_several_names_counts_up_to_so_many_values(
+    database: Database, tmp_path: Path
+) -> None:
+    most = feedback.MOST_OF_AN_ANSWER
+    for number in range(most):
+        assert _say(database, 1, 5.0, f"event {number}") is Outcome.HELD
+    said = [Said("rating", scaled(1.0), completion="their-1", event=f"event {number}") for number in range(most + 3)]
+    assert database.record_feedback(said) == [Outcome.HELD] * most + [Outcome.TOO_MANY] * 3
+    other = [Said("other", 1, completion="their-2", event=f"event {number}") for number in range(most)]
+    assert database.record_feedback(other) == [Outcome.HELD] * most
+    assert _say(database, 2, 5.0) is Outcome.HELD
+    database.record_exposures("s", 1, [_answer(1, completion="their-1"), _answer(2, "v", completion="their-2")])
+    connection = sqlite3.connect(tmp_path / "recorder.sqlite")
+    assert connection.execute("SELECT COUNT(*) FROM said GROUP BY answer").fetchall() == [(most,)] * 2
+    connection.close()
+    assert database.statistics("e", "rating")["feedback"] == {"waiting": 0, "dead": {"too many": 1}}
+    assert _mean(database) == 1.0
+
+
 def test_an_erased_user_s_answer_takes_no_feedback(database: Database) -> None:
     database.record_exposures("s", 1, [_answer(1)])
     assert database.erase("u") == 1
