@@ -12,7 +12,9 @@ from typing import Any
 from . import statistics
 from .feedback import Desk, Outcome, Said, key_of
 from .ledger import Ledger
+from .line import is_counted
 from .migration import migrate
+from .recent import Recent
 from .retention import RETENTION_DAYS, Shortage, erase, prune, shortage
 from .schema import connect, look
 
@@ -28,6 +30,7 @@ class Database:
         self._folder = path.parent
         self._days = retention_days
         self._lock = threading.Lock()
+        self._uncounted = Recent()
         self._connection = connect(path)
         migrate(self._connection, self._count, self._take, time.time())
         self._looking = threading.Lock()
@@ -87,6 +90,9 @@ class Database:
         ledger, desk = Ledger(self._connection, now), self._desk(now, short)
         waited = []
         for answer in answers:
+            if not is_counted(answer):
+                desk.pass_over(answer)
+                continue
             key = key_of(answer["exposure"])
             if self._connection.execute("SELECT 1 FROM answered WHERE id = ?", (key,)).fetchone():
                 continue
@@ -94,6 +100,8 @@ class Database:
             if waits or short is Shortage.NONE or (short is Shortage.SOME and answer["experiment"]):
                 number = self._keep(answer, key, user, now)
                 waited += [(answer, number, user)] if waits else []
+            else:
+                desk.pass_over(answer)
         ledger.close()
         for answer, number, user in waited:
             desk.resolve(answer, number, user)
@@ -112,4 +120,4 @@ class Database:
 
     def _desk(self, now: float, short: Shortage) -> Desk:
         oldest = now - self._days * _DAY_SECONDS
-        return Desk(self._connection, now, oldest=oldest, may_wait=short is not Shortage.SEVERE)
+        return Desk(self._connection, now, self._uncounted, oldest=oldest, may_wait=short is not Shortage.SEVERE)

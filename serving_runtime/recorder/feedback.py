@@ -6,6 +6,10 @@ value per answer and metric, the last.
 
 An answer may be recorded after its user has spoken. What is said of an unknown one waits, durably, and is counted in
 the transaction that records the answer; what waits too long becomes a dead letter, of which the number alone is kept.
+
+Of answers that count nowhere the last are known, in memory alone, as there may be millions a day. Feedback about one is
+told so, and what waited for one is given up when its line comes. About earlier ones, or after a restart, it waits in
+vain.
 """
 
 import re
@@ -16,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from .ledger import add_moments, part_of
+from .recent import Recent
 from .sums import Moments, stored
 
 __all__ = ["Desk", "Outcome", "Said", "expire", "key_of"]
@@ -46,6 +51,8 @@ class Outcome(StrEnum):
 
     RECORDED = "recorded"
     HELD = "held"
+    NOT_COUNTED = "not counted"
+    """The answer counts nowhere, so neither does this."""
     LATE = "late"
     """The answer is older than what is kept."""
     UNKNOWN = "unknown"
@@ -65,10 +72,16 @@ def key_of(exposure: str) -> bytes | str:
 class Desk:
     """Takes what is said within one transaction, which the caller holds."""
 
-    def __init__(self, connection: sqlite3.Connection, now: float, *, oldest: float, may_wait: bool) -> None:
-        """`oldest`: when an answer was recorded at the earliest for feedback to count."""
+    def __init__(
+        self, connection: sqlite3.Connection, now: float, uncounted: Recent, *, oldest: float, may_wait: bool
+    ) -> None:
+        """`uncounted`: names of answers that count nowhere.
+
+        `oldest`: when an answer was recorded at the earliest for feedback to count.
+        """
         self._connection = connection
         self._now = now
+        self._uncounted = uncounted
         self._oldest = oldest
         waiting = int(connection.execute("SELECT COUNT(*) FROM waiting").fetchone()[0])
         self._any_waits = waiting > 0
@@ -78,7 +91,7 @@ class Desk:
         """Count a value, or let it wait."""
         found = self._find(said)
         if not found:
-            return self._hold(said)
+            return Outcome.NOT_COUNTED if self._is_uncounted(said) else self._hold(said)
         if len(found) > 1:
             return Outcome.AMBIGUOUS
         number, user, recorded = found[0]
@@ -99,13 +112,31 @@ class Desk:
         return bool(self._connection.execute(f"SELECT 1 {_FOR_ANSWER}", _names(answer)).fetchone())
 
     def resolve(self, answer: Mapping[str, Any], number: int, user: int) -> None:
-        """Count what waited for an answer, in the order in which it was said."""
+        """Count what waited for an answer, in the order in which it was said, as much as an answer may have."""
         columns = "metric, value, event"
         rows = self._connection.execute(f"SELECT {columns} {_FOR_ANSWER} ORDER BY at", _names(answer)).fetchall()
         for metric, value, event in rows:
-            _apply(self._connection, number, user, Said(metric, int(value), event=event))
+            said = Said(metric, int(value), event=event)
+            if self._is_full(number, user, said):
+                _bury(self._connection, Outcome.TOO_MANY, 1)
+            else:
+                _apply(self._connection, number, user, said)
         if rows:
             self._connection.execute(f"DELETE {_FOR_ANSWER}", _names(answer))
+
+    def pass_over(self, answer: Mapping[str, Any]) -> None:
+        """Know an answer as one that counts nowhere, and give up what waits for it."""
+        exposure, completion = _names(answer)
+        self._uncounted.add(exposure)
+        if completion and answer["exposure"] not in completion:
+            self._uncounted.add(completion)
+        if self._any_waits:
+            gone = self._connection.execute(f"DELETE {_FOR_ANSWER}", (exposure, completion)).rowcount
+            if gone:
+                _bury(self._connection, Outcome.NOT_COUNTED, gone)
+
+    def _is_uncounted(self, said: Said) -> bool:
+        return said.completion in self._uncounted or _exposure_of(said) in self._uncounted
 
     def _find(self, said: Said) -> list[tuple[int, int, float]]:
         select = "SELECT number, user, recorded FROM answered WHERE"
@@ -117,8 +148,8 @@ class Desk:
 
     def _hold(self, said: Said) -> Outcome:
         key = (_exposure_of(said), said.completion)
-        where = "exposure = ? AND completion = ?"
-        held = self._connection.execute(f"SELECT COUNT(*) FROM waiting WHERE {where}", key).fetchone()  # noqa: S608
+        where, name = ("exposure = ?", key[0]) if key[0] else ("exposure = '' AND completion = ?", key[1])
+        held = self._connection.execute(f"SELECT COUNT(*) FROM waiting WHERE {where}", (name,)).fetchone()  # noqa: S608
         if held[0] >= MOST_OF_AN_ANSWER:
             return Outcome.TOO_MANY
         if self._room <= 0:

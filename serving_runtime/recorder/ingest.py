@@ -2,7 +2,7 @@
 
 Lines and the position that they reach to are stored in one transaction, and what begins elsewhere than at the position
 that is known is not stored: the sender is told that position, and goes on from there. So nothing counts twice, whatever
-is sent again. What tells no answer is left out and told, and holds up nothing; answers of nobody are passed over.
+is sent again. What tells no answer is left out and told, and holds up nothing.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Ingest:
 
 
 def _exposures(source: str, lines: bytes) -> list[Mapping[str, Any]]:
-    """What the lines tell of answers that are counted."""
+    """What the lines tell of answers."""
     told, wrong = [], []
     for line in filter(None, lines.split(b"\n")):
         try:
@@ -60,7 +60,7 @@ def _exposures(source: str, lines: bytes) -> list[Mapping[str, Any]]:
         first = why.errors()[0]["msg"] if isinstance(why, ValidationError) else why
         text = "%d lines of %s tell no answer and were left out: %s: %r"
         log.warning(text, len(wrong), source, first, wrong[0][1][:200])
-    return [exposure.model_dump() for exposure in told if exposure.is_counted]
+    return [exposure.model_dump() for exposure in told]
 
 
 def _exposure(line: bytes) -> Exposure:

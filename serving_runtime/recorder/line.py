@@ -1,10 +1,11 @@
 """What the router's line says of one answer (docs/router.md)."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Exposure"]
+__all__ = ["Exposure", "is_counted"]
 
 _Name = Annotated[str, Field(max_length=512)]
 _Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e11)]
@@ -36,7 +37,7 @@ class Exposure(BaseModel):
     fallback: bool = False
     """Whether another variant than the user's answered, as that had no server."""
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether a sum waits for it: one of an experiment's variant, or of a user of a model outside experiments."""
-        return bool(self.user and (self.variant if self.experiment else self.model))
+
+def is_counted(answer: Mapping[str, Any]) -> bool:
+    """Whether a sum waits for it: one of an experiment's variant, or of a user of a model outside experiments."""
+    return bool(answer["user"] and (answer["variant"] if answer["experiment"] else answer.get("model")))

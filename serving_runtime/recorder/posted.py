@@ -13,6 +13,9 @@ __all__ = ["METRIC", "Feedback", "answer_of", "refusal_of"]
 
 METRIC = r"^[a-z][a-z0-9_]{0,62}$"
 _FREE_TEXT = "free text is not taken, as it may name people; send `metric` and `value`"
+_NOT_COUNTED = (
+    "the answer is of no experiment, its request named no user, or the recorder's volume had no room for its record"
+)
 _REFUSED = {
     Outcome.LATE: (410, "the answer is older than what is kept of answers; feedback about it is not counted"),
     Outcome.UNKNOWN: (404, "what was known of this answer was erased; feedback about it is not counted"),
@@ -46,9 +49,11 @@ class Feedback(BaseModel):
 
 
 def answer_of(outcome: Outcome, posted: Feedback) -> JSONResponse:
-    """Return what a client is told: 200, counted; 202, stored, and counted when the answer's record comes."""
+    """Return what a client is told: 200, counted, or why not; 202, stored, and counted when the record comes."""
     if outcome is Outcome.RECORDED:
         return JSONResponse({"status": "recorded"})
+    if outcome is Outcome.NOT_COUNTED:
+        return JSONResponse({"status": "not counted", "reason": _NOT_COUNTED})
     if outcome is Outcome.HELD:
         return JSONResponse({"status": "held"}, 202)
     code, message = _REFUSED[outcome]

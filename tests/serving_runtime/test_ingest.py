@@ -93,7 +93,7 @@ def test_what_tells_no_answer_is_left_out_and_told_once_and_holds_up_nothing(
     ]
 
 
-def test_an_answer_of_nobody_is_passed_over(served: str, caplog: Any) -> None:
+def test_an_answer_of_nobody_is_not_counted_and_no_error(served: str, caplog: Any) -> None:
     plain = {"exposure": "1", "at": 1.0, "status": 200, "outcome": "complete", "kind": "chat"}
     lines = json.dumps(plain).encode() + b"\n\n" + ONE
     assert send(served, lines, **at(0)) == (200, {"position": len(lines)})

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.recorder import feedback
+from serving_runtime.recorder import feedback, recent
 from serving_runtime.recorder import inbox as inbox_module
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.feedback import Outcome, Said
 from serving_runtime.recorder.inbox import Inbox
+from serving_runtime.recorder.ingest import Ingest
 from serving_runtime.recorder.line import Exposure
 from serving_runtime.recorder.posted import Feedback, answer_of
 from serving_runtime.recorder.sums import scaled
@@ -28,7 +29,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def _answer(number: int, user: str = "u", **fields: Any) -> dict[str, Any]:
+def _answer(number: int, user: str | None = "u", **fields: Any) -> dict[str, Any]:
     line = {"exposure": f"{number:032x}", "experiment": "e", "variant": "a", "user": user, "at": 5.0, "status": 200}
     return Exposure.model_validate(line | fields).model_dump()
 
@@ -122,6 +123,53 @@ def test_made_up_ids_fill_no_disk_and_keep_nobody_s_known_answer_from_counting(
     assert outcomes == [Outcome.HELD, Outcome.HELD, Outcome.HELD, Outcome.FULL, Outcome.RECORDED]
 
 
+_NOBODY_S: list[dict[str, Any]] = [
+    {"user": None},
+    {"variant": None},
+    {"experiment": None, "variant": None},
+    {"experiment": None, "variant": None, "model": "m", "user": None},
+]
+
+
+@pytest.mark.parametrize("fields", _NOBODY_S)
+@pytest.mark.parametrize("said", [Said("rating", 1, f"{1:032x}"), Said("rating", 1, completion="their-1")])
+def test_what_is_said_of_an_answer_that_counts_nowhere_is_told_so_and_does_not_wait(
+    database: Database, fields: dict[str, Any], said: Said
+) -> None:
+    assert database.record_feedback([said]) == [Outcome.HELD]
+    database.record_exposures("s", 1, [_answer(1, completion="their-1", **fields)])
+    assert database.statistics("e", "rating")["feedback"] == {"waiting": 0, "dead": {"not counted": 1}}
+    assert database.record_feedback([said]) == [Outcome.NOT_COUNTED]
+    assert database.statistics("e", "rating") == {
+        "variants": {},
+        "moved_users": 0,
+        "newest": None,
+        "reported": pytest.approx(time.time(), abs=60),
+        "feedback": {"waiting": 0, "dead": {"not counted": 1}},
+    }
+
+
+def test_ratings_of_ordinary_answers_leave_room_for_those_of_experiments(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback, "MOST_WAITING", 3)
+    ordinary = [f'{{"exposure": "{number:032x}", "at": 5.0, "status": 200}}\n' for number in range(10)]
+    Ingest(database).take("pod", 0, "".join(ordinary).encode())
+    assert {_say(database, number, 5.0) for number in range(10)} == {Outcome.NOT_COUNTED}
+    assert _say(database, 10, 5.0) is Outcome.HELD
+    database.record_exposures("s", 1, [_answer(10)])
+    assert _mean(database) == 5.0
+
+
+def test_of_answers_that_count_nowhere_the_last_are_known(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MOST", 3)
+    for number in range(9):
+        database.record_exposures("s", number, [_answer(number, user=None)])
+    outcomes = [_say(database, number, 5.0) for number in range(9)]
+    assert outcomes[:3] == [Outcome.HELD] * 3
+    assert outcomes[-3:] == [Outcome.NOT_COUNTED] * 3
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_an_answer_has_so_many_values_and_not_more(database: Database, known: bool) -> None:
     most = feedback.MOST_OF_AN_ANSWER
@@ -132,6 +180,33 @@ def test_an_answer_has_so_many_values_and_not_more(database: Database, known: bo
     assert outcomes == [taken] * most + [Outcome.TOO_MANY]
     if known:
         assert _say(database, 1, 4.0, "event 0") is Outcome.RECORDED
+
+
+def test_an_answer_that_is_called_by_several_names_has_no_more_values(database: Database) -> None:
+    most = feedback.MOST_OF_AN_ANSWER
+    names = [f"{number}-{1:032x}" for number in range(most + 1)]
+    outcomes = [database.record_feedback([Said("rating", 1, completion=name, event=name)])[0] for name in names]
+    assert outcomes == [Outcome.HELD] * most + [Outcome.TOO_MANY]
+    assert _say(database, 1, 5.0, "another") is Outcome.TOO_MANY
+
+
+def test_what_waits_for_an_answer_under_several_names_counts_up_to_so_many_values(
+    database: Database, tmp_path: Path
+) -> None:
+    most = feedback.MOST_OF_AN_ANSWER
+    for number in range(most):
+        assert _say(database, 1, 5.0, f"event {number}") is Outcome.HELD
+    said = [Said("rating", scaled(1.0), completion="their-1", event=f"event {number}") for number in range(most + 3)]
+    assert database.record_feedback(said) == [Outcome.HELD] * most + [Outcome.TOO_MANY] * 3
+    other = [Said("other", 1, completion="their-2", event=f"event {number}") for number in range(most)]
+    assert database.record_feedback(other) == [Outcome.HELD] * most
+    assert _say(database, 2, 5.0) is Outcome.HELD
+    database.record_exposures("s", 1, [_answer(1, completion="their-1"), _answer(2, "v", completion="their-2")])
+    connection = sqlite3.connect(tmp_path / "recorder.sqlite")
+    assert connection.execute("SELECT COUNT(*) FROM said GROUP BY answer").fetchall() == [(most,)] * 2
+    connection.close()
+    assert database.statistics("e", "rating")["feedback"] == {"waiting": 0, "dead": {"too many": 1}}
+    assert _mean(database) == 1.0
 
 
 def test_an_erased_user_s_answer_takes_no_feedback(database: Database) -> None:
@@ -174,6 +249,7 @@ def test_outside_experiments_a_model_s_users_have_sums_by_day(database: Database
     ("outcome", "status", "kind"),
     [
         (Outcome.RECORDED, 200, None),
+        (Outcome.NOT_COUNTED, 200, None),
         (Outcome.HELD, 202, None),
         (Outcome.LATE, 410, "invalid_request_error"),
         (Outcome.UNKNOWN, 404, "invalid_request_error"),
@@ -188,6 +264,7 @@ def test_each_outcome_is_told_by_a_status(outcome: Outcome, status: int, kind: s
     assert told.status_code == status
     assert (told.headers.get("Retry-After") is not None) == (status == 503)
     assert kind is None or f'"type":"{kind}"'.encode() in bytes(told.body)
+    assert (b'"reason":"' in bytes(told.body)) == (outcome is Outcome.NOT_COUNTED)
 
 
 def test_what_comes_while_the_disk_works_is_written_together_and_all_hear_what_went_wrong() -> None:
@@ -256,3 +333,5 @@ def test_on_a_full_disk_sums_go_on_and_rows_are_left_out_in_order(
     connection.close()
     assert _mean(database) == 5.0
     assert _say(database, 4, 5.0) is held
+    for name in {"inside", "outside"} - rows:
+        assert database.record_feedback([Said("rating", 1, name)]) == [Outcome.NOT_COUNTED]
