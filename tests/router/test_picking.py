@@ -230,9 +230,7 @@ def test_a_pod_that_ends_gets_nothing_new_and_finishes_what_it_began(tmp_path: P
         assert poll(made.is_at_rest, 5)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"format": 2, "targets": {}}', '{"format": 1, "targets": {"one": [{}]}}']
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 2, "targets": {}}', '{"format": 1, "targets": {"one": 1}}'])
 def test_a_file_that_means_nothing_here_changes_nothing(tmp_path: Path, content: str) -> None:
     with scene(tmp_path, 2) as made:
         before = made.told()
@@ -240,6 +238,18 @@ def test_a_file_that_means_nothing_here_changes_nothing(tmp_path: Path, content:
         log = made.router.folder / "log"
         assert poll(lambda: "the file of endpoints" in log.read_text(), 5)
         assert (made.told(), made.chat().status) == (before, 200)
+
+
+def test_a_pod_that_cannot_be_read_takes_no_other_with_it(tmp_path: Path) -> None:
+    with scene(tmp_path, 2) as made:
+        good, other = ({"address": "127.0.0.1", "port": one.port} for one in made.engines)
+        bad: list[Any] = [{}, 5, {"address": None, "port": 1}, {"address": "127.0.0.1", "port": "x"}]
+        pods = {"one": [*bad, {**good, "pod": None, "uid": None}, other], "two": bad}
+        made.router.write_endpoints(json.dumps({"format": FORMAT, "targets": pods}))
+        assert poll(lambda: [pod.get("name") for pod in made.told()] == [None, None], 5, every=0.02)
+        assert {made.who("text", "/v1/embeddings", "input") for _ in range(40)} == {0, 1}
+        assert [pod.get("name") for pod in made.told("two")] == [None], "its Service is asked"
+        assert (made.router.folder / "log").read_text().count("pods that cannot be read") == 1
 
 
 @pytest.mark.parametrize("scenario", ["500", "503", "reset", "cut", "cut-at-once", "short", "stream", "nonsense"])
