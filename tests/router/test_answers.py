@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import json
 import re
 import time
 from pathlib import Path
@@ -283,3 +284,44 @@ def test_lines_wait_while_they_cannot_be_written(tmp_path_factory: pytest.TempPa
         assert poll(lambda: "records cannot be written and wait" in (router.folder / "log").read_text(), 5)
         records.mkdir()
         assert poll(lambda: {line["exposure"] for line in router.records()} == exposures, 5)
+
+
+def _bounded(most: int, slice_: int) -> dict[str, str]:
+    """Other bounds than the router's own for what waits; it logs each try to write."""
+    begun = 'router = require "router"'
+    bounds = f'local records = require "records"; records.MOST_BYTES, records.SLICE_BYTES = {most}, {slice_}'
+    told = """local open = io.open
+    io.open = function(path, mode)
+      if mode == "a" then ngx.log(ngx.ERR, "a try to write") end
+      return open(path, mode)
+    end"""
+    return {begun: f"{told}; {begun}; {bounds}"}
+
+
+def test_only_so_many_bytes_of_lines_wait_and_are_written_in_slices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router"), _bounded(3000, 500)) as router:
+        exposures = [router.chat("split", X_User_Id="u1").headers["x-exposure-id"]]
+        size = len(json.dumps(router.record_of(exposures[0]), separators=(",", ":"))) + 1
+        records = router.folder / "records"
+        records.rename(router.folder / "elsewhere")
+        lost = [router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(30)]
+        assert poll(lambda: "records cannot be written and wait" in (router.folder / "log").read_text(), 5)
+        records.mkdir()
+        assert poll(lambda: router.records() != [], 5)
+        lines = [line["exposure"] for line in router.records()]
+        assert lines == lost[: len(lines)]
+        assert 3000 / size - 2 < len(lines) <= 3000 / size + 1
+        after = router.chat("split", X_User_Id="u1").headers["x-exposure-id"]
+        assert router.record_of(after)["outcome"] == "complete"
+    assert [line["exposure"] for line in router.records()] == [*lines, after]
+
+
+def test_a_disk_that_fails_is_tried_once_a_second(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router"), _bounded(3000, 500)) as router:
+        (router.folder / "records").rename(router.folder / "elsewhere")
+        log = router.folder / "log"
+        router.chat("split", X_User_Id="u1")
+        assert poll(lambda: log.read_text().count("a try to write") > 0, 5, every=0.02)
+        start = time.monotonic()
+        assert poll(lambda: log.read_text().count("a try to write") > 2, 10, every=0.02)
+        assert time.monotonic() - start > 1.2
