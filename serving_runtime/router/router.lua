@@ -117,9 +117,10 @@ function router.head()
   local seen = ngx.ctx.answer
   if not seen then return end
   answer.head()
-  ngx.header["X-Anneal-Version"] = seen.version
+  local version, _, is_fallback = attempts.owner(seen)
+  ngx.header["X-Anneal-Version"] = version
   ngx.header["X-Anneal-Variant"] = seen.variant
-  if seen.fallback then ngx.header["X-Anneal-Fallback"] = "true" end
+  if is_fallback then ngx.header["X-Anneal-Fallback"] = "true" end
   ngx.header["X-Exposure-Id"] = seen.user and seen.exposure or nil
 end
 
