@@ -94,6 +94,27 @@ def test_many_large_bodies_at_once_stay_within_a_bound(tmp_path_factory: pytest.
         assert max(_peak_bytes(pid) for pid in router.workers()) < BOUND_BYTES
 
 
+def test_only_so_many_large_bodies_are_taken_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    chunked = _head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"fffff\r\n{"
+    few = {"limit_conn bodies 256;": "limit_conn bodies 4;"}
+    large, small = {"model": "plain", "x": "x" * 17_000}, {"model": "plain", "x": "x" * 15_000}
+    with standing(tmp_path_factory.mktemp("router"), few, workers=2) as router:
+
+        def is_refused() -> bool:
+            return router.ask(body=large).status == 503
+
+        with ExitStack() as clients:
+            for sent in (_head(16_001) + b"{", _head(8 << 20) + b"{", chunked, chunked):
+                clients.enter_context(router.connect()).sendall(sent)
+            assert poll(is_refused, 5)
+            answer = router.ask(body=large)
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert "too many large bodies" in answer.error
+            assert router.ask(body=small).status == 200
+        assert poll(lambda: not is_refused(), 5)
+        assert poll(lambda: any(line["status"] == 503 for line in router.records()), 5)
+
+
 def test_as_many_clients_as_there_may_be_cannot_end_nginx_by_its_memory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
