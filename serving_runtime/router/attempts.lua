@@ -119,8 +119,8 @@ end
 function attempts.finish(seen)
   local peer, status = seen.peer, ngx.status
   seen.peer = nil
-  if peer and status == 499 then
-    peers.finish(peer) -- the client left before anything came
+  if peer and (status == 499 or seen.is_cut) then
+    peers.finish(peer) -- the client left, or the router ends, before anything came
   elseif peer then
     done_with(seen, peer, status < 500 and "answered" or (outcome("$")))
   end

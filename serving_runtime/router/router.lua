@@ -132,6 +132,10 @@ end
 -- Also what was refused before the model was known, for being too large or too slow.
 function router.record()
   ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+  if ngx.status == 0 then -- it was cut before its head, by the router's own end where that is near
+    ngx.ctx.answer.is_cut = true
+    ngx.status = ngx.worker.exiting() and 502 or 499
+  end
   attempts.finish(ngx.ctx.answer)
   answer.finish()
   metrics.answered(ngx.ctx.answer)

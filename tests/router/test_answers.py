@@ -5,6 +5,7 @@ import hmac
 import json
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,21 @@ def test_a_router_that_ends_finishes_the_streams_that_it_can_and_records_all(
         assert rest.endswith(b"\r\n0\r\n\r\n") == goes_on
         router.engine.go_on.set()
     assert [line["outcome"] for line in router.records()] == [outcome]
+
+
+def test_what_a_router_cuts_as_it_ends_before_anything_came_is_its_own_failure(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    asked = b'{"model":"split","scenario":"silent"}'
+    quick = {"worker_shutdown_timeout 20s;": "worker_shutdown_timeout 500ms;"}
+    with standing(tmp_path_factory.mktemp("router"), quick) as router, ExitStack() as stack:
+        clients = [stack.enter_context(router.connect()) for _ in range(2)]
+        for client, content in zip(clients, (asked, asked[:5]), strict=True):
+            client.sendall(HEAD % (len(asked), content))
+        assert poll(lambda: router.engine.asked["silent"] == 1, 5)
+        router.end()
+        assert [client.recv(1) for client in clients] == [b"", b""]
+    assert [(line["status"], line["outcome"]) for line in router.records()] == [(502, "error")] * 2
 
 
 def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.TempPathFactory, caplog: Any) -> None:
