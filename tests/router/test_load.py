@@ -115,6 +115,16 @@ def test_only_so_many_large_bodies_are_taken_at_once(tmp_path_factory: pytest.Te
         assert poll(lambda: any(line["status"] == 503 for line in router.records()), 5)
 
 
+def test_feedback_of_no_told_length_is_refused_where_it_is_too_long(tmp_path_factory: pytest.TempPathFactory) -> None:
+    head = b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with standing(tmp_path_factory.mktemp("router")) as router:
+        (router.folder / "address").write_text(f"127.0.0.1:{router.engine.port}")
+        assert poll(lambda: router.ask("/v1/feedback", {}).status == 200, 5)
+        told = router.raw(head + b"%x\r\n%s\r\n0\r\n\r\n" % (70_000, b"x" * 70_000))
+    assert _status(told) == 413
+    assert b"feedback takes at most 64 KiB" in _content(told)
+
+
 def test_as_many_clients_as_there_may_be_cannot_end_nginx_by_its_memory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
