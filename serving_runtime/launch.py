@@ -75,6 +75,8 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(folder), "--served-model-name", *names, "--port", str(port)]
     command += ["--middleware", _MIDDLEWARE] if is_keyed else []
+    # A stream's fingerprint stands in its count alone, which the router may withhold: none, however it was asked.
+    command += ["--fingerprint-mode", "none"]
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     return [*command, *_reasoning(plan, folder), *plan.engine_args]
 

@@ -22,7 +22,8 @@ function attempts.prepare(seen, targets, version, control, name)
   local list = endpoints.of(version, target)
   local others = spare and endpoints.of(control, spare)
   if #list == 0 and others and #others > 0 then
-    version, target, list, spare, seen.fallback = control, spare, others, nil, true
+    seen.assigned, seen.fallback = { version = version }, true
+    version, target, list, spare = control, spare, others, nil
   end
   if #list == 0 then return nil end
   seen.list = list
@@ -74,7 +75,8 @@ local function untried(seen)
 end
 
 local function fall_back(seen)
-  seen.version, seen.list, seen.fallback = seen.control, seen.others, true
+  seen.assigned, seen.fallback = { version = seen.version, endpoint = seen.endpoint }, true
+  seen.version, seen.list = seen.control, seen.others
   seen.control, seen.others = nil, nil
 end
 
@@ -105,13 +107,24 @@ function attempts.balance(seen)
   if not done then ngx.log(ngx.ERR, "no connection to the engine: ", problem) end
 end
 
+-- Whose the answer is: the version, its pod, and whether that is the control in the variant's place. A control that fails,
+-- too, or was not waited for answered for nobody.
+function attempts.owner(seen)
+  local assigned = (ngx.status == 499 or ngx.status >= 500) and seen.assigned
+  if assigned then return assigned.version, assigned.endpoint, nil end
+  return seen.version, seen.endpoint, seen.fallback
+end
+
 -- At the end of the request, however it ended.
 function attempts.finish(seen)
   local peer, status = seen.peer, ngx.status
-  if not peer then return end
   seen.peer = nil
-  if status == 499 then return peers.finish(peer) end -- the client left before anything came
-  done_with(seen, peer, status < 500 and "answered" or (outcome("$")))
+  if peer and (status == 499 or seen.is_cut) then
+    peers.finish(peer) -- the client left, or the router ends, before anything came
+  elseif peer then
+    done_with(seen, peer, status < 500 and "answered" or (outcome("$")))
+  end
+  seen.version, seen.endpoint, seen.fallback = attempts.owner(seen)
 end
 
 return attempts

@@ -7,13 +7,26 @@ local endpoints = {}
 local PERIOD, FORMAT = 0.25, 1
 local lists, content = {}, nil
 
+local function text(value)
+  return type(value) == "string" and value or nil
+end
+
+-- nil where it cannot be read.
+local function read(pod)
+  if type(pod) ~= "table" or not text(pod.address) or type(pod.port) ~= "number" then return nil end
+  return peers.of(pod.address, pod.port, text(pod.pod), text(pod.uid))
+end
+
+-- A version none of whose pods can be read is left to its Service.
 local function listed(targets)
-  local made = {}
+  local made, bad = {}, 0
   for version, pods in pairs(targets) do
     local list = {}
-    for i, pod in ipairs(pods) do list[i] = peers.of(pod.address, pod.port, pod.pod, pod.uid) end
-    made[version] = list
+    for _, pod in ipairs(pods) do list[#list + 1] = read(pod) end
+    bad = bad + #pods - #list
+    if #list > 0 or #pods == 0 then made[version] = list end
   end
+  if bad > 0 then ngx.log(ngx.ERR, "the file of endpoints has ", bad, " pods that cannot be read; passing over them") end
   return made
 end
 

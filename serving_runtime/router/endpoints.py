@@ -64,12 +64,8 @@ def _pods(slices: Iterable[Manifest]) -> list[dict[str, Any]]:
             if conditions.get("ready") is False or conditions.get("terminating"):
                 continue
             address = endpoint["addresses"][0]
-            found[address] = {
-                "address": address,
-                "port": ports[0]["port"],
-                "pod": pod.get("name"),
-                "uid": pod.get("uid"),
-            }
+            told = {"address": address, "port": ports[0]["port"], "pod": pod.get("name"), "uid": pod.get("uid")}
+            found[address] = {key: value for key, value in told.items() if value is not None}
     return [found[address] for address in sorted(found)]
 
 

@@ -13,6 +13,7 @@ local SENTENCES = {
   [503] = "the model's server takes no requests now; try again",
   [504] = "the model's server did not answer in time; try again with a smaller request, or as a stream",
 }
+local TOO_MANY_LARGE = "too many large bodies are on their way; try again, or send less than 16 kB"
 local RETRY_AFTER = { [429] = 1, [502] = 1, [503] = 1 } -- seconds
 
 local function encoded(status, message, param)
@@ -41,7 +42,8 @@ function errors.head()
   if RETRY_AFTER[status] and not ngx.header["Retry-After"] then ngx.header["Retry-After"] = RETRY_AFTER[status] end
   local kind = ngx.header["Content-Type"]
   if not is_not_let_in and type(kind) == "string" and kind:find("application/json", 1, true) == 1 then return end
-  local sentence = SENTENCES[status] or "the request was refused with status " .. status
+  local is_beyond = ngx.var.limit_conn_status == "REJECTED"
+  local sentence = is_beyond and TOO_MANY_LARGE or SENTENCES[status] or "the request was refused with status " .. status
   ngx.ctx.error_body = encoded(status, sentence)
   ngx.header["Content-Type"] = "application/json"
   ngx.header["Content-Encoding"] = nil

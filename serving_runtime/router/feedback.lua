@@ -37,6 +37,8 @@ function feedback.route()
     return errors.refuse(405, "use POST")
   end
   if not host then return feedback.away() end
+  ngx.req.read_body()
+  return ngx.exec("@recorder")
 end
 
 function feedback.balance()

@@ -50,8 +50,9 @@ end
 
 local function leave_alone(peer, now)
   local times = (held:get("times|" .. peer.key) or 0) + 1
-  local pause = pick.pause(times)
-  if held:add("out|" .. peer.key, now + pause, pause) then -- else another worker was first
+  local pause, out = pick.pause(times), "out|" .. peer.key
+  if not pick.is_out(held:get(out) or 0, now) then held:delete(out) end -- of before the clock was set back
+  if held:add(out, now + pause, pause) then -- else another worker was first
     held:set("times|" .. peer.key, times, FORGOTTEN)
     local told = " fails: where half of them do not, it is not asked for "
     ngx.log(ngx.ERR, "the pod ", peer.name or peer.key, told, pause, " s")

@@ -27,11 +27,16 @@ local function is_out_longer(one, other)
   return one.out_until > other.out_until
 end
 
+-- Whether that is a time until which one is left alone now: a clock that was set back leaves one that is too far ahead.
+function pick.is_out(until_when, now)
+  return until_when > now and until_when <= now + LONGEST_PAUSE
+end
+
 -- Those that are left alone now, as a set: never more than half, so one alone never is.
 local function left_alone(list, now)
   local out
   for i = 1, #list do
-    if list[i].out_until > now then
+    if pick.is_out(list[i].out_until, now) then
       out = out or {}
       out[#out + 1] = list[i]
     end
@@ -105,7 +110,7 @@ end
 
 -- Whether one that failed is to be left alone. Back from it, its first failure is enough.
 function pick.failed(pod, was_refused, now)
-  if pod.out_until > now then return false end -- it was asked before that
+  if pick.is_out(pod.out_until, now) then return false end -- it was asked before that
   pod.refusals, pod.failures = was_refused and pod.refusals + 1 or 0, pod.failures + 1
   if pod.refusals < REFUSALS and pod.failures < FAILURES then return false end
   pod.refusals, pod.failures = REFUSALS - 1, FAILURES - 1

@@ -117,9 +117,10 @@ function router.head()
   local seen = ngx.ctx.answer
   if not seen then return end
   answer.head()
-  ngx.header["X-Anneal-Version"] = seen.version
+  local version, _, is_fallback = attempts.owner(seen)
+  ngx.header["X-Anneal-Version"] = version
   ngx.header["X-Anneal-Variant"] = seen.variant
-  if seen.fallback then ngx.header["X-Anneal-Fallback"] = "true" end
+  if is_fallback then ngx.header["X-Anneal-Fallback"] = "true" end
   ngx.header["X-Exposure-Id"] = seen.user and seen.exposure or nil
 end
 
@@ -131,6 +132,10 @@ end
 -- Also what was refused before the model was known, for being too large or too slow.
 function router.record()
   ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+  if ngx.status == 0 then -- it was cut before its head, by the router's own end where that is near
+    ngx.ctx.answer.is_cut = true
+    ngx.status = ngx.worker.exiting() and 502 or 499
+  end
   attempts.finish(ngx.ctx.answer)
   answer.finish()
   metrics.answered(ngx.ctx.answer)

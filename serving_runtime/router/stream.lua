@@ -30,6 +30,18 @@ local function end_of_event(text, from)
   end
 end
 
+-- Behind the blank lines and comments that begin at `from`: they are no event's.
+local function skip_lines(text, from)
+  while true do
+    local byte, line = text:byte(from), nil
+    if byte == LINE_FEED then line = from end
+    if byte == RETURN and text:byte(from + 1) == LINE_FEED then line = from + 1 end
+    if byte == COLON then line = text:find("\n", from, true) end
+    if not line then return from end
+    from = line + 1
+  end
+end
+
 local function skip_blanks(text, at)
   while text:byte(at) == SPACE do at = at + 1 end
   return at
@@ -151,7 +163,8 @@ function stream.pass(seen, piece, is_over)
   local held = seen.held
   local text, passed, passed_to = held and held .. piece or piece, "", 0
   while from <= #text do
-    local stop = end_of_event(text, from) or is_over and #text
+    from = skip_lines(text, from)
+    local stop = from <= #text and (end_of_event(text, from) or is_over and #text)
     if not stop then break end
     local is_usage = look(seen, from == 1 and stop == #text and text or text:sub(from, stop))
     if is_usage and seen.withholds then passed, passed_to = passed .. text:sub(passed_to + 1, from - 1), stop end

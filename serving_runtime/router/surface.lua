@@ -1,4 +1,6 @@
 -- What of OpenAI's and vLLM's interface is passed on, and what is refused by name.
+local cjson = require "cjson.safe"
+
 local surface = {}
 
 -- Paths that a model answers. `counts` says whether an answer counts for an experiment; `text` is the field by which it
@@ -28,7 +30,11 @@ local ALWAYS = {
   echo = COSTLY,
   ["structured_outputs.regex"] = COSTLY .. "; ask for a `json` schema or a `choice`",
   ["structured_outputs.grammar"] = COSTLY .. "; ask for a `json` schema or a `choice`",
+  ["structured_outputs.structural_tag"] = COSTLY .. "; ask for a `json` schema or a `choice`",
+  ["response_format.type"] = COSTLY .. "; ask for a `json_schema`",
 }
+-- What is refused for this value alone.
+local ONLY = { ["response_format.type"] = "structural_tag" }
 local RESPONSES = {
   store = UNKEPT .. "; leave it out, or say false",
   background = UNKEPT .. "; ask for a stream",
@@ -37,7 +43,7 @@ local RESPONSES = {
 }
 local UNSAID = { ["null"] = true, ["false"] = true }
 
-surface.opened = { structured_outputs = true, stream_options = true }
+surface.opened = { structured_outputs = true, response_format = true, stream_options = true }
 local COUNTED = {
   stream = true,
   stream_options = true,
@@ -61,11 +67,16 @@ for _, path in pairs(surface.paths) do
   if path.text then path.wanted[path.text] = "turns" end
 end
 
+local function is_refused(path, name, value)
+  if not path.refused[name] or UNSAID[value.text] then return false end
+  return not ONLY[name] or value.text ~= nil and (cjson.decode("[" .. value.text .. "]") or {})[1] == ONLY[name]
+end
+
 -- The first field, by name, that is not taken, and why; nil where all are.
 function surface.refused(path, found)
   local refused
   for name, value in pairs(found) do
-    if path.refused[name] and not UNSAID[value.text] and (not refused or name < refused) then refused = name end
+    if is_refused(path, name, value) and (not refused or name < refused) then refused = name end
   end
   return refused, refused and "`" .. refused .. "` is not taken: " .. path.refused[refused]
 end

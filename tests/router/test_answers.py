@@ -2,8 +2,10 @@
 
 import base64
 import hmac
+import json
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +262,21 @@ def test_a_router_that_ends_finishes_the_streams_that_it_can_and_records_all(
     assert [line["outcome"] for line in router.records()] == [outcome]
 
 
+def test_what_a_router_cuts_as_it_ends_before_anything_came_is_its_own_failure(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    asked = b'{"model":"split","scenario":"silent"}'
+    quick = {"worker_shutdown_timeout 20s;": "worker_shutdown_timeout 500ms;"}
+    with standing(tmp_path_factory.mktemp("router"), quick) as router, ExitStack() as stack:
+        clients = [stack.enter_context(router.connect()) for _ in range(2)]
+        for client, content in zip(clients, (asked, asked[:5]), strict=True):
+            client.sendall(HEAD % (len(asked), content))
+        assert poll(lambda: router.engine.asked["silent"] == 1, 5)
+        router.end()
+        assert [client.recv(1) for client in clients] == [b"", b""]
+    assert [(line["status"], line["outcome"]) for line in router.records()] == [(502, "error")] * 2
+
+
 def test_the_recorder_reads_what_the_router_writes(tmp_path_factory: pytest.TempPathFactory, caplog: Any) -> None:
     folder = tmp_path_factory.mktemp("router")
     scenarios = ["echo", "stream", "cut", "cut-at-once", "500", "reset"]
@@ -283,3 +300,44 @@ def test_lines_wait_while_they_cannot_be_written(tmp_path_factory: pytest.TempPa
         assert poll(lambda: "records cannot be written and wait" in (router.folder / "log").read_text(), 5)
         records.mkdir()
         assert poll(lambda: {line["exposure"] for line in router.records()} == exposures, 5)
+
+
+def _bounded(most: int, slice_: int) -> dict[str, str]:
+    """Other bounds than the router's own for what waits; it logs each try to write."""
+    begun = 'router = require "router"'
+    bounds = f'local records = require "records"; records.MOST_BYTES, records.SLICE_BYTES = {most}, {slice_}'
+    told = """local open = io.open
+    io.open = function(path, mode)
+      if mode == "a" then ngx.log(ngx.ERR, "a try to write") end
+      return open(path, mode)
+    end"""
+    return {begun: f"{told}; {begun}; {bounds}"}
+
+
+def test_only_so_many_bytes_of_lines_wait_and_are_written_in_slices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router"), _bounded(3000, 500)) as router:
+        exposures = [router.chat("split", X_User_Id="u1").headers["x-exposure-id"]]
+        size = len(json.dumps(router.record_of(exposures[0]), separators=(",", ":"))) + 1
+        records = router.folder / "records"
+        records.rename(router.folder / "elsewhere")
+        lost = [router.chat("split", X_User_Id="u1").headers["x-exposure-id"] for _ in range(30)]
+        assert poll(lambda: "records cannot be written and wait" in (router.folder / "log").read_text(), 5)
+        records.mkdir()
+        assert poll(lambda: router.records() != [], 5)
+        lines = [line["exposure"] for line in router.records()]
+        assert lines == lost[: len(lines)]
+        assert 3000 / size - 2 < len(lines) <= 3000 / size + 1
+        after = router.chat("split", X_User_Id="u1").headers["x-exposure-id"]
+        assert router.record_of(after)["outcome"] == "complete"
+    assert [line["exposure"] for line in router.records()] == [*lines, after]
+
+
+def test_a_disk_that_fails_is_tried_once_a_second(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router"), _bounded(3000, 500)) as router:
+        (router.folder / "records").rename(router.folder / "elsewhere")
+        log = router.folder / "log"
+        router.chat("split", X_User_Id="u1")
+        assert poll(lambda: log.read_text().count("a try to write") > 0, 5, every=0.02)
+        start = time.monotonic()
+        assert poll(lambda: log.read_text().count("a try to write") > 2, 10, every=0.02)
+        assert time.monotonic() - start > 1.2

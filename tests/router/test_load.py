@@ -94,6 +94,37 @@ def test_many_large_bodies_at_once_stay_within_a_bound(tmp_path_factory: pytest.
         assert max(_peak_bytes(pid) for pid in router.workers()) < BOUND_BYTES
 
 
+def test_only_so_many_large_bodies_are_taken_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    chunked = _head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"fffff\r\n{"
+    few = {"limit_conn bodies 256;": "limit_conn bodies 4;"}
+    large, small = {"model": "plain", "x": "x" * 17_000}, {"model": "plain", "x": "x" * 15_000}
+    with standing(tmp_path_factory.mktemp("router"), few, workers=2) as router:
+
+        def is_refused() -> bool:
+            return router.ask(body=large).status == 503
+
+        with ExitStack() as clients:
+            for sent in (_head(16_001) + b"{", _head(8 << 20) + b"{", chunked, chunked):
+                clients.enter_context(router.connect()).sendall(sent)
+            assert poll(is_refused, 5)
+            answer = router.ask(body=large)
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert "too many large bodies" in answer.error
+            assert router.ask(body=small).status == 200
+        assert poll(lambda: not is_refused(), 5)
+        assert poll(lambda: any(line["status"] == 503 for line in router.records()), 5)
+
+
+def test_feedback_of_no_told_length_is_refused_where_it_is_too_long(tmp_path_factory: pytest.TempPathFactory) -> None:
+    head = b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with standing(tmp_path_factory.mktemp("router")) as router:
+        (router.folder / "address").write_text(f"127.0.0.1:{router.engine.port}")
+        assert poll(lambda: router.ask("/v1/feedback", {}).status == 200, 5)
+        told = router.raw(head + b"%x\r\n%s\r\n0\r\n\r\n" % (70_000, b"x" * 70_000))
+    assert _status(told) == 413
+    assert b"feedback takes at most 64 KiB" in _content(told)
+
+
 def test_as_many_clients_as_there_may_be_cannot_end_nginx_by_its_memory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

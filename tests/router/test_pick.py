@@ -117,6 +117,13 @@ def test_one_that_is_left_alone_is_not_asked(ask: Ask) -> None:
         assert set(ask(pods=_pods(0, 0, 0, out={2: 10}), hashes=hashes, now=10)) == {1, 2, 3}
 
 
+def test_a_clock_that_is_set_back_leaves_no_pod_alone_for_longer_than_the_longest_pause(ask: Ask) -> None:
+    for hashes in ([None] * 100, HASHES[:100]):
+        assert set(ask(pods=_pods(0, 0, 0, out={2: 1300}), hashes=hashes, now=1000)) == {1, 3}
+        assert set(ask(pods=_pods(0, 0, 0, out={2: 1301}), hashes=hashes, now=1000)) == {1, 2, 3}
+    assert ask(events=[["refused", 1000], ["refused", 1000], ["refused", 500]]) == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("count", "out", "asked"),
     [

@@ -1,5 +1,6 @@
 """The router and its recorder: what is answered reaches it once, and whether it is there concerns no model."""
 
+import json
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from serving_runtime.plan import ADMIN_KEY_VARIABLE, bucket
@@ -102,6 +103,19 @@ def test_a_recorder_that_hangs_is_told_of_soon_and_takes_nothing_from_the_models
     assert all(answer.headers["retry-after"] == "5" for answer, _ in answers)
     assert all("send this again" in answer.error for answer, _ in answers)
     assert sum(seconds < 2.5 for _, seconds in answers) == 4, "those beyond the bound do not wait"
+
+
+def test_those_who_send_slowly_keep_nobody_s_feedback_away(tmp_path: Path) -> None:
+    """A model's server stands for the recorder: it repeats what it was sent."""
+    head = b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    with standing(tmp_path, {"limit_conn feedback 256;": "limit_conn feedback 4;"}) as router, ExitStack() as clients:
+        (tmp_path / "address").write_text(f"127.0.0.1:{router.engine.port}")
+        for _ in range(8):
+            clients.enter_context(router.connect()).sendall(head)
+        assert poll(lambda: router.ask("/v1/feedback", {"value": 4}).status == 200, 5)
+        for said in ({"value": 4}, {"value": "x" * 60_000}):
+            answer = router.ask("/v1/feedback", said)
+            assert (answer.status, answer.json["path"], answer.echoed) == (200, "/v1/feedback", json.dumps(said))
 
 
 def test_a_recorder_whose_address_is_not_known_yet_is_told_of(tmp_path: Path) -> None:

@@ -142,12 +142,26 @@ def test_what_would_harm_other_users_is_refused_by_name(router: Stand, path: str
     assert router.ask(path, {"model": "plain", field: None}).status == 200
 
 
-@pytest.mark.parametrize("field", ["regex", "grammar"])
+@pytest.mark.parametrize("field", ["regex", "grammar", "structural_tag"])
 def test_what_holds_up_a_whole_server_is_refused_by_name(router: Stand, field: str) -> None:
     answer = router.ask(body={"model": "plain", "structured_outputs": {"json": {}, field: "(a+)+"}})
     assert (answer.status, answer.json["error"]["param"]) == (400, f"structured_outputs.{field}")
     taken = {"choice": ["a"], "json": {field: "(a+)+"}}
     assert router.ask(body={"model": "plain", "structured_outputs": taken}).status == 200
+
+
+@pytest.mark.parametrize("written", ['"structural_tag"', '"structural\\u005ftag"'])
+def test_a_format_of_an_answer_that_may_hide_a_grammar_is_refused_by_name(router: Stand, written: str) -> None:
+    answer = router.ask(body=f'{{"model":"plain","response_format":{{"format":{{}},"type":{written}}}}}')
+    assert (answer.status, answer.json["error"]["param"]) == (400, "response_format.type")
+    assert "ask for a `json_schema`" in answer.error
+
+
+@pytest.mark.parametrize("kind", ["text", "json_object", "json_schema", None, 5])
+def test_other_formats_of_an_answer_are_taken(router: Stand, kind: str | int | None) -> None:
+    asked = {"type": kind, "json_schema": {"name": "x", "schema": {"type": "structural_tag"}}}
+    assert router.ask(body={"model": "plain", "response_format": asked}).status == 200
+    assert router.ask(body={"model": "plain", "response_format": None}).status == 200
 
 
 @pytest.mark.parametrize(

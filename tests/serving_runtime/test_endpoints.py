@@ -55,6 +55,7 @@ TARGETS = {"one": {"host": "10.0.0.1", "service": "one-engine"}, "two": {"host":
         ),
         ([_slice("one-engine", ONE, name="y"), _slice("one-engine", ONE)], {"one": [_pod("10.1.0.1", "a")]}),
         ([_slice("one-engine", ONE, ports=[{"name": "", "port": 9000}])], {"one": [_pod("10.1.0.1", "a", 9000)]}),
+        ([_slice("one-engine", {"addresses": ["10.1.0.1"]})], {"one": [{"address": "10.1.0.1", "port": 8000}]}),
         ([_slice("one-engine", ONE, ports=None)], {"one": []}),
         ([_slice("one-engine", _endpoint("fd00::2", "a"), addressType="IPv6")], {}),
         (
@@ -74,6 +75,7 @@ TARGETS = {"one": {"host": "10.0.0.1", "service": "one-engine"}, "two": {"host":
         "in several slices",
         "in two slices at once",
         "at another port",
+        "that names no pod",
         "without a port",
         "in the other family",
         "in both families",

@@ -118,15 +118,16 @@ def test_thoughts_are_parsed_as_the_chat_template_writes_them(
         monkeypatch.setattr("sys.argv", command)
         launch.main()
         assert started[-1][started[-1].index("--max-model-len") + 2 :] == [*expected, "--enforce-eager"]
+        assert started[-1][started[-1].index("--fingerprint-mode") + 1] == "none"
 
 
 @pytest.mark.parametrize(
     ("public", "key", "written"),
     [
-        ("", None, ["m", "--port", "8000", "--dtype"]),
-        ("", "", ["m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey", "--dtype"]),
+        ("", None, ["m", "--port", "8000", "--fingerprint-mode"]),
+        ("", "", ["m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey", "--fingerprint-mode"]),
         ("spam", "k", ["spam", "m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey"]),
-        ("m", None, ["m", "--port", "8000", "--dtype"]),
+        ("m", None, ["m", "--port", "8000", "--fingerprint-mode"]),
     ],
 )
 def test_the_engine_knows_the_public_name_first_and_demands_the_key_that_it_was_given(
