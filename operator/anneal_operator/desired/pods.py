@@ -1,5 +1,7 @@
 """What every pod of ours has in common: labels, owners, and the restricted Pod Security standard."""
 
+from collections.abc import Sequence
+
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import Manifest
 
@@ -12,7 +14,9 @@ __all__ = [
     "container",
     "controller_of",
     "gpu_tolerations",
+    "host_of",
     "labels",
+    "owned_by_all",
     "owner",
     "pod_security",
     "scratch_volume",
@@ -38,6 +42,16 @@ def owner(parent: Manifest) -> Manifest:
     """The reference by which the garbage collector deletes a child after its last owner."""
     reference = {key: parent[key] for key in ("apiVersion", "kind")}
     return {**reference, "name": parent["metadata"]["name"], "uid": parent["metadata"]["uid"]}
+
+
+def owned_by_all(versions: Sequence[Manifest]) -> list[Manifest]:
+    """Return references to all owners of what goes with the last of them, in the order of their names."""
+    return [owner(version) for version in sorted(versions, key=lambda v: str(v["metadata"]["name"]))]
+
+
+def host_of(address: str) -> str:
+    """Return an IP address as URLs have it."""
+    return f"[{address}]" if ":" in address else address
 
 
 def controller_of(parent: Manifest) -> Manifest:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT
 
-from .pods import Manifest, labels, owner
+from .pods import Manifest, labels, owned_by_all
 from .serving import ENGINE_PORT, VERSION_LABEL
 
 __all__ = ["PolicyEnvironment", "policies"]
@@ -54,7 +54,7 @@ def _policy(namespace: str, name: str, owners: Sequence[Manifest], pods: Manifes
         "name": name,
         "labels": labels("router", name),
         "annotations": {OWNER_ANNOTATION: "anneal-router"},
-        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
+        "ownerReferences": owned_by_all(owners),
     }
     spec = {"podSelector": pods, "policyTypes": ["Ingress"], "ingress": ingress}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}

@@ -13,7 +13,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import ADMIN_KEY_VARIABLE, RECORDER_PORT
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
-from .pods import Manifest, container, labels, owner, pod_security, scratch_volume
+from .pods import Manifest, container, host_of, labels, owned_by_all, pod_security, scratch_volume
 
 __all__ = [
     "ADDRESS_FILE",
@@ -65,8 +65,7 @@ def recorder_objects(
     `address` is its Service's, None before there is one. Routers read it from a ConfigMap: they need no name server,
     and no new pods where the Service is made anew.
     """
-    references = [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))]
-    metadata = {**_metadata(namespace), "ownerReferences": references}
+    metadata = {**_metadata(namespace), "ownerReferences": owned_by_all(owners)}
     ports = [{"name": "http", "port": RECORDER_PORT, "targetPort": "http"}]
     service = {"selector": _LABEL, "ports": ports}
     made: list[Manifest] = [
@@ -74,8 +73,7 @@ def recorder_objects(
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
     ]
     if address:
-        host = f"[{address}]" if ":" in address else address
-        data = {_ADDRESS_KEY: f"{host}:{RECORDER_PORT}"}
+        data = {_ADDRESS_KEY: f"{host_of(address)}:{RECORDER_PORT}"}
         made.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
     return made
 

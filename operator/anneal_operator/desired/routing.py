@@ -23,7 +23,17 @@ from serving_runtime.plan import (
 )
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
-from .pods import LEAVING, LEAVING_SECONDS, Manifest, container, labels, owner, pod_security, scratch_volume
+from .pods import (
+    LEAVING,
+    LEAVING_SECONDS,
+    Manifest,
+    container,
+    host_of,
+    labels,
+    owned_by_all,
+    pod_security,
+    scratch_volume,
+)
 from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .serving import ENGINE_PORT, server_name
 
@@ -124,7 +134,7 @@ def router_url(namespace: str) -> str:
 
 def pod_admin_url(address: str) -> str:
     """Where the operator asks what one router has applied, by its pod's IP; clients have no business there."""
-    return f"http://{f'[{address}]' if ':' in address else address}:{_ADMIN}"
+    return f"http://{host_of(address)}:{_ADMIN}"
 
 
 def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, Destination]) -> RouteTable:
@@ -221,7 +231,7 @@ def router_objects(
         "name": ROUTER,
         "labels": labels("router", ROUTER),
         "annotations": {OWNER_ANNOTATION: ROUTER},
-        "ownerReferences": [owner(version) for version in sorted(owners, key=lambda v: str(v["metadata"]["name"]))],
+        "ownerReferences": owned_by_all(owners),
     }
     keyed = {**metadata, "annotations": {**metadata["annotations"], **_marked(env)}}
     account = {"kind": "ServiceAccount", "name": ROUTER, "namespace": namespace}
