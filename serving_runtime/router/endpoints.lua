@@ -1,11 +1,12 @@
 -- Which pods take a version's requests. The agent keeps them in a file beside the route table; each worker looks at it
 -- four times a second. What cannot be read changes nothing.
 local cjson = require "cjson.safe"
+local followed = require "followed"
 local peers = require "peers"
 
 local endpoints = {}
 local PERIOD, FORMAT = 0.25, 1
-local lists, content = {}, nil
+local lists = {}
 
 local function text(value)
   return type(value) == "string" and value or nil
@@ -30,13 +31,7 @@ local function listed(targets)
   return made
 end
 
-local function load(path)
-  local file = io.open(path)
-  if not file then return end
-  local text = file:read("*a")
-  file:close()
-  if text == content then return end
-  content = text
+local function apply(text)
   local decoded = cjson.decode(text)
   local is_read, made = type(decoded) == "table" and decoded.format == FORMAT, nil
   if is_read then is_read, made = pcall(listed, decoded.targets) end
@@ -49,10 +44,7 @@ end
 
 function endpoints.start(path)
   peers.start()
-  load(path)
-  ngx.timer.every(PERIOD, function(premature)
-    if not premature then load(path) end
-  end)
+  followed.start(path, PERIOD, apply)
 end
 
 -- The pods of a version; where they are not known yet, its Service's own address, as if it were one.

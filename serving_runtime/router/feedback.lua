@@ -2,24 +2,19 @@
 -- when the address changes. Models answer whether the recorder does or not.
 local balancer = require "ngx.balancer"
 local errors = require "errors"
+local followed = require "followed"
 
 local feedback = {}
 local PERIOD, RETRY_AFTER = 1, 5
 local host, port
 
-local function load(path)
-  local file = io.open(path)
-  if not file then return end
-  local found, at = (file:read("*l") or ""):match("^(.+):(%d+)$")
-  file:close()
+local function apply(text)
+  local found, at = text:match("^[^\n]*"):match("^(.+):(%d+)$")
   if found then host, port = found, tonumber(at) end
 end
 
 function feedback.start(path)
-  load(path)
-  ngx.timer.every(PERIOD, function(premature)
-    if not premature then load(path) end
-  end)
+  followed.start(path, PERIOD, apply)
 end
 
 function feedback.away()

@@ -2,11 +2,12 @@
 -- a reload. A table that this build does not know, or that is older than the one that holds, is refused. What each worker
 -- has applied lies in a shared dictionary, so that any of them can tell what all have.
 local cjson = require "cjson.safe"
+local followed = require "followed"
 
 local routes = {} -- `models` and `targets` of the table that holds; neither before the first
 local PERIOD = 0.25
 local FORMAT = 1 -- plan.py says so, too
-local content, applied
+local applied
 
 -- Tables come in the order of their generations; one of a ConfigMap that was begun anew comes after all of the old one.
 local function is_older(one, other)
@@ -34,13 +35,7 @@ local function tell()
   if not done then ngx.log(ngx.ERR, "what was applied cannot be told: ", problem) end
 end
 
-local function load(path)
-  local file = io.open(path)
-  if not file then return end
-  local text = file:read("*a")
-  file:close()
-  if text == content then return end
-  content = text
+local function apply(text)
   local found = cjson.decode(text)
   local problem = objection(found)
   if problem then
@@ -52,10 +47,7 @@ local function load(path)
 end
 
 function routes.start(path)
-  load(path)
-  ngx.timer.every(PERIOD, function(premature)
-    if not premature then load(path) end
-  end)
+  followed.start(path, PERIOD, apply)
 end
 
 -- The oldest of what the workers have applied: that have all. Nothing while one has none. A worker that died is begun
