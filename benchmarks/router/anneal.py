@@ -70,7 +70,7 @@ def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
 def _table(before: Upstream) -> RouteTable:
     """One model, half of whose users get the other version; each engine knows the model by its version's name."""
     targets = {
-        name: Target(host="127.0.0.1", port=port, model=name)
+        name: Target(host="127.0.0.1", port=port, model=name, public="bench")
         for name, port in (("bench-1", before.first), ("bench-2", before.second))
     }
     arms = [

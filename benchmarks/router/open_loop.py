@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import islice
@@ -23,7 +23,9 @@ _PATIENCE_SECONDS = 60.0
 @dataclass
 class _Asked:
     due: float
+    request: bytes
     answer: bytes = b""
+    is_again: bool = False
 
 
 @dataclass
@@ -40,14 +42,18 @@ class _Clients:
         if len(self.waiting) >= _MOST_WAITING:
             raise TimeoutError(f"{_MOST_WAITING} requests wait: it cannot keep up at this rate")
         connection = self.idle.pop() if self.idle else connected(self.port)
-        self.waiting[connection] = _Asked(due)
-        connection.sendall(request)
+        self._send(connection, _Asked(due, request))
+
+    def _send(self, connection: socket.socket, asked: _Asked) -> None:
+        self.waiting[connection] = asked
+        with suppress(ConnectionError):  # what comes of it tells
+            connection.sendall(asked.request)
 
     def take(self, patience: float) -> None:
         """Take what has come, or comes within `patience` seconds."""
         ready, _, _ = select.select([*self.waiting, *self.idle], [], [], max(0.0, patience))
         for connection in ready:
-            piece = connection.recv(65536)
+            piece = _received(connection)
             now = time.perf_counter()
             asked = self.waiting.get(connection)
             if asked is None:  # the server has closed what it found idle
@@ -58,7 +64,16 @@ class _Clients:
             if is_whole(asked.answer):
                 self._finish(connection, asked, now)
             elif not piece:
-                raise ConnectionError(f"an answer ended early: {asked.answer!r}")
+                self._ask_again(connection, asked)
+
+    def _ask_again(self, connection: socket.socket, asked: _Asked) -> None:
+        """On a new connection, as clients do: the server closed what it found idle while it was being used."""
+        if asked.answer or asked.is_again:
+            raise ConnectionError(f"an answer ended early: {asked.answer!r}")
+        del self.waiting[connection]
+        connection.close()
+        asked.is_again = True
+        self._send(connected(self.port), asked)
 
     def _finish(self, connection: socket.socket, asked: _Asked, now: float) -> None:
         if status(asked.answer) != 200:
@@ -70,6 +85,14 @@ class _Clients:
     def close(self) -> None:
         for connection in [*self.waiting, *self.idle]:
             connection.close()
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Return what has come; nothing where it was closed, or reset."""
+    try:
+        return connection.recv(65536)
+    except ConnectionResetError:
+        return b""
 
 
 def latencies(port: int, rate: float, seconds: float) -> list[float]:

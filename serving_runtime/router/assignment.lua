@@ -7,12 +7,25 @@ function assignment.bucket(salt, user)
   return (a * 16777216 + b * 65536 + c * 256 + d) % BUCKETS
 end
 
+local variables = {}
+
+-- The header's value, or all values of one that is there more than once. nginx joins those with commas, and to look at
+-- all headers is dear: that is done where there is a comma.
+local function header(name)
+  local variable = variables[name]
+  if not variable then
+    variable = "http_" .. name:lower():gsub("-", "_")
+    variables[name] = variable
+  end
+  local value = ngx.var[variable]
+  return value and value:find(",", 1, true) and ngx.req.get_headers(0)[name] or value
+end
+
 -- Who asks; nil, a sentence and the header where one is there twice: the engine's side of it would be another user's.
 local function user_of(experiment)
-  local headers = ngx.req.get_headers(0)
   local user
   for _, name in ipairs(experiment.headers) do
-    local value = headers[name]
+    local value = header(name)
     if type(value) == "table" then return nil, "the header `" .. name .. "` is there twice: send it once", name end
     if not user and value and value ~= "" then user = value end
   end

@@ -26,17 +26,24 @@ local function read(file, first, last, take)
   return true
 end
 
+-- A function that makes another is never compiled: for bodies in a file, that is made here.
+local function feed_file(scanner, path)
+  local file = assert(io.open(path, "rb"))
+  local done, sentence, key = read(file, 0, math.huge, function(bytes, length) return scanner:feed(bytes, length) end)
+  file:close()
+  return done, sentence, key
+end
+
 -- What a scanner finds in the body, by key; or nil, a sentence, and the key that it is about.
 function request.keys(wanted, opened)
   local scanner = scanning.scanner(wanted, opened)
-  local text, path = ngx.req.get_body_data(), ngx.req.get_body_file()
+  local text = ngx.req.get_body_data()
+  local path = not text and ngx.req.get_body_file()
   local done, sentence, key = true, nil, nil
   if text then
     done, sentence, key = scanner:feed(ffi.cast("const uint8_t *", text), #text)
   elseif path then
-    local file = assert(io.open(path, "rb"))
-    done, sentence, key = read(file, 0, math.huge, function(bytes, length) return scanner:feed(bytes, length) end)
-    file:close()
+    done, sentence, key = feed_file(scanner, path)
   end
   if not done then return nil, sentence, key end
   return scanner:finish()
@@ -65,24 +72,13 @@ function request.for_usage(found)
   return edits
 end
 
--- Put other text where values stand. The body is changed there and nowhere else.
-function request.edit(edits)
-  table.sort(edits, function(a, b) return a.first < b.first end)
-  local whole, position = ngx.req.get_body_data(), 0
-  if whole then
-    local pieces = {}
-    for _, edit in ipairs(edits) do
-      pieces[#pieces + 1], pieces[#pieces + 2] = whole:sub(position + 1, edit.first), edit.text
-      position = edit.last
-    end
-    ngx.req.set_body_data(table.concat(pieces) .. whole:sub(position + 1))
-    return
-  end
-  local function append(bytes, length)
-    ngx.req.append_body(ffi.string(bytes, length))
-    return true
-  end
-  local file = assert(io.open(ngx.req.get_body_file(), "rb"))
+local function append(bytes, length)
+  ngx.req.append_body(ffi.string(bytes, length))
+  return true
+end
+
+local function edit_file(path, edits)
+  local file, position = assert(io.open(path, "rb")), 0
   ngx.req.init_body() -- from here on, nginx's own file has no name
   for _, edit in ipairs(edits) do
     read(file, position, edit.first, append)
@@ -92,6 +88,23 @@ function request.edit(edits)
   read(file, position, math.huge, append)
   ngx.req.finish_body()
   file:close()
+end
+
+local function is_before(one, other)
+  return one.first < other.first
+end
+
+-- Put other text where values stand. The body is changed there and nowhere else.
+function request.edit(edits)
+  table.sort(edits, is_before)
+  local whole, position = ngx.req.get_body_data(), 0
+  if not whole then return edit_file(ngx.req.get_body_file(), edits) end
+  local pieces = {}
+  for _, edit in ipairs(edits) do
+    pieces[#pieces + 1], pieces[#pieces + 2] = whole:sub(position + 1, edit.first), edit.text
+    position = edit.last
+  end
+  ngx.req.set_body_data(table.concat(pieces) .. whole:sub(position + 1))
 end
 
 return request

@@ -14,7 +14,7 @@ local routes = require "routes"
 local surface = require "surface"
 
 local router = {}
-local MODELS = "/v1/models/"
+local MODELS, QUOTE = "/v1/models/", 34
 local refuse = errors.refuse
 
 function router.start(path, folder)
@@ -61,6 +61,12 @@ local function version_of(name, path, seen)
   return route.default
 end
 
+-- What a value of JSON is; without an escape, a string is what stands there.
+local function text_of(value)
+  if value:byte(1) == QUOTE and not value:find("\\", 1, true) then return value:sub(2, -2) end
+  return (cjson.decode("[" .. value .. "]") or {})[1]
+end
+
 -- The name of the model that is asked for, and what was found in the body.
 local function asked_model(path)
   local found, sentence, key = request.keys(path.wanted, surface.opened)
@@ -68,7 +74,7 @@ local function asked_model(path)
   local field, why = surface.refused(path, found)
   if field then return refuse(400, why, field) end
   local value = found.model
-  local name = value and value.text and (cjson.decode("[" .. value.text .. "]") or {})[1]
+  local name = value and value.text and text_of(value.text)
   if type(name) ~= "string" then return refuse(400, "`model` must name a model; GET /v1/models lists them", "model") end
   return name, found
 end
@@ -84,7 +90,8 @@ local function edits_of(path, seen, found, name, asked)
 end
 
 function router.route()
-  local path = surface.paths[ngx.var.uri]
+  local uri = ngx.var.uri
+  local path = surface.paths[uri]
   local seen = { kind = path.kind, exposure = ngx.var.request_id } -- kept: each look at the variable makes a new one
   ngx.ctx.answer = seen
   if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
@@ -104,7 +111,7 @@ function router.route()
   seen.version, ngx.ctx.target = answering, target
   metrics.begin(seen)
   ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
-  ngx.req.set_uri(ngx.var.uri) -- as it was understood, not as it was written
+  ngx.req.set_uri(uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
 
@@ -131,14 +138,18 @@ end
 
 -- Also what was refused before the model was known, for being too large or too slow.
 function router.record()
-  ngx.ctx.answer = ngx.ctx.answer or { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+  local seen = ngx.ctx.answer
+  if not seen then
+    seen = { kind = surface.paths[ngx.var.uri].kind, exposure = ngx.var.request_id }
+    ngx.ctx.answer = seen
+  end
   if ngx.status == 0 then -- it was cut before its head, by the router's own end where that is near
-    ngx.ctx.answer.is_cut = true
+    seen.is_cut = true
     ngx.status = ngx.worker.exiting() and 502 or 499
   end
-  attempts.finish(ngx.ctx.answer)
+  attempts.finish(seen)
   answer.finish()
-  metrics.answered(ngx.ctx.answer)
+  metrics.answered(seen)
   records.add(answer.line())
 end
 
