@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "ADMIN_KEY_VARIABLE",
     "ADMIN_PORT",
+    "ALIVE_PATH",
     "BUCKETS",
     "CLIENT_PORT",
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
+    "LEFT_BY_ALL_SECONDS",
     "RECORDER_PORT",
+    "STARTED_PATH",
     "USER_KEY_VARIABLE",
     "Dtype",
     "ExperimentRoute",
@@ -34,6 +37,12 @@ ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
 """In that of routers and recorders: what they demand of whoever asks what is not for clients."""
 USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 """In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
+ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
+"""Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
+LEFT_BY_ALL_SECONDS = 90
+"""After which every router has heard that a pod is to end: an agent gives a watch up of which it hears nothing after 75
+(router/endpoints.py).
+"""
 FORMAT = 1
 """Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
 refuses every other, and goes on with the last table that it knew."""
@@ -61,6 +70,8 @@ class ServingPlan(_Part):
     thinks: bool = False
     """Whether the model thinks before it answers, so that its thoughts are told from its answers."""
     engine_args: list[str]
+    drain_seconds: int = 600
+    """How long answers under way may take once it is asked to end."""
 
 
 class Target(_Part):
