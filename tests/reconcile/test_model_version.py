@@ -386,15 +386,53 @@ def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkey
     _serve(world, "one", "two")
     monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
     images = []
-    for updated in (None, 0, 1):
-        if updated is not None:  # the old pod answers until the new one does
-            told = {"observedGeneration": 2, "readyReplicas": 1, "updatedReplicas": updated}
+    for pods, updated in ((1, None), (1, 0), (2, 1), (1, 1)):
+        if updated is not None:  # the old pod answers, and is counted, until the new one does
+            told = {"observedGeneration": 2, "replicas": pods, "readyReplicas": 1, "updatedReplicas": updated}
             world.api.edit("Deployment", "one-server", status=told)
         _look(world, "one")
         _look(world, "two")
         made = (world.api.objects["Deployment", f"{name}-server"] for name in ("one", "two"))
         images.append([deployment["metadata"]["annotations"]["anneal.dev/image"] for deployment in made])
-    assert images == [["server:2", "server:1"], ["server:2", "server:1"], ["server:2", "server:2"]]
+    assert images == [*[["server:2", "server:1"]] * 3, ["server:2", "server:2"]]
+
+
+def _made(world: World) -> tuple[str, int, Any]:
+    spec = world.api.objects["Deployment", "one-server"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    return container["image"], spec["replicas"], container["resources"]["requests"]["cpu"]
+
+
+def test_in_an_experiment_its_pods_stay_as_they_are_but_for_their_number_and_what_people_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _serve(world, "one")
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, status={"phase": "Running"})
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    world.writes()
+    _look(world, times=2)
+    assert _made(world) == ("server:1", 1, "1")
+    assert "Deployment/one-server" not in world.writes()
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 3}})
+    _look(world, times=2)
+    assert _made(world) == ("server:1", 3, "1")
+    assert world.writes().count("Deployment/one-server/patch") == 1
+    _answer(world, ready=3)
+    _look(world)
+    assert _message(world, "Ready").endswith("it is brought up to date when its experiment is decided")
+    changed = {"serving": {"replicas": 3, "resources": {"requests": {"cpu": "2"}}}}
+    world.api.edit("ModelVersion", "one", spec=SPEC | changed)
+    _look(world, times=2)
+    assert _made(world) == ("server:2", 3, "2")
+
+
+def test_a_quota_that_is_used_up_is_told(world: World) -> None:
+    _look(world, times=2)
+    told = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: gpus"}
+    world.api.edit("Deployment", "one-server", status={"observedGeneration": 1, "conditions": [told]})
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Loading", "RefusedByApiServer")
+    assert _message(world, "Ready") == "0 of 1 pods answer: no pod can be made: exceeded quota: gpus"
 
 
 def test_a_manifest_that_is_applied_again_keeps_production(world: World) -> None:

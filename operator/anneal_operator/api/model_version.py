@@ -8,7 +8,7 @@ from training_runtime.plan import ArtifactFormat
 
 from .conditions import Conditions
 from .prompt import Prompt
-from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, immutable
+from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, Time, immutable
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
@@ -17,6 +17,7 @@ __all__ = [
     "ENDING",
     "PRODUCTION",
     "Artifact",
+    "ColdStart",
     "ModelVersionProvenance",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -106,6 +107,21 @@ class Registry(StatusPart):
     """The spec's aliases that were set already."""
 
 
+class ColdStart(StatusPart):
+    """How long a pod took to its first answer, in whole seconds, as Kubernetes tells the time."""
+
+    pod: str
+    """Its name."""
+    ready_at: Time
+    """When it answered first, or was first seen to."""
+    scheduling_seconds: int
+    """Until it had a node."""
+    image_seconds: int
+    """From then until its container ran: the image was pulled. Of one that was started again, also what came before."""
+    loading_seconds: int
+    """From then until it answered: weights brought, verified and loaded, and a question answered."""
+
+
 class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
@@ -123,6 +139,8 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that are wanted now."""
     ready_replicas: int = 0
     """Pods that answer."""
+    cold_start: ColdStart | None = None
+    """How long the newest pod took to its first answer."""
     selector: str = ""
     """The pods' labels, for an autoscaler."""
     endpoint: str | None = None

@@ -1,12 +1,13 @@
 """How a version is served: part of ModelVersion, and of the FineTuneJob that makes one."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from serving_runtime.plan import Dtype
 
 from .pods import ResourceRequirements
+from .quantities import Duration, bounded_duration
 from .schema import Schema
 
 __all__ = ["Serving"]
@@ -29,3 +30,14 @@ class Serving(Schema):
     """More arguments for `vllm serve`, one word each, for example `--enforce-eager`."""
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """CPU, memory and GPUs of each pod."""
+    rollout: Literal["Surge", "Recreate"] = "Surge"
+    """How pods are replaced, one at a time. `Surge`: by one that answers before the old one ends, which takes as much
+    again of what a pod asks for. `Recreate`: the old one ends first, where no GPU is spare; with one replica nobody
+    answers meanwhile.
+    """
+    startup_deadline: Duration = "15m"
+    """How long a pod may take to bring the weights and answer its first question; it is started again after that."""
+    drain_seconds: int = Field(default=600, ge=0, le=86400)
+    """How long answers under way may take in a pod that is to end, once no router sends it any more requests."""
+
+    rules: ClassVar = (bounded_duration("startupDeadline", "startup_deadline", "10s", "24h"),)

@@ -24,18 +24,18 @@ from anneal_operator.api.model_version import (
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import Manifest
 from anneal_operator.api.schema import timestamp
+from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .acknowledgement import RouteSeen
+from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .experiment_end import is_followed
-from .failures import held_back
+from .serving_engine import Engine, Front, standing
 from .verdict import Deletion, Progress, Verdict
 
 __all__ = [
     "Contest",
-    "Engine",
-    "Front",
     "GiveProduction",
     "ObservedVersion",
     "Register",
@@ -44,7 +44,6 @@ __all__ = [
     "decide",
 ]
 
-_MESSAGE_LIMIT = 600
 _OF_SERVING = (ConditionType.READY, ConditionType.ROUTABLE, ConditionType.ALIAS_DRIFTED)
 """Conditions that go where nothing is told of them any more."""
 _DRAIN = timedelta(seconds=30)
@@ -57,30 +56,6 @@ class Contest:
 
     spec: ABExperimentSpec
     status: ABExperimentStatus
-
-
-@dataclass(frozen=True)
-class Engine:
-    """The Deployment that serves a version, as its newest generation stands."""
-
-    ready: int
-    image: str
-    replicas: int = 1
-    """The pods that it is to have."""
-    is_rolling: bool = False
-    """Whether pods of its newest generation are missing, or do not answer yet."""
-    demands_key: bool = False
-    """Whether it answers those alone who have the namespace's key; an earlier build's answers everybody."""
-
-
-@dataclass(frozen=True)
-class Front:
-    """The namespace's router, as its engines depend on it."""
-
-    sends_key: bool
-    """Whether it was made to send engines their key; an earlier build's was not."""
-    is_rolling: bool
-    """Whether there may be pods yet of how it was made before; one that merely cannot start holds up no engine."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +86,8 @@ class ObservedVersion:
     selector: str = ""
     """The pods' labels."""
     server_image: str = ""
+    wish: str = ""
+    """What people ask of its pods now."""
     router: Front | None = None
     other_engines: Mapping[str, Engine] = field(default_factory=dict)
     """Those of the namespace that are brought up to date in turn, by their versions."""
@@ -127,11 +104,10 @@ class ObservedVersion:
 
 @dataclass(frozen=True)
 class Serve:
-    """So many pods of this image."""
+    """So many pods, as this build makes them, or as they are."""
 
     replicas: int
-    image: str
-    demands_key: bool
+    as_they_are: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +154,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         registry=registry,
         replicas=pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
+        cold_start=newest_start(seen.previous.cold_start, seen.pods),
         selector=seen.selector,
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
@@ -255,14 +232,24 @@ def _lost(name: str, contest: Contest) -> bool:
 
 
 def _served(seen: ObservedVersion, wanted: int) -> Serve:
-    """An engine stays what it was in an experiment, and while another or the router is being brought up to date."""
+    """An engine stays what it was in an experiment, and while another or the router is being brought up to date: a pod
+    that is evicted or ends there is made again as it was.
+    """
+    return Serve(wanted, as_they_are=bool(_update_waits_for(seen)))
+
+
+def _update_waits_for(seen: ObservedVersion) -> str:
+    """What keeps an engine from what this build would make of it; empty where nothing does, or people want another."""
     engine = seen.engine
-    if engine is None or not engine.image:
-        return Serve(wanted, seen.server_image, demands_key=True)
-    in_experiment = any(contest.status.decision is None for contest in seen.contests)
-    if in_experiment or _is_anothers_turn(seen) or _waits_for_router(seen):
-        return Serve(wanted, engine.image, engine.demands_key)
-    return Serve(wanted, seen.server_image, demands_key=True)
+    if engine is None or not engine.image or (engine.image == seen.server_image and engine.demands_key):
+        return ""
+    if engine.wish and engine.wish != seen.wish:
+        return ""
+    if any(contest.status.decision is None for contest in seen.contests):
+        return "its experiment is decided"
+    if _waits_for_router(seen):
+        return "no router of an earlier build is left"
+    return "those before it are" if _is_anothers_turn(seen) else ""
 
 
 def _waits_for_router(seen: ObservedVersion) -> bool:
@@ -324,36 +311,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
-    ready = seen.engine.ready if seen.engine else 0
-    if ready >= wanted:
-        message = "weights are verified and the engine answers"
-        if _waits_for_router(seen):
-            message += "; it is brought up to date when no router of an earlier build is left"
-        return "Ready", Finding(kind, "True", Reason.ANSWERS, message)
-    problem = _engine_problem(seen.pods)
-    because = f": {problem}" if problem else ""
-    if ready:
-        return "Degraded", Finding(kind, "False", Reason.SOME_ANSWER, f"{ready} of {wanted} pods answer{because}")
-    if problem:
-        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, problem)
-    waiting = next((found[1] for found in map(held_back, seen.pods) if found), "")
-    message = f"{ready} of {wanted} pods answer" + (f"; {waiting}" if waiting else "")
-    return "Loading", Finding(kind, "False", Reason.STARTING, message)
-
-
-def _engine_problem(pods: Sequence[Manifest]) -> str:
-    """What an engine that ended said last; one that runs again has no problem."""
-    for pod in pods:
-        for container in pod.get("status", {}).get("containerStatuses", ()):
-            state = container.get("state", {})
-            ended = state.get("terminated")
-            if "waiting" in state:
-                ended = ended or container.get("lastState", {}).get("terminated")
-            if ended:
-                said = (ended.get("message") or "").strip().splitlines()[-3:]
-                code = f"{ended.get('reason')} ({ended.get('exitCode')})"
-                return f"the engine ended with {code}: {' '.join(said)}"[:_MESSAGE_LIMIT]
-    return ""
+    serving = seen.spec.serving or Serving()
+    return standing(seen.engine, wanted, seen.pods, serving, _update_waits_for(seen))
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:
