@@ -524,12 +524,17 @@ CASES = [
     _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
     _case("ModelVersion", "artifact", ..., _REQUIRED),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),
-    _case("ModelVersion", "serving", {"rollout": "Recreate", "startupDeadline": "2h", "drainSeconds": 0}),
+    _case(
+        "ModelVersion",
+        "serving",
+        {"rollout": "Recreate", "startupDeadline": "2h", "drainSeconds": 0, "rollbackWindow": "0s"},
+    ),
     _case("ModelVersion", "artifact.format", "Adapter"),
     _served_adapter(),
     _case("ModelVersion", "serving.maxModelLength", 63, _LOW),
     _case("ModelVersion", "serving.rollout", "BlueGreen", _ENUM),
     _case("ModelVersion", "serving.drainSeconds", 86401, _HIGH),
+    _case("ModelVersion", "serving", {"rollbackWindow": "8761h"}, "`rollbackWindow` must be from 0s to 8760h"),
     _case("ModelVersion", "serving", {"startupDeadline": "5s"}, "`startupDeadline` must be from 10s to 24h"),
     _case("ModelVersion", "provenance", {"fineTuneJobRef": {"name": "job"}}, _REQUIRED),
     # ABExperiment

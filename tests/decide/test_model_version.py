@@ -109,6 +109,51 @@ def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: 
     assert _replicas(_seen(name, **changes)) == replicas
 
 
+HELD = Registry(version="3", url="u", aliases=["production"])
+WARM = {"registry": REGISTRY, "replaced_at": "2026-03-01T11:30:00Z", "phase": "Ready", "observed_generation": 4}
+KEPT = WARM | {"warm_until": "2026-03-01T12:30:00Z"}
+LOST = {"contests": [_contest("b")], "aliases": {"production": "4"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "replicas", "replaced_at", "warm_until"),
+    [
+        # the moment that it loses `production`, with or without an experiment
+        (LOST | {"previous": {"registry": HELD}}, 2, "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"),
+        ({"aliases": {"production": "4"}, "previous": {"registry": HELD}}, 2, "2026-03-01T12:00:00Z", None),
+        # from then on
+        (LOST | {"previous": WARM}, 2, "2026-03-01T11:30:00Z", "2026-03-01T12:30:00Z"),
+        (LOST | {"previous": WARM, "spec": _spec(rollbackWindow="30m")}, 0, "2026-03-01T11:30:00Z", None),
+        (LOST | {"previous": WARM, "spec": _spec(rollbackWindow="0s")}, 0, "2026-03-01T11:30:00Z", None),
+        (LOST | {"previous": WARM, "spec": _spec(replicas=0)}, 0, "2026-03-01T11:30:00Z", None),
+        # MLflow is not heard: what was read last holds
+        (LOST | {"previous": KEPT, "aliases": None}, 2, "2026-03-01T11:30:00Z", "2026-03-01T12:30:00Z"),
+        (LOST | {"previous": {"registry": HELD}, "aliases": None}, 2, None, None),
+        # its experiment is deleted: it is no more wanted than before, unless its spec changes
+        (LOST | {"previous": KEPT, "contests": []}, 2, "2026-03-01T11:30:00Z", "2026-03-01T12:30:00Z"),
+        (LOST | {"previous": KEPT | {"observed_generation": 3}, "contests": []}, 2, "2026-03-01T11:30:00Z", None),
+        # it is rolled back to
+        ({"previous": KEPT, "aliases": {"production": "3"}}, 2, None, None),
+        # one that never held it goes at once
+        (LOST | {"previous": {"registry": REGISTRY}}, 0, None, None),
+    ],
+)
+def test_one_that_loses_production_keeps_its_pods_for_a_rollback(
+    changes: dict[str, Any], replicas: int, replaced_at: str | None, warm_until: str | None
+) -> None:
+    seen = _seen(**changes | {"previous": ModelVersionStatus(**changes["previous"]), "engine": Engine(2, "s:2", 0)})
+    verdict = decide(seen, NOW)
+    assert verdict.apply == (Serve(replicas),)
+    assert (verdict.status.replaced_at, verdict.status.warm_until) == (replaced_at, warm_until)
+    told = verdict.status.condition("Ready")
+    is_told = told is not None and told.message.endswith(
+        "`production` left it, and its pods stay until " + f"{warm_until} for a rollback"
+    )
+    assert is_told is (warm_until is not None)
+    until = datetime.fromisoformat(warm_until) if warm_until else None
+    assert verdict.again == ((until - NOW).total_seconds() + 0.5 if until else None)
+
+
 STAMP = Stamp(lineage="2026", generation=1, digest="d")
 LEFT = RouteSeen(arrival=Arrival(STAMP, 2))
 NAMED = RouteSeen(versions=frozenset({"m-1"}), arrival=Arrival(STAMP, 2))

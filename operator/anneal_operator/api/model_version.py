@@ -141,6 +141,10 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that answer."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
+    replaced_at: Time | None = None
+    """When another took `production` from it."""
+    warm_until: Time | None = None
+    """Until when its pods are kept for a rollback, and for nothing else."""
     selector: str = ""
     """The pods' labels, for an autoscaler."""
     endpoint: str | None = None

@@ -39,5 +39,10 @@ class Serving(Schema):
     """How long a pod may take to bring the weights and answer its first question; it is started again after that."""
     drain_seconds: int = Field(default=600, ge=0, le=86400)
     """How long answers under way may take in a pod that is to end, once no router sends it any more requests."""
+    rollback_window: Duration = "1h"
+    """For how long a version keeps its pods that lost `production`, so that moving it back takes seconds."""
 
-    rules: ClassVar = (bounded_duration("startupDeadline", "startup_deadline", "10s", "24h"),)
+    rules: ClassVar = (
+        bounded_duration("startupDeadline", "startup_deadline", "10s", "24h"),
+        bounded_duration("rollbackWindow", "rollback_window", "0s", "8760h"),
+    )

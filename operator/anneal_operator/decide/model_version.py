@@ -2,12 +2,12 @@
 
 A version is wanted while it holds `production` in MLflow, is the one that clients of the model's name get, takes part
 in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. One that lost stays
-without pods, also when the experiment is deleted.
+without pods, also when the experiment is deleted; one that held `production` keeps them for a while, for a rollback.
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
@@ -135,12 +135,18 @@ Effects = tuple[Effect, ...]
 
 def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
     """Return the status, the pods that are wanted, and what MLflow is to be told."""
-    wanted = _wanted(seen)
+    replaced_at = _replaced_at(seen, now)
+    wanted, warm_until = _wanted(seen, now, replaced_at)
     is_left = _is_left(seen)
     ends_at = None if wanted else _ends_at(seen, now, is_left=is_left)
     pods = seen.engine.replicas if seen.engine and ends_at and (not is_left or now < ends_at) else wanted
     registry = seen.registry
     phase, ready = _ready(seen, pods, is_ending=ends_at is not None and pods > 0)
+    if ready and warm_until:
+        stays = (
+            f"{ready.message}; `{PRODUCTION}` left it, and its pods stay until {timestamp(warm_until)} for a rollback"
+        )
+        ready = replace(ready, message=stays)
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
@@ -155,10 +161,13 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         replicas=pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
+        replaced_at=replaced_at,
+        warm_until=timestamp(warm_until) if warm_until else None,
         selector=seen.selector,
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
-    again = (ends_at - now).total_seconds() + 0.5 if ends_at and pods and is_left else None
+    next_at = warm_until or (ends_at if pods and is_left else None)
+    again = (next_at - now).total_seconds() + 0.5 if next_at else None
     return Verdict(
         status,
         _progress(phase, registry),
@@ -200,7 +209,24 @@ def _drain(seen: ObservedVersion) -> timedelta:
     return timedelta(seconds=seconds(last.spec.decision.scale_down_delay)) if last else _DRAIN
 
 
-def _wanted(seen: ObservedVersion) -> int:
+def _wanted(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> tuple[int, datetime | None]:
+    """How many pods are wanted, and until when, where that is for a rollback alone."""
+    if (wanted := _asked_for(seen)) or seen.spec.serving is None or not replaced_at:
+        return wanted, None
+    window = timedelta(seconds=seconds(seen.spec.serving.rollback_window))
+    until = datetime.fromisoformat(replaced_at) + window
+    return (seen.spec.serving.replicas, until) if now < until and seen.spec.serving.replicas else (0, None)
+
+
+def _replaced_at(seen: ObservedVersion, now: datetime) -> str | None:
+    """When `production` left it, as far as MLflow was heard."""
+    before, registry = seen.previous, seen.registry
+    if registry is None or before.registry is None or PRODUCTION in registry.aliases:
+        return None
+    return timestamp(now) if PRODUCTION in before.registry.aliases else before.replaced_at
+
+
+def _asked_for(seen: ObservedVersion) -> int:
     serving = seen.spec.serving
     if serving is None:
         return 0
@@ -221,7 +247,8 @@ def _last_decided(seen: ObservedVersion) -> Contest | None:
 def _was_scaled_down(seen: ObservedVersion) -> bool:
     """What lost stays as it is, until its spec changes: the experiment that it lost may be deleted."""
     before = seen.previous
-    return before.phase in ENDING and before.observed_generation == seen.generation
+    has_lost = before.phase in ENDING or before.warm_until is not None
+    return has_lost and before.observed_generation == seen.generation
 
 
 def _lost(name: str, contest: Contest) -> bool:

@@ -68,7 +68,7 @@ def selector(version: str) -> str:
 
 def wish_of(serving: Serving, keys: Keys) -> str:
     """What a change of pods is for that no operator makes by itself: fields that people set, and the engine's key."""
-    asked = serving.model_dump(mode="json", exclude={"replicas"}, exclude_defaults=True)
+    asked = serving.model_dump(mode="json", exclude={"replicas", "rollback_window"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps([asked, keys.of_engine()], sort_keys=True).encode()).hexdigest()[:16]
 
 
