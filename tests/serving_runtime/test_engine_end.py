@@ -1,11 +1,7 @@
 """An engine ends without a lost request, and only because it was asked to. Real processes; vLLM alone is played."""
 
-import http.client
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,93 +14,46 @@ from serving_runtime.plan import ENGINE_KEY_VARIABLE
 from serving_runtime.supervise import ENDED_BY_ITSELF
 from toolbox.polling import poll
 
-from .played_engine import PIECES
+from .played_engine import ENGINE_KEY, WHOLE, Played, played, supervised
 
-KEY = "engine-key"
-WHOLE = "".join(f"{piece} " for piece in range(PIECES)) + "end"
-CHAT = "/v1/chat/completions"
-QUIET = 0.5
-
-
-def _supervised(*arguments: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, ENGINE_KEY_VARIABLE: KEY}
-    command = [sys.executable, "-m", "serving_runtime.supervise", *arguments]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+COMPLETIONS = "/v1/completions"
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
+    monkeypatch.setenv(ENGINE_KEY_VARIABLE, ENGINE_KEY)
+    with played() as made:
+        yield made
 
 
-@pytest.fixture
-def engine(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[str]"]:
-    """One that has started, under its container's first process."""
-    monkeypatch.setenv(ENGINE_KEY_VARIABLE, KEY)
-    with _supervised("-m", "tests.serving_runtime.played_engine", str(port)) as process:
-        try:
-            assert poll(lambda: _is_started(port), 30, every=0.05)
-            yield process
-        finally:
-            process.kill()
-
-
-def _ask(port: int, path: str = CHAT) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request("POST", path, b"{}", {"Authorization": f"Bearer {KEY}"})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
-def _is_started(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/-/started")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-def _exit_code(process: "subprocess.Popen[str]") -> int:
-    process.communicate(timeout=30)
-    return process.returncode
-
-
-def test_streams_end_whole_and_nothing_new_is_lost(engine: "subprocess.Popen[str]", port: int) -> None:
+def test_streams_end_whole_and_nothing_new_is_lost(engine: Played) -> None:
     with ThreadPoolExecutor() as threads:
-        streams = [threads.submit(_ask, port) for _ in range(3)]
-        left = threads.submit(leave, port, 60, QUIET)
-        asked: list[tuple[int, str]] = []
-        while not left.done():
-            asked.append(_ask(port, "/v1/completions"))
-            if asked[-1][0] == 200:
-                threading.Event().wait(0.05 if len(asked) < 4 else QUIET * 2)
+        streams = [threads.submit(engine.ask) for _ in range(3)]
+        left = threads.submit(leave, engine.port, 60, 0.6)
+        asked = [engine.ask(COMPLETIONS)[0] for _ in range(3)]
+        assert asked == [200] * 3, "it goes on as long as it is asked"
+        assert not left.done()
+        assert poll(lambda: engine.ask(COMPLETIONS)[0] == 503, 10, every=0.8), "nobody asked for long enough"
+        assert not left.done(), "it does not end while it answers"
         left.result()
     assert [stream.result() for stream in streams] == [(200, WHOLE)] * 3
-    assert {status for status, _ in asked} == {200, 503}, "an engine that is to leave goes on, then sends elsewhere"
-    assert asked == sorted(asked, key=lambda one: one[0])
-    engine.send_signal(signal.SIGTERM)
+    engine.process.send_signal(signal.SIGTERM)
     with suppress(OSError):  # it was gone by then: a router asks another one, too
-        assert _ask(port, "/v1/completions")[0] == 503
-    assert _exit_code(engine) == 0
+        assert engine.ask(COMPLETIONS)[0] == 503
+    assert engine.process.wait(30) == 0
 
 
-@pytest.mark.usefixtures("engine")
-def test_it_waits_for_answers_under_way_for_so_long_and_no_longer(port: int) -> None:
+def test_it_waits_for_answers_under_way_for_so_long_and_no_longer(engine: Played) -> None:
     with ThreadPoolExecutor() as threads:
-        stream = threads.submit(_ask, port)
-        leave(port, 0.5, 0.2)
+        stream = threads.submit(engine.ask)
+        leave(engine.port, 0.5, 0.2)
         assert not stream.done()
         assert stream.result() == (200, WHOLE)
 
 
-def test_one_that_cannot_be_asked_has_nothing_to_wait_for(port: int) -> None:
+def test_one_that_cannot_be_asked_has_nothing_to_wait_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
     leave(port, 60)
 
 
@@ -131,11 +80,11 @@ def test_one_that_answers_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     assert len(asked) > 2
 
 
-def test_an_engine_that_ends_by_itself_has_failed(engine: "subprocess.Popen[str]", port: int) -> None:
+def test_an_engine_that_ends_by_itself_has_failed(engine: Played) -> None:
     with pytest.raises(OSError, match="closed connection"):
-        _ask(port, "/die")
-    _, said = engine.communicate(timeout=30)
-    assert engine.returncode == ENDED_BY_ITSELF
+        engine.ask("/die")
+    _, said = engine.process.communicate(timeout=30)
+    assert engine.process.returncode == ENDED_BY_ITSELF
     assert said == "error: the engine ended by itself, though nobody asked it to\n"
 
 
@@ -155,8 +104,8 @@ SLEEPS = "import time; print('up', file=sys.stderr, flush=True); time.sleep(60)"
     ],
 )
 def test_how_it_ended_is_told(script: str, code: int) -> None:
-    with _supervised("-c", ENDS + script) as process:
-        assert _exit_code(process) == code
+    with supervised("-c", ENDS + script) as process:
+        assert process.wait(30) == code
 
 
 @pytest.mark.parametrize(
@@ -170,8 +119,8 @@ def test_how_it_ended_is_told(script: str, code: int) -> None:
     ],
 )
 def test_one_that_was_asked_to_end_did_as_it_was_told(begins: str, ending: int, code: int) -> None:
-    with _supervised("-c", ENDS + begins + SLEEPS) as process:
+    with supervised("-c", ENDS + begins + SLEEPS) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "up\n"
         process.send_signal(ending)
-        assert _exit_code(process) == code
+        assert process.wait(30) == code
