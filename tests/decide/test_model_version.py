@@ -64,7 +64,7 @@ def _contest(
 
 
 def _seen(name: str = "m-1", **changes: Any) -> ObservedVersion:
-    known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(registry=REGISTRY), "server_image": "s:2"}
+    known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(registry=REGISTRY), "build": "s:2"}
     return ObservedVersion(name=name, generation=4, **(known | changes))
 
 
@@ -457,12 +457,13 @@ EXPERIMENT = {"contests": [_contest(None)]}
         ({"engine": OLD, "contests": [_contest("b")], "aliases": {"production": "3"}}, ""),
         # another's turn
         ({"engine": OLD, **_others(z=Engine(1, "s:2", is_rolling=True))}, "those before it are"),
-        ({"engine": replace(OLD, image=""), **_others(z=Engine(1, "s:2", is_rolling=True))}, ""),
+        ({"engine": replace(OLD, build=""), **_others(z=Engine(1, "s:2", is_rolling=True))}, "those before it are"),
+        ({"engine": replace(OLD, build="")}, ""),
         ({"engine": OLD, **_others(z=Engine(1, "s:2"))}, ""),
         ({"engine": OLD, **_others(a=Engine(1, "s:1"))}, "those before it are"),
         ({"engine": OLD, **_others(z=Engine(1, "s:1", is_rolling=True))}, ""),
         # what this build made is kept as it makes it
-        ({"engine": replace(OLD, image="s:2"), **EXPERIMENT}, ""),
+        ({"engine": replace(OLD, build="s:2"), **EXPERIMENT}, ""),
         # people's wishes wait for nobody
         ({"engine": OLD, "wish": "another", **EXPERIMENT}, ""),
         ({"engine": replace(OLD, wish=""), "wish": "another", **EXPERIMENT}, "its experiment is decided"),

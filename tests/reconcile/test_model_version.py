@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from anneal_operator.desired.routing import routed_versions, stamp_of
-from anneal_operator.desired.serving import IMAGE_ANNOTATION
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 from serving_runtime.plan import Stamp
@@ -259,10 +258,10 @@ def test_an_engine_waits_only_for_a_neighbour_that_is_served(
 ) -> None:
     _look(world)
     world.api.put("ModelVersion", "before", spec=neighbour)
-    world.api.put("Deployment", "before-server", spec={}, metadata={"annotations": {IMAGE_ANNOTATION: "server:1"}})
+    world.api.put("Deployment", "before-server", spec={}, metadata={"annotations": {"anneal.dev/build": "another"}})
     monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
     _look(world)
-    assert world.api.objects["Deployment", "one-server"]["metadata"]["annotations"][IMAGE_ANNOTATION] == image
+    assert _made(world)[0] == image
 
 
 def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes(world: World) -> None:
@@ -392,13 +391,13 @@ def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkey
             world.api.edit("Deployment", "one-server", status=told)
         _look(world, "one")
         _look(world, "two")
-        made = (world.api.objects["Deployment", f"{name}-server"] for name in ("one", "two"))
-        images.append([deployment["metadata"]["annotations"]["anneal.dev/image"] for deployment in made])
+        images.append([_made(world, name)[0] for name in ("one", "two")])
     assert images == [*[["server:2", "server:1"]] * 3, ["server:2", "server:2"]]
 
 
-def _made(world: World) -> tuple[str, int, Any]:
-    spec = world.api.objects["Deployment", "one-server"]["spec"]
+def _made(world: World, name: str = "one") -> tuple[str, int, Any]:
+    """A version's image, how many pods, and the CPUs of each."""
+    spec = world.api.objects["Deployment", f"{name}-server"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     return container["image"], spec["replicas"], container["resources"]["requests"]["cpu"]
 

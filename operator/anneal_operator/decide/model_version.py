@@ -85,7 +85,8 @@ class ObservedVersion:
     endpoint: str = ""
     selector: str = ""
     """The pods' labels."""
-    server_image: str = ""
+    build: str = ""
+    """What this installation makes pods of."""
     wish: str = ""
     """What people ask of its pods now."""
     router: Front | None = None
@@ -268,7 +269,7 @@ def _served(seen: ObservedVersion, wanted: int) -> Serve:
 def _update_waits_for(seen: ObservedVersion) -> str:
     """What keeps an engine from what this build would make of it; empty where nothing does, or people want another."""
     engine = seen.engine
-    if engine is None or not engine.image or (engine.image == seen.server_image and engine.demands_key):
+    if engine is None or engine.build == seen.build:
         return ""
     if engine.wish and engine.wish != seen.wish:
         return ""
@@ -290,7 +291,7 @@ def _waits_for_router(seen: ObservedVersion) -> bool:
 def _is_anothers_turn(seen: ObservedVersion) -> bool:
     """One engine is brought up to date after the other, in the order of their names: a bad image reaches one alone."""
     return any(
-        engine.is_rolling if engine.image == seen.server_image else name < seen.name
+        engine.is_rolling if engine.build == seen.build else name < seen.name
         for name, engine in seen.other_engines.items()
     )
 

@@ -27,7 +27,8 @@ class Engine:
     """The Deployment that serves a version, as its newest generation stands."""
 
     ready: int
-    image: str
+    build: str
+    """What an installation made its pods of; an earlier build's does not say."""
     replicas: int = 1
     """The pods that it is to have."""
     is_rolling: bool = False

@@ -18,8 +18,8 @@ from .operations import Operation, Patch
 from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
+    "BUILD_ANNOTATION",
     "ENGINE_PORT",
-    "IMAGE_ANNOTATION",
     "VERSION_LABEL",
     "WISH_ANNOTATION",
     "ServingEnvironment",
@@ -33,8 +33,10 @@ __all__ = [
 
 ENGINE_PORT = 8000
 VERSION_LABEL = "anneal.dev/model-version"
-IMAGE_ANNOTATION = "anneal.dev/image"
-"""On a Deployment: the image that its pods run, so that what a watch keeps of it tells."""
+BUILD_ANNOTATION = "anneal.dev/build"
+"""On a Deployment: what an installation makes pods of, so that what a watch keeps of it tells. Another release has
+another image, which holds the same code.
+"""
 WISH_ANNOTATION = "anneal.dev/wish"
 """On a Deployment: what people asked of its pods, to be told from what an operator made of that."""
 _PROBE_SECONDS, _STARTUP_PROBE_SECONDS, _LIVENESS_PROBES = 5, 2, 3
@@ -55,6 +57,11 @@ class ServingEnvironment:
     variables: dict[str, str]
     keys: Keys
 
+    @property
+    def build(self) -> str:
+        """Tells one installation's pods from another's; the keys are not its own."""
+        return _digest([self.image, self.pull_policy, self.mlflow_url, self.variables])
+
 
 def server_name(version: str) -> str:
     """The Deployment and Service of a version."""
@@ -69,7 +76,11 @@ def selector(version: str) -> str:
 def wish_of(serving: Serving, keys: Keys) -> str:
     """What a change of pods is for that no operator makes by itself: fields that people set, and the engine's key."""
     asked = serving.model_dump(mode="json", exclude={"replicas", "rollback_window"}, exclude_defaults=True)
-    return hashlib.sha256(json.dumps([asked, keys.of_engine()], sort_keys=True).encode()).hexdigest()[:16]
+    return _digest([asked, keys.of_engine()])
+
+
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def scaled(parent: Manifest, replicas: int) -> Operation:
@@ -83,7 +94,7 @@ def deployment(
     """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question."""
     name = parent["metadata"]["name"]
     marked = {KEYS_ANNOTATION: env.keys.of_engine()}
-    made_of = {IMAGE_ANNOTATION: env.image, WISH_ANNOTATION: wish_of(serving, env.keys)}
+    made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -22,11 +22,11 @@ from anneal_operator.decide.model_version import (
 )
 from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion, Verdict
-from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
+from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
-    IMAGE_ANNOTATION,
+    BUILD_ANNOTATION,
     VERSION_LABEL,
     WISH_ANNOTATION,
     ServingEnvironment,
@@ -105,7 +105,7 @@ class ModelVersionKind:
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
-            server_image=self._context.settings.server_image,
+            build=self._environment(ring.keys).build if ring else "",
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
             other_engines=await _other_engines(reader, item, versions, experiments),
@@ -124,12 +124,14 @@ class ModelVersionKind:
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
             return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
-        settings, keys = self._context.settings, observed.ring.keys
-        env = ServingEnvironment(
+        env = self._environment(observed.ring.keys)
+        return [*first, Apply(deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env))]
+
+    def _environment(self, keys: Keys) -> ServingEnvironment:
+        settings = self._context.settings
+        return ServingEnvironment(
             settings.server_image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment, keys
         )
-        made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env)
-        return [*first, Apply(made)]
 
     async def carry_out(self, item: VersionItem, observed: SeenVersion, effect: Effect) -> None:
         """Register it, or set its aliases."""
@@ -224,7 +226,7 @@ def _engine(made: dict[str, Any] | None) -> Engine | None:
     refusal = told.get("ReplicaFailure", {})
     return Engine(
         ready,
-        annotations.get(IMAGE_ANNOTATION, ""),
+        annotations.get(BUILD_ANNOTATION, ""),
         replicas,
         is_rolling=min(ready, updated) < replicas or older > 0,
         demands_key=KEYS_ANNOTATION in annotations,
