@@ -1,19 +1,20 @@
 """How an engine begins and ends without a lost request: a part of its server, behind its key (`engine_key.py`).
 
-Ready is one that has answered a question; `--shutdown-timeout` alone would lose requests: while vLLM drains, it answers
-new ones with 500, or cut short as if they were whole. So before it is asked to end (`leave.py`), new ones get 503 here,
-which a router takes elsewhere, and those under way are waited for.
+Ready is one that has answered some questions. `--shutdown-timeout` alone would lose requests: while vLLM drains, it
+answers new ones with 500, or cut short as if they were whole. So before it is asked to end (`leave.py`), new ones get
+503 here, which a router takes elsewhere, and those under way are waited for.
 
 What it does not do: count over several processes. An engine has one API server.
 """
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 
 from .keys import App, Message, Receive, Send
-from .plan import ALIVE_PATH, STARTED_PATH
+from .plan import ALIVE_PATH, STARTED_PATH, WARM_UP_VARIABLE, WarmUp
 from .pulse import Pulse, question
 
 __all__ = ["LEAVE_PATH", "OPEN_PATHS", "TRAFFIC_PATH", "Lifecycle"]
@@ -31,7 +32,8 @@ class Lifecycle:
     def __init__(self, app: App, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._clock = app, clock
         self._pulse = Pulse(app, clock)
-        self._started: asyncio.Task[bool] | None = None
+        self._warm_up = WarmUp.model_validate_json(os.environ.get(WARM_UP_VARIABLE, "{}"))
+        self._started: asyncio.Task[list[bool]] | None = None
         self._under_way, self._asked_at, self._is_leaving = 0, clock(), False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -62,10 +64,14 @@ class Lifecycle:
         return {"under_way": self._under_way, "seconds_since_asked": self._clock() - self._asked_at}
 
     async def _has_started(self, scope: Message) -> bool:
-        """Whether it has answered a question: the first may take long, so nobody waits for it here."""
-        if self._started is None or (self._started.done() and not self._started.result()):
-            self._started = asyncio.create_task(question(self._app, scope))
-        return self._started.done() and self._started.result()
+        """Whether it has answered what warms it up: that may take long, so nobody waits for it here."""
+        if self._started is None or (self._started.done() and not all(self._started.result())):
+            self._started = asyncio.create_task(self._asked_to_warm_up(scope))
+        return self._started.done() and all(self._started.result())
+
+    async def _asked_to_warm_up(self, scope: Message) -> list[bool]:
+        tokens = self._warm_up.max_tokens
+        return await asyncio.gather(*(question(self._app, scope, tokens) for _ in range(self._warm_up.requests)))
 
 
 async def _say(send: Send, status: int, what: object) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "RECORDER_PORT",
     "STARTED_PATH",
     "USER_KEY_VARIABLE",
+    "WARM_UP_VARIABLE",
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
@@ -25,6 +26,7 @@ __all__ = [
     "Stamp",
     "Target",
     "VariantRoute",
+    "WarmUp",
     "bucket",
 ]
 
@@ -39,6 +41,8 @@ USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 """In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
 ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
 """Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
+WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
+"""In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 LEFT_BY_ALL_SECONDS = 90
 """After which every router has heard that a pod is to end: an agent gives a watch up of which it hears nothing after 75
 (router/endpoints.py).
@@ -51,6 +55,13 @@ Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class WarmUp(_Part):
+    """What an engine answers before it is ready."""
+
+    requests: int = 1
+    max_tokens: int = 1
 
 
 class ServingPlan(_Part):

@@ -22,7 +22,7 @@ _STEPS = (
     "vllm:kv_cache_usage_perc",
     "vllm:num_requests_",
 )
-_QUESTION = {"prompt": "a", "max_tokens": 1, "temperature": 0}
+_QUESTION = {"prompt": "a", "temperature": 0, "ignore_eos": True}
 _SERVER_ERROR = 500
 Scope = MutableMapping[str, Any]
 
@@ -57,10 +57,11 @@ class Pulse:
         return b"\n".join(line for line in body.splitlines() if line.startswith(tuple(map(str.encode, _STEPS))))
 
 
-async def question(app: App, scope: Scope) -> bool:
-    """Ask an engine's server for one token, past all keys; return whether it answered, if only that it cannot."""
+async def question(app: App, scope: Scope, tokens: int = 1) -> bool:
+    """Ask an engine's server for so many tokens, past all keys; return whether it answered, if only that it cannot."""
+    asked = json.dumps(_QUESTION | {"max_tokens": tokens}).encode()
     try:
-        status, _ = await _answer(app, scope, "POST", "/v1/completions", json.dumps(_QUESTION).encode())
+        status, _ = await _answer(app, scope, "POST", "/v1/completions", asked)
     except Exception:  # noqa: BLE001 - whatever its server does: that is no answer
         return False
     return 0 < status < _SERVER_ERROR

@@ -533,6 +533,8 @@ CASES = [
     _served_adapter(),
     _case("ModelVersion", "serving.maxModelLength", 63, _LOW),
     _case("ModelVersion", "serving.rollout", "BlueGreen", _ENUM),
+    _case("ModelVersion", "serving.warmUp", {"requests": 8, "maxTokens": 64}),
+    _case("ModelVersion", "serving.warmUp.requests", 257, _HIGH),
     _case("ModelVersion", "serving.drainSeconds", 86401, _HIGH),
     _case("ModelVersion", "serving", {"rollbackWindow": "8761h"}, "`rollbackWindow` must be from 0s to 8760h"),
     _case("ModelVersion", "serving", {"startupDeadline": "5s"}, "`startupDeadline` must be from 10s to 24h"),

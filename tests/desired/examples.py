@@ -9,7 +9,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.pods import ResourceRequirements
-from anneal_operator.api.serving import Serving
+from anneal_operator.api.serving import Serving, WarmUp
 from anneal_operator.desired.keys import KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
@@ -112,7 +112,13 @@ def _one_after_the_other() -> list[dict[str, Any]]:
     _, stored = _version()
     spec = ModelVersionSpec.parse(stored["spec"])
     gpu = ResourceRequirements.parse({"limits": {"nvidia.com/gpu": 1}})
-    given = {"rollout": "Recreate", "startup_deadline": "1h", "drain_seconds": 30, "resources": gpu}
+    given = {
+        "rollout": "Recreate",
+        "startup_deadline": "1h",
+        "drain_seconds": 30,
+        "warm_up": WarmUp(requests=8, max_tokens=64),
+        "resources": gpu,
+    }
     return [deployment(stored, spec, Serving(**given), 2, _SERVING)]
 
 

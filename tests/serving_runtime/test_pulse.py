@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from serving_runtime.keys import Message, Receive, Send
 from serving_runtime.lifecycle import Lifecycle
 from serving_runtime.pulse import LONGEST_SILENCE, Pulse
@@ -46,6 +48,11 @@ class Clock:
         return self.now
 
 
+async def _until_nothing_moves() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 def _probed(engine: Engine, seconds: float, between: Callable[[int], None] = lambda _: None) -> list[bool]:
     """What the kubelet hears, every ten seconds."""
 
@@ -55,7 +62,7 @@ def _probed(engine: Engine, seconds: float, between: Callable[[int], None] = lam
         for number in range(round(seconds / 10)):
             between(number)
             told.append(await pulse.beats(PROBED))
-            await asyncio.sleep(0)
+            await _until_nothing_moves()
             clock.now += 10
         return told
 
@@ -65,7 +72,7 @@ def _probed(engine: Engine, seconds: float, between: Callable[[int], None] = lam
 def test_an_idle_engine_is_asked_for_a_token_now_and_then() -> None:
     engine = Engine()
     assert all(_probed(engine, 600))
-    question = ("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1, "temperature": 0})
+    question = ("POST", "/v1/completions", {"prompt": "a", "temperature": 0, "ignore_eos": True, "max_tokens": 1})
     assert engine.asked == [question] * len(engine.asked)
     assert 15 <= len(engine.asked) <= 30
     assert set(engine.apps) == {"a"}
@@ -125,7 +132,7 @@ def _started(engine: Engine, times: int, between: Callable[[int], None] = lambda
         for number in range(times):
             between(number)
             await server({**PROBED, "path": "/-/started"}, receive, take)
-            await asyncio.sleep(0)
+            await _until_nothing_moves()
         return told
 
     return asyncio.run(probe())
@@ -136,6 +143,13 @@ def test_it_has_started_once_it_has_answered_a_question() -> None:
     assert _started(engine, 3) == [503, 200, 200]
     assert len(engine.asked) == 1
     assert set(_started(Engine(status=None), 9)) == {503}
+
+
+def test_what_warms_it_up_is_asked_at_once_and_all_of_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANNEAL_WARM_UP", '{"requests": 3, "max_tokens": 64}')
+    engine = Engine()
+    assert _started(engine, 4) == [503, 200, 200, 200]
+    assert [asked["max_tokens"] for _, _, asked in engine.asked] == [64] * 3
 
 
 def test_one_that_failed_to_answer_is_asked_again() -> None:

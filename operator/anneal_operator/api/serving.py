@@ -10,9 +10,18 @@ from .pods import ResourceRequirements
 from .quantities import Duration, bounded_duration
 from .schema import Schema
 
-__all__ = ["Serving"]
+__all__ = ["Serving", "WarmUp"]
 
 _Argument = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class WarmUp(Schema):
+    """What a pod answers before it is ready."""
+
+    requests: int = Field(default=1, ge=1, le=256)
+    """How many questions it is asked at once."""
+    max_tokens: int = Field(default=1, ge=1, le=4096)
+    """How long each answer is."""
 
 
 class Serving(Schema):
@@ -37,6 +46,10 @@ class Serving(Schema):
     """
     startup_deadline: Duration = "15m"
     """How long a pod may take to bring the weights and answer its first question; it is started again after that."""
+    warm_up: WarmUp = Field(default_factory=WarmUp)
+    """What a pod answers before it is ready: with as much at once as it will have to do, its first users wait for no
+    compilation.
+    """
     drain_seconds: int = Field(default=600, ge=0, le=86400)
     """How long answers under way may take in a pod that is to end, once no router sends it any more requests."""
     rollback_window: Duration = "1h"

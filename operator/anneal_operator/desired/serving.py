@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Serving
-from serving_runtime.plan import ALIVE_PATH, ENGINE_KEY_VARIABLE, LEFT_BY_ALL_SECONDS, STARTED_PATH, ServingPlan
+from serving_runtime.plan import (
+    ALIVE_PATH,
+    ENGINE_KEY_VARIABLE,
+    LEFT_BY_ALL_SECONDS,
+    STARTED_PATH,
+    WARM_UP_VARIABLE,
+    ServingPlan,
+    WarmUp,
+)
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .operations import Operation, Patch
@@ -132,6 +140,8 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
     arguments = ["-m", "serving_runtime.supervise", *launch]
     made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
     made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
+    warm_up = WarmUp(requests=serving.warm_up.requests, max_tokens=serving.warm_up.max_tokens)
+    made["env"].append({"name": WARM_UP_VARIABLE, "value": warm_up.model_dump_json()})
     made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
     deadline = -(-seconds(serving.startup_deadline) // _STARTUP_PROBE_SECONDS)
