@@ -52,6 +52,7 @@ class Reason(StrEnum):
     MODEL_OF_ANOTHER_NAMESPACE = "ModelOfAnotherNamespace"
     NOT_SERVED = "NotServed"
     SCALED_DOWN = "ScaledDown"
+    RETIRED = "Retired"
     DRAINING = "Draining"
     STARTING = "Starting"
     UNSCHEDULABLE = "Unschedulable"

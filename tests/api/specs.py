@@ -533,6 +533,8 @@ CASES = [
     _served_adapter(),
     _case("ModelVersion", "serving.maxModelLength", 63, _LOW),
     _case("ModelVersion", "serving.rollout", "BlueGreen", _ENUM),
+    _case("ModelVersion", "serving.retireAfter", "168h"),
+    _case("ModelVersion", "serving.retireAfter", "1 week", _PATTERN),
     _case("ModelVersion", "serving.warmUp", {"requests": 8, "maxTokens": 64}),
     _case("ModelVersion", "serving.warmUp.requests", 257, _HIGH),
     _case("ModelVersion", "serving.drainSeconds", 86401, _HIGH),

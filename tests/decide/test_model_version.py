@@ -12,14 +12,13 @@ from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.model_version import (
-    Contest,
     GiveProduction,
-    ObservedVersion,
     Register,
     Serve,
     SetAliases,
     decide,
 )
+from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion
 from serving_runtime.plan import Stamp
@@ -152,6 +151,39 @@ def test_one_that_loses_production_keeps_its_pods_for_a_rollback(
     assert is_told is (warm_until is not None)
     until = datetime.fromisoformat(warm_until) if warm_until else None
     assert verdict.again == ((until - NOW).total_seconds() + 0.5 if until else None)
+
+
+RETIRING, SOON = _spec(replicas=0, retireAfter="1h"), _spec(retireAfter="10m")
+AWAY = RouteSeen(arrival=Arrival(Stamp(lineage="2026", generation=1, digest="d"), 2))
+PARTS = (Deletion("Service", "m-1-server", "uid"), Deletion("Deployment", "m-1-server", "uid"))
+SINCE, LONG_AGO = "2026-03-01T11:30:00Z", "2026-01-01T00:00:00Z"
+NEW = {"registry": REGISTRY, "phase": "Idle", "observed_generation": 4}
+IDLE, RETIRED = NEW | {"idle_since": SINCE}, NEW | {"idle_since": LONG_AGO, "phase": "Retired"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "since", "again"),
+    [
+        ({"spec": _spec(replicas=0), "previous": NEW}, "Idle", "2026-03-01T12:00:00Z", None),
+        ({"spec": RETIRING, "previous": NEW}, "Idle", "2026-03-01T12:00:00Z", 3600.5),
+        ({"spec": RETIRING, "previous": IDLE}, "Idle", SINCE, 1800.5),
+        ({"spec": RETIRING, "previous": RETIRED}, "Retired", LONG_AGO, None),
+        ({"spec": SOON, "previous": IDLE}, "Retired", SINCE, None),
+        # a router may not have left it yet
+        ({"spec": SOON, "previous": IDLE, "route": RouteSeen()}, "Idle", SINCE, None),
+        # it is woken
+        ({"spec": SOON, "previous": RETIRED, "aliases": {"production": "3"}}, "Loading", None, None),
+    ],
+)
+def test_what_has_long_had_no_pods_retires(
+    changes: dict[str, Any], phase: str, since: str | None, again: float | None
+) -> None:
+    previous = ModelVersionStatus(**changes["previous"])
+    verdict = decide(_seen(**{"route": AWAY} | changes | {"previous": previous, "server_to_end": PARTS}), NOW)
+    assert (verdict.status.phase, verdict.status.idle_since, verdict.again) == (phase, since, again)
+    is_retired = phase == "Retired"
+    assert (verdict.delete, bool(verdict.apply)) == (PARTS if is_retired else (), not is_retired)
+    assert (verdict.status.reason == "Retired") is is_retired
 
 
 STAMP = Stamp(lineage="2026", generation=1, digest="d")

@@ -357,6 +357,27 @@ def test_a_server_goes_with_the_wish_for_it(world: World) -> None:
     assert world.api.objects["Service", "one-server"] == foreign
 
 
+def test_what_has_long_had_no_pods_is_retired_and_woken_by_production(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "two", spec=SPEC | {"serving": {"replicas": 0, "retireAfter": "10m"}})
+    _look(world, "two", 2)
+    _tell_routers(world)
+    for seconds in (0, 31, 601):
+        world.later(seconds)
+        _look(world, "two", 2)
+    assert (_status(world, "two")["phase"], _status(world, "two")["reason"]) == ("Retired", "Retired")
+    assert ("Deployment", "two-server") not in world.api.objects
+    assert ("Service", "two-server") not in world.api.objects
+    world.writes()
+    _look(world, "two")
+    assert world.writes() == []
+    world.api.edit("ModelVersion", "two", spec=SPEC | {"serving": {"replicas": 1, "retireAfter": "10m"}})
+    world.registry.aliases["spam", "production"] = "2"
+    _look(world, "two", 2)
+    assert (_status(world, "two")["phase"], _pods_of(world, "two")) == ("Loading", 1)
+
+
 @pytest.mark.parametrize("failing", ["Service", "Deployment"])
 def test_a_server_goes_whole_though_a_deletion_fails(
     world: World, monkeypatch: pytest.MonkeyPatch, failing: str

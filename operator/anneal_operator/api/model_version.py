@@ -25,11 +25,11 @@ __all__ = [
     "VersionPhase",
 ]
 
-VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Failed"]
+VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Retired", "Failed"]
 
 ANSWERING = frozenset({"Ready", "Degraded"})
 """The phases in which a version answers."""
-ENDING = frozenset({"Draining", "Idle"})
+ENDING = frozenset({"Draining", "Idle", "Retired"})
 """The phases in which no client is sent to a version: its pods are about to end, or there are none."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
@@ -127,7 +127,8 @@ class ModelVersionStatus(ObjectStatus):
 
     phase: str = "Registering"
     """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Draining` (its pods end once no router
-    sends them requests, and those under way had their time), `Idle` (registered, without a server) or `Failed`.
+    sends them requests, and those under way had their time), `Idle` (registered, without pods), `Retired` (and without
+    what would make any) or `Failed`.
     """
     conditions: Conditions = Field(default=[])
     """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers. `Routable`: clients reach it.
@@ -143,6 +144,8 @@ class ModelVersionStatus(ObjectStatus):
     """How long the newest pod took to its first answer."""
     replaced_at: Time | None = None
     """When another took `production` from it."""
+    idle_since: Time | None = None
+    """Since when it has no pods."""
     warm_until: Time | None = None
     """Until when its pods are kept for a rollback, and for nothing else."""
     selector: str = ""

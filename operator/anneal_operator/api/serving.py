@@ -54,6 +54,10 @@ class Serving(Schema):
     """How long answers under way may take in a pod that is to end, once no router sends it any more requests."""
     rollback_window: Duration = "1h"
     """For how long a version keeps its pods that lost `production`, so that moving it back takes seconds."""
+    retire_after: Duration | None = None
+    """After how long without pods a version's Deployment and Service are removed (`Retired`); never without it. What
+    wakes a version makes them anew.
+    """
 
     rules: ClassVar = (
         bounded_duration("startupDeadline", "startup_deadline", "10s", "24h"),

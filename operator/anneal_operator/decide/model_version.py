@@ -6,38 +6,31 @@ without pods, also when the experiment is deleted; one that held `production` ke
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import (
     ANSWERING,
     ENDING,
     PRODUCTION,
-    ModelVersionSpec,
     ModelVersionStatus,
     Registry,
     VersionPhase,
 )
 from anneal_operator.api.quantities import seconds
-from anneal_operator.api.resources import Manifest
 from anneal_operator.api.schema import timestamp
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
-from .acknowledgement import RouteSeen
 from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .experiment_end import is_followed
-from .serving_engine import Engine, Front, standing
-from .verdict import Deletion, Progress, Verdict
+from .observed_version import Contest, ObservedVersion
+from .serving_engine import standing
+from .verdict import Progress, Verdict
 
 __all__ = [
-    "Contest",
     "GiveProduction",
-    "ObservedVersion",
     "Register",
     "Serve",
     "SetAliases",
@@ -46,61 +39,9 @@ __all__ = [
 
 _OF_SERVING = (ConditionType.READY, ConditionType.ROUTABLE, ConditionType.ALIAS_DRIFTED)
 """Conditions that go where nothing is told of them any more."""
+_WITHOUT_PODS = frozenset({"Idle", "Retired"})
 _DRAIN = timedelta(seconds=30)
 """For how long answers under way are waited for where no experiment says so."""
-
-
-@dataclass(frozen=True)
-class Contest:
-    """An experiment that a version takes or took part in."""
-
-    spec: ABExperimentSpec
-    status: ABExperimentStatus
-
-
-@dataclass(frozen=True)
-class ObservedVersion:
-    """The world around one version."""
-
-    name: str
-    generation: int
-    spec: ModelVersionSpec
-    previous: ModelVersionStatus
-    registered: Registry | None = None
-    """What MLflow answered last to the registration or to a change of aliases, since this process began."""
-    aliases: Mapping[str, str] | None = None
-    """Which version each alias of the model points at; None while MLflow was not heard."""
-    registry_problem: str = ""
-    contests: Sequence[Contest] = ()
-    engine: Engine | None = None
-    server_to_end: tuple[Deletion, ...] = ()
-    """What is left of a server that is not asked for any more."""
-    pods: Sequence[Manifest] = ()
-    route: RouteSeen = field(default_factory=RouteSeen)
-    """Where the routers send the model's clients."""
-    is_routed_here: bool = True
-    """Whether the namespace serves any version: what its routers were told last is of no account otherwise."""
-    router_problem: Condition | None = None
-    """What keeps the router from being as it should be."""
-    endpoint: str = ""
-    selector: str = ""
-    """The pods' labels."""
-    build: str = ""
-    """What this installation makes pods of."""
-    wish: str = ""
-    """What people ask of its pods now."""
-    router: Front | None = None
-    other_engines: Mapping[str, Engine] = field(default_factory=dict)
-    """Those of the namespace that are brought up to date in turn, by their versions."""
-
-    @property
-    def registry(self) -> Registry | None:
-        """The version in MLflow with the aliases that it holds, as far as was ever heard."""
-        known = self.registered or self.previous.registry
-        if known is None or self.aliases is None:
-            return known
-        held = sorted(alias for alias, version in self.aliases.items() if version == known.version)
-        return known.model_copy(update={"aliases": held})
 
 
 @dataclass(frozen=True)
@@ -148,6 +89,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
             f"{ready.message}; `{PRODUCTION}` left it, and its pods stay until {timestamp(warm_until)} for a rollback"
         )
         ready = replace(ready, message=stays)
+    phase, idle_since, retires_at = _retired(seen, phase, now, is_left=is_left)
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
@@ -155,7 +97,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     kept = without(seen.previous.conditions, [kind for kind in _OF_SERVING if kind not in told])
     status = seen.previous.having(
         phase=phase if registry else "Registering",
-        reason=(_idle_reason(seen, wanted) if registry and phase == "Idle" else main.reason).value,
+        reason=(_idle_reason(seen, wanted, phase) if registry and phase in _WITHOUT_PODS else main.reason).value,
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,
@@ -163,21 +105,36 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
         replaced_at=replaced_at,
+        idle_since=timestamp(idle_since) if idle_since and registry else None,
         warm_until=timestamp(warm_until) if warm_until else None,
         selector=seen.selector,
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
-    next_at = warm_until or (ends_at if pods and is_left else None)
+    next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
     again = (next_at - now).total_seconds() + 0.5 if next_at else None
     return Verdict(
         status,
         _progress(phase, registry),
-        delete=seen.server_to_end if is_left and not pods else (),
-        apply=(_served(seen, pods),) if seen.spec.serving else (),
+        delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
+        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" else (),
         effects=_effects(seen, registry, phase),
         again=again,
         polls=_waits_for_router(seen),
     )
+
+
+def _retired(
+    seen: ObservedVersion, phase: VersionPhase, now: datetime, *, is_left: bool
+) -> tuple[VersionPhase, datetime | None, datetime | None]:
+    """Return the phase, since when there have been no pods, and when what would make them is to go."""
+    if phase != "Idle":
+        return phase, None, None
+    before, serving = seen.previous, seen.spec.serving
+    since = datetime.fromisoformat(before.idle_since) if before.idle_since else now
+    if serving is None or serving.retire_after is None:
+        return phase, since, None
+    due = since + timedelta(seconds=seconds(serving.retire_after))
+    return ("Retired", since, None) if now >= due and is_left else (phase, since, due if is_left else None)
 
 
 def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime | None:
@@ -187,7 +144,7 @@ def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime
     """
     if seen.engine is None or seen.engine.replicas == 0 or seen.registry is None:
         return None
-    if seen.previous.phase == "Idle" and not _is_named(seen):
+    if seen.previous.phase in _WITHOUT_PODS and not _is_named(seen):
         return None
     if not is_left:
         return now + _drain(seen)
@@ -313,7 +270,7 @@ def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPha
 def _progress(phase: VersionPhase, registry: Registry | None) -> Progress:
     if registry is None:
         return "Working"
-    return {"Ready": "Settled", "Idle": "Settled", "Failed": "Failed"}.get(phase, "Working")  # type: ignore[return-value] # mypy widens the values
+    return {"Ready": "Settled", "Idle": "Settled", "Retired": "Settled", "Failed": "Failed"}.get(phase, "Working")  # type: ignore[return-value] # mypy widens the values
 
 
 def _registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
@@ -325,7 +282,9 @@ def _registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
     return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model_name} in MLflow")
 
 
-def _idle_reason(seen: ObservedVersion, wanted: int) -> Reason:
+def _idle_reason(seen: ObservedVersion, wanted: int, phase: VersionPhase) -> Reason:
+    if phase == "Retired":
+        return Reason.RETIRED
     asked = seen.spec.serving is not None and seen.spec.serving.replicas > 0
     return Reason.SCALED_DOWN if asked and wanted == 0 else Reason.NOT_SERVED
 
@@ -362,7 +321,7 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
 def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) -> Finding:
     """As far as all routers are known to have it: a change that does not concern it, on its way, changes nothing."""
     kind, model, route = ConditionType.ROUTABLE, seen.spec.model_name, seen.route
-    is_ending = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase)
+    is_ending = {"Idle": "it has no server", "Retired": "it has no server", "Draining": "it is to end"}.get(phase)
     if is_ending and not _is_named(seen) and _is_left(seen):  # whatever keeps the router from its next step
         return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {is_ending}")
     if seen.router_problem:

@@ -12,14 +12,13 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.model_version import (
-    Contest,
     GiveProduction,
-    ObservedVersion,
     Register,
     Serve,
     SetAliases,
     decide,
 )
+from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
@@ -168,11 +167,13 @@ class ModelVersionKind:
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
-    """What is left of a server that is not asked for any more: nothing of one that is Idle without a Deployment.
+    """What is left of a server that is not asked for any more, or may retire: nothing of one that is Idle without a
+    Deployment.
 
     The Service goes first: while the Deployment is there, it is still looked for.
     """
-    if item.spec.serving or (made is None and item.status.phase == "Idle"):
+    may_retire = item.spec.serving is None or item.spec.serving.retire_after is not None
+    if not may_retire or (made is None and item.status.phase in {"Idle", "Retired"}):
         return ()
     name = server_name(item.name)
     found = {"Service": await reader.get("Service", item.namespace, name), "Deployment": made}
