@@ -4,13 +4,14 @@ vLLM's own `--api-key` leaves paths open that load adapters, tokenize, or answer
 """
 
 from .keys import App, Keyed, key_of
+from .lifecycle import OPEN_PATHS, Lifecycle
 from .plan import ENGINE_KEY_VARIABLE
 
 __all__ = ["EngineKey"]
 
 
 class EngineKey(Keyed):
-    """Demands the key everywhere but where the kubelet and Prometheus ask."""
+    """Demands the key everywhere but where the kubelet and Prometheus ask, and tells how the engine begins and ends."""
 
     def __init__(self, app: App) -> None:
-        super().__init__(app, key_of(ENGINE_KEY_VARIABLE), {"/health", "/metrics"})
+        super().__init__(Lifecycle(app), key_of(ENGINE_KEY_VARIABLE), OPEN_PATHS)

@@ -77,6 +77,7 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     command += ["--middleware", _MIDDLEWARE] if is_keyed else []
     # A stream's fingerprint stands in its count alone, which the router may withhold: none, however it was asked.
     command += ["--fingerprint-mode", "none"]
+    command += ["--shutdown-timeout", str(plan.drain_seconds)]
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     return [*command, *_reasoning(plan, folder), *plan.engine_args]
 

@@ -10,12 +10,16 @@ from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, USER_KEY_VAR
 __all__ = [
     "ADMIN_KEY_VARIABLE",
     "ADMIN_PORT",
+    "ALIVE_PATH",
     "BUCKETS",
     "CLIENT_PORT",
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
+    "LEFT_BY_ALL_SECONDS",
     "RECORDER_PORT",
+    "STARTED_PATH",
     "USER_KEY_VARIABLE",
+    "WARM_UP_VARIABLE",
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
@@ -24,17 +28,33 @@ __all__ = [
     "Stamp",
     "Target",
     "VariantRoute",
+    "WarmUp",
     "bucket",
 ]
 
 BUCKETS = 10_000
 CLIENT_PORT, RECORDER_PORT, ADMIN_PORT = 8080, 8081, 8082
 """Of a namespace's router and recorder: clients have business at the first alone."""
+ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
+"""Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
+WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
+"""In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
+LEFT_BY_ALL_SECONDS = 90
+"""After which every router has heard that a pod is to end: an agent gives a watch up of which it hears nothing after 75
+(router/watch.py).
+"""
 Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class WarmUp(_Part):
+    """What an engine answers before it is ready."""
+
+    requests: int = 1
+    max_tokens: int = 1
 
 
 class ServingPlan(_Part):
@@ -54,6 +74,8 @@ class ServingPlan(_Part):
     thinks: bool = False
     """Whether the model thinks before it answers, so that its thoughts are told from its answers."""
     engine_args: list[str]
+    drain_seconds: int = 600
+    """How long answers under way may take once it is asked to end."""
 
 
 class Target(_Part):

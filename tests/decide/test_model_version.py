@@ -12,16 +12,14 @@ from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.model_version import (
-    Contest,
-    Engine,
-    Front,
     GiveProduction,
-    ObservedVersion,
     Register,
     Serve,
     SetAliases,
     decide,
 )
+from anneal_operator.decide.observed_version import Contest, ObservedVersion
+from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion
 from serving_runtime.plan import Stamp
 
@@ -65,7 +63,7 @@ def _contest(
 
 
 def _seen(name: str = "m-1", **changes: Any) -> ObservedVersion:
-    known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(registry=REGISTRY), "server_image": "s:2"}
+    known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(registry=REGISTRY), "build": "s:2"}
     return ObservedVersion(name=name, generation=4, **(known | changes))
 
 
@@ -108,6 +106,84 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
 )
 def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: int) -> None:
     assert _replicas(_seen(name, **changes)) == replicas
+
+
+HELD = Registry(version="3", url="u", aliases=["production"])
+WARM = {"registry": REGISTRY, "replaced_at": "2026-03-01T11:30:00Z", "phase": "Ready", "observed_generation": 4}
+KEPT = WARM | {"warm_until": "2026-03-01T12:30:00Z"}
+LOST = {"contests": [_contest("b")], "aliases": {"production": "4"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "replicas", "replaced_at", "warm_until"),
+    [
+        # the moment that it loses `production`, with or without an experiment
+        (LOST | {"previous": {"registry": HELD}}, 2, "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"),
+        ({"aliases": {"production": "4"}, "previous": {"registry": HELD}}, 2, "2026-03-01T12:00:00Z", None),
+        # from then on
+        (LOST | {"previous": WARM}, 2, "2026-03-01T11:30:00Z", "2026-03-01T12:30:00Z"),
+        (LOST | {"previous": WARM, "spec": _spec(rollbackWindow="30m")}, 0, "2026-03-01T11:30:00Z", None),
+        (LOST | {"previous": WARM, "spec": _spec(rollbackWindow="0s")}, 0, "2026-03-01T11:30:00Z", None),
+        (LOST | {"previous": WARM, "spec": _spec(replicas=0)}, 0, "2026-03-01T11:30:00Z", None),
+        # MLflow is not heard: what was read last holds
+        (LOST | {"previous": KEPT, "aliases": None}, 2, "2026-03-01T11:30:00Z", "2026-03-01T12:30:00Z"),
+        (LOST | {"previous": {"registry": HELD}, "aliases": None}, 2, None, None),
+        # its experiment is deleted: it is no more wanted than before, unless its spec changes
+        (LOST | {"previous": KEPT, "contests": []}, 2, "2026-03-01T11:30:00Z", "2026-03-01T12:30:00Z"),
+        (LOST | {"previous": KEPT | {"observed_generation": 3}, "contests": []}, 2, "2026-03-01T11:30:00Z", None),
+        # it is rolled back to
+        ({"previous": KEPT, "aliases": {"production": "3"}}, 2, None, None),
+        # one that never held it goes at once
+        (LOST | {"previous": {"registry": REGISTRY}}, 0, None, None),
+    ],
+)
+def test_one_that_loses_production_keeps_its_pods_for_a_rollback(
+    changes: dict[str, Any], replicas: int, replaced_at: str | None, warm_until: str | None
+) -> None:
+    seen = _seen(**changes | {"previous": ModelVersionStatus(**changes["previous"]), "engine": Engine(2, "s:2", 0)})
+    verdict = decide(seen, NOW)
+    assert verdict.apply == (Serve(replicas),)
+    assert (verdict.status.replaced_at, verdict.status.warm_until) == (replaced_at, warm_until)
+    told = verdict.status.condition("Ready")
+    is_told = told is not None and told.message.endswith(
+        "`production` left it, and its pods stay until " + f"{warm_until} for a rollback"
+    )
+    assert is_told is (warm_until is not None)
+    until = datetime.fromisoformat(warm_until) if warm_until else None
+    assert verdict.again == ((until - NOW).total_seconds() + 0.5 if until else None)
+
+
+RETIRING, SOON = _spec(replicas=0, retireAfter="1h"), _spec(retireAfter="10m")
+AWAY = RouteSeen(arrival=Arrival(Stamp(lineage="2026", generation=1, digest="d"), 2))
+PARTS = (Deletion("Service", "m-1-server", "uid"), Deletion("Deployment", "m-1-server", "uid"))
+SINCE, LONG_AGO = "2026-03-01T11:30:00Z", "2026-01-01T00:00:00Z"
+NEW = {"registry": REGISTRY, "phase": "Idle", "observed_generation": 4}
+IDLE, RETIRED = NEW | {"idle_since": SINCE}, NEW | {"idle_since": LONG_AGO, "phase": "Retired"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "since", "again"),
+    [
+        ({"spec": _spec(replicas=0), "previous": NEW}, "Idle", "2026-03-01T12:00:00Z", None),
+        ({"spec": RETIRING, "previous": NEW}, "Idle", "2026-03-01T12:00:00Z", 3600.5),
+        ({"spec": RETIRING, "previous": IDLE}, "Idle", SINCE, 1800.5),
+        ({"spec": RETIRING, "previous": RETIRED}, "Retired", LONG_AGO, None),
+        ({"spec": SOON, "previous": IDLE}, "Retired", SINCE, None),
+        # a router may not have left it yet
+        ({"spec": SOON, "previous": IDLE, "route": RouteSeen()}, "Idle", SINCE, None),
+        # it is woken
+        ({"spec": SOON, "previous": RETIRED, "aliases": {"production": "3"}}, "Loading", None, None),
+    ],
+)
+def test_what_has_long_had_no_pods_retires(
+    changes: dict[str, Any], phase: str, since: str | None, again: float | None
+) -> None:
+    previous = ModelVersionStatus(**changes["previous"])
+    verdict = decide(_seen(**{"route": AWAY} | changes | {"previous": previous, "server_to_end": PARTS}), NOW)
+    assert (verdict.status.phase, verdict.status.idle_since, verdict.again) == (phase, since, again)
+    is_retired = phase == "Retired"
+    assert (verdict.delete, bool(verdict.apply)) == (PARTS if is_retired else (), not is_retired)
+    assert (verdict.status.reason == "Retired") is is_retired
 
 
 STAMP = Stamp(lineage="2026", generation=1, digest="d")
@@ -275,7 +351,7 @@ PULLING = _pod(state={"waiting": {"reason": "ImagePullBackOff", "message": "no s
         ),
         ({"previous": ModelVersionStatus()}, "Registering", {"Registered": "Registering"}, "Working"),
         ({"engine": Engine(0, "s:2")}, "Loading", {"Registered": "Registered", "Ready": "Starting"}, "Working"),
-        ({"engine": Engine(0, "s:2"), "pods": [PULLING]}, "Loading", {"Ready": "Starting"}, "Working"),
+        ({"engine": Engine(0, "s:2"), "pods": [PULLING]}, "Loading", {"Ready": "ImagePull"}, "Working"),
         ({"engine": Engine(1, "s:2")}, "Degraded", {"Ready": "SomeAnswer"}, "Working"),
         ({"engine": Engine(1, "s:2"), "pods": [CRASHED]}, "Degraded", {"Ready": "SomeAnswer"}, "Working"),
         ({"engine": Engine(2, "s:2")}, "Ready", {"Ready": "Answers", "Routable": "NotRouted"}, "Settled"),
@@ -297,11 +373,77 @@ def test_phase_and_conditions(changes: dict[str, Any], phase: str, conditions: d
     assert verdict.status.observed_generation == 4
 
 
-def test_what_keeps_an_engine_from_starting_is_told() -> None:
-    status = decide(_seen(engine=Engine(0, "s:2"), pods=[PULLING]), NOW).status
+LOADING = _pod(state={"running": {"startedAt": "2026-03-01T11:59:00Z"}})
+SECRET = _pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": "secret not found"}})
+CREATING = _pod(state={"waiting": {"reason": "ContainerCreating"}})
+NO_NODE = {
+    "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "2 Insufficient nvidia.com/gpu."}]}
+}
+EVICTED = {"status": {"phase": "Failed", "message": "low on resource: ephemeral-storage.", **CRASHED["status"]}}
+LEAVING = {**CRASHED, "metadata": {"deletionTimestamp": "2026-03-01T11:59:00Z"}}
+QUOTA = Engine(0, "s:2", refusal="exceeded quota")
+WAITS = "the pod waits for a node: 2 Insufficient nvidia.com/gpu."
+BRINGS = "the weights are brought and loaded since 2026-03-01T11:59:00Z; what takes longer than 15m is started again"
+
+
+@pytest.mark.parametrize(
+    ("engine", "pods", "reason", "why"),
+    [
+        (None, [], "Starting", ""),
+        (Engine(0, "s:2"), [CREATING], "Starting", ""),
+        (Engine(0, "s:2"), [PULLING], "ImagePull", "the container waits: ImagePullBackOff no such image"),
+        (Engine(0, "s:2"), [LOADING, NO_NODE], "Unschedulable", WAITS),
+        (Engine(0, "s:2"), [SECRET], "Access", "the container waits: CreateContainerConfigError secret not found"),
+        (Engine(0, "s:2"), [LOADING, CREATING], "Starting", BRINGS),
+        (QUOTA, [LOADING], "RefusedByApiServer", "no pod can be made: exceeded quota"),
+        (Engine(0, "s:2"), [EVICTED], "Evicted", "a pod was evicted: low on resource: ephemeral-storage."),
+        # where another is made already, that one tells
+        (Engine(0, "s:2"), [EVICTED, LOADING], "Starting", BRINGS),
+        (Engine(0, "s:2"), [LEAVING, LOADING], "Starting", BRINGS),
+    ],
+)
+def test_what_keeps_an_engine_from_starting_is_told(
+    engine: Engine | None, pods: list[dict[str, Any]], reason: str, why: str
+) -> None:
+    status = decide(_seen(engine=engine, pods=pods), NOW).status
     ready = status.condition("Ready")
     assert ready is not None
-    assert ready.message == "0 of 2 pods answer; the container waits: ImagePullBackOff no such image"
+    assert (status.phase, status.reason, ready.reason) == ("Loading", reason, reason)
+    assert ready.message == "0 of 2 pods answer" + (f": {why}" if why else "")
+    some = decide(_seen(engine=replace(engine or Engine(0, "s:2"), ready=1), pods=pods), NOW).status.condition("Ready")
+    assert some is not None
+    assert (some.reason, some.message) == ("SomeAnswer", "1 of 2 pods answer" + (f": {why}" if why else ""))
+
+
+RECREATE = _spec(rollout="Recreate")
+ROLLING = Engine(2, "s:2", 2, is_rolling=True)
+ANSWER = "weights are verified and the engine answers"
+REPLACES = f"{ANSWER}; of the pods that replace its own: "
+REMEDY = "; free what one asks for, or set `serving.rollout: Recreate`"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "message"),
+    [
+        ({"engine": ROLLING, "pods": [CREATING]}, "Answers", ANSWER),
+        ({"engine": ROLLING, "pods": [NO_NODE]}, "RolloutWaits", f"{REPLACES}{WAITS}{REMEDY}"),
+        ({"engine": ROLLING, "pods": [NO_NODE], "spec": RECREATE}, "RolloutWaits", f"{REPLACES}{WAITS}"),
+        ({"engine": ROLLING, "pods": [LOADING]}, "RolloutWaits", f"{REPLACES}{BRINGS}"),
+        (
+            {"engine": ROLLING, "pods": [CRASHED]},
+            "RolloutWaits",
+            f"{REPLACES}the engine ended with Error (1): it ended",
+        ),
+        ({"engine": Engine(2, "s:2", 2), "pods": [LEAVING, CRASHED]}, "Answers", ANSWER),
+    ],
+)
+def test_a_version_whose_pods_are_replaced_answers_and_says_what_that_waits_for(
+    changes: dict[str, Any], reason: str, message: str
+) -> None:
+    status = decide(_seen(**changes), NOW).status
+    ready = status.condition("Ready")
+    assert ready is not None
+    assert (status.phase, ready.status, ready.reason, ready.message) == ("Ready", "True", reason, message)
 
 
 def test_of_an_engine_that_ended_the_last_words_are_told() -> None:
@@ -329,58 +471,53 @@ def test_what_mlflow_is_told(changes: dict[str, Any], effects: tuple[Any, ...]) 
     assert decide(_seen(**changes), NOW).effects == effects
 
 
+def _others(**engines: Engine) -> dict[str, Any]:
+    return {"other_engines": engines}
+
+
+OLD = Engine(2, "s:1", demands_key=True, wish="w")
+SENDS, BEFORE = Front(sends_key=True, is_rolling=False), Engine(2, "s:1")
+EXPERIMENT = {"contests": [_contest(None)]}
+
+
 @pytest.mark.parametrize(
-    ("changes", "image"),
+    ("changes", "waits_for"),
     [
-        ({}, "s:2"),
-        ({"engine": Engine(2, "s:1")}, "s:2"),
-        ({"engine": Engine(2, "s:1"), "contests": [_contest(None)]}, "s:1"),
-        ({"engine": Engine(2, "s:1"), "contests": [_contest("b")]}, "s:2"),
-        ({"engine": Engine(2, "s:1"), "other_engines": {"z": Engine(1, "s:2", is_rolling=True)}}, "s:1"),
-        ({"engine": Engine(2, ""), "other_engines": {"z": Engine(1, "s:2", is_rolling=True)}}, "s:2"),
-        ({"engine": Engine(2, "s:1"), "other_engines": {"z": Engine(1, "s:2")}}, "s:2"),
-        ({"engine": Engine(2, "s:1"), "other_engines": {"0": Engine(1, "s:1")}}, "s:1"),
-        ({"engine": Engine(2, "s:1"), "other_engines": {"z": Engine(1, "s:1", is_rolling=True)}}, "s:2"),
+        ({}, ""),
+        ({"engine": OLD}, ""),
+        ({"engine": OLD, **EXPERIMENT}, "its experiment is decided"),
+        ({"engine": OLD, "contests": [_contest("b")], "aliases": {"production": "3"}}, ""),
+        # another's turn
+        ({"engine": OLD, **_others(z=Engine(1, "s:2", is_rolling=True))}, "those before it are"),
+        ({"engine": replace(OLD, build=""), **_others(z=Engine(1, "s:2", is_rolling=True))}, "those before it are"),
+        ({"engine": replace(OLD, build="")}, ""),
+        ({"engine": OLD, **_others(z=Engine(1, "s:2"))}, ""),
+        ({"engine": OLD, **_others(a=Engine(1, "s:1"))}, "those before it are"),
+        ({"engine": OLD, **_others(z=Engine(1, "s:1", is_rolling=True))}, ""),
+        # what this build made is kept as it makes it
+        ({"engine": replace(OLD, build="s:2"), **EXPERIMENT}, ""),
+        # people's wishes wait for nobody
+        ({"engine": OLD, "wish": "another", **EXPERIMENT}, ""),
+        ({"engine": replace(OLD, wish=""), "wish": "another", **EXPERIMENT}, "its experiment is decided"),
+        # the router has to send the key to one that begins to demand it
+        (
+            {"engine": BEFORE, "router": Front(sends_key=False, is_rolling=False)},
+            "no router of an earlier build is left",
+        ),
+        ({"engine": BEFORE, "router": Front(sends_key=True, is_rolling=True)}, "no router of an earlier build is left"),
+        ({"engine": BEFORE, "router": SENDS}, ""),
+        ({"engine": BEFORE}, ""),
+        ({"engine": BEFORE, **EXPERIMENT}, "its experiment is decided"),
+        ({"engine": OLD, "router": Front(sends_key=True, is_rolling=True)}, ""),
     ],
 )
 def test_an_engine_is_brought_up_to_date_by_itself_and_never_in_an_experiment(
-    changes: dict[str, Any], image: str
+    changes: dict[str, Any], waits_for: str
 ) -> None:
-    assert decide(_seen(**changes), NOW).apply[0].image == image
-
-
-BEFORE, WITH_KEY = Engine(2, "s:1"), Engine(2, "s:1", demands_key=True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "image", "demands_key", "polls"),
-    [
-        ({}, "s:2", True, False),
-        ({"router": Front(sends_key=False, is_rolling=False)}, "s:2", True, False),
-        ({"engine": BEFORE}, "s:2", True, False),
-        # one of an earlier build stays as it is until the router sends the key
-        ({"engine": BEFORE, "router": Front(sends_key=False, is_rolling=False)}, "s:1", False, True),
-        ({"engine": BEFORE, "router": Front(sends_key=True, is_rolling=True)}, "s:1", False, True),
-        ({"engine": BEFORE, "router": Front(sends_key=True, is_rolling=False)}, "s:2", True, False),
-        # and in an experiment
-        ({"engine": BEFORE, "contests": [_contest(None)]}, "s:1", False, False),
-        ({"engine": WITH_KEY, "contests": [_contest(None)]}, "s:1", True, False),
-        ({"engine": BEFORE, "other_engines": {"0": Engine(1, "s:1")}}, "s:1", False, False),
-        # one that demands it goes on, whatever the router is doing
-        ({"engine": WITH_KEY, "router": Front(sends_key=True, is_rolling=True)}, "s:2", True, False),
-    ],
-)
-def test_an_engine_demands_its_key_once_the_router_sends_it(
-    changes: dict[str, Any], image: str, demands_key: bool, polls: bool
-) -> None:
-    verdict = decide(_seen(**changes), NOW)
-    assert (verdict.apply, verdict.polls) == ((Serve(2, image, demands_key),), polls)
-
-
-@pytest.mark.parametrize(
-    ("router", "waits"), [(Front(True, True), True), (Front(False, False), True), (Front(True, False), False)]
-)
-def test_an_engine_that_waits_for_the_routers_says_so(router: Front, waits: bool) -> None:
-    told = decide(_seen(engine=BEFORE, router=router), NOW).status.condition("Ready")
+    verdict = decide(_seen(**{"wish": "w"} | changes), NOW)
+    assert verdict.apply == (Serve(2, as_they_are=bool(waits_for)),)
+    assert verdict.polls is waits_for.startswith("no router")
+    told = verdict.status.condition("Ready")
     assert told is not None
-    assert told.message.endswith("when no router of an earlier build is left") is waits
+    if "engine" in changes:
+        assert told.message == ANSWER + (f"; it is brought up to date when {waits_for}" if waits_for else "")

@@ -1,6 +1,5 @@
 """What the builders make of the example; `python -m tests.desired.examples` writes it to golden/."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import yaml
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
-from anneal_operator.api.serving import Serving
+from anneal_operator.api.pods import ResourceRequirements
+from anneal_operator.api.serving import Serving, WarmUp
 from anneal_operator.desired.keys import KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
@@ -107,11 +107,19 @@ def _serving_objects() -> list[dict[str, Any]]:
     return [made, deployment(stored, spec, serving, 1, _SERVING), service(stored)]
 
 
-def _earlier_engine() -> list[dict[str, Any]]:
-    """As a build before there were keys made it: digests of it are compared, so it may not differ in a byte."""
-    made, stored = _version()
-    spec = ModelVersionSpec.parse(made["spec"])
-    return [deployment(stored, spec, spec.serving or Serving(), 1, replace(_SERVING, keys=None))]
+def _one_after_the_other() -> list[dict[str, Any]]:
+    """On a GPU that there is no other of."""
+    _, stored = _version()
+    spec = ModelVersionSpec.parse(stored["spec"])
+    gpu = ResourceRequirements.parse({"limits": {"nvidia.com/gpu": 1}})
+    given: dict[str, Any] = {
+        "rollout": "Recreate",
+        "startup_deadline": "1h",
+        "drain_seconds": 30,
+        "warm_up": WarmUp(requests=8, max_tokens=64),
+        "resources": gpu,
+    }
+    return [deployment(stored, spec, Serving(**given), 2, _SERVING)]
 
 
 def _router_objects() -> list[dict[str, Any]]:
@@ -147,7 +155,7 @@ EXAMPLES = {
     "training-on-many-gpus": _many_gpus,
     "evaluation-by-vllm": _answered_by_vllm,
     "serving": _serving_objects,
-    "serving-without-a-key": _earlier_engine,
+    "serving-one-after-the-other": _one_after_the_other,
     "router": _router_objects,
     "recorder": _recorder_objects,
     "keys": _secret,

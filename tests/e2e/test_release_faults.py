@@ -25,7 +25,7 @@ _CHILDREN = (
     "deployments,replicasets,services,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims,"
     "poddisruptionbudgets,networkpolicies"
 )
-_TIMES = {"lastTransitionTime", "decidedAt", "startedAt"}
+_TIMES = {"lastTransitionTime", "decidedAt", "startedAt", "replacedAt", "idleSince", "coldStart"}
 _OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt", "played-router"}
 _PREPARED_AT_ONCE = 8
 _CONVERGED_SECONDS = 20.0
@@ -58,7 +58,8 @@ def _prepare_nothing(scene: Stand, names: Sequence[str]) -> None:
 
 
 def _submit_version(scene: Stand, name: str, model: str, aliases: Sequence[str] = ()) -> None:
-    spec = {**GOOD["ModelVersion"], "modelName": model, "aliases": list(aliases), "serving": {}}
+    spec = {**GOOD["ModelVersion"], "modelName": model, "aliases": list(aliases)}
+    spec["serving"] = {"rollbackWindow": "0s"}
     scene.submit("ModelVersion", name, at_home("ModelVersion", spec))
 
 

@@ -198,7 +198,8 @@ def _make_earlier(world: World, name: str) -> None:
     """Leave of a Deployment what a build before there were keys would have made."""
     made = copy.deepcopy(world.api.objects["Deployment", name])
     for about in (made["metadata"], made["spec"]["template"]["metadata"]):
-        del about["annotations"]["anneal.dev/keys"]
+        for mark in ("keys", "build", "wish"):
+            about["annotations"].pop(f"anneal.dev/{mark}", None)
     for container in made["spec"]["template"]["spec"]["containers"]:
         container["env"] = [entry for entry in container["env"] if "secretKeyRef" not in entry.get("valueFrom", {})]
         container["args"] = [text.replace('"public_name":"spam",', "") for text in container["args"]]

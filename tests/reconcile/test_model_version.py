@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from anneal_operator.desired.routing import routed_versions, stamp_of
-from anneal_operator.desired.serving import IMAGE_ANNOTATION
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 from serving_runtime.plan import Stamp
@@ -259,10 +258,10 @@ def test_an_engine_waits_only_for_a_neighbour_that_is_served(
 ) -> None:
     _look(world)
     world.api.put("ModelVersion", "before", spec=neighbour)
-    world.api.put("Deployment", "before-server", spec={}, metadata={"annotations": {IMAGE_ANNOTATION: "server:1"}})
+    world.api.put("Deployment", "before-server", spec={}, metadata={"annotations": {"anneal.dev/build": "another"}})
     monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
     _look(world)
-    assert world.api.objects["Deployment", "one-server"]["metadata"]["annotations"][IMAGE_ANNOTATION] == image
+    assert _made(world)[0] == image
 
 
 def test_the_router_is_made_for_served_versions_and_written_only_when_it_changes(world: World) -> None:
@@ -358,6 +357,27 @@ def test_a_server_goes_with_the_wish_for_it(world: World) -> None:
     assert world.api.objects["Service", "one-server"] == foreign
 
 
+def test_what_has_long_had_no_pods_is_retired_and_woken_by_production(world: World) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "two", spec=SPEC | {"serving": {"replicas": 0, "retireAfter": "10m"}})
+    _look(world, "two", 2)
+    _tell_routers(world)
+    for seconds in (0, 31, 601):
+        world.later(seconds)
+        _look(world, "two", 2)
+    assert (_status(world, "two")["phase"], _status(world, "two")["reason"]) == ("Retired", "Retired")
+    assert ("Deployment", "two-server") not in world.api.objects
+    assert ("Service", "two-server") not in world.api.objects
+    world.writes()
+    _look(world, "two")
+    assert world.writes() == []
+    world.api.edit("ModelVersion", "two", spec=SPEC | {"serving": {"replicas": 1, "retireAfter": "10m"}})
+    world.registry.aliases["spam", "production"] = "2"
+    _look(world, "two", 2)
+    assert (_status(world, "two")["phase"], _pods_of(world, "two")) == ("Loading", 1)
+
+
 @pytest.mark.parametrize("failing", ["Service", "Deployment"])
 def test_a_server_goes_whole_though_a_deletion_fails(
     world: World, monkeypatch: pytest.MonkeyPatch, failing: str
@@ -386,15 +406,53 @@ def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkey
     _serve(world, "one", "two")
     monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
     images = []
-    for updated in (None, 0, 1):
-        if updated is not None:  # the old pod answers until the new one does
-            told = {"observedGeneration": 2, "readyReplicas": 1, "updatedReplicas": updated}
+    for pods, updated in ((1, None), (1, 0), (2, 1), (1, 1)):
+        if updated is not None:  # the old pod answers, and is counted, until the new one does
+            told = {"observedGeneration": 2, "replicas": pods, "readyReplicas": 1, "updatedReplicas": updated}
             world.api.edit("Deployment", "one-server", status=told)
         _look(world, "one")
         _look(world, "two")
-        made = (world.api.objects["Deployment", f"{name}-server"] for name in ("one", "two"))
-        images.append([deployment["metadata"]["annotations"]["anneal.dev/image"] for deployment in made])
-    assert images == [["server:2", "server:1"], ["server:2", "server:1"], ["server:2", "server:2"]]
+        images.append([_made(world, name)[0] for name in ("one", "two")])
+    assert images == [*[["server:2", "server:1"]] * 3, ["server:2", "server:2"]]
+
+
+def _made(world: World, name: str = "one") -> tuple[str, int, Any]:
+    """A version's image, how many pods, and the CPUs of each."""
+    spec = world.api.objects["Deployment", f"{name}-server"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    return container["image"], spec["replicas"], container["resources"]["requests"]["cpu"]
+
+
+def test_in_an_experiment_its_pods_stay_as_they_are_but_for_their_number_and_what_people_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _serve(world, "one")
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, status={"phase": "Running"})
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    world.writes()
+    _look(world, times=2)
+    assert _made(world) == ("server:1", 1, "1")
+    assert "Deployment/one-server" not in world.writes()
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 3}})
+    _look(world, times=2)
+    assert _made(world) == ("server:1", 3, "1")
+    assert world.writes().count("Deployment/one-server/patch") == 1
+    _answer(world, ready=3)
+    _look(world)
+    assert _message(world, "Ready").endswith("it is brought up to date when its experiment is decided")
+    changed = {"serving": {"replicas": 3, "resources": {"requests": {"cpu": "2"}}}}
+    world.api.edit("ModelVersion", "one", spec=SPEC | changed)
+    _look(world, times=2)
+    assert _made(world) == ("server:2", 3, "2")
+
+
+def test_a_quota_that_is_used_up_is_told(world: World) -> None:
+    _look(world, times=2)
+    told = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: gpus"}
+    world.api.edit("Deployment", "one-server", status={"observedGeneration": 1, "conditions": [told]})
+    _look(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Loading", "RefusedByApiServer")
+    assert _message(world, "Ready") == "0 of 1 pods answer: no pod can be made: exceeded quota: gpus"
 
 
 def test_a_manifest_that_is_applied_again_keeps_production(world: World) -> None:

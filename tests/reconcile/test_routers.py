@@ -302,6 +302,9 @@ def test_a_promotion_goes_step_by_step_each_when_every_router_has_the_one_before
     _look(world, "one", "two")
     assert _conditions(_judge(world))["AliasMoved"] == ("True", "Moved")
 
+    _look(world, "one")
+    assert world.api.status("ModelVersion", "one")["warmUntil"] == "2026-03-01T13:01:00Z"
+    world.later(3601)
     world.routers.has["10.1.0.2"] = _stamp(world)
     _look(world, "one")
     assert world.api.status("ModelVersion", "one")["phase"] == "Draining"
@@ -345,6 +348,22 @@ def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_
     assert _conditions(world.api.status("ModelVersion", "one"))["AliasDrifted"] == ("False", "AsRouted")
 
 
+def test_a_rollback_by_hand_to_what_is_warm_waits_for_nothing(world: World) -> None:
+    _begin(world)
+    _decide(world)
+    for _ in range(3):
+        _route(world)
+        _judge(world)
+        _look(world, "one", "two")
+    assert world.registry.aliases["spam", "production"] == "2"
+    world.later(1800)
+    world.registry.aliases["spam", "production"] = "1"
+    _look(world, "one", "two")
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
+
+
 def test_who_answers_the_name_stays_until_another_does_wherever_production_went(world: World) -> None:
     """Rolled back by hand to one, which answers; a release before that has loaded moves production on."""
     test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_are_until_it_answers(world)
@@ -361,6 +380,8 @@ def test_who_answers_the_name_stays_until_another_does_wherever_production_went(
         _look(world, "three", "one")
         _route(world)
     assert _table(world)["models"]["spam"]["default"] == "three"
+    world.later(3601)
+    _look(world, "one")
     assert world.api.status("ModelVersion", "one")["phase"] == "Draining"
 
 

@@ -32,7 +32,10 @@ WRONG: tuple[Mapping[str, str], ...] = (
     {"Authorization": "Bearer \u00e9"},
     {"X-Api-Key": "engine-key"},
 )
-CLOSED = ("/v1/chat/completions", "/tokenize", "/adapters", "/invocations", "/docs", "/metrics/x", "/health/", "/ping")
+CLOSED = (
+    *("/v1/chat/completions", "/tokenize", "/adapters", "/invocations", "/docs", "/metrics/x", "/health/", "/ping"),
+    *("/-/traffic", "/-/", "/-/alive/"),
+)
 HIDDEN = ("/health/../tokenize", "/v1/..//tokenize", "/tokenize?/health", "/tokenize#/health", "/%74okenize")
 
 
@@ -81,9 +84,14 @@ def test_no_method_leads_around_it(engine: int, method: str) -> None:
     assert _status(engine, "/tokenize", {}, method) == 401
 
 
-@pytest.mark.parametrize("path", ["/health", "/metrics", "/health?verbose"])
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/health?verbose", "/-/alive"])
 def test_the_kubelet_and_prometheus_have_no_key(engine: int, path: str) -> None:
     assert _status(engine, path, {}, "GET") == 200
+
+
+def test_nobody_without_the_key_makes_an_engine_leave(engine: int) -> None:
+    assert [_status(engine, "/-/leave", headers) for headers in WRONG] == [401] * len(WRONG)
+    assert _status(engine, "/tokenize", KEY) == 200
 
 
 def test_a_refusal_says_whom_to_ask(engine: int) -> None:

@@ -8,7 +8,7 @@ from training_runtime.plan import ArtifactFormat
 
 from .conditions import Conditions
 from .prompt import Prompt
-from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, immutable
+from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, Time, immutable
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
@@ -17,6 +17,7 @@ __all__ = [
     "ENDING",
     "PRODUCTION",
     "Artifact",
+    "ColdStart",
     "ModelVersionProvenance",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -24,11 +25,11 @@ __all__ = [
     "VersionPhase",
 ]
 
-VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Failed"]
+VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Retired", "Failed"]
 
 ANSWERING = frozenset({"Ready", "Degraded"})
 """The phases in which a version answers."""
-ENDING = frozenset({"Draining", "Idle"})
+ENDING = frozenset({"Draining", "Idle", "Retired"})
 """The phases in which no client is sent to a version: its pods are about to end, or there are none."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
@@ -106,12 +107,28 @@ class Registry(StatusPart):
     """The spec's aliases that were set already."""
 
 
+class ColdStart(StatusPart):
+    """How long a pod took to its first answer, in whole seconds, as Kubernetes tells the time."""
+
+    pod: str
+    """Its name."""
+    ready_at: Time
+    """When it answered first, or was first seen to."""
+    scheduling_seconds: int
+    """Until it had a node."""
+    image_seconds: int
+    """From then until its container ran: the image was pulled. Of one that was started again, also what came before."""
+    loading_seconds: int
+    """From then until it answered: weights brought, verified and loaded, and a question answered."""
+
+
 class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
     phase: str = "Registering"
     """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Draining` (its pods end once no router
-    sends them requests, and those under way had their time), `Idle` (registered, without a server) or `Failed`.
+    sends them requests, and those under way had their time), `Idle` (registered, without pods), `Retired` (and without
+    what would make any) or `Failed`.
     """
     conditions: Conditions = Field(default=[])
     """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers. `Routable`: clients reach it.
@@ -123,6 +140,14 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that are wanted now."""
     ready_replicas: int = 0
     """Pods that answer."""
+    cold_start: ColdStart | None = None
+    """How long the newest pod took to its first answer."""
+    replaced_at: Time | None = None
+    """When another took `production` from it."""
+    idle_since: Time | None = None
+    """Since when it has no pods."""
+    warm_until: Time | None = None
+    """Until when its pods are kept for a rollback, and for nothing else."""
     selector: str = ""
     """The pods' labels, for an autoscaler."""
     endpoint: str | None = None

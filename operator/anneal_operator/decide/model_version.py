@@ -2,136 +2,54 @@
 
 A version is wanted while it holds `production` in MLflow, is the one that clients of the model's name get, takes part
 in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. One that lost stays
-without pods, also when the experiment is deleted.
+without pods, also when the experiment is deleted; one that held `production` keeps them for a while, for a rollback.
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import (
     ANSWERING,
     ENDING,
     PRODUCTION,
-    ModelVersionSpec,
     ModelVersionStatus,
     Registry,
     VersionPhase,
 )
 from anneal_operator.api.quantities import seconds
-from anneal_operator.api.resources import Manifest
 from anneal_operator.api.schema import timestamp
+from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
-from .acknowledgement import RouteSeen
+from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .experiment_end import is_followed
-from .failures import held_back
-from .verdict import Deletion, Progress, Verdict
+from .observed_version import Contest, ObservedVersion
+from .serving_engine import standing
+from .verdict import Progress, Verdict
 
 __all__ = [
-    "Contest",
-    "Engine",
-    "Front",
     "GiveProduction",
-    "ObservedVersion",
     "Register",
     "Serve",
     "SetAliases",
     "decide",
 ]
 
-_MESSAGE_LIMIT = 600
 _OF_SERVING = (ConditionType.READY, ConditionType.ROUTABLE, ConditionType.ALIAS_DRIFTED)
 """Conditions that go where nothing is told of them any more."""
+_WITHOUT_PODS = frozenset({"Idle", "Retired"})
 _DRAIN = timedelta(seconds=30)
 """For how long answers under way are waited for where no experiment says so."""
 
 
 @dataclass(frozen=True)
-class Contest:
-    """An experiment that a version takes or took part in."""
-
-    spec: ABExperimentSpec
-    status: ABExperimentStatus
-
-
-@dataclass(frozen=True)
-class Engine:
-    """The Deployment that serves a version, as its newest generation stands."""
-
-    ready: int
-    image: str
-    replicas: int = 1
-    """The pods that it is to have."""
-    is_rolling: bool = False
-    """Whether pods of its newest generation are missing, or do not answer yet."""
-    demands_key: bool = False
-    """Whether it answers those alone who have the namespace's key; an earlier build's answers everybody."""
-
-
-@dataclass(frozen=True)
-class Front:
-    """The namespace's router, as its engines depend on it."""
-
-    sends_key: bool
-    """Whether it was made to send engines their key; an earlier build's was not."""
-    is_rolling: bool
-    """Whether there may be pods yet of how it was made before; one that merely cannot start holds up no engine."""
-
-
-@dataclass(frozen=True)
-class ObservedVersion:
-    """The world around one version."""
-
-    name: str
-    generation: int
-    spec: ModelVersionSpec
-    previous: ModelVersionStatus
-    registered: Registry | None = None
-    """What MLflow answered last to the registration or to a change of aliases, since this process began."""
-    aliases: Mapping[str, str] | None = None
-    """Which version each alias of the model points at; None while MLflow was not heard."""
-    registry_problem: str = ""
-    contests: Sequence[Contest] = ()
-    engine: Engine | None = None
-    server_to_end: tuple[Deletion, ...] = ()
-    """What is left of a server that is not asked for any more."""
-    pods: Sequence[Manifest] = ()
-    route: RouteSeen = field(default_factory=RouteSeen)
-    """Where the routers send the model's clients."""
-    is_routed_here: bool = True
-    """Whether the namespace serves any version: what its routers were told last is of no account otherwise."""
-    router_problem: Condition | None = None
-    """What keeps the router from being as it should be."""
-    endpoint: str = ""
-    selector: str = ""
-    """The pods' labels."""
-    server_image: str = ""
-    router: Front | None = None
-    other_engines: Mapping[str, Engine] = field(default_factory=dict)
-    """Those of the namespace that are brought up to date in turn, by their versions."""
-
-    @property
-    def registry(self) -> Registry | None:
-        """The version in MLflow with the aliases that it holds, as far as was ever heard."""
-        known = self.registered or self.previous.registry
-        if known is None or self.aliases is None:
-            return known
-        held = sorted(alias for alias, version in self.aliases.items() if version == known.version)
-        return known.model_copy(update={"aliases": held})
-
-
-@dataclass(frozen=True)
 class Serve:
-    """So many pods of this image."""
+    """So many pods, as this build makes them, or as they are."""
 
     replicas: int
-    image: str
-    demands_key: bool
+    as_they_are: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,12 +77,19 @@ Effects = tuple[Effect, ...]
 
 def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
     """Return the status, the pods that are wanted, and what MLflow is to be told."""
-    wanted = _wanted(seen)
+    replaced_at = _replaced_at(seen, now)
+    wanted, warm_until = _wanted(seen, now, replaced_at)
     is_left = _is_left(seen)
     ends_at = None if wanted else _ends_at(seen, now, is_left=is_left)
     pods = seen.engine.replicas if seen.engine and ends_at and (not is_left or now < ends_at) else wanted
     registry = seen.registry
     phase, ready = _ready(seen, pods, is_ending=ends_at is not None and pods > 0)
+    if ready and warm_until:
+        stays = (
+            f"{ready.message}; `{PRODUCTION}` left it, and its pods stay until {timestamp(warm_until)} for a rollback"
+        )
+        ready = replace(ready, message=stays)
+    phase, idle_since, retires_at = _retired(seen, phase, now, is_left=is_left)
     findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
@@ -172,25 +97,44 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     kept = without(seen.previous.conditions, [kind for kind in _OF_SERVING if kind not in told])
     status = seen.previous.having(
         phase=phase if registry else "Registering",
-        reason=(_idle_reason(seen, wanted) if registry and phase == "Idle" else main.reason).value,
+        reason=(_idle_reason(seen, wanted, phase) if registry and phase in _WITHOUT_PODS else main.reason).value,
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,
         replicas=pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
+        cold_start=newest_start(seen.previous.cold_start, seen.pods),
+        replaced_at=replaced_at,
+        idle_since=timestamp(idle_since) if idle_since and registry else None,
+        warm_until=timestamp(warm_until) if warm_until else None,
         selector=seen.selector,
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
-    again = (ends_at - now).total_seconds() + 0.5 if ends_at and pods and is_left else None
+    next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
+    again = (next_at - now).total_seconds() + 0.5 if next_at else None
     return Verdict(
         status,
         _progress(phase, registry),
-        delete=seen.server_to_end if is_left and not pods else (),
-        apply=(_served(seen, pods),) if seen.spec.serving else (),
+        delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
+        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" else (),
         effects=_effects(seen, registry, phase),
         again=again,
         polls=_waits_for_router(seen),
     )
+
+
+def _retired(
+    seen: ObservedVersion, phase: VersionPhase, now: datetime, *, is_left: bool
+) -> tuple[VersionPhase, datetime | None, datetime | None]:
+    """Return the phase, since when there have been no pods, and when what would make them is to go."""
+    if phase != "Idle":
+        return phase, None, None
+    before, serving = seen.previous, seen.spec.serving
+    since = datetime.fromisoformat(before.idle_since) if before.idle_since else now
+    if serving is None or serving.retire_after is None:
+        return phase, since, None
+    due = since + timedelta(seconds=seconds(serving.retire_after))
+    return ("Retired", since, None) if now >= due and is_left else (phase, since, due if is_left else None)
 
 
 def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime | None:
@@ -200,7 +144,7 @@ def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime
     """
     if seen.engine is None or seen.engine.replicas == 0 or seen.registry is None:
         return None
-    if seen.previous.phase == "Idle" and not _is_named(seen):
+    if seen.previous.phase in _WITHOUT_PODS and not _is_named(seen):
         return None
     if not is_left:
         return now + _drain(seen)
@@ -223,7 +167,24 @@ def _drain(seen: ObservedVersion) -> timedelta:
     return timedelta(seconds=seconds(last.spec.decision.scale_down_delay)) if last else _DRAIN
 
 
-def _wanted(seen: ObservedVersion) -> int:
+def _wanted(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> tuple[int, datetime | None]:
+    """How many pods are wanted, and until when, where that is for a rollback alone."""
+    if (wanted := _asked_for(seen)) or seen.spec.serving is None or not replaced_at:
+        return wanted, None
+    window = timedelta(seconds=seconds(seen.spec.serving.rollback_window))
+    until = datetime.fromisoformat(replaced_at) + window
+    return (seen.spec.serving.replicas, until) if now < until and seen.spec.serving.replicas else (0, None)
+
+
+def _replaced_at(seen: ObservedVersion, now: datetime) -> str | None:
+    """When `production` left it, as far as MLflow was heard."""
+    before, registry = seen.previous, seen.registry
+    if registry is None or before.registry is None or PRODUCTION in registry.aliases:
+        return None
+    return timestamp(now) if PRODUCTION in before.registry.aliases else before.replaced_at
+
+
+def _asked_for(seen: ObservedVersion) -> int:
     serving = seen.spec.serving
     if serving is None:
         return 0
@@ -244,7 +205,8 @@ def _last_decided(seen: ObservedVersion) -> Contest | None:
 def _was_scaled_down(seen: ObservedVersion) -> bool:
     """What lost stays as it is, until its spec changes: the experiment that it lost may be deleted."""
     before = seen.previous
-    return before.phase in ENDING and before.observed_generation == seen.generation
+    has_lost = before.phase in ENDING or before.warm_until is not None
+    return has_lost and before.observed_generation == seen.generation
 
 
 def _lost(name: str, contest: Contest) -> bool:
@@ -255,14 +217,24 @@ def _lost(name: str, contest: Contest) -> bool:
 
 
 def _served(seen: ObservedVersion, wanted: int) -> Serve:
-    """An engine stays what it was in an experiment, and while another or the router is being brought up to date."""
+    """An engine stays what it was in an experiment, and while another or the router is being brought up to date: a pod
+    that is evicted or ends there is made again as it was.
+    """
+    return Serve(wanted, as_they_are=bool(_update_waits_for(seen)))
+
+
+def _update_waits_for(seen: ObservedVersion) -> str:
+    """What keeps an engine from what this build would make of it; empty where nothing does, or people want another."""
     engine = seen.engine
-    if engine is None or not engine.image:
-        return Serve(wanted, seen.server_image, demands_key=True)
-    in_experiment = any(contest.status.decision is None for contest in seen.contests)
-    if in_experiment or _is_anothers_turn(seen) or _waits_for_router(seen):
-        return Serve(wanted, engine.image, engine.demands_key)
-    return Serve(wanted, seen.server_image, demands_key=True)
+    if engine is None or engine.build == seen.build:
+        return ""
+    if engine.wish and engine.wish != seen.wish:
+        return ""
+    if any(contest.status.decision is None for contest in seen.contests):
+        return "its experiment is decided"
+    if _waits_for_router(seen):
+        return "no router of an earlier build is left"
+    return "those before it are" if _is_anothers_turn(seen) else ""
 
 
 def _waits_for_router(seen: ObservedVersion) -> bool:
@@ -276,7 +248,7 @@ def _waits_for_router(seen: ObservedVersion) -> bool:
 def _is_anothers_turn(seen: ObservedVersion) -> bool:
     """One engine is brought up to date after the other, in the order of their names: a bad image reaches one alone."""
     return any(
-        engine.is_rolling if engine.image == seen.server_image else name < seen.name
+        engine.is_rolling if engine.build == seen.build else name < seen.name
         for name, engine in seen.other_engines.items()
     )
 
@@ -298,7 +270,7 @@ def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPha
 def _progress(phase: VersionPhase, registry: Registry | None) -> Progress:
     if registry is None:
         return "Working"
-    return {"Ready": "Settled", "Idle": "Settled", "Failed": "Failed"}.get(phase, "Working")  # type: ignore[return-value] # mypy widens the values
+    return {"Ready": "Settled", "Idle": "Settled", "Retired": "Settled", "Failed": "Failed"}.get(phase, "Working")  # type: ignore[return-value] # mypy widens the values
 
 
 def _registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
@@ -310,7 +282,9 @@ def _registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
     return Finding(kind, "True", Reason.REGISTERED, f"version {registry.version} of {seen.spec.model_name} in MLflow")
 
 
-def _idle_reason(seen: ObservedVersion, wanted: int) -> Reason:
+def _idle_reason(seen: ObservedVersion, wanted: int, phase: VersionPhase) -> Reason:
+    if phase == "Retired":
+        return Reason.RETIRED
     asked = seen.spec.serving is not None and seen.spec.serving.replicas > 0
     return Reason.SCALED_DOWN if asked and wanted == 0 else Reason.NOT_SERVED
 
@@ -324,36 +298,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
-    ready = seen.engine.ready if seen.engine else 0
-    if ready >= wanted:
-        message = "weights are verified and the engine answers"
-        if _waits_for_router(seen):
-            message += "; it is brought up to date when no router of an earlier build is left"
-        return "Ready", Finding(kind, "True", Reason.ANSWERS, message)
-    problem = _engine_problem(seen.pods)
-    because = f": {problem}" if problem else ""
-    if ready:
-        return "Degraded", Finding(kind, "False", Reason.SOME_ANSWER, f"{ready} of {wanted} pods answer{because}")
-    if problem:
-        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, problem)
-    waiting = next((found[1] for found in map(held_back, seen.pods) if found), "")
-    message = f"{ready} of {wanted} pods answer" + (f"; {waiting}" if waiting else "")
-    return "Loading", Finding(kind, "False", Reason.STARTING, message)
-
-
-def _engine_problem(pods: Sequence[Manifest]) -> str:
-    """What an engine that ended said last; one that runs again has no problem."""
-    for pod in pods:
-        for container in pod.get("status", {}).get("containerStatuses", ()):
-            state = container.get("state", {})
-            ended = state.get("terminated")
-            if "waiting" in state:
-                ended = ended or container.get("lastState", {}).get("terminated")
-            if ended:
-                said = (ended.get("message") or "").strip().splitlines()[-3:]
-                code = f"{ended.get('reason')} ({ended.get('exitCode')})"
-                return f"the engine ended with {code}: {' '.join(said)}"[:_MESSAGE_LIMIT]
-    return ""
+    serving = seen.spec.serving or Serving()
+    return standing(seen.engine, wanted, seen.pods, serving, _update_waits_for(seen))
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:
@@ -375,7 +321,7 @@ def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhas
 def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) -> Finding:
     """As far as all routers are known to have it: a change that does not concern it, on its way, changes nothing."""
     kind, model, route = ConditionType.ROUTABLE, seen.spec.model_name, seen.route
-    is_ending = {"Idle": "it has no server", "Draining": "it is to end"}.get(phase)
+    is_ending = {"Idle": "it has no server", "Retired": "it has no server", "Draining": "it is to end"}.get(phase)
     if is_ending and not _is_named(seen) and _is_left(seen):  # whatever keeps the router from its next step
         return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {is_ending}")
     if seen.router_problem:

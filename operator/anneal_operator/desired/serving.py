@@ -1,30 +1,58 @@
-"""What serves a ModelVersion: a Deployment of vLLM and its Service."""
+"""What serves a ModelVersion: a Deployment of vLLM and its Service.
 
+Whatever an operator changes in the pods replaces all of them, so engines that another build made stay as they are until
+it is their turn (`decide/model_version.py`): a Deployment says what it was made of.
+"""
+
+import hashlib
+import json
 from dataclasses import dataclass
 
 from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Serving
-from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
+from serving_runtime.plan import (
+    ALIVE_PATH,
+    ENGINE_KEY_VARIABLE,
+    LEFT_BY_ALL_SECONDS,
+    STARTED_PATH,
+    WARM_UP_VARIABLE,
+    ServingPlan,
+    WarmUp,
+)
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
-from .pods import LEAVING, Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
+from .operations import Operation, Patch
+from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
+    "BUILD_ANNOTATION",
     "ENGINE_PORT",
-    "IMAGE_ANNOTATION",
     "VERSION_LABEL",
+    "WISH_ANNOTATION",
     "ServingEnvironment",
     "deployment",
+    "scaled",
     "selector",
     "server_name",
     "service",
+    "wish_of",
 ]
 
 ENGINE_PORT = 8000
 VERSION_LABEL = "anneal.dev/model-version"
-IMAGE_ANNOTATION = "anneal.dev/image"
-"""On a Deployment: the image that its pods run, so that what a watch keeps of it tells."""
-_START_SECONDS = 900
+BUILD_ANNOTATION = "anneal.dev/build"
+"""On a Deployment: what an installation makes pods of, so that what a watch keeps of it tells. Another release has
+another image, which holds the same code.
+"""
+WISH_ANNOTATION = "anneal.dev/wish"
+"""On a Deployment: what people asked of its pods, to be told from what an operator made of that."""
+_PROBE_SECONDS, _STARTUP_PROBE_SECONDS, _LIVENESS_PROBES = 5, 2, 3
+_MARGIN_SECONDS = 10
+_ROLLOUTS: dict[str, Manifest] = {
+    "Surge": {"maxSurge": 1, "maxUnavailable": 0},
+    "Recreate": {"maxSurge": 0, "maxUnavailable": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -35,10 +63,12 @@ class ServingEnvironment:
     pull_policy: str
     mlflow_url: str
     variables: dict[str, str]
-    keys: Keys | None
-    """None for an engine that an earlier build made, which stays as it is: it demands no key, knows no public name, and
-    ends at once.
-    """
+    keys: Keys
+
+    @property
+    def build(self) -> str:
+        """Tells one installation's pods from another's; the keys are not its own."""
+        return _digest([self.image, self.pull_policy, self.mlflow_url, self.variables])
 
 
 def server_name(version: str) -> str:
@@ -51,49 +81,91 @@ def selector(version: str) -> str:
     return f"{VERSION_LABEL}={version}"
 
 
+def wish_of(serving: Serving, keys: Keys) -> str:
+    """What a change of pods is for that no operator makes by itself: fields that people set, and the engine's key."""
+    asked = serving.model_dump(mode="json", exclude={"replicas", "rollback_window"}, exclude_defaults=True)
+    return _digest([asked, keys.of_engine()])
+
+
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def scaled(parent: Manifest, replicas: int) -> Operation:
+    """Another number of pods, which stay as they are."""
+    return Patch("Deployment", server_name(parent["metadata"]["name"]), {"spec": {"replicas": replicas}})
+
+
 def deployment(
     parent: Manifest, spec: ModelVersionSpec, serving: Serving, replicas: int, env: ServingEnvironment
 ) -> Manifest:
-    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine answers."""
+    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question."""
     name = parent["metadata"]["name"]
-    arguments = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", _plan(name, spec, serving, env)]
-    made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
-    made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
-    made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
-    probe = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
-    made["startupProbe"] = {**probe, "periodSeconds": 2, "failureThreshold": _START_SECONDS // 2}
-    made["readinessProbe"] = {**probe, "periodSeconds": 5}
-    if env.keys:
-        made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
-        made["lifecycle"] = LEAVING
-    marked = {KEYS_ANNOTATION: env.keys.of_engine()} if env.keys else {}
-    own: Manifest = {"labels": {**labels("model-version", name), VERSION_LABEL: name}}
-    own |= {"annotations": marked} if marked else {}
-    pod = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(),
-        "containers": [made],
-        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
-    }
-    if tolerations := gpu_tolerations(serving.resources):
-        pod["tolerations"] = tolerations
-    made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
+    marked = {KEYS_ANNOTATION: env.keys.of_engine()}
+    made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**_metadata(parent), "annotations": {IMAGE_ANNOTATION: env.image, **marked}},
+        "metadata": {**_metadata(parent), "annotations": {**made_of, **marked}},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {VERSION_LABEL: name}},
-            "template": {"metadata": own, "spec": pod},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLOUTS[serving.rollout]},
+            "template": {
+                "metadata": {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked},
+                "spec": _pod(serving, _engine(name, spec, serving, env)),
+            },
         },
     }
 
 
+def _pod(serving: Serving, engine: Manifest) -> Manifest:
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": LEFT_BY_ALL_SECONDS + serving.drain_seconds + _MARGIN_SECONDS,
+        "securityContext": pod_security(),
+        "containers": [engine],
+        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
+    }
+    if tolerations := gpu_tolerations(serving.resources):
+        pod["tolerations"] = tolerations
+    return pod
+
+
+def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> Manifest:
+    """The container. It ends by what `leave` says, so that no request is lost, and is killed where it hangs."""
+    plan = _plan(name, spec, serving, env)
+    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan]
+    arguments = ["-m", "serving_runtime.supervise", *launch]
+    made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
+    made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
+    warm_up = WarmUp(requests=serving.warm_up.requests, max_tokens=serving.warm_up.max_tokens)
+    made["env"].append({"name": WARM_UP_VARIABLE, "value": warm_up.model_dump_json()})
+    made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
+    made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
+    deadline = -(-seconds(serving.startup_deadline) // _STARTUP_PROBE_SECONDS)
+    made["startupProbe"] = _probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
+    made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _LIVENESS_PROBES)
+    made["livenessProbe"] = _probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
+    made["lifecycle"] = _runs(
+        "serving_runtime.leave", "--port", str(ENGINE_PORT), "--seconds", str(serving.drain_seconds)
+    )
+    made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
+    return made
+
+
+def _probe(path: str, period: int, failures: int) -> Manifest:
+    asked = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": _PROBE_SECONDS}
+    return {**asked, "periodSeconds": period, "failureThreshold": failures}
+
+
+def _runs(module: str, *arguments: str) -> Manifest:
+    return {"preStop": {"exec": {"command": ["python", "-m", module, *arguments]}}}
+
+
 def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> str:
-    """As JSON; an earlier build's launcher takes no field that it does not know."""
-    plan = ServingPlan(
+    return ServingPlan(
         tracking_uri=env.mlflow_url,
         uri=spec.artifact.uri,
         digest=spec.artifact.digest,
@@ -103,8 +175,8 @@ def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvir
         max_model_length=serving.max_model_length,
         thinks=spec.prompt is not None and spec.prompt.thinking == "Keep",
         engine_args=serving.engine_args,
-    )
-    return plan.model_dump_json(exclude=None if env.keys else {"public_name"})
+        drain_seconds=serving.drain_seconds,
+    ).model_dump_json()
 
 
 def service(parent: Manifest) -> Manifest:

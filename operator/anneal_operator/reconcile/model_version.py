@@ -12,28 +12,29 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.model_version import (
-    Contest,
-    Engine,
-    Front,
     GiveProduction,
-    ObservedVersion,
     Register,
     Serve,
     SetAliases,
     decide,
 )
+from anneal_operator.decide.observed_version import Contest, ObservedVersion
+from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion, Verdict
-from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
+from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
-    IMAGE_ANNOTATION,
+    BUILD_ANNOTATION,
     VERSION_LABEL,
+    WISH_ANNOTATION,
     ServingEnvironment,
     deployment,
+    scaled,
     selector,
     server_name,
     service,
+    wish_of,
 )
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
@@ -85,6 +86,7 @@ class ModelVersionKind:
         made = await reader.get("Deployment", item.namespace, server_name(item.name))
         experiments = await reader.list("ABExperiment", item.namespace)
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
+        ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving else None
         return SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -102,10 +104,11 @@ class ModelVersionKind:
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
-            server_image=self._context.settings.server_image,
+            build=self._environment(ring.keys).build if ring else "",
+            wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
             other_engines=await _other_engines(reader, item, versions, experiments),
-            ring=await key_ring(self._context, reader, item.namespace) if item.spec.serving else None,
+            ring=ring,
         )
 
     def decide(self, observed: SeenVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
@@ -113,16 +116,21 @@ class ModelVersionKind:
         return decide(observed, now)
 
     def build(self, item: VersionItem, observed: SeenVersion, intent: Serve) -> Sequence[Operation]:
-        """Return the engine's key, Service and Deployment."""
+        """Return the engine's key, Service and Deployment; of one that stays as it is, the number of pods alone."""
         if item.spec.serving is None or observed.ring is None:
             return []
+        first = [*kept(item.namespace, observed.ring), Apply(service(item.manifest))]
+        if intent.as_they_are:
+            is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
+            return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
+        env = self._environment(observed.ring.keys)
+        return [*first, Apply(deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env))]
+
+    def _environment(self, keys: Keys) -> ServingEnvironment:
         settings = self._context.settings
-        keys = observed.ring.keys if intent.demands_key else None
-        env = ServingEnvironment(
-            intent.image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment, keys
+        return ServingEnvironment(
+            settings.server_image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment, keys
         )
-        made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env)
-        return [*kept(item.namespace, observed.ring), Apply(service(item.manifest)), Apply(made)]
 
     async def carry_out(self, item: VersionItem, observed: SeenVersion, effect: Effect) -> None:
         """Register it, or set its aliases."""
@@ -159,11 +167,13 @@ class ModelVersionKind:
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
-    """What is left of a server that is not asked for any more: nothing of one that is Idle without a Deployment.
+    """What is left of a server that is not asked for any more, or may retire: nothing of one that is Idle without a
+    Deployment.
 
     The Service goes first: while the Deployment is there, it is still looked for.
     """
-    if item.spec.serving or (made is None and item.status.phase == "Idle"):
+    may_retire = item.spec.serving is None or item.spec.serving.retire_after is not None
+    if not may_retire or (made is None and item.status.phase in {"Idle", "Retired"}):
         return ()
     name = server_name(item.name)
     found = {"Service": await reader.get("Service", item.namespace, name), "Deployment": made}
@@ -212,9 +222,18 @@ def _engine(made: dict[str, Any] | None) -> Engine | None:
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
     ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
-    replicas = int(made["spec"].get("replicas", 1))
-    is_keyed = KEYS_ANNOTATION in annotations
-    return Engine(ready, annotations.get(IMAGE_ANNOTATION, ""), replicas, min(ready, updated) < replicas, is_keyed)
+    replicas, older = int(made["spec"].get("replicas", 1)), int(status.get("replicas", updated)) - updated
+    told = {found["type"]: found for found in status.get("conditions", ())}
+    refusal = told.get("ReplicaFailure", {})
+    return Engine(
+        ready,
+        annotations.get(BUILD_ANNOTATION, ""),
+        replicas,
+        is_rolling=min(ready, updated) < replicas or older > 0,
+        demands_key=KEYS_ANNOTATION in annotations,
+        wish=annotations.get(WISH_ANNOTATION, ""),
+        refusal=str(refusal.get("message", "")) if refusal.get("status") == "True" else "",
+    )
 
 
 def _front(router: Manifest | None) -> Front | None:

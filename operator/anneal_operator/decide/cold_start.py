@@ -1,0 +1,45 @@
+"""How long a version's newest pod took from nothing to its first answer, by what it waited for."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import pairwise
+
+from anneal_operator.api.model_version import ColdStart
+from anneal_operator.api.resources import Manifest
+
+from .failures import is_deleted
+
+__all__ = ["newest_start"]
+
+
+def newest_start(known: ColdStart | None, pods: Iterable[Manifest]) -> ColdStart | None:
+    """Return the last start that was seen: what is known of a pod stays, as it may be Ready anew without a start."""
+    seen = [start for pod in pods if not is_deleted(pod) and (start := _start(pod))]
+    if known:
+        seen = [start for start in seen if start.pod != known.pod and start.ready_at > known.ready_at]
+    return max(seen, key=lambda start: start.ready_at, default=known)
+
+
+def _start(pod: Manifest) -> ColdStart | None:
+    """None of a pod that has not answered yet."""
+    conditions = {
+        told["type"]: told for told in pod.get("status", {}).get("conditions", ()) if told["status"] == "True"
+    }
+    running = [one.get("state", {}).get("running") for one in pod.get("status", {}).get("containerStatuses", ())]
+    began = next((one.get("startedAt") for one in running if one), None)
+    if not {"PodScheduled", "Ready"} <= conditions.keys() or not began:
+        return None
+    ready_at = conditions["Ready"]["lastTransitionTime"]
+    moments = [pod["metadata"]["creationTimestamp"], conditions["PodScheduled"]["lastTransitionTime"], began, ready_at]
+    placed, pulled, answered = (_seconds(*pair) for pair in pairwise(moments))
+    return ColdStart(
+        pod=pod["metadata"]["name"],
+        ready_at=ready_at,
+        scheduling_seconds=placed,
+        image_seconds=pulled,
+        loading_seconds=answered,
+    )
+
+
+def _seconds(one: str, other: str) -> int:
+    return max(0, round((datetime.fromisoformat(other) - datetime.fromisoformat(one)).total_seconds()))

@@ -1,0 +1,68 @@
+"""The world around one version, as it is judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.conditions import Condition
+from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.api.resources import Manifest
+
+from .acknowledgement import RouteSeen
+from .serving_engine import Engine, Front
+from .verdict import Deletion
+
+__all__ = ["Contest", "ObservedVersion"]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """An experiment that a version takes or took part in."""
+
+    spec: ABExperimentSpec
+    status: ABExperimentStatus
+
+
+@dataclass(frozen=True)
+class ObservedVersion:
+    """The world around one version."""
+
+    name: str
+    generation: int
+    spec: ModelVersionSpec
+    previous: ModelVersionStatus
+    registered: Registry | None = None
+    """What MLflow answered last to the registration or to a change of aliases, since this process began."""
+    aliases: Mapping[str, str] | None = None
+    """Which version each alias of the model points at; None while MLflow was not heard."""
+    registry_problem: str = ""
+    contests: Sequence[Contest] = ()
+    engine: Engine | None = None
+    server_to_end: tuple[Deletion, ...] = ()
+    """What is left of a server that is not asked for any more."""
+    pods: Sequence[Manifest] = ()
+    route: RouteSeen = field(default_factory=RouteSeen)
+    """Where the routers send the model's clients."""
+    is_routed_here: bool = True
+    """Whether the namespace serves any version: what its routers were told last is of no account otherwise."""
+    router_problem: Condition | None = None
+    """What keeps the router from being as it should be."""
+    endpoint: str = ""
+    selector: str = ""
+    """The pods' labels."""
+    build: str = ""
+    """What this installation makes pods of."""
+    wish: str = ""
+    """What people ask of its pods now."""
+    router: Front | None = None
+    other_engines: Mapping[str, Engine] = field(default_factory=dict)
+    """Those of the namespace that are brought up to date in turn, by their versions."""
+
+    @property
+    def registry(self) -> Registry | None:
+        """The version in MLflow with the aliases that it holds, as far as was ever heard."""
+        known = self.registered or self.previous.registry
+        if known is None or self.aliases is None:
+            return known
+        held = sorted(alias for alias, version in self.aliases.items() if version == known.version)
+        return known.model_copy(update={"aliases": held})

@@ -1,0 +1,129 @@
+"""How the pods that serve a version stand: its phase while they are wanted, and what the condition Ready says of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from anneal_operator.api.fine_tune_job_status import FailureClass
+from anneal_operator.api.model_version import VersionPhase
+from anneal_operator.api.resources import Manifest
+from anneal_operator.api.serving import Serving
+from anneal_operator.reasons import ConditionType, Reason
+
+from .conditions import Finding
+from .failures import held_back, is_deleted
+
+__all__ = ["Engine", "Front", "standing"]
+
+_MESSAGE_LIMIT = 600
+_HELD_BACK: Mapping[FailureClass, Reason] = {
+    "Unschedulable": Reason.UNSCHEDULABLE,
+    "ImagePull": Reason.IMAGE_PULL,
+    "Access": Reason.ACCESS,
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The Deployment that serves a version, as its newest generation stands."""
+
+    ready: int
+    build: str
+    """What an installation made its pods of; an earlier build's does not say."""
+    replicas: int = 1
+    """The pods that it is to have."""
+    is_rolling: bool = False
+    """Whether pods of its newest generation are missing or do not answer yet, or older ones are left."""
+    demands_key: bool = False
+    """Whether it answers those alone who have the namespace's key; an earlier build's answers everybody."""
+    wish: str = ""
+    """What people asked of its pods when they were made; an earlier build's does not say."""
+    refusal: str = ""
+    """What the API server says of a pod that cannot be made, as where a quota is used up."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The namespace's router, as its engines depend on it."""
+
+    sends_key: bool
+    """Whether it was made to send engines their key; an earlier build's was not."""
+    is_rolling: bool
+    """Whether there may be pods yet of how it was made before; one that merely cannot start holds up no engine."""
+
+
+def standing(
+    engine: Engine | None, wanted: int, pods: Iterable[Manifest], serving: Serving, update_waits_for: str
+) -> tuple[VersionPhase, Finding]:
+    """Return the phase, and the condition Ready. Pods that are to end count for nothing: they end in any way. Of those
+    that were evicted, others are made; they count where that is all there is.
+
+    `update_waits_for` is what keeps the engine as an earlier build made it.
+    """
+    ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
+    at_work = [pod for pod in staying if not _is_evicted(pod)]
+    problem, (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, serving)
+    if engine and ready >= wanted:
+        stuck = problem or waiting if engine.is_rolling else ""
+        remedy = reason is Reason.UNSCHEDULABLE and not problem and serving.rollout == "Surge"
+        return "Ready", _answers(update_waits_for, stuck, may_recreate=remedy)
+    kind, said = ConditionType.READY, f"{ready} of {wanted} pods answer"
+    because = f"{said}: {problem or waiting}" if problem or waiting else said
+    if ready:
+        return "Degraded", Finding(kind, "False", Reason.SOME_ANSWER, because)
+    if problem:
+        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, problem)
+    return "Loading", Finding(kind, "False", reason, because)
+
+
+def _answers(update_waits_for: str, stuck: str, *, may_recreate: bool) -> Finding:
+    message = "weights are verified and the engine answers"
+    if update_waits_for:
+        message += f"; it is brought up to date when {update_waits_for}"
+    if not stuck:
+        return Finding(ConditionType.READY, "True", Reason.ANSWERS, message)
+    message += f"; of the pods that replace its own: {stuck}"
+    if may_recreate:
+        message += "; free what one asks for, or set `serving.rollout: Recreate`"
+    return Finding(ConditionType.READY, "True", Reason.ROLLOUT_WAITS, message)
+
+
+def _problem(pods: Iterable[Manifest]) -> str:
+    """What an engine that ended said last; one that runs again has no problem."""
+    for pod in pods:
+        for container in pod.get("status", {}).get("containerStatuses", ()):
+            state = container.get("state", {})
+            ended = state.get("terminated")
+            if "waiting" in state:
+                ended = ended or container.get("lastState", {}).get("terminated")
+            if ended:
+                said = (ended.get("message") or "").strip().splitlines()[-3:]
+                code = f"{ended.get('reason')} ({ended.get('exitCode')})"
+                return f"the engine ended with {code}: {' '.join(said)}"[:_MESSAGE_LIMIT]
+    return ""
+
+
+def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) -> tuple[Reason, str]:
+    """What its pods wait for, as far as Kubernetes says; what is furthest from an answer first."""
+    if engine and engine.refusal:
+        return Reason.REFUSED, f"no pod can be made: {engine.refusal}"[:_MESSAGE_LIMIT]
+    if evicted := next(filter(_is_evicted, pods), None):
+        return Reason.EVICTED, f"a pod was evicted: {evicted['status'].get('message', '')}"[:_MESSAGE_LIMIT]
+    if found := next((found for found in map(held_back, pods) if found), None):
+        return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT]
+    if since := min((since for pod in pods if (since := _loads_since(pod))), default=""):
+        again = f"what takes longer than {serving.startup_deadline} is started again"
+        return Reason.STARTING, f"the weights are brought and loaded since {since}; {again}"
+    return Reason.STARTING, ""
+
+
+def _is_evicted(pod: Manifest) -> bool:
+    return bool(pod.get("status", {}).get("phase") == "Failed")
+
+
+def _loads_since(pod: Manifest) -> str:
+    """When a container began that does not answer yet; empty where none runs, or it answers."""
+    status = pod.get("status", {})
+    if any(told["type"] == "Ready" and told["status"] == "True" for told in status.get("conditions", ())):
+        return ""
+    running = [container.get("state", {}).get("running") for container in status.get("containerStatuses", ())]
+    return next((str(one.get("startedAt", "")) for one in running if one), "")
