@@ -13,6 +13,7 @@ __all__ = [
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
     "RECORDER_PORT",
+    "USER_HEADER",
     "USER_KEY_VARIABLE",
     "Dtype",
     "ExperimentRoute",
@@ -34,6 +35,8 @@ ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
 """In that of routers and recorders: what they demand of whoever asks what is not for clients."""
 USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 """In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
+USER_HEADER = "X-User-Id"
+"""Where requests name their user: what experiments look at unless they say otherwise, and whatever is in none."""
 FORMAT = 1
 """Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
 refuses every other, and goes on with the last table that it knew."""
