@@ -222,7 +222,8 @@ class ABExperimentStatus(ObjectStatus):
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow
-    gives the winner `production`. `Reconciling` and `Stalled` are for kstatus.
+    gives the winner `production`. `Tracked`: MLflow could not be told of the start or the decision, and will be.
+    `Reconciling` and `Stalled` are for kstatus.
     """
     started_at: Time | None = None
     """When the route was programmed and counting began (RFC 3339, UTC)."""
