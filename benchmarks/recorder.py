@@ -1,8 +1,10 @@
-"""Measure the recorder: `python -m benchmarks.recorder --answers 1000000`.
+"""Measure the recorder: `python -m benchmarks.recorder --already 10000000 --answers 300000`.
 
 A recorder of its own process is filled through what fills it in a pod: answers in batches, as a router's lines come,
 and feedback to one in ten of them, as clients' posts come together. Meanwhile, from another thread, and afterwards an
-experiment is looked at; then a single client posts feedback, one after the other. Users ask ten times each.
+experiment is looked at; then a single client posts feedback, one after the other. Users ask ten times each. So many
+answers are in its file `already`, written there by another process (recorder_file.py), as to record ten million takes
+longer than to see how it goes on from there.
 """
 
 import argparse
@@ -25,34 +27,44 @@ from serving_runtime.recorder.feedback import Said
 from serving_runtime.recorder.line import Exposure
 from serving_runtime.recorder.sums import scaled
 
+from .recorder_file import EXPERIMENT, METRIC, fill, user_name, variant_of
+
 __all__ = ["main"]
 
 _BATCH = 2000
 _LOOKS = 200
 _SINGLE = 500
 _PAUSE = 0.05
-_EXPERIMENT = "0b5c1a52-7c2e-4d53-9d0a-7a8f3c1de001"
 
 
 def main() -> int:
     """Measure in a process of its own, so that its memory is the recorder's alone, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recorder", description=__doc__)
-    parser.add_argument("--answers", type=int, default=1_000_000)
-    parser.add_argument("--inside", action="store_true", help="measure in this process, and print JSON")
+    parser.add_argument("--answers", type=int, default=1_000_000, help="so many are recorded, and measured")
+    parser.add_argument("--already", type=int, default=0, help="so many are there before")
+    parser.add_argument("--inside", type=Path, help="measure in this process, with this file, and print JSON")
     options = parser.parse_args()
     if options.inside:
-        with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
-            print(json.dumps(_measure(Path(folder) / "recorder.sqlite", options.answers)))
+        print(json.dumps(_measure(options.inside, options.already, options.answers)))
         return 0
-    command = [sys.executable, "-m", "benchmarks.recorder", "--inside", "--answers", str(options.answers)]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    print(f"| {options.answers:,} answers | found |\n| --- | --- |")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
+        file = Path(folder) / "recorder.sqlite"
+        if options.already:
+            fill(file, options.already, _users(options.already), time.time())
+        command = [sys.executable, "-m", "benchmarks.recorder", "--inside", str(file)]
+        command += ["--already", str(options.already), "--answers", str(options.answers)]
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    print(f"| {options.answers:,} answers after {options.already:,} | found |\n| --- | --- |")
     for name, value in found.items():
         print(f"| {name} | {value} |")
     return 0
 
 
-def _measure(path: Path, answers: int) -> dict[str, str]:
+def _users(answers: int) -> int:
+    return max(answers // 10, 1)
+
+
+def _measure(path: Path, already: int, answers: int) -> dict[str, str]:
     database = Database(path)
     looks: list[float] = []
     filled = threading.Event()
@@ -60,7 +72,7 @@ def _measure(path: Path, answers: int) -> dict[str, str]:
     looking.start()
     took = {"answers": 0.0, "feedback": 0.0}
     rng = random.Random(1)  # noqa: S311 - reproducible
-    for number, batch in enumerate(_batches(rng, answers)):
+    for number, batch in enumerate(_batches(rng, answers, _users(already + answers))):
         start = time.perf_counter()
         database.record_exposures("router", number, batch)
         middle = time.perf_counter()
@@ -73,9 +85,9 @@ def _measure(path: Path, answers: int) -> dict[str, str]:
     quiet = [_look(database) for _ in range(_LOOKS)]
     spent = (time.thread_time() - began) * 1000 / _LOOKS
     single = _single(database, batch)
-    told = database.statistics(_EXPERIMENT, "user_rating")
-    if sum(arm["requests"] for arm in told["variants"].values()) != answers:
-        raise RuntimeError(f"{answers} answers were recorded, and these counted: {told}")
+    told = database.statistics(EXPERIMENT, METRIC)
+    if sum(arm["requests"] for arm in told["variants"].values()) != already + answers:
+        raise RuntimeError(f"{already + answers} answers were recorded, and these counted: {told}")
     return {
         "a look at the end, median / 99 % / greatest (ms)": _spread(quiet),
         "processor time of a look, mean (ms)": f"{spent:.2f}",
@@ -84,13 +96,13 @@ def _measure(path: Path, answers: int) -> dict[str, str]:
         "feedback recorded per second, 200 together": f"{answers / 10 / took['feedback']:,.0f}",
         "one feedback by itself, on disk, median (ms)": f"{statistics.median(single):.2f}",
         "peak RSS (MiB)": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
-        "file, bytes per answer": f"{path.stat().st_size / answers:.0f}",
+        "file, bytes per answer": f"{path.stat().st_size / (already + answers):.0f}",
     }
 
 
-def _batches(rng: random.Random, answers: int) -> Iterator[list[dict[str, Any]]]:
+def _batches(rng: random.Random, answers: int, users: int) -> Iterator[list[dict[str, Any]]]:
     for start in range(0, answers, _BATCH):
-        yield [_answer(rng, number, max(answers // 10, 1)) for number in range(start, min(start + _BATCH, answers))]
+        yield [_answer(rng, number, users) for number in range(start, min(start + _BATCH, answers))]
 
 
 def _answer(rng: random.Random, number: int, users: int) -> dict[str, Any]:
@@ -98,9 +110,9 @@ def _answer(rng: random.Random, number: int, users: int) -> dict[str, Any]:
     line = {
         "exposure": f"{rng.getrandbits(128):032x}",
         "model": "spam-filter",
-        "experiment": _EXPERIMENT,
-        "variant": "tuned" if user % 2 else "stable",
-        "user": f"{user:027x}=",
+        "experiment": EXPERIMENT,
+        "variant": variant_of(user),
+        "user": user_name(user),
         "at": 1_800_000_000.0 + number / 200,
         "status": 200 if rng.random() < 0.99 else 503,
         "outcome": "complete",
@@ -113,7 +125,7 @@ def _answer(rng: random.Random, number: int, users: int) -> dict[str, Any]:
 
 
 def _said(answer: dict[str, Any], rng: random.Random) -> Said:
-    return Said("user_rating", scaled(float(rng.randint(1, 5))), answer["exposure"], event=f"{rng.getrandbits(64):x}")
+    return Said(METRIC, scaled(float(rng.randint(1, 5))), answer["exposure"], event=f"{rng.getrandbits(64):x}")
 
 
 def _single(database: Database, answers: list[dict[str, Any]]) -> list[float]:
@@ -138,7 +150,7 @@ def _spread(looks: list[float]) -> str:
 
 def _look(database: Database) -> float:
     start = time.perf_counter()
-    database.statistics(_EXPERIMENT, "user_rating")
+    database.statistics(EXPERIMENT, METRIC)
     return (time.perf_counter() - start) * 1000
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "LEFT_BY_ALL_SECONDS",
     "RECORDER_PORT",
     "STARTED_PATH",
+    "USER_HEADER",
     "USER_KEY_VARIABLE",
     "WARM_UP_VARIABLE",
     "Dtype",
@@ -35,6 +36,8 @@ __all__ = [
 BUCKETS = 10_000
 CLIENT_PORT, RECORDER_PORT, ADMIN_PORT = 8080, 8081, 8082
 """Of a namespace's router and recorder: clients have business at the first alone."""
+USER_HEADER = "X-User-Id"
+"""Where requests name their user: what experiments look at unless they say otherwise, and whatever is in none."""
 ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
 """Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"

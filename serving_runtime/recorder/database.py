@@ -3,6 +3,7 @@
 One process writes, from several threads in turn; a look at statistics has a connection of its own and waits for none.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,12 @@ from .schema import connect, look
 __all__ = ["Database"]
 
 _DAY_SECONDS = 86400
+_TOLD = {
+    Shortage.NONE: "the volume has room again",
+    Shortage.SOME: "the volume has little room: outside experiments only users of whom the day has a row are counted",
+    Shortage.SEVERE: "the volume is nearly full: answers are counted, and feedback about them is not taken",
+}
+log = logging.getLogger("recorder")
 
 
 class Database:
@@ -31,6 +38,7 @@ class Database:
         self._days = retention_days
         self._lock = threading.Lock()
         self._uncounted = Recent()
+        self._short = Shortage.NONE
         self._connection = connect(path)
         migrate(self._connection, self._count, self._take, time.time())
         self._looking = threading.Lock()
@@ -76,7 +84,8 @@ class Database:
         more = True
         while more and not is_over():
             with self._lock, self._connection:
-                more = prune(self._connection, time.time(), self._days)
+                is_short = self._shortage() is not Shortage.NONE
+                more = prune(self._connection, time.time(), self._days, is_short=is_short)
 
     def close(self) -> None:
         """Close the file."""
@@ -86,8 +95,9 @@ class Database:
 
     def _count(self, answers: Sequence[Mapping[str, Any]]) -> None:
         """Count those that are not known yet; see retention.py for which of them leave a row."""
-        now, short = time.time(), shortage(self._connection, self._folder)
-        ledger, desk = Ledger(self._connection, now), self._desk(now, short)
+        now, short = time.time(), self._shortage()
+        ledger = Ledger(self._connection, now, may_grow=short is Shortage.NONE)
+        desk = self._desk(now, short)
         waited = []
         for answer in answers:
             if not is_counted(answer):
@@ -97,11 +107,12 @@ class Database:
             if self._connection.execute("SELECT 1 FROM answered WHERE id = ?", (key,)).fetchone():
                 continue
             user, waits = ledger.count(answer), desk.waits(answer)
-            if waits or short is Shortage.NONE or (short is Shortage.SOME and answer["experiment"]):
-                number = self._keep(answer, key, user, now)
-                waited += [(answer, number, user)] if waits else []
-            else:
+            has_room = short is Shortage.NONE or (short is Shortage.SOME and answer["experiment"])
+            if user is None or not (waits or has_room):
                 desk.pass_over(answer)
+                continue
+            number = self._keep(answer, key, user, now)
+            waited += [(answer, number, user)] if waits else []
         ledger.close()
         for answer, number, user in waited:
             desk.resolve(answer, number, user)
@@ -115,8 +126,15 @@ class Database:
 
     def _take(self, said: Sequence[Said]) -> list[Outcome]:
         now = time.time()
-        desk = self._desk(now, shortage(self._connection, self._folder))
+        desk = self._desk(now, self._shortage())
         return [desk.take(each) for each in said]
+
+    def _shortage(self) -> Shortage:
+        found = shortage(self._connection, self._folder)
+        if found is not self._short:
+            log.warning("%s", _TOLD[found])
+        self._short = found
+        return found
 
     def _desk(self, now: float, short: Shortage) -> Desk:
         oldest = now - self._days * _DAY_SECONDS

@@ -54,18 +54,22 @@ class _User:
 class Ledger:
     """What one transaction changes of users and arms; `close` writes it."""
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, *, may_grow: bool = True) -> None:
+        """`may_grow` says whether there is room for users outside experiments of whom the day has no row yet."""
         self._connection = connection
         self._now = now
+        self._may_grow = may_grow
         self._scopes: dict[tuple[Any, ...], int] = {}
         self._users: dict[tuple[int, str], _User] = {}
         self._newest: dict[int, float] = {}
 
-    def count(self, answer: Mapping[str, Any]) -> int:
-        """Count an answer for its user, and return the user's row."""
+    def count(self, answer: Mapping[str, Any]) -> int | None:
+        """Count an answer for its user, and return the user's row; None where there is no room for one."""
         scope, at = self._scope(answer), float(answer["at"])
         variant = answer["variant"] if answer["experiment"] else None
         user = self._user(scope, answer["user"], variant, at)
+        if user is None:
+            return None
         user.count(variant, at, _parts(answer))
         self._newest[scope] = max(at, self._newest.get(scope, at))
         return user.id
@@ -100,13 +104,15 @@ class Ledger:
             self._scopes[key] = int(found[0] if found else self._connection.execute(insert, key).lastrowid or 0)
         return self._scopes[key]
 
-    def _user(self, scope: int, name: str, variant: str | None, at: float) -> _User:
+    def _user(self, scope: int, name: str, variant: str | None, at: float) -> _User | None:
         if (known := self._users.get((scope, name))) is not None:
             return known
         row = self._connection.execute(_SELECT_USER, (name, scope)).fetchone()
         if row:
             user = _User(row[0], row[1], row[2], row[3], list(row[4:]))
             user.before = (user.variant, user.part())
+        elif variant is None and not self._may_grow:
+            return None
         else:
             insert = "INSERT INTO users (user, scope, variant, first) VALUES (?, ?, ?, ?)"
             made = self._connection.execute(insert, (name, scope, variant, at))

@@ -14,7 +14,8 @@ __all__ = ["METRIC", "Feedback", "answer_of", "refusal_of"]
 METRIC = r"^[a-z][a-z0-9_]{0,62}$"
 _FREE_TEXT = "free text is not taken, as it may name people; send `metric` and `value`"
 _NOT_COUNTED = (
-    "the answer is of no experiment, its request named no user, or the recorder's volume had no room for its record"
+    "the answer's request named no user, or a version instead of the model, or the recorder's volume had no room for"
+    " its record"
 )
 _REFUSED = {
     Outcome.LATE: (410, "the answer is older than what is kept of answers; feedback about it is not counted"),

@@ -5,9 +5,10 @@ for as long as answers are kept; what they added becomes an anonymous `residual`
 the sums. An erased user's answers keep their ids, and nothing else, until they are too old: a replay would count them
 anew.
 
-Where the volume is nearly full, sums go on and rows of answers are no longer written, first of answers outside
-experiments, then of all; of an answer without a row no feedback is taken. It is full for good only by others' doing:
-what is deleted is room for the same file.
+What is outside experiments comes second. It leaves the last half of a volume, or GiB of a large one, to experiments:
+from there on it goes on with the rows that a day's users have, adds none, and keeps two weeks of days. Where the volume
+is nearly full, experiments' sums go on, and rows of answers are no longer written, either; of an answer without a row
+no feedback is taken. It is full for good only by others' doing: what is deleted is room for the same file.
 """
 
 import shutil
@@ -21,10 +22,12 @@ from .ledger import add_arms, add_moments, moments_of, part_of
 __all__ = ["RETENTION_DAYS", "Shortage", "erase", "prune", "shortage"]
 
 RETENTION_DAYS = 30
-"""Feedback counts for as long, and a user's history before an experiment is sought in two weeks of it."""
+"""Feedback counts for as long, and days outside experiments are kept."""
+_SHORT_DAYS = 14
+"""In so many a user's history before an experiment is sought."""
 _DAY_SECONDS = 86400
 _CHUNK = 2000
-_SHORT, _SHORTEST = 0.10, 0.05
+_SHORT, _SHORTEST = 0.50, 0.05
 _SHORT_BYTES, _SHORTEST_BYTES = 1 << 30, 1 << 29
 """As much is enough on a large volume, as on the disk of a node that others fill, too."""
 
@@ -34,7 +37,7 @@ class Shortage(IntEnum):
 
     NONE = 0
     SOME = 1
-    """Less than 10 % and 1 GiB: answers outside experiments leave sums alone."""
+    """Less than half and 1 GiB: what is outside experiments adds no rows."""
     SEVERE = 2
     """Less than 5 % and 512 MiB: all do, unless something was said of them that waits."""
 
@@ -57,12 +60,13 @@ def erase(connection: sqlite3.Connection, user: str) -> int:
     return len(rows)
 
 
-def prune(connection: sqlite3.Connection, now: float, days: float) -> bool:
+def prune(connection: sqlite3.Connection, now: float, days: float, *, is_short: bool = False) -> bool:
     """Delete some of what is too old; return whether there may be more, so that others get their turn in between."""
     horizon = now - days * _DAY_SECONDS
+    oldest_day = int(now // _DAY_SECONDS) - (_SHORT_DAYS if is_short else RETENTION_DAYS)
     expire(connection, now)
     connection.execute("DELETE FROM sources WHERE at < ?", (horizon,))
-    return any([_answers(connection, horizon), _users(connection, horizon, now)])
+    return any([_answers(connection, horizon), _users(connection, horizon, oldest_day)])
 
 
 def _answers(connection: sqlite3.Connection, horizon: float) -> bool:
@@ -74,10 +78,9 @@ def _answers(connection: sqlite3.Connection, horizon: float) -> bool:
     return len(rows) == _CHUNK
 
 
-def _users(connection: sqlite3.Connection, horizon: float, now: float) -> bool:
+def _users(connection: sqlite3.Connection, horizon: float, oldest_day: int) -> bool:
     """Of experiments that are long silent, and of days that are too long ago."""
-    oldest_day = int(now // _DAY_SECONDS) - RETENTION_DAYS
-    scopes = "SELECT id FROM scopes WHERE recorded < ? AND (experiment IS NOT NULL OR day < ?)"
+    scopes = "SELECT id FROM scopes WHERE experiment IS NOT NULL AND recorded < ? OR day < ?"
     select = f"SELECT id FROM users WHERE scope IN ({scopes}) LIMIT ?"  # noqa: S608
     rows = connection.execute(select, (horizon, oldest_day, _CHUNK)).fetchall()
     for (number,) in rows:

@@ -1,6 +1,7 @@
 -- Who gets which variant: a pure function of salt and user key, the same as in serving_runtime/plan.py.
 local assignment = {}
 local BUCKETS = 10000
+local OUTSIDE = { "x-user-id" } -- plan.py says so, too
 
 function assignment.bucket(salt, user)
   local a, b, c, d = ngx.sha1_bin(salt .. ":" .. user):byte(1, 4)
@@ -21,10 +22,11 @@ local function header(name)
   return value and value:find(",", 1, true) and ngx.req.get_headers(0)[name] or value
 end
 
--- Who asks; nil, a sentence and the header where one is there twice: the engine's side of it would be another user's.
-local function user_of(experiment)
+-- Who asks, outside experiments if in none; nil where nobody is named. A sentence and the header besides where one is
+-- there twice: the engine's side of it would be another user's.
+function assignment.user(experiment)
   local user
-  for _, name in ipairs(experiment.headers) do
+  for _, name in ipairs(experiment and experiment.headers or OUTSIDE) do
     local value = header(name)
     if type(value) == "table" then return nil, "the header `" .. name .. "` is there twice: send it once", name end
     if not user and value and value ~= "" then user = value end
@@ -35,7 +37,7 @@ end
 -- The experiment's variant for this request, and the user: who names nobody gets the control.
 -- Without a variant: nil, a sentence, and the header that it is about.
 function assignment.assign(experiment)
-  local user, sentence, header = user_of(experiment)
+  local user, sentence, header = assignment.user(experiment)
   if sentence then return nil, sentence, header end
   local bucket = user and assignment.bucket(experiment.salt, user)
   for _, variant in ipairs(experiment.variants) do

@@ -58,6 +58,9 @@ local function version_of(name, path, seen)
   if route.default == cjson.null then
     return nil, 404, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
   end
+  local user, twice, header = assignment.user()
+  if twice then return nil, 400, twice, header end
+  if path.counts then seen.user = user end
   return route.default
 end
 

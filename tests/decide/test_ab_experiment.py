@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.conditions import Condition
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.comparison import Sample
@@ -20,6 +21,7 @@ from anneal_operator.decide.observed_experiment import (
     Pin,
     Record,
     RecordDecision,
+    Remember,
     Rival,
     VariantSeen,
 )
@@ -74,7 +76,9 @@ def _seen(observations: Observations | None = None, **changes: Any) -> ObservedE
     seen = ObservedExperiment(
         1, _spec(), previous, READY, uid="u", route=SPLIT, observations=observations, record=record
     )
-    return replace(seen, **changes)
+    seen = replace(seen, **changes)
+    known = seen.record and replace(seen.record, uid=seen.identity)
+    return seen if "remembered" in changes else replace(seen, remembered=known)
 
 
 def _condition(status: ABExperimentStatus, kind: str) -> tuple[str, str]:
@@ -220,8 +224,72 @@ def test_a_decision_stands() -> None:
     assert judge(replace(later, previous=FRESH), NOW + timedelta(days=3)).decision == decided.decision
 
 
+def _begun(at: str) -> Record:
+    return Record(at, pins=PINS, uid="u")
+
+
+def test_mlflow_is_told_of_what_was_kept_before_anything_follows_from_it() -> None:
+    decision = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW).decision
+    begun, won = _begun(STARTED), replace(_begun(STARTED), decision=decision)
+    running = _seen(record=replace(begun, uid="", revision="7"), remembered=None)
+    assert decide(running, NOW).effects == (Remember(begun),), "an earlier build's, too"
+    assert decide(replace(running, remembered=begun), NOW).effects == ()
+    assert decide(replace(running, registry_problem="down"), NOW).effects == ()
+    promoted = _seen(record=won, remembered=begun, production="1", route=WON)
+    assert [type(effect) for effect in decide(promoted, NOW).effects] == [Remember, RecordDecision, MoveAlias]
+    closed = replace(won, is_closed=True)
+    assert decide(replace(promoted, record=closed, remembered=won), NOW).effects[0] == Remember(closed)
+
+
+def test_mlflow_could_not_be_told_until_it_could() -> None:
+    untold = Condition(
+        type="Tracked", status="False", reason="r", message="m", last_transition_time=STARTED, observed_generation=1
+    )
+    previous = ABExperimentStatus(phase="Running", started_at=STARTED, conditions=[untold])
+    seen = _seen(previous=previous)
+    assert judge(seen, NOW).condition("Tracked") is None
+    for waits in (replace(seen, remembered=None), replace(seen, registry_problem="down")):
+        assert judge(waits, NOW).condition("Tracked") == untold
+
+
+def test_what_mlflow_remembers_is_made_anew_and_stands() -> None:
+    """As after a restore of manifests alone: neither status nor record is there."""
+    decision = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW).decision
+    gone = _seen(_counted((900, 9.0), (900, 1.0)), previous=FRESH, uid="new", record=None, production="1")
+    begun, won = _begun(STARTED), replace(_begun(STARTED), decision=decision)
+    verdict = decide(replace(gone, remembered=begun), NOW)
+    assert (verdict.apply, verdict.effects, verdict.again) == ((KeepStart(begun),), (), 0.0)
+    assert (verdict.status.phase, verdict.status.started_at) == ("Running", STARTED)
+    verdict = decide(replace(gone, remembered=won), NOW)
+    assert (verdict.apply, verdict.effects, verdict.again) == ((KeepStart(won),), (), 0.0)
+    assert (verdict.status.phase, verdict.status.decision) == ("Promoted", decision)
+    closed = decide(replace(gone, remembered=replace(won, is_closed=True), production="2"), NOW)
+    assert _condition(closed.status, "AliasMoved") == ("True", "Moved"), "whatever the versions have read since"
+    behind = decide(_seen(_counted((900, 9.0), (900, 1.0)), record=begun, remembered=won), NOW)
+    assert decision is not None
+    assert (behind.apply, behind.effects) == ((KeepDecision(decision, closes=False),), ())
+
+
+def test_one_that_has_begun_waits_for_nobody_whose_manifest_was_applied_before_its_own() -> None:
+    waiting = Rival("w", "2020-01-01T00:00:00Z", "WarmingUp", has_started=False)
+    seen = _seen(previous=FRESH, record=_begun(STARTED), rivals=[waiting], created_at=STARTED)
+    assert judge(seen, NOW).phase == "Running"
+    assert _condition(judge(replace(seen, record=None, remembered=None), NOW), "VariantsReady") == (
+        "False",
+        "ModelBusy",
+    )
+
+
+def test_it_does_not_begin_before_mlflow_says_that_it_has_not_begun() -> None:
+    unheard = _seen(previous=FRESH, is_heard=False, registry_problem="MLflow was not heard yet")
+    verdict = decide(unheard, NOW)
+    assert (verdict.status.phase, verdict.apply) == ("Pending", ())
+    assert _condition(verdict.status, "VariantsReady") == ("False", "RegistryUnreachable")
+    assert judge(_seen(is_heard=False, registry_problem="down"), NOW).phase == "Running"
+
+
 def test_start_and_decision_are_kept_before_they_are_told() -> None:
-    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart("2026-03-01T12:00:00Z", PINS),)
+    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart(_begun("2026-03-01T12:00:00Z")),)
     verdict = decide(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert verdict.status.decision is not None
     assert verdict.apply == (KeepDecision(verdict.status.decision, closes=False),)
@@ -230,7 +298,7 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
     assert verdict.status.decision is not None
     assert verdict.apply == (KeepDecision(verdict.status.decision, closes=True),), "nothing follows"
     lost = decide(_seen(_counted((200, 3.0), (200, 4.0)), record=None), NOW + timedelta(days=2))
-    assert (lost.status.decision, lost.apply) == (None, (KeepStart(STARTED, PINS),)), "first there is a record"
+    assert (lost.status.decision, lost.apply) == (None, (KeepStart(_begun(STARTED)),)), "first there is a record"
 
 
 @pytest.mark.parametrize(
@@ -261,13 +329,13 @@ def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
 ) -> None:
     decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert decided.decision is not None
-    seen = _seen(previous=decided, **{"route": WON} | changes)
     record = Record(STARTED, decided.decision, PINS)
-    verdict = decide(replace(seen, record=record), NOW)
+    verdict = decide(_seen(previous=decided, record=record, **{"route": WON} | changes), NOW)
     assert _condition(verdict.status, "AliasMoved")[1] == reason
     assert verdict.effects == (RecordDecision("2", decided.decision), MoveAlias("1", "2"))[:effects]
     assert verdict.apply == ((CloseRecord(),) if reason in {"HeldByAnother", "Moved", "VersionReplaced"} else ())
-    closed = decide(replace(seen, record=replace(record, is_closed=True)), NOW)
+    record = replace(record, is_closed=True)
+    closed = decide(_seen(previous=decided, record=record, **{"route": WON} | changes), NOW)
     assert (closed.effects, closed.apply) == ((), ()), "what was done once is never done again"
 
 

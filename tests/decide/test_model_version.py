@@ -57,7 +57,10 @@ def _contest(
     )
     moved = _told("AliasMoved", "True" if alias == "Moved" else "False", alias)
     status = ABExperimentStatus(
-        phase=phase if winner else "Running", decision=decision or None, conditions=[moved] if winner else []
+        phase=phase if winner else "Running",
+        observed_generation=1,
+        decision=decision or None,
+        conditions=[moved] if winner else [],
     )
     return Contest(ABExperimentSpec.parse(spec), status)
 
@@ -71,6 +74,7 @@ def _replicas(seen: ObservedVersion, now: datetime = NOW) -> int:
     return decide(seen, now).apply[0].replicas
 
 
+UNREAD = replace(_contest(None), status=ABExperimentStatus())
 SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_generation=4, registry=REGISTRY)
 
 
@@ -90,6 +94,10 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-1", {"contests": [_contest("b"), _contest(None)]}, 2),
         ("m-1", {"contests": [_contest("b", "2026-03-01T10:00:00Z"), _contest("a")]}, 2),
         ("m-1", {"contests": [_contest("a", "2026-03-01T10:00:00Z"), _contest("b")]}, 0),
+        # nothing is begun before it is known whether it has lost, as after a restore
+        ("m-1", {"contests": [UNREAD]}, 0),
+        ("m-1", {"contests": [UNREAD], "engine": Engine(2, "s:2")}, 2),
+        ("m-1", {"contests": [UNREAD], "aliases": {"production": "3"}}, 2),
         # whoever holds production is wanted, whatever it lost
         ("m-1", {"contests": [_contest("b")], "aliases": {"production": "3"}}, 2),
         ("m-1", {"contests": [_contest("b")], "aliases": {"production": "4"}}, 0),

@@ -47,7 +47,7 @@ def test_only_variants_whose_version_and_artifact_are_known_are_pinned() -> None
         "b": VariantSeen("m", ready=True, number="2"),
         "c": VariantSeen("m", ready=True, digest="sha256:c"),
     }
-    assert _seen(variants=variants).start("t") == KeepStart("t", {"a": Pin("1", "sha256:a")})
+    assert _seen(variants=variants).start("t") == KeepStart(Record("t", pins={"a": Pin("1", "sha256:a")}))
 
 
 def test_the_record_tells_when_counting_began_before_the_status_does() -> None:

@@ -1,5 +1,6 @@
 """Where a model's clients go, as a table of versions and experiments."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,8 @@ def _experiment(
 ONE, TWO = _version("one", 1, "production"), _version("two", 2, "candidate")
 LOADING = _version("two", 2, "production", ready=False)
 NOBODY = _version("one", 1)
+UNREAD = replace(_experiment(), status=ABExperimentStatus())
+ELSEWHERE = UNREAD.spec.model_copy(update={"model_name": "other"})
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,9 @@ NOBODY = _version("one", 1)
         ([TWO, _version("new", 0, ready=False, is_served=False)], [], "two", "two"),
         ([ONE, _version("new", 0, ready=False, is_served=False)], [], None, "one"),
         ([LOADING], [], None, None),
+        ([ONE, TWO], [UNREAD], None, None),
+        ([ONE, TWO], [UNREAD], "one", "one"),
+        ([ONE, TWO], [replace(UNREAD, spec=ELSEWHERE)], None, "one"),
         # two claim it, as one has yet to read that it was moved
         ([ONE, _version("two", 2, "production")], [], "one", "one"),
         ([ONE, _version("two", 2, "production")], [], None, "two"),

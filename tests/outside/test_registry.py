@@ -169,6 +169,7 @@ def test_a_model_belongs_to_the_namespace_that_registered_it_first(mlflow: Mlflo
         registry.set_aliases("other", "spam", "1", ["production"]),
         registry.move_alias("other", "spam", "production", "1", "1"),
         registry.record("other", "spam", "1", {"a": "b"}),
+        registry.keep("other", "spam", "x-record-1", "{}"),
     ):
         with pytest.raises(ForeignModelError, match="belongs to namespace team"):
             asyncio.run(call)
@@ -206,6 +207,17 @@ def test_a_decisions_record_is_left_on_its_version(mlflow: MlflowServer) -> None
     assert mlflow.tags("spam", "1") == record
 
 
+def test_the_record_of_an_experiment_is_kept_on_the_model_and_heard_with_its_aliases(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    mlflow.add("spam")
+    for text in ("begun", "decided"):
+        asyncio.run(registry.keep("team", "spam", "x-record-1", text))
+    asyncio.run(registry.keep("team", "spam", "y-record-2", "begun"))
+    mlflow.model_tags["spam"]["a-person's"] = "own"
+    records = {"team.x-record-1": "decided", "team.y-record-2": "begun"}
+    assert asyncio.run(registry.describe("spam")) == RegisteredModel("team", {}, records)
+
+
 CALLS: dict[str, Callable[[MlflowRegistry], Coroutine[Any, Any, Any]]] = {
     "register": lambda r: r.register(Registration("team", "spam-1", "u1", "spam", "s", "d", "")),
     "describe": lambda r: r.describe("spam"),
@@ -215,6 +227,7 @@ CALLS: dict[str, Callable[[MlflowRegistry], Coroutine[Any, Any, Any]]] = {
     "give_alias": lambda r: r.give_alias("team", "spam", "production", "1"),
     "move_alias": lambda r: r.move_alias("team", "spam", "production", "1", "1"),
     "record": lambda r: r.record("team", "spam", "1", {"outcome": "Promoted"}),
+    "keep": lambda r: r.keep("team", "spam", "x-record-1", "{}"),
 }
 
 

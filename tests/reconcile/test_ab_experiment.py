@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.errors import ConflictError
+from anneal_operator.errors import ConflictError, RegistryError
 from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.queue import Key
 
@@ -127,7 +127,8 @@ def test_a_verdict_is_kept_before_anything_follows_then_moves_the_alias(world: W
     assert "ownerReferences" not in _record(world)["metadata"]
     assert world.registry.aliases["spam", "production"] == "1", "the decision is written before anything follows"
     _look(world)
-    assert [call for call in world.registry.calls if call != "register"] == ["record", "move_alias"]
+    kept = ["keep", "keep"]  # the start, and the decision
+    assert [call for call in world.registry.calls if call != "register"] == [*kept, "record", "move_alias"]
     assert world.registry.aliases["spam", "production"] == "2"
     assert json.loads(world.registry.records["2"]["anneal.dev/experiment.x"])["winner"] == "b"
     _read_aliases(world, one=[], two=["production"])
@@ -154,6 +155,63 @@ def test_a_rollback_by_hand_is_not_undone_where_the_status_was_lost(world: World
     _look(world, 3)
     assert world.registry.aliases["spam", "production"] == "1"
     assert (_status(world)["phase"], _condition(world, "AliasMoved")) == ("Promoted", ("False", "HeldByAnother"))
+
+
+def _restore(world: World) -> None:
+    """Manifests alone are applied again: what the operator wrote in the namespace is gone."""
+    world.api.remove("ABExperiment", "x")
+    world.api.remove("ConfigMap", _record(world)["metadata"]["name"])
+    world.api.put("ABExperiment", "x", spec=SPEC, metadata={"uid": "uid-new"})
+
+
+def test_after_a_restore_one_that_runs_goes_on_with_its_numbers(world: World) -> None:
+    _start(world)
+    _count(world, (60, 3.0), (40, 3.5))
+    _look(world)
+    started, data = _status(world)["startedAt"], _record(world)["data"]
+    world.later(600)
+    _restore(world)
+    _look(world, 2)
+    assert (_record(world)["data"], "immutable" in _record(world)) == (data, False)
+    assert (_status(world)["phase"], _status(world)["startedAt"]) == ("Running", started)
+    assert _status(world)["users"] == 100
+    assert set(world.routers.asked_of) == {"uid-x"}, "the recorder knows it by its first uid"
+
+
+@pytest.mark.parametrize(("b", "phase"), [(4.0, "Promoted"), (1.0, "RolledBack"), (3.0, "Inconclusive")])
+def test_after_a_restore_a_decision_is_as_it_was_and_nothing_follows_anew(world: World, b: float, phase: str) -> None:
+    _decide(world, b)
+    _look(world)
+    _read_aliases(world, one=[] if b > 3 else ["production"], two=["production"] if b > 3 else [])
+    _look(world, 2)
+    decision, record = _status(world)["decision"], _record(world)
+    assert (_status(world)["phase"], record["immutable"]) == (phase, True)
+    world.later(600)
+    _count(world, (500, 9.0), (500, 2.0))
+    _restore(world)
+    calls, aliases = len(world.registry.calls), dict(world.registry.aliases)
+    _look(world, 3)
+    assert (_status(world)["phase"], _status(world)["decision"]) == (phase, decision)
+    assert (_record(world)["data"], _record(world)["immutable"]) == (record["data"], True)
+    assert (world.registry.calls[calls:], world.registry.aliases) == ([], aliases)
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+
+
+def test_mlflow_that_takes_no_record_is_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any) -> None:
+        raise RegistryError("MLflow refused: read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.registry, "keep", refuse)
+        _start(world)
+        again = _look(world)
+        assert (_status(world)["phase"], _condition(world, "Tracked")) == ("Running", ("False", "RegistryUnreachable"))
+        assert again is not None
+        assert again > 0.0
+    _look(world, 2)
+    assert _condition(world, "Tracked") == ("", "")
 
 
 def test_a_record_that_is_not_as_it_was_seen_takes_no_other_decision(

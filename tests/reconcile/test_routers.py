@@ -427,6 +427,36 @@ def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> 
     assert world.registry.aliases["spam", "production"] == "1"
 
 
+def test_after_a_restore_users_are_split_as_before(world: World) -> None:
+    """By the salt of the experiment's name, in the same bounds, and known to the recorder by its first uid."""
+    _begin(world)
+    _judge(world)
+    before = _table(world)["models"]
+    (record,) = (name for kind, name in world.api.objects if kind == "ConfigMap" and "-record-" in name)
+    specs = {name: world.api.objects["ModelVersion", name]["spec"] for name in ("one", "two")}
+    for kind, name in (("ConfigMap", record), ("ConfigMap", "anneal-router"), ("ABExperiment", "x")):
+        world.api.remove(kind, name)
+    for name in specs:
+        for kind, child in (("Deployment", f"{name}-server"), ("Service", f"{name}-server"), ("ModelVersion", name)):
+            world.api.remove(kind, child)
+        world.reconcile("ModelVersion", name)
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, metadata={"uid": "uid-new"})
+    for name, spec in specs.items():
+        world.api.put("ModelVersion", name, spec=spec)
+        _look(world, name, name)
+    _judge(world)
+    _judge(world)
+    _route(world)
+    assert _table(world)["models"]["spam"]["experiment"] == before["spam"]["experiment"], "before any of them answers"
+    for name in specs:
+        _answer(world, name)
+        _look(world, name, name)
+    _judge(world)
+    _route(world)
+    assert _table(world)["models"] == before
+    assert before["spam"]["experiment"]["uid"] == "uid-x"
+
+
 def test_nothing_is_kept_of_a_namespace_that_serves_nothing(world: World) -> None:
     for name in ("one", "two"):
         world.api.remove("ModelVersion", name)

@@ -205,6 +205,9 @@ class FakeRegistry:
     aliases_set: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By version."""
     records: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """By version."""
+    kept: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Records of experiments, by model, and by namespace and name."""
     metrics: dict[str, Mapping[str, float]] = field(default_factory=dict)
     """By version."""
     ended_runs: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -244,7 +247,8 @@ class FakeRegistry:
     async def describe(self, model: str) -> RegisteredModel:
         self._check()
         aliases = {alias: to for (of, alias), to in self.aliases.items() if of == model}
-        return RegisteredModel(self.owners.get(model), aliases)
+        records = {name: text for (of, name), text in self.kept.items() if of == model}
+        return RegisteredModel(self.owners.get(model), aliases, records)
 
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         self._check()
@@ -277,6 +281,11 @@ class FakeRegistry:
         self._own(namespace, model)
         self.records[version] = tags
 
+    async def keep(self, namespace: str, model: str, name: str, record: str) -> None:
+        self._check("keep")
+        self._own(namespace, model)
+        self.kept[model, f"{namespace}.{name}"] = record
+
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         self._check("move_alias")
         self._own(namespace, model)
@@ -294,6 +303,8 @@ class FakeRouters:
     has: dict[str, Stamp] = field(default_factory=dict)
     """What one has instead, by its address."""
     asked: list[str] = field(default_factory=list)
+    asked_of: list[str] = field(default_factory=list)
+    """The uids of the experiments whose statistics were asked for."""
     counted: dict[str, Any] | None = None
     keys: list[str] = field(default_factory=list)
     """Those that it was asked with."""
@@ -309,6 +320,7 @@ class FakeRouters:
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         self.keys.append(key)
+        self.asked_of.append(experiment_uid)
         if self.counted is None:
             raise RouterError("down")
         return self.counted

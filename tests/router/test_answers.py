@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import USER_KEY_VARIABLE, bucket
+from serving_runtime.plan import USER_HEADER, USER_KEY_VARIABLE, bucket
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.ingest import Ingest
 from serving_runtime.router.spool import Spool
@@ -228,10 +228,33 @@ def test_a_user_is_recorded_as_a_hash_that_the_namespace_s_key_alone_makes(route
     assert "someone-secret" not in str(lines)
 
 
-def test_an_answer_outside_an_experiment_is_a_line_without_a_user(router: Stand) -> None:
-    answer = router.chat("plain", X_User_Id="u1")
-    line = router.record_of(answer.json["headers"]["X-Request-Id"])
+def test_a_user_is_the_same_outside_experiments(router: Stand) -> None:
+    named = {USER_HEADER.replace("-", "_"): "u1"}
+    inside, line = (
+        router.record_of(router.chat(model, **named).headers["x-exposure-id"]) for model in ("split", "plain")
+    )
+    assert line["user"] == inside["user"]
     assert (line["model"], line["version"], line["outcome"]) == ("plain", "one", "complete")
+    assert not {"experiment", "variant"} & set(line)
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "headers"),
+    [
+        ("plain", "/v1/chat/completions", {}),
+        ("plain", "/v1/chat/completions", {"X_User_Id": ""}),
+        ("plain", "/v1/chat/completions", {"X_Session": "s"}),
+        ("plain@1", "/v1/chat/completions", {"X_User_Id": "u1"}),
+        ("plain", "/tokenize", {"X_User_Id": "u1"}),
+    ],
+)
+def test_outside_experiments_a_line_names_who_asked_a_model_and_said_who_they_are(
+    router: Stand, model: str, path: str, headers: dict[str, str]
+) -> None:
+    answer = router.chat(model, path=path, **headers)
+    assert "x-exposure-id" not in answer.headers
+    line = router.record_of(answer.json["headers"]["X-Request-Id"])
+    assert (line["model"], line["outcome"]) == (model, "complete")
     assert not {"user", "experiment", "variant"} & set(line)
 
 

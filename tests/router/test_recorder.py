@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from serving_runtime.plan import ADMIN_KEY_VARIABLE, bucket
-from tests.support.recorder import KEY, counted, recorder
+from tests.support.recorder import KEY, at, counted, erase, recorder, send
 from toolbox.polling import poll
 
-from .stand import SALT, UNHURRIED, Answer, standing
+from .stand import SALT, UNHURRIED, Answer, Stand, standing
 
 BUDGET_SECONDS = 0.2
 """What a router that is killed may take with it."""
@@ -29,13 +30,19 @@ def _shipping(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "serving_runtime.router.shipper", "--records", str(folder / "records")]
     command += ["--recorder", str(folder / "address"), "--end-within", "0"]
     with subprocess.Popen(command, env={**os.environ, ADMIN_KEY_VARIABLE: KEY}) as process:
-        yield process
-        process.terminate()
+        try:
+            yield process
+        finally:
+            process.terminate()
         assert process.wait(60) == 0
 
 
 def _said(answer: Answer, value: int = 4) -> dict[str, object]:
     return {"exposureId": answer.headers["x-exposure-id"], "metric": "rating", "value": value}
+
+
+def _is_recorded(router: Stand, said: dict[str, object]) -> bool:
+    return router.ask("/v1/feedback", said, Content_Type="application/json").status == 200
 
 
 def test_every_answer_reaches_the_recorder_once_and_what_users_say_of_it(tmp_path: Path) -> None:
@@ -44,9 +51,40 @@ def test_every_answer_reaches_the_recorder_once_and_what_users_say_of_it(tmp_pat
         answers = [router.chat("split", X_User_Id="u1") for _ in range(20)]
         assert poll(lambda: counted(address, "uid") == {ARM: (1, 20)}, 60, every=0.1)
         said = _said(answers[0])
-        assert poll(lambda: router.ask("/v1/feedback", said, Content_Type="application/json").status == 200, 10)
+        assert poll(partial(_is_recorded, router, said), 10)
         refused = router.ask("/v1/feedback", {**said, "value": "x"}, Content_Type="application/json")
         assert (refused.status, refused.json["error"]["param"]) == (422, "value")
+
+
+def _days(folder: Path) -> dict[str, tuple[int, ...]]:
+    """What is kept outside experiments, by model: users, requests, failures, latencies, values and their sum."""
+    sums = "COUNT(*), SUM(requests), SUM(failures), SUM(latencies), SUM(count), SUM(total) / 1000000000"
+    tables = "users JOIN scopes ON scope = scopes.id LEFT JOIN ratings ON ratings.user = users.id"
+    database = sqlite3.connect(folder / "recorder.sqlite")
+    select = f"SELECT model, {sums} FROM {tables} WHERE experiment IS NULL GROUP BY model"  # noqa: S608
+    found = {model: tuple(row) for model, *row in database.execute(select)}
+    database.close()
+    return found
+
+
+def test_outside_experiments_users_have_sums_of_their_day_until_they_are_erased(tmp_path: Path) -> None:
+    with standing(tmp_path) as router, recorder(tmp_path) as address, _shipping(tmp_path):
+        (tmp_path / "address").write_text(address)
+        answers = [router.chat("plain", X_User_Id=user) for user in ("u1", "u1", "u2")]
+        router.chat("down", X_User_Id="u1")
+        router.chat("plain")
+        assert poll(lambda: len(_stored(tmp_path)) == 4, 60, every=0.1)
+        for answer, value in zip(answers, (4, 2, 5), strict=True):
+            assert poll(partial(_is_recorded, router, _said(answer, value)), 10)
+        expected = {"plain": (2, 3, 0, 3, 3, 11), "down": (1, 1, 1, 0, None, None)}
+        assert _days(tmp_path) == expected
+        replayed = [line for line in router.records() if "user" in line]
+        send(address, "".join(json.dumps(line) + "\n" for line in replayed).encode(), **at(0))
+        assert (len(replayed), _days(tmp_path)) == (4, expected)
+        (first,) = {line["user"] for line in replayed if line["exposure"] == answers[0].headers["x-exposure-id"]}
+        assert erase(address, first) == 2
+        assert _days(tmp_path) == {"plain": (1, 1, 0, 1, 1, 5)}
+        assert router.ask("/v1/feedback", _said(answers[0]), Content_Type="application/json").status == 404
 
 
 def test_a_worker_that_is_killed_takes_no_more_with_it_than_its_last_answers(tmp_path: Path) -> None:

@@ -215,8 +215,9 @@ def test_the_first_header_that_is_there_names_the_user(router: Stand) -> None:
 
 @pytest.mark.parametrize("again", [b"X-User-Id: b", b"x-uSER-iD: b", b"X-User-Id:"])
 @pytest.mark.parametrize("others", [0, 200])
-def test_a_user_who_is_named_twice_is_refused(router: Stand, others: int, again: bytes) -> None:
-    body = b'{"model":"split"}'
+@pytest.mark.parametrize("model", ["split", "plain"])
+def test_a_user_who_is_named_twice_is_refused(router: Stand, model: str, others: int, again: bytes) -> None:
+    body = b'{"model":"%s"}' % model.encode()
     more = b"".join(b"X-%d: y\r\n" % number for number in range(others))
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-User-Id: a\r\n%s%s\r\n"
     told = router.raw(head % (more, again) + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))

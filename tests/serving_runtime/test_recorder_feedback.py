@@ -303,7 +303,8 @@ def test_more_than_so_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("total", "left", "rows", "held"),
     [
-        (1 << 30, 0.2, {"inside", "outside"}, Outcome.HELD),
+        (1 << 30, 0.6, {"inside", "outside"}, Outcome.HELD),
+        (1 << 30, 0.4, {"inside"}, Outcome.HELD),
         (1 << 30, 0.07, {"inside"}, Outcome.HELD),
         (1 << 30, 0.01, set(), Outcome.FULL),
         (1 << 40, 0.01, {"inside", "outside"}, Outcome.HELD),
@@ -320,18 +321,42 @@ def test_on_a_full_disk_sums_go_on_and_rows_are_left_out_in_order(
     held: Outcome,
 ) -> None:
     _say(database, 3, 5.0)
-
+    database.record_exposures("s", 0, [_answer(9, experiment=None, variant=None, model="m")])
     volume = SimpleNamespace(total=total, free=int(left * total))
     monkeypatch.setattr("shutil.disk_usage", lambda _: volume)
     outside = _answer(2, experiment=None, variant=None, model="m", exposure="outside")
     database.record_exposures("s", 1, [_answer(1, exposure="inside"), outside, _answer(3)])
     connection = sqlite3.connect(tmp_path / "recorder.sqlite")
     found = {row[0] for row in connection.execute("SELECT id FROM answered")}
-    assert found - {bytes.fromhex(f"{3:032x}")} == rows
+    assert found - {bytes.fromhex(f"{number:032x}") for number in (3, 9)} == rows
     assert bytes.fromhex(f"{3:032x}") in found
-    assert connection.execute("SELECT SUM(requests) FROM users").fetchone() == (3,)
+    assert connection.execute("SELECT SUM(requests) FROM users").fetchone() == (4,)
     connection.close()
     assert _mean(database) == 5.0
     assert _say(database, 4, 5.0) is held
     for name in {"inside", "outside"} - rows:
         assert database.record_feedback([Said("rating", 1, name)]) == [Outcome.NOT_COUNTED]
+
+
+def test_who_is_outside_experiments_takes_no_room_that_is_left_for_those_within(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of users of whom a day has a row the sums go on; new ones get none, whoever makes up names."""
+    outside = {"experiment": None, "variant": None, "model": "m"}
+    database.record_exposures("s", 1, [_answer(1, user="known", **outside)])
+    volume = SimpleNamespace(total=1 << 30, free=400 << 20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: volume)
+    _say(database, 3, 5.0)
+    answers = [_answer(2, user="known", **outside), _answer(3, user="new", **outside), _answer(4, user="within")]
+    database.record_exposures("s", 2, answers)
+    connection = sqlite3.connect(tmp_path / "recorder.sqlite")
+    assert dict(connection.execute("SELECT user, requests FROM users")) == {"known": 2, "within": 1}
+    connection.close()
+    assert database.statistics("e", "rating")["feedback"] == {"waiting": 0, "dead": {"not counted": 1}}
+    assert _say(database, 3, 5.0) is Outcome.NOT_COUNTED
+    volume.free = 1 << 30
+    database.record_exposures("s", 3, [_answer(5, user="new", **outside)])
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "the volume has little room",
+        "the volume has room again",
+    ]

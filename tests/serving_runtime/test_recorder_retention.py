@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +113,22 @@ def test_days_outside_experiments_are_kept_for_thirty(database: Database, tmp_pa
         database.record_exposures("s", number, [_answer(number, experiment=None, variant=None)])
     database.prune()
     assert _counts(path, "users", "scopes") == {"users": 2, "scopes": 2}
+
+
+def test_where_room_is_short_days_outside_experiments_are_kept_for_two_weeks(
+    database: Database, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "recorder.sqlite"
+    for day, number in ((0, 1), (10, 2), (20, 3)):
+        clock(day)
+        outside = _answer(number, experiment=None, variant=None)
+        database.record_exposures("s", number, [outside, _answer(number + 10)])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=1 << 30, free=400 << 20))
+    database.prune()
+    assert _counts(path, "users", "scopes", "answered") == {"users": 3, "scopes": 3, "answered": 6}
+    assert _say(database, 1, 4.0) == [Outcome.UNKNOWN]
+    database.record_exposures("other", 1, [_answer(1, experiment=None, variant=None)])
+    assert _counts(path, "users") == {"users": 3}, "a replay counts no day anew"
 
 
 def test_more_than_a_chunk_goes_too(database: Database, tmp_path: Path, clock: Clock) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import uvicorn
 
@@ -16,7 +17,7 @@ from serving_runtime.recorder.__main__ import guarded
 from serving_runtime.recorder.app import create_app
 from serving_runtime.records import POSITION, RECORDS_PATH, SOURCE
 
-__all__ = ["KEY", "at", "counted", "line", "recorder", "send"]
+__all__ = ["KEY", "at", "counted", "erase", "line", "recorder", "send"]
 
 KEY = "the-admin-key-of-the-tests"
 _OURS = {"Authorization": f"Bearer {KEY}"}
@@ -61,6 +62,14 @@ def counted(address: str, experiment: str = "e") -> dict[str, tuple[int, int]]:
     with urllib.request.urlopen(urllib.request.Request(url, headers=_OURS), timeout=20) as answer:
         variants = json.load(answer)["variants"]
     return {name: (told["users"], told["requests"]) for name, told in variants.items()}
+
+
+def erase(address: str, user: str) -> int:
+    """Erase one user; return how many rows that were."""
+    url = f"http://{address}/users/{quote(user, safe='')}"
+    request = urllib.request.Request(url, headers=_OURS, method="DELETE")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return int(json.load(answer)["rows"])
 
 
 def at(position: int, source: str = "pod/20260301T1000-0123456789abcdef-01234567") -> dict[str, str]:

@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from serving_runtime.plan import USER_HEADER
+
 from .conditions import Conditions
 from .quantities import Duration, bounded_duration, seconds
 from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, Time
@@ -51,7 +53,7 @@ class KeySource(Schema):
 class Assignment(Schema):
     """How users are spread over the variants."""
 
-    key_from: list[KeySource] = Field(default=[KeySource(header="X-User-Id")], min_length=1, max_length=4)
+    key_from: list[KeySource] = Field(default=[KeySource(header=USER_HEADER)], min_length=1, max_length=4)
     """Where to look for the user, in this order. Requests that name nobody go to the control and are not analysed."""
     salt: str | None = Field(default=None, min_length=1, max_length=63)
     """Mixed into the hash of the user, so that two experiments split differently. Where it is left out, the
@@ -220,7 +222,8 @@ class ABExperimentStatus(ObjectStatus):
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow
-    gives the winner `production`. `Reconciling` and `Stalled` are for kstatus.
+    gives the winner `production`. `Tracked`: MLflow could not be told of the start or the decision, and will be.
+    `Reconciling` and `Stalled` are for kstatus.
     """
     started_at: Time | None = None
     """When the route was programmed and counting began (RFC 3339, UTC)."""

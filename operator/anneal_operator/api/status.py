@@ -54,6 +54,11 @@ class ObjectStatus(StatusPart):
         """Whether it tells of an end, which nothing that comes later takes back; most kinds have none."""
         return False
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the object was not looked at yet, or its status was lost."""
+        return not self.observed_generation and not self.conditions
+
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, None where nothing is said of it: Unknown."""
         return next((condition for condition in self.conditions if condition.type == kind), None)

@@ -4,6 +4,7 @@ Start and decision are immutable records, kept before the status tells of them: 
 whatever becomes of the status. The end of the maximum duration comes first, whatever else is wrong.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentStatus, ExperimentPhase, SampleRatio
@@ -12,10 +13,18 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .comparison import Comparison, sample_ratio
-from .conditions import Finding, merged
+from .conditions import Finding, merged, without
 from .experiment_end import decided, followed_up
 from .experiment_sample import comparisons, decision_of, health, sufficiency, variants_told, verdict_of
-from .observed_experiment import ExperimentVerdict, Intent, Observations, ObservedExperiment, VariantSeen
+from .observed_experiment import (
+    ExperimentVerdict,
+    Intent,
+    KeepStart,
+    Observations,
+    ObservedExperiment,
+    Record,
+    VariantSeen,
+)
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -28,9 +37,30 @@ _SILENCE = timedelta(minutes=10)
 
 
 def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
-    """Return the status and what follows; a decision, once kept, stands."""
-    known = seen.previous.decision or (seen.record and seen.record.decision)
-    if known:
+    """Return the status and what follows; a decision, once kept, stands.
+
+    MLflow is told what was kept before anything else follows from it: what is kept in the namespace may go with it.
+    """
+    if seen.record is None and seen.remembered:
+        return _restored(seen, seen.remembered, now)
+    verdict = _course(seen, now)
+    remember = seen.to_remember
+    is_told = not remember and not seen.registry_problem
+    done = [ConditionType.TRACKED] if is_told else []
+    status = verdict.status.having(conditions=without(verdict.status.conditions, done))
+    return replace(verdict, status=status, effects=(*remember, *verdict.effects))
+
+
+def _restored(seen: ObservedExperiment, remembered: Record, now: datetime) -> ExperimentVerdict:
+    """The record is made anew as MLflow has it: then all is as it was."""
+    known, decision = replace(seen, record=remembered), remembered.decision
+    begun = seen.previous.having(phase="Running", started_at=remembered.started_at)
+    status = followed_up(known, decision, now).status if decision else begun
+    return _working(status, KeepStart(remembered), period=0.0)
+
+
+def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
+    if known := seen.decision:
         return followed_up(seen, known, now)
     started = seen.started_at
     if started is not None:
@@ -46,7 +76,7 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         return _working(_status(seen, "Running" if started else phase, [obstacle], now))
     ready = Finding(ConditionType.VARIANTS_READY, "True", Reason.VARIANTS_READY, "every variant answers")
     if not _is_programmed(seen, started is not None):
-        why = seen.route.waits_for if seen.route.split_by == seen.uid else "the routers are being told"
+        why = seen.route.waits_for if seen.route.split_by == seen.identity else "the routers are being told"
         behind = Finding(ConditionType.ROUTE_PROGRAMMED, "False", Reason.ROUTER_BEHIND, why)
         status = _status(seen, "Running" if started else "WarmingUp", [ready, behind], now, main=behind)
         return _working(status, period=_WARM_UP_PERIOD_SECONDS)
@@ -60,7 +90,7 @@ def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
     """Whether all routers split by it; once they did, a change of other routes, on its way, changes nothing."""
     before = seen.previous.condition(ConditionType.ROUTE_PROGRAMMED)
     was = started and before is not None and before.status == "True"
-    return seen.route.split_by == seen.uid and (was or seen.route.has_arrived)
+    return seen.route.split_by == seen.identity and (was or seen.route.has_arrived)
 
 
 def _late(seen: ObservedExperiment) -> str:
@@ -96,11 +126,19 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
         if not seen.variants[variant.name].ready:
             message = f"ModelVersion {variant.model_version_ref.name} does not answer"
             return _lost(seen, now, Finding(kind, "False", Reason.VERSION_NOT_READY, message), started=started)
-    control = seen.number_of(seen.spec.control)
-    if not started and seen.production not in {None, control}:
+    return None if started else _not_to_begin(seen)
+
+
+def _not_to_begin(seen: ObservedExperiment) -> Finding | None:
+    """What MLflow says, or does not say, that keeps one from beginning."""
+    kind, model, control = ConditionType.VARIANTS_READY, seen.spec.model_name, seen.number_of(seen.spec.control)
+    if not seen.is_heard:
+        message = f"{seen.registry_problem}; an experiment begins once it is known not to have begun before"
+        return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, message)
+    if seen.production not in {None, control}:
         message = (
-            f"the control must hold `production` in MLflow, which version {seen.production} of "
-            f"{seen.spec.model_name} has: compare with that one, or move the alias to version {control}"
+            f"the control must hold `production` in MLflow, which version {seen.production} of {model} has: compare "
+            f"with that one, or move the alias to version {control}"
         )
         return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, message)
     return None
@@ -109,12 +147,11 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
 def _busy_with(seen: ObservedExperiment) -> str | None:
     """The experiment that has the model's traffic: one that has started, else the oldest that only waits to.
 
-    One that cannot start holds up nobody.
+    One that cannot start holds up nobody; nobody holds up one that has started, which may be younger after a restore.
     """
     own = seen.created_at, seen.name
-    for rival in seen.rivals:
-        has_it = rival.has_started and not seen.previous.started_at
-        if has_it or ((rival.created_at, rival.name) < own and rival.phase == "WarmingUp"):
+    for rival in () if seen.started_at else seen.rivals:
+        if rival.has_started or ((rival.created_at, rival.name) < own and rival.phase == "WarmingUp"):
             return rival.name
     return None
 

@@ -106,14 +106,15 @@ def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding,
     if seen.registry_problem or not winner:
         problem = seen.registry_problem or "the winner's version in MLflow is not known yet"
         return Finding(kind, "False", Reason.REGISTRY_UNREACHABLE, problem), ()
+    is_over = seen.record is not None and seen.record.is_closed
     if seen.production == winner:
         read = {name: variant.holds_production for name, variant in seen.variants.items()}
-        if read == {name: name == decision.winner for name in read}:
+        if is_over or read == {name: name == decision.winner for name in read}:
             message = f"alias production of {model} was moved to version {winner} in MLflow"
             return Finding(kind, "True", Reason.MOVED, message), ()
         message = f"moved to version {winner} in MLflow; the versions have yet to read it"
         return Finding(kind, "False", Reason.MOVING, message), ()
-    if seen.record and seen.record.is_closed:
+    if is_over:
         message = f"the promotion is over; production of {model} has been given to version {seen.production} since"
         return Finding(kind, "False", Reason.HELD_BY_ANOTHER, message), ()
     if seen.production not in {None, control}:
@@ -132,7 +133,7 @@ def _route_waits_for(seen: ObservedExperiment, decision: DecisionStatus) -> str:
     name, route = seen.spec.version_of(decision.winner), seen.route
     if not seen.variants[decision.winner or ""].ready and route.default != name:
         return f"ModelVersion {name} does not answer, so they stay with the control until it does"
-    if route.default != name or route.split_by == seen.uid:
+    if route.default != name or route.split_by == seen.identity:
         return "the routers are being told"
     return "" if route.has_arrived else route.waits_for
 

@@ -190,6 +190,8 @@ def _asked_for(seen: ObservedVersion) -> int:
         return 0
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     undecided = any(contest.status.decision is None for contest in seen.contests)
+    if seen.engine is None and not holds_production and any(contest.status.is_new for contest in seen.contests):
+        return 0  # as after a restore: it may turn out to have lost
     if holds_production or undecided or seen.route.default == seen.name:  # until another is: that one may yet load
         return serving.replicas
     if last := _last_decided(seen):

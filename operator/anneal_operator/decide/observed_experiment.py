@@ -1,9 +1,11 @@
 """What an ABExperiment is judged from, and what may follow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
+from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
 from .comparison import Sample
@@ -22,6 +24,7 @@ __all__ = [
     "Pin",
     "Record",
     "RecordDecision",
+    "Remember",
     "Rival",
     "VariantSeen",
 ]
@@ -80,6 +83,10 @@ class Record:
     """By variant."""
     is_closed: bool = False
     """Whether all that follows from the decision was done: it is never done again."""
+    uid: str = ""
+    """The experiment's as counting began, by which recorder and routers know it: one that is applied again goes on
+    with its numbers. An earlier build kept none.
+    """
     revision: str = ""
     """The API server's, so that a decision is never kept over another."""
 
@@ -100,6 +107,11 @@ class ObservedExperiment:
     """Where the routers send the model's clients."""
     observations: Observations | None = None
     record: Record | None = None
+    """In the namespace."""
+    remembered: Record | None = None
+    """In MLflow, as last heard: it outlives the namespace."""
+    is_heard: bool = True
+    """Whether MLflow was heard yet."""
     production: str | None = None
     """The version that holds `production` in MLflow, as last heard."""
     registry_problem: str = ""
@@ -108,6 +120,17 @@ class ObservedExperiment:
     def started_at(self) -> str | None:
         """When counting began."""
         return self.record.started_at if self.record else self.previous.started_at
+
+    @property
+    def decision(self) -> DecisionStatus | None:
+        """What was decided, wherever that is told."""
+        kept = (record.decision for record in (self.record, self.remembered) if record)
+        return self.previous.decision or next(filter(None, kept), None)
+
+    @property
+    def identity(self) -> str:
+        """The uid by which recorder and routers know it."""
+        return self.record.uid if self.record and self.record.uid else self.uid
 
     @property
     def replaced(self) -> str | None:
@@ -130,15 +153,24 @@ class ObservedExperiment:
     def start(self, at: str) -> "KeepStart":
         """Return what makes the record."""
         known = {name: variant for name, variant in self.variants.items() if variant.number and variant.digest}
-        return KeepStart(at, {name: Pin(variant.number, variant.digest) for name, variant in known.items()})
+        pins = {name: Pin(variant.number, variant.digest) for name, variant in known.items()}
+        return KeepStart(Record(at, pins=pins, uid=self.uid))
+
+    @property
+    def to_remember(self) -> "tuple[Remember, ...]":
+        """What MLflow has yet to be told; never another decision than it was told."""
+        known = self.record and replace(self.record, uid=self.identity, revision="")
+        if known is None or self.registry_problem or known == self.remembered:
+            return ()
+        is_behind = self.remembered is not None and self.remembered.decision not in (None, known.decision)
+        return () if is_behind else (Remember(known),)
 
 
 @dataclass(frozen=True)
 class KeepStart:
-    """Make the record."""
+    """Make the record: as counting begins, or as MLflow has it."""
 
-    started_at: str
-    pins: Mapping[str, Pin]
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -152,6 +184,14 @@ class KeepDecision:
 @dataclass(frozen=True)
 class CloseRecord:
     """Everything that follows was done: from then on the record never changes."""
+
+
+@dataclass(frozen=True)
+class Remember:
+    """Have MLflow know the record, too."""
+
+    told_by: ClassVar[ConditionType] = ConditionType.TRACKED
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -171,5 +211,5 @@ class MoveAlias:
 
 
 Intent = KeepStart | KeepDecision | CloseRecord
-Effect = RecordDecision | MoveAlias
+Effect = Remember | RecordDecision | MoveAlias
 ExperimentVerdict = Verdict[ABExperimentStatus, Intent, Effect]

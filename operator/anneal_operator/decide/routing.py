@@ -71,11 +71,15 @@ class Route:
 
 
 def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Experiment], last: Last) -> Route:
-    """Return where the clients of a model go; nobody is sent to what does not answer who was not sent there before."""
+    """Return where the clients of a model go; nobody is sent to what does not answer who was not sent there before.
+
+    Nor is anybody sent anywhere before it is known whether an experiment splits them, as after a restore.
+    """
     own = [version for version in versions if version.model == model]
     served = {version.name: version for version in own if version.is_served}
     experiments = [experiment for experiment in experiments if experiment.spec.model_name == model]
-    default = _default(own, served, experiments, last.default)
+    is_unread = last.default is None and any(experiment.status.is_new for experiment in experiments)
+    default = None if is_unread else _default(own, served, experiments, last.default)
     named = {alias: to for alias in _aliases(own) if (to := _effective(alias, own, served, last.named.get(alias)))}
     if PRODUCTION in _aliases(own) and default:
         named[PRODUCTION] = default

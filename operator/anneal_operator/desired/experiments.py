@@ -1,13 +1,14 @@
-"""What is kept of an ABExperiment beyond its status: a record in a ConfigMap that nobody owns.
+"""What is kept of an ABExperiment beyond its status: a record in a ConfigMap that nobody owns, and in MLflow.
 
 Its name follows from the experiment's name and from what its spec says beyond the defaults, so that a release with new
 ones finds it: whoever applies the same manifest again, also after a restore without statuses, gets the decision that
-was made, and never another. To run an experiment once more, give it another name or delete its record.
+was made, and never another, and one that runs goes on. To run an experiment once more, give it another name.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.resources import OWNER_ANNOTATION
@@ -15,7 +16,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from .operations import Create, Patch
 from .pods import Manifest, labels
 
-__all__ = ["DECISION_KEY", "START_KEY", "decision_kept", "record_closed", "record_name", "start_kept"]
+__all__ = ["DECISION_KEY", "START_KEY", "Start", "decision_kept", "record_closed", "record_name", "start_kept"]
 
 START_KEY, DECISION_KEY = "start.json", "decision.json"
 
@@ -27,10 +28,24 @@ def record_name(experiment: Manifest) -> str:
     return f"{experiment['metadata']['name']}-record-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def start_kept(experiment: Manifest, started_at: str, variants: Mapping[str, Mapping[str, str]]) -> Create:
-    """The record as counting begins: when, what was asked, and of each variant its version in MLflow and its digest."""
+@dataclass(frozen=True)
+class Start:
+    """An experiment as its counting began."""
+
+    at: str
+    uid: str
+    """By which recorder and routers know it."""
+    variants: Mapping[str, Mapping[str, str]]
+    """Of each its version in MLflow and its digest."""
+
+
+def start_kept(experiment: Manifest, start: Start, decision: Manifest | None = None, *, closes: bool = False) -> Create:
+    """The record as counting begins, and what was asked; where it is made anew, with the decision."""
     metadata = experiment["metadata"]
-    start = {"startedAt": started_at, "spec": experiment["spec"], "variants": variants}
+    begun = {"startedAt": start.at, "uid": start.uid, "spec": experiment["spec"], "variants": start.variants}
+    data = {START_KEY: json.dumps(begun, sort_keys=True)}
+    if decision is not None:
+        data[DECISION_KEY] = json.dumps(decision, sort_keys=True)
     return Create(
         {
             "apiVersion": "v1",
@@ -41,7 +56,8 @@ def start_kept(experiment: Manifest, started_at: str, variants: Mapping[str, Map
                 "labels": labels("ab-experiment", metadata["name"]),
                 "annotations": {OWNER_ANNOTATION: metadata["name"]},
             },
-            "data": {START_KEY: json.dumps(start, sort_keys=True)},
+            "data": data,
+            **({"immutable": True} if closes else {}),
         }
     )
 

@@ -29,6 +29,7 @@ _UID_TAG = "anneal.dev/model-version-uid"
 _NAME_TAG = "anneal.dev/model-version"
 _NAMESPACE_TAG = "anneal.dev/namespace"
 _ALIASES_TAG = "anneal.dev/aliases-set"
+_RECORD_TAG = "anneal.dev/experiment-record."
 T = TypeVar("T")
 log = logging.getLogger("anneal.mlflow")
 
@@ -49,10 +50,12 @@ class Registered:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A registered model: whose it is, and which version each alias points at."""
+    """A registered model: whose it is, which version each alias points at, and what was decided of its versions."""
 
     namespace: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, str] = field(default_factory=dict)
+    """Of experiments, by namespace and the record's name, with a dot between."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ class Registry(Protocol):
 
     async def record(self, namespace: str, model: str, version: str, tags: Mapping[str, str]) -> None:
         """Leave the record of a decision on a version."""
+
+    async def keep(self, namespace: str, model: str, name: str, record: str) -> None:
+        """Keep the record of an experiment on the registered model, in the place of what was kept of it before."""
 
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         """Point an alias at a version, where it still points at the expected one, or nowhere."""
@@ -189,6 +195,16 @@ class MlflowRegistry:
 
         await self._call(tag)
 
+    async def keep(self, namespace: str, model: str, name: str, record: str) -> None:
+        """Keep the record of an experiment on the registered model, in the place of what was kept of it before."""
+
+        def tag(client: "MlflowClient") -> None:
+            self._own(client, namespace, model)
+            self._check_fence()
+            client.set_registered_model_tag(model, f"{_RECORD_TAG}{namespace}.{name}", record)
+
+        await self._call(tag)
+
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         """Point an alias at a version, where it still points at the expected one, or nowhere."""
         await self._call(lambda client: self._move(client, namespace, model, alias, frozenset({expected}), version))
@@ -227,7 +243,9 @@ class MlflowRegistry:
         if found.name != model:
             raise RegistryError(f"the answer to a question after model {model} is of none such: is this MLflow?")
         aliases = {alias: str(version) for alias, version in (found.aliases or {}).items()}
-        return RegisteredModel((found.tags or {}).get(_NAMESPACE_TAG), aliases)
+        tags: Mapping[str, str] = found.tags or {}
+        records = {tag.removeprefix(_RECORD_TAG): text for tag, text in tags.items() if tag.startswith(_RECORD_TAG)}
+        return RegisteredModel(tags.get(_NAMESPACE_TAG), aliases, records)
 
     async def _call(self, ask: Callable[["MlflowClient"], T]) -> T:
         loop = asyncio.get_running_loop()

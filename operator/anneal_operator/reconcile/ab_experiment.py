@@ -1,12 +1,12 @@
 """ABExperiment: observe its variants, routes, counts and record; keep the decision, move the alias."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
@@ -21,16 +21,14 @@ from anneal_operator.decide.observed_experiment import (
     MoveAlias,
     Observations,
     ObservedExperiment,
-    Pin,
-    Record,
     RecordDecision,
+    Remember,
     Rival,
     VariantSeen,
 )
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.experiments import (
-    DECISION_KEY,
-    START_KEY,
+    Start,
     decision_kept,
     record_closed,
     record_name,
@@ -44,6 +42,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
 from .context import Context
+from .experiment_records import record_of, remembered_in, text_of, variants_of
 from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
@@ -73,13 +72,11 @@ class ABExperimentKind:
     async def observe(self, reader: Reader, item: ExperimentItem) -> ObservedExperiment:
         """Look at variants and record; at routes and counts only while they matter."""
         models, model = self._context.models, item.spec.model_name
-        heard = models.heard(model)
-        record = _record(await reader.get("ConfigMap", item.namespace, record_name(item.manifest)))
-        decided = item.status.decision or (record and record.decision)
+        heard, name = models.heard(model), record_name(item.manifest)
+        record = record_of(await reader.get("ConfigMap", item.namespace, name))
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
-        is_counted = not decided and (record is not None or route.split_by == item.uid)
-        return ObservedExperiment(
+        seen = ObservedExperiment(
             generation=item.generation,
             spec=item.spec,
             previous=item.status,
@@ -92,11 +89,14 @@ class ABExperimentKind:
             rivals=await _rivals(reader, item),
             uid=item.uid,
             route=route,
-            observations=await self._counted(reader, item) if is_counted else None,
             record=record,
+            remembered=remembered_in(heard.records.get(f"{item.namespace}.{name}", "")) if heard else None,
+            is_heard=heard is not None,
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
         )
+        is_counted = not seen.decision and (record is not None or route.split_by == seen.identity)
+        return replace(seen, observations=await self._counted(reader, item, seen.identity)) if is_counted else seen
 
     def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
         """Return what follows."""
@@ -105,9 +105,10 @@ class ABExperimentKind:
     def build(self, item: ExperimentItem, observed: ObservedExperiment, intent: Intent) -> Sequence[Operation]:
         """Return the record's beginning, or its end."""
         match intent:
-            case KeepStart(started_at, pins):
-                variants = {name: dataclasses.asdict(pin) for name, pin in pins.items()}
-                return [start_kept(item.manifest, started_at, variants)]
+            case KeepStart(record):
+                start = Start(record.started_at, record.uid, variants_of(record))
+                decision = record.decision.dump() if record.decision else None
+                return [start_kept(item.manifest, start, decision, closes=record.is_closed)]
             case KeepDecision(decision, closes):
                 revision = observed.record.revision if observed.record else ""
                 return [decision_kept(item.manifest, revision, decision.dump(), closes=closes)]
@@ -115,10 +116,13 @@ class ABExperimentKind:
                 return [record_closed(item.manifest)]
 
     async def carry_out(self, item: ExperimentItem, observed: ObservedExperiment, effect: Effect) -> None:
-        """Leave the decision in MLflow, then move the alias."""
+        """Leave record and decision in MLflow, then move the alias."""
         del observed
         registry, model = self._context.registry, item.spec.model_name
         match effect:
+            case Remember(record):
+                await registry.keep(item.namespace, model, record_name(item.manifest), text_of(record))
+                await self._context.models.ask(model)
             case RecordDecision(version, decision):
                 tags = {f"anneal.dev/experiment.{item.name}": decision.model_dump_json(by_alias=True)}
                 await registry.record(item.namespace, model, version, tags)
@@ -141,10 +145,10 @@ class ABExperimentKind:
     def deleted(self, item: ExperimentItem, gone: Deletion) -> None:
         """Nothing is kept."""
 
-    async def _counted(self, reader: Reader, item: ExperimentItem) -> Observations | None:
+    async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Observations | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
         try:
-            found = await self._context.routers.statistics(url, key, item.uid, item.spec.metrics.primary.name)
+            found = await self._context.routers.statistics(url, key, uid, item.spec.metrics.primary.name)
         except RouterError:
             return None
         try:
@@ -191,17 +195,3 @@ def _seen(version: Manifest | None) -> VariantSeen:
         return VariantSeen(model, ready=False, digest=digest)
     number, aliases = (status.registry.version, status.registry.aliases) if status.registry else ("", [])
     return VariantSeen(model, status.phase in ANSWERING, number, digest, PRODUCTION in aliases)
-
-
-def _record(found: Manifest | None) -> Record | None:
-    if found is None:
-        return None
-    data = found.get("data") or {}
-    start, decision = json.loads(data[START_KEY]), data.get(DECISION_KEY)
-    return Record(
-        started_at=start["startedAt"],
-        pins={name: Pin(**pin) for name, pin in start["variants"].items()},
-        is_closed=bool(found.get("immutable")),
-        revision=str(found["metadata"].get("resourceVersion", "")),
-        decision=DecisionStatus.parse(json.loads(decision)) if decision else None,
-    )

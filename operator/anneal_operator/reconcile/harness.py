@@ -149,13 +149,15 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         problem = await self._write_children(item, verdict, steps)
         if problem:
             return problem
+        told_by = self._kind.effects_on
         try:
             for effect in verdict.effects:
+                told_by = getattr(effect, "told_by", self._kind.effects_on)
                 await self._kind.carry_out(item, observed, effect)
         except ForeignModelError as error:
-            return Finding(self._kind.effects_on, "False", Reason.MODEL_OF_ANOTHER_NAMESPACE, str(error))
+            return Finding(told_by, "False", Reason.MODEL_OF_ANOTHER_NAMESPACE, str(error))
         except (RegistryError, RouterError) as error:
-            return Finding(self._kind.effects_on, "False", Reason.REGISTRY_UNREACHABLE, str(error))
+            return Finding(told_by, "False", Reason.REGISTRY_UNREACHABLE, str(error))
         return None
 
     async def _write_children(

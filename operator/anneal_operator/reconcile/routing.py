@@ -28,6 +28,7 @@ from anneal_operator.decide.acknowledgement import (
 )
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.desired.experiments import record_name
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.policies import PolicyEnvironment, policies
@@ -49,6 +50,7 @@ from anneal_operator.reasons import ConditionType
 from serving_runtime.plan import RouteTable, Stamp
 
 from .context import Context
+from .experiment_records import record_of
 from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND
@@ -126,7 +128,7 @@ class RouterKind:
         table = await reader.get("ConfigMap", namespace, ROUTER)
         known = publicly_known(table)
         versions = [await self._version(reader, found, known) for found in all_versions]
-        found = [_experiment(raw) for raw in await reader.list("ABExperiment", namespace)]
+        found = [await _experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
         routes = self._context.acknowledgements.routes(namespace, table)
@@ -294,11 +296,13 @@ def _knows_model(made: Manifest | None, *, was_known: bool) -> bool:
     return was_known or (is_current and 0 < status.get("replicas", 0) == status.get("updatedReplicas", 0))
 
 
-def _experiment(item: Manifest) -> Experiment | None:
-    metadata = item["metadata"]
+async def _experiment(reader: Reader, item: Manifest) -> Experiment | None:
+    """One that may split clients is known to the routers by the uid that it had as counting began."""
+    name, namespace, uid = (item["metadata"][field] for field in ("name", "namespace", "uid"))
     try:
         spec = ABExperimentSpec.parse(item["spec"])
         status = ABExperimentStatus.parse(item.get("status") or {})
     except ValueError:
         return None
-    return Experiment(metadata["name"], metadata["namespace"], metadata["uid"], spec, status)
+    record = None if status.decision else record_of(await reader.get("ConfigMap", namespace, record_name(item)))
+    return Experiment(name, namespace, record.uid if record and record.uid else uid, spec, status)
