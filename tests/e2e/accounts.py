@@ -32,6 +32,7 @@ class Row:
 class Account:
     """What follows from comparing them."""
 
+    seconds: float = 0.0
     counted: Counter[str] = field(default_factory=Counter)
     failed: list[Attempt] = field(default_factory=list)
     """The last attempts at requests that never came to a complete answer."""
@@ -52,14 +53,17 @@ class Account:
         """Return all that is counted, for people."""
         lists = {"failed": self.failed, "missing": self.missing, "recorded twice": self.repeated}
         told = {**self.counted, **{what: len(found) for what, found in lists.items()}, "strangers": self.strangers}
-        return f"{name}: " + ", ".join(f"{count} {what}" for what, count in told.items())
+        seconds = f"{name}, {self.seconds:.0f} s: "
+        return seconds + ", ".join(f"{count} {what}" for what, count in told.items())
 
 
 def account(attempts: Sequence[Attempt], rows: Mapping[str, Row], key: str, known: Iterable[str]) -> Account:
     """Compare attempts with the rows, by users' hashes; the rows of `known` were there before."""
     last = {attempt.request: attempt for attempt in sorted(attempts, key=lambda one: one.began)}
     found = Account(failed=[attempt for attempt in last.values() if attempt.outcome != "complete"])
-    found.counted.update({"sent": len(last), "asked again": len(attempts) - len(last)})
+    found.seconds = max(one.ended for one in attempts) - min(one.began for one in attempts)
+    found.counted.update({"short": sum(one.kind == "short" for one in last.values())})
+    found.counted.update({"streams": len(last) - found.counted["short"], "asked again": len(attempts) - len(last)})
     found.refused = [attempt for attempt in attempts if attempt.outcome == "error"]
     found.truncated = [attempt for attempt in attempts if attempt.outcome == "truncated"]
     hashes = {hashed(key, attempt.user): attempt for attempt in attempts}

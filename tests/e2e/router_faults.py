@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from local_cluster.processes import Process, send
 from toolbox.polling import poll
 
-from .served import VERSIONS, Served, Traffic
+from .served import VERSIONS, Manifest, Served, Traffic
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -35,6 +34,21 @@ def _kill(processes: Iterable[Process]) -> None:
         send(process, signal.SIGKILL)
 
 
+def _kill_container(served: Served, pod: Manifest, name: str) -> None:
+    """End its processes, and wait until the kubelet has started it again."""
+    before = _restarts(pod, name)
+    _kill(served.processes(pod, name))
+
+    def is_back() -> bool:
+        return _restarts(served.cluster.api.object("Pod", pod["metadata"]["name"]), name) > before
+
+    assert poll(is_back, 60, every=0.5)
+
+
+def _restarts(pod: Manifest, name: str) -> int:
+    return sum(told["restartCount"] for told in pod["status"]["containerStatuses"] if told["name"] == name)
+
+
 def _do_nothing(_: Served, traffic: Traffic) -> None:
     traffic.wait_for(10)
 
@@ -47,7 +61,17 @@ def _roll_routers(served: Served, _: Traffic) -> None:
 
 
 def _kill_agent(served: Served, _: Traffic) -> None:
-    _kill(served.processes(served.routers()[0], "agent"))
+    _kill_container(served, served.routers()[0], "agent")
+
+
+def _kill_shipper(served: Served, _: Traffic) -> None:
+    _kill_container(served, served.routers()[0], "shipper")
+
+
+def _kill_nginx(served: Served, _: Traffic) -> float:
+    at = time.time()
+    _kill_container(served, served.routers()[0], "nginx")
+    return at
 
 
 def _lose_router(served: Served, _: Traffic) -> float:
@@ -76,7 +100,9 @@ def _lose_generation(served: Served, _: Traffic) -> None:
 
 
 def _kill_engine(served: Served, _: Traffic) -> None:
-    _kill(served.processes(served.engines(VERSIONS[0])[0], "engine"))
+    """One of each version's."""
+    for version in VERSIONS:
+        _kill_container(served, served.engines(version)[0], "engine")
 
 
 def _scale_engines(served: Served, traffic: Traffic) -> None:
@@ -91,7 +117,9 @@ def _roll_engines(served: Served, _: Traffic) -> None:
     before = {version: _names(served.engines(version)) for version in VERSIONS}
     for version in VERSIONS:
         served.change(version, maxModelLength=1024 if time.time() % 2 < 1 else 4096)
-    assert poll(lambda: not any(before[version] & _names(served.engines(version)) for version in VERSIONS), 180)
+    assert poll(
+        lambda: not any(before[version] & _names(served.engines(version)) for version in VERSIONS), 180, every=1.0
+    )
 
 
 def _end_api_server(served: Served, traffic: Traffic) -> None:
@@ -104,7 +132,7 @@ def _end_api_server(served: Served, traffic: Traffic) -> None:
 
 def _kill_recorder(served: Served, traffic: Traffic) -> None:
     """Its process, and once more with its pod."""
-    _kill(served.processes(served.recorders()[0], "recorder"))
+    _kill_container(served, served.recorders()[0], "recorder")
     traffic.wait_for(5)
     recorder = served.recorders()[0]
     _kill(served.processes(recorder))
@@ -140,7 +168,7 @@ def _end_mlflow(served: Served, traffic: Traffic) -> None:
         served.cluster.kubectl(*scale, "--replicas=1")
 
 
-def _names(pods: Iterable[dict[str, Any]]) -> set[str]:
+def _names(pods: Iterable[Manifest]) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods}
 
 
@@ -148,6 +176,8 @@ FAULTS: dict[str, Fault] = {
     "nothing": Fault(_do_nothing),
     "routers-roll": Fault(_roll_routers),
     "agent-killed": Fault(_kill_agent),
+    "shipper-killed": Fault(_kill_shipper),
+    "nginx-killed": Fault(_kill_nginx, ends_answers=True),
     "router-lost": Fault(_lose_router, ends_answers=True),
     "generation-lost": Fault(_lose_generation),
     "engine-killed": Fault(_kill_engine, ends_answers=True),

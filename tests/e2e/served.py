@@ -155,7 +155,7 @@ class Served:
             last[:] = self.unsettled()
             return not last
 
-        assert poll(is_settled, patience, every=1.0), "\n".join(last) + self.cluster.kubectl("get", "pods")
+        assert poll(is_settled, patience, every=2.0), "\n".join(last) + self.cluster.kubectl("get", "pods")
 
 
 def _is_in(process: Process, identity: str) -> bool:
