@@ -95,17 +95,17 @@ def hashed(key: str, user: str) -> str:
 
 def rows_in(database: Path, experiment: str) -> dict[str, Row]:
     """Return the users of an experiment in a recorder's database, which it may be writing."""
-    columns = f"users.user, variant, requests, hex(answered.id), {', '.join(_OUTCOMES)}"
-    tables = "users JOIN scopes ON scopes.id = users.scope LEFT JOIN answered ON answered.user = users.id"
-    select = f"SELECT {columns} FROM {tables} WHERE experiment = ? GROUP BY users.id"  # noqa: S608
+    columns = f"users.user, users.id, variant, requests, {', '.join(_OUTCOMES)}"
+    select = f"SELECT {columns} FROM users JOIN scopes ON scopes.id = users.scope WHERE experiment = ?"  # noqa: S608
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
     try:
         rows = connection.execute(select, (experiment,)).fetchall()
+        exposures = dict(connection.execute("SELECT user, lower(hex(id)) FROM answered"))
     finally:
         connection.close()
-    return {user: _row(*columns) for user, *columns in rows}
+    return {user: _row(exposures.get(number), *counted) for user, number, *counted in rows}
 
 
-def _row(variant: str, requests: int, exposure: str, *counts: int) -> Row:
+def _row(exposure: str | None, variant: str, requests: int, *counts: int) -> Row:
     outcomes = frozenset(name for name, count in zip(_OUTCOMES, counts, strict=True) if count)
-    return Row(variant, requests, outcomes, exposure.lower() or None)
+    return Row(variant, requests, outcomes, exposure)
