@@ -1,0 +1,105 @@
+"""Streams and short requests through whatever may happen: none fails that may be tried again, none is cut in silence.
+
+Every answer is in the record exactly once, but for those of a lost router's last 200 ms, and all routers tell of the
+newest routes afterwards. The engines are played (paced_engine), as a real one on this machine's processor does not
+answer 200 times a second; everything else is real. A sample in `make test`; each fault alone in `make soak`.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from demo.commands import Commands
+from demo.installation import SYSTEM, Installation
+from toolbox.polling import poll
+
+from .accounts import Account, account
+from .conftest import Cluster, Live
+from .router_faults import FAULTS
+from .served import Served, paced_engine, served, small_volume
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+NAMESPACE = "router-chaos"
+STREAMS, RATE = 50, 200.0
+SAMPLE_STREAMS, SAMPLE_RATE = 10, 40.0
+SAMPLE = ("router-lost", "engines-roll", "recorder-killed")
+_STEADY_SECONDS = 3.0
+_LOST_SECONDS = 0.2
+"""What a router may lose with itself."""
+_BREAKING_SECONDS = 2.0
+"""How long a client may take to notice that its router is gone."""
+
+
+@pytest.fixture(scope="module")
+def scene(
+    running: Cluster, images: dict[str, str], live: Live, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    installation = Installation(Commands(running.layout), NAMESPACE)
+    cluster = Cluster(running.layout, NAMESPACE)
+    with live():
+        installation.clean()
+        installation.install({**images, "server": paced_engine(running.layout, images["router"])})
+    with small_volume(cluster, tmp_path_factory.mktemp("recorder") / "volume") as volume:
+        yield served(cluster, volume, SYSTEM)
+        installation.clean()
+
+
+def _play(scene: Served, faults: Sequence[str], log: Path, streams: int, rate: float) -> Account:
+    """Have faults happen while clients ask; return what came of it, and refuse what must never be."""
+    lost_at: list[float] = []
+    known = scene.rows().keys()
+    with scene.traffic(log, streams, rate) as traffic:
+        traffic.wait_for(_STEADY_SECONDS)
+        for fault in faults:
+            at = FAULTS[fault].happen(scene, traffic)
+            lost_at += [at] if at else []
+            scene.wait_until_settled()
+            traffic.wait_for(_STEADY_SECONDS)
+        attempts = traffic.end()
+    key, found = scene.key("userKey"), Account()
+
+    def is_recorded() -> bool:
+        nonlocal found
+        found = account(attempts, scene.rows(), key, known)
+        found.missing = [
+            one
+            for one in found.missing
+            if not any(at - _LOST_SECONDS <= one.ended <= at + _BREAKING_SECONDS for at in lost_at)
+        ]
+        return not found.missing
+
+    poll(is_recorded, 60, every=1.0)
+    return found
+
+
+def _check(found: Account, faults: Sequence[str]) -> None:
+    assert found.truncated == []
+    assert found.missing == []
+    assert found.repeated == []
+    assert found.otherwise == []
+    assert found.strangers == 0
+    assert found.counted["in sums alone"] == 0 or any(FAULTS[fault].fills_disk for fault in faults)
+    ends_answers = any(FAULTS[fault].ends_answers for fault in faults)
+    assert [one for one in found.failed if not (ends_answers and one.outcome == "broken")] == []
+    assert found.refused == [] or ends_answers
+
+
+def test_a_lost_router_a_roll_and_a_killed_recorder_lose_nobody_s_answer(
+    scene: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = _play(scene, SAMPLE, tmp_path / "sample.jsonl", SAMPLE_STREAMS, SAMPLE_RATE)
+    with capsys.disabled():
+        print(f"\n{found.line(', '.join(SAMPLE))}")
+    _check(found, SAMPLE)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_happens_no_answer_is_lost_cut_in_silence_or_told_twice(
+    scene: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    found = _play(scene, [fault], tmp_path / f"{fault}.jsonl", STREAMS, RATE)
+    with capsys.disabled():
+        print(f"\n{found.line(fault)}")
+    _check(found, [fault])
