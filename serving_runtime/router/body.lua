@@ -47,7 +47,7 @@ local MAY_END = { [ZERO] = true, [WHOLE] = true, [FRACTION] = true, [EXPONENT] =
 -- into: its keys are called `outer.inner`.
 function body.scanner(wanted, opened)
   return setmetatable({
-    wanted = wanted, opened = opened, found = {}, seen = {}, keys = 0,
+    wanted = wanted, opened = opened, found = {}, seen = {}, seen_inside = {}, keys = 0,
     state = START, base = 0, depth = 0, lists = ffi.new("bool[?]", DEEPEST + 1),
     continuing = 0, low = 0, high = 0, digits = 0, number = 0, literal = "", matched = 0, in_key = false,
     held = nil, from = 0, name = nil, inside = nil, turns = nil, is_role = false, is_user = false,
@@ -83,13 +83,14 @@ local function end_key(self, bytes, i, depth)
   if not raw then return nil, "a key of more than " .. LONGEST_KEY .. " bytes" end
   local name = raw:sub(2, -2)
   if name:find("\\", 1, true) then name = (cjson.decode("[" .. raw .. "]") or { name })[1] end
-  if depth == 2 then name = self.inside .. "." .. name end
-  if self.seen[name] then return nil, "the key `" .. name .. "` is there twice: write it once", name end
-  self.keys, self.seen[name] = self.keys + 1, true
+  local seen, is_dotted = self.seen, name:find(".", 1, true)
+  if depth == 2 then seen, name = self.seen_inside, self.inside .. "." .. name end
+  if seen[name] then return nil, "the key `" .. name .. "` is there twice: write it once", name end
+  self.keys, seen[name] = self.keys + 1, true
   if self.keys > MOST_KEYS then return nil, "more than " .. MOST_KEYS .. " keys" end
   local outer = depth == 2 and self.found[self.inside]
   if outer then outer.has_keys = true end
-  self.name = name
+  self.name = (depth == 2 or not is_dotted) and name or nil -- an outer one may only look like `outer.inner`
   return true
 end
 

@@ -4,11 +4,12 @@ local cjson = require "cjson.safe"
 
 local errors = {}
 local SENTENCES = {
-  [400] = "the request is no HTTP that can be read",
+  [400] = "the request is no HTTP that can be read, or has headers of more than 8 kB",
   [411] = "send the header `Content-Length`, or a chunked body",
   [413] = "the body is larger than 8 MiB; send less",
   [414] = "the address is too long",
   [500] = "the request could not be handled; try again",
+  [501] = "send `Content-Length`, or `Transfer-Encoding: chunked` alone",
   [502] = "the model's server does not answer; try again",
   [503] = "the model's server takes no requests now; try again",
   [504] = "the model's server did not answer in time; try again with a smaller request, or as a stream",
@@ -22,11 +23,17 @@ local function encoded(status, message, param)
   return cjson.encode({ error = told }) .. "\n"
 end
 
+-- What a path names may be no UTF-8, and JSON is nothing else.
+local function readable(message)
+  local _, _, problem = ngx.re.find(message, "^", "u")
+  return problem and message:gsub("[\128-\255]", "?") or message
+end
+
 -- Answer with an error, and end the request; `param` is the field that it is about.
 function errors.refuse(status, message, param)
   ngx.status = status
   ngx.header["Content-Type"] = "application/json"
-  ngx.print(encoded(status, message, param))
+  ngx.print(encoded(status, readable(message), param))
   return ngx.exit(ngx.HTTP_OK)
 end
 

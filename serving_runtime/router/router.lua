@@ -172,8 +172,17 @@ function router.refuse_method(allowed)
   return refuse(405, "use " .. allowed)
 end
 
+-- Seconds since 1970 of a moment such as "2026-03-01T12:00:00Z"; nil of what is none.
+local function seconds_of(moment)
+  local year, month, day, hour, minute, second = moment:match("^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)")
+  if not year then return nil end
+  local told = { year = year, month = month, day = day, hour = hour, min = minute, sec = second, isdst = false }
+  return os.time(told) - (os.time(os.date("!*t", 86400)) - 86400)
+end
+
+-- Clients want to know when it was created: the table's beginning is what all routers of a namespace agree on.
 local function listed(name)
-  return { id = name, object = "model", owned_by = "anneal" }
+  return { id = name, object = "model", created = seconds_of(routes.lineage), owned_by = "anneal" }
 end
 
 function router.list_models()

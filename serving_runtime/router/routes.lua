@@ -4,7 +4,7 @@
 local cjson = require "cjson.safe"
 local followed = require "followed"
 
-local routes = {} -- `models` and `targets` of the table that holds; neither before the first
+local routes = {} -- `models`, `targets` and `lineage` of the table that holds; none of them before the first
 local PERIOD = 0.25
 local FORMAT = 1 -- plan.py says so, too
 local applied
@@ -42,7 +42,7 @@ local function apply(text)
     ngx.log(ngx.ERR, problem, "; keeping the last one")
     return
   end
-  applied, routes.models, routes.targets = found, found.models, found.targets
+  applied, routes.models, routes.targets, routes.lineage = found, found.models, found.targets, found.lineage
   tell()
 end
 

@@ -194,27 +194,6 @@ def test_requests_behind_one_another_are_answered_in_turn(router: Stand) -> None
     assert [int(part[:3]) for part in told.split(b"HTTP/1.1 ")[1:]] == [*(status for _, status in parts), 200]
 
 
-@FUZZED
-@given(body=st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_a_body_that_means_nothing_is_refused_in_json(router: Stand, body: bytes) -> None:
-    answer = router.ask(body=body)
-    assert answer.status == 400
-    assert answer.error
-
-
-KEYS = st.sampled_from(["model", "priority", "stream", "x", "structured_outputs", "regex", "mod\\u0065l"])
-TEXTS = st.sampled_from(['"plain"', '"split"', "null", "1", "[[]]", '{"regex":1}', '"\\ud800"', '"스팸"', "tru", "{"])
-
-
-@FUZZED
-@given(pairs=st.lists(st.tuples(KEYS, TEXTS), max_size=5), end=st.sampled_from(["}", "", "} ", "}}", ",}"]))
-def test_a_body_that_means_something_is_answered_in_json(router: Stand, pairs: list[tuple[str, str]], end: str) -> None:
-    body = "{" + ",".join(f'"{key}":{text}' for key, text in pairs) + end
-    answer = router.ask(body=body)
-    assert answer.status in {200, 400, 404}
-    assert isinstance(answer.json, dict)
-
-
 LINES = st.sampled_from(
     [
         b"Host: x",

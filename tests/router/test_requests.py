@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, Stamp, VariantRoute, bucket
 from toolbox.polling import poll
 
-from .stand import SALT, Stand, standing, table
+from .stand import LINEAGE, SALT, Stand, standing, table
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize")
 ABUSABLE = {
@@ -229,8 +230,10 @@ def test_a_user_who_is_named_twice_is_refused(router: Stand, model: str, others:
 def test_models_are_listed_and_told_of(router: Stand) -> None:
     listed = [model["id"] for model in router.ask("/v1/models").json["data"]]
     assert listed == ["alike", "down", "known", "plain", "split", "split-down", "unborn"]
+    created = int(datetime.fromisoformat(LINEAGE).timestamp())
     for name in ("plain", "plain@2", "plain%402"):
-        assert router.ask(f"/v1/models/{name}").json["id"] == name.replace("%40", "@")
+        told = {"id": name.replace("%40", "@"), "object": "model", "created": created, "owned_by": "anneal"}
+        assert router.ask(f"/v1/models/{name}").json == told
 
 
 def test_routes_are_told_without_salt_or_bounds_on_a_port_that_clients_do_not_use(router: Stand) -> None:

@@ -102,3 +102,10 @@ def test_a_router_that_has_no_table_it_knows_is_not_ready(tmp_path_factory: pyte
         assert router.ask("/health").error == "the router has no routes yet"
         (folder / "absent.json").write_text(document(table(router.engine.port, 0)))
         assert poll(lambda: router.ask("/health").status == 200, 5)
+
+
+def test_models_are_listed_by_a_table_whose_lineage_is_no_moment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with standing(tmp_path_factory.mktemp("router")) as router:
+        router.write(document(table(router.engine.port, 0), 1, "later"))
+        assert poll(lambda: "created" not in router.ask("/v1/models").json["data"][0], 5)
+        assert router.ask("/v1/models/plain").json == {"id": "plain", "object": "model", "owned_by": "anneal"}
