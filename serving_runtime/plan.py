@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, USER_KEY_VARIABLE
+
 __all__ = [
     "ADMIN_KEY_VARIABLE",
     "ADMIN_PORT",
@@ -28,15 +30,6 @@ __all__ = [
 BUCKETS = 10_000
 CLIENT_PORT, RECORDER_PORT, ADMIN_PORT = 8080, 8081, 8082
 """Of a namespace's router and recorder: clients have business at the first alone."""
-ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
-"""In the environment of engines and routers: what an engine demands of whoever asks it."""
-ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
-"""In that of routers and recorders: what they demand of whoever asks what is not for clients."""
-USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
-"""In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
-FORMAT = 1
-"""Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
-refuses every other, and goes on with the last table that it knew."""
 Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
 
 

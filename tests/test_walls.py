@@ -54,7 +54,9 @@ WRONG = (
     ("training_runtime/tracking.py", "serving_runtime.plan"),
     ("training_runtime/page.py", "benchmarks.prepare"),
     ("serving_runtime/recorder/ingest.py", "serving_runtime.router.agent"),
+    ("serving_runtime/router/agent.py", "kubernetes"),
     ("serving_runtime/plan.py", "serving_runtime.launch"),
+    ("serving_runtime/terms.py", "serving_runtime.plan"),
     ("local_cluster/layout.py", "tools.budgets"),
     ("toolbox/polling.py", "local_cluster.layout"),
     ("toolbox/polling.py", "tools.budgets"),
@@ -76,7 +78,7 @@ PURE = {
     f"{ROOMS}/desired": SAFE | OURS | {"anneal_operator.desired", "base64", "hashlib", "pathlib.Path"},
     f"{ROOMS}/reasons.py": {"enum"},
     "prompts": SAFE | {"datetime", "functools", "jinja2", "prompts"},
-    "serving_runtime/plan.py": {"hashlib", "pydantic", "typing"},
+    "serving_runtime/plan.py": {"hashlib", "pydantic", "serving_runtime.terms", "typing"},
     "training_runtime/plan.py": {"pathlib.Path", "pydantic", "training_runtime.HEARTBEAT_VARIABLE", "typing"},
 }
 """All that the rooms without clock, chance and other systems may import, and the two plans that they share with the

@@ -39,10 +39,10 @@ sys.exit(attend(sys.argv[2:], Path(sys.argv[1])))
 _FOLLOW = """
 import asyncio, sys
 from pathlib import Path
-from kubernetes.aio import client
-from serving_runtime.router.agent import follow
-client.Configuration.set_default(client.Configuration(host=sys.argv[1]))
-asyncio.run(follow("bench", "routes", "routes.json", Path(sys.argv[2])))
+from serving_runtime.router.agent import follow_all
+from serving_runtime.router.api_server import ApiServer
+api = ApiServer("127.0.0.1", int(sys.argv[1]))
+asyncio.run(follow_all(api, "bench", "routes", "routes.json", Path(sys.argv[2])))
 """
 """The agent as its pod runs it, but for the service account: here the API server is played, and asks for no token."""
 
@@ -56,7 +56,7 @@ def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
     _configure(folder, {"8080": port, "8082": free_port()})
     environment = {"PYTHONPATH": str(_CHECKOUT), **_KEYS, **installed().environment}
     attended = [sys.executable, "-c", _ATTEND, str(records), *nginx_command(folder, "router.conf")]
-    followed = [sys.executable, "-c", _FOLLOW, f"http://127.0.0.1:{before.first}", str(routes)]
+    followed = [sys.executable, "-c", _FOLLOW, str(before.first), str(routes)]
     log = folder / "log"
     with (
         started(attended, before.core, log, environment) as router,

@@ -11,22 +11,20 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from kubernetes.aio import client, config, watch
+from serving_runtime.terms import FORMAT
 
-from serving_runtime.plan import FORMAT
-
+from .api_server import ApiServer, in_cluster
 from .endpoints import follow_endpoints
 from .files import replace_file
+from .watch import Manifest, Watch
 
-__all__ = ["follow", "main", "take"]
+__all__ = ["follow", "follow_all", "main", "take"]
 
-_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_WATCH_SECONDS, _GIVEN_UP_SECONDS = 60, 70
-"""When the API server ends a watch, and when one is given up whose end was not heard: nothing may arrive any more."""
-_RETRY_SECONDS = 1.0
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 log = logging.getLogger("agent")
 
 
@@ -42,17 +40,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.mounted.exists():
         take(options.to, options.mounted.read_text())
-    settings = client.Configuration()
-    config.load_incluster_config(settings)
-    # From Python 3.13 on, certificates are refused whose issuer left an extension out, as many a cluster's own did.
-    settings.disable_strict_ssl_verification = True
-    client.Configuration.set_default(settings)
-    asyncio.run(_follow_all(_NAMESPACE.read_text(), options.config_map, options.key, options.to))
+    namespace = (_ACCOUNT / "namespace").read_text()
+    asyncio.run(follow_all(in_cluster(_ACCOUNT), namespace, options.config_map, options.key, options.to))
 
 
-async def _follow_all(namespace: str, name: str, key: str, target: Path) -> None:
-    endpoints = follow_endpoints(namespace, target, target.with_name("endpoints.json"))
-    await asyncio.gather(follow(namespace, name, key, target), endpoints)
+async def follow_all(api: ApiServer, namespace: str, name: str, key: str, target: Path) -> None:
+    """Keep the table and, beside it, its endpoints, until cancelled."""
+    endpoints = follow_endpoints(api, namespace, target, target.with_name("endpoints.json"))
+    await asyncio.gather(follow(api, namespace, name, key, target), endpoints)
 
 
 def take(target: Path, table: str) -> None:
@@ -86,30 +81,16 @@ def _order(table: str) -> tuple[str, int]:
     return str(found["lineage"]), int(found["generation"])
 
 
-async def follow(namespace: str, name: str, key: str, target: Path) -> None:
+async def follow(api: ApiServer, namespace: str, name: str, key: str, target: Path) -> None:
     """Keep a file what the ConfigMap says under this key, until cancelled; without one, it stays as it is."""
-    while True:
-        try:
-            async with client.ApiClient() as api:
-                await _watch(client.CoreV1Api(api), namespace, name, key, target)
-        except Exception as error:  # noqa: BLE001 - whatever the API server does, the last table holds
-            log.warning("the route table cannot be watched, keeping the last one: %s", error)
-        await asyncio.sleep(_RETRY_SECONDS)  # also after a watch that the API server ended at once
 
-
-async def _watch(api: client.CoreV1Api, namespace: str, name: str, key: str, target: Path) -> None:
-    selector = f"metadata.name={name}"
-    events = watch.Watch().stream(
-        api.list_namespaced_config_map,
-        namespace,
-        field_selector=selector,
-        timeout_seconds=_WATCH_SECONDS,
-        _request_timeout=_GIVEN_UP_SECONDS,
-    )
-    async for event in events:
-        table = (event["object"].data or {}).get(key)
-        if event["type"] in {"ADDED", "MODIFIED"} and table:
+    def tell(found: Mapping[str, Manifest]) -> None:
+        table = (found.get(name, {}).get("data") or {}).get(key)
+        if table:
             take(target, table)
+
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    await Watch(api, path, {"fieldSelector": f"metadata.name={name}"}, tell).run()
 
 
 if __name__ == "__main__":

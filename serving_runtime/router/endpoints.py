@@ -13,28 +13,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubernetes.aio import client, watch
-
+from .api_server import ApiServer
 from .files import replace_file
+from .watch import Manifest, Watch
 
 __all__ = ["FORMAT", "endpoints_document", "follow_endpoints"]
 
 FORMAT = 1
 _SERVICE = "kubernetes.io/service-name"
-_WATCH_SECONDS = 60
-_STALLED_SECONDS = 75.0
 _RETRY_SECONDS = 1.0
 _TABLE_SECONDS = 0.5
 log = logging.getLogger("agent")
-Manifest = Mapping[str, Any]
 
 
 @dataclass
 class _Known:
     """The slices by name; None until they were listed."""
 
-    slices: dict[str, Manifest] | None = None
+    slices: Mapping[str, Manifest] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def see(self, slices: Mapping[str, Manifest]) -> None:
+        self.slices = slices
+        self.changed.set()
 
 
 def endpoints_document(slices: Iterable[Manifest], targets: Mapping[str, Manifest]) -> dict[str, Any]:
@@ -69,43 +70,12 @@ def _pods(slices: Iterable[Manifest]) -> list[dict[str, Any]]:
     return [found[address] for address in sorted(found)]
 
 
-async def follow_endpoints(namespace: str, table: Path, target: Path) -> None:
+async def follow_endpoints(api: ApiServer, namespace: str, table: Path, target: Path) -> None:
     """Keep the file what the API server says of the table's Services, until cancelled."""
     known = _Known()
-    await asyncio.gather(_watch(namespace, known), _write(known, table, target))
-
-
-async def _watch(namespace: str, known: _Known) -> None:
-    while True:
-        try:
-            async with client.ApiClient() as api, asyncio.timeout(_STALLED_SECONDS):
-                await _watch_once(client.DiscoveryV1Api(api), namespace, known)
-        except Exception as error:  # noqa: BLE001 - whatever the API server does, the last file holds
-            log.warning("endpoints cannot be watched, keeping the last ones: %s", error or "it stalls")
-        await asyncio.sleep(_RETRY_SECONDS)  # also after a watch that the API server ended at once
-
-
-async def _watch_once(api: client.DiscoveryV1Api, namespace: str, known: _Known) -> None:
-    """Read raw, so that what the client's models do not know takes no endpoint away."""
-    answer = await api.list_namespaced_endpoint_slice_without_preload_content(namespace, label_selector=_SERVICE)
-    answer.raise_for_status()
-    listed = await answer.json()
-    known.slices = {item["metadata"]["name"]: item for item in listed["items"]}
-    known.changed.set()
-    events = watch.Watch(return_type="object").stream(
-        api.list_namespaced_endpoint_slice,
-        namespace,
-        label_selector=_SERVICE,
-        resource_version=listed["metadata"]["resourceVersion"],
-        timeout_seconds=_WATCH_SECONDS,
-    )
-    async for event in events:
-        name = event["object"]["metadata"]["name"]
-        if event["type"] in {"ADDED", "MODIFIED"}:
-            known.slices[name] = event["object"]
-        elif event["type"] == "DELETED":
-            known.slices.pop(name, None)
-        known.changed.set()
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    watch = Watch(api, path, {"labelSelector": _SERVICE}, known.see)
+    await asyncio.gather(watch.run(), _write(known, table, target))
 
 
 async def _write(known: _Known, table: Path, target: Path) -> None:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from serving_runtime.keys import key_of
 from serving_runtime.records import LOCK
+from serving_runtime.terms import ADMIN_KEY_VARIABLE
 
 from .recorder import Recorder
 from .spool import Spool
 
 __all__ = ["Shipper", "main"]
 
-_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"  # plan.py says so, too, but would bring pydantic into this small process
 _PERIOD = 0.1  # with nginx's own tenth, what a killed pod may take with it
 _LONGEST_WAIT = 2.0
 _MOST_WAITING = 768 << 20  # of the volume's 1 GiB: beyond that, the kubelet ends the pod
@@ -84,7 +84,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     asked: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(time.monotonic()))
-    shipper = Shipper(Spool(options.records, socket.gethostname()), Recorder(options.recorder, key_of(_KEY_VARIABLE)))
+    recorder = Recorder(options.recorder, key_of(ADMIN_KEY_VARIABLE))
+    shipper = Shipper(Spool(options.records, socket.gethostname()), recorder)
     while not asked:
         shipper.ship()
         shipper.rest()

@@ -25,11 +25,11 @@ class Agents:
     def __init__(self, source: subprocess.Popen[str]) -> None:
         self._source = source
 
-    def begin(self, folder: Path, url: str) -> int:
+    def begin(self, folder: Path, port: int) -> int:
         """Return its process id."""
         assert self._source.stdin
         assert self._source.stdout
-        self._source.stdin.write(f"{folder} {url}\n")
+        self._source.stdin.write(f"{folder} {port}\n")
         self._source.stdin.flush()
         return int(self._source.stdout.readline())
 
@@ -67,7 +67,7 @@ def _main() -> None:
         else:
             told = os.fork()
             if told == 0:
-                _run(Path(words[0]), words[1])
+                _run(Path(words[0]), int(words[1]))
             begun.add(told)
         sys.stdout.write(f"{told}\n")
         sys.stdout.flush()
@@ -81,10 +81,9 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _run(folder: Path, url: str) -> None:
-    from kubernetes.aio import config
-
-    from serving_runtime.router import agent, endpoints
+def _run(folder: Path, port: int) -> None:
+    from serving_runtime.router import agent, endpoints, watch
+    from serving_runtime.router.api_server import ApiServer
 
     log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -95,8 +94,8 @@ def _run(folder: Path, url: str) -> None:
     arguments += ["--mounted", str(folder / "mounted.json"), "--to", str(folder / "routes.json")]
     with (
         patch.object(sys, "argv", arguments),
-        patch.object(config, "load_incluster_config", lambda settings: setattr(settings, "host", url)),
-        patch.multiple(agent, _NAMESPACE=folder / "namespace", _RETRY_SECONDS=_SHORT),
+        patch.multiple(agent, _ACCOUNT=folder, in_cluster=lambda _: ApiServer("127.0.0.1", port)),
+        patch.multiple(watch, _PAUSE_SECONDS=_SHORT, _LONGEST_PAUSE_SECONDS=_SHORT),
         patch.multiple(endpoints, _RETRY_SECONDS=_SHORT, _TABLE_SECONDS=_SHORT),
     ):
         agent.main()

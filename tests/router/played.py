@@ -26,7 +26,7 @@ class ApiServer:
     """Objects by kind and name. Its watches tell how an object stands, not each change that led there."""
 
     def __init__(self) -> None:
-        self.url = ""
+        self.port = 0
         self._kinds: dict[str, dict[str, tuple[int, Manifest, bool]]] = {"configmaps": {}, "endpointslices": {}}
         self._late: dict[str, Manifest | None] | None = None
         self._version = 1
@@ -41,7 +41,7 @@ class ApiServer:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self.port = int(runner.addresses[0][1])
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """Return what is there."""

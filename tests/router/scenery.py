@@ -29,13 +29,9 @@ _PODS = 2
 _NUMBERS = itertools.count(1)
 """No pod has the name of one before it, in no life of the namespace."""
 _PATIENCE = 5.0
-_SHORT = 0.03
+_SHORT = 0.06
 """Longer than agent and nginx take to look."""
 T = TypeVar("T")
-_SOON = """init_worker_by_lua_block {
-  local followed = require "followed"
-  local start = followed.start
-  followed.start = function(path, _, apply) start(path, 0.01, apply) end"""
 _KNOWN = """content_by_lua_block {
   local known = {}
   for name, target in pairs(require("routes").targets or {}) do
@@ -43,8 +39,8 @@ _KNOWN = """content_by_lua_block {
   end
   ngx.say(require("cjson").encode { known = known })
 }"""
-CHANGES = {"init_worker_by_lua_block {": _SOON, "content_by_lua_block { router.list_models() }": _KNOWN}
-"""In router.conf: files are looked at more often, and `GET /v1/models` tells which pods are known."""
+CHANGES = {"content_by_lua_block { router.list_models() }": _KNOWN}
+"""In router.conf: `GET /v1/models` tells which pods are known."""
 
 
 @dataclass
@@ -125,7 +121,7 @@ class Namespace:
     def begin_agent(self, router: Router) -> None:
         """Start the agent, where it is not there."""
         if router.agent is None:
-            router.agent = self.agents.begin(router.stand.folder, self.api.url)
+            router.agent = self.agents.begin(router.stand.folder, self.api.port)
 
     def kill_agent(self, router: Router) -> None:
         """End it at once."""

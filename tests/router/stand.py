@@ -35,13 +35,32 @@ from tools.nginx import installed
 
 from .engine import Engine, engine
 
-__all__ = ["KEYS", "LINEAGE", "ROUTER", "SALT", "Answer", "Stand", "document", "endpoints", "standing", "table"]
+__all__ = [
+    "KEYS",
+    "LINEAGE",
+    "ROUTER",
+    "SALT",
+    "UNHURRIED",
+    "Answer",
+    "Stand",
+    "document",
+    "endpoints",
+    "standing",
+    "table",
+]
 
 SALT = "s"
 LINEAGE = "2026-03-01T12:00:00Z"
 KEYS = {ENGINE_KEY_VARIABLE: "engine-key", ADMIN_KEY_VARIABLE: "admin-key", USER_KEY_VARIABLE: "user-key\n"}
 """As from a Secret that was made of files."""
 TRIES = 3
+_INIT = "init_by_lua_block {"
+_HURRY = f"""{_INIT}
+    local every = ngx.timer.every
+    ngx.timer.every = function(period, act) return every(period / 10, act) end"""
+UNHURRIED = {_INIT: _INIT}
+"""What workers do again and again (look at a file, write lines, add up counts) they do ten times as often as they
+would; changes with this one leave them alone, for tests of how long something takes."""
 _CHAT = "/v1/chat/completions"
 ROUTER = Path(__file__).parents[2] / "serving_runtime/router"
 
@@ -151,10 +170,16 @@ class Stand:
         return _children(master)
 
     def is_settled(self) -> bool:
-        """Whether it has all its workers, which it has once it holds its ports, or has ended."""
+        """Whether it has all its workers, which it has once it holds its ports, or never will."""
+        if self.has_lost_a_port():
+            return True
         masters = [] if self.process.poll() is not None else _children(self.process.pid)
         has_workers = any(len(_children(master)) == self.worker_count for master in masters)
         return self.process.poll() is not None or (has_workers and _listens(self.port))
+
+    def has_lost_a_port(self) -> bool:
+        """Whether another process took one meanwhile."""
+        return "Address already in use" in (self.folder / "log").read_text()
 
     def listens(self) -> bool:
         """Whether it takes new connections."""
@@ -271,20 +296,24 @@ def standing(
     closed.bind(("127.0.0.1", 0))
     closed_port = int(closed.getsockname()[1])
     (folder / "records").mkdir()
-    with engine() as played, (folder / "log").open("wb") as log, closed:
+    with engine() as played, (folder / "log").open("ab") as log, closed:
         (folder / "routes.json").write_text(document(routes or table(played.port, closed_port)))
         (folder / "address").write_text(f"127.0.0.1:{closed_port}")
         own = {"/shared/": f"{folder}/", "/tmp/": f"{folder}/", "/etc/anneal/recorder/": f"{folder}/"}  # noqa: S108
+        own[_INIT] = _HURRY
         for _ in range(TRIES):
             ports = _free_ports(2)
             start = partial(_start, folder, {**own, **(changes or {})}, ports, workers, log)
             process = start()
             stand = Stand(folder, played, process, ports[0], ports[1], workers)
             stand.start = start
-            if poll(stand.is_settled, 20, every=0.02) and process.poll() is None:
+            if poll(stand.is_settled, 20, every=0.02) and not stand.has_lost_a_port():
                 break
-            process.terminate()  # another process took a port meanwhile
+            for master in _children(process.pid):  # it would try for seconds
+                os.kill(master, signal.SIGKILL)
+            process.kill()
             process.wait()
+            log.truncate(0)
         try:
             assert process.poll() is None, (folder / "log").read_text()
             yield stand

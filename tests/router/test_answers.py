@@ -18,7 +18,7 @@ from serving_runtime.router.spool import Spool
 from toolbox.polling import poll
 
 from .engine import STREAMS
-from .stand import KEYS, SALT, Stand, standing
+from .stand import KEYS, SALT, UNHURRIED, Stand, standing
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-User-Id: u\r\nContent-Length: %d\r\n\r\n%s"
 
@@ -333,7 +333,7 @@ def test_only_so_many_bytes_of_lines_wait_and_are_written_in_slices(tmp_path_fac
 
 
 def test_a_disk_that_fails_is_tried_once_a_second(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with standing(tmp_path_factory.mktemp("router"), _bounded(3000, 500)) as router:
+    with standing(tmp_path_factory.mktemp("router"), _bounded(3000, 500) | UNHURRIED) as router:
         (router.folder / "records").rename(router.folder / "elsewhere")
         log = router.folder / "log"
         router.chat("split", X_User_Id="u1")

@@ -34,7 +34,7 @@ TOLD = """content_by_lua_block {
 }"""
 BEGINNING = "init_worker_by_lua_block {"
 SHORTER = """init_worker_by_lua_block {
-  require("pick").pause = function() return 2 end"""
+  require("pick").pause = function() return 1 end"""
 CHANGES = {"content_by_lua_block { router.list_models() }": TOLD}
 STABLE, TUNED = (next(u for u in map(str, range(99)) if (bucket(SALT, u) < 5000) == low) for low in (True, False))
 

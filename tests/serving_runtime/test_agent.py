@@ -1,75 +1,43 @@
 """The route table reaches nginx whatever the API server does. A real HTTP server stands for it."""
 
-import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from kubernetes.aio.client import Configuration
 
 from serving_runtime.plan import FORMAT
-from serving_runtime.router import agent
+from serving_runtime.router import agent, watch
 from serving_runtime.router.agent import follow, take
+from serving_runtime.router.api_server import ApiServer
 from serving_runtime.router.files import replace_file
-
-
-class _ApiServer:
-    """Answers each watch with the next of these lists of events; the last watch stays open, and one that is None."""
-
-    def __init__(self, *watches: list[dict[str, Any]] | int | None) -> None:
-        self._watches = list(watches)
-        self.asked: list[tuple[str, dict[str, str]]] = []
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.path, dict(request.query)))
-        told = self._watches.pop(0)
-        if isinstance(told, int):
-            return web.json_response({"message": "no"}, status=told)
-        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await answer.prepare(request)
-        for event in told or ():
-            await answer.write(json.dumps(event).encode() + b"\n")
-        if not self._watches or told is None:
-            await asyncio.Event().wait()
-        return answer
+from tests.support.played_api import PlayedApi
 
 
 def _text(generation: int = 1, lineage: str = "2026-03-01T12:00:00Z", **fields: Any) -> str:
     return json.dumps({"format": FORMAT, "lineage": lineage, "generation": generation, **fields})
 
 
-def _event(kind: str, table: str | None) -> dict[str, Any]:
+def _config_map(table: str | None) -> dict[str, Any]:
     metadata = {"name": "anneal-router", "namespace": "team", "resourceVersion": "7"}
     data = {} if table is None else {"routes.json": table}
-    return {"type": kind, "object": {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data}}
+    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data}
 
 
-def _run(server: _ApiServer, target: Path, until: Callable[[], bool]) -> None:
-    """Follow the table on this API server until the condition holds."""
+def _event(kind: str, table: str | None) -> dict[str, Any]:
+    return {"type": kind, "object": _config_map(table)}
 
-    async def run() -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", server.handle)
-        async with TestServer(app) as served:
-            Configuration.set_default(Configuration(host=str(served.make_url("")).rstrip("/")))
-            following = asyncio.create_task(follow("team", "anneal-router", "routes.json", target))
-            async with asyncio.timeout(20):
-                while not until():  # noqa: ASYNC110 - the condition is a file's
-                    await asyncio.sleep(0.005)
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
-    asyncio.run(run())
+def _follow(server: PlayedApi, target: Path, until: Callable[[], bool]) -> None:
+    server.serve(lambda api: follow(api, "team", "anneal-router", "routes.json", target), until)
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(Configuration, "_default", None)
+    monkeypatch.setattr(watch, "_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -79,12 +47,17 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_each_table_is_put_in_place(table: Path) -> None:
-    server = _ApiServer([_event("ADDED", _text(1)), _event("MODIFIED", _text(2))])
-    _run(server, table, lambda: table.exists() and table.read_text() == _text(2))
-    path, query = server.asked[0]
-    assert path == "/api/v1/namespaces/team/configmaps"
-    assert query["fieldSelector"] == "metadata.name=anneal-router"
-    assert int(query["timeoutSeconds"]) > 0
+    server = PlayedApi([[_event("MODIFIED", _text(2)), _event("MODIFIED", _text(3))]], [[_config_map(_text(1))]])
+    seen: list[str] = []
+
+    def is_last() -> bool:
+        seen.append(table.read_text() if table.exists() else "")
+        return seen[-1] == _text(3)
+
+    _follow(server, table, is_last)
+    (listed, watched) = server.asked
+    assert listed.path == watched.path == "/api/v1/namespaces/team/configmaps"
+    assert listed.query["fieldSelector"] == watched.query["fieldSelector"] == "metadata.name=anneal-router"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +67,8 @@ def test_each_table_is_put_in_place(table: Path) -> None:
 )
 def test_the_last_table_is_kept_when(event: dict[str, Any], table: Path) -> None:
     table.write_text(_text())
-    server = _ApiServer([event], [])
-    _run(server, table, lambda: len(server.asked) == 2)
+    server = PlayedApi([[event], []])
+    _follow(server, table, lambda: len(server.watched) == 2)
     assert table.read_text() == _text()
 
 
@@ -142,42 +115,16 @@ def test_a_table_of_a_format_that_is_not_known_is_refused_though_there_is_no_oth
     assert f"its format is 99, and this build knows {FORMAT}" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        500,
-        403,
-        [{"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Gone", "message": "too old"}}],
-        [{"type": "ADDED"}],
-        [],
-    ],
-    ids=["it fails", "it refuses", "the version is gone", "nonsense comes", "it ends"],
-)
-def test_a_watch_is_begun_again_when(first: Any, table: Path) -> None:
-    server = _ApiServer(first, [_event("ADDED", _text())])
-    _run(server, table, table.exists)
-    assert table.read_text() == _text()
+def test_a_table_that_cannot_be_written_is_asked_for_again(tmp_path: Path) -> None:
+    table = tmp_path / "later" / "routes.json"
+    server = PlayedApi([[]], [[_config_map(_text())]])
 
+    def is_there() -> bool:
+        if len(server.listed) > 1:
+            table.parent.mkdir(exist_ok=True)
+        return table.exists()
 
-def test_there_is_a_pause_before_the_next_watch(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paused: list[int] = []
-    sleep = asyncio.sleep
-    server = _ApiServer([], 500, [])
-
-    async def observed(seconds: float) -> None:
-        if seconds == 0.01:
-            paused.append(len(server.asked))
-        await sleep(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", observed)
-    _run(server, table, lambda: len(server.asked) == 3)
-    assert paused == [1, 2]
-
-
-def test_a_watch_whose_end_is_not_heard_is_given_up(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "_GIVEN_UP_SECONDS", 0.2)
-    _run(_ApiServer(None, [_event("ADDED", _text())]), table, table.exists)
-    assert table.read_text() == _text()
+    _follow(server, table, is_there)
 
 
 def test_nginx_never_reads_half_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,9 +155,9 @@ def test_the_mounted_copy_serves_until_the_api_server_answers(
     (tmp_path / "namespace").write_text("team")
     arguments = ["agent", "--config-map", "c", "--key", "k", "--mounted", str(mounted), "--to", str(table)]
     monkeypatch.setattr("sys.argv", arguments)
-    monkeypatch.setattr(agent, "_NAMESPACE", tmp_path / "namespace")
-    monkeypatch.setattr("kubernetes.aio.config.load_incluster_config", lambda _: None)
-    monkeypatch.setattr("kubernetes.aio.client.Configuration._default", None)
+    monkeypatch.setattr(agent, "_ACCOUNT", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     monkeypatch.setattr("signal.signal", lambda *_: None)
     followed: list[tuple[Any, ...]] = []
 
@@ -220,8 +167,13 @@ def test_the_mounted_copy_serves_until_the_api_server_answers(
     monkeypatch.setattr(agent, "follow", no_api_server)
     monkeypatch.setattr(agent, "follow_endpoints", no_api_server)
     agent.main()
-    assert followed == [("team", "c", "k", table), ("team", table, tmp_path / "endpoints.json")]
-    assert Configuration.get_default_copy().disable_strict_ssl_verification, (
-        "Python 3.13 refuses many a cluster's own issuer"
-    )
+    api = ApiServer("fd00::1", 443, token=tmp_path / "token", authority=tmp_path / "ca.crt")
+    assert followed == [(api, "team", "c", "k", table), (api, "team", table, tmp_path / "endpoints.json")]
     assert table.read_text() == _text(expected)
+
+
+def test_nothing_that_is_large_is_imported() -> None:
+    """It rests in every router's pod."""
+    script = "import sys, serving_runtime.router.agent; print(*{name.partition('.')[0] for name in sys.modules})"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert not {"aiohttp", "fastapi", "kubernetes", "pydantic", "requests", "urllib3", "yaml"} & set(told.split())

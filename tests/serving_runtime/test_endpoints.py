@@ -1,19 +1,16 @@
 """Which pods take requests reaches nginx, whatever the API server does. A real HTTP server stands for it."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from kubernetes.aio.client import Configuration
 
 from serving_runtime.plan import RouteTable, Target
-from serving_runtime.router import endpoints
+from serving_runtime.router import endpoints, watch
 from serving_runtime.router.endpoints import endpoints_document, follow_endpoints
+from tests.support.played_api import PlayedApi
 
 Slice = dict[str, Any]
 PORTS = [{"name": "http", "port": 8000}]
@@ -91,37 +88,11 @@ def test_a_target_without_a_service_is_left_to_its_address() -> None:
     assert endpoints_document([nameless], {"one": {"host": "10.0.0.1", "service": None}})["targets"] == {}
 
 
-class _ApiServer:
-    """Answers each listing, and each watch, with the next of its own; the last watch stays open."""
-
-    def __init__(self, lists: list[list[Slice] | int], watches: list[list[dict[str, Any]] | int]) -> None:
-        self._lists, self._watches = lists, watches
-        self.asked: list[tuple[str, dict[str, str]]] = []
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.path, dict(request.query)))
-        if "watch" not in request.query:
-            listed = self._lists.pop(0) if len(self._lists) > 1 else self._lists[0]
-            if isinstance(listed, int):
-                return web.json_response({"message": "no"}, status=listed)
-            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": listed})
-        told = self._watches.pop(0) if self._watches else []
-        if isinstance(told, int):
-            return web.json_response({"message": "no"}, status=told)
-        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await answer.prepare(request)
-        for event in told:
-            await answer.write(json.dumps(event).encode() + b"\n")
-        if not self._watches:
-            await asyncio.Event().wait()
-        return answer
-
-
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_PAUSE_SECONDS", 0.01)
     for name in ("_RETRY_SECONDS", "_TABLE_SECONDS"):
         monkeypatch.setattr(endpoints, name, 0.01)
-    monkeypatch.setattr(Configuration, "_default", None)
 
 
 @pytest.fixture
@@ -145,75 +116,59 @@ def _told(table: Path) -> dict[str, list[str]]:
     return {name: [pod["pod"] for pod in pods] for name, pods in told.items()}
 
 
-def _run(server: _ApiServer, table: Path, until: Callable[[], bool]) -> None:
-    """Follow the endpoints on this API server until the condition holds."""
-
-    async def run() -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", server.handle)
-        async with TestServer(app) as served:
-            Configuration.set_default(Configuration(host=str(served.make_url("")).rstrip("/")))
-            following = asyncio.create_task(follow_endpoints("team", table, table.with_name("endpoints.json")))
-            async with asyncio.timeout(20):
-                while not until():  # noqa: ASYNC110 - the condition is a file's
-                    await asyncio.sleep(0.005)
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-
-    asyncio.run(run())
+def _follow(server: PlayedApi, table: Path, until: Callable[[], bool]) -> None:
+    server.serve(lambda api: follow_endpoints(api, "team", table, table.with_name("endpoints.json")), until)
 
 
 TWO = _endpoint("10.1.0.2", "b", ready=True)
 
 
+def _event(kind: str, one: Slice) -> dict[str, Any]:
+    return {"type": kind, "object": {**one, "metadata": {**one["metadata"], "resourceVersion": "8"}}}
+
+
 def test_what_is_listed_and_each_change_are_told(table: Path) -> None:
-    watch = [{"type": "MODIFIED", "object": _slice("one-engine", ONE, TWO)}]
-    server = _ApiServer([[_slice("one-engine", ONE)]], [watch])
-    _run(server, table, lambda: _told(table) == {"one": ["a", "b"]})
+    watch = [_event("MODIFIED", _slice("one-engine", ONE, TWO))]
+    server = PlayedApi([watch], [[_slice("one-engine", ONE)]])
+    _follow(server, table, lambda: _told(table) == {"one": ["a", "b"]})
     (listed, watched) = server.asked
-    assert listed[0] == watched[0] == "/apis/discovery.k8s.io/v1/namespaces/team/endpointslices"
-    assert listed[1]["labelSelector"] == watched[1]["labelSelector"] == "kubernetes.io/service-name"
-    assert watched[1]["resourceVersion"] == "7"
+    assert listed.path == watched.path == "/apis/discovery.k8s.io/v1/namespaces/team/endpointslices"
+    assert listed.query["labelSelector"] == watched.query["labelSelector"] == "kubernetes.io/service-name"
 
 
 def test_a_slice_that_is_deleted_counts_no_more(table: Path) -> None:
     extra = _slice("one-engine", TWO, name="extra")
-    server = _ApiServer([[_slice("one-engine", ONE), extra]], [[{"type": "DELETED", "object": extra}]])
-    _run(server, table, lambda: _told(table) == {"one": ["a"]})
+    server = PlayedApi([[_event("DELETED", extra)]], [[_slice("one-engine", ONE), extra]])
+    _follow(server, table, lambda: _told(table) == {"one": ["a"]})
 
 
 def test_a_slice_that_went_while_nobody_watched_counts_no_more(table: Path) -> None:
-    lists: list[list[Slice] | int] = [[_slice("one-engine", ONE, TWO)], [_slice("one-engine", ONE)]]
-    _run(_ApiServer(lists, [[], []]), table, lambda: _told(table) == {"one": ["a"]})
+    lists = [[_slice("one-engine", ONE, TWO)], [_slice("one-engine", ONE)]]
+    _follow(PlayedApi([410, []], lists), table, lambda: _told(table) == {"one": ["a"]})
 
 
 def test_a_service_that_the_table_names_later_is_told(table: Path) -> None:
-    server = _ApiServer([[_slice("one-engine", ONE), _slice("two-engine", TWO)]], [[]])
+    server = PlayedApi([[]], [[_slice("one-engine", ONE), _slice("two-engine", TWO)]])
 
     def is_told() -> bool:
         if _told(table) == {"one": ["a"]}:
             _route(table, "one", "two")
         return _told(table) == {"one": ["a"], "two": ["b"]}
 
-    _run(server, table, is_told)
+    _follow(server, table, is_told)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [500, 403, [{"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Gone", "message": "too old"}}]],
-    ids=["it fails", "it refuses", "the version is gone"],
-)
-def test_the_last_file_holds_and_the_watch_is_begun_again_when(fault: Any, table: Path) -> None:
+@pytest.mark.parametrize("fault", [500, 403, 410], ids=["it fails", "it refuses", "the version is gone"])
+def test_the_last_file_holds_while(fault: int, table: Path) -> None:
     table.with_name("endpoints.json").write_text('{"targets": {"one": [{"pod": "last"}]}}')
-    lists: list[list[Slice] | int] = [500, 500, [_slice("one-engine", ONE)]]
     seen: list[dict[str, list[str]]] = []
 
     def is_told() -> bool:
         seen.append(_told(table))
         return seen[-1] == {"one": ["a", "b"]}
 
-    changed = [{"type": "MODIFIED", "object": _slice("one-engine", ONE, TWO)}]
-    _run(_ApiServer(lists, [fault, changed]), table, is_told)
+    changed = [_event("MODIFIED", _slice("one-engine", ONE, TWO))]
+    _follow(PlayedApi([fault, changed], [500, 500, [_slice("one-engine", ONE)]]), table, is_told)
     assert seen[0] == {"one": ["last"]}
     assert {"one": []} not in seen
     assert {} not in seen
@@ -226,12 +181,6 @@ def test_a_table_that_cannot_be_read_changes_nothing(table: Path, content: str |
         table.unlink()
     else:
         table.write_text(content)
-    server = _ApiServer([[_slice("one-engine", ONE)]], [[]])
-    _run(server, table, lambda: len(server.asked) == 2)
+    server = PlayedApi([[]], [[_slice("one-engine", ONE)]])
+    _follow(server, table, lambda: len(server.asked) == 2)
     assert _told(table) == {"one": ["last"]}
-
-
-def test_a_watch_that_stalls_is_begun_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "_STALLED_SECONDS", 0.2)
-    lists: list[list[Slice] | int] = [[_slice("one-engine", ONE)], [_slice("one-engine", TWO)]]
-    _run(_ApiServer(lists, [[]]), table, lambda: _told(table) == {"one": ["b"]})

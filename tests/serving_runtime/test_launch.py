@@ -37,7 +37,7 @@ def plan(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(launch, "_ATTEMPTS", 1)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
     server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     digest = hashlib.sha256((published / "manifest.json").read_bytes()).hexdigest()
     yield ServingPlan(

@@ -55,6 +55,13 @@ def _served(folder: Path) -> Iterator[str]:
         listener.close()
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One for tests that need not know what it has; gives its address."""
+    with _served(tmp_path_factory.mktemp("recorder")) as address:
+        yield address
+
+
 def _post(address: str, body: dict[str, Any]) -> int:
     """Return the status that feedback is answered with."""
     headers = {"Content-Type": "application/json"}
@@ -189,9 +196,8 @@ def test_experiments_and_metrics_are_apart(folder: Path, database: Database) -> 
         ({"exposureId": "0" * 32, "metric": "user_rating", "value": 4, "variant": "tuned"}, 422),
     ],
 )
-def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) -> None:
-    with _served(tmp_path) as address:
-        assert _post(address, body) == status
+def test_feedback_is_checked(served: str, body: dict[str, Any], status: int) -> None:
+    assert _post(served, body) == status
 
 
 @pytest.mark.parametrize(
@@ -204,13 +210,12 @@ def test_feedback_is_checked(tmp_path: Path, body: dict[str, Any], status: int) 
         (b'{"exposureId":"' + b"0" * 32 + b'","metric":"a","value":1,"comment":"Kim, 010-1234-5678"}', "comment"),
     ],
 )
-def test_feedback_that_is_refused_is_told_why_in_openai_s_shape(tmp_path: Path, body: bytes, param: str | None) -> None:
-    with _served(tmp_path) as address:
-        request = urllib.request.Request(f"{address}/v1/feedback", body, {"Content-Type": "application/json"})
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=10)
-        with refused.value as answer:
-            error = json.load(answer)["error"]
+def test_feedback_that_is_refused_is_told_why_in_openai_s_shape(served: str, body: bytes, param: str | None) -> None:
+    request = urllib.request.Request(f"{served}/v1/feedback", body, {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value as answer:
+        error = json.load(answer)["error"]
     assert error.pop("message")
     assert error == {"type": "invalid_request_error", "param": param, "code": 422}
 

@@ -1,73 +1,33 @@
 """What a recorder has acknowledged survives its SIGKILL, and what is sent again counts once."""
 
 import json
-import os
 import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving_runtime.plan import ADMIN_KEY_VARIABLE
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.line import Exposure
+from tests.support.recorder import KEY
+from tests.support.recorder_process import begun, free_port, record_batches, recorder_process
 from toolbox.polling import poll
-
-_CHECKOUT = Path(__file__).parents[2]
-_KEY = "admin-key"
-_DYING = """
-import os, signal, sys
-from serving_runtime.recorder import database
-
-name, calls = sys.argv.pop(1), int(sys.argv.pop(1))
-whole, done = getattr(database.Database, name), 0
-
-def die(self, *arguments):
-    global done
-    answer = whole(self, *arguments)
-    done += 1
-    if done == calls:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return answer
-
-setattr(database.Database, name, die)
-"""
-"""Is killed after so many commits of a kind, before anybody hears of the last."""
-_SERVING = "from serving_runtime.recorder.__main__ import main\nmain()"
-_COUNTING = """
-import json, pathlib
-recorder = database.Database(pathlib.Path(sys.argv[1]) / "recorder.sqlite")
-for number, lines in enumerate(json.load(sys.stdin)):
-    if recorder.position("router") == number:
-        recorder.record_exposures("router", number + 1, lines)
-"""
-"""Records batches of answers, as far as they are not recorded yet."""
 
 
 @contextmanager
-def _recorder(folder: Path, dying: tuple[str, int] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    program = ["-c", _DYING + _SERVING, dying[0], str(dying[1])] if dying else ["-m", "serving_runtime.recorder"]
-    arguments = ["--port", str(port), "--folder", str(folder)]
-    environment = {**os.environ, ADMIN_KEY_VARIABLE: _KEY}
-    process = subprocess.Popen([sys.executable, *program, *arguments], cwd=_CHECKOUT, env=environment)
+def _recorder(folder: Path, dying: tuple[str, int] | None = None) -> Iterator[tuple[BaseProcess, str]]:
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
-    try:
-        assert poll(lambda: process.poll() is not None or _status(f"{address}/health") == 200, 60)
+    with recorder_process(folder, port, dying) as process:
+        assert poll(lambda: not process.is_alive() or _status(f"{address}/health") == 200, 60, every=0.01)
         yield process, address
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _status(url: str, body: dict[str, Any] | None = None, timeout: float = 20) -> int:
@@ -85,7 +45,7 @@ def _status(url: str, body: dict[str, Any] | None = None, timeout: float = 20) -
 
 
 def _erase(url: str) -> Any:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_KEY}"}, method="DELETE")
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {KEY}"}, method="DELETE")
     with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
 
@@ -122,7 +82,8 @@ def test_killed_after_the_commit_and_before_the_answer_feedback_counts_once(tmp_
     with _recorder(tmp_path, ("record_feedback", 3)) as (process, address):
         told = [_status(f"{address}/v1/feedback", _said(number, number + 1)) for number in range(3)]
         assert told == ([200, 200, 0] if is_known else [202, 202, 0])
-        assert process.wait(20) == -signal.SIGKILL
+        process.join(20)
+        assert process.exitcode == -signal.SIGKILL
     _record(tmp_path, _answers(range(10)))
     assert _told(tmp_path)["variants"]["a"]["metric"]["users"] == 3
     with _recorder(tmp_path) as (_, address):
@@ -133,11 +94,10 @@ def test_killed_after_the_commit_and_before_the_answer_feedback_counts_once(tmp_
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_killed_after_answers_were_committed_each_counts_once(tmp_path: Path, commits: int) -> None:
     batches = [_answers(range(50)), _answers(range(25, 60)), _answers(range(60, 70))]
-    command = [sys.executable, "-c", _DYING + _COUNTING, "record_exposures", "COMMITS", str(tmp_path)]
     for calls, status in ((commits, -signal.SIGKILL), (0, 0)):
-        command[4] = str(calls)
-        done = subprocess.run(command, input=json.dumps(batches).encode(), cwd=_CHECKOUT, timeout=60)
-        assert done.returncode == status
+        process = begun(record_batches, tmp_path, batches, calls)
+        process.join(60)
+        assert process.exitcode == status
     told = _told(tmp_path)["variants"]["a"]
     assert (told["users"], told["requests"], told["latency"]["answers"]) == (7, 70, 70)
 
@@ -147,12 +107,12 @@ def test_killed_at_any_time_nothing_that_was_acknowledged_is_lost(tmp_path: Path
     numbers, acknowledged = iter(range(2000)), set()
     for life in range(4):
         with _recorder(tmp_path) as (process, address):
-            killer = threading.Timer(0.3 + 0.17 * life, os.kill, (process.pid, signal.SIGKILL))
+            killer = threading.Timer(0.1 + 0.17 * life, process.kill)
             killer.start()
             for number in numbers:
                 if _status(f"{address}/v1/feedback", _said(number * 7 % 2000, 3)) in (200, 202):
                     acknowledged.add(number * 7 % 2000)
-                elif process.poll() is not None:
+                elif not process.is_alive():
                     break
             killer.join()
     assert acknowledged

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -27,24 +26,11 @@ from serving_runtime.router.shipper import Shipper
 from serving_runtime.router.spool import Spool
 from tests.support.http_server import serving
 from tests.support.recorder import KEY, counted, line, recorder
+from tests.support.recorder_process import free_port, recorder_process
 from toolbox.polling import poll
 
 FILE = "20260301T1000-0123456789abcdef.jsonl"
 LATER = "20260301T1001-0123456789abcdef.jsonl"
-DYING = """
-import os, signal, sys
-from pathlib import Path
-import uvicorn
-from serving_runtime.recorder.app import create_app
-from serving_runtime.recorder.database import Database
-record = Database.record_exposures
-def record_and_die(*told):
-    record(*told)
-    os.kill(os.getpid(), signal.SIGKILL)
-Database.record_exposures = record_and_die
-uvicorn.run(create_app(Path(sys.argv[1])), port=int(sys.argv[2]), log_level="error")
-"""
-"""A recorder that is killed between what it commits and what it answers."""
 
 
 @pytest.fixture
@@ -66,11 +52,6 @@ def _shipper(records: Path, address: str = "") -> Shipper:
 def _append(file: Path, text: str) -> None:
     with file.open("a") as opened:
         opened.write(text)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _stored(folder: Path) -> int:
@@ -116,7 +97,7 @@ def test_one_that_starts_anew_goes_on_where_the_last_one_ended(records: Path, tm
 def test_records_wait_while_the_recorder_is_away_and_it_is_asked_less_and_less_often(
     records: Path, tmp_path: Path, caplog: Any
 ) -> None:
-    port = _free_port()
+    port = free_port()
     shipper = _shipper(records, f"127.0.0.1:{port}")
     waits = []
     for number in range(1, 11):
@@ -165,12 +146,12 @@ def test_a_recorder_that_lost_its_database_gets_all_that_is_there(records: Path,
 
 
 def test_what_a_recorder_stored_that_was_killed_before_it_answered_counts_once(records: Path, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     shipper = _shipper(records, f"127.0.0.1:{port}")
     _append(records / FILE, line(1) + line(2))
-    with subprocess.Popen([sys.executable, "-c", DYING, str(tmp_path), str(port)]) as dying:
-        assert poll(lambda: not shipper.ship() and dying.poll() is not None, 60, every=0.1)
-    assert dying.returncode == -signal.SIGKILL
+    with recorder_process(tmp_path, port, ("record_exposures", 1)) as dying:
+        assert poll(lambda: not shipper.ship() and not dying.is_alive(), 60)
+        assert dying.exitcode == -signal.SIGKILL
     assert _stored(tmp_path) == 2
     _append(records / FILE, line(3))
     with recorder(tmp_path, port) as address:
@@ -284,7 +265,7 @@ def test_when_too_many_wait_the_oldest_are_dropped_and_counted_and_the_others_st
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr(shipping, "_MOST_WAITING", 3 * len(line(1)))
-    port = _free_port()
+    port = free_port()
     shipper = _shipper(records, f"127.0.0.1:{port}")
     _append(records / FILE, line(1) + line(2))
     _append(records / LATER, line(3))
@@ -336,7 +317,7 @@ def test_what_nginx_writes_while_the_pod_ends_is_stored(records: Path, tmp_path:
 
 
 def test_a_pod_that_must_end_while_the_recorder_is_away_tells_what_is_lost(records: Path) -> None:
-    (records / "address").write_text(f"127.0.0.1:{_free_port()}")
+    (records / "address").write_text(f"127.0.0.1:{free_port()}")
     _append(records / FILE, line(1) + line(2) + '{"half')
     with _started(records, 0) as process:
         assert process.stderr is not None

@@ -333,7 +333,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
 def _agent(env: RouterEnvironment) -> Manifest:
     arguments = ["-m", "serving_runtime.router.agent", "--config-map", ROUTER, "--key", _TABLE_KEY]
     arguments += ["--mounted", f"/etc/anneal/{_TABLE_KEY}", "--to", f"/shared/{_TABLE_KEY}"]
-    made = _router_container("agent", env, arguments, "256Mi")
+    made = _router_container("agent", env, arguments, "128Mi")
     made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
     made["volumeMounts"].append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
     return made

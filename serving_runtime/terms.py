@@ -1,0 +1,16 @@
+"""What the operator, the runtimes and a router's small processes agree upon.
+
+Beside plan.py, which has it too, because that brings pydantic: more than the rest of such a process takes at rest.
+"""
+
+__all__ = ["ADMIN_KEY_VARIABLE", "ENGINE_KEY_VARIABLE", "FORMAT", "USER_KEY_VARIABLE"]
+
+ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
+"""In the environment of engines and routers: what an engine demands of whoever asks it."""
+ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
+"""In that of routers and recorders: what they demand of whoever asks what is not for clients."""
+USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
+"""In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
+FORMAT = 1
+"""Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
+refuses every other, and goes on with the last table that it knew."""
