@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from serving_runtime.terms import FORMAT
@@ -56,12 +57,19 @@ def take(target: Path, table: str) -> None:
     except (KeyError, TypeError, ValueError) as error:
         log.warning("the route table is refused, keeping the last one: %s", error)
         return
-    there = target.read_text() if target.exists() else None
-    if there is not None and (lineage, generation) < _order(there):  # nobody else writes there
+    there = target.read_text() if target.exists() else ""
+    if (lineage, generation) < _order_there(there):
         log.warning("the route table of generation %d is older than the one that holds, and is refused", generation)
     elif table != there:
         replace_file(target, table)
         log.info("routes of generation %d are in place", generation)
+
+
+def _order_there(table: str) -> tuple[str, int]:
+    """Before all others, where it cannot be read: a node that lost its power may leave anything."""
+    with suppress(KeyError, TypeError, ValueError):
+        return _order(table)
+    return "", 0
 
 
 def _order(table: str) -> tuple[str, int]:

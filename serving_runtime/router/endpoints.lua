@@ -6,7 +6,7 @@ local peers = require "peers"
 
 local endpoints = {}
 local PERIOD, FORMAT = 0.25, 1
-local lists = {}
+local lists
 
 local function text(value)
   return type(value) == "string" and value or nil
@@ -47,9 +47,14 @@ function endpoints.start(path)
   followed.start(path, PERIOD, apply)
 end
 
+-- Whether one of a version's pods is known; also where none is of any, as its Service's address is all that there is.
+function endpoints.has(version)
+  return not lists or lists[version] ~= nil and #lists[version] > 0
+end
+
 -- The pods of a version; where they are not known yet, its Service's own address, as if it were one.
 function endpoints.of(version, target)
-  local list = lists[version]
+  local list = lists and lists[version]
   if list then return list end
   target.service_alone = target.service_alone or { peers.of(target.host, target.port) }
   return target.service_alone

@@ -2,12 +2,14 @@
 -- a reload. A table that this build does not know, or that is older than the one that holds, is refused. What each worker
 -- has applied lies in a shared dictionary, so that any of them can tell what all have.
 local cjson = require "cjson.safe"
+local endpoints = require "endpoints"
 local followed = require "followed"
 
 local routes = {} -- `models`, `targets` and `lineage` of the table that holds; none of them before the first
-local PERIOD = 0.25
+local PERIOD, PATIENCE = 0.25, 2 -- seconds
 local FORMAT = 1 -- plan.py says so, too
 local applied
+local waits_since -- when a table was found early
 
 -- Tables come in the order of their generations; one of a ConfigMap that was begun anew comes after all of the old one.
 local function is_older(one, other)
@@ -29,6 +31,36 @@ local function objection(table)
   end
 end
 
+-- Whom it leads clients to who name no version.
+local function led_to(models)
+  local versions = {}
+  for _, route in pairs(models) do
+    if type(route.default) == "string" then versions[route.default] = true end
+    for _, variant in ipairs(type(route.experiment) == "table" and route.experiment.variants or {}) do
+      versions[variant.target] = true
+    end
+  end
+  return versions
+end
+
+-- Whether it leads clients to a version of whose pods nothing was heard yet: the operator knows that one answers, and its
+-- table may be here before the news of that. Meanwhile the last one holds, and the new one is not acknowledged.
+local function is_early(table)
+  if not applied then return false end
+  local before = led_to(routes.models)
+  for version in pairs(led_to(table.models)) do
+    if not before[version] and not endpoints.has(version) then return true end
+  end
+  return false
+end
+
+-- Not for long: there may be none any more.
+local function may_wait()
+  local now = ngx.now()
+  if not waits_since or now < waits_since then waits_since = now end
+  return now < waits_since + PATIENCE
+end
+
 local function tell()
   local told = cjson.encode { lineage = applied.lineage, generation = applied.generation, digest = applied.digest }
   local done, problem = ngx.shared.applied:set(ngx.worker.id(), told)
@@ -42,6 +74,8 @@ local function apply(text)
     ngx.log(ngx.ERR, problem, "; keeping the last one")
     return
   end
+  if is_early(found) and may_wait() then return followed.TOO_EARLY end
+  waits_since = nil
   applied, routes.models, routes.targets, routes.lineage = found, found.models, found.targets, found.lineage
   tell()
 end

@@ -118,6 +118,17 @@ def test_a_config_map_that_was_lost_begins_after_what_the_routers_have(world: Wo
     assert _stamp(world).order > has.order
 
 
+def test_routes_that_were_edited_by_hand_are_put_right_by_a_new_generation(world: World) -> None:
+    """Routers may have applied the edited ones: what they tell of that generation says nothing of its content."""
+    before, found = _stamp(world), world.api.objects["ConfigMap", "anneal-router"]
+    edited = {"routes.json": found["data"]["routes.json"].replace('"default": "one"', '"default": "two"')}
+    assert edited != found["data"]
+    world.api.edit("ConfigMap", "anneal-router", data=edited)
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    assert (_stamp(world).lineage, _stamp(world).generation) == (before.lineage, before.generation + 1)
+
+
 def test_a_config_map_that_is_lost_in_the_middle_of_a_release_moves_nobody(world: World) -> None:
     world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
     _look(world, "three", "three")

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -105,6 +106,8 @@ class Stand:
     generation: int = 1
     """Of the table that was written last."""
     is_ending: bool = field(default=False, init=False)
+    start: Callable[[], subprocess.Popen[bytes]] = field(init=False)
+    """Begin it again at the same ports."""
 
     def ask(self, path: str = _CHAT, body: Any = None, *, method: str = "", **headers: str) -> Answer:
         """Send one request; a body that is no text or bytes is sent as JSON. What is the operator's is asked as it."""
@@ -181,6 +184,24 @@ class Stand:
     def listens(self) -> bool:
         """Whether it takes new connections."""
         return _listens(self.port)
+
+    def reload(self) -> None:
+        """Have nginx read its configuration again: other workers answer, and the old ones finish what they began."""
+        before = self.workers()
+        (master,) = _children(self.process.pid)
+        os.kill(master, signal.SIGHUP)
+        assert poll(lambda: len(set(self.workers()) - set(before)) == self.worker_count, 10, every=0.01)
+
+    def kill(self) -> None:
+        """End all of nginx at once, and begin it again, as the kubelet does."""
+        (master,) = _children(self.process.pid)
+        for pid in (master, *_children(master)):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        assert poll(lambda: not self.listens() and not _listens(self.admin_port), 10, every=0.005)
+        self.process = self.start()
+        assert poll(self.is_settled, 20, every=0.01)
+        assert self.process.poll() is None, (self.folder / "log").read_text()
 
     def end(self) -> None:
         """Ask it to end, as Kubernetes does; it goes on with what it answers."""
@@ -282,8 +303,10 @@ def standing(
         own[_INIT] = _HURRY
         for _ in range(TRIES):
             ports = _free_ports(2)
-            process = _start(folder, {**own, **(changes or {})}, ports, workers, log)
+            start = partial(_start, folder, {**own, **(changes or {})}, ports, workers, log)
+            process = start()
             stand = Stand(folder, played, process, ports[0], ports[1], workers)
+            stand.start = start
             if poll(stand.is_settled, 20, every=0.02) and not stand.has_lost_a_port():
                 break
             for master in _children(process.pid):  # it would try for seconds
@@ -296,9 +319,9 @@ def standing(
             yield stand
         finally:
             if not stand.is_ending:  # asked twice, Python may be killed by the second while it exits
-                process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
-    assert process.returncode == 0, (folder / "log").read_text()
+                stand.process.send_signal(signal.SIGTERM)
+            stand.process.wait(timeout=30)
+    assert stand.process.returncode == 0, (folder / "log").read_text()
 
 
 def _start(

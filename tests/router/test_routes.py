@@ -3,14 +3,16 @@
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving_runtime.plan import FORMAT, ModelRoute, RouteTable
+from serving_runtime.plan import FORMAT, ModelRoute, RouteTable, Target
 from toolbox.polling import poll
 
-from .stand import LINEAGE, Stand, document, standing, table
+from .engine import engine
+from .stand import LINEAGE, Stand, document, endpoints, standing, table
 
 
 def _renamed(router: Stand, name: str) -> RouteTable:
@@ -91,6 +93,34 @@ def test_a_config_map_that_is_begun_anew_comes_after_all_of_the_old_one(
         router.write(document(_renamed(router, "new"), 1, begun))
         assert poll(lambda: router.chat("new").status == 200, 5)
         assert (_told(router)["lineage"], _told(router)["generation"]) == (begun, 1)
+
+
+@pytest.mark.parametrize("known", [{}, {"two": []}], ids=["not told of", "without pods"])
+def test_a_table_waits_for_news_of_the_pods_that_it_leads_to_but_not_for_long(
+    known: dict[str, list[int]], tmp_path: Path
+) -> None:
+    with engine() as played:
+        here = {"one": [played.port]}
+        (tmp_path / "endpoints.json").write_text(endpoints({**here, **known}))
+        with standing(tmp_path, routes=_leading(played.port, "one")) as router:
+            assert poll(lambda: _has_told(router, 1), 5, every=0.02)
+            router.write(_leading(played.port, "two"))
+            assert not poll(lambda: _answers(router) != "one" or _has_told(router, 2), 1, every=0.02)
+            router.write_endpoints({**here, "two": [played.port]})
+            assert poll(lambda: _answers(router) == "two" and _has_told(router, 2), 1, every=0.02)
+            router.write_endpoints({"one": [], "two": [played.port]})
+            router.write(_leading(played.port, "one"))
+            assert poll(lambda: _has_told(router, 3), 5, every=0.02)
+            assert router.chat("m").status == 503
+
+
+def _leading(port: int, default: str) -> RouteTable:
+    targets = {name: Target(host="127.0.0.1", port=port, model="m", service=name) for name in ("one", "two")}
+    return RouteTable(targets=targets, models={"m": ModelRoute(default=default, named={})})
+
+
+def _answers(router: Stand) -> str:
+    return router.chat("m").headers.get("x-anneal-version", "")
 
 
 def test_a_router_that_has_no_table_it_knows_is_not_ready(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -99,6 +99,14 @@ def test_a_table_takes_the_place_of_none_that_is_newer(
     assert bool([record for record in caplog.records if "refused" in record.message]) is not is_taken
 
 
+@pytest.mark.parametrize("there", ["", _text(7)[:20], _text(99, format=FORMAT + 1)])
+def test_a_file_that_cannot_be_read_keeps_no_table_away(there: str, table: Path) -> None:
+    """As a node may leave it that lost its power."""
+    table.write_text(there)
+    take(table, _text(7))
+    assert table.read_text() == _text(7)
+
+
 def test_a_table_of_a_format_that_is_not_known_is_refused_though_there_is_no_other(
     table: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -171,12 +171,24 @@ def publicly_known(table: Manifest | None) -> frozenset[str]:
 
 
 def stamp_of(table: Manifest | None) -> Stamp | None:
-    """Return which table a router's ConfigMap holds; None of one that an earlier build wrote, or somebody spoilt."""
+    """Return which table a router's ConfigMap holds; None of one that an earlier build wrote, or somebody spoilt.
+
+    Its digest is that of what is there, whatever it says: one that was edited by hand is another table.
+    """
     try:
         found = json.loads(table["data"][_TABLE_KEY]) if table else {}
-        return Stamp(**{name: found[name] for name in Stamp.model_fields})
+        stamp = Stamp(**{name: found[name] for name in Stamp.model_fields})
     except (KeyError, TypeError, ValueError):
         return None
+    return stamp.model_copy(update={"digest": _digest(found)})
+
+
+def _digest(document: Manifest) -> str:
+    """Of the content; empty of one that this build would not have written."""
+    try:
+        return RouteTable(**{name: document[name] for name in RouteTable.model_fields}).digest()
+    except (KeyError, ValueError):
+        return ""
 
 
 def routed_versions(table: Manifest | None) -> frozenset[str]:
