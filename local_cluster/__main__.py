@@ -9,6 +9,7 @@ from toolbox.commands import CommandError
 
 from . import faults
 from .cluster import down, status, up
+from .components import OPTIONAL
 from .errors import LocalClusterError
 from .layout import Layout
 from .loading import load_image
@@ -48,7 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(layout: Layout, options: argparse.Namespace) -> int:
-    up(layout, gpus=options.gpus, simulated_nodes=options.simulated_nodes, take_over=options.take_over)
+    up(
+        layout,
+        gpus=options.gpus,
+        simulated_nodes=options.simulated_nodes,
+        network_policies=options.network_policies,
+        take_over=options.take_over,
+    )
     print(f"the cluster is up:\n  export KUBECONFIG={layout.kubeconfig} PATH={layout.bin}:$PATH")
     return 0
 
@@ -88,7 +95,8 @@ def _status(layout: Layout, _: argparse.Namespace) -> int:
     print(f"held by {now.holder.checkout} since {now.holder.since}" if now.holder else "not running")
     for name, state in now.components.items():
         print(f"  {name:24} {state}")
-    running = [state for name, state in now.components.items() if name != "kwok"]
+    optional = {component.name for component in OPTIONAL}
+    running = [state for name, state in now.components.items() if name not in optional]
     return 0 if now.holder and set(running) == {"healthy"} else 3
 
 
@@ -103,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "up", _up, "bring up what does not run yet")
     command.add_argument("--gpus", type=int, default=0, help="nvidia.com/gpu to advertise, on each simulated node too")
     command.add_argument("--simulated-nodes", type=int, default=0, help="H100 nodes to simulate (kwok)")
+    command.add_argument("--network-policies", action="store_true", help="enforce NetworkPolicies (kube-router)")
     command.add_argument("--take-over", action="store_true", help="also when another checkout holds the cluster")
     command = _command(commands, "down", _down, "end it and leave nothing behind")
     command.add_argument("--take-over", action="store_true", help="also when another checkout holds the cluster")

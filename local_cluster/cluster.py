@@ -20,9 +20,20 @@ from toolbox.polling import poll
 
 from .build import build
 from .cgroups import create_cgroup
-from .components import COMPONENTS, CONTROLLERS, KWOK, NODE, STORE_AND_API, Component, healthy
+from .components import (
+    COMPONENTS,
+    CONTROLLERS,
+    KUBE_ROUTER,
+    KWOK,
+    NODE,
+    ON_NODE,
+    STORE_AND_API,
+    Component,
+    healthy,
+)
 from .configuration import write_configuration
-from .errors import NotReadyError, PreflightError
+from .errors import Finding, NotReadyError, PreflightError
+from .firewall import remove_policy_rules
 from .holder import Holder, claim, holder_of
 from .kubernetes import (
     advertise_gpus,
@@ -35,6 +46,7 @@ from .kubernetes import (
 from .layout import Layout
 from .loading import import_archives
 from .network import create_bridge
+from .parts import KUBE_ROUTER as ENFORCER
 from .parts import PARTS
 from .pki import CLIENTS, write_kubeconfig, write_pki
 from .preflight import check_machine, check_ports
@@ -59,11 +71,23 @@ class Status:
     components: dict[str, str]
 
 
-def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bool = False) -> None:
+def up(
+    layout: Layout,
+    *,
+    gpus: int = 0,
+    simulated_nodes: int = 0,
+    network_policies: bool = False,
+    take_over: bool = False,
+) -> None:
     """Bring up whatever does not run yet, and return when the cluster can take work.
+
+    NetworkPolicies are enforced from now on, or not any more, whatever an earlier start was asked for.
 
     Raises PreflightError, HeldError, BuildError or NotReadyError; each message says what to do.
     """
+    if network_policies and not layout.has_node:
+        remedy = "leave out --network-policies, or --control-plane-only"
+        raise PreflightError([Finding("without a node there is nothing to enforce NetworkPolicies on", remedy)])
     if findings := check_machine(layout):
         raise PreflightError(findings)
     with _locked(layout):
@@ -73,7 +97,8 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
         end(unrecorded(layout, COMPONENTS))
         if findings := check_ports(layout):
             raise PreflightError(findings)
-        parts = [part for part in PARTS if layout.has_node or not part.in_node]
+        wanted = (*PARTS, ENFORCER) if network_policies else PARTS
+        parts = [part for part in wanted if layout.has_node or not part.in_node]
         programs = _step("programs", lambda: build(parts, layout.cache))
         if layout.has_node and not (find(layout, "containerd") or find(layout, SUPERVISOR)):
             _step("sweep of an earlier start", lambda: sweep(layout))
@@ -88,6 +113,7 @@ def up(layout: Layout, *, gpus: int = 0, simulated_nodes: int = 0, take_over: bo
         _step("controllers", lambda: start_components(layout, (*CONTROLLERS, *simulated)))
         if layout.has_node:
             _bring_up_node(layout, programs, gpus)
+            _enforce(layout, network_policies)
         if simulated_nodes:
             _step(f"{simulated_nodes} simulated nodes", lambda: _simulate(layout, simulated_nodes, gpus))
 
@@ -104,7 +130,7 @@ def down(layout: Layout, *, take_over: bool = False) -> None:
 
 def status(layout: Layout) -> Status:
     """Tell how the cluster is."""
-    names = [c for c in COMPONENTS.values() if layout.has_node or c not in NODE]
+    names = [c for c in COMPONENTS.values() if layout.has_node or c not in ON_NODE]
     states = {component.name: _state(layout, component) for component in names}
     return Status(holder_of(layout), states | {SUPERVISOR: "healthy" if find(layout, SUPERVISOR) else "stopped"})
 
@@ -205,6 +231,17 @@ def _bring_up_node(layout: Layout, programs: dict[str, Path], gpus: int) -> None
         raise NotReadyError(
             "the cluster's DNS does not answer at 10.96.0.10; see `kubectl -n kube-system logs deployment/coredns`"
         )
+
+
+def _enforce(layout: Layout, network_policies: bool) -> None:
+    """Start what enforces NetworkPolicies, or end it, and take away what it wrote."""
+    if network_policies:
+        _step("network policies", lambda: start_components(layout, [KUBE_ROUTER]))
+        return
+    process = find(layout, KUBE_ROUTER.name)
+    forget(layout, KUBE_ROUTER.name)
+    end([process] if process else [])
+    remove_policy_rules()
 
 
 def _simulate(layout: Layout, count: int, gpus: int) -> None:

@@ -15,7 +15,19 @@ from pathlib import Path
 from .layout import CLUSTER_DOMAIN, NODE_NAME, SERVICE_SUBNET, Layout
 from .pki import administrator_tls
 
-__all__ = ["COMPONENTS", "CONTROLLERS", "KWOK", "NODE", "STORE_AND_API", "Component", "healthy", "kwok_arguments"]
+__all__ = [
+    "COMPONENTS",
+    "CONTROLLERS",
+    "KUBE_ROUTER",
+    "KWOK",
+    "NODE",
+    "ON_NODE",
+    "OPTIONAL",
+    "STORE_AND_API",
+    "Component",
+    "healthy",
+    "kwok_arguments",
+]
 
 _SILENT_NODE_SECONDS = 1800
 """Simulated nodes say every ten minutes that they live, and hold no leases. Renewing 200 leases every 10 s takes a
@@ -179,6 +191,15 @@ def _kube_proxy(layout: Layout) -> list[str]:
     return [f"--config={layout.config / 'kube-proxy.json'}", f"--hostname-override={NODE_NAME}"]
 
 
+def _kube_router(layout: Layout) -> list[str]:
+    return [
+        f"--kubeconfig={layout.kubeconfig}",
+        f"--node={NODE_NAME}",
+        f"--service-cluster-ip-range={SERVICE_SUBNET}",
+        f"--health-address={layout.address}:20244",
+    ]
+
+
 def kwok_arguments(layout: Layout, annotation: str, cidr: str, port: int, stages: Iterable[Path]) -> list[str]:
     """How kwok is called to play the nodes with an annotation; `stages` come to those of all nodes and pods."""
     return [
@@ -212,5 +233,8 @@ NODE = (
     Component("kubelet", _kubelet, "https://{address}:10250/healthz"),
     Component("kube-proxy", _kube_proxy, "http://{address}:10256/livez"),
 )
+KUBE_ROUTER = Component("kube-router", _kube_router, "http://{address}:20244/healthz")
 KWOK = Component("kwok", _kwok, "http://{address}:10247/healthz")
-COMPONENTS: Mapping[str, Component] = {c.name: c for c in (*STORE_AND_API, *CONTROLLERS, *NODE, KWOK)}
+ON_NODE = (*NODE, KUBE_ROUTER)
+OPTIONAL = (KUBE_ROUTER, KWOK)
+COMPONENTS: Mapping[str, Component] = {c.name: c for c in (*STORE_AND_API, *CONTROLLERS, *ON_NODE, KWOK)}

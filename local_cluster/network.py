@@ -9,6 +9,7 @@ from pathlib import Path
 
 from toolbox.commands import CommandError, run
 
+from .firewall import remove_policy_rules
 from .layout import BRIDGE, BRIDGE_ADDRESS, POD_SUBNET
 
 __all__ = ["TABLES", "create_bridge", "remove_network", "tables_present"]
@@ -19,7 +20,8 @@ TABLES = (
     ("inet", "cni_plugins_masquerade"),
     ("inet", "cni_hostport"),
 )
-_LEGACY = ("ip", "nat")  # the CNI plugins look for old iptables rules, which leaves this table empty
+_LEGACY = (("ip", "nat"), ("ip", "filter"))
+"""Of iptables: the CNI plugins look for old rules there, and kube-router writes some; without any they go."""
 _IPV4 = Path("/proc/sys/net/ipv4")
 _BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
@@ -37,15 +39,17 @@ def create_bridge() -> None:
 
 
 def remove_network() -> None:
-    """Remove the bridge, the pods' interfaces on it, and the tables."""
+    """Remove the bridge, the pods' interfaces on it, the tables, and what enforced NetworkPolicies."""
     if _exists(BRIDGE):
         attached = json.loads(run(["ip", "-json", "link", "show", "master", BRIDGE]) or "[]")
         for interface in (*(link["ifname"] for link in attached), BRIDGE):
             _delete(interface)
+    remove_policy_rules()
     for family, table in tables_present():
         run(["nft", "delete", "table", family, table])
-    if _tables() & {_LEGACY} and "chain" not in run(["nft", "list", "table", *_LEGACY]):
-        run(["nft", "delete", "table", *_LEGACY])
+    for family, table in _tables() & set(_LEGACY):
+        if _is_idle(run(["nft", "--stateless", "list", "table", family, table])):
+            run(["nft", "delete", "table", family, table])
 
 
 def tables_present() -> list[tuple[str, str]]:
@@ -56,6 +60,14 @@ def tables_present() -> list[tuple[str, str]]:
 def _tables() -> set[tuple[str, str]]:
     lines = [line.split() for line in run(["nft", "list", "tables"]).splitlines()]
     return {(family, name) for _, family, name in lines}
+
+
+def _is_idle(table: str) -> bool:
+    """Whether a table holds nothing but chains of the kernel's own hooks, which let everything pass."""
+    lines = [line.split() for line in table.splitlines() if line.strip() and "# Warning" not in line]
+    first = [words[0] for words in lines]
+    passes = all("policy accept;" in " ".join(words) for words in lines if words[0] == "type")
+    return passes and set(first) <= {"table", "chain", "type", "}"} and first.count("chain") == first.count("type")
 
 
 def _delete(interface: str) -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PARTS", "Part"]
+__all__ = ["KUBE_ROUTER", "PARTS", "Part"]
 
 _SOURCES = Path(__file__).parent / "go"
 
@@ -60,6 +60,8 @@ class Part:
         return digest.hexdigest()[:16]
 
 
+KUBE_ROUTER = Part("kube-router", ("kube-router",), "github.com/cloudnativelabs/kube-router/v2", in_node=True)
+"""Built only where NetworkPolicies are to be enforced."""
 PARTS = (
     Part("etcd", ("etcd",), "go.etcd.io/etcd/server/v3"),
     Part(

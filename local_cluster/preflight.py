@@ -11,7 +11,7 @@ from toolbox.polling import poll
 
 from .build import built
 from .cgroups import REQUIRED_CONTROLLERS, available_controllers
-from .components import COMPONENTS, NODE
+from .components import COMPONENTS, ON_NODE
 from .errors import Finding
 from .layout import BRIDGE, POD_SUBNET, Layout
 from .parts import PARTS
@@ -23,6 +23,8 @@ _PACKAGES = {
     "buildah": "buildah",
     "busybox": "busybox-static",
     "ip": "iproute2",
+    "ipset": "ipset",
+    "iptables": "iptables",
     "nft": "nftables",
     "runc": "runc",
 }
@@ -33,6 +35,7 @@ _PORTS = {
     "kube-scheduler": (10259,),
     "kubelet": (10250,),
     "kube-proxy": (10249, 10256),
+    "kube-router": (20244,),
     "kwok": (10247,),
     "registry": (5000,),
 }
@@ -118,7 +121,7 @@ def check_ports(layout: Layout) -> list[Finding]:
 
 def _taken(layout: Layout) -> list[tuple[str, int]]:
     """A port may be taken by the component itself; where the address is not there yet, nothing can hold it."""
-    needed = [name for name in _PORTS if layout.has_node or COMPONENTS[name] not in NODE]
+    needed = [name for name in _PORTS if layout.has_node or COMPONENTS[name] not in ON_NODE]
     stopped = [name for name in needed if find(layout, name) is None]
     return [(name, port) for name in stopped for port in _PORTS[name] if _in_use(layout.address, port)]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from local_cluster import cluster, faults, supervisor
-from local_cluster.cluster import end_changed, start_components
+from local_cluster.cluster import end_changed, start_components, up
 from local_cluster.components import Component
-from local_cluster.errors import LocalClusterError, NotReadyError
+from local_cluster.errors import LocalClusterError, NotReadyError, PreflightError
 from local_cluster.layout import Layout
 from local_cluster.processes import end, find, marked, record, recording, start, wanted
 from local_cluster.supervisor import SUPERVISOR, end_supervisor, supervise
@@ -134,6 +134,11 @@ def test_a_checkout_with_other_arguments_ends_exactly_the_components_that_run_wi
     assert find(layout, "etcd") == first["etcd"]
     assert not first["kubelet"].alive()
     assert wanted(layout) == {"etcd"}, "the supervisor of the other arguments would start it again"
+
+
+def test_a_control_plane_alone_says_that_it_enforces_no_network_policies(layout: Layout) -> None:
+    with pytest.raises(PreflightError, match="leave out --network-policies, or --control-plane-only"):
+        up(layout, network_policies=True)
 
 
 def test_a_deleted_folder_is_not_replayed(layout: Layout) -> None:

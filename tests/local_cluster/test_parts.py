@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from local_cluster import parts
-from local_cluster.parts import PARTS
+from local_cluster.parts import KUBE_ROUTER, PARTS
 
-BY_NAME = {part.name: part for part in PARTS}
+EVERY = (*PARTS, KUBE_ROUTER)
+BY_NAME = {part.name: part for part in EVERY}
 
 
-@pytest.mark.parametrize("part", [p for p in PARTS if p.version_of], ids=lambda part: part.name)
+@pytest.mark.parametrize("part", [p for p in EVERY if p.version_of], ids=lambda part: part.name)
 def test_a_part_has_a_pinned_version_and_checksums(part: parts.Part) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", part.version)
     assert (part.source / "go.sum").stat().st_size > 0
@@ -39,5 +40,5 @@ def test_a_part_s_key_changes_with_every_file_of_its_module(
 
 
 def test_a_program_is_built_by_one_part_only() -> None:
-    programs = [program for part in PARTS for program in part.programs]
+    programs = [program for part in EVERY for program in part.programs]
     assert len(programs) == len(set(programs))

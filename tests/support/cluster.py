@@ -57,10 +57,10 @@ class Cluster:
         mode = [] if self.layout.has_node else ["--control-plane-only"]
         return [sys.executable, "-m", "local_cluster", *mode]
 
-    def up(self) -> None:
-        """Bring it up with what the tests need; its progress goes to the standard output."""
+    def up(self, *more: str) -> None:
+        """Bring it up with what the tests need, and more; its progress goes to the standard output."""
         take_over = ["--take-over"] if os.environ.get("CI") else []
-        command = [*self._tool(), "up", "--gpus", "8", "--simulated-nodes", "200", *take_over]
+        command = [*self._tool(), "up", "--gpus", "8", "--simulated-nodes", "200", *take_over, *more]
         subprocess.run(command, check=True, cwd=CHECKOUT)
 
     @property
