@@ -7,6 +7,7 @@ from anneal_operator.api.serving import Serving
 from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
+from .pod_wishes import with_wishes
 from .pods import LEAVING, Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
@@ -86,7 +87,7 @@ def deployment(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {VERSION_LABEL: name}},
-            "template": {"metadata": own, "spec": pod},
+            "template": with_wishes({"metadata": own, "spec": pod}, serving.pod_template),
         },
     }
 
@@ -102,9 +103,15 @@ def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvir
         dtype=serving.dtype,
         max_model_length=serving.max_model_length,
         thinks=spec.prompt is not None and spec.prompt.thinking == "Keep",
-        engine_args=serving.engine_args,
+        engine_args=[argument.word for argument in serving.engine_args],
+        tensor_parallel=serving.tensor_parallel,
+        quantization=serving.quantization,
+        prefix_caching=serving.prefix_caching,
+        trust_remote_code=serving.trust_remote_code,
+        tool_call_parser=serving.tool_call_parser,
+        reasoning_parser=serving.reasoning_parser,
     )
-    return plan.model_dump_json(exclude=None if env.keys else {"public_name"})
+    return plan.document(without=frozenset() if env.keys else frozenset({"public_name"}))
 
 
 def service(parent: Manifest) -> Manifest:
