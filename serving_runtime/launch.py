@@ -16,35 +16,15 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from prompts import TEMPLATE_FILE
-from prompts.clock import FIXED_DATE
-from prompts.thinking import ANALYSIS, CHANNEL, THINK
+from .command import SettingsError, engine_command, engine_environment
+from .plan import ENGINE_KEY_VARIABLE, ServingPlan
 
-from .plan import ENGINE_KEY_VARIABLE, Dtype, ServingPlan
-
-__all__ = ["WeightsError", "download", "engine_command", "main"]
+__all__ = ["WeightsError", "download", "main"]
 
 _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _TIMEOUT = 60.0
-_NO_ACCESS = 77
-_MIDDLEWARE = "serving_runtime.engine_key.EngineKey"
-_DTYPES: dict[Dtype, str] = {"Auto": "auto", "BF16": "bfloat16", "FP16": "float16", "FP32": "float32"}
-# The engine's names, by what a template writes: the more particular first, for GLM's thoughts open as Qwen's do.
-_REASONING_PARSERS = (
-    (ANALYSIS.opening, "openai_gptoss"),
-    (CHANNEL.opening, "gemma4"),
-    ("<arg_key>", "glm45"),
-    (THINK.opening, "qwen3"),
-)
-_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
-    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
-    "VLLM_NO_USAGE_STATS": "1",
-    # The prompts of gpt-oss are vLLM's own, and not the template's: it writes a date into them.
-    "VLLM_SYSTEM_START_DATE": FIXED_DATE.isoformat(),
-}
+_BAD_SETTINGS, _NO_ACCESS = 64, 77
 
 
 class WeightsError(Exception):
@@ -52,7 +32,7 @@ class WeightsError(Exception):
 
 
 def main() -> None:
-    """Download, verify, become vLLM; exit with 77 where the weights cannot be had."""
+    """Download, verify, become vLLM; exit with 77 where the weights cannot be had, 64 where the settings do not fit."""
     parser = argparse.ArgumentParser(prog="python -m serving_runtime.launch", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
@@ -61,38 +41,13 @@ def main() -> None:
     plan: ServingPlan = options.plan
     try:
         download(plan, options.folder)
-    except WeightsError as error:
+        is_keyed = ENGINE_KEY_VARIABLE in os.environ
+        command = engine_command(plan, options.folder, options.port, is_keyed=is_keyed)
+        os.environ |= engine_environment(plan, options.folder)
+    except (WeightsError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(_NO_ACCESS)
-    os.environ |= _ENVIRONMENT
-    is_keyed = ENGINE_KEY_VARIABLE in os.environ
-    os.execv(sys.executable, engine_command(plan, options.folder, options.port, is_keyed=is_keyed))  # noqa: S606
-
-
-def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool) -> list[str]:
-    """Return how vLLM is called. Of the model's names it tells clients the first."""
-    names = dict.fromkeys(name for name in (plan.public_name, plan.served_name) if name)
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(folder), "--served-model-name", *names, "--port", str(port)]
-    command += ["--middleware", _MIDDLEWARE] if is_keyed else []
-    # A stream's fingerprint stands in its count alone, which the router may withhold: none, however it was asked.
-    command += ["--fingerprint-mode", "none"]
-    command += ["--shutdown-timeout", str(plan.drain_seconds)]
-    command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
-    return [*command, *_reasoning(plan, folder), *plan.engine_args]
-
-
-def _reasoning(plan: ServingPlan, folder: Path) -> list[str]:
-    """The engine's parser for the thoughts that this folder's chat template writes; none for a model that has none.
-
-    Everything else of the prompt stands in the template itself, so that plain clients get what training saw.
-    """
-    template = folder / TEMPLATE_FILE
-    if not plan.thinks or not template.exists():
-        return []
-    text = template.read_text(encoding="utf-8")
-    parser = next((parser for sign, parser in _REASONING_PARSERS if sign in text), None)
-    return ["--reasoning-parser", parser] if parser else []
+        sys.exit(_NO_ACCESS if isinstance(error, WeightsError) else _BAD_SETTINGS)
+    os.execv(sys.executable, command)  # noqa: S606
 
 
 def download(plan: ServingPlan, folder: Path) -> None:

@@ -24,10 +24,13 @@ __all__ = [
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
+    "Quantization",
+    "ReasoningParser",
     "RouteTable",
     "ServingPlan",
     "Stamp",
     "Target",
+    "ToolCallParser",
     "VariantRoute",
     "WarmUp",
     "bucket",
@@ -47,6 +50,107 @@ LEFT_BY_ALL_SECONDS = 90
 (router/watch.py).
 """
 Dtype = Literal["Auto", "BF16", "FP16", "FP32"]
+Quantization = Literal["Auto", "FP8", "AWQ", "GPTQ", "CompressedTensors"]
+# The names after `None` are the engine's own (its `hf`, which is no format, but what a tokenizer says, is not among
+# them): tests/serving_runtime/golden holds them to the engine that is pinned.
+ToolCallParser = Literal[
+    "Auto",
+    "None",
+    "apertus",
+    "cohere_command3",
+    "cohere_command4",
+    "deepseek_v3",
+    "deepseek_v31",
+    "deepseek_v32",
+    "deepseek_v4",
+    "deepseek_v41",
+    "dots",
+    "ernie45",
+    "functiongemma",
+    "gemma4",
+    "gigachat3",
+    "glm45",
+    "glm47",
+    "granite",
+    "granite-20b-fc",
+    "granite4",
+    "hermes",
+    "hunyuan_a13b",
+    "hy_v3",
+    "hy_v4",
+    "inkling",
+    "internlm",
+    "jamba",
+    "k2_horizon",
+    "kimi_k2",
+    "kimi_k3",
+    "lfm2",
+    "ling3",
+    "llama3_json",
+    "llama4_json",
+    "llama4_pythonic",
+    "longcat",
+    "mimo",
+    "minicpm5",
+    "minimax_m2",
+    "minimax_m3",
+    "mistral",
+    "muse_glimmer",
+    "olmo3",
+    "openai",
+    "phi4_mini_json",
+    "plamo3",
+    "poolside_v1",
+    "pythonic",
+    "qwen3_coder",
+    "qwen3_json",
+    "qwen3_xml",
+    "seed_oss",
+    "step3",
+    "step3p5",
+    "xlam",
+]
+ReasoningParser = Literal[
+    "Auto",
+    "None",
+    "cohere_command3",
+    "cohere_command4",
+    "deepseek_r1",
+    "deepseek_v3",
+    "deepseek_v4",
+    "deepseek_v41",
+    "ernie45",
+    "gemma4",
+    "glm45",
+    "glm47",
+    "granite",
+    "granite_thinking_parser",
+    "holo2",
+    "hunyuan_a13b",
+    "hy_v3",
+    "hy_v4",
+    "inkling",
+    "k2_horizon",
+    "kimi_k2",
+    "kimi_k3",
+    "ling3",
+    "mimo",
+    "minicpmv",
+    "minimax_m2",
+    "minimax_m2_append_think",
+    "minimax_m3",
+    "mistral",
+    "muse_glimmer",
+    "nemotron_v3",
+    "olmo3",
+    "openai_gptoss",
+    "plamo3",
+    "poolside_v1",
+    "qwen3",
+    "seed_oss",
+    "step3",
+    "step3p5",
+]
 
 
 class _Part(BaseModel):
@@ -77,6 +181,14 @@ class ServingPlan(_Part):
     thinks: bool = False
     """Whether the model thinks before it answers, so that its thoughts are told from its answers."""
     engine_args: list[str]
+    """More of the engine's arguments, as it reads them."""
+    tensor_parallel: int = 1
+    """The GPUs that share each layer."""
+    quantization: Quantization = "Auto"
+    prefix_caching: bool = True
+    trust_remote_code: bool = False
+    tool_call_parser: ToolCallParser = "Auto"
+    reasoning_parser: ReasoningParser = "Auto"
     drain_seconds: int = 600
     """How long answers under way may take once it is asked to end."""
 

@@ -200,8 +200,8 @@ _THE_BASE = [
     Impossible(
         "A served model whose base brings Python code, without the server's leave to run it",
         "apply",
-        "add `--trust-remote-code` to `output.serving.engineArgs`",
-        "Add `--trust-remote-code` to `output.serving.engineArgs`, or leave `output.serving` out",
+        "set `output.serving.trustRemoteCode`",
+        "Set `output.serving.trustRemoteCode`, or leave `output.serving` out",
         {"base.trustRemoteCode": True, "output.serving": {}},
     ),
     Impossible(
@@ -636,6 +636,34 @@ _EVALUATION_AND_OUTPUT = [
         "output.serving.maxModelLength is 4096, and",
         "Lower it to what the message says",
         {"output.serving": {"maxModelLength": 4096}},
+    ),
+    Impossible(
+        "A `serving.quantization` of weights that were published so, of a job's own",
+        "apply",
+        "a job publishes weights of 16 bits or 32",
+        "Set `output.serving.quantization` to `FP8`, or leave it out",
+        {"output.serving": {"quantization": "AWQ"}},
+    ),
+    Impossible(
+        "`serving.quantization: FP8` without a GPU",
+        "apply",
+        "`quantization: FP8` needs a GPU",
+        "Ask for a GPU in `output.serving.resources`, or leave `quantization` out",
+        {"output.serving": {"quantization": "FP8"}},
+    ),
+    Impossible(
+        "More GPUs to a server than divide the model's attention heads",
+        "prepare",
+        "output.serving.resources asks for 3 GPUs, and",
+        "Ask for as many as the message says",
+        {"output.serving": {"maxModelLength": 512, "resources": {"limits": {"nvidia.com/gpu": 3}}}},
+    ),
+    Impossible(
+        "An argument of the engine that opens what is closed, or that it does not have",
+        "apply",
+        "an engine argument is one of these",
+        "See [the list](serving.md#engine-arguments); what is kept back is told with the reason",
+        {"output.serving": {"engineArgs": [{"name": "--max-num-seqs", "value": "8"}]}},
     ),
 ]
 _SECTIONS = {

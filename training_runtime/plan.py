@@ -454,6 +454,8 @@ class OutputPlan(_Part):
     license: str | None = None
     served_length: int | None = None
     """How long a prompt and its answer together may be where vLLM serves the model; None where it does not."""
+    served_gpus: int = 1
+    """How many GPUs share each layer then."""
 
 
 class Plan(_Part):

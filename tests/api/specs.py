@@ -138,6 +138,96 @@ _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
+_GPU = {"limits": {"nvidia.com/gpu": 2}}
+
+
+def _serving(kind: str, path: str) -> list[Case]:
+    """Settings of the engine, wherever they stand."""
+    return [
+        *(_case(kind, path, settings) for settings in _SERVED),
+        *(_case(kind, path, settings, refused) for settings, refused in _NOT_SERVED),
+        *(_engine_argument(kind, path, name, value) for name, value in _ARGUMENTS),
+        *(_engine_argument(kind, path, name, value, refused) for name, value, refused in _NO_ARGUMENTS),
+        _case(
+            kind,
+            path,
+            {"engineArgs": [{"name": "seed", "value": "1"}, {"name": "seed", "value": "2"}]},
+            "Duplicate value",
+        ),
+        _case(kind, path, {"engineArgs": [{"name": "enforce-eager"}]}, _REQUIRED),
+    ]
+
+
+def _engine_argument(kind: str, path: str, name: str, value: str, refused: str | None = None) -> Case:
+    spec = _set(GOOD[kind], path, {"engineArgs": [{"name": name, "value": value}]})
+    return Case(f"{kind}.{path}.engineArgs of {name} {value!r}", kind, spec, refused)
+
+
+_SERVED: tuple[Json, ...] = (
+    {"prefixCaching": False, "trustRemoteCode": True},
+    {"toolCallParser": "hermes", "reasoningParser": "None"},
+    {"toolCallParser": "None", "reasoningParser": "deepseek_r1"},
+    {"quantization": "FP8", "resources": _GPU},
+    {"quantization": "FP8", "dtype": "BF16", "resources": {"requests": {"nvidia.com/mig-3g.40gb": "1"}}},
+    {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
+    {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
+)
+_NOT_SERVED: tuple[tuple[Json, str], ...] = (
+    ({"quantization": "INT4"}, _ENUM),
+    ({"quantization": "FP8"}, "`quantization: FP8` needs a GPU"),
+    ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
+    ({"toolCallParser": "hf"}, _ENUM),
+    ({"reasoningParser": "Qwen3"}, _ENUM),
+    (
+        {"resources": {"limits": {"nvidia.com/mig-3g.40gb": 2}}},
+        "a model cannot be shared out between slices of a GPU",
+    ),
+    ({"podTemplate": {"env": [{"name": "HOME", "value": "/"}]}}, "`env` cannot set what decides which code"),
+    ({"podTemplate": {"env": [{"name": "VLLM_SERVER_DEV_MODE", "value": "1"}]}}, "`env` cannot set what decides"),
+)
+_ARGUMENTS = (
+    ("enforce-eager", "true"),
+    ("async-scheduling", "false"),
+    ("gpu-memory-utilization", "0.92"),
+    ("gpu-memory-utilization", "1"),
+    ("max-num-seqs", "256"),
+    ("max-logprobs", "0"),
+    ("cpu-offload-gb", "1.5"),
+    ("kv-cache-dtype", "fp8_e5m2"),
+    ("optimization-level", "3"),
+)
+_UNKNOWN = "an engine argument is one of these, written in full and without dashes before it"
+_NO_ARGUMENTS = (
+    ("port", "9000", "the operator sets this"),
+    ("served-model-name", "other", "the operator sets this"),
+    ("api-key", "secret", "the operator sets this"),
+    ("dtype", "float16", "this has a field of its own"),
+    ("trust-remote-code", "true", "this has a field of its own"),
+    ("lora-modules", "a=/b", "a version's adapter is merged into its weights"),
+    ("worker-extension-cls", "os.system", "this runs code, reads files or opens connections"),
+    ("chat-template", "/tmp/x", "a version is asked as it was trained"),  # noqa: S108 - a value
+    ("enable-log-requests", "true", "what users say stays out of logs"),
+    ("--max-num-seqs", "8", _UNKNOWN),
+    ("max_num_seqs", "8", _UNKNOWN),
+    ("max-num-seq", "8", _UNKNOWN),
+    ("max-num-seqs=8", "8", _UNKNOWN),
+    ("no-enforce-eager", "true", _UNKNOWN),
+    ("compilation-config.mode", "3", _UNKNOWN),
+    ("trust-remote", "true", _UNKNOWN),
+    ("tp", "2", _UNKNOWN),
+    ("enforce-eager", "yes", "is `true` or `false`"),
+    ("max-num-seqs", "0", "is a whole number from 1"),
+    ("max-num-seqs", "8 --port=1", "is a whole number from 1"),
+    ("max-num-seqs", "8\n", "is a whole number from 1"),
+    ("max-logprobs", "-1", "is a whole number"),
+    ("gpu-memory-utilization", "0.0", "is a share, such as"),
+    ("gpu-memory-utilization", "1.1", "is a share, such as"),
+    ("cpu-offload-gb", "lots", "is GiB, such as"),
+    ("kv-cache-dtype", "fp", "is one of auto, bfloat16"),
+    ("optimization-level", "4", "is 0 to 3"),
+)
+
+
 CASES = [
     *(Case(f"{kind}: the least", kind, spec) for kind, spec in GOOD.items()),
     *_impossible(),
@@ -516,7 +606,11 @@ CASES = [
     _case("FineTuneJob", "output.serving", {}),
     _case("FineTuneJob", "output.serving.replicas", 101, _HIGH),
     _case("FineTuneJob", "output.serving.dtype", "INT8", _ENUM),
-    _case("FineTuneJob", "output.serving.engineArgs", ["--enforce-eager", ""], "should be at least 1 chars long"),
+    *_serving("FineTuneJob", "output.serving"),
+    *_serving("ModelVersion", "serving"),
+    _case("ModelVersion", "serving", {"quantization": "AWQ"}),
+    _case("ModelVersion", "serving", {"quantization": "CompressedTensors", "dtype": "FP32"}),
+    _case("FineTuneJob", "output.serving", {"quantization": "GPTQ"}, "a job publishes weights of 16 bits or 32"),
     # ModelVersion
     _case("ModelVersion", "artifact.uri", "pvc://claim/path", _PATTERN),
     _case("ModelVersion", "artifact.uri", "mlflow-artifacts:/1/a b", _PATTERN),

@@ -10,7 +10,7 @@ from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.serving import Serving, WarmUp
-from anneal_operator.desired.keys import KeyRing, Keys, kept
+from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
 from anneal_operator.desired.policies import PolicyEnvironment, policies
@@ -24,7 +24,7 @@ from anneal_operator.desired.routing import (
     route_table,
     router_objects,
 )
-from anneal_operator.desired.serving import ServingEnvironment, deployment, service
+from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from training_runtime.plan import Published
@@ -87,8 +87,8 @@ def _answered_by_vllm() -> list[dict[str, Any]]:
     return [stage_job(parent, spec, "evaluate", _TRAINING, engine="VLLM") for parent, spec in jobs]
 
 
-def _version() -> tuple[dict[str, Any], dict[str, Any]]:
-    parent, spec = _job("spam-filter/cpu/tuned")
+def _version(path: str = "spam-filter/cpu/tuned") -> tuple[dict[str, Any], dict[str, Any]]:
+    parent, spec = _job(path)
     published = Published(
         run_id="run",
         experiment_id="1",
@@ -120,6 +120,32 @@ def _one_after_the_other() -> list[dict[str, Any]]:
         "resources": gpu,
     }
     return [deployment(stored, spec, Serving(**given), 2, _SERVING)]
+
+
+def _serving_on_gpus() -> list[dict[str, Any]]:
+    """With everything that the example leaves out, too."""
+    _, stored = _version("expressway-assistant/h100/job")
+    given = stored["spec"]["serving"]
+    more = {
+        "quantization": "FP8",
+        "prefixCaching": False,
+        "toolCallParser": "hermes",
+        "reasoningParser": "qwen3",
+        "trustRemoteCode": True,
+        "engineArgs": [*given["engineArgs"], {"name": "async-scheduling", "value": "false"}],
+        "resources": {"limits": {"nvidia.com/gpu": 2}},
+        "podTemplate": {
+            **given["podTemplate"],
+            "labels": {"team": "roads", VERSION_LABEL: "not-mine"},
+            "annotations": {"note": "a", KEYS_ANNOTATION: "not-mine"},
+            "env": [{"name": "NCCL_DEBUG", "value": "WARN"}],
+            "tolerations": [{"key": "night", "operator": "Exists"}],
+            "priorityClassName": "serving",
+            "imagePullSecrets": [{"name": "registry"}],
+        },
+    }
+    spec = ModelVersionSpec.parse({**stored["spec"], "serving": {**given, **more}})
+    return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING)]
 
 
 def _router_objects() -> list[dict[str, Any]]:
@@ -156,6 +182,7 @@ EXAMPLES = {
     "evaluation-by-vllm": _answered_by_vllm,
     "serving": _serving_objects,
     "serving-one-after-the-other": _one_after_the_other,
+    "serving-on-gpus": _serving_on_gpus,
     "router": _router_objects,
     "recorder": _recorder_objects,
     "keys": _secret,

@@ -8,12 +8,15 @@ import base64
 import json
 import os
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serving_runtime.parsers import tool_calls
+from serving_runtime.plan import ServingPlan
 from tests.support.families import ASKED, FAMILIES, Family, family_chats
 from tests.support.pods import HARDENED, claim, pod, shell
 from toolbox.polling import poll
@@ -51,9 +54,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", _SERVED)
 def test_a_family_is_served_with_the_prompt_that_it_was_trained_on(bench: Bench, bases: Path, name: str) -> None:
     family, job = FAMILIES[name], name.replace(".", "-")
-    arguments = ["--enforce-eager", *family.engine_arguments]
-    resources = {"requests": {"cpu": "250m", "memory": "5Gi"}}
-    serving = {"dtype": "FP32", "maxModelLength": 1024, "engineArgs": arguments, "resources": resources}
+    serving = {
+        "dtype": "FP32",
+        "maxModelLength": 1024,
+        "trustRemoteCode": bool(family.code),
+        "engineArgs": [{"name": "enforce-eager", "value": "true"}],
+        "resources": {"requests": {"cpu": "250m", "memory": "5Gi"}},
+    }
     _train(bench, bases / name, job, family, serving=serving)
 
     def phase() -> str:
@@ -70,6 +77,7 @@ def test_a_family_is_served_with_the_prompt_that_it_was_trained_on(bench: Bench,
     answer = _post(f"http://{address}:{_PORT}/v1/chat/completions", key, asked)
     assert answer["prompt_token_ids"] == wanted
     assert answer["usage"]["completion_tokens"] > 0
+    _check_tools(bases / name, address, key, job)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in _SERVED])
@@ -81,6 +89,23 @@ def test_a_family_that_the_engine_asks_otherwise_is_published_all_the_same(
     _train(bench, bases / name, job, family)
     assert poll(lambda: bench.cluster.api.status("ModelVersion", job).get("phase") == "Idle", 60, every=1.0)
     assert not bench.cluster.api.objects("Deployment", f"anneal.dev/model-version={job}")
+
+
+def _check_tools(base: Path, address: str, key: str, job: str) -> None:
+    """A template with a place for tools answers whoever sends some; any other says why it does not."""
+    plan = ServingPlan(
+        tracking_uri="", uri="", digest="", served_name=job, dtype="FP32", max_model_length=1024, engine_args=[]
+    )
+    tool = {"type": "function", "function": {"name": "toll", "parameters": {"type": "object", "properties": {}}}}
+    asked = {"model": job, "messages": ASKED, "max_tokens": 4, "tools": [tool]}
+    url, refusal = f"http://{address}:{_PORT}/v1/chat/completions", tool_calls(plan, base).refusal
+    if not refusal:
+        assert _post(url, key, asked)["usage"]["completion_tokens"] > 0
+        return
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        _post(url, key, asked)
+    with refused.value as response:
+        assert (response.code, json.load(response)["error"]["message"]) == (400, refusal)
 
 
 def _train(bench: Bench, base: Path, job: str, family: Family, **output: Any) -> None:

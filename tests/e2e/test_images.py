@@ -1,6 +1,7 @@
 """The images, run by the cluster as users would run them: not root, in a namespace that enforces `restricted`."""
 
 import hashlib
+import inspect
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 
 from images.build import build_wheel
 from images.catalogue import BY_NAME
+from tests.serving_runtime import engine_options
+from tests.serving_runtime.engine_options import GOLDEN
 from tests.support.pods import HARDENED, pod
 
 from .conftest import CHECKOUT, Cluster
@@ -24,6 +27,7 @@ IMPORTS = {
     "server": "serving_runtime, torch, transformers, vllm, vllm.entrypoints.openai.api_server",
     "mlflow": "mlflow.server, psycopg2",
 }
+OPTIONS = inspect.getsource(engine_options).partition("if __name__")[0]
 COMPILERS = "gcc g++"
 TOOLS = "make pip pip3 uv git"
 COMPILING = ("trainer", "server")  # Triton and TorchInductor compile what a model needs when they first run it
@@ -77,20 +81,25 @@ def test_the_gpu_server_imports_vllm_and_knows_every_flag_that_the_launcher_writ
         "class Gpu(interface.Platform):\n"  # vLLM's own loads the driver, which comes with a node's GPUs
         "    _enum, device_name, device_type = interface.PlatformEnum.CUDA, 'cuda', 'cuda'\n"
         "vllm.platforms._current_platform = Gpu()\n"
-        "from pathlib import Path\n"
-        "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
-        "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
-        "from serving_runtime.launch import engine_command\n"
+        f"__file__ = '/tmp/options.py'\n{OPTIONS}\n"
+        "from serving_runtime.command import engine_command\n"
         "from serving_runtime.plan import ServingPlan\n"
         "plan = ServingPlan(tracking_uri='', uri='', digest='', served_name='m', public_name='p', dtype='BF16',"
-        " max_model_length=64, engine_args=[])\n"
+        " max_model_length=64, tensor_parallel=2, quantization='FP8', prefix_caching=False,"
+        " engine_args=['--max-num-seqs=8', '--no-async-scheduling'])\n"
         "command = engine_command(plan, Path('/model'), 8000, is_keyed=True)\n"
-        "options = make_arg_parser(FlexibleArgumentParser()).parse_args(command[3:])\n"
-        "print('parsed', options.served_model_name, options.port, options.middleware, options.dtype)\n"
+        "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
+        "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
+        "read = make_arg_parser(FlexibleArgumentParser()).parse_args(command[3:])\n"
+        "parsed = (read.served_model_name, read.port, read.middleware, read.dtype, read.quantization,"
+        " read.tensor_parallel_size, read.enable_prefix_caching, read.max_num_seqs, read.async_scheduling)\n"
+        "print(json.dumps({'parsed': parsed, 'options': options()}))\n"
     )
     cluster.apply(pod("main", _python(built, script), volumes=_SCRATCH))
-    told = "parsed ['p', 'm'] 8000 ['serving_runtime.engine_key.EngineKey'] bfloat16"
-    assert told in cluster.logs_until("main", "parsed", patience=300)
+    told = json.loads(cluster.logs_until("main", '"parsed"', patience=300).splitlines()[-1])
+    middlewares = ["serving_runtime.engine_key.EngineKey", "serving_runtime.without_tools.WithoutTools"]
+    assert told["parsed"] == [["p", "m"], 8000, middlewares, "bfloat16", "fp8_per_tensor", 2, False, 8, False]
+    assert told["options"] == json.loads(GOLDEN.read_bytes())
 
 
 def test_nginx_runs_lua_in_the_router_image(images: dict[str, str], cluster: Cluster) -> None:

@@ -1,7 +1,6 @@
 """The server starts on the published weights or not at all. A real HTTP server stands for MLflow's artifact proxy."""
 
 import hashlib
-import importlib
 import json
 import os
 import threading
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from serving_runtime import launch
-from serving_runtime.engine_key import EngineKey
 from serving_runtime.launch import WeightsError, download
 from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
 
@@ -87,38 +85,17 @@ def test_a_manifest_cannot_name_files_outside(plan: ServingPlan, published: Path
         download(plan.model_copy(update={"digest": f"sha256:{digest}"}), tmp_path / "model")
 
 
-@pytest.mark.parametrize(
-    ("template", "parser"),
-    [
-        ("{{ '<think>' }}", ["--reasoning-parser", "qwen3"]),
-        ("{{ '<think>' }}<arg_key>", ["--reasoning-parser", "glm45"]),
-        ("<|channel|>analysis<|message|>", ["--reasoning-parser", "openai_gptoss"]),
-        ("<|channel>thought", ["--reasoning-parser", "gemma4"]),
-        ("{{ messages }}", []),
-        (None, []),
-    ],
-)
-def test_thoughts_are_parsed_as_the_chat_template_writes_them(
-    plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str | None, parser: list[str]
+def test_settings_that_the_weights_contradict_end_the_launcher_before_the_engine(
+    plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[list[str]] = []
-
-    def downloaded(_: ServingPlan, folder: Path) -> None:
-        folder.mkdir()
-        if template:
-            (folder / "chat_template.jinja").write_text(template)
-
-    monkeypatch.setattr(launch, "download", downloaded)
     monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
-    monkeypatch.setattr("os.environ", dict(os.environ))
-    for thinks, expected in ((True, parser), (False, [])):
-        chosen = plan.model_copy(update={"thinks": thinks, "engine_args": ["--enforce-eager"]})
-        folder = tmp_path / f"model-{thinks}"
-        command = ["launch", "--port", "8000", "--plan", chosen.model_dump_json(), "--folder", str(folder)]
-        monkeypatch.setattr("sys.argv", command)
+    text = plan.model_copy(update={"quantization": "AWQ"}).model_dump_json()
+    monkeypatch.setattr("sys.argv", ["launch", "--port", "8000", "--plan", text, "--folder", str(tmp_path / "model")])
+    with pytest.raises(SystemExit) as ended:
         launch.main()
-        assert started[-1][started[-1].index("--max-model-len") + 2 :] == [*expected, "--enforce-eager"]
-        assert started[-1][started[-1].index("--fingerprint-mode") + 1] == "none"
+    assert (ended.value.code, started) == (64, [])
+    assert "error: serving.quantization is AWQ, and the published weights are not quantized" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,11 +121,6 @@ def test_the_engine_knows_the_public_name_first_and_demands_the_key_that_it_was_
     launch.main()
     ((*command,),) = started
     assert command[command.index("--served-model-name") + 1 :][: len(written)] == written
-
-
-def test_the_middleware_is_there_by_the_name_that_the_engine_is_given() -> None:
-    module, _, name = launch._MIDDLEWARE.rpartition(".")  # noqa: SLF001
-    assert getattr(importlib.import_module(module), name) is EngineKey
 
 
 def test_the_engine_writes_the_date_that_training_wrote(

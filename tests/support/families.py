@@ -72,8 +72,6 @@ class Family:
     """What LoRA does not reach, which preparation tells, a part of each sentence."""
     code: str = ""
     """The file of remote code that the base brings, from `tests/training_runtime`."""
-    engine_arguments: tuple[str, ...] = ()
-    """What vLLM needs to serve it."""
     not_served: str = ""
     """Why vLLM's CPU build does not serve it with the prompts that training saw."""
 
@@ -262,7 +260,6 @@ FAMILIES: dict[str, Family] = {
             "initializer_range": 0.1,
         },
         code="exaone35/modeling_exaone.py",
-        engine_arguments=("--trust-remote-code",),
         bos="[BOS]",
         eos="[|endofturn|]",
         stops=("[|endofturn|]",),

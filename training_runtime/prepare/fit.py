@@ -35,6 +35,7 @@ def check_base(plan: Plan) -> list[str]:
     model = empty_model(plan)
     _check_senses(plan, model)
     _check_lengths(plan, config)
+    _check_heads(plan, config)
     _check_packing(plan, model)
     _check_prompt(plan, config)
     warnings = _left_out_senses(config, model) + _experts_in_sixteen_bits(plan, model)
@@ -121,6 +122,17 @@ def _check_lengths(plan: Plan, config: "PreTrainedConfig") -> None:
                 f"{field} is {length}, and {plan.base.uri} has positions for {longest} tokens: lower it to that, or "
                 "name a model that reads longer texts"
             )
+
+
+def _check_heads(plan: Plan, config: "PreTrainedConfig") -> None:
+    """Several GPUs of a server share each layer by its attention heads."""
+    heads, gpus = getattr(config.get_text_config(), "num_attention_heads", None), plan.output.served_gpus
+    if isinstance(heads, int) and heads % gpus:
+        fitting = ", ".join(str(count) for count in range(1, heads + 1) if heads % count == 0)
+        raise PlanError(
+            f"output.serving.resources asks for {gpus} GPUs, and the {heads} attention heads of {plan.base.uri} cannot "
+            f"be shared out evenly among them: ask for as many as divide them ({fitting})"
+        )
 
 
 def _longest(config: "PreTrainedConfig", stretched: tuple[str, ...]) -> int:

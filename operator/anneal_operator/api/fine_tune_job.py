@@ -79,7 +79,7 @@ class Base(Schema):
     """
     trust_remote_code: bool = False
     """Whether to run Python code shipped with the model; otherwise such models are rejected. To be served, such a model
-    needs `--trust-remote-code` in `output.serving.engineArgs`, too.
+    needs `output.serving.trustRemoteCode`, too.
     """
     initialize: Initialize = "Pretrained"
     """`Pretrained` loads the weights. `Random` makes new ones from the configuration alone, and trains a
@@ -159,6 +159,12 @@ class Output(Schema):
             "!has(self.serving) || size(self.formats) == 0 || 'Merged' in self.formats",
             "an adapter alone cannot be served: add `Merged` to `formats`, or leave `serving` out",
             lambda output: output.serving is None or not output.formats or "Merged" in output.formats,
+        ),
+        Rule(
+            "!has(self.serving) || self.serving.quantization in ['Auto', 'FP8']",
+            "a job publishes weights of 16 bits or 32: set `serving.quantization` to `FP8`, which rounds them while "
+            "they are loaded, or leave it out",
+            lambda output: output.serving is None or output.serving.quantization in {"Auto", "FP8"},
         ),
     )
 
@@ -250,14 +256,11 @@ class FineTuneJobSpec(Schema):
             ),
         ),
         Rule(
-            "!self.base.trustRemoteCode || !has(self.output.serving) || "
-            "'--trust-remote-code' in self.output.serving.engineArgs",
-            "a model that brings Python code is served only where the server may run it, too: add "
-            "`--trust-remote-code` to `output.serving.engineArgs`, or leave `output.serving` out",
+            "!self.base.trustRemoteCode || !has(self.output.serving) || self.output.serving.trustRemoteCode",
+            "a model that brings Python code is served only where the server may run it, too: set "
+            "`output.serving.trustRemoteCode`, or leave `output.serving` out",
             lambda spec: (
-                not spec.base.trust_remote_code
-                or spec.output.serving is None
-                or "--trust-remote-code" in spec.output.serving.engine_args
+                not spec.base.trust_remote_code or spec.output.serving is None or spec.output.serving.trust_remote_code
             ),
         ),
         Rule(

@@ -23,6 +23,7 @@ from serving_runtime.plan import (
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .operations import Operation, Patch
+from .pod_wishes import with_wishes
 from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 
 __all__ = [
@@ -103,6 +104,8 @@ def deployment(
     name = parent["metadata"]["name"]
     marked = {KEYS_ANNOTATION: env.keys.of_engine()}
     made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
+    own = {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked}
+    pod = {"metadata": own, "spec": _pod(serving, _engine(name, spec, serving, env))}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -111,10 +114,7 @@ def deployment(
             "replicas": replicas,
             "selector": {"matchLabels": {VERSION_LABEL: name}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLOUTS[serving.rollout]},
-            "template": {
-                "metadata": {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked},
-                "spec": _pod(serving, _engine(name, spec, serving, env)),
-            },
+            "template": with_wishes(pod, serving.pod_template),
         },
     }
 
@@ -174,7 +174,13 @@ def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvir
         dtype=serving.dtype,
         max_model_length=serving.max_model_length,
         thinks=spec.prompt is not None and spec.prompt.thinking == "Keep",
-        engine_args=serving.engine_args,
+        engine_args=[argument.word for argument in serving.engine_args],
+        tensor_parallel=serving.tensor_parallel,
+        quantization=serving.quantization,
+        prefix_caching=serving.prefix_caching,
+        trust_remote_code=serving.trust_remote_code,
+        tool_call_parser=serving.tool_call_parser,
+        reasoning_parser=serving.reasoning_parser,
         drain_seconds=serving.drain_seconds,
     ).model_dump_json()
 

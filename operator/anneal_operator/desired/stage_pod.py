@@ -17,6 +17,7 @@ from training_runtime.plan import ANSWERING_STEPS, RENDEZVOUS_PORT, AnsweringSte
 
 from .inputs import credentials_volumes, data_sources, evaluation_sources, input_volumes, needs_hub
 from .plan import PLAN_KEY, WORKSPACE
+from .pod_wishes import placement
 from .pods import HOME, Manifest, asked_resources, container, gpu_tolerations, labels, pod_security, scratch_volume
 from .training_names import CA_KEY, claim_name, plan_name, progress_audience, rendezvous_name
 
@@ -202,19 +203,10 @@ def _folder(parent: Manifest, spec: FineTuneJobSpec) -> Manifest:
 def _placement(spec: FineTuneJobSpec, stage: Stage, own: dict[str, str]) -> Manifest:
     """Where the pod may run, and as whom."""
     wanted, near = spec.pod_template, spec.scheduling.topology_key
-    made = {
-        "nodeSelector": wanted.node_selector,
-        "tolerations": [
-            *(toleration.dump() for toleration in wanted.tolerations),
-            *gpu_tolerations(_sharing_nodes_with(spec, stage)),
-        ],
-        "affinity": _affinity(wanted.affinity or Affinity(), near if _nodes(spec, stage) > 1 else None, own),
-        "priorityClassName": wanted.priority_class_name,
-        "schedulerName": wanted.scheduler_name,
-        "serviceAccountName": wanted.service_account_name,
-        "imagePullSecrets": [secret.dump() for secret in wanted.image_pull_secrets],
-    }
-    return {name: value for name, value in made.items() if value}
+    made = placement(wanted, gpu_tolerations(_sharing_nodes_with(spec, stage)))
+    if affinity := _affinity(wanted.affinity or Affinity(), near if _nodes(spec, stage) > 1 else None, own):
+        made["affinity"] = affinity
+    return made
 
 
 def _sharing_nodes_with(spec: FineTuneJobSpec, stage: Stage) -> ResourceRequirements:
