@@ -125,7 +125,7 @@ class _Listener:
         self._held = self._bound(0)
         self.port = int(self._held.getsockname()[1])
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     async def listen(self) -> None:
         """Take connections."""
@@ -138,10 +138,12 @@ class _Listener:
             return
         server, self._server = self._server, None
         server.close()
-        for writer in tuple(self._open):
+        ended = [task for task in self._open.values() if task]
+        for writer, task in self._open.items():
             writer.transport.abort()
-        while self._open:  # noqa: ASYNC110 - their tasks end in the next turns
-            await asyncio.sleep(0)
+            if task:
+                task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
 
     async def close(self) -> None:
         """Give the address up."""
@@ -156,9 +158,9 @@ class _Listener:
         return made
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     found = _LENGTH.search(head)
@@ -167,7 +169,7 @@ class _Listener:
                     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                     writer.write(answer % (len(said), said))
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
 
