@@ -26,7 +26,7 @@ check: setup ## format, lint, shellcheck, types, import walls, generated files, 
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
 	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/local_cluster_e2e --ignore=tests/training_runtime \
-	  $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
+	  -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime
@@ -44,6 +44,7 @@ test: check ## check, then runtime-test beside cluster-test, then the end-to-end
 soak: check ## the sweeps that are too long for `make test`
 	@tools/setup.sh runtime
 	.envs/trainer/bin/python -m pytest tests/training_runtime -m soak
+	$(PYTHON) -m pytest tests/router -m soak
 	$(PYTHON) -m pytest tests/local_cluster_e2e tests/e2e -m soak
 
 cluster-up: setup ## a real Kubernetes on this machine (as root)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from typing_extensions import override
 
 from anneal_operator.reconcile.acknowledgements import Acknowledgements
 from serving_runtime.plan import FORMAT, RouteTable
@@ -55,8 +56,9 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.story: list[str] = []
         self.here = Namespace(self.api, self.session, self.agents, self.routers)
-        self._run("a namespace begins with v1", self.here.begin())
+        self._run("a namespace begins with v1 and v2", self.here.begin())
 
+    @override
     def teardown(self) -> None:
         self._run("all ends", self.here.end())
 
@@ -70,7 +72,7 @@ class Life(RuleBasedStateMachine):
         try:
             self.runner.run(run())
         except Exception as error:
-            error.add_note("after these steps: " + "; ".join(self.story))
+            print(f"{error}\nafter these steps:", *self.story, sep="\n  ")  # also where it does not fail again
             raise
         finally:
             for one in taken:
