@@ -33,15 +33,21 @@ class ApiServer:
         self._changed = asyncio.Condition()
         self._is_away = False
         self._open: set[asyncio.Transport] = set()
+        self._runner: web.AppRunner
 
     async def start(self) -> None:
-        """Serve, until the event loop ends."""
+        """Serve, until it is stopped."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = int(runner.addresses[0][1])
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Leave no connection open."""
+        self.leave(is_away=True)
+        await self._runner.cleanup()
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """Return what is there."""

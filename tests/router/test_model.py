@@ -183,17 +183,20 @@ class Life(RuleBasedStateMachine):
 
     # What breaks, and is slow.
 
-    @rule(number=NUMBERS, pod=st.integers(0, 1), change=POD_CHANGES)
-    def a_pod_changes(self, number: int, pod: int, change: str) -> None:
+    @rule(number=NUMBERS, which=st.sampled_from([(0,), (1,), (0, 1)]), change=POD_CHANGES)
+    def pods_change(self, number: int, which: tuple[int, ...], change: str) -> None:
         version = self.here.operator.versions[number % len(self.here.operator.versions)]
-        found = version.pods[pod]
+        found = [version.pods[pod] for pod in which]
+        step = f"{' and '.join(pod.name for pod in found)}: {change}"
         if change in {"dies", "lives"}:
             if change == "dies":
                 self.here.may_break()
-            self._take(f"{found.name} {change}", found.live(is_alive=change == "lives"), version.service.follow())
+            lives = [pod.live(is_alive=change == "lives") for pod in found]
+            self._take(step, *lives, version.service.follow())
         else:
-            found.is_ready = change == "is Ready"
-            self._take(f"{found.name} {change}", self.here.tell(version))
+            for pod in found:
+                pod.is_ready = change == "is Ready"
+            self._take(step, self.here.tell(version))
 
     @rule(is_late=st.booleans())
     def endpoints_come_late(self, is_late: bool) -> None:
@@ -259,6 +262,7 @@ def living(folders: Sequence[Path]) -> Iterator[type[Life]]:
         given = {"runner": runner, "api": api, "session": session, "agents": begun, "routers": routers}
         yield type("Life", (Life,), given)
         runner.run(session.close())
+        runner.run(api.stop())
 
 
 @pytest.fixture(scope="module")
