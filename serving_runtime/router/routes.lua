@@ -81,6 +81,7 @@ local function apply(text)
 end
 
 function routes.start(path)
+  ngx.shared.applied:delete(ngx.worker.id()) -- what one before it had told, which this one may not be able to read
   followed.start(path, PERIOD, apply)
 end
 

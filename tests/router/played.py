@@ -33,15 +33,21 @@ class ApiServer:
         self._changed = asyncio.Condition()
         self._is_away = False
         self._open: set[asyncio.Transport] = set()
+        self._runner: web.AppRunner
 
     async def start(self) -> None:
-        """Serve, until the event loop ends."""
+        """Serve, until it is stopped."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = int(runner.addresses[0][1])
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Leave no connection open."""
+        self.leave(is_away=True)
+        await self._runner.cleanup()
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """Return what is there."""
@@ -125,7 +131,7 @@ class _Listener:
         self._held = self._bound(0)
         self.port = int(self._held.getsockname()[1])
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     async def listen(self) -> None:
         """Take connections."""
@@ -138,10 +144,12 @@ class _Listener:
             return
         server, self._server = self._server, None
         server.close()
-        for writer in tuple(self._open):
+        ended = [task for task in self._open.values() if task]
+        for writer, task in self._open.items():
             writer.transport.abort()
-        while self._open:  # noqa: ASYNC110 - their tasks end in the next turns
-            await asyncio.sleep(0)
+            if task:
+                task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
 
     async def close(self) -> None:
         """Give the address up."""
@@ -156,9 +164,9 @@ class _Listener:
         return made
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     found = _LENGTH.search(head)
@@ -167,7 +175,7 @@ class _Listener:
                     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                     writer.write(answer % (len(said), said))
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
 

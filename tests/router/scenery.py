@@ -107,7 +107,8 @@ class Namespace:
         pods = [{"metadata": {"name": at, "uid": at}, "status": {"podIP": at}} for at in addresses]
         self.operator = Operator(self.api, reached, pods)
         await self.operator.write(None)
-        await self.add_version(is_ready=True)
+        for _ in range(2):
+            await self.add_version(is_ready=True)
         self.operator.aliases["production"] = self.operator.versions[0].name
         await self._arrive()
 

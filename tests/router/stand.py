@@ -191,6 +191,7 @@ class Stand:
         (master,) = _children(self.process.pid)
         os.kill(master, signal.SIGHUP)
         assert poll(lambda: len(set(self.workers()) - set(before)) == self.worker_count, 10, every=0.01)
+        assert poll(lambda: all(map(_is_leaving, before)), 10, every=0.01)
 
     def kill(self) -> None:
         """End all of nginx at once, and begin it again, as the kubelet does."""
@@ -344,6 +345,12 @@ def _children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return []
+
+
+def _is_leaving(pid: int) -> bool:
+    """Whether a worker takes no new connections."""
+    command = Path(f"/proc/{pid}/cmdline")
+    return not command.exists() or b"shutting down" in command.read_bytes() or not command.read_bytes()
 
 
 def _listens(port: int) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from typing_extensions import override
 
 from anneal_operator.reconcile.acknowledgements import Acknowledgements
 from serving_runtime.plan import FORMAT, RouteTable
@@ -55,8 +56,9 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.story: list[str] = []
         self.here = Namespace(self.api, self.session, self.agents, self.routers)
-        self._run("a namespace begins with v1", self.here.begin())
+        self._run("a namespace begins with v1 and v2", self.here.begin())
 
+    @override
     def teardown(self) -> None:
         self._run("all ends", self.here.end())
 
@@ -70,7 +72,7 @@ class Life(RuleBasedStateMachine):
         try:
             self.runner.run(run())
         except Exception as error:
-            error.add_note("after these steps: " + "; ".join(self.story))
+            print(f"{error}\nafter these steps:", *self.story, sep="\n  ")  # also where it does not fail again
             raise
         finally:
             for one in taken:
@@ -181,17 +183,20 @@ class Life(RuleBasedStateMachine):
 
     # What breaks, and is slow.
 
-    @rule(number=NUMBERS, pod=st.integers(0, 1), change=POD_CHANGES)
-    def a_pod_changes(self, number: int, pod: int, change: str) -> None:
+    @rule(number=NUMBERS, which=st.sampled_from([(0,), (1,), (0, 1)]), change=POD_CHANGES)
+    def pods_change(self, number: int, which: tuple[int, ...], change: str) -> None:
         version = self.here.operator.versions[number % len(self.here.operator.versions)]
-        found = version.pods[pod]
+        found = [version.pods[pod] for pod in which]
+        step = f"{' and '.join(pod.name for pod in found)}: {change}"
         if change in {"dies", "lives"}:
             if change == "dies":
                 self.here.may_break()
-            self._take(f"{found.name} {change}", found.live(is_alive=change == "lives"), version.service.follow())
+            lives = [pod.live(is_alive=change == "lives") for pod in found]
+            self._take(step, *lives, version.service.follow())
         else:
-            found.is_ready = change == "is Ready"
-            self._take(f"{found.name} {change}", self.here.tell(version))
+            for pod in found:
+                pod.is_ready = change == "is Ready"
+            self._take(step, self.here.tell(version))
 
     @rule(is_late=st.booleans())
     def endpoints_come_late(self, is_late: bool) -> None:
@@ -257,6 +262,7 @@ def living(folders: Sequence[Path]) -> Iterator[type[Life]]:
         given = {"runner": runner, "api": api, "session": session, "agents": begun, "routers": routers}
         yield type("Life", (Life,), given)
         runner.run(session.close())
+        runner.run(api.stop())
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,18 @@ def test_a_worker_that_is_begun_again_has_the_newest_table_before_it_answers(
         assert _has_told(router, 2)
 
 
+def test_a_worker_that_is_begun_again_and_can_read_no_table_tells_of_none(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with standing(tmp_path_factory.mktemp("router")) as router:
+        assert poll(lambda: _has_told(router, 1), 5, every=0.02)
+        before = router.workers()
+        router.write("")
+        os.kill(before[0], signal.SIGKILL)
+        assert poll(lambda: len(router.workers()) == 1 and router.workers() != before, 5, every=0.02)
+        assert router.ask("/-/routes").status == 503
+
+
 def test_a_table_that_is_older_or_of_a_format_that_is_not_known_is_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
