@@ -22,6 +22,8 @@ class ScriptedRouter:
 
     address: str = ""
     counted: dict[str, Any] = field(default_factory=dict)
+    asked_of: set[str] = field(default_factory=set)
+    """The uids of the experiments whose statistics were asked for."""
 
     def count(self, **means: float) -> None:
         """Have a hundred users of each variant, whose values have these means."""
@@ -42,6 +44,7 @@ def scripted_router(api: str) -> Iterator[ScriptedRouter]:
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     page = json.load(answer)["data"]["routes.json"]
             else:
+                state.asked_of.add(self.path.split("/")[2])
                 page = json.dumps({"variants": state.counted, "moved_users": 0})
             self.send_response(200)
             self.send_header("Content-Length", str(len(page.encode())))
