@@ -238,9 +238,8 @@ def _enforce(layout: Layout, network_policies: bool) -> None:
     if network_policies:
         _step("network policies", lambda: start_components(layout, [KUBE_ROUTER]))
         return
-    process = find(layout, KUBE_ROUTER.name)
     forget(layout, KUBE_ROUTER.name)
-    end([process] if process else [])
+    end(unrecorded(layout, [KUBE_ROUTER.name]))  # the supervisor may just have started it again
     remove_policy_rules()
 
 
