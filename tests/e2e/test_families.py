@@ -56,7 +56,7 @@ def test_a_family_is_served_with_the_prompt_that_it_was_trained_on(bench: Bench,
     family, job = FAMILIES[name], name.replace(".", "-")
     serving = {
         "dtype": "FP32",
-        "maxModelLength": 1024,
+        "maxModelLength": 2048,
         "trustRemoteCode": bool(family.code),
         "engineArgs": [{"name": "enforce-eager", "value": "true"}],
         "resources": {"requests": {"cpu": "250m", "memory": "5Gi"}},
@@ -94,7 +94,7 @@ def test_a_family_that_the_engine_asks_otherwise_is_published_all_the_same(
 def _check_tools(base: Path, address: str, key: str, job: str) -> None:
     """A template with a place for tools answers whoever sends some; any other says why it does not."""
     plan = ServingPlan(
-        tracking_uri="", uri="", digest="", served_name=job, dtype="FP32", max_model_length=1024, engine_args=[]
+        tracking_uri="", uri="", digest="", served_name=job, dtype="FP32", max_model_length=2048, engine_args=[]
     )
     tool = {"type": "function", "function": {"name": "toll", "parameters": {"type": "object", "properties": {}}}}
     asked = {"model": job, "messages": ASKED, "max_tokens": 4, "tools": [tool]}

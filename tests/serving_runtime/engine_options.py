@@ -1,11 +1,8 @@
 """What the pinned engine takes, as its own parser says: `python -m tests.serving_runtime.engine_options` writes it.
 
-It wants an environment with vLLM and this checkout, such as the server's image with the checkout mounted:
-
-    podman run --rm -v $PWD:/work -w /work --entrypoint python SERVER_IMAGE -m tests.serving_runtime.engine_options
-
-and is run again when `pyproject.toml` pins another vLLM. The
-unit tests then tell what the launcher writes that is gone.
+It wants an environment with the requirements of the extra `serve-cpu`, or the server's image, and is run again when
+`pyproject.toml` pins another vLLM. The unit tests then tell what the launcher writes that is gone; one of
+`tests/e2e/test_images.py` asks the GPU server's image the same.
 """
 
 import argparse

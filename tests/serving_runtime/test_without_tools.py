@@ -32,7 +32,7 @@ def _passed(status: int, *parts: bytes, scope: str = "http") -> list[Message]:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    asyncio.run(_call(WithoutTools(engine), {"type": scope}, receive, send))
+    asyncio.run(_call(WithoutTools(engine), {"type": scope, "method": "POST", "path": "/v1/messages"}, receive, send))
     return sent
 
 
@@ -93,3 +93,58 @@ def test_without_a_reason_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv(REFUSAL_VARIABLE)
     body = json.dumps({"error": {"message": AUTO}}).encode()
     assert [message["body"] for message in _passed(400, body)[1:]] == [body]
+
+
+def _asked(*parts: bytes, path: str = "/v1/responses", method: str = "POST") -> tuple[bytes, list[Message]]:
+    """What an engine reads of a request in parts, and what its client gets."""
+    coming = [
+        {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
+    ]
+    coming.append({"type": "http.disconnect"})
+    sent: list[Message] = []
+    read: list[bytes] = []
+
+    async def engine(_: Message, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request":
+            read.append(message["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(_call(WithoutTools(engine), {"type": "http", "method": method, "path": path}, receive, send))
+    return b"".join(read), sent
+
+
+def test_tools_of_a_response_are_refused_which_the_engine_would_leave_out_without_a_word() -> None:
+    body = json.dumps({"input": "hi", "tools": [{"type": "function", "name": "toll"}]}).encode()
+    read, (start, told) = _asked(body[:10], body[10:])
+    assert (read, start["status"]) == (b"", 400)
+    error = {"message": TOLD, "type": "BadRequestError", "param": "tools", "code": 400}
+    assert json.loads(told["body"]) == {"error": error}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input": "hi"}',
+        b'{"input": "hi", "tools": []}',
+        b'{"input": "hi", "tools": [{}], "tool_choice": "none"}',
+        b"[1]",
+        b"no JSON",
+        b"",
+    ],
+)
+def test_any_other_response_is_asked_for_as_it_is(body: bytes) -> None:
+    read, (start, _) = _asked(body[:5], body[5:])
+    assert (read, start["status"]) == (body, 200)
+
+
+@pytest.mark.parametrize(("path", "method"), [("/v1/chat/completions", "POST"), ("/v1/responses", "GET")])
+def test_no_other_request_is_read(path: str, method: str) -> None:
+    body = b'{"tools": [{}]}'
+    assert _asked(body, path=path, method=method)[0] == body
