@@ -112,7 +112,7 @@ def _one_after_the_other() -> list[dict[str, Any]]:
     _, stored = _version()
     spec = ModelVersionSpec.parse(stored["spec"])
     gpu = ResourceRequirements.parse({"limits": {"nvidia.com/gpu": 1}})
-    given = {
+    given: dict[str, Any] = {
         "rollout": "Recreate",
         "startup_deadline": "1h",
         "drain_seconds": 30,

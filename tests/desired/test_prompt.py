@@ -8,6 +8,7 @@ import pytest
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
+from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.plan import Base, make_plan
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.serving import ServingEnvironment, deployment
@@ -63,7 +64,7 @@ def test_the_version_carries_the_prompt() -> None:
 def test_a_server_is_told_whether_its_model_thinks(prompt: dict[str, Any] | None, *, thinks: bool) -> None:
     artifact = {"uri": PUBLISHED.uri, "format": "Full", "digest": PUBLISHED.digest}
     spec = ModelVersionSpec.parse({"modelName": "m", "artifact": artifact, "prompt": prompt})
-    environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, None)
+    environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, Keys("e", "a", "u"))
     made = deployment({**PARENT, "kind": "ModelVersion"}, spec, Serving(), 1, environment)
     arguments = made["spec"]["template"]["spec"]["containers"][0]["args"]
     assert json.loads(arguments[arguments.index("--plan") + 1])["thinks"] is thinks

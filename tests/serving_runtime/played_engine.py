@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import uvicorn
 from typing_extensions import override
@@ -50,7 +51,7 @@ class PieceByPiece:
 
 class _Server(uvicorn.Server):
     @override
-    def handle_exit(self, sig: int, frame: object) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         _ENGINE.is_ending = True
         asyncio.get_running_loop().call_later(_DRAINING_SECONDS, super().handle_exit, sig, frame)
 

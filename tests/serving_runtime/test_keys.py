@@ -32,8 +32,10 @@ WRONG: tuple[Mapping[str, str], ...] = (
     {"Authorization": "Bearer \u00e9"},
     {"X-Api-Key": "engine-key"},
 )
-CLOSED = ("/v1/chat/completions", "/tokenize", "/adapters", "/invocations", "/docs", "/metrics/x", "/health/", "/ping")
-CLOSED += ("/-/traffic", "/-/", "/-/alive/")
+CLOSED = (
+    *("/v1/chat/completions", "/tokenize", "/adapters", "/invocations", "/docs", "/metrics/x", "/health/", "/ping"),
+    *("/-/traffic", "/-/", "/-/alive/"),
+)
 HIDDEN = ("/health/../tokenize", "/v1/..//tokenize", "/tokenize?/health", "/tokenize#/health", "/%74okenize")
 
 
