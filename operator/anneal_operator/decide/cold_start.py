@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from itertools import pairwise
 
 from anneal_operator.api.model_version import ColdStart
 from anneal_operator.api.resources import Manifest
@@ -30,14 +29,13 @@ def _start(pod: Manifest) -> ColdStart | None:
     if not {"PodScheduled", "Ready"} <= conditions.keys() or not began:
         return None
     ready_at = conditions["Ready"]["lastTransitionTime"]
-    moments = [pod["metadata"]["creationTimestamp"], conditions["PodScheduled"]["lastTransitionTime"], began, ready_at]
-    placed, pulled, answered = (_seconds(*pair) for pair in pairwise(moments))
+    made_at, placed_at = pod["metadata"]["creationTimestamp"], conditions["PodScheduled"]["lastTransitionTime"]
     return ColdStart(
         pod=pod["metadata"]["name"],
         ready_at=ready_at,
-        scheduling_seconds=placed,
-        image_seconds=pulled,
-        loading_seconds=answered,
+        scheduling_seconds=_seconds(made_at, placed_at),
+        image_seconds=_seconds(placed_at, began),
+        loading_seconds=_seconds(began, ready_at),
     )
 
 
