@@ -62,11 +62,9 @@ def test_a_chat_is_answered(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("asks_usage", [False, True])
 def test_a_chat_is_streamed_with_a_count_of_tokens_where_that_is_asked_for(client: OpenAI, asks_usage: bool) -> None:
-    options = {"stream_options": {"include_usage": True}} if asks_usage else {}
-    stream = client.chat.completions.create(  # type: ignore[call-overload] # options by name
-        model="plain", messages=_said("안녕 there"), stream=True, **options
-    )
-    chunks = list(stream)
+    options: Any = {"stream_options": {"include_usage": True}} if asks_usage else {}
+    asked = client.chat.completions.create(model="plain", messages=_said("안녕 there"), stream=True, **options)
+    chunks = list(asked)
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "안녕 there "
     assert [c.usage.total_tokens for c in chunks if c.usage] == ([5] if asks_usage else [])
     assert all(chunk.choices for chunk in chunks) != asks_usage
@@ -95,8 +93,9 @@ def test_a_response_that_is_not_kept_is_answered_whole_and_as_a_stream(client: O
     assert client.responses.create(model="plain", input="one two", store=False).output_text == "one two"
     events = list(client.responses.create(model="plain", input="one two", store=False, stream=True))
     assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == "one two "
-    assert events[-1].type == "response.completed"
-    assert events[-1].response.output_text == "one two"
+    last = events[-1]
+    assert last.type == "response.completed"
+    assert last.response.output_text == "one two"
 
 
 def test_a_tool_is_called_whole_and_in_a_stream(client: OpenAI) -> None:
@@ -160,7 +159,8 @@ def test_a_stored_response_is_not_found_and_one_to_be_stored_is_refused(client: 
     with pytest.raises(openai.BadRequestError, match="responses are not kept here") as raised:
         client.responses.create(model="plain", input="x", store=True)
     assert raised.value.param == "store"
-    for call in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
+    calls: list[Any] = [client.responses.retrieve, client.responses.delete, client.responses.cancel]
+    for call in calls:
         with pytest.raises(openai.NotFoundError, match="responses are not kept here"):
             call("resp_1")
     with pytest.raises(openai.NotFoundError, match="there is nothing at this path"):
@@ -219,7 +219,7 @@ def test_langchain_reads_an_answer_into_a_type(chain: ChatOpenAI, method: Any) -
 
 
 def test_langchain_calls_a_tool(chain: ChatOpenAI) -> None:
-    answer = chain.bind_tools([WEATHER]).invoke("Seoul")
+    answer = chain.bind_tools([dict(WEATHER)]).invoke("Seoul")
     assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("weather", {"city": "Seoul"})]
 
 
@@ -232,11 +232,6 @@ def test_langchain_raises_openai_s_errors(chain: ChatOpenAI) -> None:
 
 def test_langchain_makes_vectors(stand: Stand) -> None:
     with DefaultHttpxClient() as http:
-        made = OpenAIEmbeddings(
-            model="plain",
-            base_url=f"http://127.0.0.1:{stand.port}/v1",
-            api_key=SecretStr("the user's own"),
-            check_embedding_ctx_length=False,
-            http_client=http,
-        )
+        place: Any = {"base_url": f"http://127.0.0.1:{stand.port}/v1", "api_key": "the user's own", "http_client": http}
+        made = OpenAIEmbeddings(model="plain", check_embedding_ctx_length=False, **place)
         assert made.embed_documents(["a", "b"]) == [VECTOR, VECTOR]

@@ -99,7 +99,7 @@ def _known_by(messages: list[Message]) -> bytes:
     return hashlib.blake2b(plain.encode(), digest_size=16).digest()
 
 
-def _columns(path: str, names: list[str]) -> Iterator[tuple[object, ...]]:
+def _columns(path: str, names: list[str]) -> Iterator[tuple[Any, ...]]:
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
