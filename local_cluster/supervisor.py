@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .components import COMPONENTS
 from .layout import Layout
-from .processes import Process, end, find, forget, recording, restart, start, wanted
+from .processes import Process, end, find, forget, recording, restart, runs_otherwise, start, wanted
 
 __all__ = ["SUPERVISOR", "end_supervisor", "start_supervisor", "supervise"]
 
@@ -47,14 +47,19 @@ class _Backoff:
 
 
 def start_supervisor(layout: Layout) -> None:
-    """Start it unless it runs; what an earlier one left unfinished is up to the caller, not to the new one."""
+    """Start it unless it runs; what an earlier one left unfinished is up to the caller, not to the new one.
+
+    That of another checkout ends: it may know other components.
+    """
+    mode = [] if layout.has_node else ["--control-plane-only"]
+    command = [sys.executable, "-m", "local_cluster", *mode, "supervise"]
+    if runs_otherwise(layout, SUPERVISOR, command):
+        end_supervisor(layout)
     if find(layout, SUPERVISOR):
         return
     for name in wanted(layout):
         if find(layout, name) is None:
             forget(layout, name)
-    mode = [] if layout.has_node else ["--control-plane-only"]
-    command = [sys.executable, "-m", "local_cluster", *mode, "supervise"]
     start(layout, SUPERVISOR, command, folder=_CHECKOUT)
 
 

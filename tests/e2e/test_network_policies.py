@@ -26,7 +26,7 @@ Reached = set[tuple[str, str]]
 _OPEN = ("trainer", 9000)  # which no policy guards
 _PORTS = {name: [port for target, port in (*MAY, _OPEN) if target == name] for name in EVERYBODY}
 _SERVE = "mkdir -p /tmp/www && echo page > /tmp/www/index.html"
-_ASK = "for at in $0 $@; do wget -q -T 2 -O /dev/null http://$at/ && echo $at; done; true"
+_ASK = "for at in $0 $@; do wget -q -O /dev/null http://$at/ && echo $at; done; true"
 
 
 @dataclass(frozen=True)

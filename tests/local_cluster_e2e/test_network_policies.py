@@ -69,7 +69,7 @@ def _forbid_all(cluster: Cluster) -> None:
 
 def _is_reached(cluster: Cluster, name: str) -> bool:
     address = cluster.get("pod", name)["status"]["podIP"]
-    ask = ("wget", "-q", "-T", "2", "-O", "-", f"http://{address}:8080/")
+    ask = ("wget", "-q", "-O", "-", f"http://{address}:8080/")
     return cluster.kubectl.process("exec", f"{name}-asks", "--", *ask).stdout == "page\n"
 
 
