@@ -25,10 +25,12 @@ def run(command: list[str]) -> int:
     """Run a command until it ends; return the exit code that tells how: 0 only where it was asked to end."""
     awaited = {*_ASKED, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-    child = subprocess.Popen(
-        command,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
-    )
+
+    def hear() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background ignores it
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    child = subprocess.Popen(command, preexec_fn=hear)
     is_asked = False
     while True:
         said = signal.sigwait(awaited)
