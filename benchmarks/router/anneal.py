@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,13 @@ from tools.nginx import installed
 from .processes import Running, await_answers, free_port, started
 from .references import Upstream, nginx_command
 
-__all__ = ["anneal_router"]
+__all__ = ["KEY", "anneal_router", "followed_router"]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _ROUTER = _CHECKOUT / "serving_runtime/router"
-_KEYS = dict.fromkeys((ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE), "bench")
+KEY = "bench"
+"""What such a router demands of the operator, and all else that it demands."""
+_KEYS = dict.fromkeys((ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE), KEY)
 _ATTEND = """
 import sys
 from pathlib import Path
@@ -50,21 +53,36 @@ asyncio.run(follow_all(api, "bench", "routes", "routes.json", Path(sys.argv[2]))
 @contextmanager
 def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
     """Start nginx and the agent, as one pod's two containers do."""
-    port, routes, records = free_port(), folder / "routes.json", folder / "records"
-    table = _table(before)
-    routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
-    _configure(folder, {"8080": port, "8082": free_port()})
-    environment = {"PYTHONPATH": str(_CHECKOUT), **_KEYS, **installed().environment}
-    attended = [sys.executable, "-c", _ATTEND, str(records), *nginx_command(folder, "router.conf")]
-    followed = [sys.executable, "-c", _FOLLOW, str(before.first), str(routes)]
-    log = folder / "log"
-    with (
-        started(attended, before.core, log, environment) as router,
-        started(followed, before.core, folder / "agent.log", environment) as agent,
-    ):
-        await_answers(router, port, log)
-        yield Running(port, [router, agent])
+    port, records = free_port(), folder / "records"
+    with _router(folder, _table(before), {"8080": port, "8082": free_port()}, before.first, before.core) as both:
+        await_answers(both[0], port, folder / "log")
+        yield Running(port, both)
     _check(records)  # at its end it has written all
+
+
+@contextmanager
+def followed_router(folder: Path, table: RouteTable, api_port: int) -> Iterator[int]:
+    """Start one that follows the API server at this port, on any core; yield the port where the operator asks."""
+    ports = {"8080": free_port(), "8082": free_port()}
+    with _router(folder, table, ports, api_port, None):
+        yield ports["8082"]
+
+
+@contextmanager
+def _router(
+    folder: Path, table: RouteTable, ports: dict[str, int], api_port: int, core: int | None
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    routes = folder / "routes.json"
+    routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
+    _configure(folder, ports)
+    environment = {"PYTHONPATH": str(_CHECKOUT), **_KEYS, **installed().environment}
+    attended = [sys.executable, "-c", _ATTEND, str(folder / "records"), *nginx_command(folder, "router.conf")]
+    followed = [sys.executable, "-c", _FOLLOW, str(api_port), str(routes)]
+    with (
+        started(attended, core, folder / "log", environment) as router,
+        started(followed, core, folder / "agent.log", environment) as agent,
+    ):
+        yield [router, agent]
 
 
 def _table(before: Upstream) -> RouteTable:

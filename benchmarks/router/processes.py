@@ -63,10 +63,10 @@ class Running:
 
 @contextmanager
 def started(
-    command: Sequence[str | Path], core: int, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str | Path], core: int | None, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program on a core; it is ended with whatever it has started."""
-    pinned: list[str | Path] = ["taskset", "--cpu-list", str(core), *command]
+    """Run a program on a core, or on all; it is ended with whatever it has started."""
+    pinned: list[str | Path] = [*(["taskset", "--cpu-list", str(core)] if core is not None else []), *command]
     told = {**os.environ, **(environment or {})}
     with log.open("ab") as file:
         process = subprocess.Popen(pinned, env=told, cwd=log.parent, stdout=file, stderr=file, start_new_session=True)
