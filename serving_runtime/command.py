@@ -116,7 +116,9 @@ def _text(configuration: dict[str, Any]) -> dict[str, Any]:
 def _parsers(plan: ServingPlan, folder: Path) -> list[str]:
     calls, thoughts = tool_calls(plan, folder), reasoning_parser(plan, folder)
     if calls.refusal and plan.tool_call_parser not in {"Auto", "None"}:
-        raise SettingsError(f"serving.toolCallParser is {plan.tool_call_parser}, and {calls.refusal}: leave it out")
+        raise SettingsError(
+            f"serving.toolCallParser is {plan.tool_call_parser}, but {calls.refusal}. Leave toolCallParser out"
+        )
     made = ["--reasoning-parser", thoughts] if thoughts else []
     if calls.parser:
         return [*made, "--enable-auto-tool-choice", "--tool-call-parser", calls.parser]

@@ -65,9 +65,11 @@ def tool_calls(plan: ServingPlan, folder: Path) -> ToolCalls:
     """What reads tool calls. A template without a place for tools would leave them out without a word."""
     chosen, template = plan.tool_call_parser, _chat_template(folder)
     if not _reads_tools(template):
-        return ToolCalls(refusal="the model's chat template has no place for `tools`: it was not taught to call any")
+        return ToolCalls(refusal="the model's chat template has no place for `tools`, as it was not taught to call any")
     if chosen == "None":
-        return ToolCalls(refusal="the model is served without `tools` (toolCallParser: None in its ModelVersion)")
+        return ToolCalls(
+            refusal="the model is served without `tools` (`serving.toolCallParser` of its ModelVersion is None)"
+        )
     if parser := _fitting(template, folder) if chosen == "Auto" else chosen:
         return ToolCalls(parser)
     return ToolCalls(

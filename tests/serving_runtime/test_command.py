@@ -94,7 +94,7 @@ def test_weights_are_laid_out_and_rounded_as_is_wanted(
             {},
             "{{ messages }}",
             {"tool_call_parser": "hermes"},
-            "^serving.toolCallParser is hermes, and the model's chat template has no place for `tools`",
+            "^serving.toolCallParser is hermes, but the model's chat template has no place for `tools`",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_parser_that_needs_a_token_is_not_chosen_for_a_tokenizer_without_it(
         ("<tool_call>{{ messages }}", "Auto", "the model's chat template has no place for `tools`"),
         (None, "Auto", "the model's chat template has no place for `tools`"),
         (_TOOLS, "Auto", "cannot be told from its chat template: `tools` are taken once `serving.toolCallParser`"),
-        ("<tool_call>" + _TOOLS, "None", "served without `tools` (toolCallParser: None"),
+        ("<tool_call>" + _TOOLS, "None", "served without `tools` (`serving.toolCallParser`"),
     ],
 )
 def test_where_nothing_reads_tool_calls_clients_are_told_why(

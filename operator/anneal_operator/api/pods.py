@@ -43,7 +43,7 @@ class ResourceRequirements(Schema):
     rules: ClassVar = (
         Rule(
             f"{gpus_in_cel('self')}.all(one, {gpus_in_cel('self')}.all(other, one == other))",
-            "ask for GPUs of one resource name only: a stage's processes share its work evenly",
+            "ask in `resources` for GPUs of one resource name only: those of a pod share its work evenly",
             lambda wanted: len(wanted.gpu_names) <= 1,
         ),
     )
