@@ -210,8 +210,8 @@ STRANGERS: dict[str, Manifest] = {
         "bakeEndsAt": "2026-01-03T00:00:00Z",
     },
 }
-_REJUDGED = {"ModelVersion": ("phase", "reason", "Registered")}
-"""What a version's pods and MLflow say at any time; nothing is decided by it."""
+_REJUDGED = {"ModelVersion": ("phase", "reason", "Registered"), "ABExperiment": ("reason",)}
+"""What pods and MLflow say at any time; nothing is decided by it."""
 
 
 def _stranger_spec(kind: str) -> Manifest:
