@@ -473,6 +473,9 @@ def test_of_an_engine_that_ended_the_last_words_are_told() -> None:
         ({"engine": Engine(2, "s:2"), "aliases": {"production": "1"}}, ()),
         ({"engine": Engine(2, "s:2"), "aliases": None}, ()),
         ({"engine": Engine(0, "s:2"), "aliases": {}}, ()),
+        ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-2")}, ()),
+        ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-1")}, (GiveProduction("3"),)),
+        ({"engine": Engine(2, "s:2"), "aliases": {}, "contests": [_contest(None)], "name": "m-2"}, ()),
     ],
 )
 def test_what_mlflow_is_told(changes: dict[str, Any], effects: tuple[Any, ...]) -> None:
@@ -486,6 +489,7 @@ def _others(**engines: Engine) -> dict[str, Any]:
 OLD = Engine(2, "s:1", demands_key=True, wish="w")
 SENDS, BEFORE = Front(sends_key=True, is_rolling=False), Engine(2, "s:1")
 EXPERIMENT = {"contests": [_contest(None)]}
+EDITED = ModelVersionStatus(registry=REGISTRY, observed_generation=3)
 
 
 @pytest.mark.parametrize(
@@ -496,17 +500,19 @@ EXPERIMENT = {"contests": [_contest(None)]}
         ({"engine": OLD, **EXPERIMENT}, "its experiment is decided"),
         ({"engine": OLD, "contests": [_contest("b")], "aliases": {"production": "3"}}, ""),
         # another's turn
-        ({"engine": OLD, **_others(z=Engine(1, "s:2", is_rolling=True))}, "those before it are"),
-        ({"engine": replace(OLD, build=""), **_others(z=Engine(1, "s:2", is_rolling=True))}, "those before it are"),
+        ({"engine": OLD, **_others(z=Engine(1, "s:2", is_rolling=True))}, "z is"),
+        ({"engine": replace(OLD, build=""), **_others(z=Engine(1, "s:2", is_rolling=True))}, "z is"),
         ({"engine": replace(OLD, build="")}, ""),
         ({"engine": OLD, **_others(z=Engine(1, "s:2"))}, ""),
-        ({"engine": OLD, **_others(a=Engine(1, "s:1"))}, "those before it are"),
+        ({"engine": OLD, **_others(a=Engine(1, "s:1"))}, "a is"),
+        ({"engine": OLD, **_others(z=Engine(0, "s:2", is_rolling=True, has_answered=False))}, ""),
         ({"engine": OLD, **_others(z=Engine(1, "s:1", is_rolling=True))}, ""),
         # what this build made is kept as it makes it
         ({"engine": replace(OLD, build="s:2"), **EXPERIMENT}, ""),
         # people's wishes wait for nobody
         ({"engine": OLD, "wish": "another", **EXPERIMENT}, ""),
         ({"engine": replace(OLD, wish=""), "wish": "another", **EXPERIMENT}, "its experiment is decided"),
+        ({"engine": replace(OLD, wish=""), "previous": EDITED, **EXPERIMENT}, ""),
         # the router has to send the key to one that begins to demand it
         (
             {"engine": BEFORE, "router": Front(sends_key=False, is_rolling=False)},
@@ -522,7 +528,8 @@ EXPERIMENT = {"contests": [_contest(None)]}
 def test_an_engine_is_brought_up_to_date_by_itself_and_never_in_an_experiment(
     changes: dict[str, Any], waits_for: str
 ) -> None:
-    verdict = decide(_seen(**{"wish": "w"} | changes), NOW)
+    previous = EDITED.model_copy(update={"observed_generation": 4})
+    verdict = decide(_seen(**{"wish": "w", "previous": previous} | changes), NOW)
     assert verdict.apply == (Serve(2, as_they_are=bool(waits_for)),)
     assert verdict.polls is waits_for.startswith("no router")
     told = verdict.status.condition("Ready")

@@ -45,7 +45,12 @@ def _live(scene: Stand) -> None:
     first = ["alias-1", "runs-stable", "won-stable", "held-tuned"]  # of a model, to answer: it gets `production`
     for names in (first, [name for name in _VERSIONS if name not in first]):
         for name in names:
-            spec = {**GOOD["ModelVersion"], "modelName": name.partition("-")[0], "aliases": ["own"], "serving": {"rollbackWindow": "0s"}}
+            spec = {
+                **GOOD["ModelVersion"],
+                "modelName": name.partition("-")[0],
+                "aliases": ["own"],
+                "serving": {"rollbackWindow": "0s"},
+            }
             scene.submit("ModelVersion", name, at_home("ModelVersion", spec))
         for name in names:
             scene.wait("ModelVersion", name, lambda status: status.get("phase") == "Ready")

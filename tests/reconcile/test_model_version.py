@@ -27,6 +27,13 @@ EXPERIMENT: dict[str, Any] = {
     ],
     "metrics": {"primary": {"name": "rating"}},
 }
+COLD_START = {
+    "pod": "one-server-1",
+    "readyAt": "2026-01-01T00:01:00Z",
+    "schedulingSeconds": 1,
+    "imageSeconds": 1,
+    "loadingSeconds": 1,
+}
 UNSERVED = {name: value for name, value in SPEC.items() if name != "serving"}
 
 
@@ -257,8 +264,11 @@ def test_an_engine_waits_only_for_a_neighbour_that_is_served(
     world: World, monkeypatch: pytest.MonkeyPatch, neighbour: dict[str, Any], image: str
 ) -> None:
     _look(world)
-    world.api.put("ModelVersion", "before", spec=neighbour)
-    world.api.put("Deployment", "before-server", spec={}, metadata={"annotations": {"anneal.dev/build": "another"}})
+    before = world.api.put("ModelVersion", "before", spec=neighbour)
+    owned = {"annotations": {"anneal.dev/build": "another"}, "ownerReferences": [{"uid": before["metadata"]["uid"]}]}
+    world.api.put("Deployment", "before-server", spec={}, metadata=owned)
+    world.api.put("ModelVersion", "foreign", spec=SPEC)
+    world.api.put("Deployment", "foreign-server", spec={}, metadata={"annotations": {"anneal.dev/build": "another"}})
     monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
     _look(world)
     assert _made(world)[0] == image
@@ -404,6 +414,7 @@ def test_a_server_goes_whole_though_a_deletion_fails(
 def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "one", status=_status(world) | {"coldStart": COLD_START})
     monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
     images = []
     for pods, updated in ((1, None), (1, 0), (2, 1), (1, 1)):

@@ -134,7 +134,8 @@ def _retired(
     if serving is None or serving.retire_after is None:
         return phase, since, None
     due = since + timedelta(seconds=seconds(serving.retire_after))
-    return ("Retired", since, None) if now >= due and is_left else (phase, since, due if is_left else None)
+    may_go = is_left or (before.phase == "Retired" and not _is_named(seen))  # what told of it may not be heard yet
+    return ("Retired", since, None) if now >= due and may_go else (phase, since, due if may_go else None)
 
 
 def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime | None:
@@ -230,13 +231,15 @@ def _update_waits_for(seen: ObservedVersion) -> str:
     engine = seen.engine
     if engine is None or engine.build == seen.build:
         return ""
-    if engine.wish and engine.wish != seen.wish:
+    is_edited = engine.wish != seen.wish if engine.wish else seen.previous.observed_generation != seen.generation
+    if is_edited:
         return ""
     if any(contest.status.decision is None for contest in seen.contests):
         return "its experiment is decided"
     if _waits_for_router(seen):
         return "no router of an earlier build is left"
-    return "those before it are" if _is_anothers_turn(seen) else ""
+    other = _whose_turn(seen)
+    return f"{other} is" if other else ""
 
 
 def _waits_for_router(seen: ObservedVersion) -> bool:
@@ -247,12 +250,17 @@ def _waits_for_router(seen: ObservedVersion) -> bool:
     return router.is_rolling or not router.sends_key
 
 
-def _is_anothers_turn(seen: ObservedVersion) -> bool:
-    """One engine is brought up to date after the other, in the order of their names: a bad image reaches one alone."""
-    return any(
-        engine.is_rolling if engine.build == seen.build else name < seen.name
+def _whose_turn(seen: ObservedVersion) -> str:
+    """One engine is brought up to date after the other, in the order of their names: a bad image reaches one alone.
+
+    One that never answered holds nobody up: it is new, and not being brought up to date.
+    """
+    due = {
+        name
         for name, engine in seen.other_engines.items()
-    )
+        if (engine.is_rolling and engine.has_answered if engine.build == seen.build else name < seen.name)
+    }
+    return min(due, default="")
 
 
 def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> Effects:
@@ -263,10 +271,20 @@ def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPha
     made: Effects = ()
     if any(alias not in registry.aliases_set for alias in seen.spec.aliases):
         made += (SetAliases(registry.version),)
-    answers = phase in ANSWERING
-    if answers and seen.aliases is not None and PRODUCTION not in seen.aliases:
+    if phase in ANSWERING and seen.aliases is not None and PRODUCTION not in seen.aliases and _may_begin(seen):
         made += (GiveProduction(registry.version),)
     return made
+
+
+def _may_begin(seen: ObservedVersion) -> bool:
+    """Whether it may take `production`, which nobody holds: not from a version that clients get, as where MLflow lost
+    the alias, and not as what an experiment is there to find out about.
+    """
+    challenges = any(
+        contest.status.decision is None and contest.spec.version_of(contest.spec.control) != seen.name
+        for contest in seen.contests
+    )
+    return seen.route.default in {None, seen.name} and not challenges
 
 
 def _progress(phase: VersionPhase, registry: Registry | None) -> Progress:

@@ -39,6 +39,8 @@ class Engine:
     """What people asked of its pods when they were made; an earlier build's does not say."""
     refusal: str = ""
     """What the API server says of a pod that cannot be made, as where a quota is used up."""
+    has_answered: bool = True
+    """Whether any pod of it ever did."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ WISH_ANNOTATION = "anneal.dev/wish"
 """On a Deployment: what people asked of its pods, to be told from what an operator made of that."""
 _PROBE_SECONDS, _STARTUP_PROBE_SECONDS, _LIVENESS_PROBES = 5, 2, 3
 _MARGIN_SECONDS = 10
+_OF_NO_POD = {"replicas", "rollout", "rollback_window", "retire_after"}
 _ROLLOUTS: dict[str, Manifest] = {
     "Surge": {"maxSurge": 1, "maxUnavailable": 0},
     "Recreate": {"maxSurge": 0, "maxUnavailable": 1},
@@ -84,7 +85,7 @@ def selector(version: str) -> str:
 
 def wish_of(serving: Serving, keys: Keys) -> str:
     """What a change of pods is for that no operator makes by itself: fields that people set, and the engine's key."""
-    asked = serving.model_dump(mode="json", exclude={"replicas", "rollback_window"}, exclude_defaults=True)
+    asked = serving.model_dump(mode="json", exclude=_OF_NO_POD, exclude_defaults=True)
     return _digest([asked, keys.of_engine()])
 
 
@@ -147,7 +148,8 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
     deadline = -(-seconds(serving.startup_deadline) // _STARTUP_PROBE_SECONDS)
     made["startupProbe"] = _probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
     made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _LIVENESS_PROBES)
-    made["livenessProbe"] = _probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
+    alive = _probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
+    made["livenessProbe"] = {**alive, "terminationGracePeriodSeconds": _MARGIN_SECONDS}  # its answers do not come
     made["lifecycle"] = _runs(
         "serving_runtime.leave", "--port", str(ENGINE_PORT), "--seconds", str(serving.drain_seconds)
     )

@@ -1,5 +1,6 @@
 """ModelVersion: observe the version in MLflow, its engine and its experiments; register it and serve it."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,7 @@ class ModelVersionKind:
             aliases=heard.aliases if heard else None,
             registry_problem=models.problem(model),
             contests=_contests(experiments, item),
-            engine=_engine(made),
+            engine=_engine(made, item.uid),
             server_to_end=await _server_to_end(reader, item, made),
             pods=pods,
             route=route_seen(self._context.acknowledgements, table, item.namespace, model),
@@ -191,8 +192,10 @@ async def _other_engines(
         name = other["metadata"]["name"]
         if name == item.name or experiments_on(undecided, name) or not _is_served(other):
             continue
-        if engine := _engine(await reader.get("Deployment", item.namespace, server_name(name))):
-            engines[name] = engine
+        made = await reader.get("Deployment", item.namespace, server_name(name))
+        if engine := _engine(made, other["metadata"]["uid"]):
+            has_answered = bool((other.get("status") or {}).get("coldStart"))
+            engines[name] = dataclasses.replace(engine, has_answered=has_answered)
     return engines
 
 
@@ -215,9 +218,9 @@ def _contests(experiments: Sequence[Manifest], item: VersionItem) -> list[Contes
     return contests
 
 
-def _engine(made: dict[str, Any] | None) -> Engine | None:
-    """What a Deployment says of its newest generation."""
-    if made is None:
+def _engine(made: dict[str, Any] | None, uid: str) -> Engine | None:
+    """What a version's Deployment says of its newest generation; one that is another's is none."""
+    if made is None or not owned_by(made, uid):
         return None
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
