@@ -270,6 +270,21 @@ def test_what_mlflow_remembers_is_made_anew_and_stands() -> None:
     assert (behind.apply, behind.effects) == ((KeepDecision(decision, closes=False),), ())
 
 
+@pytest.mark.parametrize(("means", "phase"), [((3.0, 4.0), "Promoted"), ((4.0, 3.0), "RolledBack")])
+def test_a_decision_that_mlflow_was_not_told_of_stands_where_the_record_is_lost(
+    means: tuple[float, float], phase: str
+) -> None:
+    decided = judge(_seen(_counted((200, means[0]), (200, means[1]))), NOW)
+    lost = _seen(previous=decided, record=None, remembered=_begun(STARTED), production="1", route=WON)
+    verdict = decide(lost, NOW)
+    assert (verdict.apply, verdict.status.phase) == ((KeepStart(_begun(STARTED)),), phase)
+    assert verdict.status.decision == decided.decision
+    again = decide(replace(lost, previous=verdict.status, record=_begun(STARTED)), NOW)
+    assert decided.decision is not None
+    assert again.apply == (KeepDecision(decided.decision, closes=phase == "RolledBack"),)
+    assert again.status.phase == phase
+
+
 def test_one_that_has_begun_waits_for_nobody_whose_manifest_was_applied_before_its_own() -> None:
     waiting = Rival("w", "2020-01-01T00:00:00Z", "WarmingUp", has_started=False)
     seen = _seen(previous=FRESH, record=_begun(STARTED), rivals=[waiting], created_at=STARTED)

@@ -52,8 +52,8 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
 
 
 def _restored(seen: ObservedExperiment, remembered: Record, now: datetime) -> ExperimentVerdict:
-    """The record is made anew as MLflow has it: then all is as it was."""
-    known, decision = replace(seen, record=remembered), remembered.decision
+    """The record is made anew as MLflow has it, which may not have heard of a decision yet: then all is as it was."""
+    known, decision = replace(seen, record=remembered), seen.decision
     begun = seen.previous.having(phase="Running", started_at=remembered.started_at)
     status = followed_up(known, decision, now).status if decision else begun
     return _working(status, KeepStart(remembered), period=0.0)
