@@ -22,7 +22,7 @@ pytestmark = pytest.mark.node
 # What each image is for, said as the imports that fail when a package or a system library is missing.
 IMPORTS = {
     "operator": "anneal_operator, cryptography, kopf, kubernetes.aio.client, mlflow, pydantic_settings, scipy.stats",
-    "router": "serving_runtime, aiohttp, fastapi, kubernetes.aio.client, uvicorn",
+    "router": "serving_runtime, fastapi, h11, uvicorn",
     "trainer": "training_runtime, accelerate, bitsandbytes, datasets, deepspeed, mlflow, peft, rensa, sklearn, trl",
     "server": "serving_runtime, torch, transformers, vllm, vllm.entrypoints.openai.api_server",
     "mlflow": "mlflow.server, psycopg2",
