@@ -529,7 +529,8 @@ def test_an_engine_is_brought_up_to_date_by_itself_and_never_in_an_experiment(
     changes: dict[str, Any], waits_for: str
 ) -> None:
     previous = EDITED.model_copy(update={"observed_generation": 4})
-    verdict = decide(_seen(**{"wish": "w", "previous": previous} | changes), NOW)
+    world: dict[str, Any] = {"wish": "w", "previous": previous, **changes}
+    verdict = decide(_seen(**world), NOW)
     assert verdict.apply == (Serve(2, as_they_are=bool(waits_for)),)
     assert verdict.polls is waits_for.startswith("no router")
     told = verdict.status.condition("Ready")
