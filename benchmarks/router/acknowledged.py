@@ -20,9 +20,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, RouteTable, Stamp, Target, VariantRoute
+from serving_runtime.plan import BUCKETS, RouteTable, Stamp
 
-from .anneal import KEY, followed_router
+from .anneal import KEY, followed_router, two_arms
 from .machine import facts
 
 __all__ = ["main"]
@@ -91,17 +91,7 @@ async def _generation(session: aiohttp.ClientSession, port: int) -> int | None:
 
 def _table(generation: int) -> RouteTable:
     """The arms' weights differ from one generation to the next."""
-    share = BUCKETS // 2 + generation % 100
-    targets = {name: Target(host="127.0.0.1", port=9, model=name, public="bench") for name in ("bench-1", "bench-2")}
-    arms = [
-        VariantRoute(name="control", target="bench-1", up_to=share),
-        VariantRoute(name="candidate", target="bench-2", up_to=BUCKETS),
-    ]
-    experiment = ExperimentRoute(
-        name="bench", uid="bench", salt="bench", headers=["x-user-id"], control="control", variants=arms
-    )
-    route = ModelRoute(default="bench-1", named={"1": "bench-1", "2": "bench-2"}, experiment=experiment)
-    return RouteTable(targets=targets, models={"bench": route})
+    return two_arms(9, 9, BUCKETS // 2 + generation % 100)
 
 
 class _Api:

@@ -26,7 +26,7 @@ from tools.nginx import installed
 from .processes import Running, await_answers, free_port, started
 from .references import Upstream, nginx_command
 
-__all__ = ["KEY", "anneal_router", "followed_router"]
+__all__ = ["KEY", "anneal_router", "followed_router", "two_arms"]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _ROUTER = _CHECKOUT / "serving_runtime/router"
@@ -54,7 +54,9 @@ asyncio.run(follow_all(api, "bench", "routes", "routes.json", Path(sys.argv[2]))
 def anneal_router(before: Upstream, folder: Path) -> Iterator[Running]:
     """Start nginx and the agent, as one pod's two containers do."""
     port, records = free_port(), folder / "records"
-    with _router(folder, _table(before), {"8080": port, "8082": free_port()}, before.first, before.core) as both:
+    with _router(
+        folder, two_arms(before.first, before.second), {"8080": port, "8082": free_port()}, before.first, before.core
+    ) as both:
         await_answers(both[0], port, folder / "log")
         yield Running(port, both)
     _check(records)  # at its end it has written all
@@ -85,14 +87,14 @@ def _router(
         yield [router, agent]
 
 
-def _table(before: Upstream) -> RouteTable:
-    """One model, half of whose users get the other version; each engine knows the model by its version's name."""
+def two_arms(first: int, second: int, up_to: int = BUCKETS // 2) -> RouteTable:
+    """One model with an engine at either port; users from the bucket `up_to` on get the other version, usually half."""
     targets = {
         name: Target(host="127.0.0.1", port=port, model=name, public="bench")
-        for name, port in (("bench-1", before.first), ("bench-2", before.second))
+        for name, port in (("bench-1", first), ("bench-2", second))
     }
     arms = [
-        VariantRoute(name="control", target="bench-1", up_to=BUCKETS // 2),
+        VariantRoute(name="control", target="bench-1", up_to=up_to),
         VariantRoute(name="candidate", target="bench-2", up_to=BUCKETS),
     ]
     experiment = ExperimentRoute(
