@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.support.http_server import serving
+from tests.support.http_server import playing
 
 __all__ = ["Engine", "engine"]
 
@@ -211,11 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def engine() -> Iterator[Engine]:
     """Serve it."""
-    state = Engine()
-    with serving(type("Handler", (_Handler,), {"state": state}), 0.02) as server:
-        server.daemon_threads = True
-        server.handle_error = lambda *_: None  # type: ignore[method-assign] # who asked has left
-        state.port = server.server_port
+    with playing(Engine(), _Handler) as state:
         yield state
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.support.http_server import serving
+from tests.support.http_server import playing
 
 __all__ = ["VECTOR", "Speaker", "speaker"]
 
@@ -175,9 +175,5 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def speaker() -> Iterator[Speaker]:
     """Serve it."""
-    state = Speaker()
-    with serving(type("Handler", (_Handler,), {"state": state}), 0.02) as server:
-        server.daemon_threads = True
-        server.handle_error = lambda *_: None  # type: ignore[method-assign] # who asked has left
-        state.port = server.server_port
+    with playing(Speaker(), _Handler) as state:
         yield state
