@@ -20,6 +20,7 @@ class ConditionType(StrEnum):
     ROUTE_PROGRAMMED = "RouteProgrammed"
     ASSIGNMENT_HEALTHY = "AssignmentHealthy"
     SAMPLE_SUFFICIENT = "SampleSufficient"
+    RECORDED = "Recorded"
     DECIDED = "Decided"
     ALIAS_MOVED = "AliasMoved"
 
@@ -82,6 +83,7 @@ class Reason(StrEnum):
     AS_WEIGHTED = "AsWeighted"
     COLLECTING = "Collecting"
     RECORDER_SILENT = "RecorderSilent"
+    RECORD_UNREADABLE = "RecordUnreadable"
     SUFFICIENT = "Sufficient"
     PROMOTED = "Promoted"
     CONTROL_WINS = "ControlWins"

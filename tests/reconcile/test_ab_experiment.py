@@ -199,6 +199,51 @@ def test_after_a_restore_a_decision_is_as_it_was_and_nothing_follows_anew(world:
     assert world.writes() == []
 
 
+def _spoil(world: World, how: str) -> None:
+    """Somebody edits the record, or there is a ConfigMap of its name that is not ours."""
+    record = _record(world)
+    changes: dict[str, Any] = {
+        "no JSON": {"data": {**record["data"], "start.json": "{"}},
+        "a list": {"data": {**record["data"], "start.json": "[]"}},
+        "no start": {"data": {}},
+        "another's decision": {"data": {**record["data"], "decision.json": '{"winner": "b"}'}},
+        "not ours": {"metadata": {**record["metadata"], "annotations": {}}},
+    }[how]
+    world.api.edit("ConfigMap", record["metadata"]["name"], **changes)
+
+
+@pytest.mark.parametrize("how", ["no JSON", "a list", "no start", "another's decision", "not ours"])
+@pytest.mark.parametrize("is_decided", [False, True])
+def test_a_record_that_cannot_be_read_is_told_with_the_remedy_and_nothing_follows(
+    world: World, how: str, is_decided: bool
+) -> None:
+    if is_decided:
+        _decide(world)
+    else:
+        _start(world)
+        _count(world, (3, 3.0), (3, 3.0))
+        _look(world)
+    before, name = _status(world), _record(world)["metadata"]["name"]
+    _spoil(world, how)
+    spoilt, calls = dict(_record(world)), len(world.registry.calls)
+    again = _look(world, 2)
+    assert again is not None
+    assert again > 0.0
+    assert _condition(world, "Recorded") == ("False", "RecordUnreadable")
+    assert f"delete ConfigMap {name}" in _message(world, "Recorded")
+    assert _condition(world, "Stalled") == ("True", "RecordUnreadable")
+    told = ("phase", "startedAt", "decision")
+    assert [_status(world).get(field) for field in told] == [before.get(field) for field in told]
+    assert (_record(world)["data"], world.registry.calls[calls:]) == (spoilt["data"], [])
+    world.api.remove("ConfigMap", name)
+    _look(world, 3)
+    assert (_condition(world, "Recorded"), _condition(world, "Stalled")) == (("", ""), ("", ""))
+    assert [_status(world).get(field) for field in (*told, "reason")] == [
+        before.get(field) for field in (*told, "reason")
+    ]
+    assert _record(world)["metadata"]["name"] == name
+
+
 def test_mlflow_that_takes_no_record_is_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: Any) -> None:
         raise RegistryError("MLflow refused: read-only")

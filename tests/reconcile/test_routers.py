@@ -291,6 +291,26 @@ def test_an_experiment_begins_when_every_router_splits_by_it(world: World) -> No
     assert _judge(world)["phase"] == "Running"
 
 
+@pytest.mark.parametrize("data", [{}, {"start.json": "{"}])
+def test_a_record_that_somebody_spoilt_changes_no_route_and_stops_none(world: World, data: dict[str, str]) -> None:
+    _begin(world)
+    _judge(world)
+    (record,) = (name for kind, name in world.api.objects if kind == "ConfigMap" and "-record-" in name)
+    before = _table(world)
+    metadata = world.api.objects["ABExperiment", "x"]["metadata"]
+    world.api.edit("ABExperiment", "x", metadata={**metadata, "uid": "uid-new"})  # as after a restore
+    world.api.edit("ConfigMap", record, data=data)
+    _judge(world)
+    _route(world)
+    assert _table(world) == before
+    world.registry.aliases["spam", "golden"] = "1"
+    world.later(60)
+    _look(world, "one")
+    _route(world)
+    assert _table(world)["generation"] == before["generation"] + 1
+    assert _table(world)["models"]["spam"]["experiment"] == before["models"]["spam"]["experiment"]
+
+
 def test_a_promotion_goes_step_by_step_each_when_every_router_has_the_one_before(world: World) -> None:
     """Route, alias, drain, scale: a router that is behind holds up the next, and nothing before it."""
     _begin(world)

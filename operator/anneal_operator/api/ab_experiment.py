@@ -223,6 +223,7 @@ class ABExperimentStatus(ObjectStatus):
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow
     gives the winner `production`. `Tracked`: MLflow could not be told of the start or the decision, and will be.
+    `Recorded`: the ConfigMap with the experiment's record cannot be read, and somebody has to delete it.
     `Reconciling` and `Stalled` are for kstatus.
     """
     started_at: Time | None = None

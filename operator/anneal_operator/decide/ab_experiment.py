@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentStatus, ExperimentPhase, SampleRatio
 from anneal_operator.api.quantities import seconds
+from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
@@ -41,14 +42,34 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
 
     MLflow is told what was kept before anything else follows from it: what is kept in the namespace may go with it.
     """
+    if seen.spoilt_record:
+        return _held(seen, now)
+    seen = replace(seen, previous=_without(seen.previous, ConditionType.RECORDED))
     if seen.record is None and seen.remembered:
         return _restored(seen, seen.remembered, now)
     verdict = _course(seen, now)
     remember = seen.to_remember
     is_told = not remember and not seen.registry_problem
-    done = [ConditionType.TRACKED] if is_told else []
-    status = verdict.status.having(conditions=without(verdict.status.conditions, done))
+    status = _without(verdict.status, ConditionType.TRACKED) if is_told else verdict.status
     return replace(verdict, status=status, effects=(*remember, *verdict.effects))
+
+
+def _without(status: ABExperimentStatus, kind: ConditionType) -> ABExperimentStatus:
+    return status.having(conditions=without(status.conditions, [kind]))
+
+
+def _held(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
+    """Nothing follows while its record cannot be read: it may say when counting began, and what was decided."""
+    name = seen.spoilt_record
+    message = (
+        f"ConfigMap {name} should be the record of this experiment, but it cannot be read, or its annotation "
+        f"{OWNER_ANNOTATION} names another owner, so nothing is done: put it right, or delete ConfigMap {name}, "
+        "which is made anew from MLflow and this status"
+    )
+    finding = Finding(ConditionType.RECORDED, "False", Reason.RECORD_UNREADABLE, message)
+    conditions = merged(seen.previous.conditions, [finding], seen.generation, timestamp(now))
+    status = seen.previous.having(reason=finding.reason.value, conditions=conditions)
+    return Verdict(status, "Failed", polls=True)
 
 
 def _restored(seen: ObservedExperiment, remembered: Record, now: datetime) -> ExperimentVerdict:

@@ -74,7 +74,8 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     was lost, whatever people have done since.
     """
     status, record = seen.previous, seen.record
-    if status.decision is None or status.observed_generation != seen.generation:
+    is_unsaid = status.decision is None or status.reason == Reason.RECORD_UNREADABLE
+    if is_unsaid or status.observed_generation != seen.generation:
         status = _concluded(seen, status, decision, now)
     if record is None:
         return Verdict(status, "Working", apply=(seen.start(seen.started_at or decision.decided_at),), again=0.0)

@@ -108,6 +108,8 @@ class ObservedExperiment:
     observations: Observations | None = None
     record: Record | None = None
     """In the namespace."""
+    spoilt_record: str = ""
+    """The record's ConfigMap, where there is one that cannot be read or is not ours."""
     remembered: Record | None = None
     """In MLflow, as last heard: it outlives the namespace."""
     is_heard: bool = True

@@ -73,7 +73,8 @@ class ABExperimentKind:
         """Look at variants and record; at routes and counts only while they matter."""
         models, model = self._context.models, item.spec.model_name
         heard, name = models.heard(model), record_name(item.manifest)
-        record = record_of(await reader.get("ConfigMap", item.namespace, name))
+        kept = await reader.get("ConfigMap", item.namespace, name)
+        record = record_of(kept, item.name)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
         seen = ObservedExperiment(
@@ -90,6 +91,7 @@ class ABExperimentKind:
             uid=item.uid,
             route=route,
             record=record,
+            spoilt_record=name if kept and record is None else "",
             remembered=remembered_in(heard.records.get(f"{item.namespace}.{name}", "")) if heard else None,
             is_heard=heard is not None,
             production=heard.aliases.get(PRODUCTION) if heard else None,

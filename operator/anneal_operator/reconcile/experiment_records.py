@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from anneal_operator.api.ab_experiment import DecisionStatus
+from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.observed_experiment import Pin, Record
 from anneal_operator.desired.experiments import DECISION_KEY, START_KEY
@@ -11,20 +12,23 @@ from anneal_operator.desired.experiments import DECISION_KEY, START_KEY
 __all__ = ["record_of", "remembered_in", "text_of", "variants_of"]
 
 
-def record_of(found: Manifest | None) -> Record | None:
-    """Return what a record's ConfigMap says."""
-    if found is None:
+def record_of(found: Manifest | None, owner: str) -> Record | None:
+    """Return what a record's ConfigMap says; nothing of one that is not ours, or that somebody spoilt."""
+    if found is None or (found["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION) != owner:
         return None
     data = found.get("data") or {}
-    start, decision = json.loads(data[START_KEY]), data.get(DECISION_KEY)
-    return Record(
-        started_at=start["startedAt"],
-        pins={name: Pin(**pin) for name, pin in start["variants"].items()},
-        is_closed=bool(found.get("immutable")),
-        uid=str(start.get("uid", "")),
-        revision=str(found["metadata"].get("resourceVersion", "")),
-        decision=DecisionStatus.parse(json.loads(decision)) if decision else None,
-    )
+    try:
+        start, decision = json.loads(data[START_KEY]), data.get(DECISION_KEY)
+        return Record(
+            started_at=start["startedAt"],
+            pins={name: Pin(**pin) for name, pin in start["variants"].items()},
+            is_closed=bool(found.get("immutable")),
+            uid=str(start.get("uid", "")),
+            revision=str(found["metadata"].get("resourceVersion", "")),
+            decision=DecisionStatus.parse(json.loads(decision)) if decision else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def variants_of(record: Record) -> dict[str, dict[str, str]]:

@@ -50,7 +50,7 @@ from anneal_operator.reasons import ConditionType
 from serving_runtime.plan import RouteTable, Stamp
 
 from .context import Context
-from .experiment_records import record_of
+from .experiment_records import record_of, remembered_in
 from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND
@@ -128,7 +128,7 @@ class RouterKind:
         table = await reader.get("ConfigMap", namespace, ROUTER)
         known = publicly_known(table)
         versions = [await self._version(reader, found, known) for found in all_versions]
-        found = [await _experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
+        found = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
         routes = self._context.acknowledgements.routes(namespace, table)
@@ -190,6 +190,24 @@ class RouterKind:
         made = await reader.get("Deployment", metadata["namespace"], server_name(version.name))
         is_public = _knows_model(made, was_known=version.name in known)
         return version, ServedVersion(version.name, address, model if is_public else "")
+
+    async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
+        """One that may split clients is known to the routers by the uid that it had as counting began.
+
+        Where its record was spoilt, which its own reconcile tells, MLflow knows that uid.
+        """
+        name, namespace, uid = (item["metadata"][field] for field in ("name", "namespace", "uid"))
+        try:
+            spec = ABExperimentSpec.parse(item["spec"])
+            status = ABExperimentStatus.parse(item.get("status") or {})
+        except ValueError:
+            return None
+        record = None
+        if not status.decision:
+            kept, heard = record_name(item), self._context.models.heard(spec.model_name)
+            record = record_of(await reader.get("ConfigMap", namespace, kept), name)
+            record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
+        return Experiment(name, namespace, record.uid if record and record.uid else uid, spec, status)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, None]:
         """Return where clients go, and which router is replaced."""
@@ -294,15 +312,3 @@ def _knows_model(made: Manifest | None, *, was_known: bool) -> bool:
     status = made.get("status", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
     return was_known or (is_current and 0 < status.get("replicas", 0) == status.get("updatedReplicas", 0))
-
-
-async def _experiment(reader: Reader, item: Manifest) -> Experiment | None:
-    """One that may split clients is known to the routers by the uid that it had as counting began."""
-    name, namespace, uid = (item["metadata"][field] for field in ("name", "namespace", "uid"))
-    try:
-        spec = ABExperimentSpec.parse(item["spec"])
-        status = ABExperimentStatus.parse(item.get("status") or {})
-    except ValueError:
-        return None
-    record = None if status.decision else record_of(await reader.get("ConfigMap", namespace, record_name(item)))
-    return Experiment(name, namespace, record.uid if record and record.uid else uid, spec, status)
