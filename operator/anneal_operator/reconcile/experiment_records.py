@@ -37,10 +37,13 @@ def variants_of(record: Record) -> dict[str, dict[str, str]]:
 
 
 def text_of(record: Record) -> str:
-    """Return the record as MLflow has it: what was asked is in the record's name."""
+    """Return the record as MLflow has it: what was asked is in the record's name.
+
+    MLflow's database takes 5,000 characters in a model's tag.
+    """
     decision = record.decision.dump() if record.decision else None
     told = {"startedAt": record.started_at, "uid": record.uid, "variants": variants_of(record), "decision": decision}
-    return json.dumps({**told, "closed": record.is_closed}, sort_keys=True)
+    return json.dumps({**told, "closed": record.is_closed}, sort_keys=True, separators=(",", ":"))
 
 
 def remembered_in(text: str) -> Record | None:
