@@ -5,7 +5,8 @@ AnnealError
 │   └── ConflictError  it refused a write, because the object changed or exists
 ├── NameTakenError     an object of that name exists and is not ours
 ├── RegistryError      MLflow answered with an error, or not at all
-│   └── ForeignModelError  the registered model belongs to another namespace
+│   ├── ForeignModelError  the registered model belongs to another namespace
+│   └── RefusedVersionError  MLflow does not take the version as it is
 └── RouterError        a namespace's router or recorder did not answer
 """
 
@@ -15,6 +16,7 @@ __all__ = [
     "ConflictError",
     "ForeignModelError",
     "NameTakenError",
+    "RefusedVersionError",
     "RegistryError",
     "RouterError",
 ]
@@ -42,6 +44,10 @@ class RegistryError(AnnealError):
 
 class ForeignModelError(RegistryError):
     """The registered model belongs to another namespace, so nothing is written to it."""
+
+
+class RefusedVersionError(RegistryError):
+    """MLflow does not take the version as it is: somebody has to say otherwise where its weights come from."""
 
 
 class NameTakenError(AnnealError):

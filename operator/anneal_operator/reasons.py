@@ -50,6 +50,7 @@ class Reason(StrEnum):
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
     REGISTERING = "Registering"
     REGISTERED = "Registered"
+    REGISTRATION_REFUSED = "RegistrationRefused"
     MODEL_OF_ANOTHER_NAMESPACE = "ModelOfAnotherNamespace"
     NOT_SERVED = "NotServed"
     SCALED_DOWN = "ScaledDown"

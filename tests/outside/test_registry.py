@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.errors import ForeignModelError, RegistryError
+from anneal_operator.errors import ForeignModelError, RefusedVersionError, RegistryError
 from anneal_operator.outside import registry as module
 from anneal_operator.outside.registry import MlflowRegistry, Registered, RegisteredModel, Registration
 
@@ -102,6 +102,30 @@ def test_registering_is_finished_wherever_it_was_cut_off(mlflow: MlflowServer, r
             assert (found.version, found.digest) == ("1", "sha256:1")
             assert [version["tags"] for version in mlflow.versions] == [TAGS]
     assert after >= 2, "it was cut off before each write"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "told"),
+    [("", "names no run"), ("nobody", "names run nobody"), ("another", "names run another")],
+)
+def test_a_version_whose_weights_are_in_no_run_that_it_names_is_refused_with_the_field(
+    mlflow: MlflowServer, run_id: str, told: str
+) -> None:
+    mlflow.artifact_roots = {"run": "mlflow-artifacts:/1", "another": "mlflow-artifacts:/2"}
+    registry = MlflowRegistry(mlflow.url)
+    with pytest.raises(RefusedVersionError, match=r"`provenance\.mlflowRunId`") as refused:
+        _register(registry, run_id=run_id)
+    assert told in str(refused.value)
+    assert "The run_id request parameter must identify the resource" in str(refused.value), "MLflow's own words"
+    assert mlflow.versions == []
+    assert _register(registry, run_id="run").version == "1"
+
+
+def test_a_version_that_mlflow_cannot_take_just_now_is_not_refused(mlflow: MlflowServer) -> None:
+    mlflow.denies = "model-versions/create"
+    with pytest.raises(RegistryError, match="rejected the operator's credentials") as error:
+        _register(MlflowRegistry(mlflow.url))
+    assert not isinstance(error.value, RefusedVersionError)
 
 
 def test_a_model_that_may_not_be_made_is_no_model_that_exists(mlflow: MlflowServer) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.desired.routing import routed_versions, stamp_of
-from anneal_operator.errors import ApiError
+from anneal_operator.errors import ApiError, RefusedVersionError
 from anneal_operator.reconcile.queue import Key
 from serving_runtime.plan import Stamp
 
@@ -148,6 +148,23 @@ def test_mlflow_down_is_told_and_delays_no_server(world: World) -> None:
     world.registry.down = True
     _look(world)
     assert (_status(world)["phase"], _status(world)["registry"]["version"]) == ("Ready", "1")
+
+
+def test_a_version_that_mlflow_refuses_is_told_and_not_taken_for_a_dead_mlflow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: Any) -> None:
+        raise RefusedVersionError("`provenance.mlflowRunId` has to name the run")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.registry, "register", refuse)
+        again = _look(world)
+    assert _condition(world, "Registered") == ("False", "RegistrationRefused")
+    assert _status(world)["reason"] == "RegistrationRefused"
+    assert again is not None
+    assert again >= 5.0, "the run may yet come"
+    _look(world, times=2)
+    assert _condition(world, "Registered") == ("True", "Registered")
 
 
 def test_another_namespaces_model_is_left_alone_and_told(world: World) -> None:

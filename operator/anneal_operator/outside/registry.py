@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from anneal_operator.errors import AnnealError, ForeignModelError, RegistryError
+from anneal_operator.errors import AnnealError, ForeignModelError, RefusedVersionError, RegistryError
 from training_runtime.plan import DIGEST_TAG as _DIGEST_TAG
 from training_runtime.plan import FAILURE_TAG, JOB_UID_TAG
 
@@ -77,7 +77,8 @@ class Registry(Protocol):
     async def register(self, version: Registration) -> Registered:
         """Return the version that was registered for this ModelVersion, registering it if there is none.
 
-        Raises ForeignModelError where the registered model belongs to another namespace.
+        Raises ForeignModelError where the registered model belongs to another namespace, RefusedVersionError where
+        the artifact is not the named run's.
         """
 
     async def describe(self, model: str) -> RegisteredModel:
@@ -273,7 +274,7 @@ class MlflowRegistry:
     def _register(self, client: "MlflowClient", wanted: Registration) -> Registered:
         from mlflow.exceptions import MlflowException
 
-        model, uid, run_id = wanted.model, wanted.uid, wanted.run_id
+        model, uid = wanted.model, wanted.uid
         if found := self._of_uid(client, model, uid):
             self._own(client, wanted.namespace, model)
             return found
@@ -290,12 +291,28 @@ class MlflowRegistry:
             self._tag(client, model, known, tags)
             return self._converted(client.get_model_version(model, known))
         self._check_fence()
-        made = client.create_model_version(model, wanted.uri, run_id=run_id or None, tags=tags)
+        made = self._made(client, wanted, tags)
         registered = self._of_uid(client, model, uid) or self._converted(made)
         if registered.version != str(made.version):
             self._check_fence()
             client.delete_model_version(model, str(made.version))
         return registered
+
+    @staticmethod
+    def _made(client: "MlflowClient", wanted: Registration, tags: dict[str, str]) -> "ModelVersion":
+        """Make the version; MLflow takes an artifact of its own store only with the run in whose folder it lies."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return client.create_model_version(wanted.model, wanted.uri, run_id=wanted.run_id or None, tags=tags)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            named = f"run {wanted.run_id}" if wanted.run_id else "no run"
+            raise RefusedVersionError(
+                "`provenance.mlflowRunId` has to name the MLflow run whose artifacts `artifact.uri` lies in; this "
+                f"version names {named}, so create it anew with another `provenance`. MLflow {_in_words(error)}"
+            ) from error
 
     @staticmethod
     def _without_uid(client: "MlflowClient", wanted: Registration) -> str | None:

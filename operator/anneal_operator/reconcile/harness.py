@@ -21,7 +21,15 @@ from anneal_operator.cluster.reading import RESYNC_SECONDS, Reader
 from anneal_operator.decide.conditions import Finding, merged, without
 from anneal_operator.decide.verdict import Verdict
 from anneal_operator.desired.operations import Apply, Create, Operation, Patch
-from anneal_operator.errors import AnnealError, ApiError, ForeignModelError, NameTakenError, RegistryError, RouterError
+from anneal_operator.errors import (
+    AnnealError,
+    ApiError,
+    ForeignModelError,
+    NameTakenError,
+    RefusedVersionError,
+    RegistryError,
+    RouterError,
+)
 from anneal_operator.reasons import ConditionType, Reason
 
 from .context import Context
@@ -156,6 +164,8 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
                 await self._kind.carry_out(item, observed, effect)
         except ForeignModelError as error:
             return Finding(told_by, "False", Reason.MODEL_OF_ANOTHER_NAMESPACE, str(error))
+        except RefusedVersionError as error:
+            return Finding(told_by, "False", Reason.REGISTRATION_REFUSED, str(error))
         except (RegistryError, RouterError) as error:
             return Finding(told_by, "False", Reason.REGISTRY_UNREACHABLE, str(error))
         return None
