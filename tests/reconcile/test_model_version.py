@@ -474,6 +474,25 @@ def test_in_an_experiment_its_pods_stay_as_they_are_but_for_their_number_and_wha
     assert _made(world) == ("server:2", 3, "2")
 
 
+@pytest.mark.parametrize("change", [{"ownerReferences": []}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
+def test_a_deployment_that_is_foreign_or_ends_is_neither_scaled_nor_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    metadata = world.api.objects["Deployment", "one-server"]["metadata"] | change
+    world.api.edit("Deployment", "one-server", metadata=metadata)
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    _look(world, "two")
+    assert _made(world, "two")[0] == "server:2"
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, status={"phase": "Running"})
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 3}})
+    world.writes()
+    _look(world, times=2)
+    assert not [write for write in world.writes() if write.startswith("Deployment/one-server")]
+    assert (_made(world)[1], _status(world)["reason"]) == (1, "NameTaken")
+
+
 def test_a_quota_that_is_used_up_is_told(world: World) -> None:
     _look(world, times=2)
     told = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: gpus"}

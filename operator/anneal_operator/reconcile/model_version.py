@@ -219,8 +219,8 @@ def _contests(experiments: Sequence[Manifest], item: VersionItem) -> list[Contes
 
 
 def _engine(made: dict[str, Any] | None, uid: str) -> Engine | None:
-    """What a version's Deployment says of its newest generation; one that is another's is none."""
-    if made is None or not owned_by(made, uid):
+    """What a version's Deployment says of its newest generation; one that is not its own, or ends, is none."""
+    if made is None or made["metadata"].get("deletionTimestamp") or not owned_by(made, uid):
         return None
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
