@@ -1,0 +1,52 @@
+"""What people may change of a version's engine, and what of that changes its pods."""
+
+from typing import Any
+
+import pytest
+
+from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.serving import Serving
+from anneal_operator.desired.keys import Keys
+from anneal_operator.desired.serving import ServingEnvironment, deployment, wish_of
+
+KEYS = Keys("engine", "admin", "user")
+ENV = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", {}, KEYS)
+PARENT = {"apiVersion": "anneal.dev/v1alpha1", "metadata": {"name": "one", "namespace": "team", "uid": "u"}}
+PARENT |= {"kind": "ModelVersion"}
+GPU = {"limits": {"nvidia.com/gpu": "1"}}
+ARTIFACT = {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64}
+OF_PODS: dict[str, Any] = {
+    "dtype": "FP32",
+    "quantization": "FP8",
+    "maxModelLength": 4096,
+    "prefixCaching": False,
+    "toolCallParser": "hermes",
+    "reasoningParser": "qwen3",
+    "trustRemoteCode": True,
+    "engineArgs": [{"name": "max-num-seqs", "value": "64"}],
+    "resources": {"requests": {"cpu": "2"}},
+    "podTemplate": {"env": [{"name": "TEAM", "value": "a"}]},
+    "startupDeadline": "1h",
+    "warmUp": {"requests": 2},
+    "drainSeconds": 60,
+}
+OF_NO_POD: dict[str, Any] = {"replicas": 3, "rollout": "Recreate", "rollbackWindow": "2h", "retireAfter": "3h"}
+
+
+def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
+    """What people wish, and the pods made for it; quantization needs a GPU before and after."""
+    asked = ({"resources": GPU} if field == "quantization" else {}) | ({field: value} if changed else {})
+    spec = ModelVersionSpec.parse({"modelName": "spam", "artifact": ARTIFACT, "serving": asked})
+    assert spec.serving is not None
+    return wish_of(spec.serving, KEYS), deployment(PARENT, spec, spec.serving, 1, ENV)["spec"]["template"]
+
+
+def test_each_field_of_serving_is_known_to_change_pods_or_not_to() -> None:
+    names = {info.alias or name for name, info in Serving.model_fields.items()}
+    assert {*OF_PODS, *OF_NO_POD} == names
+
+
+@pytest.mark.parametrize(("field", "value"), [*OF_PODS.items(), *OF_NO_POD.items()])
+def test_what_people_wish_of_pods_changes_where_the_pods_do(field: str, value: Any) -> None:
+    (wish, pods), (another_wish, other_pods) = (_made(field, value, changed) for changed in (False, True))
+    assert (wish != another_wish, pods != other_pods) == (field in OF_PODS, field in OF_PODS)
