@@ -200,6 +200,24 @@ NAMED = RouteSeen(versions=frozenset({"m-1"}), arrival=Arrival(STAMP, 2))
 BEHIND = replace(LEFT, arrival=Arrival(STAMP, 1, ("router-2",)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "phase"),
+    [
+        ({"route": RouteSeen()}, "Retired"),  # an operator that has just begun
+        ({"route": BEHIND}, "Retired"),
+        ({"spec": RETIRING, "previous": RETIRED | {"idle_since": SINCE}}, "Retired"),
+        ({"route": NAMED}, "Idle"),
+        ({"spec": _spec(replicas=0)}, "Idle"),
+    ],
+)
+def test_what_has_retired_is_not_made_again_until_it_is_named_or_may_not_retire(
+    changes: dict[str, Any], phase: str
+) -> None:
+    known = {"spec": SOON, "previous": RETIRED} | changes
+    verdict = decide(_seen(**known | {"previous": ModelVersionStatus(**known["previous"])}), NOW)
+    assert (verdict.status.phase, bool(verdict.apply)) == (phase, phase == "Idle")
+
+
 def _ending(since: str, **changes: Any) -> ObservedVersion:
     """A loser whose delay is 60 s, and of which clients were told at some time that it is not reached any more."""
     routable = _told("Routable", "False", "NotRouted", since)

@@ -133,9 +133,10 @@ def _retired(
     since = datetime.fromisoformat(before.idle_since) if before.idle_since else now
     if serving is None or serving.retire_after is None:
         return phase, since, None
+    if before.phase == "Retired" and not _is_named(seen):
+        return "Retired", since, None  # also while routers have not told
     due = since + timedelta(seconds=seconds(serving.retire_after))
-    may_go = is_left or (before.phase == "Retired" and not _is_named(seen))  # what told of it may not be heard yet
-    return ("Retired", since, None) if now >= due and may_go else (phase, since, due if may_go else None)
+    return ("Retired", since, None) if now >= due and is_left else (phase, since, due if is_left else None)
 
 
 def _ends_at(seen: ObservedVersion, now: datetime, *, is_left: bool) -> datetime | None:
