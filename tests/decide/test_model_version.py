@@ -524,6 +524,7 @@ EDITED = ModelVersionStatus(registry=REGISTRY, observed_generation=3)
         ({"engine": OLD, **_others(z=Engine(1, "s:2"))}, ""),
         ({"engine": OLD, **_others(a=Engine(1, "s:1"))}, "a is"),
         ({"engine": OLD, **_others(z=Engine(0, "s:2", is_rolling=True, has_answered=False))}, ""),
+        ({"engine": OLD, **_others(z=Engine(0, "s:2", is_rolling=True, is_complete=True))}, ""),
         ({"engine": OLD, **_others(z=Engine(1, "s:1", is_rolling=True))}, ""),
         # what this build made is kept as it makes it
         ({"engine": replace(OLD, build="s:2"), **EXPERIMENT}, ""),

@@ -444,6 +444,31 @@ def test_engines_are_brought_up_to_date_one_after_the_other(world: World, monkey
     assert images == [*[["server:2", "server:1"]] * 3, ["server:2", "server:2"]]
 
 
+@pytest.mark.parametrize(
+    ("observed", "updated", "reason", "image"),
+    [
+        (2, 1, "NewReplicaSetAvailable", "server:2"),  # it came, and its pod crashes, or was evicted, since
+        (2, 0, "NewReplicaSetAvailable", "server:2"),  # or cannot be made again, as by a quota
+        (1, 1, "NewReplicaSetAvailable", "server:1"),  # that was told of how it was made before
+        (2, 1, "ReplicaSetUpdated", "server:1"),
+        (2, 1, "ProgressDeadlineExceeded", "server:1"),
+    ],
+)
+def test_an_engine_that_was_brought_up_to_date_and_fails_later_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, observed: int, updated: int, reason: str, image: str
+) -> None:
+    world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
+    _serve(world, "one", "two")
+    world.api.edit("ModelVersion", "one", status=_status(world) | {"coldStart": COLD_START})
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    _look(world)
+    told = {"observedGeneration": observed, "replicas": updated, "readyReplicas": 0, "updatedReplicas": updated}
+    progress = {"type": "Progressing", "status": "True", "reason": reason}
+    world.api.edit("Deployment", "one-server", status=told | {"conditions": [progress]})
+    _look(world, "two")
+    assert (_made(world)[0], _made(world, "two")[0]) == ("server:2", image)
+
+
 def _made(world: World, name: str = "one") -> tuple[str, int, Any]:
     """A version's image, how many pods, and the CPUs of each."""
     spec = world.api.objects["Deployment", f"{name}-server"]["spec"]

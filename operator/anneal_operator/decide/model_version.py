@@ -26,7 +26,7 @@ from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
-from .serving_engine import standing
+from .serving_engine import Engine, standing
 from .verdict import Progress, Verdict
 
 __all__ = [
@@ -254,14 +254,18 @@ def _waits_for_router(seen: ObservedVersion) -> bool:
 def _whose_turn(seen: ObservedVersion) -> str:
     """One engine is brought up to date after the other, in the order of their names: a bad image reaches one alone.
 
-    One that never answered holds nobody up: it is new, and not being brought up to date.
+    One that never answered holds nobody up, nor does one that fails after it was brought up to date.
     """
     due = {
         name
         for name, engine in seen.other_engines.items()
-        if (engine.is_rolling and engine.has_answered if engine.build == seen.build else name < seen.name)
+        if (_is_brought_up(engine) if engine.build == seen.build else name < seen.name)
     }
     return min(due, default="")
+
+
+def _is_brought_up(engine: Engine) -> bool:
+    return engine.is_rolling and engine.has_answered and not engine.is_complete
 
 
 def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> Effects:

@@ -41,6 +41,8 @@ class Engine:
     """What the API server says of a pod that cannot be made, as where a quota is used up."""
     has_answered: bool = True
     """Whether any pod of it ever did."""
+    is_complete: bool = False
+    """Whether all pods of its newest make once answered: what befalls it since is no update."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ __all__ = ["ModelVersionKind"]
 
 VersionItem = Item[ModelVersionSpec, ModelVersionStatus]
 Effect = Register | SetAliases | GiveProduction
+_COMPLETE = "NewReplicaSetAvailable"
+"""What a Deployment says of its progress from when all its pods are of one make and answer, whatever comes later."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _engine(made: dict[str, Any] | None, uid: str) -> Engine | None:
         demands_key=KEYS_ANNOTATION in annotations,
         wish=annotations.get(WISH_ANNOTATION, ""),
         refusal=str(refusal.get("message", "")) if refusal.get("status") == "True" else "",
+        is_complete=is_current and older <= 0 and told.get("Progressing", {}).get("reason") == _COMPLETE,
     )
 
 
