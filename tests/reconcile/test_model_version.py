@@ -499,6 +499,27 @@ def test_in_an_experiment_its_pods_stay_as_they_are_but_for_their_number_and_wha
     assert _made(world) == ("server:2", 3, "2")
 
 
+def test_what_people_change_of_an_earlier_builds_engine_is_remembered_until_it_is_applied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _serve(world, "one")
+    metadata = world.api.objects["Deployment", "one-server"]["metadata"]
+    world.api.edit("Deployment", "one-server", metadata=metadata | {"annotations": {"anneal.dev/build": "earlier"}})
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT, status={"phase": "Running"})
+    monkeypatch.setitem(vars(world.context.settings), "server_image", "server:2")
+    _look(world)
+    assert _made(world) == ("server:1", 1, "1")
+    changed = {"serving": {"resources": {"requests": {"cpu": "2"}}}}
+    metadata = world.api.objects["ModelVersion", "one"]["metadata"]
+    world.api.edit("ModelVersion", "one", spec=SPEC | changed, metadata=metadata | {"generation": 2})
+    world.api.refuses["Deployment"] = ApiError(403, "exceeded quota: pods")
+    _look(world, times=2)
+    assert (_made(world), _status(world)["observedGeneration"]) == (("server:1", 1, "1"), 1)
+    del world.api.refuses["Deployment"]
+    _look(world, times=2)
+    assert (_made(world), _status(world)["observedGeneration"]) == (("server:2", 1, "2"), 2)
+
+
 @pytest.mark.parametrize("change", [{"ownerReferences": []}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
 def test_a_deployment_that_is_foreign_or_ends_is_neither_scaled_nor_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
