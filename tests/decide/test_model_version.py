@@ -213,7 +213,7 @@ BEHIND = replace(LEFT, arrival=Arrival(STAMP, 1, ("router-2",)))
 def test_what_has_retired_is_not_made_again_until_it_is_named_or_may_not_retire(
     changes: dict[str, Any], phase: str
 ) -> None:
-    known = {"spec": SOON, "previous": RETIRED} | changes
+    known: dict[str, Any] = {"spec": SOON, "previous": RETIRED} | changes
     verdict = decide(_seen(**known | {"previous": ModelVersionStatus(**known["previous"])}), NOW)
     assert (verdict.status.phase, bool(verdict.apply)) == (phase, phase == "Idle")
 
