@@ -474,7 +474,7 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "GPUs of two kinds in one stage",
         "apply",
-        "ask for GPUs of one resource name only",
+        "GPUs of one resource name only",
         "Ask for one kind",
         {"stages.train.resources": {"limits": {"nvidia.com/gpu": 1, "nvidia.com/mig-1g.10gb": 1}}},
     ),
