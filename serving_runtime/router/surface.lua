@@ -42,6 +42,8 @@ local RESPONSES = {
   conversation = UNKEPT .. "; send the conversation in `input`",
 }
 local UNSAID = { ["null"] = true, ["false"] = true }
+-- The engine takes "true", 1 and "on" for true, too; of a stream that begins so nothing would be counted.
+local TRUTHS, PLAIN = { ["true"] = true, ["null"] = true, ["false"] = true }, { "stream", "stream_options.include_usage" }
 
 surface.opened = { structured_outputs = true, response_format = true, stream_options = true }
 local COUNTED = {
@@ -74,6 +76,9 @@ end
 
 -- The first field, by name, that is not taken, and why; nil where all are.
 function surface.refused(path, found)
+  for _, name in ipairs(PLAIN) do
+    if found[name] and not TRUTHS[found[name].text] then return name, "`" .. name .. "` is true or false" end
+  end
   local refused
   for name, value in pairs(found) do
     if is_refused(path, name, value) and (not refused or name < refused) then refused = name end

@@ -32,6 +32,7 @@ REFUSED = [
 _UNKEPT = ["store", "background", "previous_response_id", "conversation"]
 _OPENED = ["structured_outputs", "response_format", "stream_options"]
 _GRAMMARS = ["regex", "grammar", "structural_tag"]
+_COUNTED = {"/v1/chat/completions", "/v1/completions"}
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -83,6 +84,10 @@ def status_of(body: bytes, path: str) -> int:
     read = parsed(body)
     if read is None or _is_harmful(read, path):
         return 400
+    options = read.get("stream_options")
+    truths = [read.get("stream"), options.get("include_usage") if isinstance(options, dict) else None]
+    if path in _COUNTED and any(not isinstance(truth, bool | None) for truth in truths):
+        return 400
     model = read.get("model")
     if not isinstance(model, str) or not re.fullmatch("[^\ud800-\udfff]*", model):
         return 400
@@ -92,7 +97,7 @@ def status_of(body: bytes, path: str) -> int:
 def _counted(read: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     """The body with the wish for a count of tokens, where the router makes it."""
     options = read.get("stream_options")
-    is_counted = path in {"/v1/chat/completions", "/v1/completions"} and read.get("stream") is True
+    is_counted = path in _COUNTED and read.get("stream") is True
     if not is_counted or (options is not None and not isinstance(options, dict)):
         return read
     options = options or {}

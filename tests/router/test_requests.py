@@ -143,6 +143,17 @@ def test_what_would_harm_other_users_is_refused_by_name(router: Stand, path: str
     assert router.ask(path, {"model": "plain", field: None}).status == 200
 
 
+@pytest.mark.parametrize("value", ["true", "false", 1, 0, "on", {}, []])
+def test_a_stream_is_true_or_false(router: Stand, value: Any) -> None:
+    """The engine reads words and numbers as truths, too, and nothing would be counted of such a stream."""
+    answer = router.ask(body={"model": "plain", "stream": value})
+    assert (answer.status, answer.json["error"]["param"]) == (400, "stream")
+    assert answer.error == "`stream` is true or false"
+    counted = router.ask(body={"model": "plain", "stream": True, "stream_options": {"include_usage": value}})
+    assert (counted.status, counted.json["error"]["param"]) == (400, "stream_options.include_usage")
+    assert router.ask(body={"model": "plain", "stream": None}).status == 200
+
+
 @pytest.mark.parametrize("field", ["regex", "grammar", "structural_tag"])
 def test_what_holds_up_a_whole_server_is_refused_by_name(router: Stand, field: str) -> None:
     answer = router.ask(body={"model": "plain", "structured_outputs": {"json": {}, field: "(a+)+"}})
