@@ -46,12 +46,13 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     names = dict.fromkeys(name for name in (plan.public_name, plan.served_name) if name)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(folder), "--served-model-name", *names, "--port", str(port)]
-    command += ["--middleware", _KEYED] if is_keyed else []
     # A stream's fingerprint stands in its count alone, which the router may withhold: none, however it was asked.
     command += ["--fingerprint-mode", "none"]
     command += ["--shutdown-timeout", str(plan.drain_seconds)]
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     command += [*_weights(plan, _configuration(folder)), *_parsers(plan, folder)]
+    # The last one that is named is asked first: nothing of a request is read before its key was.
+    command += ["--middleware", _KEYED] if is_keyed else []
     command += [] if plan.prefix_caching else ["--no-enable-prefix-caching"]
     return [*command, *plan.engine_args]
 
@@ -72,12 +73,16 @@ def _weights(plan: ServingPlan, configuration: dict[str, Any]) -> list[str]:
 
 
 def _check_heads(gpus: int, configuration: dict[str, Any]) -> None:
+    """Each GPU has as many heads as any other, and whole key-value heads, or one that it shares with others."""
     heads = _text(configuration).get("num_attention_heads")
-    if isinstance(heads, int) and heads % gpus:
-        fitting = ", ".join(str(count) for count in range(1, heads + 1) if heads % count == 0)
+    if not isinstance(heads, int):
+        return
+    shared = _text(configuration).get("num_key_value_heads") or heads
+    fitting = [n for n in range(1, heads + 1) if heads % n == 0 and (shared % n == 0 or n % shared == 0)]
+    if gpus not in fitting:
         raise SettingsError(
-            f"serving.resources asks for {gpus} GPUs, among which the model's {heads} attention heads cannot be shared "
-            f"out evenly: ask for as many as divide them ({fitting})"
+            f"serving.resources asks for {gpus} GPUs, and the model's {heads} attention heads, with {shared} of keys "
+            f"and values, cannot be shared out evenly among them: ask for one of {', '.join(map(str, fitting))}"
         )
 
 

@@ -3,7 +3,7 @@
 Nobody tells a pod that all routers have left it. What they send tells: it goes on answering until none has sent
 anything for a while, or until every router has had the time to hear of it, whatever its API server did. Then it takes
 nothing new: a router that comes yet asks another pod. At last it waits for the answers under way. An engine that cannot
-be asked has nothing to wait for.
+be asked has nothing to wait for, nor has one that hangs, which the kubelet asks no more by then.
 """
 
 import argparse
@@ -11,10 +11,11 @@ import json
 import os
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 from .lifecycle import LEAVE_PATH, TRAFFIC_PATH
-from .plan import ENGINE_KEY_VARIABLE, LEFT_BY_ALL_SECONDS
+from .plan import ALIVE_PATH, ENGINE_KEY_VARIABLE, LEFT_BY_ALL_SECONDS
 
 __all__ = ["leave", "main"]
 
@@ -44,7 +45,7 @@ def leave(port: int, seconds: float, quiet: float = _QUIET) -> None:
     try:
         _wait(lambda since: min(since, _asked(port)["seconds_since_asked"]) >= quiet, LEFT_BY_ALL_SECONDS)
         _asked(port, is_leaving=True)
-        _wait(lambda _: _asked(port)["under_way"] == 0, seconds)
+        _wait(lambda _: _asked(port)["under_way"] == 0 or _is_dead(port), seconds)
     except _AwayError:
         return
 
@@ -58,22 +59,35 @@ def _wait(is_done: Callable[[float], bool], seconds: float) -> None:
 
 def _asked(port: int, *, is_leaving: bool = False) -> dict[str, float]:
     """What is under way in the engine of this pod."""
-    key = os.environ.get(ENGINE_KEY_VARIABLE, "").strip()
-    asked = ("POST", LEAVE_PATH) if is_leaving else ("GET", TRAFFIC_PATH)
-    connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
     try:
-        connection.request(*asked, headers={"Authorization": f"Bearer {key}"})
-        answer = connection.getresponse()
-        found: dict[str, float] = json.load(answer)
-        if answer.status != 200:
-            raise _AwayError
+        status, said = _answer(port, "POST" if is_leaving else "GET", LEAVE_PATH if is_leaving else TRAFFIC_PATH)
     except TimeoutError:
         return _BUSY
+    if status != HTTPStatus.OK:
+        raise _AwayError
+    return said
+
+
+def _is_dead(port: int) -> bool:
+    try:
+        return _answer(port, "GET", ALIVE_PATH)[0] == HTTPStatus.SERVICE_UNAVAILABLE
+    except TimeoutError:
+        return False
+
+
+def _answer(port: int, method: str, path: str) -> tuple[int, dict[str, float]]:
+    key = os.environ.get(ENGINE_KEY_VARIABLE, "").strip()
+    connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+    try:
+        connection.request(method, path, headers={"Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        return answer.status, json.load(answer)
+    except TimeoutError:
+        raise
     except (OSError, HTTPException, ValueError) as error:
         raise _AwayError from error
     finally:
         connection.close()
-    return found
 
 
 if __name__ == "__main__":

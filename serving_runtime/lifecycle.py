@@ -14,7 +14,14 @@ import time
 from collections.abc import Callable
 
 from .keys import App, Message, Receive, Send
-from .plan import ALIVE_PATH, STARTED_PATH, WARM_UP_VARIABLE, WarmUp
+from .plan import (
+    ALIVE_PATH,
+    LONGEST_SILENCE_SECONDS,
+    SILENCE_VARIABLE,
+    STARTED_PATH,
+    WARM_UP_VARIABLE,
+    WarmUp,
+)
 from .pulse import Pulse, question
 
 __all__ = ["LEAVE_PATH", "OPEN_PATHS", "TRAFFIC_PATH", "Lifecycle"]
@@ -31,9 +38,10 @@ class Lifecycle:
 
     def __init__(self, app: App, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._clock = app, clock
-        self._pulse = Pulse(app, clock)
+        self._pulse = Pulse(app, clock, float(os.environ.get(SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS)))
         self._warm_up = WarmUp.model_validate_json(os.environ.get(WARM_UP_VARIABLE, "{}"))
-        self._started: asyncio.Task[list[bool]] | None = None
+        self._unanswered = self._warm_up.requests
+        self._warming: asyncio.Task[None] | None = None
         self._under_way, self._asked_at, self._is_leaving = 0, clock(), False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -65,13 +73,14 @@ class Lifecycle:
 
     async def _has_started(self, scope: Message) -> bool:
         """Whether it has answered what warms it up: that may take long, so nobody waits for it here."""
-        if self._started is None or (self._started.done() and not all(self._started.result())):
-            self._started = asyncio.create_task(self._asked_to_warm_up(scope))
-        return self._started.done() and all(self._started.result())
+        if self._unanswered and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(self._warm(scope))
+        return not self._unanswered
 
-    async def _asked_to_warm_up(self, scope: Message) -> list[bool]:
-        tokens = self._warm_up.max_tokens
-        return await asyncio.gather(*(question(self._app, scope, tokens) for _ in range(self._warm_up.requests)))
+    async def _warm(self, scope: Message) -> None:
+        """Ask at once what is unanswered. An engine with a short queue refuses some, which are asked again."""
+        asked = (question(self._app, scope, self._warm_up.max_tokens) for _ in range(self._unanswered))
+        self._unanswered -= sum(await asyncio.gather(*asked))
 
 
 async def _say(send: Send, status: int, what: object) -> None:

@@ -16,14 +16,16 @@ from .plan import ServingPlan
 
 __all__ = ["ToolCalls", "reasoning_parser", "tool_calls"]
 
-# The more particular first: GLM's thoughts open as Qwen's do, and its calls.
+# The more particular first: GLM's thoughts open as Qwen's do, and its calls; Seed-OSS writes functions as Qwen's do.
 _REASONING = (
+    ("<seed:think>", "seed_oss"),
     (ANALYSIS.opening, "openai_gptoss"),
     (CHANNEL.opening, "gemma4"),
     ("<arg_key>", "glm45"),
     (THINK.opening, "qwen3"),
 )
 _TOOL_CALLS = (
+    ("<seed:tool_call>", "seed_oss"),
     ("<|tool_call>", "gemma4"),
     ("<arg_key>", "glm45"),
     ("<function=", "qwen3_coder"),

@@ -16,7 +16,9 @@ __all__ = [
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
     "LEFT_BY_ALL_SECONDS",
+    "LONGEST_SILENCE_SECONDS",
     "RECORDER_PORT",
+    "SILENCE_VARIABLE",
     "STARTED_PATH",
     "USER_HEADER",
     "USER_KEY_VARIABLE",
@@ -45,6 +47,8 @@ ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
 """Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
+SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS = "ANNEAL_LONGEST_SILENCE", 120
+"""In the environment of engines: after how many seconds without a step or an answer one is dead; else that long."""
 LEFT_BY_ALL_SECONDS = 90
 """After which every router has heard that a pod is to end: an agent gives a watch up of which it hears nothing after 75
 (router/watch.py).

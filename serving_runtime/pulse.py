@@ -1,7 +1,8 @@
 """Whether an engine lives: vLLM's own health says yes for as long as it knows of no death, so also of one that hangs.
 
 Each of its steps is told in its metrics, so a change of these is life, however long its queue is. Where nothing changes
-it is asked for one token. Only one that neither took a step nor answered that in two minutes is dead.
+it is asked for one token. Only one that neither took a step nor answered that in a long time is dead: two minutes, or
+more where the processor is all that it has, which may read a long prompt in one step.
 """
 
 import asyncio
@@ -11,9 +12,8 @@ from typing import Any
 
 from .keys import App, Message
 
-__all__ = ["LONGEST_SILENCE", "Pulse", "question"]
+__all__ = ["Pulse", "question"]
 
-LONGEST_SILENCE = 120.0
 _PAUSE = 20.0
 """For how many seconds nothing changes until it is asked."""
 _STEPS = (
@@ -28,10 +28,10 @@ Scope = MutableMapping[str, Any]
 
 
 class Pulse:
-    """Of one engine. `clock` counts seconds, and never back."""
+    """Of one engine, which may be silent for so many seconds. `clock` counts them, and never back."""
 
-    def __init__(self, app: App, clock: Callable[[], float]) -> None:
-        self._app, self._clock = app, clock
+    def __init__(self, app: App, clock: Callable[[], float], longest_silence: float) -> None:
+        self._app, self._clock, self._longest_silence = app, clock, longest_silence
         self._steps: bytes | None = None
         self._lived_at = clock()
         self._asked: asyncio.Task[bool] | None = None
@@ -43,7 +43,7 @@ class Pulse:
             self._steps, self._lived_at = steps, now
         if self._asked is None and now - self._lived_at >= _PAUSE:
             self._asked = asyncio.create_task(question(self._app, scope))
-        return now - self._lived_at < LONGEST_SILENCE
+        return now - self._lived_at < self._longest_silence
 
     def _was_answered(self) -> bool:
         if self._asked is None or not self._asked.done():

@@ -176,6 +176,7 @@ _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "INT4"}, _ENUM),
     ({"quantization": "FP8"}, "`quantization: FP8` needs a GPU"),
     ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
+    ({"maxModelLength": 64, "warmUp": {"maxTokens": 64}}, "leaves no room for a prompt within `maxModelLength`"),
     ({"toolCallParser": "hf"}, _ENUM),
     ({"reasoningParser": "Qwen3"}, _ENUM),
     (

@@ -3,6 +3,7 @@
 import importlib
 import json
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,11 +36,11 @@ _TOOLS = "{% if tools %}{{ tools }}{% endif %}"
 def _called(
     folder: Path, template: str | None = "", config: dict[str, Any] | None = None, **settings: Any
 ) -> list[str]:
-    """What follows the maximal length."""
+    """What follows the maximal length, but for the key."""
     if template is not None:
         (folder / "chat_template.jinja").write_text(template)
     (folder / "config.json").write_text(json.dumps(config or {}))
-    made = engine_command(PLAN.model_copy(update=settings), folder, 8000, is_keyed=True)
+    made = engine_command(PLAN.model_copy(update=settings), folder, 8000, is_keyed=False)
     return made[made.index("--max-model-len") + 2 :]
 
 
@@ -49,6 +50,11 @@ def _called(
         ({}, {}, []),
         ({"num_attention_heads": 8}, {"tensor_parallel": 4}, ["--tensor-parallel-size", "4"]),
         ({"text_config": {"num_attention_heads": 8}}, {"tensor_parallel": 2}, ["--tensor-parallel-size", "2"]),
+        (
+            {"num_attention_heads": 32, "num_key_value_heads": 2},
+            {"tensor_parallel": 8},
+            ["--tensor-parallel-size", "8"],
+        ),
         ({}, {"quantization": "FP8"}, ["--quantization", "fp8_per_tensor"]),
         ({"quantization_config": {"quant_method": "fp8"}}, {"quantization": "FP8"}, []),
         ({"quantization_config": {"quant_method": "awq"}}, {"quantization": "AWQ"}, []),
@@ -75,7 +81,13 @@ def test_weights_are_laid_out_and_rounded_as_is_wanted(
             {"num_attention_heads": 14},
             "",
             {"tensor_parallel": 4},
-            r"^serving.resources asks for 4 GPUs, .* 14 attention heads .* \(1, 2, 7, 14\)$",
+            r"^serving.resources asks for 4 GPUs, .* 14 attention heads, .* one of 1, 2, 7, 14$",
+        ),
+        (
+            {"num_attention_heads": 24, "num_key_value_heads": 4},
+            "",
+            {"tensor_parallel": 6},
+            r"^serving.resources asks for 6 GPUs, .* with 4 of keys and values, .* one of 1, 2, 4, 8, 12, 24$",
         ),
         ({}, "", {"quantization": "AWQ"}, "^serving.quantization is AWQ, and the published weights are not quantized"),
         (
@@ -112,6 +124,7 @@ def test_what_contradicts_the_weights_is_told_by_its_field(
         ("{{ '<think>' }}<arg_key>", "glm45"),
         ("<|channel|>analysis<|message|>", "openai_gptoss"),
         ("<|channel>thought", "gemma4"),
+        ("<seed:think>", "seed_oss"),
         ("{{ messages }}", ""),
         (None, ""),
     ],
@@ -132,6 +145,7 @@ def test_thoughts_are_parsed_as_the_chat_template_writes_them(
     [
         ("<tool_call>", "Auto", "hermes"),
         ("<tool_call><function=", "Auto", "qwen3_coder"),
+        ("<seed:tool_call><function=", "Auto", "seed_oss"),
         ("<tool_call><arg_key>", "Auto", "glm45"),
         ("<|tool_call>", "Auto", "gemma4"),
         ("<|channel|>", "Auto", "openai"),
@@ -215,6 +229,13 @@ def test_a_template_has_a_place_for_tools_where_an_expression_reads_them(
     tmp_path: Path, template: str, reads: bool
 ) -> None:
     assert ("--tool-call-parser" in _called(tmp_path, "<tool_call>" + template)) is reads
+
+
+def test_nothing_of_a_request_is_read_before_its_key_was(tmp_path: Path) -> None:
+    """Starlette asks the last one that was added first; vLLM adds them in the order of its arguments."""
+    made = engine_command(PLAN, tmp_path, 8000, is_keyed=True)
+    added = [name for flag, name in pairwise(made) if flag == "--middleware"]
+    assert added == [command._WITHOUT_TOOLS, command._KEYED]  # noqa: SLF001
 
 
 def test_further_arguments_come_last(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from serving_runtime.leave import leave
-from serving_runtime.plan import ENGINE_KEY_VARIABLE
+from serving_runtime.plan import ENGINE_KEY_VARIABLE, SILENCE_VARIABLE
 from serving_runtime.supervise import ENDED_BY_ITSELF
 from toolbox.polling import poll
 
@@ -47,6 +47,17 @@ def test_it_waits_for_answers_under_way_for_so_long_and_no_longer(engine: Played
     with ThreadPoolExecutor() as threads:
         stream = threads.submit(engine.ask)
         leave(engine.port, 0.5, 0.2)
+        assert not stream.done()
+        assert stream.result() == (200, WHOLE)
+
+
+def test_nobody_waits_for_the_answers_of_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubelet asks a pod that is to end no more whether it lives."""
+    monkeypatch.setenv(ENGINE_KEY_VARIABLE, ENGINE_KEY)
+    monkeypatch.setenv(SILENCE_VARIABLE, "0.1")
+    with played() as engine, ThreadPoolExecutor() as threads:
+        stream = threads.submit(engine.ask)
+        leave(engine.port, 60, 0.2)
         assert not stream.done()
         assert stream.result() == (200, WHOLE)
 

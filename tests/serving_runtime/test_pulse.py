@@ -10,7 +10,8 @@ import pytest
 
 from serving_runtime.keys import Message, Receive, Send
 from serving_runtime.lifecycle import Lifecycle
-from serving_runtime.pulse import LONGEST_SILENCE, Pulse
+from serving_runtime.plan import LONGEST_SILENCE_SECONDS
+from serving_runtime.pulse import Pulse
 
 PROBED: Message = {"type": "http", "method": "GET", "path": "/-/alive", "headers": [], "query_string": b"", "app": "a"}
 IDLE = 'python_gc_total 7.0\nvllm:generation_tokens_total{model_name="m"} 5.0\nvllm:num_requests_running{} 0.0\n'
@@ -22,6 +23,7 @@ class Engine:
 
     metrics: str = IDLE
     status: int | None = 200
+    queue: int = 256
     asked: list[Any] = field(default_factory=list)
     apps: list[Any] = field(default_factory=list)
 
@@ -36,6 +38,8 @@ class Engine:
             if self.status == 0:
                 raise RuntimeError("the engine is dead")
             status, said = self.status or 0, "{}"
+            if self.status == 200 and len(self.asked) % (self.queue + 1) == 0:
+                status = 503
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": said.encode()})
 
@@ -58,7 +62,7 @@ def _probed(engine: Engine, seconds: float, between: Callable[[int], None] = lam
 
     async def probe() -> list[bool]:
         clock, told = Clock(), []
-        pulse = Pulse(engine, clock)
+        pulse = Pulse(engine, clock, LONGEST_SILENCE_SECONDS)
         for number in range(round(seconds / 10)):
             between(number)
             told.append(await pulse.beats(PROBED))
@@ -81,7 +85,7 @@ def test_an_idle_engine_is_asked_for_a_token_now_and_then() -> None:
 def test_one_that_hangs_is_dead_after_two_minutes_and_is_asked_once() -> None:
     engine = Engine(status=None)
     told = _probed(engine, 200)
-    assert told == [True] * round(LONGEST_SILENCE / 10) + [False] * 8
+    assert told == [True] * round(LONGEST_SILENCE_SECONDS / 10) + [False] * 8
     assert len(engine.asked) == 1
 
 
@@ -150,6 +154,35 @@ def test_what_warms_it_up_is_asked_at_once_and_all_of_it_is_answered(monkeypatch
     engine = Engine()
     assert _started(engine, 4) == [503, 200, 200, 200]
     assert [asked["max_tokens"] for _, _, asked in engine.asked] == [64] * 3
+
+
+def test_what_a_full_queue_refuses_is_asked_again_until_all_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANNEAL_WARM_UP", '{"requests": 6}')
+    engine = Engine(queue=3)
+    assert _started(engine, 4) == [503, 503, 200, 200]
+    assert len(engine.asked) == 7
+
+
+def test_one_may_be_silent_for_as_long_as_its_pod_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step with a long prompt takes minutes where the processor is all that it has."""
+    monkeypatch.setenv("ANNEAL_LONGEST_SILENCE", "600")
+
+    async def alive() -> list[bool]:
+        clock, told = Clock(), []
+        server = Lifecycle(Engine(status=None), clock)
+
+        async def take(message: Message) -> None:
+            told.extend([message["status"] == 200] if "status" in message else [])
+
+        async def receive() -> Message:
+            raise AssertionError
+
+        for _ in range(62):
+            await server({**PROBED, "path": "/-/alive"}, receive, take)
+            clock.now += 10
+        return told
+
+    assert asyncio.run(alive()) == [True] * 60 + [False] * 2
 
 
 def test_one_that_failed_to_answer_is_asked_again() -> None:

@@ -125,13 +125,18 @@ def _check_lengths(plan: Plan, config: "PreTrainedConfig") -> None:
 
 
 def _check_heads(plan: Plan, config: "PreTrainedConfig") -> None:
-    """Several GPUs of a server share each layer by its attention heads."""
-    heads, gpus = getattr(config.get_text_config(), "num_attention_heads", None), plan.output.served_gpus
-    if isinstance(heads, int) and heads % gpus:
-        fitting = ", ".join(str(count) for count in range(1, heads + 1) if heads % count == 0)
+    """Several GPUs of a server share each layer by its heads: those of the cache are whole, or repeated."""
+    text, gpus = config.get_text_config(), plan.output.served_gpus
+    heads = getattr(text, "num_attention_heads", None)
+    if not isinstance(heads, int):
+        return
+    shared = getattr(text, "num_key_value_heads", None) or heads
+    fitting = [n for n in range(1, heads + 1) if not heads % n and (not shared % n or not n % shared)]
+    if gpus not in fitting:
         raise PlanError(
-            f"output.serving.resources asks for {gpus} GPUs, and the {heads} attention heads of {plan.base.uri} cannot "
-            f"be shared out evenly among them: ask for as many as divide them ({fitting})"
+            f"output.serving.resources asks for {gpus} GPUs, and the {heads} attention heads of {plan.base.uri}, with "
+            f"{shared} of keys and values, cannot be shared out evenly among them: ask for one of "
+            f"{', '.join(map(str, fitting))}"
         )
 
 

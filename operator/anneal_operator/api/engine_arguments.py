@@ -83,7 +83,7 @@ ARGUMENTS = {
         _argument("max-cudagraph-capture-size", _COUNT_OR_NONE, "the largest batch with a CUDA graph"),
         _argument("max-logprobs", _COUNT_OR_NONE, "the most log-probabilities of a token that a client gets"),
         _argument("max-num-batched-tokens", _COUNT, "the tokens of a step: more throughput, longer steps"),
-        _argument("max-num-queued-reqs", _COUNT, "requests that wait; the next are answered with 503"),
+        _argument("max-num-queued-reqs", _COUNT, "requests that run or wait; the next are answered with 503"),
         _argument("max-num-queued-tokens", _COUNT, "their tokens"),
         _argument("max-num-seqs", _COUNT, "the answers that are written at once"),
         _argument("optimization-level", "[0-3]", "how long compiling may take"),

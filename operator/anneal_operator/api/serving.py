@@ -81,7 +81,7 @@ class Serving(Schema):
     """More arguments for `vllm serve`, for example `{name: max-num-seqs, value: "64"}`."""
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """CPU, memory and GPUs of each pod. Several GPUs share each layer of the model (tensor parallelism), so their
-    number has to divide that of its attention heads.
+    number has to divide that of its attention heads, and to divide or to be a multiple of that of its key-value heads.
     """
     pod_template: ServerPodTemplate = Field(default_factory=ServerPodTemplate)
     """What every pod gets beside its own: environment, labels, placement."""
@@ -112,6 +112,11 @@ class Serving(Schema):
             f"self.quantization != 'FP8' || size({gpus_in_cel('self.resources')}) > 0",
             "`quantization: FP8` needs a GPU: ask for one in `resources`, or leave `quantization` out",
             lambda serving: serving.quantization != "FP8" or bool(serving.resources.gpu_names),
+        ),
+        Rule(
+            "self.warmUp.maxTokens < self.maxModelLength",
+            "`warmUp.maxTokens` leaves no room for a prompt within `maxModelLength`: set it lower",
+            lambda serving: serving.warm_up.max_tokens < serving.max_model_length,
         ),
         Rule(
             f"self.dtype != 'FP32' || !(self.quantization in {list(_SIXTEEN_BITS)})",

@@ -15,6 +15,7 @@ from serving_runtime.plan import (
     ALIVE_PATH,
     ENGINE_KEY_VARIABLE,
     LEFT_BY_ALL_SECONDS,
+    SILENCE_VARIABLE,
     STARTED_PATH,
     WARM_UP_VARIABLE,
     ServingPlan,
@@ -48,7 +49,11 @@ another image, which holds the same code.
 """
 WISH_ANNOTATION = "anneal.dev/wish"
 """On a Deployment: what people asked of its pods, to be told from what an operator made of that."""
-_PROBE_SECONDS, _STARTUP_PROBE_SECONDS, _LIVENESS_PROBES = 5, 2, 3
+_PROBE_SECONDS, _STARTUP_PROBE_SECONDS, _READINESS_PROBES = 5, 2, 3
+_LIVENESS_PROBES = 12
+"""For two minutes: while it reads a long prompt or compiles, an engine's server may not answer at all."""
+_LONGEST_SILENCE_SECONDS = "600"
+"""Of an engine without a GPU, whose step with a long prompt may take that long."""
 _MARGIN_SECONDS = 10
 _OF_NO_POD = {"replicas", "rollout", "rollback_window", "retire_after"}
 _ROLLOUTS: dict[str, Manifest] = {
@@ -143,13 +148,14 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
     made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
     warm_up = WarmUp(requests=serving.warm_up.requests, max_tokens=serving.warm_up.max_tokens)
     made["env"].append({"name": WARM_UP_VARIABLE, "value": warm_up.model_dump_json()})
+    if not serving.resources.gpus:
+        made["env"].append({"name": SILENCE_VARIABLE, "value": _LONGEST_SILENCE_SECONDS})
     made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
     deadline = -(-seconds(serving.startup_deadline) // _STARTUP_PROBE_SECONDS)
-    made["startupProbe"] = _probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
-    made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _LIVENESS_PROBES)
-    alive = _probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
-    made["livenessProbe"] = {**alive, "terminationGracePeriodSeconds": _MARGIN_SECONDS}  # its answers do not come
+    made["startupProbe"] = _killing_probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
+    made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _READINESS_PROBES)
+    made["livenessProbe"] = _killing_probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
     made["lifecycle"] = _runs(
         "serving_runtime.leave", "--port", str(ENGINE_PORT), "--seconds", str(serving.drain_seconds)
     )
@@ -160,6 +166,11 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
 def _probe(path: str, period: int, failures: int) -> Manifest:
     asked = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": _PROBE_SECONDS}
     return {**asked, "periodSeconds": period, "failureThreshold": failures}
+
+
+def _killing_probe(path: str, period: int, failures: int) -> Manifest:
+    """What ends an engine that fails it, without waiting for answers: they do not come."""
+    return {**_probe(path, period, failures), "terminationGracePeriodSeconds": _MARGIN_SECONDS}
 
 
 def _runs(module: str, *arguments: str) -> Manifest:
