@@ -5,7 +5,7 @@ TAKE_OVER := $(if $(CI),--take-over)
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/mypy
 AT_ONCE := --numprocesses=auto --maxprocesses=4
 
-.PHONY: help setup format check runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
+.PHONY: help setup format check router-test runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,8 +25,11 @@ check: setup ## format, lint, shellcheck, types, import walls, generated files, 
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
-	$(PYTHON) -m pytest tests --ignore=tests/e2e --ignore=tests/local_cluster_e2e --ignore=tests/training_runtime \
+	$(PYTHON) -m pytest tests $(foreach room,e2e local_cluster_e2e router training_runtime,--ignore=tests/$(room)) \
 	  -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
+
+router-test: setup ## the router's tests: real nginx, agents and clients, and played engines
+	$(PYTHON) -m pytest tests/router -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/router.xml
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime
@@ -36,8 +39,8 @@ runtime-test: setup ## the training runtime's tests, in the trainer's own enviro
 cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
 	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml
 
-test: check ## check, then runtime-test beside cluster-test, then the end-to-end tests on the local cluster
-	$(MAKE) --jobs=2 --output-sync=line runtime-test cluster-test
+test: check ## check, then runtime-test beside router-test and cluster-test, then the end-to-end tests on the local cluster
+	$(MAKE) --jobs=2 --output-sync=line runtime-test router-test cluster-test
 	$(PYTHON) -m pytest tests/e2e -m "not soak" --junit-xml=.reports/e2e.xml; \
 	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 
