@@ -153,6 +153,7 @@ async def _lead_forever(
             context.models.clear()
             context.router_problems.clear()
             context.acknowledgements.clear()
+            context.traffic.clear()
             context.drawn_keys.clear()
 
     ended = False

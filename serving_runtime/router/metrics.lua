@@ -27,6 +27,11 @@ declare("ejections_total", "counter", { "version", "endpoint" }, "Times that a p
 declare("records_waiting", "gauge", {}, "Lines of answers that cannot be written yet.")
 declare("records_dropped_total", "counter", {}, "Lines of answers that were lost, as too many waited.")
 
+-- How many requests are under way, by version.
+function metrics.under_way()
+  return registry.totals("requests_in_flight", "version")
+end
+
 metrics.start, metrics.finish, metrics.page = registry.start, registry.finish, registry.page
 
 -- Count one more, or `amount`; `labels` are by name.

@@ -143,6 +143,17 @@ local function sums()
   return found
 end
 
+-- The sums of a counter or gauge by the values of one of its labels.
+function registry.totals(name, label)
+  publish()
+  local totals, own = {}, sums()[families[name].name] or {}
+  for _, labels in ipairs(own) do
+    local value = labels:match(label .. '="([^"\\]*)"')
+    if value then totals[value] = (totals[value] or 0) + own[labels][1] end
+  end
+  return totals
+end
+
 local function tell_histogram(page, own, labels, values)
   local count, start = 0, own.name .. "_bucket{" .. labels .. ',le="'
   for i = 1, #own.buckets + 1 do

@@ -162,6 +162,10 @@ function router.tell_metrics()
   ngx.print(metrics.page())
 end
 
+function router.tell_requests()
+  ngx.say(cjson.encode({ under_way = metrics.under_way() }))
+end
+
 function router.health()
   if not routes.models then return refuse(503, "the router has no routes yet") end
   ngx.say('{"status": "ok"}')

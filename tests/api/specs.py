@@ -171,12 +171,18 @@ _SERVED: tuple[Json, ...] = (
     {"quantization": "FP8", "dtype": "BF16", "resources": {"requests": {"nvidia.com/mig-3g.40gb": "1"}}},
     {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
+    {"autoscaling": {"maxReplicas": 1}},
+    {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "0s"}},
 )
 _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "INT4"}, _ENUM),
     ({"quantization": "FP8"}, "`quantization: FP8` needs a GPU"),
     ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
     ({"maxModelLength": 64, "warmUp": {"maxTokens": 64}}, "leaves no room for a prompt within `maxModelLength`"),
+    ({"autoscaling": {}}, _REQUIRED),
+    ({"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, _LOW),
+    ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "`minReplicas` is more than `maxReplicas`"),
+    ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "2h"}}, "`scaleDownDelay` must be from 0s to 1h"),
     ({"toolCallParser": "hf"}, _ENUM),
     ({"reasoningParser": "Qwen3"}, _ENUM),
     (

@@ -11,6 +11,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
+from anneal_operator.decide.autoscaling import Sample
 from anneal_operator.decide.model_version import (
     GiveProduction,
     Register,
@@ -74,6 +75,8 @@ def _replicas(seen: ObservedVersion, now: datetime = NOW) -> int:
     return decide(seen, now).apply[0].replicas
 
 
+SCALED = _spec(autoscaling={"maxReplicas": 8, "targetRequests": 10})
+BUSY = [Sample(NOW, 40)]
 UNREAD = replace(_contest(None), status=ABExperimentStatus())
 SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_generation=4, registry=REGISTRY)
 
@@ -105,6 +108,9 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-1")}, 2),
         ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-2")}, 0),
         ("m-1", {"contests": [_contest("b")], "route": RouteSeen(default="m-1"), "spec": _spec(replicas=0)}, 0),
+        # with autoscaling by its requests, and without pods all the same
+        ("m-1", {"spec": SCALED, "samples": BUSY, "engine": Engine(2, "s:2", 2)}, 4),
+        ("m-1", {"spec": SCALED, "samples": BUSY, "contests": [_contest("b")], "engine": Engine(2, "s:2", 0)}, 0),
         # what lost stays without pods when its experiment is deleted, until its spec changes or it is wanted
         ("m-1", {"previous": SCALED_DOWN}, 0),
         ("m-1", {"previous": SCALED_DOWN, "contests": [_contest(None)]}, 2),

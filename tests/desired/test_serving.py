@@ -30,7 +30,13 @@ OF_PODS: dict[str, Any] = {
     "warmUp": {"requests": 2},
     "drainSeconds": 60,
 }
-OF_NO_POD: dict[str, Any] = {"replicas": 3, "rollout": "Recreate", "rollbackWindow": "2h", "retireAfter": "3h"}
+OF_NO_POD: dict[str, Any] = {
+    "replicas": 3,
+    "autoscaling": {"maxReplicas": 4},
+    "rollout": "Recreate",
+    "rollbackWindow": "2h",
+    "retireAfter": "3h",
+}
 
 
 def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:

@@ -17,7 +17,7 @@ from toolbox.polling import poll
 from .accounts import Account, account
 from .conftest import Cluster, Live
 from .router_faults import FAULTS
-from .served import Served, paced_engine, served, small_volume
+from .served import VERSIONS, Served, paced_engine, served, small_volume
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 NAMESPACE = "router-chaos"
@@ -92,6 +92,28 @@ def test_a_lost_router_a_roll_and_a_killed_recorder_lose_nobody_s_answer(
     with capsys.disabled():
         print(f"\n{found.line(', '.join(SAMPLE))}")
     _check(found, SAMPLE)
+
+
+def test_pods_follow_the_requests_that_are_under_way(scene: Served, tmp_path: Path) -> None:
+    """As many streams as ask for three pods in each arm; without them it goes down to one, and no answer is lost."""
+    wanted = {"minReplicas": 1, "maxReplicas": 3, "targetRequests": 1, "scaleDownDelay": "15s"}
+    for version in VERSIONS:
+        scene.change(version, autoscaling=wanted)
+    with scene.traffic(tmp_path / "scaled.jsonl", SAMPLE_STREAMS, 1.0) as traffic:
+        assert poll(lambda: _pods(scene) == dict.fromkeys(VERSIONS, 3), 90, every=1.0), _pods(scene)
+        scene.wait_until_settled()
+        traffic.wait_for(_STEADY_SECONDS)
+        assert _pods(scene) == dict.fromkeys(VERSIONS, 3)
+        attempts = traffic.end()
+    assert poll(lambda: _pods(scene) == dict.fromkeys(VERSIONS, 1), 90, every=1.0), _pods(scene)
+    assert {one.outcome for one in attempts} == {"complete"}
+    for version in VERSIONS:
+        scene.change(version, autoscaling=None)
+    scene.wait_until_settled()
+
+
+def _pods(scene: Served) -> dict[str, int]:
+    return {version: len(scene.engines(version)) for version in VERSIONS}
 
 
 @pytest.mark.soak

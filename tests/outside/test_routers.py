@@ -46,6 +46,34 @@ def test_what_a_router_has_applied() -> None:
     assert _applied(answer) == Stamp(lineage="2026-03-01T12:00:00Z", generation=7, digest="d")
 
 
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [
+        ({"under_way": {"m-1": 3, "m-2": 0}}, {"m-1": 3, "m-2": 0}),
+        ({"under_way": {}}, {}),
+        ({"under_way": {"m-1": -1}}, {"m-1": 0}),
+        ({"under_way": [1]}, None),
+        ({"under_way": {"m-1": "many"}}, None),
+        ({}, None),
+    ],
+)
+def test_a_router_tells_how_many_requests_are_under_way(told: Any, heard: dict[str, int] | None) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(told)
+
+    async def run() -> dict[str, int]:
+        app = web.Application()
+        app.router.add_get("/-/requests", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).under_way(str(server.make_url("")).rstrip("/"), KEY)
+
+    if heard is None:
+        with pytest.raises(RouterError, match="does not tell how many requests are under way"):
+            asyncio.run(run())
+    else:
+        assert asyncio.run(run()) == heard
+
+
 def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
     async def statistics(request: web.Request) -> web.Response:
         return web.json_response({"uid": request.match_info["uid"], **request.query})

@@ -305,6 +305,10 @@ class FakeRouters:
     asked: list[str] = field(default_factory=list)
     asked_of: list[str] = field(default_factory=list)
     """The uids of the experiments whose statistics were asked for."""
+    requests: dict[str, int] = field(default_factory=dict)
+    """What each has under way, by version."""
+    counts: int = 0
+    """How often one told of it."""
     counted: dict[str, Any] | None = None
     keys: list[str] = field(default_factory=list)
     """Those that it was asked with."""
@@ -317,6 +321,14 @@ class FakeRouters:
         if address in self.silent or stamp is None:
             raise RouterError("down")
         return stamp
+
+    async def under_way(self, url: str, key: str) -> dict[str, int]:
+        address = url.removeprefix("http://").removesuffix(":8082")
+        self.keys.append(key)
+        if address in self.silent:
+            raise RouterError("down")
+        self.counts += 1
+        return self.requests
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         self.keys.append(key)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -74,6 +75,25 @@ def test_names_are_as_prometheus_wants_them_and_are_told_before_anything_is_coun
         assert not name.endswith(("_count", "_sum", "_bucket", "_info"))
         assert not {"le", "quantile"} & {label for sample in family.samples for label in sample.labels}
     assert value(own, "records_dropped_total") == 0
+
+
+def _slow(model: str) -> str:
+    asked = {"model": model, "scenario": "play", "play": [WORD, *["PAUSE"] * 30], "stream": True}
+    return json.dumps(asked, separators=(",", ":"))
+
+
+def test_the_operator_is_told_how_many_requests_each_version_has_under_way(own: Stand) -> None:
+    def under_way() -> dict[str, int]:
+        told: dict[str, int] = own.ask("/-/requests").json["under_way"]
+        return told
+
+    assert under_way() == {}
+    with ThreadPoolExecutor() as threads:
+        models = ("plain", "plain", "plain@2")
+        asked = [threads.submit(own.ask, "/v1/chat/completions", _slow(model)) for model in models]
+        assert poll(lambda: sorted(under_way().values()) == [1, 2], 5, every=0.1), under_way()
+        assert all(one.result().status == 200 for one in asked)
+    assert poll(lambda: set(under_way().values()) == {0}, 5, every=0.1)
 
 
 def test_each_answer_is_counted_by_who_gave_it_and_how_it_ended(own: Stand) -> None:

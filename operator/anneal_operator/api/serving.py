@@ -12,7 +12,7 @@ from .pods import EnvVar, PodTemplate, ResourceRequirements, gpus_in_cel
 from .quantities import Duration, bounded_duration
 from .schema import MapByName, Rule, Schema
 
-__all__ = ["ServerPodTemplate", "Serving", "WarmUp"]
+__all__ = ["Autoscaling", "ServerPodTemplate", "Serving", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
@@ -48,13 +48,39 @@ class WarmUp(Schema):
     """How long each answer is."""
 
 
+class Autoscaling(Schema):
+    """How many pods answer, by the requests that routers have under way."""
+
+    min_replicas: int = Field(default=1, ge=1, le=100)
+    """The fewest pods."""
+    max_replicas: int = Field(ge=1, le=100)
+    """The most pods."""
+    target_requests: int = Field(default=8, ge=1, le=4096)
+    """How many requests each pod has at a time, those that wait in it included: more of them take another pod. About as
+    many as the engine answers at once as fast as users need.
+    """
+    scale_down_delay: Duration = "5m"
+    """For how long fewer pods have to suffice before there are fewer."""
+
+    rules: ClassVar = (
+        bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "1h"),
+        Rule(
+            "self.minReplicas <= self.maxReplicas",
+            "`minReplicas` is more than `maxReplicas`",
+            lambda wanted: wanted.min_replicas <= wanted.max_replicas,
+        ),
+    )
+
+
 class Serving(Schema):
     """How vLLM serves this version."""
 
     replicas: int = Field(default=1, ge=0, le=100)
     """How many pods answer. An experiment or a promotion may scale a version down on its own, and leaves this field
-    as it is.
+    as it is. With `autoscaling` it is how many there are at first; 0 are none with it, too.
     """
+    autoscaling: Autoscaling | None = None
+    """Without it there are `replicas` pods, whatever is asked of them."""
     dtype: Dtype = "Auto"
     """The precision of weights and activations; `Auto` takes what the model's configuration says."""
     quantization: Quantization = "Auto"

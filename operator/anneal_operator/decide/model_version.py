@@ -22,6 +22,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
+from .autoscaling import ASKED_EVERY_SECONDS, replicas_for
 from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .experiment_end import is_followed
@@ -111,14 +112,15 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
     next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
-    again = (next_at - now).total_seconds() + 0.5 if next_at else None
+    waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
+    waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
     return Verdict(
         status,
         _progress(phase, registry),
         delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
         apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" else (),
         effects=_effects(seen, registry, phase),
-        again=again,
+        again=min(waits, default=None),
         polls=_waits_for_router(seen),
     )
 
@@ -171,11 +173,14 @@ def _drain(seen: ObservedVersion) -> timedelta:
 
 def _wanted(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> tuple[int, datetime | None]:
     """How many pods are wanted, and until when, where that is for a rollback alone."""
-    if (wanted := _asked_for(seen)) or seen.spec.serving is None or not replaced_at:
-        return wanted, None
+    if seen.spec.serving is None:
+        return 0, None
+    pods = replicas_for(seen.spec.serving, seen.engine.replicas if seen.engine else None, seen.samples, now)
+    if not pods or _is_asked_for(seen) or not replaced_at:
+        return (pods if _is_asked_for(seen) else 0), None
     window = timedelta(seconds=seconds(seen.spec.serving.rollback_window))
     until = datetime.fromisoformat(replaced_at) + window
-    return (seen.spec.serving.replicas, until) if now < until and seen.spec.serving.replicas else (0, None)
+    return (pods, until) if now < until else (0, None)
 
 
 def _replaced_at(seen: ObservedVersion, now: datetime) -> str | None:
@@ -186,19 +191,16 @@ def _replaced_at(seen: ObservedVersion, now: datetime) -> str | None:
     return timestamp(now) if PRODUCTION in before.registry.aliases else before.replaced_at
 
 
-def _asked_for(seen: ObservedVersion) -> int:
-    serving = seen.spec.serving
-    if serving is None:
-        return 0
+def _is_asked_for(seen: ObservedVersion) -> bool:
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     undecided = any(contest.status.decision is None for contest in seen.contests)
     if seen.engine is None and not holds_production and any(contest.status.is_new for contest in seen.contests):
-        return 0  # as after a restore: it may turn out to have lost
+        return False  # as after a restore: it may turn out to have lost
     if holds_production or undecided or seen.route.default == seen.name:  # until another is: that one may yet load
-        return serving.replicas
+        return True
     if last := _last_decided(seen):
-        return 0 if _lost(seen.name, last) else serving.replicas
-    return 0 if _was_scaled_down(seen) else serving.replicas
+        return not _lost(seen.name, last)
+    return not _was_scaled_down(seen)
 
 
 def _last_decided(seen: ObservedVersion) -> Contest | None:

@@ -9,6 +9,7 @@ from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStat
 from anneal_operator.api.resources import Manifest
 
 from .acknowledgement import RouteSeen
+from .autoscaling import Sample
 from .serving_engine import Engine, Front
 from .verdict import Deletion
 
@@ -41,6 +42,8 @@ class ObservedVersion:
     server_to_end: tuple[Deletion, ...] = ()
     """What is left of a server that is not asked for any more."""
     pods: Sequence[Manifest] = ()
+    samples: Sequence[Sample] = ()
+    """What the routers told of its requests, where it is scaled by that."""
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
     is_routed_here: bool = True

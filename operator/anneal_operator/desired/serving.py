@@ -55,7 +55,7 @@ _LIVENESS_PROBES = 12
 _LONGEST_SILENCE_SECONDS = "600"
 """Of an engine without a GPU, whose step with a long prompt may take that long."""
 _MARGIN_SECONDS = 10
-_OF_NO_POD = {"replicas", "rollout", "rollback_window", "retire_after"}
+_OF_NO_POD = {"replicas", "autoscaling", "rollout", "rollback_window", "retire_after"}
 _ROLLOUTS: dict[str, Manifest] = {
     "Surge": {"maxSurge": 1, "maxUnavailable": 0},
     "Recreate": {"maxSurge": 0, "maxUnavailable": 1},

@@ -1,4 +1,4 @@
-"""Asking a namespace's routers what each has applied, and its recorder what it has counted."""
+"""Asking a namespace's routers what each has applied and has under way, and its recorder what it has counted."""
 
 import json
 from dataclasses import dataclass
@@ -17,13 +17,16 @@ _LARGEST_BYTES = 8 * 1024 * 1024
 
 
 class Routers(Protocol):
-    """What the reconcilers need of routers; both methods raise RouterError where it does not answer.
+    """What the reconcilers need of routers; all methods raise RouterError where it does not answer.
 
     `key` is what it demands of the operator; empty while there is none.
     """
 
     async def applied(self, url: str, key: str) -> Stamp:
         """Return the newest table that all workers of one router have applied."""
+
+    async def under_way(self, url: str, key: str) -> dict[str, int]:
+        """Return how many requests one router has under way, by ModelVersion."""
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
@@ -42,6 +45,14 @@ class HttpRouters:
             return Stamp(**{name: found[name] for name in Stamp.model_fields})
         except (KeyError, ValidationError) as error:
             raise RouterError(f"{url} tells of no table") from error
+
+    async def under_way(self, url: str, key: str) -> dict[str, int]:
+        """Return how many requests one router has under way, by ModelVersion."""
+        found = await self._get(f"{url}/-/requests", key, {}, _ACKNOWLEDGED_SECONDS)
+        try:
+            return {str(version): max(0, int(requests)) for version, requests in found["under_way"].items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RouterError(f"{url} does not tell how many requests are under way") from error
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""

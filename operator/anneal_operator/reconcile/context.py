@@ -18,6 +18,7 @@ from anneal_operator.settings import Settings
 
 from .acknowledgements import Acknowledgements
 from .queue import Key
+from .traffic import Traffic
 
 __all__ = ["Context"]
 
@@ -43,5 +44,7 @@ class Context:
     """What keeps a namespace's router from being as it should be: it has no status of its own to tell that in."""
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
     """How far each namespace's routes have come."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """The requests that each namespace's routers have under way."""
     drawn_keys: dict[str, Keys] = field(default_factory=dict)
     """Those of a namespace whose Secret is yet to be made."""

@@ -1,0 +1,68 @@
+"""How many pods a version has for the requests that are under way: more at once, fewer once that has held for a while.
+
+By Little's law the requests in flight are how many arrive times how long each takes, those that wait included, so they
+tell of too few pods before users do. As the Kubernetes HorizontalPodAutoscaler does, it counts pods that are asked for,
+not those that are ready, so that a slow start is not answered by ever more of them; and it goes down to the most that
+any moment of the last while asked for.
+
+What it does not do: fewer than one pod. A request to none would have to be held for as long as a model loads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from anneal_operator.api.quantities import seconds
+from anneal_operator.api.serving import Autoscaling, Serving
+
+__all__ = ["ASKED_EVERY_SECONDS", "LONGEST_KEPT", "Sample", "replicas_for"]
+
+ASKED_EVERY_SECONDS = 5.0
+_LONGEST_GAP = timedelta(seconds=3 * ASKED_EVERY_SECONDS)
+LONGEST_KEPT = timedelta(hours=1) + _LONGEST_GAP
+"""The longest `scaleDownDelay`, and a sample that is older."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The requests of one version that a namespace's routers had under way."""
+
+    at: datetime
+    requests: int
+    is_whole: bool = True
+    """Whether every router told: there may be more of them otherwise, never fewer."""
+
+
+def replicas_for(serving: Serving, current: int | None, samples: Sequence[Sample], now: datetime) -> int:
+    """Return how many pods a version that is wanted should have, given how many it has (None: no engine yet).
+
+    `samples` are in the order of their time. As with a HorizontalPodAutoscaler, 0 `replicas` switch it off.
+    """
+    wanted = serving.autoscaling
+    if wanted is None or serving.replicas == 0:
+        return serving.replicas
+    if not current:
+        return _within(wanted, serving.replicas)
+    newest = _pods(wanted, samples[-1]) if samples else 0
+    return _within(wanted, max(newest, min(current, _most_lately(wanted, current, samples, now))))
+
+
+def _most_lately(wanted: Autoscaling, current: int, samples: Sequence[Sample], now: datetime) -> int:
+    """The most pods that any moment of the last while asked for; as many as there are where that is not known."""
+    since = now - timedelta(seconds=seconds(wanted.scale_down_delay))
+    at_first = [sample for sample in samples if sample.at <= since][-1:]
+    lately = [*at_first, *(sample for sample in samples if sample.at > since)]
+    moments = [*(sample.at for sample in lately), now]
+    is_known = bool(at_first) and all(later - at <= _LONGEST_GAP for at, later in pairwise(moments))
+    if not is_known or not all(sample.is_whole for sample in lately):
+        return current
+    return max(_pods(wanted, sample) for sample in lately)
+
+
+def _pods(wanted: Autoscaling, sample: Sample) -> int:
+    return -(-sample.requests // wanted.target_requests)
+
+
+def _within(wanted: Autoscaling, pods: int) -> int:
+    return max(wanted.min_replicas, min(wanted.max_replicas, pods))
