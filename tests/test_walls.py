@@ -74,7 +74,7 @@ OURS = {
 }
 PURE = {
     f"{ROOMS}/api": SAFE | OURS | {"datetime", "decimal", "pydantic", "pydantic_core"},
-    f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "datetime", "pydantic", "scipy"},
+    f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "datetime", "itertools", "pydantic", "scipy"},
     f"{ROOMS}/desired": SAFE | OURS | {"anneal_operator.desired", "base64", "hashlib", "pathlib.Path"},
     f"{ROOMS}/reasons.py": {"enum"},
     "prompts": SAFE | {"datetime", "functools", "jinja2", "prompts"},

@@ -66,6 +66,16 @@ function records.start(path)
   ngx.timer.every(PERIOD, tick)
 end
 
+-- For how long the recorder has not had all of the records, in seconds; nil before that is known.
+function records.lag()
+  local file = io.open(folder .. "/delivered")
+  local at = file and tonumber(file:read(32))
+  if file then file:close() end
+  return at and math.max(0, math.floor(ngx.time() - at))
+end
+
+metrics.show("recorder_lag_seconds", "For how long the recorder has not had all records.", records.lag)
+
 function records.add(line)
   if held + #line > records.MOST_BYTES then
     dropped = dropped + 1

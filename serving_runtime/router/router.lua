@@ -163,7 +163,7 @@ function router.tell_metrics()
 end
 
 function router.tell_requests()
-  ngx.say(cjson.encode({ under_way = metrics.under_way() }))
+  ngx.say(cjson.encode({ under_way = metrics.under_way(), recorder_lag_seconds = records.lag() }))
 end
 
 function router.health()

@@ -4,6 +4,7 @@
 local cjson = require "cjson.safe"
 local endpoints = require "endpoints"
 local followed = require "followed"
+local metrics = require "metrics"
 
 local routes = {} -- `models`, `targets` and `lineage` of the table that holds; none of them before the first
 local PERIOD, PATIENCE = 0.25, 2 -- seconds
@@ -97,6 +98,11 @@ local function applied_by_all()
   end
   return oldest
 end
+
+metrics.show("routes_generation", "Of the route table that all workers have applied.", function()
+  local all = applied_by_all()
+  return all and all.generation
+end)
 
 -- What the operator asks to know whether its last table has arrived. Not by what users are assigned: who knew it could
 -- choose a variant.

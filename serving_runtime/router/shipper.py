@@ -13,13 +13,15 @@ import random
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving_runtime.keys import key_of
-from serving_runtime.records import LOCK
+from serving_runtime.records import DELIVERED, LOCK
 from serving_runtime.terms import ADMIN_KEY_VARIABLE
 
+from .files import replace_file
 from .recorder import Recorder
 from .spool import Spool
 
@@ -33,18 +35,24 @@ log = logging.getLogger("shipper")
 
 @dataclass
 class Shipper:
-    """Hands over what lies in the spool, again and again, whatever goes wrong."""
+    """Hands over what lies in the spool, again and again, whatever goes wrong; `delivered` is the file that tells when
+    that last succeeded.
+    """
 
     spool: Spool
     recorder: Recorder
+    delivered: Path
     _wait: float = _PERIOD
+    _told_at: float = 0.0
 
     def ship(self) -> bool:
         """Send what is there; return whether all of it is stored."""
         try:
             if lost := self.spool.make_room(_MOST_WAITING):
                 log.error("%d records are lost, the oldest: too many wait for the recorder", lost)
+            began = time.time()
             sent = self.spool.ship(self.recorder.store)
+            self._tell(began)
         except Exception as error:  # noqa: BLE001 - a container that ends takes the pod's readiness with it
             if self._wait == _PERIOD:
                 log.warning("the recorder takes nothing, records wait: %s", error)
@@ -56,6 +64,13 @@ class Shipper:
             log.warning("the recorder takes records again")
             self._wait = _PERIOD
         return True
+
+    def _tell(self, at: float) -> None:
+        """Say that all of what was written by then is stored; once a second is enough."""
+        if abs(at - self._told_at) >= 1:
+            with suppress(OSError):  # a disk that is full has no room for records either
+                replace_file(self.delivered, f"{at:.0f}")
+                self._told_at = at
 
     def rest(self) -> None:
         """Wait for news; the longer, the more often the recorder took nothing."""
@@ -85,7 +100,10 @@ def main() -> None:
     asked: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(time.monotonic()))
     recorder = Recorder(options.recorder, key_of(ADMIN_KEY_VARIABLE))
-    shipper = Shipper(Spool(options.records, socket.gethostname()), recorder)
+    delivered = options.records / DELIVERED
+    if not delivered.exists():
+        replace_file(delivered, f"{time.time():.0f}")
+    shipper = Shipper(Spool(options.records, socket.gethostname()), recorder, delivered)
     while not asked:
         shipper.ship()
         shipper.rest()

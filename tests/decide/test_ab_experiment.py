@@ -76,7 +76,7 @@ def _seen(observations: Observations | None = None, **changes: Any) -> ObservedE
     seen = ObservedExperiment(
         1, _spec(), previous, READY, uid="u", route=SPLIT, observations=observations, record=record
     )
-    seen = replace(seen, **changes)
+    seen = replace(seen, **{"stored_until": datetime.max.replace(tzinfo=UTC)} | changes)
     known = seen.record and replace(seen.record, uid=seen.identity)
     return seen if "remembered" in changes else replace(seen, remembered=known)
 
@@ -86,6 +86,7 @@ def _condition(status: ABExperimentStatus, kind: str) -> tuple[str, str]:
 
 
 FRESH = ABExperimentStatus()
+ENOUGH = _counted((100, 3.0), (101, 4.0))
 BUSY = Rival("x", STARTED, "Running", has_started=True)
 
 
@@ -122,6 +123,10 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
         ),
         (_seen(route=RouteSeen()), "Running", "RouteProgrammed", ("False", "RouterBehind")),
         (_seen(_counted((99, 3.0), (200, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
+        (_seen(None), "Running", "DataFresh", ("Unknown", "RecorderSilent")),
+        (_seen(ENOUGH, stored_until=None), "Running", "DataFresh", ("Unknown", "RecordsWaiting")),
+        (_seen(ENOUGH, stored_until=NOW - timedelta(seconds=301)), "Running", "DataFresh", ("False", "RecordsWaiting")),
+        (_seen(ENOUGH, stored_until=NOW - timedelta(seconds=300)), "Promoted", "DataFresh", ("True", "RecordsStored")),
         # p = 0.005: chance gives that too often to stop for
         (_seen(_counted((100, 3.0), (144, 4.0))), "Promoted", "AssignmentHealthy", ("True", "AsWeighted")),
         (_seen(_counted((99, 3.0), (101, 9.0))), "Running", "SampleSufficient", ("False", "Collecting")),
@@ -186,11 +191,20 @@ def test_counts_that_cannot_be_read_when_the_time_is_over_are_waited_for() -> No
     end = NOW + timedelta(hours=22)
     waiting = decide(_seen(None), end)
     assert (waiting.status.phase, waiting.apply) == ("Running", ())
-    assert _condition(waiting.status, "SampleSufficient") == ("Unknown", "RecorderSilent")
+    assert _condition(waiting.status, "DataFresh") == ("Unknown", "RecorderSilent")
     assert judge(_seen(_counted((200, 3.0), (200, 4.0))), end + timedelta(minutes=9)).phase == "Promoted"
     over = judge(_seen(None), end + timedelta(minutes=10))
     assert over.decision is not None
     assert (over.phase, "could not be read" in over.decision.reason) == ("Inconclusive", True)
+
+
+def test_records_that_a_router_still_has_when_the_time_is_over_are_waited_for() -> None:
+    end = NOW + timedelta(hours=22)
+    late = _seen(ENOUGH, stored_until=end - timedelta(minutes=6))
+    assert judge(late, end).phase == "Running"
+    over = judge(replace(late, stored_until=end), end + timedelta(minutes=10))
+    assert over.decision is not None
+    assert (over.phase, "a router has records" in over.decision.reason) == ("Inconclusive", True)
 
 
 @pytest.mark.parametrize(

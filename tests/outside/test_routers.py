@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
-from anneal_operator.outside.routers import HttpRouters
+from anneal_operator.outside.routers import HttpRouters, RouterTraffic
 from serving_runtime.plan import Stamp
 
 KEY = "admin-key"
@@ -49,23 +49,24 @@ def test_what_a_router_has_applied() -> None:
 @pytest.mark.parametrize(
     ("told", "heard"),
     [
-        ({"under_way": {"m-1": 3, "m-2": 0}}, {"m-1": 3, "m-2": 0}),
-        ({"under_way": {}}, {}),
-        ({"under_way": {"m-1": -1}}, {"m-1": 0}),
+        ({"under_way": {"m-1": 3, "m-2": 0}}, RouterTraffic({"m-1": 3, "m-2": 0})),
+        ({"under_way": {}, "recorder_lag_seconds": 7}, RouterTraffic({}, 7.0)),
+        ({"under_way": {"m-1": -1}}, RouterTraffic({"m-1": 0})),
+        ({"under_way": {}, "recorder_lag_seconds": "long"}, None),
         ({"under_way": [1]}, None),
         ({"under_way": {"m-1": "many"}}, None),
         ({}, None),
     ],
 )
-def test_a_router_tells_how_many_requests_are_under_way(told: Any, heard: dict[str, int] | None) -> None:
+def test_a_router_tells_what_it_has_under_way(told: Any, heard: RouterTraffic | None) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.json_response(told)
 
-    async def run() -> dict[str, int]:
+    async def run() -> RouterTraffic:
         app = web.Application()
         app.router.add_get("/-/requests", answer)
         async with TestServer(app) as server, aiohttp.ClientSession() as session:
-            return await HttpRouters(session).under_way(str(server.make_url("")).rstrip("/"), KEY)
+            return await HttpRouters(session).traffic(str(server.make_url("")).rstrip("/"), KEY)
 
     if heard is None:
         with pytest.raises(RouterError, match="does not tell how many requests are under way"):

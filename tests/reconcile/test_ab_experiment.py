@@ -407,7 +407,7 @@ def test_the_end_of_its_time_is_kept_whatever_else_is_wrong(world: World) -> Non
     _set_phase(world, "two", "Failed")
     world.later(3600)
     _look(world)
-    assert (_status(world)["phase"], _condition(world, "SampleSufficient")) == (
+    assert (_status(world)["phase"], _condition(world, "DataFresh")) == (
         "Running",
         ("Unknown", "RecorderSilent"),
     )

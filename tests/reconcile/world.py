@@ -21,6 +21,7 @@ from anneal_operator.errors import ApiError, ConflictError, ForeignModelError, R
 from anneal_operator.handlers.watching import OWNERS
 from anneal_operator.outside.models import Models
 from anneal_operator.outside.registry import Registered, RegisteredModel, Registration
+from anneal_operator.outside.routers import RouterTraffic
 from anneal_operator.reconcile.ab_experiment import ABExperimentKind
 from anneal_operator.reconcile.context import Context
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobKind
@@ -307,6 +308,8 @@ class FakeRouters:
     """The uids of the experiments whose statistics were asked for."""
     requests: dict[str, int] = field(default_factory=dict)
     """What each has under way, by version."""
+    lag: float | None = 0.0
+    """For how long the recorder has not had all that they counted."""
     counts: int = 0
     """How often one told of it."""
     counted: dict[str, Any] | None = None
@@ -322,13 +325,13 @@ class FakeRouters:
             raise RouterError("down")
         return stamp
 
-    async def under_way(self, url: str, key: str) -> dict[str, int]:
+    async def traffic(self, url: str, key: str) -> RouterTraffic:
         address = url.removeprefix("http://").removesuffix(":8082")
         self.keys.append(key)
         if address in self.silent:
             raise RouterError("down")
         self.counts += 1
-        return self.requests
+        return RouterTraffic(self.requests, self.lag)
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         self.keys.append(key)

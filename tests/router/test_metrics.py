@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,6 +31,8 @@ NAMES = {
     "fallbacks": "counter",
     "ejections": "counter",
     "records_waiting": "gauge",
+    "recorder_lag_seconds": "gauge",
+    "routes_generation": "gauge",
     "records_dropped": "counter",
 }
 
@@ -75,6 +78,18 @@ def test_names_are_as_prometheus_wants_them_and_are_told_before_anything_is_coun
         assert not name.endswith(("_count", "_sum", "_bucket", "_info"))
         assert not {"le", "quantile"} & {label for sample in family.samples for label in sample.labels}
     assert value(own, "records_dropped_total") == 0
+
+
+def test_how_far_routes_and_records_have_come_is_told(own: Stand) -> None:
+    assert value(own, "routes_generation") == 1
+    assert families(own)["recorder_lag_seconds"].samples == [], "nothing is known yet"
+    assert own.ask("/-/requests").json == {"under_way": {}}
+    (own.folder / "records/delivered").write_text(f"{time.time() - 40:.0f}")
+    assert 39 <= value(own, "recorder_lag_seconds") <= 50
+    assert 39 <= own.ask("/-/requests").json["recorder_lag_seconds"] <= 50
+    routes = json.loads((own.folder / "routes.json").read_text())
+    own.write(json.dumps(routes | {"generation": routes["generation"] + 1}))
+    assert _is(own, routes["generation"] + 1, "routes_generation")
 
 
 def _slow(model: str) -> str:

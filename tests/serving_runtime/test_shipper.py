@@ -46,7 +46,7 @@ def _shipper(records: Path, address: str = "") -> Shipper:
     place = records / "address"
     if address:
         place.write_text(address)
-    return Shipper(Spool(records, "pod"), Recorder(place, KEY))
+    return Shipper(Spool(records, "pod"), Recorder(place, KEY), records / "delivered")
 
 
 def _append(file: Path, text: str) -> None:
@@ -72,6 +72,18 @@ def test_what_is_appended_is_stored_once(records: Path, tmp_path: Path) -> None:
         _append(records / FILE, "\n" + line(4))
         assert shipper.ship()
         assert counted(address) == {"a": (1, 4)}
+
+
+def test_it_is_told_up_to_when_all_is_stored(records: Path, tmp_path: Path) -> None:
+    port = free_port()
+    shipper = _shipper(records, f"127.0.0.1:{port}")
+    _append(records / FILE, line(1))
+    assert not shipper.ship()
+    assert not (records / "delivered").exists()
+    with recorder(tmp_path, port):
+        began = time.time()
+        assert shipper.ship()
+        assert float((records / "delivered").read_text()) == pytest.approx(began, abs=2)
 
 
 def test_half_a_line_is_sent_when_it_is_whole(records: Path, tmp_path: Path) -> None:

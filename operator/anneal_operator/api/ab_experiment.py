@@ -221,10 +221,10 @@ class ABExperimentStatus(ObjectStatus):
     follows from, as its mode says) or `Inconclusive`.
     """
     conditions: Conditions = Field(default=[])
-    """`VariantsReady`, `RouteProgrammed`, `AssignmentHealthy`, `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow
-    gives the winner `production`. `Tracked`: MLflow could not be told of the start or the decision, and will be.
-    `Recorded`: the ConfigMap with the experiment's record cannot be read, and somebody has to delete it.
-    `Reconciling` and `Stalled` are for kstatus.
+    """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,
+    `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow gives the winner `production`. `Tracked`: MLflow could not
+    be told of the start or the decision, and will be. `Recorded`: the ConfigMap with the experiment's record cannot be
+    read, and somebody has to delete it. `Reconciling` and `Stalled` are for kstatus.
     """
     started_at: Time | None = None
     """When the route was programmed and counting began (RFC 3339, UTC)."""

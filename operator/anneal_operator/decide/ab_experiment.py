@@ -16,7 +16,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from .comparison import Comparison, sample_ratio
 from .conditions import Finding, merged, without
 from .experiment_end import decided, followed_up
-from .experiment_sample import comparisons, decision_of, health, sufficiency, variants_told, verdict_of
+from .experiment_sample import comparisons, decision_of, freshness, health, sufficiency, variants_told, verdict_of
 from .observed_experiment import (
     ExperimentVerdict,
     Intent,
@@ -191,7 +191,8 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
 def _running(seen: ObservedExperiment, findings: list[Finding], started: str, now: datetime) -> ExperimentVerdict:
     start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
     if seen.observations is None:
-        return _working(_status(seen, "Running", findings, now, started_at=started, main=findings[-1]), *start)
+        silent = freshness(None, None, now)
+        return _working(_status(seen, "Running", [*findings, silent], now, started_at=started, main=silent), *start)
     status, gates, compared = _counted(seen, seen.observations, findings, started, now)
     young = now - datetime.fromisoformat(started) < _duration(seen.spec.stopping.min_duration)
     if start or young or any(gate.status != "True" for gate in gates):
@@ -207,7 +208,8 @@ def _counted(
     counts = [observed.users.get(variant.name, 0) for variant in seen.spec.variants]
     ratio = sample_ratio(counts, [variant.weight for variant in seen.spec.variants])
     compared = comparisons(seen.spec, observed)
-    gates = [health(observed, ratio), sufficiency(seen.spec, observed)]
+    fresh = freshness(observed, seen.stored_until, now)
+    gates = [fresh, health(observed, ratio), sufficiency(seen.spec, observed)]
     main = next((gate for gate in gates if gate.status != "True"), gates[-1])
     status = _status(
         seen,
@@ -241,10 +243,10 @@ def _inconclusive(
 def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: datetime) -> ExperimentVerdict:
     """The time is over: the verdict is what a sound and sufficient sample says, and Inconclusive without one."""
     observed = seen.observations
-    if observed is None and now - end < _SILENCE:
-        message = "the time is over, but the recorder does not answer; what it counted is waited for"
-        silent = Finding(ConditionType.SAMPLE_SUFFICIENT, "Unknown", Reason.RECORDER_SILENT, message)
-        return _working(_status(seen, "Running", [silent], now, started_at=started))
+    fresh = freshness(observed, seen.stored_until, now)
+    if fresh.status != "True" and now - end < _SILENCE:
+        late = replace(fresh, message=f"the time is over, and what was counted is waited for: {fresh.message}")
+        return _working(_status(seen, "Running", [late], now, started_at=started))
     status = _status(seen, "Running", [], now, started_at=started)
     if observed is not None:
         status, gates, compared = _counted(seen, observed, [], started, now)
@@ -252,8 +254,8 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
         if decision:
             return decided(seen, status, decision, now)
     reason = "maxDuration passed before all variants had a sound and sufficient sample"
-    if observed is None:
-        reason = "maxDuration passed, and what was counted could not be read since"
+    if fresh.status != "True":
+        reason = f"maxDuration passed, and what was counted could not be read since: {fresh.message}"
     return _inconclusive(seen, status, "max-duration", reason, now)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, DecisionStatus, MetricStatus, VariantStatus
 from anneal_operator.api.schema import timestamp
@@ -12,7 +12,28 @@ from .comparison import SRM_ALPHA, Comparison, Sample, compare
 from .conditions import Finding
 from .observed_experiment import Observations
 
-__all__ = ["comparisons", "decision_of", "health", "sufficiency", "variants_told", "verdict_of"]
+__all__ = ["comparisons", "decision_of", "freshness", "health", "sufficiency", "variants_told", "verdict_of"]
+
+
+_FRESH_FOR = timedelta(minutes=5)
+
+
+def freshness(observed: Observations | None, stored_until: datetime | None, now: datetime) -> Finding:
+    """Say whether the recorder answers, and has what all routers counted: what is missing may be of one variant."""
+    kind = ConditionType.DATA_FRESH
+    if observed is None:
+        message = "the recorder does not answer; nothing is decided until it does"
+        return Finding(kind, "Unknown", Reason.RECORDER_SILENT, message)
+    if stored_until is None:
+        message = "no router has told yet whether its records are stored; nothing is decided until one has"
+        return Finding(kind, "Unknown", Reason.RECORDS_WAITING, message)
+    if now - stored_until > _FRESH_FOR:
+        message = (
+            f"a router has records that the recorder has not stored since {timestamp(stored_until)}; nothing is "
+            "decided until it has"
+        )
+        return Finding(kind, "False", Reason.RECORDS_WAITING, message)
+    return Finding(kind, "True", Reason.RECORDS_STORED, f"what routers counted is stored within {_FRESH_FOR.seconds} s")
 
 
 def health(observed: Observations, ratio: float) -> Finding:

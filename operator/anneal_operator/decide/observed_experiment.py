@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import ClassVar
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
@@ -106,6 +107,8 @@ class ObservedExperiment:
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
     observations: Observations | None = None
+    stored_until: datetime | None = None
+    """Up to when the recorder has what all routers counted, as these tell."""
     record: Record | None = None
     """In the namespace."""
     spoilt_record: str = ""

@@ -1,6 +1,7 @@
 """Asking a namespace's routers what each has applied and has under way, and its recorder what it has counted."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,10 +11,20 @@ from pydantic import ValidationError
 from anneal_operator.errors import RouterError
 from serving_runtime.plan import Stamp
 
-__all__ = ["HttpRouters", "Routers"]
+__all__ = ["HttpRouters", "RouterTraffic", "Routers"]
 
 _TIMEOUT_SECONDS, _ACKNOWLEDGED_SECONDS = 5.0, 1.0
 _LARGEST_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RouterTraffic:
+    """What one router has under way."""
+
+    requests: Mapping[str, int]
+    """By ModelVersion."""
+    recorder_lag_seconds: float | None = None
+    """For how long the recorder has not had all of its records."""
 
 
 class Routers(Protocol):
@@ -25,8 +36,8 @@ class Routers(Protocol):
     async def applied(self, url: str, key: str) -> Stamp:
         """Return the newest table that all workers of one router have applied."""
 
-    async def under_way(self, url: str, key: str) -> dict[str, int]:
-        """Return how many requests one router has under way, by ModelVersion."""
+    async def traffic(self, url: str, key: str) -> RouterTraffic:
+        """Return what one router has under way."""
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
@@ -46,11 +57,13 @@ class HttpRouters:
         except (KeyError, ValidationError) as error:
             raise RouterError(f"{url} tells of no table") from error
 
-    async def under_way(self, url: str, key: str) -> dict[str, int]:
-        """Return how many requests one router has under way, by ModelVersion."""
+    async def traffic(self, url: str, key: str) -> RouterTraffic:
+        """Return what one router has under way."""
         found = await self._get(f"{url}/-/requests", key, {}, _ACKNOWLEDGED_SECONDS)
         try:
-            return {str(version): max(0, int(requests)) for version, requests in found["under_way"].items()}
+            requests = {str(version): max(0, int(count)) for version, count in found["under_way"].items()}
+            lag = found.get("recorder_lag_seconds")
+            return RouterTraffic(requests, None if lag is None else max(0.0, float(lag)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RouterError(f"{url} does not tell how many requests are under way") from error
 

@@ -98,7 +98,10 @@ class ABExperimentKind:
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
         )
         is_counted = not seen.decision and (record is not None or route.split_by == seen.identity)
-        return replace(seen, observations=await self._counted(reader, item, seen.identity)) if is_counted else seen
+        if not is_counted:
+            return seen
+        stored_until = await self._stored_until(reader, item)
+        return replace(seen, observations=await self._counted(reader, item, seen.identity), stored_until=stored_until)
 
     def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
         """Return what follows."""
@@ -146,6 +149,12 @@ class ABExperimentKind:
 
     def deleted(self, item: ExperimentItem, gone: Deletion) -> None:
         """Nothing is kept."""
+
+    async def _stored_until(self, reader: Reader, item: ExperimentItem) -> datetime | None:
+        """Ask the routers first, then the recorder: what it has by then is at least that."""
+        traffic, key = self._context.traffic, await admin_key(reader, item.namespace)
+        await traffic.ask(self._context.routers, key, reader, item.namespace, self._context.now())
+        return traffic.stored_until(item.namespace)
 
     async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Observations | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)

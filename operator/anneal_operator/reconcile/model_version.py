@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
@@ -12,7 +12,6 @@ from anneal_operator.api.model_version import Registry as RegistryStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.acknowledgement import takes_requests
 from anneal_operator.decide.autoscaling import Sample
 from anneal_operator.decide.model_version import (
     GiveProduction,
@@ -26,7 +25,7 @@ from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
-from anneal_operator.desired.routing import LEFT_SECONDS, ROUTER, ROUTER_LABEL, router_url
+from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
     BUILD_ANNOTATION,
     VERSION_LABEL,
@@ -121,10 +120,8 @@ class ModelVersionKind:
         """What routers told of its requests, where it is scaled by that; they are asked first."""
         if item.spec.serving is None or item.spec.serving.autoscaling is None or ring is None or not ring.is_kept:
             return []
-        traffic, now, left = self._context.traffic, self._context.now(), timedelta(seconds=LEFT_SECONDS)
-        pods = await reader.list("Pod", item.namespace, f"{ROUTER_LABEL}={ROUTER}")
-        reached = [pod for pod in pods if takes_requests(pod, now, left)]
-        await traffic.ask(self._context.routers, ring.keys.admin, item.namespace, reached, now)
+        traffic, now = self._context.traffic, self._context.now()
+        await traffic.ask(self._context.routers, ring.keys.admin, reader, item.namespace, now)
         return traffic.samples(item.namespace, item.name)
 
     def decide(self, observed: SeenVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
