@@ -26,6 +26,8 @@ _METHODS: dict[Quantization, str] = {
     "GPTQ": "gptq",
     "CompressedTensors": "compressed-tensors",
 }
+_NOWHERE = "nowhere.invalid"
+"""A domain that there never is (RFC 2606): images and sounds come with a request, and are fetched from nobody."""
 _GONE = ("bitsandbytes", "gguf")
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -48,6 +50,7 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     command += ["--model", str(folder), "--served-model-name", *names, "--port", str(port)]
     # A stream's fingerprint stands in its count alone, which the router may withhold: none, however it was asked.
     command += ["--fingerprint-mode", "none"]
+    command += ["--allowed-media-domains", _NOWHERE]
     command += ["--shutdown-timeout", str(plan.drain_seconds)]
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     command += [*_weights(plan, _configuration(folder)), *_parsers(plan, folder)]

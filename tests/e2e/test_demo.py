@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -190,7 +191,16 @@ def test_the_experiment_ends_promoted_with_its_numbers(told: tuple[Story, Killer
     status = _get(told[0], "abexperiment/spam-filter-base-or-tuned")["status"]
     assert status["phase"] == "Promoted"
     assert {c["type"]: c["status"] for c in status["conditions"]} == dict.fromkeys(
-        ("VariantsReady", "RouteProgrammed", "AssignmentHealthy", "SampleSufficient", "Decided", "AliasMoved"), "True"
+        (
+            "VariantsReady",
+            "RouteProgrammed",
+            "DataFresh",
+            "AssignmentHealthy",
+            "SampleSufficient",
+            "Decided",
+            "AliasMoved",
+        ),
+        "True",
     )
     assert status["decision"]["winner"] == "tuned"
     stable, tuned = status["variants"]
@@ -255,6 +265,34 @@ def test_openai_s_and_langchain_s_own_clients_are_answered(told: tuple[Story, Ki
         settings: Any = {"temperature": 0, "max_tokens": asked["max_tokens"], "http_client": http}
         chain = ChatOpenAI(model="spam-filter", base_url=base, api_key=SecretStr("nobody's"), **settings)
         assert chain.invoke(mail.question).content == whole.choices[0].message.content
+
+
+def test_the_engine_answers_nobody_without_the_routers_key(told: tuple[Story, Killer]) -> None:
+    """vLLM's own `--api-key` leaves some of these open."""
+    service = told[0].commands.get(f"service/{told[0].winner}-server", "-n", NAMESPACE)["spec"]["clusterIP"]
+    paths = ("/v1/chat/completions", "/v1/models", "/tokenize", "/invocations", "/adapters", "/version", "/docs")
+    assert {path: _status(f"http://{service}:8000{path}") for path in paths} == dict.fromkeys(paths, 401)
+    assert _status(f"http://{service}:8000/health") == 200
+
+
+def test_what_one_request_may_cost_is_bounded(told: tuple[Story, Killer]) -> None:
+    asked = question(new_mails(1)[0], "spam-filter")
+    router = told[0].router
+    assert _status(f"{router}/v1/chat/completions", {**asked, "max_tokens": 1, "n": 16}) == 200
+    assert _status(f"{router}/v1/chat/completions", {**asked, "max_tokens": 1, "n": 17}) == 400
+    many = {"model": "spam-filter", "prompt": ["x"] * 65, "max_tokens": 1}
+    assert _status(f"{router}/v1/completions", many) == 400
+
+
+def _status(url: str, body: dict[str, Any] | None = None) -> int:
+    content = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(url, content, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=180) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 def test_the_engine_s_interface_is_what_the_copy_says(told: tuple[Story, Killer]) -> None:

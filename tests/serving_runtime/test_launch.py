@@ -102,8 +102,8 @@ def test_settings_that_the_weights_contradict_end_the_launcher_before_the_engine
     ("public", "key", "written"),
     [
         ("", None, ["m", "--port", "8000", "--fingerprint-mode"]),
-        ("", "", ["m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey", "--fingerprint-mode"]),
-        ("spam", "k", ["spam", "m", "--port", "8000", "--middleware", "serving_runtime.engine_key.EngineKey"]),
+        ("", "", ["m", "--port", "8000", "--fingerprint-mode"]),
+        ("spam", "k", ["spam", "m", "--port", "8000", "--fingerprint-mode"]),
         ("m", None, ["m", "--port", "8000", "--fingerprint-mode"]),
     ],
 )
@@ -121,6 +121,7 @@ def test_the_engine_knows_the_public_name_first_and_demands_the_key_that_it_was_
     launch.main()
     ((*command,),) = started
     assert command[command.index("--served-model-name") + 1 :][: len(written)] == written
+    assert ("serving_runtime.engine_key.EngineKey" in command) is (key is not None)
 
 
 def test_the_engine_writes_the_date_that_training_wrote(

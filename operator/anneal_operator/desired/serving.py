@@ -55,6 +55,12 @@ _LIVENESS_PROBES = 12
 _LONGEST_SILENCE_SECONDS = "600"
 """Of an engine without a GPU, whose step with a long prompt may take that long."""
 _MARGIN_SECONDS = 10
+_LIMITS = {
+    "VLLM_MAX_COMPLETION_PROMPTS": "64",
+    "VLLM_MAX_N_SEQUENCES": "16",
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+}
+"""What one request may cost the others, unless the installation says otherwise; vLLM's own are 1,024 and 16,384."""
 _OF_NO_POD = {"replicas", "autoscaling", "rollout", "rollback_window", "retire_after"}
 _ROLLOUTS: dict[str, Manifest] = {
     "Surge": {"maxSurge": 1, "maxUnavailable": 0},
@@ -145,7 +151,7 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
     launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan]
     arguments = ["-m", "serving_runtime.supervise", *launch]
     made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
-    made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
+    made["env"] += [{"name": key, "value": value} for key, value in sorted({**_LIMITS, **env.variables}.items())]
     warm_up = WarmUp(requests=serving.warm_up.requests, max_tokens=serving.warm_up.max_tokens)
     made["env"].append({"name": WARM_UP_VARIABLE, "value": warm_up.model_dump_json()})
     if not serving.resources.gpus:
