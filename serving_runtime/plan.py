@@ -1,6 +1,8 @@
 """What the operator hands to the serving side: the plan of one server, and the route table of a namespace."""
 
 import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +37,7 @@ __all__ = [
     "ToolCallParser",
     "VariantRoute",
     "WarmUp",
+    "boundaries",
     "bucket",
 ]
 
@@ -273,6 +276,11 @@ class RouteTable(_Part):
     def document(self, stamp: Stamp) -> dict[str, Any]:
         """What the router reads."""
         return {"format": FORMAT, **stamp.model_dump(), **self.model_dump()}
+
+
+def boundaries(weights: Sequence[int]) -> list[int]:
+    """The bucket before which each variant's users end, in the order of the variants."""
+    return [BUCKETS * reached // sum(weights) for reached in accumulate(weights)]
 
 
 def bucket(salt: str, user: str) -> int:

@@ -6,12 +6,14 @@ whatever becomes of the status. The end of the maximum duration comes first, wha
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from anneal_operator.api.ab_experiment import ABExperimentStatus, ExperimentPhase, SampleRatio
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
+from serving_runtime.plan import boundaries
 
 from .comparison import Comparison, sample_ratio
 from .conditions import Finding, merged, without
@@ -206,7 +208,8 @@ def _counted(
 ) -> tuple[ABExperimentStatus, list[Finding], dict[str, Comparison]]:
     """The status with what was counted, whether that is sound and enough, and the comparisons."""
     counts = [observed.users.get(variant.name, 0) for variant in seen.spec.variants]
-    ratio = sample_ratio(counts, [variant.weight for variant in seen.spec.variants])
+    ends = boundaries([variant.weight for variant in seen.spec.variants])
+    ratio = sample_ratio(counts, [end - begin for begin, end in pairwise([0, *ends])])
     compared = comparisons(seen.spec, observed)
     fresh = freshness(observed, seen.stored_until, now)
     gates = [fresh, health(observed, ratio), sufficiency(seen.spec, observed)]

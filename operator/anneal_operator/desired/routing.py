@@ -10,7 +10,6 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     ADMIN_PORT,
-    BUCKETS,
     CLIENT_PORT,
     ENGINE_KEY_VARIABLE,
     USER_KEY_VARIABLE,
@@ -20,6 +19,7 @@ from serving_runtime.plan import (
     Stamp,
     Target,
     VariantRoute,
+    boundaries,
 )
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
@@ -218,12 +218,11 @@ def _known(route: Manifest) -> KnownRoute:
 
 def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
     spec = experiment.spec
-    total = sum(variant.weight for variant in spec.variants)
-    reached, variants = 0, []
-    for variant in spec.variants:
-        reached += variant.weight
-        up_to = BUCKETS * reached // total
-        variants.append(VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to))
+    ends = boundaries([variant.weight for variant in spec.variants])
+    variants = [
+        VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to)
+        for variant, up_to in zip(spec.variants, ends, strict=True)
+    ]
     return ExperimentRoute(
         name=experiment.name,
         uid=experiment.uid,
