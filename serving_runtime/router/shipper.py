@@ -12,6 +12,7 @@ import logging
 import random
 import signal
 import socket
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,13 +77,16 @@ class Shipper:
         """Wait for news; the longer, the more often the recorder took nothing."""
         time.sleep(self._wait * random.uniform(0.75, 1))  # noqa: S311 - jitter
 
-    def drain(self, lock: Path, deadline: float) -> None:
-        """Send up to what nginx writes last."""
+    def drain(self, lock: Path, seconds: float) -> None:
+        """Send up to what nginx writes last, however long its answers take, and from then on for so long at most."""
+        ended_at: float | None = None
         while True:
             is_written = not _is_held(lock)
+            if is_written and ended_at is None:
+                ended_at = time.monotonic()
             if self.ship() and is_written:
                 return
-            if time.monotonic() > deadline:
+            if ended_at is not None and time.monotonic() > ended_at + seconds:
                 if lost := self.spool.waiting():
                     log.error("%d records are lost with this pod: the recorder took nothing", lost)
                 return
@@ -94,20 +98,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serving_runtime.router.shipper", description=__doc__)
     parser.add_argument("--records", type=Path, required=True, help="where nginx writes")
     parser.add_argument("--recorder", type=Path, required=True, help="the file that holds the recorder's address")
-    parser.add_argument("--end-within", type=float, required=True, help="seconds that the last may take")
+    parser.add_argument("--end-within", type=float, required=True, help="seconds that the last may take, once written")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    asked: list[float] = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(time.monotonic()))
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     recorder = Recorder(options.recorder, key_of(ADMIN_KEY_VARIABLE))
     delivered = options.records / DELIVERED
     if not delivered.exists():
         replace_file(delivered, f"{time.time():.0f}")
     shipper = Shipper(Spool(options.records, socket.gethostname()), recorder, delivered)
-    while not asked:
+    while not asked.is_set():
         shipper.ship()
         shipper.rest()
-    shipper.drain(options.records / LOCK, asked[0] + options.end_within)
+    shipper.drain(options.records / LOCK, options.end_within)
 
 
 def _is_held(lock: Path) -> bool:

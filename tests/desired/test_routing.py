@@ -132,7 +132,7 @@ def test_a_pod_that_is_to_end_takes_requests_and_newest_routes_until_nobody_send
     assert leaving["nginx"] == leaving["agent"] == {"exec": {"command": ["sleep", "5"]}}
     drained = re.search(r"worker_shutdown_timeout (\d+)s;", ROUTER_CONFIGURATION.read_text())
     assert drained is not None
-    assert 5 + int(drained[1]) < pod["terminationGracePeriodSeconds"]
+    assert 5 + int(drained[1]) + 25 < pod["terminationGracePeriodSeconds"]
 
 
 def test_only_the_agent_may_ask_the_api_server() -> None:

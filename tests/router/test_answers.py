@@ -270,7 +270,7 @@ def test_what_was_answered_last_is_written_when_the_router_ends(tmp_path_factory
 def test_a_router_that_ends_finishes_the_streams_that_it_can_and_records_all(
     tmp_path_factory: pytest.TempPathFactory, goes_on: bool, outcome: str
 ) -> None:
-    quick = {} if goes_on else {"worker_shutdown_timeout 20s;": "worker_shutdown_timeout 500ms;"}
+    quick = {} if goes_on else {"worker_shutdown_timeout 600s;": "worker_shutdown_timeout 500ms;"}
     body = b'{"model":"split","scenario":"held"}'
     with standing(tmp_path_factory.mktemp("router"), quick) as router, router.connect() as client:
         client.sendall(HEAD % (len(body), body))
@@ -289,7 +289,7 @@ def test_what_a_router_cuts_as_it_ends_before_anything_came_is_its_own_failure(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     asked = b'{"model":"split","scenario":"silent"}'
-    quick = {"worker_shutdown_timeout 20s;": "worker_shutdown_timeout 500ms;"}
+    quick = {"worker_shutdown_timeout 600s;": "worker_shutdown_timeout 500ms;"}
     with standing(tmp_path_factory.mktemp("router"), quick) as router, ExitStack() as stack:
         clients = [stack.enter_context(router.connect()) for _ in range(2)]
         for client, content in zip(clients, (asked, asked[:5]), strict=True):

@@ -328,6 +328,23 @@ def test_what_nginx_writes_while_the_pod_ends_is_stored(records: Path, tmp_path:
         assert counted(address) == {"a": (1, 3)}
 
 
+def test_a_long_answer_is_waited_for_while_the_recorder_is_away(records: Path) -> None:
+    (records / "address").write_text(f"127.0.0.1:{free_port()}")
+    with (records / LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _append(records / FILE, line(1))
+        with _started(records, 0) as process:
+            assert process.stderr is not None
+            assert "records wait" in process.stderr.readline()
+            process.terminate()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            _append(records / FILE, line(2))
+            held.close()
+            assert process.wait(60) == 0
+            assert "2 records are lost with this pod" in process.stderr.read()
+
+
 def test_a_pod_that_must_end_while_the_recorder_is_away_tells_what_is_lost(records: Path) -> None:
     (records / "address").write_text(f"127.0.0.1:{free_port()}")
     _append(records / FILE, line(1) + line(2) + '{"half')

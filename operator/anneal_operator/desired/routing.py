@@ -63,8 +63,9 @@ _HTTP, _ADMIN = CLIENT_PORT, ADMIN_PORT
 _TABLE_KEY = "routes.json"
 _RECORDS = "/shared/records"
 _REPLICAS = 2
-_GRACE_SECONDS = 40  # nginx takes 20 beyond those to finish its answers (router.conf), the shipper up to 25 in all
-_SHIPPING_SECONDS = 25
+_ANSWERING_SECONDS, _SHIPPING_SECONDS = 600, 25
+"""What nginx has to finish its answers (router.conf), as long as an engine by default, and the shipper for the last."""
+_GRACE_SECONDS = LEAVING_SECONDS + _ANSWERING_SECONDS + _SHIPPING_SECONDS + 10
 LEFT_SECONDS = _GRACE_SECONDS - LEAVING_SECONDS
 """Before the end of its grace period, a pod that is to end has left."""
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where clients look for it
