@@ -16,6 +16,7 @@ from toolbox.polling import poll
 
 from .accounts import Account, account
 from .conftest import Cluster, Live
+from .load import Attempt
 from .router_faults import FAULTS
 from .served import VERSIONS, Served, paced_engine, served, small_volume
 
@@ -23,10 +24,12 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 NAMESPACE = "router-chaos"
 STREAMS, RATE = 50, 200.0
 SAMPLE_STREAMS, SAMPLE_RATE = 10, 40.0
-SAMPLE = ("router-lost", "engines-roll", "recorder-killed")
+SAMPLE = ("router-lost", "routers-roll", "engines-roll", "recorder-killed")
 _STEADY_SECONDS = 3.0
 _LOST_SECONDS = 0.2
 """What a router may lose with itself."""
+_KILLING_SECONDS = 0.1
+"""What it may answer while it is ended."""
 _BREAKING_SECONDS = 2.0
 """How long a client may take to notice that its router is gone."""
 
@@ -62,15 +65,17 @@ def _play(scene: Served, faults: Sequence[str], log: Path, streams: int, rate: f
     def is_recorded() -> bool:
         nonlocal found
         found = account(attempts, scene.rows(), key, known)
-        found.missing = [
-            one
-            for one in found.missing
-            if not any(at - _LOST_SECONDS <= one.ended <= at + _BREAKING_SECONDS for at in lost_at)
-        ]
+        found.missing = [one for one in found.missing if not any(_was_lost_with_its_router(one, at) for at in lost_at)]
         return not found.missing
 
     poll(is_recorded, 60, every=1.0)
     return found
+
+
+def _was_lost_with_its_router(attempt: Attempt, at: float) -> bool:
+    """Whole answers only just before; what broke off, when its client noticed."""
+    noticed = _KILLING_SECONDS if attempt.outcome == "complete" else _BREAKING_SECONDS
+    return at - _LOST_SECONDS <= attempt.ended <= at + noticed
 
 
 def _check(found: Account, faults: Sequence[str]) -> None:

@@ -197,6 +197,29 @@ def test_a_pod_that_is_not_there_costs_no_client_an_answer_and_is_left_alone(tmp
         assert made.is_at_rest()
 
 
+def test_a_pod_that_takes_no_connection_is_asked_no_more_after_two(tmp_path: Path) -> None:
+    """As one on a node that is gone: nothing refuses, nothing answers."""
+    quick = {"proxy_connect_timeout 2s;": "proxy_connect_timeout 200ms;"}
+    with scene(tmp_path, 1, changes=quick) as made, _full_listener() as full:
+        made.lead("two", full, made.engines[0].port)
+        assert {made.chat(f"question {number}", model="m@2").status for number in range(12)} == {200}
+        assert [pod["is_out"] for pod in made.told("two")] == [True, False]
+        assert f"the pod pod-{full} fails" in (made.router.folder / "log").read_text()
+
+
+@contextmanager
+def _full_listener() -> Iterator[int]:
+    """A port where connections that wait to be accepted have no room."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield int(listener.getsockname()[1])
+
+
 def test_a_pod_that_fails_is_left_alone_and_asked_again_later(tmp_path: Path) -> None:
     with scene(tmp_path, 2, changes={BEGINNING: SHORTER}) as made:
         number = made.who(_conversation("s", "q"))
