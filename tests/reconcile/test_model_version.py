@@ -355,6 +355,16 @@ def test_one_that_cannot_be_parsed_keeps_its_route(world: World) -> None:
     assert (_status(world)["reason"], _table(world)) == ("SpecInvalid", before)
 
 
+def test_an_experiment_that_cannot_be_parsed_stops_nobody_else(world: World) -> None:
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"decision": {"mode": "Other"}})
+    world.reconcile("ABExperiment", "x")
+    assert world.api.status("ABExperiment", "x")["reason"] == "SpecInvalid"
+    _serve(world, "one")
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Ready", ("True", "Routed"))
+    assert _table(world)["models"]["spam"]["default"] == "one"
+
+
 @pytest.mark.parametrize("spec", [{"clusterIP": "10.6.6.6"}, {"type": "ExternalName", "externalName": "x.y"}])
 def test_a_service_that_is_not_its_own_gets_no_client(world: World, spec: dict[str, Any]) -> None:
     _serve(world, "one")
