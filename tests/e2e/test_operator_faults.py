@@ -96,7 +96,7 @@ def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             yield Stand(cluster, proxy, operator)
         finally:
             operator.end()
-            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+            cluster.kubectl("delete", "namespace", NAMESPACE)  # the next one's operator would see what is left of it
 
 
 @pytest.fixture

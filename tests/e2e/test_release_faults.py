@@ -265,9 +265,9 @@ def test_nothing_is_written_while_nothing_happens(faulty: Stand) -> None:
     faulty.submit("FineTuneJob", "resting", scripted_spec(suspend=True))
     faulty.wait("FineTuneJob", "resting", lambda status: status.get("phase") == "Suspended")
     faulty.wait_until_quiet()
-    before = len(faulty.proxy.writes)  # the Lease's are not among them
-    poll(lambda: len(faulty.proxy.writes) > before, 15, every=1.0)
-    assert faulty.proxy.writes[before:] == []
+    before = len(faulty.writes())
+    poll(lambda: len(faulty.writes()) > before, 15, every=1.0)
+    assert faulty.writes()[before:] == []
     _delete_experiment(faulty, "rest")
     faulty.cluster.kubectl("delete", "finetunejob", "resting")
 
