@@ -216,6 +216,7 @@ def test_a_model_belongs_to_the_namespace_that_registered_it_first(mlflow: Mlflo
     for call in (
         registry.register(other),
         registry.set_aliases("other", "spam", "1", ["production"]),
+        registry.give_alias("other", "spam", "production", "1"),
         registry.move_alias("other", "spam", "production", "1", "1"),
         registry.record("other", "spam", "1", {"a": "b"}),
         registry.keep("other", "spam", "x-record-1", "{}"),
@@ -330,7 +331,7 @@ def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("call", ["register", "set_aliases", "give_alias", "move_alias", "record"])
+@pytest.mark.parametrize("call", ["register", "set_aliases", "give_alias", "move_alias", "record", "keep"])
 def test_one_that_may_not_lead_writes_nothing(mlflow: MlflowServer, call: str) -> None:
     if call != "register":
         mlflow.add("spam")
