@@ -63,7 +63,7 @@ WRONG = (
 )
 ROOMLESS = ("anneal_operator", "prompts", "training_runtime", "serving_runtime")
 
-SAFE = {"collections.abc", "dataclasses", "json", "math", "re", "typing", "typing_extensions"}
+SAFE = {"collections.abc", "dataclasses", "itertools", "json", "math", "re", "typing", "typing_extensions"}
 OURS = {
     "anneal_operator.api",
     "anneal_operator.reasons",
