@@ -98,6 +98,7 @@ def test_it_is_registered_once_served_and_given_production(world: World) -> None
     _answer(world)
     _look(world, times=2)
     assert (_status(world)["phase"], _status(world)["registry"]["aliases"]) == ("Ready", ["base", "production"])
+    assert _status(world)["registry"]["aliasSummary"] == "base, production"
     world.writes()
     _look(world)
     assert world.writes() == []
@@ -108,6 +109,7 @@ def test_a_second_version_is_not_given_production(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
     assert _status(world, "two")["registry"]["aliases"] == []
+    assert "aliasSummary" not in _status(world, "two")["registry"]
     assert world.registry.aliases["spam", "production"] == "1"
 
 
