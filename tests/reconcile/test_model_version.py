@@ -357,6 +357,16 @@ def test_one_that_cannot_be_parsed_keeps_its_route(world: World) -> None:
     assert (_status(world)["reason"], _table(world)) == ("SpecInvalid", before)
 
 
+@pytest.mark.parametrize("conditions", [["x"], [{"type": "Ready"}], 7])
+def test_what_cannot_be_told_in_conditions_that_cannot_be_read_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture, conditions: Any
+) -> None:
+    world.api.edit("ModelVersion", "one", status={"phase": "Ready", "conditions": conditions})
+    _look(world)
+    assert world.writes() == []
+    assert "ModelVersion team/one: the status cannot be read, so nothing is done: conditions" in caplog.text
+
+
 def test_an_experiment_that_cannot_be_parsed_stops_nobody_else(world: World) -> None:
     world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"decision": {"mode": "Other"}})
     world.reconcile("ABExperiment", "x")
