@@ -1,6 +1,6 @@
 """The chart's values: what its schema takes and refuses, and that templates read no value that there is not.
 
-Helm judges values by the schema itself, at every install and upgrade: tests/e2e/test_chart.py has it do so.
+Helm judges values by the schema itself, at every install and upgrade: test_helm.py has it do so.
 """
 
 import itertools
