@@ -3,6 +3,8 @@ PYTHON := .venv/bin/python
 CLUSTER := $(PYTHON) -m local_cluster
 TAKE_OVER := $(if $(CI),--take-over)
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/mypy
+HELM := $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/programs/helm-*/helm)
+WITHOUT_HELM := $(if $(HELM),,tests/charts/test_helm.py)
 AT_ONCE := --numprocesses=auto --maxprocesses=4
 
 .PHONY: help setup format check router-test runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
@@ -26,7 +28,7 @@ check: setup ## format, lint, shellcheck, types, import walls, generated files, 
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
 	$(PYTHON) -m pytest tests $(foreach room,e2e local_cluster_e2e router training_runtime,--ignore=tests/$(room)) \
-	  -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
+	  $(addprefix --ignore=,$(WITHOUT_HELM)) -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
 
 router-test: setup ## the router's tests: real nginx, agents and clients, and played engines
 	$(PYTHON) -m pytest tests/router -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/router.xml
@@ -41,7 +43,7 @@ cluster-test: setup ## the local cluster's own tests: it starts, breaks, recover
 
 test: check ## check, then runtime-test beside router-test and cluster-test, then the end-to-end tests on the local cluster
 	$(MAKE) --jobs=2 --output-sync=line runtime-test router-test cluster-test
-	$(PYTHON) -m pytest tests/e2e -m "not soak" --junit-xml=.reports/e2e.xml; \
+	$(PYTHON) -m pytest tests/e2e $(WITHOUT_HELM) -m "not soak" --junit-xml=.reports/e2e.xml; \
 	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 
 soak: check ## the sweeps that are too long for `make test`

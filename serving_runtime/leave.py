@@ -19,10 +19,10 @@ from .plan import ALIVE_PATH, ENGINE_KEY_VARIABLE, LEFT_BY_ALL_SECONDS
 
 __all__ = ["leave", "main"]
 
-_QUIET = 5.0
+_QUIET_SECONDS = 5.0
 """For how many seconds nobody may ask: several times what a router takes to hear of a pod's end."""
-_PERIOD = 0.25
-_TIMEOUT = 10.0
+_PERIOD_SECONDS = 0.25
+_TIMEOUT_SECONDS = 10.0
 _BUSY = {"under_way": 1.0, "seconds_since_asked": 0.0}
 """What one that does not answer at once is taken for."""
 
@@ -40,7 +40,7 @@ def main() -> None:
     leave(options.port, options.seconds)
 
 
-def leave(port: int, seconds: float, quiet: float = _QUIET) -> None:
+def leave(port: int, seconds: float, quiet: float = _QUIET_SECONDS) -> None:
     """Return when it may be asked to end."""
     try:
         _wait(lambda since: min(since, _asked(port)["seconds_since_asked"]) >= quiet, LEFT_BY_ALL_SECONDS)
@@ -54,7 +54,7 @@ def _wait(is_done: Callable[[float], bool], seconds: float) -> None:
     """Wait until that is so, given for how long was waited; for so many seconds at most."""
     began = time.monotonic()
     while (since := time.monotonic() - began) < seconds and not is_done(since):
-        time.sleep(_PERIOD)
+        time.sleep(_PERIOD_SECONDS)
 
 
 def _asked(port: int, *, is_leaving: bool = False) -> dict[str, float]:
@@ -77,7 +77,7 @@ def _is_dead(port: int) -> bool:
 
 def _answer(port: int, method: str, path: str) -> tuple[int, dict[str, float]]:
     key = os.environ.get(ENGINE_KEY_VARIABLE, "").strip()
-    connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+    connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request(method, path, headers={"Authorization": f"Bearer {key}"})
         answer = connection.getresponse()

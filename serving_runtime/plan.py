@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, USER_KEY_VARIABLE
+from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, RECORDS_FOLDER, USER_KEY_VARIABLE
 
 __all__ = [
     "ADMIN_KEY_VARIABLE",
@@ -20,6 +20,7 @@ __all__ = [
     "LEFT_BY_ALL_SECONDS",
     "LONGEST_SILENCE_SECONDS",
     "RECORDER_PORT",
+    "RECORDS_FOLDER",
     "SILENCE_VARIABLE",
     "STARTED_PATH",
     "USER_HEADER",

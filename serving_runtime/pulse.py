@@ -14,7 +14,7 @@ from .keys import App, Message
 
 __all__ = ["Pulse", "question"]
 
-_PAUSE = 20.0
+_PAUSE_SECONDS = 20.0
 """For how many seconds nothing changes until it is asked."""
 _STEPS = (
     "vllm:generation_tokens_total",
@@ -41,7 +41,7 @@ class Pulse:
         steps, now = await self._metrics(scope), self._clock()
         if steps != self._steps or self._was_answered():
             self._steps, self._lived_at = steps, now
-        if self._asked is None and now - self._lived_at >= _PAUSE:
+        if self._asked is None and now - self._lived_at >= _PAUSE_SECONDS:
             self._asked = asyncio.create_task(question(self._app, scope))
         return now - self._lived_at < self._longest_silence
 

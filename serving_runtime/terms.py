@@ -3,7 +3,7 @@
 Beside plan.py, which has it too, because that brings pydantic: more than the rest of such a process takes at rest.
 """
 
-__all__ = ["ADMIN_KEY_VARIABLE", "ENGINE_KEY_VARIABLE", "FORMAT", "USER_KEY_VARIABLE"]
+__all__ = ["ADMIN_KEY_VARIABLE", "ENGINE_KEY_VARIABLE", "FORMAT", "RECORDS_FOLDER", "USER_KEY_VARIABLE"]
 
 ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
 """In the environment of engines and routers: what an engine demands of whoever asks it."""
@@ -14,3 +14,5 @@ USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 FORMAT = 1
 """Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
 refuses every other, and goes on with the last table that it knew."""
+RECORDS_FOLDER = "/shared/records"
+"""Where a router's processes leave what they recorded for the one that ships it; `router.conf` cannot but repeat it."""

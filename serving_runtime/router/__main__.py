@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving_runtime.records import LOCK
+from serving_runtime.terms import RECORDS_FOLDER
 
 __all__ = ["attend", "main"]
-
-_RECORDS = Path("/shared/records")  # router.conf says so, too
 
 
 def main() -> int:
@@ -21,7 +20,9 @@ def main() -> int:
     prefix = Path(__file__).parent
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
     settings = f"daemon off; worker_processes {int(os.environ.get('ANNEAL_CORES', '1'))};"
-    return attend([program, "-e", "stderr", "-p", str(prefix), "-c", "router.conf", "-g", settings], _RECORDS)
+    return attend(
+        [program, "-e", "stderr", "-p", str(prefix), "-c", "router.conf", "-g", settings], Path(RECORDS_FOLDER)
+    )
 
 
 def attend(command: Sequence[str], records: Path) -> int:

@@ -28,8 +28,8 @@ from .spool import Spool
 
 __all__ = ["Shipper", "main"]
 
-_PERIOD = 0.1  # with nginx's own tenth, what a killed pod may take with it
-_LONGEST_WAIT = 2.0
+_PERIOD_SECONDS = 0.1  # with nginx's own tenth, what a killed pod may take with it
+_LONGEST_WAIT_SECONDS = 2.0
 _MOST_WAITING = 768 << 20  # of the volume's 1 GiB: beyond that, the kubelet ends the pod
 log = logging.getLogger("shipper")
 
@@ -43,7 +43,7 @@ class Shipper:
     spool: Spool
     recorder: Recorder
     delivered: Path
-    _wait: float = _PERIOD
+    _wait: float = _PERIOD_SECONDS
     _told_at: float = 0.0
 
     def ship(self) -> bool:
@@ -55,15 +55,15 @@ class Shipper:
             sent = self.spool.ship(self.recorder.store)
             self._tell(began)
         except Exception as error:  # noqa: BLE001 - a container that ends takes the pod's readiness with it
-            if self._wait == _PERIOD:
+            if self._wait == _PERIOD_SECONDS:
                 log.warning("the recorder takes nothing, records wait: %s", error)
-            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+            self._wait = min(self._wait * 2, _LONGEST_WAIT_SECONDS)
             return False
         finally:
             self.recorder.close()
-        if sent and self._wait != _PERIOD:
+        if sent and self._wait != _PERIOD_SECONDS:
             log.warning("the recorder takes records again")
-            self._wait = _PERIOD
+            self._wait = _PERIOD_SECONDS
         return True
 
     def _tell(self, at: float) -> None:

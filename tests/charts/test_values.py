@@ -1,6 +1,6 @@
 """The chart's values: what its schema takes and refuses, and that templates read no value that there is not.
 
-Helm judges values by the schema itself, at every install and upgrade: tests/e2e/test_chart.py has it do so.
+Helm judges values by the schema itself, at every install and upgrade: test_helm.py has it do so.
 """
 
 import itertools
@@ -14,8 +14,10 @@ import jsonschema
 import pytest
 import yaml
 
+from anneal_operator.__main__ import _STATUS_PORT
 from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.routing import RouterEnvironment, router_objects
+from anneal_operator.settings import Settings
 from serving_runtime.plan import RouteTable
 
 CHART = Path(__file__).parents[2] / "charts/anneal"
@@ -119,6 +121,14 @@ def test_the_operator_holds_each_right_that_it_gives_a_router() -> None:
     objects = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never", Keys("e", "a", "u")))
     given = next(made for made in objects if made["kind"] == "Role")
     assert _rights(given["rules"]) <= _rights(held["rules"])
+
+
+def test_the_chart_names_the_ports_that_the_operator_listens_at() -> None:
+    template = (CHART / "templates/operator.yaml").read_text()
+    progress = Settings.model_fields["progress_port"].default
+    pods = re.findall(r"name: (\w+), containerPort: (\d+)}", template)
+    assert dict(pods) == {"progress": str(progress), "metrics": str(_STATUS_PORT)}
+    assert re.findall(r"name: (\w+), port: (\d+), targetPort: \1}", template) == [pods[1], pods[0]]
 
 
 def test_templates_read_the_values_that_there_are_and_no_others() -> None:

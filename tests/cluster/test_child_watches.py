@@ -57,7 +57,7 @@ def _event(kind: str, name: str) -> Manifest:
 
 def _told(monkeypatch: pytest.MonkeyPatch, served: _Served, count: int) -> list[tuple[str, bool]]:
     """Watch until so many objects were told of."""
-    monkeypatch.setattr(child_watches, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(child_watches, "_FIRST_PAUSE_SECONDS", 0.01)
     told: list[tuple[str, bool]] = []
 
     async def watch() -> None:

@@ -56,9 +56,9 @@ class _Candidate:
 
 @pytest.fixture(autouse=True)
 def _short_terms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_DURATION", 0.6)
-    monkeypatch.setattr(module, "_TRUSTED", 0.4)
-    monkeypatch.setattr(module, "_PERIOD", 0.02)
+    monkeypatch.setattr(module, "_DURATION_SECONDS", 0.6)
+    monkeypatch.setattr(module, "_TRUSTED_SECONDS", 0.4)
+    monkeypatch.setattr(module, "_PERIOD_SECONDS", 0.02)
 
 
 def _run(body: Callable[[_Candidate, _Candidate], Awaitable[None]]) -> None:
@@ -81,7 +81,7 @@ async def _renewed(leader: _Candidate) -> None:
 
 
 def test_the_second_begins_at_once_when_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_DURATION", 60)  # longer than `_run` waits
+    monkeypatch.setattr(module, "_DURATION_SECONDS", 60)  # longer than `_run` waits
 
     async def body(one: _Candidate, two: _Candidate) -> None:
         first = asyncio.ensure_future(one.lease.lead(one.work))
@@ -105,7 +105,7 @@ def test_the_second_begins_at_once_when_the_first_has_ended(monkeypatch: pytest.
 def test_a_lease_is_trusted_from_the_moment_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, left = [100.0], []
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(module, "_TRUSTED", 10.0)
+    monkeypatch.setattr(module, "_TRUSTED_SECONDS", 10.0)
 
     async def body(one: _Candidate, _: _Candidate) -> None:
         create = one.api.create
@@ -250,7 +250,7 @@ def test_who_leads_and_since_when_is_written_down() -> None:
 
 
 def test_a_leader_that_sees_another_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TRUSTED", 60.0)
+    monkeypatch.setattr(module, "_TRUSTED_SECONDS", 60.0)
 
     async def body(one: _Candidate, _: _Candidate) -> None:
         first = asyncio.ensure_future(one.lease.lead(one.work))
@@ -286,8 +286,8 @@ def test_one_stands_by_while_the_api_server_says_that_another_leads() -> None:
 def test_a_lease_is_dated_by_when_it_was_read_not_by_when_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that takes long may tell of a renewal since; who counted from the question would lead beside it."""
     clock = [1000.0]
-    monkeypatch.setattr(module, "_DURATION", 15)
-    monkeypatch.setattr(module, "_TRUSTED", 10.0)
+    monkeypatch.setattr(module, "_DURATION_SECONDS", 15)
+    monkeypatch.setattr(module, "_TRUSTED_SECONDS", 10.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     async def body(one: _Candidate, two: _Candidate) -> None:

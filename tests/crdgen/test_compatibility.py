@@ -1,15 +1,17 @@
 """What a definition no longer accepts is seen and named, and refused once it has been released."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from anneal_operator.crdgen.__main__ import main
 from anneal_operator.crdgen.compatibility import narrowings
 
 CHECKOUT = Path(__file__).parents[2]
-RELEASED = sorted((Path(__file__).parent / "released").glob("*.yaml"))
+RELEASED = Path(__file__).parent / "released"
 """The definitions of the last release: it copies `crds` there. Nothing is released yet, so everything may change."""
 TEXT = {"type": "string"}
 ROWS = {"type": "integer", "minimum": 1, "maximum": 9}
@@ -87,7 +89,55 @@ def test_a_real_definition_is_as_wide_as_itself_and_its_shrinking_is_seen(plural
     assert f"spec.{field}: the field is gone" in narrowings(old, new)
 
 
+def _no_longer_accepted(folder: Path) -> dict[str, list[str]]:
+    """What our definitions refuse that those in this folder take, by their files."""
+    both = [(file, yaml.safe_load((CHECKOUT / "crds" / file.name).read_text())) for file in sorted(folder.glob("*"))]
+    told = {file.name: narrowings(yaml.safe_load(file.read_text()), current) for file, current in both}
+    return {name: found for name, found in told.items() if found}
+
+
 def test_what_was_released_is_still_accepted() -> None:
-    for released in RELEASED:
-        current = yaml.safe_load((CHECKOUT / "crds" / released.name).read_text())
-        assert narrowings(yaml.safe_load(released.read_text()), current) == [], released.name
+    assert _no_longer_accepted(RELEASED) == {}
+
+
+def _widen(definition: Path) -> None:
+    """Have it take a field that our models don't know."""
+    wider = yaml.safe_load(definition.read_text())
+    spec = wider["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["attic"] = TEXT
+    definition.write_text(yaml.safe_dump(wider))
+
+
+def test_a_field_of_a_release_that_is_gone_is_named(tmp_path: Path) -> None:
+    for name in ("finetunejobs.yaml", "modelversions.yaml"):
+        (tmp_path / name).write_text((CHECKOUT / "crds" / name).read_text())
+    _widen(tmp_path / "modelversions.yaml")
+    assert _no_longer_accepted(tmp_path) == {"modelversions.yaml": ["spec.attic: the field is gone"]}
+
+
+def _commit(folder: Path) -> None:
+    who = ("-c", "user.name=anneal", "-c", "user.email=anneal@example.com", "-c", "commit.gpgSign=false")
+    for command in (("init", "--quiet"), ("add", "--all"), (*who, "commit", "--quiet", "--allow-empty", "-m", "x")):
+        subprocess.run(["git", *command], check=True, cwd=folder)
+
+
+def test_what_shrank_since_the_last_commit_or_in_it_is_told_and_nothing_older(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main([])
+    _widen(tmp_path / "crds/modelversions.yaml")
+    _commit(tmp_path)
+    gone = "spec.attic: the field is gone\n"
+    capsys.readouterr()
+    assert main(["--check"]) == 1
+    told = capsys.readouterr()
+    assert told.out == f"modelversions: narrower than in HEAD: {gone}"
+    assert told.err == "crds/modelversions.yaml is stale: run `make generate`\n"
+    main([])
+    _commit(tmp_path)
+    capsys.readouterr()
+    assert main(["--check"]) == 0
+    assert capsys.readouterr().out == f"modelversions: narrower than in HEAD~1: {gone}"
+    _commit(tmp_path)
+    assert (main(["--check"]), capsys.readouterr().out) == (0, "")

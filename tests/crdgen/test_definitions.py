@@ -104,6 +104,21 @@ def test_a_status_has_no_defaults_and_open_words() -> None:
         assert not [path for path in _paths(made) if path.endswith(("phase.enum", "reason.enum", ".default"))]
 
 
+def test_each_time_in_a_status_is_a_time_to_kubernetes_too() -> None:
+    for resource in CUSTOM_RESOURCES:
+        made = structural(resource.status.model_json_schema(), "status", bounded=False)
+        times = {name: field for name, field in _fields(made) if name.endswith(("At", "Since", "Until", "Time"))}
+        assert times
+        assert {name: field.get("format") for name, field in times.items()} == dict.fromkeys(times, "date-time")
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, field in schema.get("properties", {}).items():
+        yield name, field
+        yield from _fields(field)
+        yield from _fields(field.get("items", {}))
+
+
 def _paths(node: Any, path: str = "") -> Iterator[str]:
     for name, value in node.items() if isinstance(node, dict) else ():
         yield f"{path}.{name}"

@@ -83,14 +83,18 @@ class Stand:
         assert poll(reached, patience, every=0.25), json.dumps(last[0], indent=1) + self.operator.log()
         return last[0]
 
+    def writes(self) -> list[str]:
+        """Return what was written in this stand's namespace; the Lease's renewals are not among it."""
+        return [write for write in self.proxy.writes if f"/namespaces/{self.cluster.namespace}/" in write]
+
     def wait_until_quiet(self) -> None:
-        """Wait until the operator writes nothing any more."""
+        """Wait until the operator writes nothing here any more."""
 
         def is_quiet() -> bool:
-            count = len(self.proxy.writes)
-            return not poll(lambda: len(self.proxy.writes) > count, _QUIET_SECONDS)
+            count = len(self.writes())
+            return not poll(lambda: len(self.writes()) > count, _QUIET_SECONDS)
 
-        assert poll(is_quiet, 60), self.proxy.writes[-10:]
+        assert poll(is_quiet, 60), self.writes()[-10:]
 
     def write_status(self, kind: str, name: str, status: Manifest) -> None:
         """Write a status as another build of the operator would have."""
@@ -123,7 +127,7 @@ def stand(
             yield Stand(cluster, proxy, operator, mlflow, router)
         finally:
             operator.end()
-            cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+            cluster.kubectl("delete", "namespace", namespace)  # the next one's operator would see what is left of it
             _define(cluster, open_statuses=False)
 
 

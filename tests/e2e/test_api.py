@@ -182,6 +182,14 @@ def test_where_a_job_runs_may_change_while_it_is_suspended(cluster: Cluster, crd
     assert "`podTemplate.env` cannot change" in done.stderr
 
 
+def test_kubectl_scales_a_version(cluster: Cluster, crds: Cluster) -> None:
+    assert crds.layout == cluster.layout
+    spec = {**GOOD["ModelVersion"], "serving": {"replicas": 1}}
+    cluster.apply(_object("ModelVersion", spec, namespace=cluster.namespace))
+    cluster.kubectl("scale", "mv/sample", "--replicas=3")
+    assert cluster.get("modelversion", "sample")["spec"]["serving"]["replicas"] == 3
+
+
 @pytest.mark.parametrize("name", ["a" * 41, "has.dots", "9starts-with-a-digit"])
 def test_a_name_that_its_children_could_not_carry_is_refused(crds: Cluster, name: str) -> None:
     answer = asyncio.run(_answers(crds, [_object("FineTuneJob", GOOD["FineTuneJob"], name)]))[0]

@@ -2,11 +2,14 @@
 
 import asyncio
 import copy
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentStatus, DecisionStatus, SampleRatio
+from anneal_operator.api.conditions import Condition
 from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
 from anneal_operator.api.model_version import ModelVersionStatus, Registry
 from anneal_operator.api.schema import Schema
@@ -17,6 +20,7 @@ from tests.api.specs import GOOD
 from .conftest import CHECKOUT, Cluster
 
 NOW = "2026-03-01T12:00:00Z"
+GOLDEN = Path(__file__).parent / "described"
 
 
 def _progress(step: int, seconds: int | None) -> dict[str, Any]:
@@ -25,9 +29,21 @@ def _progress(step: int, seconds: int | None) -> dict[str, Any]:
     }
 
 
+def _told(kind: str, status: Literal["True", "False", "Unknown"], reason: str, message: str) -> Condition:
+    return Condition(
+        type=kind, status=status, reason=reason, message=message, last_transition_time=NOW, observed_generation=1
+    )
+
+
 ATTEMPTS = Attempts(total=2, gpu_seconds=0, last=[])
 DECISION = DecisionStatus(outcome="Winner", winner="tuned", rule="r", reason="r", decided_at=NOW, snapshot="{}")
-REGISTRY = Registry(version="2", url="u", aliases=["base", "production"])
+REGISTRY = Registry(version="2", url="u", aliases=["base", "production"], alias_summary="base, production")
+
+
+def _of(number: str, phase: str, reason: str, **fields: Any) -> ModelVersionStatus:
+    return ModelVersionStatus(phase=phase, reason=reason, registry=Registry(version=number, url="u"), **fields)
+
+
 TABLES: dict[str, tuple[dict[str, Schema], str]] = {
     "finetunejobs": (
         {
@@ -59,24 +75,26 @@ j-suspended    Suspended                                 0                 spam-
     "modelversions": (
         {
             "a-registering": ModelVersionStatus(phase="Registering", reason="Starting", replicas=1),
-            "b-loading": ModelVersionStatus(
-                phase="Loading", reason="Starting", replicas=1, registry=Registry(version="1", url="u")
-            ),
+            "b-loading": _of("1", "Loading", "Starting", replicas=1),
             "c-ready": ModelVersionStatus(
                 phase="Ready", reason="Answers", replicas=1, ready_replicas=1, registry=REGISTRY
             ),
-            "d-idle": ModelVersionStatus(phase="Idle", reason="NotServed", registry=Registry(version="3", url="u")),
-            "e-failed": ModelVersionStatus(
-                phase="Failed", reason="EngineFailed", replicas=1, registry=Registry(version="4", url="u")
-            ),
+            "d-idle": _of("3", "Idle", "NotServed"),
+            "e-failed": _of("4", "Failed", "EngineFailed", replicas=1),
+            "f-degraded": _of("5", "Degraded", "SomeAnswer", replicas=2, ready_replicas=1),
+            "g-draining": _of("6", "Draining", "Draining", replicas=1, ready_replicas=1),
+            "h-retired": _of("7", "Retired", "Retired"),
         },
         """\
-NAME            MODEL         VERSION   FORMAT   ALIASES                 READY   REPLICAS   PHASE         REASON
-a-registering   spam-filter             Merged                           0       1          Registering   Starting
-b-loading       spam-filter   1         Merged   []                      0       1          Loading       Starting
-c-ready         spam-filter   2         Merged   ["base","production"]   1       1          Ready         Answers
-d-idle          spam-filter   3         Merged   []                      0       0          Idle          NotServed
-e-failed        spam-filter   4         Merged   []                      0       1          Failed        EngineFailed
+NAME            MODEL         VERSION   FORMAT   ALIASES            READY   REPLICAS   PHASE         REASON
+a-registering   spam-filter             Merged                      0       1          Registering   Starting
+b-loading       spam-filter   1         Merged                      0       1          Loading       Starting
+c-ready         spam-filter   2         Merged   base, production   1       1          Ready         Answers
+d-idle          spam-filter   3         Merged                      0       0          Idle          NotServed
+e-failed        spam-filter   4         Merged                      0       1          Failed        EngineFailed
+f-degraded      spam-filter   5         Merged                      1       2          Degraded      SomeAnswer
+g-draining      spam-filter   6         Merged                      1       1          Draining      Draining
+h-retired       spam-filter   7         Merged                      0       0          Retired       Retired
 """,
     ),
     "abexperiments": (
@@ -91,6 +109,9 @@ e-failed        spam-filter   4         Merged   []                      0      
             ),
             "f-observed": ABExperimentStatus(phase="Observed", users=360, decision=DECISION),
             "e-inconclusive": ABExperimentStatus(phase="Inconclusive", users=9, sample_ratio=SampleRatio(p_value=1.0)),
+            "g-rolledback": ABExperimentStatus(
+                phase="RolledBack", reason="ControlWins", users=360, decision=DECISION.having(winner="stable")
+            ),
         },
         """\
 NAME             PHASE          MODEL         USERS   WINNER   SRM-P    REASON
@@ -100,6 +121,7 @@ c-running        Running        spam-filter   312              0.5704   Collecti
 d-promoted       Promoted       spam-filter   360     tuned    0.6
 e-inconclusive   Inconclusive   spam-filter   9                1
 f-observed       Observed       spam-filter   360     tuned
+g-rolledback     RolledBack     spam-filter   360     stable            ControlWins
 """,
     ),
 }
@@ -129,6 +151,53 @@ def test_the_columns_tell_each_phase(cluster: Cluster, plural: str) -> None:
     printed = cluster.kubectl("get", plural)
     without_age = [line[: printed.splitlines()[0].index("AGE")].rstrip() for line in printed.splitlines()]
     assert "\n".join(without_age) + "\n" == expected
+
+
+TOLD: dict[str, Schema] = {
+    "FineTuneJob": FineTuneJobStatus(
+        phase="Running",
+        reason="StageRunning",
+        observed_generation=1,
+        gpus=16,
+        attempts=ATTEMPTS,
+        conditions=[_told("Succeeded", "Unknown", "StageRunning", "the model is being trained")],
+        **_progress(42, 125),
+    ),
+    "ModelVersion": _of(
+        "2",
+        "Degraded",
+        "SomeAnswer",
+        observed_generation=1,
+        replicas=2,
+        ready_replicas=1,
+        conditions=[_told("Ready", "False", "SomeAnswer", "1 of 2 pods answer: no node has a GPU left")],
+    ),
+    "ABExperiment": ABExperimentStatus(
+        phase="Promoted",
+        reason="Promoted",
+        observed_generation=1,
+        users=360,
+        sample_ratio=SampleRatio(p_value=0.6),
+        decision=DECISION,
+        conditions=[_told("Decided", "True", "Promoted", "tuned is better: 0.41 stars, 0.22 to 0.6")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_describe_reads_as_a_newcomer_would_have_it(cluster: Cluster, kind: str) -> None:
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+    asyncio.run(_store(cluster, kind, {"sample": TOLD[kind]}))
+    printed = cluster.kubectl("describe", kind.lower(), "sample")
+    assert _without_what_is_drawn(printed, cluster.namespace) == (GOLDEN / f"{kind.lower()}.txt").read_text()
+
+
+def _without_what_is_drawn(printed: str, namespace: str) -> str:
+    """The namespace, and what the API server makes up."""
+    kept = [
+        line for line in printed.splitlines() if not re.match(r"  (Creation Timestamp|Resource Version|UID):", line)
+    ]
+    return "\n".join(kept).replace(namespace, "NAMESPACE").rstrip() + "\n"
 
 
 def test_a_status_that_changed_meanwhile_is_not_overwritten(cluster: Cluster) -> None:

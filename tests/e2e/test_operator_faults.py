@@ -13,6 +13,7 @@ import pytest
 
 from demo.commands import Commands
 from demo.installation import Installation
+from tests.outside.mlflow_server import MlflowServer, mlflow_server
 from toolbox.polling import poll
 
 from .api_proxy import ApiProxy, Fault, Kill
@@ -35,6 +36,7 @@ class Stand:
     cluster: Cluster
     proxy: ApiProxy
     operator: OutsideOperator
+    mlflow: MlflowServer
 
     def submit(self, name: str, **spec: Any) -> None:
         manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
@@ -90,13 +92,17 @@ def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for manifest in ROWS:
         cluster.apply(manifest)
     seconds = {"train": TRAINING_SECONDS}
-    with ApiProxy(running.layout) as proxy, scripted_nodes(cluster, folder, volumes=150, seconds=seconds):
-        operator = OutsideOperator(proxy, NAMESPACE, folder)
+    with (
+        ApiProxy(running.layout) as proxy,
+        mlflow_server() as mlflow,
+        scripted_nodes(cluster, folder, volumes=150, seconds=seconds),
+    ):
+        operator = OutsideOperator(proxy, NAMESPACE, folder, environment={"ANNEAL_MLFLOW_URL": mlflow.url})
         try:
-            yield Stand(cluster, proxy, operator)
+            yield Stand(cluster, proxy, operator, mlflow)
         finally:
             operator.end()
-            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+            cluster.kubectl("delete", "namespace", NAMESPACE)  # the next one's operator would see what is left of it
 
 
 @pytest.fixture
@@ -154,6 +160,51 @@ def test_a_kill_at_every_write_changes_nothing_of_the_end(running_stand: Stand) 
             name = f"killed-{at}-{'after' if after else 'before'}"
             assert _life_with_kill(running_stand, name, at, after=after) == undisturbed, name
             running_stand.operator.wait_until_it_leads()
+
+
+def _fail_at_gates(stand: Stand, name: str) -> Manifest:
+    """Submit a job whose result is not good enough, and give it the run that its training would have begun."""
+    suites = [{"name": "rows", "type": "Classification"}]
+    stand.submit(name, evaluation={"suites": suites, "gates": [{"metric": "rows/accuracy", "min": 0.95}]})
+    uid = stand.cluster.get("finetunejob", name)["metadata"]["uid"]
+    run = {"run_id": name, "experiment_id": "1", "status": "RUNNING", "tags": {"anneal.dev/job-uid": uid}}
+    stand.mlflow.experiments["scripted"] = "1"
+    stand.mlflow.runs.append(run)
+    return run
+
+
+def _failed(stand: Stand, name: str, kill: Kill | None = None) -> Manifest:
+    """Live one life that fails, and may be cut off at a write; return what is told of it, here and in MLflow."""
+    stand.proxy.writes.clear()
+    stand.proxy.kill = kill
+    run = _fail_at_gates(stand, name)
+    if kill:
+        assert poll(lambda: not stand.operator.is_alive(), 60, every=0.1), "the write never came"
+        stand.proxy.kill = None
+        stand.operator.start()
+    stand.wait(name, "Failed")
+    assert poll(lambda: run["status"] == "FAILED", 20, every=0.2)
+    status = stand.cluster.get("finetunejob", name)["status"]
+    conditions = {condition["type"]: condition["reason"] for condition in status["conditions"]}
+    return {"class": status["failure"]["class"], "conditions": conditions, "run": run["tags"]["anneal.dev/failure"]}
+
+
+def test_a_kill_as_a_job_fails_leaves_neither_its_run_nor_its_status_untold(running_stand: Stand) -> None:
+    """Before and after the write of its end, which MLflow was told of before."""
+    undisturbed = _failed(running_stand, "fails")
+    assert undisturbed == {
+        "class": "Gate",
+        "conditions": {"Succeeded": "GateFailed", "Stalled": "GateFailed"},
+        "run": "Gate",
+    }
+    writes = running_stand.proxy.writes
+    (*_, end) = (at for at, write in enumerate(writes, 1) if write.endswith("/finetunejobs/fails/status"))
+    for after in (False, True):
+        name = f"fails-{'after' if after else 'before'}"
+        assert _failed(running_stand, name, Kill(end, after, running_stand.operator.kill)) == undisturbed
+        running_stand.delete(name)
+        running_stand.operator.wait_until_it_leads()
+    running_stand.delete("fails")
 
 
 def test_an_exit_code_decides_on_class_and_number_of_attempts(running_stand: Stand) -> None:

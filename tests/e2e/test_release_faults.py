@@ -29,6 +29,8 @@ _TIMES = {"lastTransitionTime", "decidedAt", "startedAt", "replacedAt", "idleSin
 _OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt", "played-router"}
 _PREPARED_AT_ONCE = 8
 _CONVERGED_SECONDS = 20.0
+_SPARED = 0.1
+"""Of the lives of a sweep at most so many may have no such write."""
 
 
 @dataclass(frozen=True)
@@ -199,15 +201,19 @@ def _normal_part(end: Any, name: str) -> Any:
     return end.replace(name, "NAME") if isinstance(end, str) else end
 
 
-def _live(scene: Stand, life: Life, name: str) -> None:
-    """Live one life, in which the operator may be killed: then it is started again at once."""
+def _live(scene: Stand, life: Life, name: str) -> bool:
+    """Live one life; return whether the operator was killed in it, which is then started again at once."""
     life.begin(scene, name)
     if scene.proxy.kill:
         poll(lambda: not scene.operator.is_alive() or life.is_over(scene, name), 60, every=0.25)
+        if scene.operator.is_alive():
+            scene.wait_until_quiet()  # its last writes come when it is over
         scene.proxy.kill = None
-        if not scene.operator.is_alive():
-            scene.lead()
+    killed = not scene.operator.is_alive()
+    if killed:
+        scene.lead()
     assert poll(lambda: life.is_over(scene, name), 90, every=0.25), _told(scene, name)
+    return killed
 
 
 def _told(scene: Stand, name: str) -> str:
@@ -227,17 +233,21 @@ def _undisturbed(scene: Stand, life: Life, name: str) -> tuple[Manifest, list[st
     return end, writes
 
 
-def _sweep(scene: Stand, life: Life, expected: Manifest, kills: Mapping[str, tuple[int, bool]]) -> None:
+def _sweep(scene: Stand, life: Life, expected: Manifest, kills: Mapping[str, tuple[int, bool]]) -> list[str]:
+    """Live as many lives; return those in which the kill never came, as what is told together varies."""
+    spared = []
     life.prepare(scene, list(kills))
     scene.wait_until_quiet()
     for name, (at, after) in kills.items():
         scene.proxy.writes.clear()
         scene.proxy.kill = Kill(at, after, scene.operator.kill)
-        _live(scene, life, name)
+        if not _live(scene, life, name):
+            spared.append(name)
         if not poll(partial(_is_as, scene, life, name, expected), _CONVERGED_SECONDS, every=0.5):
             assert life.look(scene, name) == expected, name
         life.clear(scene, name)
     assert scene.operator.errors() == []
+    return spared
 
 
 def _is_as(scene: Stand, life: Life, name: str, expected: Manifest) -> bool:
@@ -254,7 +264,7 @@ LIVES = pytest.mark.parametrize(("life", "word"), [(RELEASE, "release"), (EXPERI
 @LIVES
 def test_a_kill_at_a_write_changes_nothing_of_the_end(faulty: Stand, life: Life, word: str) -> None:
     expected, writes = _undisturbed(faulty, life, f"{word}-undisturbed")
-    _sweep(faulty, life, expected, _named(word, life.sample(writes)))
+    assert _sweep(faulty, life, expected, _named(word, life.sample(writes))) == []
 
 
 def test_nothing_is_written_while_nothing_happens(faulty: Stand) -> None:
@@ -265,9 +275,9 @@ def test_nothing_is_written_while_nothing_happens(faulty: Stand) -> None:
     faulty.submit("FineTuneJob", "resting", scripted_spec(suspend=True))
     faulty.wait("FineTuneJob", "resting", lambda status: status.get("phase") == "Suspended")
     faulty.wait_until_quiet()
-    before = len(faulty.proxy.writes)  # the Lease's are not among them
-    poll(lambda: len(faulty.proxy.writes) > before, 15, every=1.0)
-    assert faulty.proxy.writes[before:] == []
+    before = len(faulty.writes())
+    poll(lambda: len(faulty.writes()) > before, 15, every=1.0)
+    assert faulty.writes()[before:] == []
     _delete_experiment(faulty, "rest")
     faulty.cluster.kubectl("delete", "finetunejob", "resting")
 
@@ -278,5 +288,7 @@ def test_a_kill_at_every_write_changes_nothing_of_the_end(faulty: Stand, life: L
     word = f"every-{word}"
     expected, writes = _undisturbed(faulty, life, f"{word}-undisturbed")
     kills = [(at, after) for at in range(1, len(writes) + 1) for after in (False, True)]
+    spared = []
     for first in range(0, len(kills), _PREPARED_AT_ONCE):
-        _sweep(faulty, life, expected, _named(word, kills[first : first + _PREPARED_AT_ONCE]))
+        spared += _sweep(faulty, life, expected, _named(word, kills[first : first + _PREPARED_AT_ONCE]))
+    assert len(spared) <= len(kills) * _SPARED, spared

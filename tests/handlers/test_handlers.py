@@ -10,7 +10,10 @@ from typing import Any
 
 import kopf
 import pytest
+from typing_extensions import override
 
+from anneal_operator.api.resources import CUSTOM_RESOURCES
+from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
@@ -26,6 +29,19 @@ OURS = ["abexperiments", "customresourcedefinitions", "customresourcedefinitions
 """What is watched; definitions twice, as kopf itself watches them, too."""
 
 
+class _HeardStore(Store):
+    """Remembers which versions it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__(OWNERS)
+        self.heard: list[str] = []
+
+    @override
+    def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
+        self.heard.append(manifest["metadata"]["resourceVersion"])
+        return super().observe(manifest, deleted=deleted)
+
+
 class _Watching:
     """The operator's watches, on an API server of their own."""
 
@@ -33,7 +49,8 @@ class _Watching:
         self.server = ApiServer()
         self.woken: list[Key] = []
         self.ready = asyncio.Event()
-        self.registry = build_registry(self._wake, Store(OWNERS))
+        self.store = _HeardStore()
+        self.registry = build_registry(self._wake, self.store)
 
     def _wake(self, key: Key, after: float = 0.0) -> None:
         assert after == 0
@@ -113,6 +130,23 @@ def test_a_deletion_is_news_though_its_version_is_known() -> None:
             watching.woken.clear()
             await watching.server.tell("finetunejobs", event, _object("FineTuneJob", version="7"))
             await watching.until(lambda: watching.woken == [Key("FineTuneJob", "team", "a")])
+
+    _play(body)
+
+
+@pytest.mark.parametrize(("plural", "kind"), [(r.plural, r.kind) for r in CUSTOM_RESOURCES])
+def test_a_status_that_this_operator_wrote_itself_wakes_nobody(plural: str, kind: str) -> None:
+    async def body(watching: _Watching) -> None:
+        await watching.server.tell(plural, "ADDED", _object(kind))
+        await watching.until(lambda: Key(kind, "team", "a") in watching.woken)
+        written = _object(kind, version="8", status={"phase": "Pending"})
+        watching.store.observe(written)  # as the harness does with what it wrote
+        watching.woken.clear()
+        await watching.server.tell(plural, "MODIFIED", written)
+        await watching.until(lambda: watching.store.heard == ["7", "8", "8"])
+        assert watching.woken == []
+        await watching.server.tell(plural, "MODIFIED", _object(kind, version="9", status={"phase": "another's"}))
+        await watching.until(lambda: Key(kind, "team", "a") in watching.woken)
 
     _play(body)
 

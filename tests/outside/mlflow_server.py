@@ -1,8 +1,9 @@
 """MLflow's model registry over REST, in memory: what mlflow 3.17's own client asks of it, and no more."""
 
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from json import dumps, loads
@@ -49,6 +50,8 @@ class MlflowServer:
     """The path that the operator may not use."""
     artifact_roots: dict[str, str] | None = None
     """By run: where a version's weights must lie, as MLflow demands; None spares the tests of all else their runs."""
+    meets: threading.Barrier | None = None
+    """Where those who have read a model wait for each other, so that none writes before the others have read."""
     before_create: list[dict[str, Any]] = field(default_factory=list)
     """Versions that somebody else makes just before the next one is made."""
 
@@ -83,7 +86,9 @@ class MlflowServer:
     def _read(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
         match path:
             case "registered-models/get":
-                return {"registered_model": self._shown_model(asked["name"])}
+                shown = self._shown_model(asked["name"])
+                self._wait_for_others()
+                return {"registered_model": shown}
             case "registered-models/alias":
                 return {"model_version": self._shown(self._at(asked["name"], asked["alias"]))}
             case "model-versions/get":
@@ -101,6 +106,11 @@ class MlflowServer:
                 return {"run": {"info": {"run_id": asked["run_id"]}, "data": {"metrics": found}}}
             case _:
                 raise _RefusalError("ENDPOINT_NOT_FOUND", path)
+
+    def _wait_for_others(self) -> None:
+        if self.meets:
+            with suppress(threading.BrokenBarrierError):  # nobody else came: then nobody waits any more
+                self.meets.wait()
 
     def _write(self, method: str, path: str, asked: dict[str, Any]) -> dict[str, Any]:
         match method, path:

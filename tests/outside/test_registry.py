@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -172,6 +173,30 @@ def test_an_alias_is_given_only_where_nobody_holds_it(mlflow: MlflowServer) -> N
     assert asyncio.run(registry.describe("spam")) == RegisteredModel("team", {"production": "1"})
 
 
+def _at_once(mlflow: MlflowServer, call: str) -> None:
+    """Have one call on version 1 while version 2 is given `production`; each reads before the other writes."""
+    for _ in range(2):
+        mlflow.add("spam")
+    mlflow.model_tags["spam"] = {"anneal.dev/namespace": "team"}
+    mlflow.meets = threading.Barrier(2, timeout=0.5)
+    registry = MlflowRegistry(mlflow.url)
+
+    async def both() -> None:
+        await asyncio.gather(CALLS[call](registry), registry.give_alias("team", "spam", "production", "2"))
+
+    asyncio.run(both())
+
+
+def test_of_two_versions_that_are_ready_together_one_is_given_production(mlflow: MlflowServer) -> None:
+    _at_once(mlflow, "give_alias")
+    assert mlflow.writes.count("POST registered-models/alias") == 1
+
+
+def test_an_alias_of_the_spec_is_not_overwritten_by_one_that_is_given_meanwhile(mlflow: MlflowServer) -> None:
+    _at_once(mlflow, "set_aliases")
+    assert mlflow.aliases == {("spam", "production"): "1"}
+
+
 def test_aliases_are_set_once_and_people_may_move_them(mlflow: MlflowServer) -> None:
     registry = MlflowRegistry(mlflow.url)
     mlflow.add("spam")
@@ -191,6 +216,7 @@ def test_a_model_belongs_to_the_namespace_that_registered_it_first(mlflow: Mlflo
     for call in (
         registry.register(other),
         registry.set_aliases("other", "spam", "1", ["production"]),
+        registry.give_alias("other", "spam", "production", "1"),
         registry.move_alias("other", "spam", "production", "1", "1"),
         registry.record("other", "spam", "1", {"a": "b"}),
         registry.keep("other", "spam", "x-record-1", "{}"),
@@ -305,7 +331,7 @@ def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("call", ["register", "set_aliases", "give_alias", "move_alias", "record"])
+@pytest.mark.parametrize("call", ["register", "set_aliases", "give_alias", "move_alias", "record", "keep"])
 def test_one_that_may_not_lead_writes_nothing(mlflow: MlflowServer, call: str) -> None:
     if call != "register":
         mlflow.add("spam")

@@ -436,11 +436,13 @@ def test_numbers_alone_are_written_every_ten_seconds_at_most(world: World) -> No
     _count(world, (3, 3.0), (3, 3.0))
     _look(world)
     world.writes()
+    world.woken.clear()
     for second in range(30):
         world.later(1)
         _count(world, (4 + second, 3.0), (4 + second, 3.0))
         _look(world)
     assert len(world.writes()) == 3
+    assert "Router" not in {key.kind for key in world.woken}, "its table does not hang on numbers"
 
 
 def test_the_end_of_one_wakes_the_others_of_its_model(world: World) -> None:

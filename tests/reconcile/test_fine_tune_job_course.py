@@ -165,6 +165,22 @@ def test_an_overdue_attempt_whose_job_cannot_be_deleted_is_not_told_as_ended(
     assert ("Job", "job-train-1") not in world.api.objects
 
 
+def test_a_queued_job_that_is_suspended_leaves_its_queue_and_enters_it_again(world: World) -> None:
+    change(world, scheduling={"queueName": "research"})
+    until(world, "train")
+    change(world, suspend=True)
+    look(world)
+    assert world.writes() == ["Job/job-train-1/delete", "FineTuneJob/job/status"]
+    look(world)
+    assert status(world)["phase"] == "Suspended"
+    assert ("Job", "job-train-1") not in world.api.objects, "Kueue could admit it"
+    change(world, suspend=False)
+    look(world)
+    assert status(world)["phase"] == "Queued"
+    (made,) = (item for (kind, name), item in world.api.objects.items() if kind == "Job" and "-train-" in name)
+    assert (made["spec"]["suspend"], made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]) == (True, "research")
+
+
 def test_a_job_that_another_suspended_is_not_resumed(world: World) -> None:
     until(world, "prepare")
     world.api.objects["Job", "job-prepare"]["spec"]["suspend"] = True  # as Kueue does where a default queue is set
@@ -231,6 +247,14 @@ def test_a_volume_that_is_going_or_anothers_is_waited_out_and_made_again(world: 
     look(world)
     assert ("Job", "job-prepare") in world.api.objects
     assert ("PersistentVolumeClaim", "job-workspace") in world.api.objects
+
+
+def test_a_volume_that_somebody_deleted_is_made_again_before_the_next_stage(world: World) -> None:
+    until(world, "prepare")
+    world.finish("job", "prepare", result("prepare"))
+    world.api.remove("PersistentVolumeClaim", "job-workspace")
+    look(world)
+    assert world.writes()[:2] == ["PersistentVolumeClaim/job-workspace", "Job/job-train-1"]
 
 
 def test_a_foreign_version_of_the_name_is_told(world: World) -> None:
@@ -379,6 +403,19 @@ def test_several_nodes_find_each_other_by_a_headless_service(world: World) -> No
     assert pod["subdomain"] == service["metadata"]["name"]
     environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
     assert environment["MASTER_ADDR"] == "job-train-1-0.job-train"
+
+
+def test_a_headless_service_that_somebody_changed_is_put_right_for_the_next_attempt(world: World) -> None:
+    change(world, stages={"train": {"nodes": 2}}, storage={"template": {"accessModes": ["ReadWriteMany"]}})
+    until(world, "train")
+    spec = world.api.objects["Service", "job-train"]["spec"]
+    world.api.edit("Service", "job-train", spec={**spec, "selector": {"app": "another"}})
+    world.finish("job", "train", {"error": "InternalError", "message": "a bug"}, exit_code=70)
+    look(world)
+    world.later(10)
+    look(world)
+    assert ("Job", "job-train-2") in world.api.objects
+    assert world.api.objects["Service", "job-train"]["spec"]["selector"] == spec["selector"]
 
 
 @pytest.mark.parametrize(

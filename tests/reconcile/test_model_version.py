@@ -98,6 +98,7 @@ def test_it_is_registered_once_served_and_given_production(world: World) -> None
     _answer(world)
     _look(world, times=2)
     assert (_status(world)["phase"], _status(world)["registry"]["aliases"]) == ("Ready", ["base", "production"])
+    assert _status(world)["registry"]["aliasSummary"] == "base, production"
     world.writes()
     _look(world)
     assert world.writes() == []
@@ -108,6 +109,7 @@ def test_a_second_version_is_not_given_production(world: World) -> None:
     world.api.put("ModelVersion", "two", spec=SPEC | {"aliases": []})
     _serve(world, "one", "two")
     assert _status(world, "two")["registry"]["aliases"] == []
+    assert "aliasSummary" not in _status(world, "two")["registry"]
     assert world.registry.aliases["spam", "production"] == "1"
 
 
@@ -353,6 +355,26 @@ def test_one_that_cannot_be_parsed_keeps_its_route(world: World) -> None:
     _look(world)
     _route(world)
     assert (_status(world)["reason"], _table(world)) == ("SpecInvalid", before)
+
+
+@pytest.mark.parametrize("conditions", [["x"], [{"type": "Ready"}], 7])
+def test_what_cannot_be_told_in_conditions_that_cannot_be_read_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture, conditions: Any
+) -> None:
+    world.api.edit("ModelVersion", "one", status={"phase": "Ready", "conditions": conditions})
+    _look(world)
+    assert world.writes() == []
+    assert "ModelVersion team/one: the status cannot be read, so nothing is done: conditions" in caplog.text
+
+
+def test_an_experiment_that_cannot_be_parsed_stops_nobody_else(world: World) -> None:
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"decision": {"mode": "Other"}})
+    world.reconcile("ABExperiment", "x")
+    assert world.api.status("ABExperiment", "x")["reason"] == "SpecInvalid"
+    _serve(world, "one")
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "Routable")) == ("Ready", ("True", "Routed"))
+    assert _table(world)["models"]["spam"]["default"] == "one"
 
 
 @pytest.mark.parametrize("spec", [{"clusterIP": "10.6.6.6"}, {"type": "ExternalName", "externalName": "x.y"}])

@@ -103,9 +103,9 @@ async def _fail(_: Key) -> None:
 def test_failures_are_tried_again_ever_more_slowly() -> None:
     queue = WorkQueue(_fail)
     delays = [queue._backoff(A) for _ in range(30)]  # noqa: SLF001 - the seam that needs no waiting
-    assert all(module._FIRST_DELAY / 2 <= delay <= module._LONGEST_DELAY for delay in delays)  # noqa: SLF001
+    assert all(module._FIRST_DELAY_SECONDS / 2 <= delay <= module._LONGEST_DELAY_SECONDS for delay in delays)  # noqa: SLF001
     assert delays[5] > 4 * delays[0]
-    assert min(delays[10:]) >= module._LONGEST_DELAY / 2  # noqa: SLF001
+    assert min(delays[10:]) >= module._LONGEST_DELAY_SECONDS / 2  # noqa: SLF001
 
 
 def test_a_key_that_is_woken_while_it_fails_waits_all_the_same() -> None:
@@ -133,7 +133,7 @@ def test_what_failed_before_a_stop_is_tried_soon_after_it() -> None:
     for _ in range(30):
         queue._backoff(A)  # noqa: SLF001 - the seam that needs no waiting
     asyncio.run(queue.stop())
-    assert queue._backoff(A) <= module._FIRST_DELAY  # noqa: SLF001
+    assert queue._backoff(A) <= module._FIRST_DELAY_SECONDS  # noqa: SLF001
 
 
 def test_a_failing_key_does_not_hold_up_another_and_recovers() -> None:

@@ -1,11 +1,13 @@
 """How nginx is started in the router's container."""
 
+import re
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDS_FOLDER
 from serving_runtime.router import __main__ as router
 
 from . import stand
@@ -24,12 +26,13 @@ def test_there_is_a_worker_for_each_core_that_was_asked_for(
     ((command, records),) = started
     assert command[-1] == f"daemon off; worker_processes {workers};"
     assert (Path(command[command.index("-p") + 1]) / command[command.index("-c") + 1]).exists()
-    assert records == router._RECORDS  # noqa: SLF001
+    assert records == Path(RECORDS_FOLDER)
 
 
-def test_the_places_are_those_of_the_configuration() -> None:
+def test_the_places_and_ports_are_those_of_the_configuration() -> None:
     text = (Path(router.__file__).parent / "router.conf").read_text()
-    assert f'router.start("/shared/routes.json", "{router._RECORDS}")' in text  # noqa: SLF001
+    assert f'router.start("/shared/routes.json", "{RECORDS_FOLDER}")' in text
+    assert re.findall(r"^ *listen (.*);", text, re.MULTILINE) == [str(CLIENT_PORT), str(ADMIN_PORT)]
 
 
 def test_a_port_that_another_process_took_meanwhile_is_left_to_it(

@@ -69,7 +69,7 @@ def test_one_that_cannot_be_asked_has_nothing_to_wait_for() -> None:
 
 
 def test_one_that_answers_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving_runtime.leave._TIMEOUT", 0.05)
+    monkeypatch.setattr("serving_runtime.leave._TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr("serving_runtime.leave.LEFT_BY_ALL_SECONDS", 0.2)
     asked: list[socket.socket] = []
 

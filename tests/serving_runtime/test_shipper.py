@@ -117,11 +117,11 @@ def test_records_wait_while_the_recorder_is_away_and_it_is_asked_less_and_less_o
         assert not shipper.ship()
         waits.append(shipper._wait)  # noqa: SLF001
     assert waits == sorted(waits)
-    assert waits[-1] == shipping._LONGEST_WAIT  # noqa: SLF001
+    assert waits[-1] == shipping._LONGEST_WAIT_SECONDS  # noqa: SLF001
     with recorder(tmp_path, port) as address:
         assert shipper.ship()
         assert counted(address) == {"a": (1, 10)}
-    assert shipper._wait == shipping._PERIOD  # noqa: SLF001
+    assert shipper._wait == shipping._PERIOD_SECONDS  # noqa: SLF001
     told = [re.sub(":.*", "", record.getMessage()) for record in caplog.records if record.name == "shipper"]
     assert told == ["the recorder takes nothing, records wait", "the recorder takes records again"]
 

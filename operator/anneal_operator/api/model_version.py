@@ -105,6 +105,8 @@ class Registry(StatusPart):
     """Its page."""
     aliases: list[str] = Field(default=[])
     """The aliases that point at it, as last read."""
+    alias_summary: str | None = None
+    """The same in one line, for people."""
     aliases_set: list[str] = Field(default=[])
     """The spec's aliases that were set already."""
 

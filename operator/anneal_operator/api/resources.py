@@ -91,7 +91,7 @@ MODEL_VERSION = CustomResource(
         ("MODEL", "string", ".spec.modelName"),
         ("VERSION", "string", ".status.registry.version"),
         ("FORMAT", "string", ".spec.artifact.format"),
-        ("ALIASES", "string", ".status.registry.aliases"),
+        ("ALIASES", "string", ".status.registry.aliasSummary"),
         ("READY", "integer", ".status.readyReplicas"),
         ("REPLICAS", "integer", ".status.replicas"),
         ("PHASE", "string", ".status.phase"),

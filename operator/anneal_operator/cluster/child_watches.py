@@ -16,7 +16,7 @@ from .reading import RESYNC_SECONDS
 
 __all__ = ["Pauses", "Tell", "WatchApi", "watch_children"]
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 log = logging.getLogger("anneal.watching")
 
 Tell = Callable[[Manifest, bool], None]
@@ -27,10 +27,10 @@ class Pauses:
     """The pauses between requests that fail, without end; each iteration begins with the shortest."""
 
     def __iter__(self) -> Iterator[float]:
-        pause = _FIRST_PAUSE
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             yield random.uniform(pause / 2, pause)  # noqa: S311 - jitter
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 class WatchApi(Protocol):

@@ -24,11 +24,11 @@ from .kinds import Manifest
 __all__ = ["Lease"]
 
 _NAME = "anneal-operator"
-_DURATION = 15
+_DURATION_SECONDS = 15
 """Seconds after which others may take a lease that they have not seen renewed."""
-_TRUSTED = 10.0
+_TRUSTED_SECONDS = 10.0
 """Seconds for which its holder trusts it after asking to renew it; less, so that it stops before others begin."""
-_PERIOD = 4.0
+_PERIOD_SECONDS = 4.0
 log = logging.getLogger("anneal.lease")
 
 
@@ -99,7 +99,7 @@ class Lease:
             log.warning("the lease was not renewed: %s", error)
             self._waits = False
             return False
-        self._trusted_until, self._waits = asked + _TRUSTED, False
+        self._trusted_until, self._waits = asked + _TRUSTED_SECONDS, False
         return True
 
     def _is_free(self, current: Manifest, now: float) -> bool:
@@ -107,11 +107,11 @@ class Lease:
         version = current["metadata"]["resourceVersion"]
         if self._seen[0] != version:
             self._seen = (version, now)
-        return holder in {None, "", self._identity} or now > self._seen[1] + _DURATION
+        return holder in {None, "", self._identity} or now > self._seen[1] + _DURATION_SECONDS
 
     def _manifest(self) -> Manifest:
         now = _timestamp()
-        spec = {"holderIdentity": self._identity, "leaseDurationSeconds": _DURATION, "acquireTime": now}
+        spec = {"holderIdentity": self._identity, "leaseDurationSeconds": _DURATION_SECONDS, "acquireTime": now}
         metadata = {"name": _NAME, "namespace": self._namespace}
         return {
             "apiVersion": "coordination.k8s.io/v1",
@@ -143,7 +143,7 @@ class Lease:
 
 
 async def _pause() -> None:
-    await asyncio.sleep(random.uniform(0.75, 1.0) * _PERIOD)  # noqa: S311 - jitter
+    await asyncio.sleep(random.uniform(0.75, 1.0) * _PERIOD_SECONDS)  # noqa: S311 - jitter
 
 
 def _timestamp() -> str:

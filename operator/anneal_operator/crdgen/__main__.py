@@ -1,6 +1,6 @@
 """Make `crds/*.yaml` and `docs/reference.md` from the models of `api`: `python -m anneal_operator.crdgen [--check]`.
 
-Both tell what the definitions no longer accept that those of the last commit did. That is allowed: what must not
+Both tell what the definitions no longer accept that committed ones did. That is allowed: what must not
 shrink are the definitions of a release, which `tests/crdgen/test_compatibility.py` holds on to.
 """
 
@@ -37,12 +37,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tell_what_shrank(path: Path, text: str) -> None:
-    """Silent where there is no commit to compare with: in an export without Git, or for a kind that is new."""
-    command = ["git", "show", f"HEAD:./{path.name}"]
-    committed = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
-    if committed.returncode == 0:
-        for narrowing in narrowings(yaml.safe_load(committed.stdout), yaml.safe_load(text)):
-            print(f"{path.stem}: narrower than the last commit's: {narrowing}")
+    """Compare with the last commit, or, where that has this very definition, with the one before.
+
+    Silent where there is no commit to compare with: in an export without Git, or for a kind that is new.
+    """
+    for revision in ("HEAD", "HEAD~1"):
+        committed = _committed(path, revision)
+        if committed is None:
+            return
+        if committed != text:
+            for narrowing in narrowings(yaml.safe_load(committed), yaml.safe_load(text)):
+                print(f"{path.stem}: narrower than in {revision}: {narrowing}")
+            return
+
+
+def _committed(path: Path, revision: str) -> str | None:
+    command = ["git", "show", f"{revision}:./{path.name}"]
+    shown = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    return shown.stdout if shown.returncode == 0 else None
 
 
 if __name__ == "__main__":

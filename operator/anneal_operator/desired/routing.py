@@ -12,6 +12,7 @@ from serving_runtime.plan import (
     ADMIN_PORT,
     CLIENT_PORT,
     ENGINE_KEY_VARIABLE,
+    RECORDS_FOLDER,
     USER_KEY_VARIABLE,
     ExperimentRoute,
     ModelRoute,
@@ -61,7 +62,6 @@ ROUTER_LABEL = "anneal.dev/router"
 """On a router's pods, which its name follows: their Deployment, Service and budget choose no other pod by it."""
 _HTTP, _ADMIN = CLIENT_PORT, ADMIN_PORT
 _TABLE_KEY = "routes.json"
-_RECORDS = "/shared/records"
 _REPLICAS = 2
 _ANSWERING_SECONDS, _SHIPPING_SECONDS = 600, 25
 """What nginx has to finish its answers (router.conf), as long as an engine by default, and the shipper for the last."""
@@ -341,7 +341,7 @@ def _agent(env: RouterEnvironment) -> Manifest:
 
 def _shipper(env: RouterEnvironment) -> Manifest:
     """Apart from the agent: the end of either leaves the other alone, and this one rests in a few megabytes."""
-    arguments = ["-m", "serving_runtime.router.shipper", "--records", _RECORDS, "--recorder", ADDRESS_FILE]
+    arguments = ["-m", "serving_runtime.router.shipper", "--records", RECORDS_FOLDER, "--recorder", ADDRESS_FILE]
     arguments += ["--end-within", str(_SHIPPING_SECONDS)]
     made = _router_container("shipper", env, arguments, "64Mi")
     made["env"].append(key_variable(ADMIN_KEY_VARIABLE))

@@ -7,6 +7,7 @@ dead MLflow delays nothing but what needs MLflow.
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -121,6 +122,8 @@ class MlflowRegistry:
         self._public_url = (public_url or url).rstrip("/")
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow")
         self._may_write: Callable[[], bool] = lambda: True
+        self._locks: dict[str, threading.Lock] = {}
+        """By model: what is read of it before a write still holds when that comes."""
 
     def fence(self, may_write: Callable[[], bool]) -> None:
         """Refuse writes from now on whenever `may_write` says no: a call that waited for a thread comes late."""
@@ -128,7 +131,7 @@ class MlflowRegistry:
 
     async def register(self, version: Registration) -> Registered:
         """Return the version that was registered for this ModelVersion, registering it if there is none."""
-        return await self._call(lambda client: self._register(client, version))
+        return await self._change(version.model, lambda client: self._register(client, version))
 
     async def describe(self, model: str) -> RegisteredModel:
         """Return what is known of a registered model; of one that does not exist, nothing."""
@@ -181,11 +184,11 @@ class MlflowRegistry:
                     self._set_alias(client, model, alias, version)
             self._tag(client, model, version, {_ALIASES_TAG: ",".join(aliases)})
 
-        await self._call(set_new)
+        await self._change(model, set_new)
 
     async def give_alias(self, namespace: str, model: str, alias: str, version: str) -> None:
         """Point an alias at a version, where it points nowhere."""
-        await self._call(lambda client: self._move(client, namespace, model, alias, frozenset(), version))
+        await self._change(model, lambda client: self._move(client, namespace, model, alias, frozenset(), version))
 
     async def record(self, namespace: str, model: str, version: str, tags: Mapping[str, str]) -> None:
         """Leave the record of a decision on a version."""
@@ -194,7 +197,7 @@ class MlflowRegistry:
             self._own(client, namespace, model)
             self._tag(client, model, version, tags)
 
-        await self._call(tag)
+        await self._change(model, tag)
 
     async def keep(self, namespace: str, model: str, name: str, record: str) -> None:
         """Keep the record of an experiment on the registered model, in the place of what was kept of it before."""
@@ -204,16 +207,17 @@ class MlflowRegistry:
             self._check_fence()
             client.set_registered_model_tag(model, f"{_RECORD_TAG}{namespace}.{name}", record)
 
-        await self._call(tag)
+        await self._change(model, tag)
 
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         """Point an alias at a version, where it still points at the expected one, or nowhere."""
-        await self._call(lambda client: self._move(client, namespace, model, alias, frozenset({expected}), version))
+        held_by = frozenset({expected})
+        await self._change(model, lambda client: self._move(client, namespace, model, alias, held_by, version))
 
     def _move(
         self, client: "MlflowClient", namespace: str, model: str, alias: str, expected: frozenset[str], version: str
     ) -> None:
-        """MLflow has no conditional write, so somebody's move in the same instant can still be lost."""
+        """What somebody else than this operator moves in the same instant can still be lost."""
         self._own(client, namespace, model)
         holder = self._described(client, model).aliases.get(alias)
         if holder is None or holder in expected:
@@ -247,6 +251,18 @@ class MlflowRegistry:
         tags: Mapping[str, str] = found.tags or {}
         records = {tag.removeprefix(_RECORD_TAG): text for tag, text in tags.items() if tag.startswith(_RECORD_TAG)}
         return RegisteredModel(tags.get(_NAMESPACE_TAG), aliases, records)
+
+    async def _change(self, model: str, ask: Callable[["MlflowClient"], T]) -> T:
+        """Have a call change a model while no other call does: MLflow has no conditional write.
+
+        The thread holds the lock, so a call that was given up still keeps others away for as long as it is under way.
+        """
+
+        def alone(client: "MlflowClient") -> T:
+            with self._locks.setdefault(model, threading.Lock()):
+                return ask(client)
+
+        return await self._call(alone)
 
     async def _call(self, ask: Callable[["MlflowClient"], T]) -> T:
         loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from anneal_operator.decide.fine_tune_job import (
 from anneal_operator.decide.observed_job import ObservedJob
 from anneal_operator.decide.situation import read_stages
 from anneal_operator.decide.verdict import Deletion, Verdict
-from anneal_operator.desired.operations import Create, Operation, Patch
+from anneal_operator.desired.operations import Apply, Create, Operation, Patch
 from anneal_operator.desired.plan import Base
 from anneal_operator.desired.publishing import experiment, model_version
 from anneal_operator.desired.stage_pod import TrainingEnvironment
@@ -136,7 +136,9 @@ class FineTuneJobKind:
             seconds_left=intent.seconds_left,
             engine=intent.engine,
         )
-        return [Create(manifest) for manifest in (claim, service, made) if manifest]
+        # Nothing else of a job may change; the Service's selector may, and an attempt begins by the names behind it.
+        before: list[Operation] = [Create(claim)] if claim else []
+        return [*before, *([Apply(service)] if service else []), Create(made)]
 
     def _environment(self, observed: ObservedJob) -> TrainingEnvironment:
         """The installation's, but for the images: those of the plan, however often the operator was upgraded since."""

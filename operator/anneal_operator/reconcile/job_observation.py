@@ -46,10 +46,10 @@ JobItem = Item[FineTuneJobSpec, FineTuneJobStatus]
 
 async def observe_job(context: Context, reader: Reader, item: JobItem) -> ObservedJob:
     """Return what is there; raise ApiError where the API server does not answer."""
-    return await _Look(context, reader, item).look()
+    return await _Observer(context, reader, item).observe()
 
 
-class _Look:
+class _Observer:
     """One look; nothing is written."""
 
     def __init__(self, context: Context, reader: Reader, item: JobItem) -> None:
@@ -57,7 +57,7 @@ class _Look:
         self._reader = reader
         self._item = item
 
-    async def look(self) -> ObservedJob:
+    async def observe(self) -> ObservedJob:
         """Of a job without a status nothing is there yet: what a writer that was killed did make is found by making it
         again.
         """

@@ -19,7 +19,7 @@ from anneal_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
 
 __all__ = ["Key", "WorkQueue"]
 
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
+_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.5, 60.0
 log = logging.getLogger("anneal.queue")
 
 
@@ -100,5 +100,5 @@ class WorkQueue:
 
     def _backoff(self, key: Key) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(failures - 1, 10))
+        longest = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 10))
         return random.uniform(longest / 2, longest)  # noqa: S311 - jitter

@@ -56,6 +56,9 @@ def unreadable(manifest: Manifest, reason: Reason, message: str, now: str) -> Ma
     try:
         known = [Condition.parse(condition) for condition in status.get("conditions", ())]
     except (TypeError, ValueError):
+        metadata = manifest["metadata"]
+        where = f"{manifest['kind']} {metadata['namespace']}/{metadata['name']}"
+        log.warning("%s: %s; it does not say so itself, as status.conditions cannot be read", where, message)
         return status
     kept = without(known, [ConditionType.RECONCILING])
     conditions = [condition.dump() for condition in merged(kept, [found], generation, now)]

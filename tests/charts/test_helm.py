@@ -1,6 +1,7 @@
 """The chart as Helm itself sees it: nothing to complain about, a misspelt value refused by name, and what is installed.
 
-No cluster is needed, but the local cluster's Helm, which takes a minute to build where no cluster has been up.
+No cluster is needed, but the local cluster's Helm, which takes a minute to build where no cluster has been up: there
+`make check` leaves these tests to `make test`.
 """
 
 import json
