@@ -1,6 +1,7 @@
 """ModelVersion: one published result, registered in MLflow and served by vLLM."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints
 
@@ -109,6 +110,10 @@ class Registry(StatusPart):
     """The same in one line, for people."""
     aliases_set: list[str] = Field(default=[])
     """The spec's aliases that were set already."""
+
+    def holding(self, aliases: Sequence[str]) -> Self:
+        """Return it with these aliases."""
+        return self.having(aliases=list(aliases), alias_summary=", ".join(aliases) or None)
 
 
 class ColdStart(StatusPart):

@@ -68,4 +68,4 @@ class ObservedVersion:
         if known is None or self.aliases is None:
             return known
         held = sorted(alias for alias, version in self.aliases.items() if version == known.version)
-        return known.model_copy(update={"aliases": held})
+        return known.holding(held)

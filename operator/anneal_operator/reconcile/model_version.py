@@ -263,10 +263,5 @@ def _front(router: Manifest | None) -> Front | None:
 
 
 def _registry_status(found: Registered) -> RegistryStatus:
-    return RegistryStatus(
-        version=found.version,
-        url=found.url,
-        aliases=list(found.aliases),
-        alias_summary=", ".join(found.aliases) or None,
-        aliases_set=list(found.aliases_set),
-    )
+    known = RegistryStatus(version=found.version, url=found.url, aliases_set=list(found.aliases_set))
+    return known.holding(found.aliases)
