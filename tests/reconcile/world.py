@@ -161,14 +161,14 @@ class FakeApi:
         self.writes.append(f"{kind}/{name}")
         old = self.objects.get((kind, name))
         stored = copy.deepcopy(manifest)
+        if kind == "Service":
+            stored["spec"]["clusterIP"] = "10.0.0.1"
         stored["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}"
         generation = old["metadata"].get("generation", 1) if old else 1
         changed = old is not None and old.get("spec") != stored.get("spec")
         stored["metadata"]["generation"] = generation + 1 if changed else generation
         stored["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
         stored["metadata"]["resourceVersion"] = str(next(self._numbers))
-        if kind == "Service":
-            stored["spec"]["clusterIP"] = "10.0.0.1"
         if old and "status" in old:
             stored["status"] = old["status"]
         self.objects[kind, name] = stored
