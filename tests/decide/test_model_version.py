@@ -399,6 +399,20 @@ def test_phase_and_conditions(changes: dict[str, Any], phase: str, conditions: d
     assert verdict.status.observed_generation == 4
 
 
+def _bringing(**status: Any) -> dict[str, Any]:
+    """A pod whose engine waits for its weights, beside what a mesh put before it."""
+    mesh = {"name": "mesh", "state": {"running": {"startedAt": "2026-03-01T11:57:00Z"}}}
+    waits = {"state": {"waiting": {"reason": "PodInitializing"}}}
+    return {
+        "status": {"initContainerStatuses": [mesh, {"name": "weights", **status}], "containerStatuses": [waits]},
+    }
+
+
+NO_ACCESS = {"reason": "Error", "exitCode": 77, "message": "error: the weights need 65.0 GB more"}
+DOWNLOADING = _bringing(state={"running": {"startedAt": "2026-03-01T11:58:00Z"}}, lastState={"terminated": NO_ACCESS})
+NOT_BROUGHT = _bringing(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": NO_ACCESS})
+BROUGHT = _bringing(state={"terminated": {"reason": "Completed", "exitCode": 0}})
+MADE_ANEW = _bringing(state={"waiting": {"reason": "PodInitializing"}}, lastState=BROUGHT["status"]["initContainerStatuses"][1]["state"])
 LOADING = _pod(state={"running": {"startedAt": "2026-03-01T11:59:00Z"}})
 SECRET = _pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": "secret not found"}})
 CREATING = _pod(state={"waiting": {"reason": "ContainerCreating"}})
@@ -409,7 +423,8 @@ EVICTED = {"status": {"phase": "Failed", "message": "low on resource: ephemeral-
 LEAVING = {**CRASHED, "metadata": {"deletionTimestamp": "2026-03-01T11:59:00Z"}}
 QUOTA = Engine(0, "s:2", refusal="exceeded quota")
 WAITS = "the pod waits for a node: 2 Insufficient nvidia.com/gpu."
-BRINGS = "the weights are brought and loaded since 2026-03-01T11:59:00Z; what takes longer than 15m is started again"
+BRINGS = "the weights are verified and loaded since 2026-03-01T11:59:00Z; what takes longer than 15m is started again"
+LOADS = "the weights are downloaded since 2026-03-01T11:58:00Z"
 
 
 @pytest.mark.parametrize(
@@ -421,6 +436,10 @@ BRINGS = "the weights are brought and loaded since 2026-03-01T11:59:00Z; what ta
         (Engine(0, "s:2"), [LOADING, NO_NODE], "Unschedulable", WAITS),
         (Engine(0, "s:2"), [SECRET], "Access", "the container waits: CreateContainerConfigError secret not found"),
         (Engine(0, "s:2"), [LOADING, CREATING], "Starting", BRINGS),
+        (Engine(0, "s:2"), [DOWNLOADING], "Downloading", LOADS),
+        (Engine(0, "s:2"), [BROUGHT], "Starting", ""),
+        (Engine(0, "s:2"), [MADE_ANEW], "Starting", ""),
+        (Engine(0, "s:2"), [DOWNLOADING, LOADING], "Starting", BRINGS),
         (QUOTA, [LOADING], "RefusedByApiServer", "no pod can be made: exceeded quota"),
         (Engine(0, "s:2"), [EVICTED], "Evicted", "a pod was evicted: low on resource: ephemeral-storage."),
         # where another is made already, that one tells
@@ -439,6 +458,16 @@ def test_what_keeps_an_engine_from_starting_is_told(
     some = decide(_seen(engine=replace(engine or Engine(0, "s:2"), ready=1), pods=pods), NOW).status.condition("Ready")
     assert some is not None
     assert (some.reason, some.message) == ("SomeAnswer", "1 of 2 pods answer" + (f": {why}" if why else ""))
+
+
+def test_weights_that_cannot_be_brought_are_told_of_and_the_old_pods_go_on() -> None:
+    said = "what brings the weights ended with Error (77): error: the weights need 65.0 GB more"
+    failed = decide(_seen(engine=Engine(0, "s:2"), pods=[NOT_BROUGHT]), NOW).status
+    assert (failed.phase, failed.reason) == ("Failed", "WeightsFailed")
+    assert [condition.message for condition in failed.conditions if condition.type == "Ready"] == [said]
+    replaced = decide(_seen(engine=ROLLING, pods=[NOT_BROUGHT]), NOW).status
+    assert (replaced.phase, replaced.reason) == ("Ready", "RolloutWaits")
+    assert [c.message for c in replaced.conditions if c.type == "Ready"] == [f"{REPLACES}{said}"]
 
 
 RECREATE = _spec(rollout="Recreate")

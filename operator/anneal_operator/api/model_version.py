@@ -119,9 +119,13 @@ class ColdStart(StatusPart):
     scheduling_seconds: int
     """Until it had a node."""
     image_seconds: int
-    """From then until its container ran: the image was pulled. Of one that was started again, also what came before."""
+    """From then until its first container ran: the image was pulled. Of one that was started again, also what came
+    before.
+    """
+    download_seconds: int | None = None
+    """From then until its engine ran: the weights were downloaded, or found and verified."""
     loading_seconds: int
-    """From then until it answered: weights brought, verified and loaded, and a question answered."""
+    """From then until it answered: weights verified and loaded, and a question answered."""
 
 
 class ModelVersionStatus(ObjectStatus):

@@ -10,6 +10,7 @@ from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
+from .downloading import brings_since, weights_container
 from .failures import held_back, is_deleted
 
 __all__ = ["Engine", "Front", "standing"]
@@ -65,7 +66,7 @@ def standing(
     """
     ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
     at_work = [pod for pod in staying if not _is_evicted(pod)]
-    problem, (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, serving)
+    (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, serving)
     if engine and ready >= wanted:
         stuck = problem or waiting if engine.is_rolling else ""
         remedy = reason is Reason.UNSCHEDULABLE and not problem and serving.rollout == "Surge"
@@ -75,7 +76,7 @@ def standing(
     if ready:
         return "Degraded", Finding(kind, "False", Reason.SOME_ANSWER, because)
     if problem:
-        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, problem)
+        return "Failed", Finding(kind, "False", failed, problem)
     return "Loading", Finding(kind, "False", reason, because)
 
 
@@ -91,19 +92,30 @@ def _answers(update_waits_for: str, stuck: str, *, may_recreate: bool) -> Findin
     return Finding(ConditionType.READY, "True", Reason.ROLLOUT_WAITS, message)
 
 
-def _problem(pods: Iterable[Manifest]) -> str:
-    """What an engine that ended said last; one that runs again has no problem."""
+def _problem(pods: Iterable[Manifest]) -> tuple[Reason, str]:
+    """What an engine that ended said last, or what was to bring its weights; one that runs again has no problem."""
     for pod in pods:
+        ended = _ended(weights_container(pod))
+        if ended.get("exitCode"):
+            return Reason.WEIGHTS_FAILED, f"what brings the weights ended with {_said(ended)}"[:_MESSAGE_LIMIT]
         for container in pod.get("status", {}).get("containerStatuses", ()):
-            state = container.get("state", {})
-            ended = state.get("terminated")
-            if "waiting" in state:
-                ended = ended or container.get("lastState", {}).get("terminated")
-            if ended:
-                said = (ended.get("message") or "").strip().splitlines()[-3:]
-                code = f"{ended.get('reason')} ({ended.get('exitCode')})"
-                return f"the engine ended with {code}: {' '.join(said)}"[:_MESSAGE_LIMIT]
-    return ""
+            if ended := _ended(container):
+                return Reason.ENGINE_FAILED, f"the engine ended with {_said(ended)}"[:_MESSAGE_LIMIT]
+    return Reason.ENGINE_FAILED, ""
+
+
+def _ended(container: Manifest) -> Manifest:
+    """How a container ended that does not run again yet."""
+    state = container.get("state", {})
+    ended: Manifest | None = state.get("terminated")
+    if "waiting" in state:
+        ended = ended or container.get("lastState", {}).get("terminated")
+    return ended or {}
+
+
+def _said(ended: Manifest) -> str:
+    said = (ended.get("message") or "").strip().splitlines()[-3:]
+    return f"{ended.get('reason')} ({ended.get('exitCode')}): {' '.join(said)}"
 
 
 def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) -> tuple[Reason, str]:
@@ -116,7 +128,9 @@ def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) 
         return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT]
     if since := min((since for pod in pods if (since := _loads_since(pod))), default=""):
         again = f"what takes longer than {serving.startup_deadline} is started again"
-        return Reason.STARTING, f"the weights are brought and loaded since {since}; {again}"
+        return Reason.STARTING, f"the weights are verified and loaded since {since}; {again}"
+    if since := min((since for pod in pods if (since := brings_since(pod))), default=""):
+        return Reason.DOWNLOADING, f"the weights are downloaded since {since}"
     return Reason.STARTING, ""
 
 

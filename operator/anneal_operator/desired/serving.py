@@ -25,6 +25,7 @@ from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .operations import Operation, Patch
 from .pod_wishes import with_wishes
 from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
+from .weights import MODEL_FOLDER, Weights, weights
 
 __all__ = [
     "BUILD_ANNOTATION",
@@ -106,7 +107,9 @@ def deployment(
     marked = {KEYS_ANNOTATION: env.keys.of_engine()}
     made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
     own = {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked}
-    pod = {"metadata": own, "spec": _pod(serving, _engine(name, spec, serving, env))}
+    plan = _plan(name, spec, serving, env)
+    brought = weights(spec.artifact, serving, env.image, env.pull_policy, plan, ENGINE_PORT)
+    pod = {"metadata": own, "spec": _pod(serving, _engine(serving, env, plan, brought), brought)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -120,24 +123,24 @@ def deployment(
     }
 
 
-def _pod(serving: Serving, engine: Manifest) -> Manifest:
+def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": LEFT_BY_ALL_SECONDS + serving.drain_seconds + _MARGIN_SECONDS,
         "securityContext": pod_security(),
+        **({"initContainers": brought.before} if brought.before else {}),
         "containers": [engine],
-        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
+        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}, *brought.volumes],
     }
     if tolerations := gpu_tolerations(serving.resources):
         pod["tolerations"] = tolerations
     return pod
 
 
-def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> Manifest:
+def _engine(serving: Serving, env: ServingEnvironment, plan: str, brought: Weights) -> Manifest:
     """The container. It ends by what `leave` says, so that no request is lost, and is killed where it hangs."""
-    plan = _plan(name, spec, serving, env)
-    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan]
+    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--folder", MODEL_FOLDER, "--plan", plan]
     arguments = ["-m", "serving_runtime.supervise", *launch]
     made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
     made["env"] += [{"name": key, "value": value} for key, value in sorted(env.variables.items())]
@@ -154,6 +157,7 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
         "serving_runtime.leave", "--port", str(ENGINE_PORT), "--seconds", str(serving.drain_seconds)
     )
     made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
+    made["volumeMounts"].append(brought.mount)
     return made
 
 

@@ -24,6 +24,7 @@ _WARNINGS = {
         Reason.SPEC_INVALID,
         Reason.STATUS_UNREADABLE,
         Reason.VARIANT_LOST,
+        Reason.WEIGHTS_FAILED,
     )
 }
 log = logging.getLogger("anneal.events")
