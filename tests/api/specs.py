@@ -171,12 +171,15 @@ _SERVED: tuple[Json, ...] = (
     {"quantization": "FP8", "dtype": "BF16", "resources": {"requests": {"nvidia.com/mig-3g.40gb": "1"}}},
     {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
+    {"cache": {"claimName": "models.shared"}},
 )
 _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "INT4"}, _ENUM),
     ({"quantization": "FP8"}, "`quantization: FP8` needs a GPU"),
     ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
     ({"toolCallParser": "hf"}, _ENUM),
+    ({"cache": {}}, _REQUIRED),
+    ({"cache": {"claimName": "models/shared"}}, _PATTERN),
     ({"reasoningParser": "Qwen3"}, _ENUM),
     (
         {"resources": {"limits": {"nvidia.com/mig-3g.40gb": 2}}},

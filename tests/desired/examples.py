@@ -134,6 +134,7 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
         "trustRemoteCode": True,
         "engineArgs": [*given["engineArgs"], {"name": "async-scheduling", "value": "false"}],
         "resources": {"limits": {"nvidia.com/gpu": 2}},
+        "cache": {"claimName": "models"},
         "podTemplate": {
             **given["podTemplate"],
             "labels": {"team": "roads", VERSION_LABEL: "not-mine"},

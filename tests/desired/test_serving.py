@@ -29,6 +29,7 @@ OF_PODS: dict[str, Any] = {
     "startupDeadline": "1h",
     "warmUp": {"requests": 2},
     "drainSeconds": 60,
+    "cache": {"claimName": "models"},
 }
 OF_NO_POD: dict[str, Any] = {"replicas": 3, "rollout": "Recreate", "rollbackWindow": "2h", "retireAfter": "3h"}
 

@@ -10,9 +10,9 @@ from serving_runtime.plan import Dtype, Quantization, ReasoningParser, ToolCallP
 from .engine_arguments import EngineArgument
 from .pods import EnvVar, PodTemplate, ResourceRequirements, gpus_in_cel
 from .quantities import Duration, bounded_duration
-from .schema import MapByName, Rule, Schema
+from .schema import MapByName, Rule, Schema, SubdomainName
 
-__all__ = ["ServerPodTemplate", "Serving", "WarmUp"]
+__all__ = ["Cache", "ServerPodTemplate", "Serving", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
@@ -37,6 +37,15 @@ class ServerPodTemplate(PodTemplate):
 def _slices_alone(resources: ResourceRequirements) -> bool:
     asked = [*resources.requests.items(), *resources.limits.items()]
     return all(str(quantity) == "1" for name, quantity in asked if "/mig-" in name)
+
+
+class Cache(Schema):
+    """Where downloaded weights are kept, for all pods and versions that name it."""
+
+    claim_name: SubdomainName
+    """A PersistentVolumeClaim of this namespace, which all nodes that serve can mount at once: `ReadWriteMany`, or one
+    node's own. Weights lie under their digests in its folder `anneal/weights`; none is ever removed.
+    """
 
 
 class WarmUp(Schema):
@@ -85,6 +94,10 @@ class Serving(Schema):
     """
     pod_template: ServerPodTemplate = Field(default_factory=ServerPodTemplate)
     """What every pod gets beside its own: environment, labels, placement."""
+    cache: Cache | None = None
+    """Where the weights are kept that are downloaded, so that each is downloaded once. Without it each pod downloads them
+    onto its node, and they go with the pod.
+    """
     rollout: Literal["Surge", "Recreate"] = "Surge"
     """How pods are replaced, one at a time. `Surge`: by one that answers before the old one ends, which takes as much
     again of what a pod asks for. `Recreate`: the old one ends first, where no GPU is spare; with one replica nobody

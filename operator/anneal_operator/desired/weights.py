@@ -17,6 +17,8 @@ __all__ = ["MODEL_FOLDER", "Weights", "weights"]
 MODEL_FOLDER = "/model"
 """Where the engine reads them."""
 _FOLDER, _VOLUME = "/weights", "weights"
+_CACHE = "anneal/weights"
+"""Where a claim's artifacts lie: whatever else it holds is not ours."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,17 @@ def weights(
     arguments = ["-m", "serving_runtime.supervise", "-m", "serving_runtime.weights"]
     arguments += ["--port", str(port), "--folder", _FOLDER, "--plan", plan]
     brings = container(WEIGHTS_CONTAINER, image, pull_policy, arguments, _without_devices(serving.resources))
-    brings["volumeMounts"].append({"name": _VOLUME, "mountPath": _FOLDER})
-    mount = {"name": _VOLUME, "mountPath": MODEL_FOLDER, "subPath": weights_folder(artifact.digest), "readOnly": True}
-    return Weights([{"name": _VOLUME, "emptyDir": {}}], mount, [brings])
+    cached, folder = serving.cache is not None, weights_folder(artifact.digest)
+    brings["volumeMounts"].append({"name": _VOLUME, "mountPath": _FOLDER, **({"subPath": _CACHE} if cached else {})})
+    seen = f"{_CACHE}/{folder}" if cached else folder
+    mount = {"name": _VOLUME, "mountPath": MODEL_FOLDER, "subPath": seen, "readOnly": True}
+    return Weights([{"name": _VOLUME, **_volume(serving)}], mount, [brings])
+
+
+def _volume(serving: Serving) -> Manifest:
+    if serving.cache is None:
+        return {"emptyDir": {}}
+    return {"persistentVolumeClaim": {"claimName": serving.cache.claim_name}}
 
 
 def _without_devices(wanted: ResourceRequirements) -> ResourceRequirements:
