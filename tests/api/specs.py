@@ -618,6 +618,8 @@ CASES = [
     _case("ModelVersion", "artifact.uri", "pvc://claim/path", _PATTERN),
     _case("ModelVersion", "artifact.uri", "mlflow-artifacts:/1/a b", _PATTERN),
     _case("ModelVersion", "artifact.digest", "sha256:0", _PATTERN),
+    _case("ModelVersion", "artifact.bytes", 65_000_000_000),
+    _case("ModelVersion", "artifact.bytes", 0, _LOW),
     _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
     _case("ModelVersion", "artifact", ..., _REQUIRED),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),

@@ -94,6 +94,7 @@ def _version(path: str = "spam-filter/cpu/tuned") -> tuple[dict[str, Any], dict[
         experiment_id="1",
         uri="mlflow-artifacts:/1/run/artifacts/model",
         digest="sha256:" + "0" * 64,
+        bytes=1_600_000_000,
         format="Merged",
     )
     made = model_version(parent, spec, published, "sha256:" + "1" * 64)
@@ -104,7 +105,7 @@ def _serving_objects() -> list[dict[str, Any]]:
     made, stored = _version()
     spec = ModelVersionSpec.parse(made["spec"])
     serving = spec.serving or Serving()
-    return [made, deployment(stored, spec, serving, 1, _SERVING), service(stored)]
+    return [made, deployment(stored, spec, serving, 1, _SERVING, startup_seconds=900), service(stored)]
 
 
 def _one_after_the_other() -> list[dict[str, Any]]:
@@ -114,12 +115,11 @@ def _one_after_the_other() -> list[dict[str, Any]]:
     gpu = ResourceRequirements.parse({"limits": {"nvidia.com/gpu": 1}})
     given: dict[str, Any] = {
         "rollout": "Recreate",
-        "startup_deadline": "1h",
         "drain_seconds": 30,
         "warm_up": WarmUp(requests=8, max_tokens=64),
         "resources": gpu,
     }
-    return [deployment(stored, spec, Serving(**given), 2, _SERVING)]
+    return [deployment(stored, spec, Serving(**given), 2, _SERVING, startup_seconds=3600)]
 
 
 def _serving_on_gpus() -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
         },
     }
     spec = ModelVersionSpec.parse({**stored["spec"], "serving": {**given, **more}})
-    return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING)]
+    return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901)]
 
 
 def _router_objects() -> list[dict[str, Any]]:

@@ -47,6 +47,8 @@ class Artifact(Schema):
     """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
+    bytes: int | None = Field(default=None, ge=1, le=1 << 60)
+    """The size of its files: how long an engine may take to start is reckoned from it."""
 
 
 class ModelVersionProvenance(Schema):

@@ -103,8 +103,10 @@ class Serving(Schema):
     again of what a pod asks for. `Recreate`: the old one ends first, where no GPU is spare; with one replica nobody
     answers meanwhile.
     """
-    startup_deadline: Duration = "15m"
-    """How long a pod may take to bring the weights and answer its first question; it is started again after that."""
+    startup_deadline: Duration | None = None
+    """How long an engine may take to load its weights, which were downloaded before, and to answer its first question; it
+    is started again after that. Left out: 15 minutes, and more for a large artifact, by `artifact.bytes`.
+    """
     warm_up: WarmUp = Field(default_factory=WarmUp)
     """What a pod answers before it is ready: with as much at once as it will have to do, its first users wait for no
     compilation.

@@ -19,7 +19,6 @@ from anneal_operator.api.model_version import (
 )
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
-from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .cold_start import newest_start
@@ -323,8 +322,7 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
-    serving = seen.spec.serving or Serving()
-    return standing(seen.engine, wanted, seen.pods, serving, _update_waits_for(seen))
+    return standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen))
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:

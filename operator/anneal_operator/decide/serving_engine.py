@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job_status import FailureClass
-from anneal_operator.api.model_version import VersionPhase
+from anneal_operator.api.model_version import ModelVersionSpec, VersionPhase
+from anneal_operator.api.quantities import worded
 from anneal_operator.api.resources import Manifest
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
@@ -12,6 +13,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from .conditions import Finding
 from .downloading import brings_since, weights_container
 from .failures import held_back, is_deleted
+from .startup import startup_seconds
 
 __all__ = ["Engine", "Front", "standing"]
 
@@ -57,7 +59,7 @@ class Front:
 
 
 def standing(
-    engine: Engine | None, wanted: int, pods: Iterable[Manifest], serving: Serving, update_waits_for: str
+    engine: Engine | None, wanted: int, pods: Iterable[Manifest], spec: ModelVersionSpec, update_waits_for: str
 ) -> tuple[VersionPhase, Finding]:
     """Return the phase, and the condition Ready. Pods that are to end count for nothing: they end in any way. Of those
     that were evicted, others are made; they count where that is all there is.
@@ -66,10 +68,11 @@ def standing(
     """
     ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
     at_work = [pod for pod in staying if not _is_evicted(pod)]
-    (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, serving)
+    (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec)
     if engine and ready >= wanted:
         stuck = problem or waiting if engine.is_rolling else ""
-        remedy = reason is Reason.UNSCHEDULABLE and not problem and serving.rollout == "Surge"
+        is_surging = spec.serving is not None and spec.serving.rollout == "Surge"
+        remedy = reason is Reason.UNSCHEDULABLE and not problem and is_surging
         return "Ready", _answers(update_waits_for, stuck, may_recreate=remedy)
     kind, said = ConditionType.READY, f"{ready} of {wanted} pods answer"
     because = f"{said}: {problem or waiting}" if problem or waiting else said
@@ -118,7 +121,7 @@ def _said(ended: Manifest) -> str:
     return f"{ended.get('reason')} ({ended.get('exitCode')}): {' '.join(said)}"
 
 
-def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) -> tuple[Reason, str]:
+def _waiting(engine: Engine | None, pods: Sequence[Manifest], spec: ModelVersionSpec) -> tuple[Reason, str]:
     """What its pods wait for, as far as Kubernetes says; what is furthest from an answer first."""
     if engine and engine.refusal:
         return Reason.REFUSED, f"no pod can be made: {engine.refusal}"[:_MESSAGE_LIMIT]
@@ -127,7 +130,8 @@ def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) 
     if found := next((found for found in map(held_back, pods) if found), None):
         return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT]
     if since := min((since for pod in pods if (since := _loads_since(pod))), default=""):
-        again = f"what takes longer than {serving.startup_deadline} is started again"
+        deadline = startup_seconds(spec.serving or Serving(), spec.artifact)
+        again = f"what takes longer than {worded(deadline)} is started again"
         return Reason.STARTING, f"the weights are verified and loaded since {since}; {again}"
     if since := min((since for pod in pods if (since := brings_since(pod))), default=""):
         return Reason.DOWNLOADING, f"the weights are downloaded since {since}"

@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass
 
 from anneal_operator.api.model_version import ModelVersionSpec
-from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import (
     ALIVE_PATH,
@@ -100,16 +99,25 @@ def scaled(parent: Manifest, replicas: int) -> Operation:
 
 
 def deployment(
-    parent: Manifest, spec: ModelVersionSpec, serving: Serving, replicas: int, env: ServingEnvironment
+    parent: Manifest,
+    spec: ModelVersionSpec,
+    serving: Serving,
+    replicas: int,
+    env: ServingEnvironment,
+    *,
+    startup_seconds: int,
 ) -> Manifest:
-    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question."""
+    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question,
+    for which it has so many seconds.
+    """
     name = parent["metadata"]["name"]
     marked = {KEYS_ANNOTATION: env.keys.of_engine()}
     made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
     own = {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked}
     plan = _plan(name, spec, serving, env)
     brought = weights(spec.artifact, serving, env.image, env.pull_policy, plan, ENGINE_PORT)
-    pod = {"metadata": own, "spec": _pod(serving, _engine(serving, env, plan, brought), brought)}
+    engine = _engine(serving, env, plan, brought, startup_seconds)
+    pod = {"metadata": own, "spec": _pod(serving, engine, brought)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -138,7 +146,9 @@ def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
     return pod
 
 
-def _engine(serving: Serving, env: ServingEnvironment, plan: str, brought: Weights) -> Manifest:
+def _engine(
+    serving: Serving, env: ServingEnvironment, plan: str, brought: Weights, startup_seconds: int
+) -> Manifest:
     """The container. It ends by what `leave` says, so that no request is lost, and is killed where it hangs."""
     launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--folder", MODEL_FOLDER, "--plan", plan]
     arguments = ["-m", "serving_runtime.supervise", *launch]
@@ -148,7 +158,7 @@ def _engine(serving: Serving, env: ServingEnvironment, plan: str, brought: Weigh
     made["env"].append({"name": WARM_UP_VARIABLE, "value": warm_up.model_dump_json()})
     made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
-    deadline = -(-seconds(serving.startup_deadline) // _STARTUP_PROBE_SECONDS)
+    deadline = -(-startup_seconds // _STARTUP_PROBE_SECONDS)
     made["startupProbe"] = _probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
     made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _LIVENESS_PROBES)
     alive = _probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)

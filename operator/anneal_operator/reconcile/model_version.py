@@ -21,6 +21,7 @@ from anneal_operator.decide.model_version import (
 )
 from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
+from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
@@ -126,8 +127,11 @@ class ModelVersionKind:
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
             return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
-        env = self._environment(observed.ring.keys)
-        return [*first, Apply(deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env))]
+        env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.artifact)
+        made = deployment(
+            item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline
+        )
+        return [*first, Apply(made)]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
         settings = self._context.settings
