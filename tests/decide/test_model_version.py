@@ -21,7 +21,7 @@ from anneal_operator.decide.model_version import (
 from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import Downloaded, Stamp
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 REGISTRY = Registry(version="3", url="u", aliases=["base"], aliases_set=["base"])
@@ -458,6 +458,24 @@ def test_what_keeps_an_engine_from_starting_is_told(
     some = decide(_seen(engine=replace(engine or Engine(0, "s:2"), ready=1), pods=pods), NOW).status.condition("Ready")
     assert some is not None
     assert (some.reason, some.message) == ("SomeAnswer", "1 of 2 pods answer" + (f": {why}" if why else ""))
+
+
+def test_a_download_is_looked_at_again_and_again_and_told_with_its_speed() -> None:
+    told = Downloaded(bytes=10**9, total_bytes=65 * 10**9, bytes_per_second=48_000_000)
+    verdict = decide(_seen(engine=Engine(0, "s:2"), pods=[DOWNLOADING], downloads=[told]), NOW)
+    ready = verdict.status.condition("Ready")
+    assert (verdict.status.reason, verdict.again) == ("Downloading", 10.0)
+    assert ready is not None
+    assert ready.message == f"0 of 2 pods answer: {LOADS}: 1.0 of 65.0 GB are here, at 48.0 MB/s, about 23m left"
+    assert verdict.status.download is not None
+    assert verdict.status.download.dump() == {
+        "bytes": 10**9,
+        "totalBytes": 65 * 10**9,
+        "bytesPerSecond": 48_000_000,
+        "remaining": "23m",
+    }
+    over = decide(_seen(engine=Engine(0, "s:2"), pods=[BROUGHT], previous=verdict.status), NOW)
+    assert (over.status.download, over.again) == (None, None)
 
 
 def test_weights_that_cannot_be_brought_are_told_of_and_the_old_pods_go_on() -> None:

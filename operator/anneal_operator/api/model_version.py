@@ -18,6 +18,7 @@ __all__ = [
     "PRODUCTION",
     "Artifact",
     "ColdStart",
+    "Download",
     "ModelVersionProvenance",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -111,6 +112,19 @@ class Registry(StatusPart):
     """The spec's aliases that were set already."""
 
 
+class Download(StatusPart):
+    """How far a pod's download of the weights is: of several pods the one that has most before it."""
+
+    bytes: int
+    """What is there, from earlier times, too."""
+    total_bytes: int
+    """All."""
+    bytes_per_second: int
+    """Of the last half minute."""
+    remaining: str | None = None
+    """How long the rest takes at that speed, such as `18m`; nothing while nothing comes."""
+
+
 class ColdStart(StatusPart):
     """How long a pod took to its first answer, in whole seconds, as Kubernetes tells the time."""
 
@@ -133,6 +147,8 @@ class ColdStart(StatusPart):
 class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
+    VOLATILE: ClassVar = frozenset({"download"})
+
     phase: str = "Registering"
     """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Draining` (its pods end once no router
     sends them requests, and those under way had their time), `Idle` (registered, without pods), `Retired` (and without
@@ -148,6 +164,8 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that are wanted now."""
     ready_replicas: int = 0
     """Pods that answer."""
+    download: Download | None = None
+    """How far the weights' download is, while one goes on."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
     replaced_at: Time | None = None

@@ -23,6 +23,7 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .cold_start import newest_start
 from .conditions import Finding, merged, without
+from .downloading import LOOK_AGAIN_SECONDS, brings_since, slowest_download
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
 from .serving_engine import Engine, standing
@@ -102,6 +103,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         registry=registry,
         replicas=pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
+        download=slowest_download(seen.downloads),
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
         replaced_at=replaced_at,
         idle_since=timestamp(idle_since) if idle_since and registry else None,
@@ -110,14 +112,15 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         endpoint=seen.endpoint if seen.spec.serving else None,
     )
     next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
-    again = (next_at - now).total_seconds() + 0.5 if next_at else None
+    waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
+    waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, seen.pods)) else []
     return Verdict(
         status,
         _progress(phase, registry),
         delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
         apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" else (),
         effects=_effects(seen, registry, phase),
-        again=again,
+        again=min(waits, default=None),
         polls=_waits_for_router(seen),
     )
 
@@ -322,7 +325,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
-    return standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen))
+    download = slowest_download(seen.downloads)
+    return standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download)
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:

@@ -7,6 +7,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest
+from serving_runtime.plan import Downloaded
 
 from .acknowledgement import RouteSeen
 from .serving_engine import Engine, Front
@@ -41,6 +42,8 @@ class ObservedVersion:
     server_to_end: tuple[Deletion, ...] = ()
     """What is left of a server that is not asked for any more."""
     pods: Sequence[Manifest] = ()
+    downloads: Sequence[Downloaded] = ()
+    """What those of them told that bring weights."""
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
     is_routed_here: bool = True

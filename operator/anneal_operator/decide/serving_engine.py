@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job_status import FailureClass
-from anneal_operator.api.model_version import ModelVersionSpec, VersionPhase
+from anneal_operator.api.model_version import Download, ModelVersionSpec, VersionPhase
 from anneal_operator.api.quantities import worded
 from anneal_operator.api.resources import Manifest
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
-from .downloading import brings_since, weights_container
+from .downloading import brings_since, in_words, weights_container
 from .failures import held_back, is_deleted
 from .startup import startup_seconds
 
@@ -59,7 +59,12 @@ class Front:
 
 
 def standing(
-    engine: Engine | None, wanted: int, pods: Iterable[Manifest], spec: ModelVersionSpec, update_waits_for: str
+    engine: Engine | None,
+    wanted: int,
+    pods: Iterable[Manifest],
+    spec: ModelVersionSpec,
+    update_waits_for: str,
+    download: Download | None,
 ) -> tuple[VersionPhase, Finding]:
     """Return the phase, and the condition Ready. Pods that are to end count for nothing: they end in any way. Of those
     that were evicted, others are made; they count where that is all there is.
@@ -68,7 +73,7 @@ def standing(
     """
     ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
     at_work = [pod for pod in staying if not _is_evicted(pod)]
-    (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec)
+    (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec, download)
     if engine and ready >= wanted:
         stuck = problem or waiting if engine.is_rolling else ""
         is_surging = spec.serving is not None and spec.serving.rollout == "Surge"
@@ -121,7 +126,9 @@ def _said(ended: Manifest) -> str:
     return f"{ended.get('reason')} ({ended.get('exitCode')}): {' '.join(said)}"
 
 
-def _waiting(engine: Engine | None, pods: Sequence[Manifest], spec: ModelVersionSpec) -> tuple[Reason, str]:
+def _waiting(
+    engine: Engine | None, pods: Sequence[Manifest], spec: ModelVersionSpec, download: Download | None
+) -> tuple[Reason, str]:
     """What its pods wait for, as far as Kubernetes says; what is furthest from an answer first."""
     if engine and engine.refusal:
         return Reason.REFUSED, f"no pod can be made: {engine.refusal}"[:_MESSAGE_LIMIT]
@@ -134,7 +141,8 @@ def _waiting(engine: Engine | None, pods: Sequence[Manifest], spec: ModelVersion
         again = f"what takes longer than {worded(deadline)} is started again"
         return Reason.STARTING, f"the weights are verified and loaded since {since}; {again}"
     if since := min((since for pod in pods if (since := brings_since(pod))), default=""):
-        return Reason.DOWNLOADING, f"the weights are downloaded since {since}"
+        far = f": {in_words(download)}" if download else ""
+        return Reason.DOWNLOADING, f"the weights are downloaded since {since}{far}"
     return Reason.STARTING, ""
 
 

@@ -1,5 +1,7 @@
 """ModelVersion: observe the version in MLflow, its engine and its experiments; register it and serve it."""
 
+import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from anneal_operator.api.model_version import Registry as RegistryStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
+from anneal_operator.decide.downloading import brings_since
 from anneal_operator.decide.model_version import (
     GiveProduction,
     Register,
@@ -25,9 +28,11 @@ from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
     BUILD_ANNOTATION,
+    ENGINE_PORT,
     VERSION_LABEL,
     WISH_ANNOTATION,
     ServingEnvironment,
@@ -38,8 +43,10 @@ from anneal_operator.desired.serving import (
     service,
     wish_of,
 )
+from anneal_operator.errors import RouterError
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
+from serving_runtime.plan import Downloaded
 
 from .acknowledgements import route_seen
 from .context import Context
@@ -103,6 +110,7 @@ class ModelVersionKind:
             engine=_engine(made, item.uid),
             server_to_end=await _server_to_end(reader, item, made),
             pods=pods,
+            downloads=await self._downloads(pods),
             route=route_seen(self._context.acknowledgements, table, item.namespace, model),
             is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
             router_problem=self._context.router_problems.get(item.namespace),
@@ -114,6 +122,17 @@ class ModelVersionKind:
             other_engines=await _other_engines(reader, item, versions, experiments),
             ring=ring,
         )
+
+    async def _downloads(self, pods: Sequence[Manifest]) -> list[Downloaded]:
+        """Ask the pods that bring weights how far they are; one that does not answer at once is left out."""
+        addresses = [pod["status"]["podIP"] for pod in pods if brings_since(pod) and pod["status"].get("podIP")]
+
+        async def told(address: str) -> Downloaded | None:
+            with contextlib.suppress(RouterError):
+                return await self._context.routers.downloaded(f"http://{host_of(address)}:{ENGINE_PORT}")
+            return None
+
+        return [found for found in await asyncio.gather(*map(told, addresses)) if found]
 
     def decide(self, observed: SeenVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
         """Return what follows."""
