@@ -63,6 +63,7 @@ class Reason(StrEnum):
     ACCESS = "Access"
     EVICTED = "Evicted"
     ROLLOUT_WAITS = "RolloutWaits"
+    SOURCE_REFUSED = "SourceRefused"
     WEIGHTS_FAILED = "WeightsFailed"
     ENGINE_FAILED = "EngineFailed"
     SOME_ANSWER = "SomeAnswer"

@@ -6,6 +6,7 @@ time. It ends with 77 where the weights cannot be had.
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from serving_runtime.plan import ServingPlan
@@ -26,15 +27,26 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where artifacts lie, each under its digest")
+    parser.add_argument("--credentials", type=Path, help="a folder with a file for each that the source is read with")
     options = parser.parse_args()
     plan: ServingPlan = options.plan
     progress = Progress()
     try:
+        known = _credentials(options.credentials) if options.credentials else {}
+        source = source_of(plan.uri, plan.tracking_uri, known, lambda: datetime.now(UTC))
         with told_at(options.port, progress):
-            bring(source_of(plan.uri, plan.tracking_uri), plan.uri, plan.digest, options.folder, progress)
+            bring(source, plan.uri, plan.digest, options.folder, progress)
     except WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS)
+
+
+def _credentials(folder: Path) -> dict[str, str]:
+    """What a mounted Secret has."""
+    found = {file.name: file.read_text().strip() for file in folder.glob("*") if file.is_file()}
+    if not found:
+        raise WeightsError("there are no credentials: is there a Secret as artifact.secretRef says?")
+    return found
 
 
 if __name__ == "__main__":

@@ -94,9 +94,7 @@ def _downloaded(source: Source, uri: str, digest: str, folder: Path, progress: P
 def _check_room(folder: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
     if missing > free:
-        raise WeightsError(
-            f"the weights need {_gigabytes(missing)} more, and {_gigabytes(free)} are free: {_REMEDY}"
-        )
+        raise WeightsError(f"the weights need {_gigabytes(missing)} more, and {_gigabytes(free)} are free: {_REMEDY}")
 
 
 def _publish(published: Published, draft: Path, target: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from typing_extensions import override
+
 from serving_runtime.plan import DOWNLOAD_PATH, Downloaded
 
 __all__ = ["Progress", "told_at"]
@@ -62,6 +64,7 @@ def told_at(port: int, progress: Progress) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(body)
 
+        @override
         def log_message(self, *_: object) -> None:
             """Nothing: it is asked all the time."""
 

@@ -1,4 +1,4 @@
-"""What was published: files as their manifest lists them, each with its SHA-256. The manifest's digest is the artifact's.
+"""What was published: files as their manifest lists them, each with its SHA-256. Its own digest is the artifact's.
 
 Nothing else is loaded: a file that the manifest does not list is as bad as one that was changed, since an engine takes
 whatever weights and code lie in its folder.
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MANIFEST", "Published", "WeightsError", "changed_files", "read_manifest", "verify"]
+__all__ = ["MANIFEST", "Published", "WeightsError", "changed_files", "files_of", "read_manifest", "verify"]
 
 MANIFEST = "manifest.json"
 _AT_ONCE = 8
@@ -41,7 +41,9 @@ def read_manifest(content: bytes, uri: str, digest: str) -> Published:
         told = json.loads(content)
         files, sizes = dict(told["files"]), dict(told.get("bytes", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{MANIFEST} of {uri} lists no files: artifact.digest is to be that of a manifest") from error
+        raise WeightsError(
+            f"{MANIFEST} of {uri} lists no files: artifact.digest is to be that of a manifest"
+        ) from error
     for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise WeightsError(f"the manifest of {uri} names a file outside it: {name}")
@@ -57,7 +59,7 @@ def verify(folder: Path, uri: str, digest: str) -> int:
     published = read_manifest(content, uri, digest)
     if changed := changed_files(folder, published.files):
         raise WeightsError(f"{changed[0]} of {uri} was changed after it was published")
-    if unlisted := sorted(_there(folder) - published.files.keys() - {MANIFEST}):
+    if unlisted := sorted(files_of(folder) - published.files.keys() - {MANIFEST}):
         raise WeightsError(f"{uri} holds {unlisted[0]}, which its manifest does not list: remove it")
     return len(published.files)
 
@@ -77,7 +79,7 @@ def _sha256(path: Path) -> str:
         return ""
 
 
-def _there(folder: Path) -> set[str]:
-    """The files but those with a dot before their name or a folder's, which are of file systems, and nobody loads."""
+def files_of(folder: Path) -> set[str]:
+    """Return the files in it but those with a dot before their name or a folder's, which nobody loads."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)}

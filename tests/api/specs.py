@@ -134,6 +134,17 @@ def _served_adapter() -> Case:
     return Case("ModelVersion.serving: of an adapter", "ModelVersion", spec, "an adapter alone cannot be served")
 
 
+def _version_of(uri: str, refused: str | None = None, **artifact: Json) -> Case:
+    spec = _set(GOOD["ModelVersion"], "artifact", {**GOOD["ModelVersion"]["artifact"], "uri": uri, **artifact})
+    return Case(f"ModelVersion.artifact of {uri} with {artifact}", "ModelVersion", spec, refused)
+
+
+def _cached(uri: str, refused: str | None = None) -> Case:
+    spec = _set(GOOD["ModelVersion"], "artifact.uri", uri)
+    spec = _set(spec, "serving", {"cache": {"claimName": "models"}})
+    return Case(f"ModelVersion.serving.cache of {uri}", "ModelVersion", spec, refused)
+
+
 _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
@@ -615,7 +626,32 @@ CASES = [
     _case("ModelVersion", "serving", {"quantization": "CompressedTensors", "dtype": "FP32"}),
     _case("FineTuneJob", "output.serving", {"quantization": "GPTQ"}, "a job publishes weights of 16 bits or 32"),
     # ModelVersion
-    _case("ModelVersion", "artifact.uri", "pvc://claim/path", _PATTERN),
+    *(
+        _case("ModelVersion", "artifact.uri", uri)
+        for uri in (
+            "pvc://claim/path/모델",
+            "s3://models/spam/1",
+            "hf://team/spam",
+            "hf://team/spam@v1.0/final",
+            "oci://registry.example.com/team/spam:1",
+            "oci://registry:5000/spam@sha256:" + "0" * 64,
+        )
+    ),
+    *(
+        _case("ModelVersion", "artifact.uri", uri, _PATTERN)
+        for uri in ("pvc://claim", "s3://models", "hf://team", "oci://registry", "oci://r/spam@sha256:0", "https://a/b")
+    ),
+    *(
+        _case("ModelVersion", "artifact.uri", uri, "leave `..` out")
+        for uri in ("pvc://claim/a/../../b", "mlflow-artifacts:/..", "s3://models/..")
+    ),
+    _case("ModelVersion", "artifact.uri", "pvc://claim/a..b"),
+    _version_of("s3://models/spam", secretRef={"name": "reader"}),
+    _version_of("hf://team/spam", secretRef={"name": "reader"}),
+    _version_of("pvc://claim/path", "only hf:// and s3:// sources read", secretRef={"name": "reader"}),
+    _cached("s3://models/spam"),
+    _cached("pvc://claim/path", "`serving.cache` keeps what is downloaded"),
+    _cached("oci://registry/spam", "`serving.cache` keeps what is downloaded"),
     _case("ModelVersion", "artifact.uri", "mlflow-artifacts:/1/a b", _PATTERN),
     _case("ModelVersion", "artifact.digest", "sha256:0", _PATTERN),
     _case("ModelVersion", "artifact.bytes", 65_000_000_000),

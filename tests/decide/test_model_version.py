@@ -412,7 +412,9 @@ NO_ACCESS = {"reason": "Error", "exitCode": 77, "message": "error: the weights n
 DOWNLOADING = _bringing(state={"running": {"startedAt": "2026-03-01T11:58:00Z"}}, lastState={"terminated": NO_ACCESS})
 NOT_BROUGHT = _bringing(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": NO_ACCESS})
 BROUGHT = _bringing(state={"terminated": {"reason": "Completed", "exitCode": 0}})
-MADE_ANEW = _bringing(state={"waiting": {"reason": "PodInitializing"}}, lastState=BROUGHT["status"]["initContainerStatuses"][1]["state"])
+MADE_ANEW = _bringing(
+    state={"waiting": {"reason": "PodInitializing"}}, lastState=BROUGHT["status"]["initContainerStatuses"][1]["state"]
+)
 LOADING = _pod(state={"running": {"startedAt": "2026-03-01T11:59:00Z"}})
 SECRET = _pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": "secret not found"}})
 CREATING = _pod(state={"waiting": {"reason": "ContainerCreating"}})
@@ -458,6 +460,17 @@ def test_what_keeps_an_engine_from_starting_is_told(
     some = decide(_seen(engine=replace(engine or Engine(0, "s:2"), ready=1), pods=pods), NOW).status.condition("Ready")
     assert some is not None
     assert (some.reason, some.message) == ("SomeAnswer", "1 of 2 pods answer" + (f": {why}" if why else ""))
+
+
+def test_a_source_that_the_installation_does_not_serve_gets_no_pods_and_what_is_served_goes_on() -> None:
+    refused = decide(_seen(engine=None, source_refusal="not from there"), NOW)
+    ready = refused.status.condition("Ready")
+    assert ready is not None
+    assert (refused.status.phase, refused.status.reason, ready.message) == ("Failed", "SourceRefused", "not from there")
+    assert (refused.apply, refused.status.replicas, refused.progress) == ((), 0, "Failed")
+    served = decide(_seen(engine=Engine(2, "s:2"), source_refusal="not from there"), NOW)
+    assert (served.status.phase, served.status.replicas) == ("Ready", 2)
+    assert served.apply
 
 
 def test_a_download_is_looked_at_again_and_again_and_told_with_its_speed() -> None:

@@ -149,6 +149,25 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
     return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901)]
 
 
+def _from_elsewhere() -> list[dict[str, Any]]:
+    """Weights that are mounted as they are, and such as are read with credentials and kept."""
+    _, stored = _version()
+    artifact = stored["spec"]["artifact"]
+    sources: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("pvc://models/spam/1", {}, {}),
+        ("oci://registry.example.com/team/spam:1", {}, {}),
+        ("s3://models/spam/1", {"secretRef": {"name": "reader"}}, {"cache": {"claimName": "models"}}),
+    ]
+    made = []
+    for uri, more, cache in sources:
+        serving = {**stored["spec"]["serving"], **cache}
+        spec = ModelVersionSpec.parse(
+            {**stored["spec"], "artifact": {**artifact, "uri": uri, **more}, "serving": serving}
+        )
+        made.append(deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=900))
+    return made
+
+
 def _router_objects() -> list[dict[str, Any]]:
     experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
@@ -184,6 +203,7 @@ EXAMPLES = {
     "serving": _serving_objects,
     "serving-one-after-the-other": _one_after_the_other,
     "serving-on-gpus": _serving_on_gpus,
+    "serving-from-elsewhere": _from_elsewhere,
     "router": _router_objects,
     "recorder": _recorder_objects,
     "keys": _secret,

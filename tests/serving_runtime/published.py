@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from typing_extensions import override
+
 from serving_runtime.plan import ServingPlan
 
 __all__ = ["URI", "FileServer", "Files", "plan_of", "publish"]
@@ -129,5 +131,6 @@ class FileServer(BaseHTTPRequestHandler):
             if state.bytes_per_second and is_counted:
                 time.sleep(len(piece) / state.bytes_per_second)
 
+    @override
     def log_message(self, *_: object) -> None:
         """Nothing."""

@@ -20,7 +20,11 @@ def plan(tmp_path: Path) -> ServingPlan:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("sub/model.safetensors", b"1" * 3_000_000, "sub/model.safetensors of {uri} was changed after it was published"),
+        (
+            "sub/model.safetensors",
+            b"1" * 3_000_000,
+            "sub/model.safetensors of {uri} was changed after it was published",
+        ),
         ("manifest.json", b"{}", "the manifest of {uri} has sha256:44136fa3"),
         ("unknown.safetensors", b"", "{uri} holds unknown.safetensors, which its manifest does not list: remove it"),
         ("", b"", "{uri} has no manifest.json to be verified by (No such file or directory)"),

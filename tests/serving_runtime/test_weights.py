@@ -11,21 +11,25 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, weights_folder
-from serving_runtime.weights import ranges
+from serving_runtime.weights import ranges, sources
 from serving_runtime.weights.cache import bring
+from serving_runtime.weights.describe import main
 from serving_runtime.weights.progress import Progress, told_at
-from serving_runtime.weights.published import WeightsError
+from serving_runtime.weights.published import WeightsError, verify
+from serving_runtime.weights.signing import presigned
 from serving_runtime.weights.sources import source_of
 from tests.support.http_server import playing
 from toolbox.polling import poll
 
 from .published import URI, Files, FileServer, plan_of, publish
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CHECKOUT = Path(__file__).parents[2]
 LARGE = random.Random(1).randbytes(3_000_000)
 FILES = {"config.json": b"{}", "empty.txt": b"", "sub/model.safetensors": LARGE, "other.safetensors": LARGE[:1_500_000]}
@@ -46,7 +50,7 @@ def digest_of(files: Files) -> str:
 
 
 def brought(files: Files, folder: Path, digest: str = "", progress: Progress | None = None) -> Path:
-    source = source_of(URI, f"http://127.0.0.1:{files.port}")
+    source = source_of(URI, f"http://127.0.0.1:{files.port}", {}, lambda: NOW)
     return bring(source, URI, digest or digest_of(files), folder, progress or Progress())
 
 
@@ -166,16 +170,14 @@ def test_a_manifest_cannot_name_files_outside(files: Files, tmp_path: Path) -> N
 
 def test_a_digest_of_something_else_is_told_to_be_none_of_a_manifest(files: Files, tmp_path: Path) -> None:
     (files.folder / "manifest.json").write_text("[1]")
-    with pytest.raises(WeightsError, match="lists no files: artifact.digest is to be that of a manifest"):
+    with pytest.raises(WeightsError, match=r"lists no files: artifact.digest is to be that of a manifest"):
         brought(files, tmp_path / "cache", _digest(files.folder))
 
 
-def started(files: Files, folder: Path, digest: str, port: int = 0) -> "subprocess.Popen[str]":
+def started(files: Files, folder: Path, digest: str, *more: str) -> "subprocess.Popen[str]":
     plan = plan_of(digest, files.port).model_dump_json()
-    command = [sys.executable, "-m", "serving_runtime.weights", "--port", str(port), "--folder", str(folder)]
-    return subprocess.Popen(
-        [*command, "--plan", plan], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "serving_runtime.weights", "--port", "0", "--folder", str(folder), "--plan", plan]
+    return subprocess.Popen([*command, *more], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_download_that_is_killed_goes_on_where_it_was(files: Files, tmp_path: Path) -> None:
@@ -222,6 +224,95 @@ def test_a_folder_that_cannot_be_written_is_told(files: Files, tmp_path: Path) -
     (tmp_path / "cache").touch()
     with pytest.raises(WeightsError, match=r"cache cannot be written: File exists"):
         brought(files, tmp_path / "cache")
+
+
+def test_a_secret_that_is_not_there_is_told(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "credentials").mkdir()
+    failed = started(files, tmp_path / "cache", digest_of(files), "--credentials", str(tmp_path / "credentials"))
+    _, err = failed.communicate(timeout=60)
+    assert (failed.returncode, err) == (
+        77,
+        "error: there are no credentials: is there a Secret as artifact.secretRef says?\n",
+    )
+
+
+def test_a_large_file_of_a_hub_comes_in_several_stretches_at_once(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_STRETCH", 1 << 20)
+    uri, files.prefix = "hf://team/spam@v1.0/final model", "/team/spam/resolve/v1.0/final%20model/"
+    files.bytes_per_second = 20_000_000
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{files.port}/", "HF_TOKEN": "t"}
+    found = bring(source_of(uri, "", hub, lambda: NOW), uri, digest_of(files), tmp_path / "cache", Progress())
+    assert content(found) == content(files.folder)
+    assert (files.sent, files.asked["sub/model.safetensors"]) == (SIZE, 3)
+    assert {headers["Authorization"] for headers in files.headers} == {"Bearer t"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "credentials", "address"),
+    [
+        ("hf://team/spam", {}, "https://huggingface.co/team/spam/resolve/main/a/b.json"),
+        (
+            "hf://team/spam@refs%2Fpr/x",
+            {"HF_ENDPOINT": "https://hub"},
+            "https://hub/team/spam/resolve/refs%252Fpr/x/a/b.json",
+        ),
+        ("s3://models/spam/1/", {}, "https://s3.us-east-1.amazonaws.com/models/spam/1/a/b.json"),
+        (
+            "s3://models/spam",
+            {"AWS_ENDPOINT_URL": "http://minio:9000/", "AWS_REGION": "eu-1"},
+            "http://minio:9000/models/spam/a/b.json",
+        ),
+        ("mlflow-artifacts:/1/r/model/", {}, "http://mlflow/api/2.0/mlflow-artifacts/artifacts/1/r/model/a/b.json"),
+    ],
+)
+def test_each_source_has_its_address(uri: str, credentials: dict[str, str], address: str) -> None:
+    assert source_of(uri, "http://mlflow", credentials, lambda: NOW).asked("a/b.json") == (address, {})
+
+
+@pytest.mark.parametrize("uri", ["pvc://claim/path", "oci://registry/model", "hf://team", "https://server/path"])
+def test_what_nothing_is_downloaded_from_is_told(uri: str) -> None:
+    with pytest.raises(WeightsError, match=f"{uri} is nothing that is downloaded"):
+        source_of(uri, "", {}, lambda: NOW)
+
+
+def test_an_address_of_s3_is_signed_as_amazon_s_example_is() -> None:
+    signed = presigned(
+        "https://examplebucket.s3.amazonaws.com/test.txt",
+        "AKIAIOSFODNN7EXAMPLE",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "us-east-1",
+        datetime(2013, 5, 24, tzinfo=UTC),
+        seconds=86400,
+    )
+    assert signed.endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
+
+
+def test_no_signature_stands_in_what_is_said_of_an_address(files: Files, tmp_path: Path) -> None:
+    files.refuses = 403
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+    keys["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{files.port}"
+    source = source_of("s3://models/spam", "", keys, lambda: NOW)
+    with pytest.raises(
+        WeightsError, match=r"^http://127.0.0.1:\d+/models/spam/manifest.json cannot be downloaded: .* 403"
+    ):
+        bring(source, "s3://models/spam", "sha256:0", tmp_path / "cache", Progress())
+    assert "X-Amz-Security-Token=t&X-Amz-SignedHeaders=host&X-Amz-Signature=" in files.addresses[0]
+
+
+def test_a_folder_of_one_s_own_is_described_and_then_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.safetensors").write_bytes(b"123")
+    (tmp_path / ".git").touch()
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", ["describe", str(tmp_path)])
+        main()
+    digest, size = capsys.readouterr().out.splitlines()[-2:]
+    assert size == "bytes: 3"
+    assert verify(tmp_path, "pvc://models/x", digest.removeprefix("digest: ")) == 1
 
 
 def test_how_far_it_is_is_told_to_whoever_asks() -> None:

@@ -8,13 +8,26 @@ from training_runtime.plan import ArtifactFormat
 
 from .conditions import Conditions
 from .prompt import Prompt
-from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, Time, immutable
+from .schema import (
+    ALIASES_RULE,
+    CHARACTER,
+    WORD,
+    Alias,
+    LocalReference,
+    ModelName,
+    Rule,
+    Schema,
+    SetOf,
+    Time,
+    immutable,
+)
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
 __all__ = [
     "ANSWERING",
     "ENDING",
+    "MOUNTED",
     "PRODUCTION",
     "Artifact",
     "ColdStart",
@@ -34,7 +47,20 @@ ENDING = frozenset({"Draining", "Idle", "Retired"})
 """The phases in which no client is sent to a version: its pods are about to end, or there are none."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
-_Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]
+_Uri = Annotated[
+    str,
+    StringConstraints(
+        max_length=1000,
+        pattern=r"^(mlflow-artifacts:/[-A-Za-z0-9._/]+"
+        rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/{CHARACTER}+|s3://{WORD}+/{CHARACTER}+"
+        rf"|hf://{WORD}+/{WORD}+(@{WORD}+)?(/{CHARACTER}+)?"
+        r"|oci://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?/[a-z0-9][-a-z0-9._/]*(:[A-Za-z0-9_][-A-Za-z0-9._]{0,127})?"
+        r"(@sha256:[0-9a-f]{64})?)$",
+    ),
+]
+MOUNTED = ("pvc://", "oci://")
+"""How artifacts begin that are mounted as they are; others are downloaded."""
+_WITH_CREDENTIALS = ("hf://", "s3://")
 _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
@@ -43,13 +69,34 @@ class Artifact(Schema):
     """The weights."""
 
     uri: _Uri
-    """The folder in MLflow's artifact store: a complete Transformers model in safetensors, or an adapter."""
+    """A folder with a `manifest.json`, in which a complete Transformers model in safetensors is, or an adapter:
+    `mlflow-artifacts:/PATH` in MLflow's store, `pvc://CLAIM/PATH`, `s3://BUCKET/PREFIX`, `hf://OWNER/NAME[@REVISION][/PATH]`
+    on a hub, or `oci://IMAGE`, an image that holds nothing else. The chart's `server.sources` says which are taken.
+    """
+    secret_ref: LocalReference | None = None
+    """The Secret with the credentials of `hf://` (`HF_TOKEN`, `HF_ENDPOINT`) or `s3://` (`AWS_ACCESS_KEY_ID`,
+    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `AWS_REGION`). Those of an image are
+    `serving.podTemplate.imagePullSecrets`.
+    """
     format: ArtifactFormat
     """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
     bytes: int | None = Field(default=None, ge=1, le=1 << 60)
     """The size of its files: how long an engine may take to start is reckoned from it."""
+
+    rules: ClassVar = (
+        Rule(
+            "!self.uri.matches('(^|/)[.][.](/|$)')",
+            "`uri` names a folder without leading upwards: leave `..` out",
+            lambda artifact: ".." not in artifact.uri.split("/"),
+        ),
+        Rule(
+            "!has(self.secretRef) || self.uri.matches('^(hf|s3)://')",
+            "only hf:// and s3:// sources read credentials: leave `secretRef` out",
+            lambda artifact: artifact.secret_ref is None or artifact.uri.startswith(_WITH_CREDENTIALS),
+        ),
+    )
 
 
 class ModelVersionProvenance(Schema):
@@ -91,6 +138,13 @@ class ModelVersionSpec(Schema):
             "!has(self.serving) || self.artifact.format != 'Adapter'",
             "an adapter alone cannot be served: publish it with `output.formats: [Merged]`, or leave `serving` out",
             lambda version: version.serving is None or version.artifact.format != "Adapter",
+        ),
+        Rule(
+            "!has(self.serving) || !has(self.serving.cache) || !self.artifact.uri.matches('^(pvc|oci)://')",
+            "`serving.cache` keeps what is downloaded, and pvc:// and oci:// are mounted as they are: leave it out",
+            lambda version: (
+                version.serving is None or version.serving.cache is None or not version.artifact.uri.startswith(MOUNTED)
+            ),
         ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),

@@ -55,11 +55,11 @@ def amount(quantity: int | str) -> Decimal:
     return Decimal(number) * _SUFFIXES[suffix]
 
 
-def bounded_duration(name: str, field: str, low: str, high: str) -> Rule:
-    """A duration's bounds, which a pattern cannot say; `name` is the field's in manifests. One may be left out."""
+def bounded_duration(name: str, field: str, low: str, high: str, *, is_optional: bool = False) -> Rule:
+    """A duration's bounds, which a pattern cannot say; `name` is the field's in manifests."""
+    bounds = f"duration(self.{name}) >= duration('{low}') && duration(self.{name}) <= duration('{high}')"
     return Rule(
-        f"!has(self.{name}) || duration(self.{name}) >= duration('{low}') && "
-        f"duration(self.{name}) <= duration('{high}')",
+        f"!has(self.{name}) || ({bounds})" if is_optional else bounds,
         f"`{name}` must be from {low} to {high}",
         lambda holder: (said := getattr(holder, field)) is None or seconds(low) <= seconds(said) <= seconds(high),
     )

@@ -95,8 +95,8 @@ class Serving(Schema):
     pod_template: ServerPodTemplate = Field(default_factory=ServerPodTemplate)
     """What every pod gets beside its own: environment, labels, placement."""
     cache: Cache | None = None
-    """Where the weights are kept that are downloaded, so that each is downloaded once. Without it each pod downloads them
-    onto its node, and they go with the pod.
+    """Where downloaded weights are kept, so that they are downloaded once. Without it each pod downloads them onto its
+    node, and they go with the pod.
     """
     rollout: Literal["Surge", "Recreate"] = "Surge"
     """How pods are replaced, one at a time. `Surge`: by one that answers before the old one ends, which takes as much
@@ -104,8 +104,8 @@ class Serving(Schema):
     answers meanwhile.
     """
     startup_deadline: Duration | None = None
-    """How long an engine may take to load its weights, which were downloaded before, and to answer its first question; it
-    is started again after that. Left out: 15 minutes, and more for a large artifact, by `artifact.bytes`.
+    """How long an engine may take to load its weights, which were downloaded before, and to answer its first question;
+    it is started again after that. Left out: 15 minutes, and more for a large artifact, by `artifact.bytes`.
     """
     warm_up: WarmUp = Field(default_factory=WarmUp)
     """What a pod answers before it is ready: with as much at once as it will have to do, its first users wait for no
@@ -121,7 +121,7 @@ class Serving(Schema):
     """
 
     rules: ClassVar = (
-        bounded_duration("startupDeadline", "startup_deadline", "10s", "24h"),
+        bounded_duration("startupDeadline", "startup_deadline", "10s", "24h", is_optional=True),
         bounded_duration("rollbackWindow", "rollback_window", "0s", "8760h"),
         Rule(
             f"self.quantization != 'FP8' || size({gpus_in_cel('self.resources')}) > 0",

@@ -101,7 +101,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,
-        replicas=pods,
+        replicas=0 if seen.is_refused else pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
         download=slowest_download(seen.downloads),
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
@@ -118,7 +118,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         status,
         _progress(phase, registry),
         delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
-        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" else (),
+        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" and not seen.is_refused else (),
         effects=_effects(seen, registry, phase),
         again=min(waits, default=None),
         polls=_waits_for_router(seen),
@@ -325,6 +325,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
+    if seen.is_refused:
+        return "Failed", Finding(kind, "False", Reason.SOURCE_REFUSED, seen.source_refusal)
     download = slowest_download(seen.downloads)
     return standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download)
 

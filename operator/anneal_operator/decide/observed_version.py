@@ -53,6 +53,8 @@ class ObservedVersion:
     endpoint: str = ""
     selector: str = ""
     """The pods' labels."""
+    source_refusal: str = ""
+    """Why the installation serves no such artifact; nothing where it does."""
     build: str = ""
     """What this installation makes pods of."""
     wish: str = ""
@@ -60,6 +62,11 @@ class ObservedVersion:
     router: Front | None = None
     other_engines: Mapping[str, Engine] = field(default_factory=dict)
     """Those of the namespace that are brought up to date in turn, by their versions."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is made for it; what was made before the installation changed its mind goes on."""
+        return bool(self.source_refusal) and self.engine is None and self.spec.serving is not None
 
     @property
     def registry(self) -> Registry | None:

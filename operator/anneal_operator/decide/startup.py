@@ -17,7 +17,7 @@ _TIMES = 2
 
 
 def startup_seconds(serving: Serving, artifact: Artifact) -> int:
-    """Return the deadline that people set, else one that the artifact's size allows; of unknown size, for small ones."""
+    """Return the deadline that people set, else one for the artifact's size; what says none is taken for small."""
     if serving.startup_deadline:
         return seconds(serving.startup_deadline)
     return _FIXED_SECONDS + _TIMES * reading_seconds(artifact.bytes or 0, SLOWEST_READING)

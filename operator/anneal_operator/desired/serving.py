@@ -146,9 +146,7 @@ def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
     return pod
 
 
-def _engine(
-    serving: Serving, env: ServingEnvironment, plan: str, brought: Weights, startup_seconds: int
-) -> Manifest:
+def _engine(serving: Serving, env: ServingEnvironment, plan: str, brought: Weights, startup_seconds: int) -> Manifest:
     """The container. It ends by what `leave` says, so that no request is lost, and is killed where it hangs."""
     launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--folder", MODEL_FOLDER, "--plan", plan]
     arguments = ["-m", "serving_runtime.supervise", *launch]

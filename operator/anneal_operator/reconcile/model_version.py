@@ -24,6 +24,7 @@ from anneal_operator.decide.model_version import (
 )
 from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
+from anneal_operator.decide.sources import source_refusal
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
@@ -116,6 +117,7 @@ class ModelVersionKind:
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
+            source_refusal=source_refusal(item.spec.artifact.uri, self._context.settings.artifact_sources),
             build=self._environment(ring.keys).build if ring else "",
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
@@ -147,9 +149,7 @@ class ModelVersionKind:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
             return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
         env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.artifact)
-        made = deployment(
-            item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline
-        )
+        made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
         return [*first, Apply(made)]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
