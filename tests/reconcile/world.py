@@ -30,7 +30,7 @@ from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
 from anneal_operator.reconcile.routing import RouterKind
 from anneal_operator.settings import Settings
-from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Stamp, VariantRoute
+from serving_runtime.plan import Downloaded, ExperimentRoute, ModelRoute, RouteTable, Stamp, VariantRoute
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
@@ -315,6 +315,13 @@ class FakeRouters:
     counted: dict[str, Any] | None = None
     keys: list[str] = field(default_factory=list)
     """Those that it was asked with."""
+    downloads: dict[str, Downloaded] = field(default_factory=dict)
+    """How far each pod is, by its URL."""
+
+    async def downloaded(self, url: str) -> Downloaded:
+        if (found := self.downloads.get(url)) is None:
+            raise RouterError("down")
+        return found
 
     async def applied(self, url: str, key: str) -> Stamp:
         address = url.removeprefix("http://").removesuffix(":8082")
