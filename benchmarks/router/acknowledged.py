@@ -28,6 +28,7 @@ from .machine import facts
 __all__ = ["main"]
 
 _LINEAGE = "2026-03-01T12:00:00Z"
+_PATIENCE_SECONDS = 60.0
 _PERIOD_SECONDS = 0.25
 """After which the operator asks those again that have not told yet (decide/acknowledgement.py)."""
 
@@ -71,8 +72,10 @@ def _router(folder: Path, api: "_Api") -> Iterator[int]:
 
 async def _all_tell(session: aiohttp.ClientSession, ports: list[int], stamp: Stamp) -> None:
     """Ask as the operator does: those that have not told yet."""
-    left = ports
+    left, deadline = ports, time.monotonic() + _PATIENCE_SECONDS
     while left:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(left)} routers do not tell of generation {stamp.generation}")
         told = await asyncio.gather(*(_generation(session, port) for port in left))
         left = [port for port, found in zip(left, told, strict=True) if found != stamp.generation]
         await asyncio.sleep(_PERIOD_SECONDS if left else 0)

@@ -1,6 +1,7 @@
 """Processes that are measured: each on one core, what it and its children use, and their end."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -99,6 +100,10 @@ def await_answers(process: subprocess.Popen[bytes], port: int, log: Path, second
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port that nobody listens on, below those that the kernel gives to connections: it may be a while until
+    it is listened on.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - any will do
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
