@@ -183,6 +183,7 @@ def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) 
     gates = [gate["metric"] for gate in bench.status("claims-extraction")["evaluation"]["gates"]]
     assert gates == ["answer/schema_validity", "claim/macro_f1"]
     _assert_compared(bench, "expressway-assistant")
+    _assert_logs_have_one_shape(bench)
     status = bench.status("expressway-assistant")
     assert status["evaluation"]["gates"][0]["metric"] == "cases/accuracy"
     assert status["attempts"]["total"] >= 2
@@ -213,6 +214,20 @@ def _uploaded(bench: Bench, name: str) -> set[str]:
     run = bench.status(name)["mlflow"]["runId"]
     files = ask_mlflow(bench.cluster, SYSTEM, f"artifacts/list?run_id={run}")["files"]
     return {file["path"] for file in files} & {"adapter", "model"}
+
+
+def _assert_logs_have_one_shape(bench: Bench) -> None:
+    """A log of each stage, whoever writes into it: our code, libraries, torchrun."""
+    for stage in ("prepare", "train", "evaluate", "publish"):
+        for pod in bench.pods("support-chatbot", stage) + bench.pods("expressway-assistant", stage):
+            _assert_has_one_shape(bench.cluster.api.log(pod["metadata"]["name"]), stage)
+
+
+def _assert_has_one_shape(log: str, stage: str) -> None:
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert lines
+    assert {line["stage"] for line in lines} == {stage}
+    assert all(line["event"] and line["time"] for line in lines)
 
 
 def _assert_compared(bench: Bench, name: str) -> None:
@@ -277,6 +292,8 @@ def test_vllm_answers_evaluation_s_questions_and_what_is_constrained_satisfies_t
         {"questions": 16},
         {"answers": {"tuned": 16}},
     ]
+    for step in ("ask", "answer", "evaluate"):
+        _assert_has_one_shape(bench.cluster.api.log(pod["metadata"]["name"], step), step)
     ran = {made["name"]: made["image"] for made in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])}
     assert ran == {"ask": images["evaluate"], "answer": images["answer"], "evaluate": images["evaluate"]}
     assert images["answer"] != images["evaluate"]

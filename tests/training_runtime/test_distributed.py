@@ -229,6 +229,8 @@ def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
     assert verified_digest(checkpoint)
     _ended(_start(plan, tmp_path), tmp_path)
     assert f'"resumed_from": "{checkpoint.name}"' in (tmp_path / "log").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"train"}, "torchrun's words and the libraries' have that shape, too"
     assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
 
 

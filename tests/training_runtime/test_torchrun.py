@@ -16,9 +16,10 @@ class _Agent:
     """In torchrun's place: it keeps what it was started with, and ends well."""
 
     environment: dict[str, str]
+    stdout = ("a library says this\n", '{"event": "log", "step": 1}\n')
 
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        del command
+    def __init__(self, command: list[str], env: dict[str, str], **settings: Any) -> None:
+        del command, settings
         type(self).environment = env
 
     def wait(self) -> int:
