@@ -84,7 +84,7 @@ def _compiled(template: str) -> Any:  # noqa: ANN401 - jinja2's
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         raise PromptError(
-            f"the chat template is not valid Jinja{f' (line {line})' if line else ''}: {error}"
+            f"the chat template is not valid Jinja, mend it{f' at line {line}' if line else ''}: {error}"
         ) from error
 
 

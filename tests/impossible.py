@@ -155,21 +155,23 @@ _THE_BASE = [
     Impossible(
         "A base with an encoder and a decoder, such as T5",
         "prepare",
-        "is an encoder with a decoder (t5)",
+        "is an encoder with a decoder (t5), and rows are learnt as one text that is continued: name a causal language "
+        "model",
         "Name a causal language model",
         base=Base(_T5),
     ),
     Impossible(
         "A classifier or a reward model as base",
         "prepare",
-        "is a Qwen3ForSequenceClassification, which does not continue texts",
+        "is a Qwen3ForSequenceClassification, which does not continue texts: name a causal language model",
         "Name the causal language model that it was made from",
         base=Base({"architectures": ["Qwen3ForSequenceClassification"]}),
     ),
     Impossible(
         "All weights of a base that is quantized already (GPTQ, AWQ, FP8, MXFP4, bitsandbytes)",
         "prepare",
-        "is quantized already (gptq), so its weights cannot be trained",
+        "is quantized already (gptq), so its weights cannot be trained, nor an adapter merged into them: name the "
+        "model in 16 bits that it was made from",
         "Name the model in 16 bits that it was made from",
         {"tuning.method": "Full"},
         base=Base({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}),
@@ -207,7 +209,8 @@ _THE_BASE = [
     Impossible(
         "An architecture that Transformers does not know",
         "prepare",
-        "cannot be built from its configuration",
+        "cannot be built from its configuration: name a base that brings its code, and set base.trustRemoteCode, or "
+        "another base",
         "Name a base that brings its code, with `base.trustRemoteCode`, or another base",
         {"tuning.method": "Full"},
         base=Base({"model_type": "never_heard_of", "architectures": ["NeverForCausalLM"]}),
@@ -246,7 +249,7 @@ _ROWS_AND_PROMPTS = [
     Impossible(
         "A `prompt.chatTemplate` that is not valid Jinja",
         "prepare",
-        "the chat template is not valid Jinja (line 1)",
+        "the chat template is not valid Jinja, mend it at line 1",
         "Mend the line that the message names",
         {"prompt.chatTemplate": "{% for message in messages %}"},
     ),
@@ -315,7 +318,7 @@ _ROWS_AND_PROMPTS = [
     Impossible(
         "`prompt.chatTemplate` or `thinking: Keep` with `format: Text`",
         "apply",
-        "`chatTemplate` and `thinking: Keep` are for `format: Chat`",
+        "`chatTemplate` and `thinking: Keep` are for `format: Chat`: choose it, or leave them out",
         "Use `format: Chat`, or leave them out",
         {"prompt": {"format": "Text", "thinking": "Keep"}},
     ),
@@ -336,7 +339,7 @@ _ROWS_AND_PROMPTS = [
     Impossible(
         "Columns for the prompt (`dataset.columns.context`) without a `prompt.text`",
         "apply",
-        "`dataset.columns.context` are fields of `prompt.text`",
+        "`dataset.columns.context` are fields of `prompt.text`: write one that has them",
         "Write a `prompt.text` that has these fields",
         {"dataset.columns": {"context": ["category"]}},
     ),
@@ -357,14 +360,14 @@ _ROWS_AND_PROMPTS = [
     Impossible(
         "`dataset.columns` that are not in the rows",
         "prepare",
-        "has no reply",
+        "mend them, or name in dataset.columns what they have: rows.jsonl line 1: has no reply",
         "Name the columns as the rows have them",
         {"dataset.columns": {"output": "reply"}},
     ),
     Impossible(
         "A `responseSchema` that is no JSON Schema",
         "prepare",
-        "dataset.responseSchema is no JSON Schema: at properties/action/type, 'sting' is not valid",
+        "dataset.responseSchema is no JSON Schema, mend it at properties/action/type: 'sting' is not valid",
         "Mend the part that the message names",
         {"dataset.responseSchema": {"type": "object", "properties": {"action": {"type": "sting"}}}},
         rows=DECIDED,
@@ -372,7 +375,7 @@ _ROWS_AND_PROMPTS = [
     Impossible(
         "A `responseSchema` that refers to a part which it does not have",
         "prepare",
-        "dataset.responseSchema refers to /$defs/action, which is not in it",
+        "dataset.responseSchema refers to /$defs/action, which is not in it: write it there, or refer to another",
         "Write the part, or refer to another",
         {"dataset.responseSchema": {"properties": {"action": {"$ref": "#/$defs/action"}}}},
         rows=DECIDED,
@@ -380,14 +383,15 @@ _ROWS_AND_PROMPTS = [
     Impossible(
         "A `clean.removePattern` that is no regular expression",
         "prepare",
-        "clean.removePattern is no regular expression",
+        "mend dataset.clean.removePattern, which is no regular expression",
         "Mend the pattern",
         {"dataset.clean": {"removePattern": "("}},
     ),
     Impossible(
         "`systemPrompt`, `chatTemplate` or `text` for gpt-oss, and `output.serving`",
         "prepare",
-        "vLLM writes the prompts of gpt-oss by OpenAI's Harmony and never by a chat template",
+        "clients would be answered without it: put it into the rows' messages and the clients', or leave "
+        "output.serving out",
         "Put it into the rows' messages and the clients', or leave `output.serving` out",
         {"prompt.text": "Customer: {input}", "output.serving": {"maxModelLength": 512}},
         Base(_GPT_OSS),
@@ -411,14 +415,14 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "`lora` settings with `tuning.method: Full`",
         "apply",
-        "`lora` settings are only read with `method: LoRA` or `QLoRA`",
+        "`lora` settings are only read with `method: LoRA` or `QLoRA`; remove them or change the method",
         "Remove them, or choose `LoRA` or `QLoRA`",
         {"tuning": {"method": "Full", "lora": {"rank": 8}}},
     ),
     Impossible(
         "`quantization` without `tuning.method: QLoRA`",
         "apply",
-        "`quantization` is only read with `method: QLoRA`",
+        "`quantization` is only read with `method: QLoRA`; remove it or change the method",
         "Choose `QLoRA`, or remove it",
         {"tuning": {"method": "LoRA", "quantization": {"bits": 4}}},
     ),
@@ -432,14 +436,15 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "QLoRA with FSDP",
         "apply",
-        "quantized weights cannot be shared out between GPUs",
+        "quantized weights cannot be shared out between GPUs: with `tuning.method: QLoRA` use "
+        "`distributed.strategy: Auto`",
         "Use `Auto`, `DDP`, `ZeRO1` or `ZeRO2`, or `LoRA` with `FSDP`",
         {"tuning.method": "QLoRA", "distributed.strategy": "FSDP", **_SEVERAL_GPUS},
     ),
     Impossible(
         "`Adafactor`, an 8-bit or a paged optimizer with FSDP",
         "apply",
-        "of the optimizers only `AdamWFused`, `AdamW` and `SGD` step on weights that FSDP shares out",
+        "of the optimizers only `AdamWFused`, `AdamW` and `SGD` step on weights that FSDP shares out: choose one",
         "Choose `AdamWFused`, `AdamW` or `SGD`, or `ZeRO2` or `ZeRO3`",
         {"training.optimizer": "AdamW8bit", "distributed.strategy": "FSDP", **_SEVERAL_GPUS},
     ),
@@ -453,7 +458,7 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "`offload: Parameters` with ZeRO-2",
         "apply",
-        "only `strategy: ZeRO3` can offload parameters",
+        "only `strategy: ZeRO3` can offload parameters: choose it, or `offload: Optimizer`",
         "Choose `ZeRO3`, or `offload: Optimizer`",
         {"distributed": {"strategy": "ZeRO2", "offload": "Parameters"}},
     ),
@@ -488,21 +493,23 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "A `maxSequenceLength` beyond the model's positions",
         "prepare",
-        "training.maxSequenceLength is 256, and",
+        "training.maxSequenceLength is 256: lower it to 128",
         "Lower it to what the message says, or choose a model that reads longer texts",
         base=Base(_TOO_SHORT),
     ),
     Impossible(
         "Rows whose questions alone fill `maxSequenceLength`",
         "prepare",
-        "all rows are too long: none has an answer within 16 tokens (maxSequenceLength)",
+        "all rows are too long: none has an answer within 16 tokens; raise training.maxSequenceLength, or shorten "
+        "the rows",
         "Raise `maxSequenceLength`, or shorten the rows",
         {"training.maxSequenceLength": 16},
     ),
     Impossible(
         "More rows to cut than `maxTruncatedPercent` allows",
         "prepare",
-        "of the rows are longer than maxSequenceLength (80 tokens) and would be cut",
+        "would be cut, where 10 % are allowed: raise training.maxSequenceLength or dataset.maxTruncatedPercent, or "
+        "shorten the rows",
         "Raise `maxSequenceLength` or `maxTruncatedPercent`, or shorten the rows",
         {"training.maxSequenceLength": 80, "dataset.maxTruncatedPercent": 10},
         rows=[{**row, "answer": row["question"] * 2} for row in ANSWERED],
@@ -510,7 +517,8 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "`packing` with a model that carries a state (Mamba, Qwen3-Next, Qwen3.5, LFM2)",
         "prepare",
-        "carries a state from token to token (linear_attention), so rows of one pack would see each other",
+        "carries a state from token to token (linear_attention), so rows of one pack would see each other: leave "
+        "packing out",
         "Leave `packing` out",
         {"training.packing": True},
         Base(_QWEN3_NEXT),
@@ -541,7 +549,7 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "`earlyStopping` without validation rows",
         "apply",
-        "`training.earlyStopping` watches validation rows",
+        "`training.earlyStopping` watches validation rows: raise `dataset.split.validation`",
         "Raise `dataset.split.validation`",
         {"training.earlyStopping": {}, "dataset.split": {"validation": 0}},
     ),
@@ -564,7 +572,7 @@ _METHOD_AND_MACHINES = [
     Impossible(
         "`resumeFrom` with a step that the other job did not keep",
         "prepare",
-        "the other job has no intact checkpoint of step 5; there are steps: 4",
+        "the other job has no intact checkpoint of step 5: name one of the steps that there are (4)",
         "Name one of the steps that the message lists",
         {"training.resumeFrom": {"fineTuneJobRef": {"name": "first"}, "step": 5}},
         adapter={"r": 16, "lora_alpha": 32, "target_modules": ["q_proj"]},
@@ -582,7 +590,7 @@ _EVALUATION_AND_OUTPUT = [
     Impossible(
         "`Perplexity` with cases of its own",
         "apply",
-        "`Perplexity` is measured on the test rows and takes no `cases`",
+        "`Perplexity` is measured on the test rows and takes no `cases`: leave them out",
         "Leave `cases` out",
         {"evaluation.suites": [{"name": "rows", "type": "Perplexity", "cases": "configmap://cases/own.jsonl"}]},
     ),
@@ -604,7 +612,7 @@ _EVALUATION_AND_OUTPUT = [
     Impossible(
         "A `labelField` that the rows' answers do not have",
         "prepare",
-        "a row's answer has no `verdict`",
+        "a row's answer has no `verdict`: mend the data, or the suite's labelField",
         "Name a field of the answers, or mend the rows",
         {"evaluation.suites": [_CLASSIFIED]},
         rows=DECIDED,
@@ -619,28 +627,28 @@ _EVALUATION_AND_OUTPUT = [
     Impossible(
         "`formats: [Adapter]` where all weights are trained",
         "apply",
-        "`tuning.method: Full` makes no adapter",
+        "`tuning.method: Full` makes no adapter: remove `Adapter` from `output.formats`",
         "Leave `Adapter` out of `output.formats`",
         {"tuning.method": "Full", "output": {"modelName": "spam-filter", "formats": ["Adapter"]}},
     ),
     Impossible(
         "An experiment with a version that is not served",
         "apply",
-        "`experiment` compares versions that answer",
+        "`experiment` compares versions that answer: say in `serving` how this one is served",
         "Say in `output.serving` how it is served",
         {"output": {"modelName": "spam-filter", "experiment": _EXPERIMENT}},
     ),
     Impossible(
         "A `serving.maxModelLength` beyond the model's positions",
         "prepare",
-        "output.serving.maxModelLength is 4096, and",
+        "output.serving.maxModelLength is 4096: lower it to 1024",
         "Lower it to what the message says",
         {"output.serving": {"maxModelLength": 4096}},
     ),
     Impossible(
         "A `serving.quantization` of weights that were published so, of a job's own",
         "apply",
-        "a job publishes weights of 16 bits or 32",
+        "a job publishes weights of 16 bits or 32: set `serving.quantization` to `FP8`",
         "Set `output.serving.quantization` to `FP8`, or leave it out",
         {"output.serving": {"quantization": "AWQ"}},
     ),
@@ -654,7 +662,7 @@ _EVALUATION_AND_OUTPUT = [
     Impossible(
         "More GPUs to a server than divide the model's attention heads",
         "prepare",
-        "output.serving.resources asks for 3 GPUs, and",
+        "output.serving.resources asks for 3 GPUs: ask for one of 1, 2, 4",
         "Ask for as many as the message says",
         {"output.serving": {"maxModelLength": 512, "resources": {"limits": {"nvidia.com/gpu": 3}}}},
     ),

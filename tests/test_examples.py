@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from demo.users import example_generator
+from tests.support.overlays import job_of
 from training_runtime.prepare.pii import Finder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -28,7 +30,7 @@ def rows() -> list[dict[str, Any]]:
 def test_the_committed_data_is_what_the_generator_makes() -> None:
     generator = example_generator()
     data = generator.rows()
-    assert (EXAMPLE / "data.jsonl").read_text(encoding="utf-8") == generator.lines(data["all"])
+    assert (EXAMPLE / "data.jsonl").read_text(encoding="utf-8") == generator.lines(generator.instructed(data["all"]))
     packed = yaml.safe_load((EXAMPLE / "cpu/data.yaml").read_text())["binaryData"]
     for name, part in data.items():
         content = gzip.decompress(base64.b64decode(packed[f"{name}.jsonl.gz"])).decode()
@@ -38,6 +40,13 @@ def test_the_committed_data_is_what_the_generator_makes() -> None:
 def test_the_config_map_can_be_applied_from_the_client_side() -> None:
     # kubectl keeps what was applied last in an annotation, and all annotations together hold 256 KiB.
     assert (EXAMPLE / "cpu/data.yaml").stat().st_size < 250_000
+
+
+def test_the_mails_come_with_the_team_s_instruction_and_on_the_processor_with_a_short_one(rows: list[Any]) -> None:
+    [instruction] = {row["instruction"] for row in rows}
+    assert all(f'"{word}"' in instruction for word in ("action", "BLOCK", "ALLOW", "reason", "confidence"))
+    [short] = {row["instruction"] for part in example_generator().rows().values() for row in part}
+    assert len(short) < 40
 
 
 def test_both_versions_have_the_same_mails_in_the_same_order_so_that_no_test_row_was_trained_on() -> None:
@@ -91,6 +100,23 @@ def test_an_example_s_data_is_its_generator_s_with_repetitions_and_personal_data
     assert (
         len(json.dumps(text, ensure_ascii=False).encode()) < 250_000
     )  # kubectl keeps what was applied in an annotation
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_on_a_processor_an_example_ends_as_on_gpus(name: str) -> None:
+    """Bounds and sizes alone are others; what needs more than a processor is left out of the evaluation."""
+    small, large = (FineTuneJobSpec.parse(job_of(EXAMPLES / name / kind)["spec"]) for kind in ("cpu", "h100"))
+    assert small.output.formats == large.output.formats
+    assert small.output.experiment == large.output.experiment
+    assert (small.tuning.method == "Full") == (large.tuning.method == "Full") or name == "support-chatbot"
+    assert [(gate.metric, gate.vs_alias) for gate in small.evaluation.gates] == [
+        (gate.metric, gate.vs_alias) for gate in large.evaluation.gates
+    ]
+    assert small.evaluation.suites == [
+        suite for suite in large.evaluation.suites if suite.type != "Judge" and not suite.constrained
+    ]
+    assert (small.output.serving is None) == (large.output.serving is None)
+    assert small.output.serving is None or small.output.serving.replicas == 0
 
 
 def test_no_answer_of_the_claims_has_a_category_outside_its_dictionary() -> None:

@@ -1,5 +1,6 @@
 """The table of what cannot work is whole, and the users' page is made from it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,10 @@ import yaml
 
 from .impossible import IMPOSSIBLE, PAGE, page
 
+_REMEDY = re.compile(
+    r"(?:^|[ ,:;])(?:add|ask|change|choose|convert|ends?|give|leave|lower|mend|name|needs?|one of|put|raise|remove|say"
+    r"|set|take|use|write) "
+)
 _DEFINITIONS = Path(__file__).parents[1] / "crds"
 
 
@@ -27,6 +32,10 @@ def test_each_row_is_another_spec_with_a_remedy() -> None:
     assert len({row.wish for row in IMPOSSIBLE}) == len(IMPOSSIBLE) > 50
     assert all(row.told and row.instead for row in IMPOSSIBLE)
     assert {row.by for row in IMPOSSIBLE} == {"apply", "prepare"}
+
+
+def test_what_is_told_says_what_to_do() -> None:
+    assert [row.told for row in IMPOSSIBLE if not _REMEDY.search(row.told)] == []
 
 
 def test_what_apply_tells_is_said_by_a_rule_of_the_definitions() -> None:

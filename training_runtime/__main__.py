@@ -20,7 +20,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ValidationError
 
 from .errors import PlanError, PreemptedError, StageError
-from .log import begin_stage, log_event
+from .log import begin_stage, log_event, take_over_output
 from .plan import ANSWERING_STEPS, AnsweringStep, Engine, ExitCode, Failed, Plan, Stage
 from .usage import usage_told
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         _hand_back(Failed(error=type(error).__name__, message=str(error)[:_MAX_MESSAGE_CHARACTERS]))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
-        traceback.print_exc()
+        log_event("traceback", text=traceback.format_exc())
         _hand_back(Failed(error=type(error).__name__[:64], message=_told(error)[:_MAX_MESSAGE_CHARACTERS]))
         return ExitCode.INTERNAL
     _hand_back(result)
@@ -118,4 +118,5 @@ def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the si
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _end)
+    take_over_output()
     sys.exit(main())

@@ -51,7 +51,10 @@ def _building(plan: Plan) -> Iterator[None]:
         yield
     except (ImportError, OSError, ValueError) as error:
         told = " ".join(str(error).split())[:500]
-        raise PlanError(f"{plan.base.uri} cannot be built from its configuration: {told}") from error
+        raise PlanError(
+            f"{plan.base.uri} cannot be built from its configuration: name a base that brings its code, and set "
+            f"base.trustRemoteCode, or another base ({told})"
+        ) from error
 
 
 def count_parameters(model: "PreTrainedModel") -> int:

@@ -15,6 +15,8 @@ __all__ = [
     "ANSWERING_STEPS",
     "DIGEST_TAG",
     "FAILURE_TAG",
+    "INSTALLATION_TAG",
+    "JOB_TAG",
     "JOB_UID_TAG",
     "RENDEZVOUS_PORT",
     "RESERVED_ENVIRONMENT",
@@ -122,6 +124,10 @@ ArtifactFormat = Literal["Adapter", "Merged", "Full"]
 
 DIGEST_TAG = "anneal.dev/digest"
 """MLflow's tag of a model version that says which artifact it is."""
+JOB_TAG = "anneal.dev/job"
+"""MLflow's tag of a run that says by namespace and name which job's it is."""
+INSTALLATION_TAG = "anneal.dev/installation"
+"""MLflow's tag of a run that says which installation's operator ends it, should its job go."""
 JOB_UID_TAG = "anneal.dev/job-uid"
 """MLflow's tag of a run, and of the version made from it, that says which job's it is."""
 FAILURE_TAG = "anneal.dev/failure"
@@ -444,6 +450,8 @@ class TrackingPlan(_Part):
     uri: str
     experiment: str
     tags: dict[str, str] = {}
+    installation: str = ""
+    """By which an operator knows the runs of its own jobs; empty where none made the plan."""
 
 
 class OutputPlan(_Part):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from .log import log_event
-from .plan import FAILURE_TAG, JOB_UID_TAG, Plan
+from .plan import FAILURE_TAG, INSTALLATION_TAG, JOB_TAG, JOB_UID_TAG, Plan
 from .unreachable import why
 from .workspace import tracking_folder
 
@@ -39,7 +39,8 @@ def job_run(client: "MlflowClient", plan: Plan) -> "Run":
     found = client.search_runs([identifier], f"tags.`{JOB_UID_TAG}` = '{plan.job.uid}'", max_results=1)
     if found:
         return found[0]
-    job = {JOB_UID_TAG: plan.job.uid, "anneal.dev/job": f"{plan.job.namespace}/{plan.job.name}"}
+    job = {JOB_UID_TAG: plan.job.uid, JOB_TAG: f"{plan.job.namespace}/{plan.job.name}"}
+    job |= {INSTALLATION_TAG: plan.tracking.installation} if plan.tracking.installation else {}
     return client.create_run(identifier, run_name=plan.job.name, tags={**plan.tracking.tags, **job})
 
 

@@ -6,6 +6,8 @@ word for word, some with another time), personal data in subjects, and 2 % wrong
 people have. The same seed writes the same bytes.
 
 A second version of the same mails has most reasons in English, whoever the reader is: what the first model learns from.
+Each row of data.jsonl has the team's instruction; in cpu/data.yaml it is one short sentence, for on a processor every
+token of it takes time in every row.
 """
 
 import base64
@@ -18,7 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
-INSTRUCTION = "Decide whether this mail is spam."
+INSTRUCTION = (
+    "You filter a company's mail. Read the mail's subject, its attachments and the time it came, and decide whether it "
+    'is kept from its reader. Answer with one JSON object and nothing else: "action" is "BLOCK" or "ALLOW", "reason" '
+    'is one sentence in the language of the mail, and "confidence" is a number from 0 to 1.'
+)
+SHORT_INSTRUCTION = "Decide whether this mail is spam."
 ROWS_PER_LANGUAGE = 1300
 WRONG = 0.02
 REPEATED = 0.05
@@ -286,7 +293,7 @@ def mail(language: str, topic: Topic, rng: random.Random) -> dict[str, Any]:
     action = topic.action if rng.random() >= WRONG else {"BLOCK": "ALLOW", "ALLOW": "BLOCK"}[topic.action]
     received = {"subject": subject, "attachments": [attachment] if attachment else [], "received_at": _time(rng)}
     decision = {"action": action, "reason": topic.reason, "confidence": topic.confidence}
-    return {"instruction": INSTRUCTION, "input": received, "output": decision}
+    return {"instruction": SHORT_INSTRUCTION, "input": received, "output": decision}
 
 
 def _person(rng: random.Random) -> dict[str, str]:
@@ -330,6 +337,11 @@ def mostly_english(data: list[dict[str, Any]], rng: random.Random) -> list[dict[
     return made
 
 
+def instructed(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with the team's instruction."""
+    return [{**row, "instruction": INSTRUCTION} for row in data]
+
+
 def lines(data: list[dict[str, Any]]) -> str:
     """Return rows as JSON Lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data)
@@ -338,12 +350,12 @@ def lines(data: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Write the files."""
     data = rows()
-    (HERE / "data.jsonl").write_text(lines(data["all"]), encoding="utf-8")
+    (HERE / "data.jsonl").write_text(lines(instructed(data["all"])), encoding="utf-8")
     packed = {name: gzip.compress(lines(part).encode(), 9, mtime=0) for name, part in data.items()}
     entries = "".join(f"  {name}.jsonl.gz: {base64.b64encode(part).decode()}\n" for name, part in packed.items())
     (HERE / "cpu/data.yaml").write_text(
-        "# Made by generate.py, packed, as a ConfigMap holds at most 1 MiB: `all` is data.jsonl, `mostly-english` the\n"
-        "# same mails with most reasons in English.\n"
+        "# Made by generate.py, packed, as a ConfigMap holds at most 1 MiB: `all` is data.jsonl with a\n"
+        "# short instruction, `mostly-english` the same mails with most reasons in English.\n"
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: spam-filter-data\nbinaryData:\n" + entries,
         encoding="utf-8",
     )

@@ -39,6 +39,7 @@ from .reconcile.ab_experiment import ABExperimentKind
 from .reconcile.context import Context
 from .reconcile.fine_tune_job import FineTuneJobKind
 from .reconcile.harness import Harness
+from .reconcile.left_runs import LeftRuns, installation
 from .reconcile.model_version import ModelVersionKind
 from .reconcile.neighbours import ROUTER_KIND, of_model
 from .reconcile.queue import Key, WorkQueue
@@ -108,6 +109,7 @@ async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, w
             registry=registry,
             models=models,
             routers=HttpRouters(session),
+            left_runs=LeftRuns(client, store, registry, installation(certificate)),
             progress=progress,
             settings=settings,
             progress_ca=certificate,
@@ -141,6 +143,7 @@ async def _lead_forever(
         context.progress.clear()  # of what jobs said while another led
         watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, context.store)]
         watches.append(asyncio.create_task(context.models.ask_forever()))
+        watches.append(asyncio.create_task(context.left_runs.end_forever()))
         try:
             await watch_forever(build_registry(queue.wake, context.store), watching)
         finally:

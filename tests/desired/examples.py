@@ -35,7 +35,14 @@ GOLDEN = Path(__file__).parent / "golden"
 _CHECKOUT = Path(__file__).parents[2]
 _ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 _TRAINING = TrainingEnvironment(
-    "trainer:1", "IfNotPresent", "http://mlflow:5000", "https://operator:8443", "CERTIFICATE", "server:1", _ENGINE
+    "trainer:1",
+    "IfNotPresent",
+    "http://mlflow:5000",
+    "https://operator:8443",
+    "CERTIFICATE",
+    "server:1",
+    _ENGINE,
+    "here",
 )
 _KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes")
 _SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE, _KEYS)

@@ -28,6 +28,7 @@ ENVIRONMENT = TrainingEnvironment(
     "CERTIFICATE",
     "server:1",
     {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "2"},
+    "here",
 )
 
 

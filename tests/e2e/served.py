@@ -34,7 +34,17 @@ from .accounts import Row, rows_in
 from .conftest import CHECKOUT, Cluster
 from .load import Attempt, attempts_in, recent_attempts
 
-__all__ = ["MODEL", "VERSIONS", "Served", "Traffic", "paced_engine", "served", "small_volume"]
+__all__ = [
+    "MODEL",
+    "VERSIONS",
+    "Served",
+    "Traffic",
+    "ask_mlflow",
+    "paced_engine",
+    "published",
+    "served",
+    "small_volume",
+]
 
 Manifest = dict[str, Any]
 MODEL, VERSIONS, EXPERIMENT = "chat", ("stable", "tuned"), "stable-or-tuned"
@@ -233,7 +243,7 @@ def served(cluster: Cluster, volume: Path, system: str) -> Served:
     """Serve both versions, and have the experiment split their users for as long as the test takes."""
     made = Served(cluster, volume, system)
     for version in VERSIONS:
-        spec = {**GOOD["ModelVersion"], **_published(cluster, system), "modelName": MODEL, "serving": _serving(2)}
+        spec = {**GOOD["ModelVersion"], **published(cluster, system), "modelName": MODEL, "serving": _serving(2)}
         spec |= {"aliases": ["production"]} if version == VERSIONS[0] else {}
         _submit(cluster, "ModelVersion", version, spec)
     variants = [{"name": name, "modelVersionRef": {"name": name}, "weight": 50} for name in VERSIONS]
@@ -243,19 +253,24 @@ def served(cluster: Cluster, volume: Path, system: str) -> Served:
     return made
 
 
-def _published(cluster: Cluster, system: str) -> Manifest:
-    """What a job's ModelVersion says of its run, which MLflow wants to know before it registers anything."""
+def published(cluster: Cluster, system: str) -> Manifest:
+    """Return what a job's ModelVersion says of its run, which MLflow wants to know before it registers anything."""
     cluster.kubectl("rollout", "status", "-n", system, "deployment/anneal-mlflow", "--timeout=180s")
-    address = cluster.get("service", "anneal-mlflow", "-n", system)["spec"]["clusterIP"]
-    headers = {"Host": "localhost:5000", "Content-Type": "application/json"}
-    asked = urllib.request.Request(
-        f"http://{address}:5000/api/2.0/mlflow/runs/create", b'{"experiment_id": "0"}', headers
-    )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
-        run = json.load(answer)["run"]["info"]
+    run = ask_mlflow(cluster, system, "runs/create", {"experiment_id": "0"})["run"]["info"]
     provenance = {"fineTuneJobRef": {"name": "job"}, "fineTuneJobUid": "uid", "datasetDigest": "sha256:0"}
     artifact = {**GOOD["ModelVersion"]["artifact"], "uri": f"{run['artifact_uri']}/model"}
     return {"artifact": artifact, "provenance": {**provenance, "mlflowRunId": run["run_id"]}}
+
+
+def ask_mlflow(cluster: Cluster, system: str, path: str, given: Manifest | None = None) -> Manifest:
+    """Return the answer of the installation's MLflow to a question, or to what it is given."""
+    address = cluster.get("service", "anneal-mlflow", "-n", system)["spec"]["clusterIP"]
+    headers = {"Host": "localhost:5000", "Content-Type": "application/json"}
+    body = json.dumps(given).encode() if given else None
+    asked = urllib.request.Request(f"http://{address}:5000/api/2.0/mlflow/{path}", body, headers)
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        found: Manifest = json.load(answer)
+    return found
 
 
 def _serving(replicas: int) -> Manifest:

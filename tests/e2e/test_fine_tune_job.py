@@ -18,10 +18,17 @@ from toolbox.polling import poll
 
 from .bench import RESOURCES, ROWS, TRAINING, Bench
 from .conftest import CHECKOUT, Cluster
+from .served import ask_mlflow, published
 from .side_by_side import Beginnings, beginnings, beside_others
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
-EXAMPLES = ("claims-extraction", "expressway-assistant", "civil-law-qa", "support-chatbot")
+EXAMPLES = {
+    "claims-extraction": ("Merged", None),
+    "expressway-assistant": ("Full", 0),
+    "civil-law-qa": ("Adapter", None),
+    "support-chatbot": ("Full", 0),
+}
+"""What is published of each, and with how many servers."""
 MADE = ("Job", "Pod", "Service", "ConfigMap", "PersistentVolumeClaim")
 OF_THE_NAMESPACE = {f"ConfigMap/{name}" for name in ("kube-root-ca.crt", "rows", "tiny-qwen3")}
 Manifest = dict[str, Any]
@@ -156,6 +163,7 @@ def _labelled(system: ApiReader) -> list[str]:
 @beside_others
 def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) -> None:
     """All four at once; the fifth, spam-filter, is the demo's. One of expressway-assistant's two nodes is lost."""
+    _have_one_in_production(bench, "expressway-assistant")
     for name in EXAMPLES:
         bench.cluster.kubectl("apply", "-k", str(CHECKOUT / f"examples/{name}/cpu"))
     bench.lose_one_of_two_nodes("expressway-assistant")
@@ -168,6 +176,14 @@ def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) 
         assert status["attempts"]["last"][-1]["reason"] == "Completed"
         assert status["mlflow"]["runId"]
         assert status["modelVersionRef"] == {"name": name}
+        spec = bench.cluster.get("modelversion", name)["spec"]
+        assert (spec["artifact"]["format"], spec.get("serving", {}).get("replicas")) == EXAMPLES[name]
+    assert _uploaded(bench, "civil-law-qa") == {"adapter"}
+    assert _uploaded(bench, "claims-extraction") == {"adapter", "model"}
+    gates = [gate["metric"] for gate in bench.status("claims-extraction")["evaluation"]["gates"]]
+    assert gates == ["answer/schema_validity", "claim/macro_f1"]
+    _assert_compared(bench, "expressway-assistant")
+    _assert_logs_have_one_shape(bench)
     status = bench.status("expressway-assistant")
     assert status["evaluation"]["gates"][0]["metric"] == "cases/accuracy"
     assert status["attempts"]["total"] >= 2
@@ -177,12 +193,54 @@ def test_the_examples_end_published_and_leave_only_their_versions(bench: Bench) 
     for name in EXAMPLES:
         bench.cluster.kubectl("delete", "-k", str(CHECKOUT / f"examples/{name}/cpu"), "--ignore-not-found")
     _assert_nothing_left(bench)
-    assert len(bench.cluster.get("modelversions")["items"]) == len(EXAMPLES)
+    versions = {version["metadata"]["name"] for version in bench.cluster.get("modelversions")["items"]}
+    assert versions == {*EXAMPLES, "civil-law-qa-base", "claims-extraction-base", "in-production"}
+
+
+def _have_one_in_production(bench: Bench, model: str) -> None:
+    serving = {"replicas": 0, "maxModelLength": 512}
+    spec = {**published(bench.cluster, SYSTEM), "modelName": model, "aliases": ["production"], "serving": serving}
+    manifest = {"apiVersion": "anneal.dev/v1alpha1", "kind": "ModelVersion", "metadata": {"name": "in-production"}}
+    bench.cluster.apply({**manifest, "spec": spec})
+
+    def told() -> Manifest:
+        return bench.cluster.api.status("ModelVersion", "in-production")
+
+    assert poll(lambda: told().get("registry", {}).get("aliases") == ["production"], 60, every=1.0), told()
+
+
+def _uploaded(bench: Bench, name: str) -> set[str]:
+    """Which of the two forms of a trained adapter lie in the job's run."""
+    run = bench.status(name)["mlflow"]["runId"]
+    files = ask_mlflow(bench.cluster, SYSTEM, f"artifacts/list?run_id={run}")["files"]
+    return {file["path"] for file in files} & {"adapter", "model"}
+
+
+def _assert_logs_have_one_shape(bench: Bench) -> None:
+    """A log of each stage, whoever writes into it: our code, libraries, torchrun."""
+    for stage in ("prepare", "train", "evaluate", "publish"):
+        for pod in bench.pods("support-chatbot", stage) + bench.pods("expressway-assistant", stage):
+            _assert_has_one_shape(bench.cluster.api.log(pod["metadata"]["name"]), stage)
+
+
+def _assert_has_one_shape(log: str, stage: str) -> None:
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert lines
+    assert {line["stage"] for line in lines} == {stage}
+    assert all(line["event"] and line["time"] for line in lines)
+
+
+def _assert_compared(bench: Bench, name: str) -> None:
+    variants = bench.cluster.get("abexperiment", name)["spec"]["variants"]
+    found = [(variant["name"], variant["modelVersionRef"]["name"], variant["weight"]) for variant in variants]
+    assert found == [("production", "in-production", 80), ("candidate", name, 20)]
 
 
 def _assert_nothing_left(bench: Bench) -> None:
-    poll(lambda: not _made(bench), 180, every=1.0)
-    assert _made(bench) == set()
+    """What serves versions belongs to no job."""
+    label = "anneal.dev/fine-tune-job"
+    poll(lambda: not _made(bench, label), 180, every=1.0)
+    assert _made(bench, label) == set()
 
 
 def _made(bench: Bench, selector: str = "") -> set[str]:
@@ -234,6 +292,8 @@ def test_vllm_answers_evaluation_s_questions_and_what_is_constrained_satisfies_t
         {"questions": 16},
         {"answers": {"tuned": 16}},
     ]
+    for step in ("ask", "answer", "evaluate"):
+        _assert_has_one_shape(bench.cluster.api.log(pod["metadata"]["name"], step), step)
     ran = {made["name"]: made["image"] for made in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])}
     assert ran == {"ask": images["evaluate"], "answer": images["answer"], "evaluate": images["evaluate"]}
     assert images["answer"] != images["evaluate"]

@@ -17,6 +17,7 @@ from tests.support.http_server import serving
 __all__ = ["MlflowServer", "mlflow_server"]
 
 _PREFIX = "/api/2.0/mlflow/"
+_SEARCHES = {"runs/search", "experiments/search"}
 _WRITES = {"POST", "PATCH", "DELETE"}
 
 
@@ -39,6 +40,8 @@ class MlflowServer:
     """By run."""
     experiments: dict[str, str] = field(default_factory=dict)
     """The identifiers, by name."""
+    page: int = 1000
+    """How many runs are told at once."""
     runs: list[dict[str, Any]] = field(default_factory=list)
     """Each with the experiment's identifier, its own, status and tags."""
     writes: list[str] = field(default_factory=list)
@@ -78,7 +81,7 @@ class MlflowServer:
         """Carry out one request."""
         if path == self.denies:
             raise _RefusalError("PERMISSION_DENIED", "no")
-        if method not in _WRITES or path == "runs/search":
+        if method not in _WRITES or path in _SEARCHES:
             return self._read(path, asked)
         self.writes.append(f"{method} {path}")
         return self._write(method, path, asked)
@@ -98,8 +101,8 @@ class MlflowServer:
                 return {"model_versions": found[: int(asked.get("max_results", 1000))]}
             case "experiments/get-by-name":
                 return {"experiment": self._shown_experiment(asked["experiment_name"])}
-            case "runs/search":
-                return {"runs": [_shown_run(run) for run in self.runs if _is_asked_for(run, asked)]}
+            case "experiments/search" | "runs/search":
+                return self._found(path, asked)
             case "runs/get":
                 metrics = self.metrics.get(asked["run_id"], {}).items()
                 found = [{"key": key, "value": value} for key, value in metrics]
@@ -111,6 +114,11 @@ class MlflowServer:
         if self.meets:
             with suppress(threading.BrokenBarrierError):  # nobody else came: then nobody waits any more
                 self.meets.wait()
+
+    def _found(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if path == "experiments/search":
+            return _page("experiments", [self._shown_experiment(name) for name in self.experiments], asked, 1)
+        return _page("runs", [_shown_run(run) for run in self.runs if _is_asked_for(run, asked)], asked, self.page)
 
     def _write(self, method: str, path: str, asked: dict[str, Any]) -> dict[str, Any]:
         match method, path:
@@ -204,10 +212,19 @@ def _matches(version: dict[str, Any], text: str) -> bool:
     )
 
 
+def _page(name: str, found: list[dict[str, Any]], asked: dict[str, Any], most: int) -> dict[str, Any]:
+    start = int(asked.get("page_token") or 0)
+    more = {"next_page_token": str(start + most)} if len(found) > start + most else {}
+    return {name: found[start : start + most], **more}
+
+
 def _is_asked_for(run: dict[str, Any], asked: dict[str, Any]) -> bool:
     wanted = re.findall(r"tags\.`([^`]+)` = '([^']*)'", asked["filter"])
-    return run["experiment_id"] in asked["experiment_ids"] and all(
-        run["tags"].get(key) == value for key, value in wanted
+    statuses = re.findall(r"attributes\.status = '(\w+)'", asked["filter"])
+    return (
+        run["experiment_id"] in asked["experiment_ids"]
+        and all(run["status"] == status for status in statuses)
+        and all(run["tags"].get(key) == value for key, value in wanted)
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from anneal_operator.errors import ForeignModelError, RefusedVersionError, RegistryError
 from anneal_operator.outside import registry as module
-from anneal_operator.outside.registry import MlflowRegistry, Registered, RegisteredModel, Registration
+from anneal_operator.outside.registry import MlflowRegistry, Registered, RegisteredModel, Registration, RunAtWork
 
 from .mlflow_server import MlflowServer, mlflow_server
 
@@ -394,3 +394,28 @@ def test_an_operator_that_may_not_lead_any_more_ends_no_run(mlflow: MlflowServer
     with pytest.raises(RegistryError, match="another operator may lead"):
         asyncio.run(registry.end_run("spam", "u1", "Data"))
     assert mlflow.runs == [_run("u1")]
+
+
+def test_the_runs_at_work_of_an_installation_are_found_in_every_experiment_and_end(mlflow: MlflowServer) -> None:
+    mlflow.experiments |= {"spam": "7", "claims": "8", "team": "9"}
+    mlflow.page = 2
+    told = {"anneal.dev/installation": "here", "anneal.dev/job": "team/spam-1"}
+    for number in range(3):
+        mlflow.runs.append(_run(f"u{number}") | {"tags": {**told, "anneal.dev/job-uid": f"u{number}"}})
+    elsewhere = {**told, "anneal.dev/installation": "there"}
+    mlflow.runs.append(_run("theirs") | {"tags": elsewhere})
+    mlflow.runs.append(_run("ended") | {"status": "FINISHED", "tags": told})
+    mlflow.runs.append(_run("u9") | {"experiment_id": "9", "tags": {**told, "anneal.dev/job-uid": "u9"}})
+    registry = MlflowRegistry(mlflow.url)
+    found = asyncio.run(registry.runs_at_work("here"))
+    assert found == [RunAtWork(f"run-of-{uid}", "team", "spam-1", uid) for uid in ("u0", "u1", "u2", "u9")]
+    asyncio.run(registry.end_left_run("run-of-u1"))
+    assert [run["status"] for run in mlflow.runs[:3]] == ["RUNNING", "KILLED", "RUNNING"]
+    registry.fence(lambda: False)
+    with pytest.raises(RegistryError, match="another operator may lead"):
+        asyncio.run(registry.end_left_run("run-of-u2"))
+    assert mlflow.runs[2]["status"] == "RUNNING"
+
+
+def test_an_mlflow_without_experiments_has_no_runs(mlflow: MlflowServer) -> None:
+    assert asyncio.run(MlflowRegistry(mlflow.url).runs_at_work("here")) == []

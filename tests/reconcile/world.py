@@ -20,12 +20,13 @@ from anneal_operator.endpoints.progress import ProgressBook
 from anneal_operator.errors import ApiError, ConflictError, ForeignModelError, RegistryError, RouterError
 from anneal_operator.handlers.watching import OWNERS
 from anneal_operator.outside.models import Models
-from anneal_operator.outside.registry import Registered, RegisteredModel, Registration
+from anneal_operator.outside.registry import Registered, RegisteredModel, Registration, RunAtWork
 from anneal_operator.outside.routers import RouterTraffic
 from anneal_operator.reconcile.ab_experiment import ABExperimentKind
 from anneal_operator.reconcile.context import Context
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobKind
 from anneal_operator.reconcile.harness import Harness
+from anneal_operator.reconcile.left_runs import LeftRuns
 from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
 from anneal_operator.reconcile.routing import RouterKind
@@ -213,6 +214,8 @@ class FakeRegistry:
     """By version."""
     ended_runs: dict[tuple[str, str], str] = field(default_factory=dict)
     """By experiment and job: the failure that each was told of."""
+    runs: dict[str, list[RunAtWork]] = field(default_factory=dict)
+    """At work, by installation."""
     calls: list[str] = field(default_factory=list)
     down: bool = False
 
@@ -263,6 +266,14 @@ class FakeRegistry:
     async def end_run(self, experiment: str, job_uid: str, failure: str) -> None:
         self._check("end_run")
         self.ended_runs[experiment, job_uid] = failure
+
+    async def runs_at_work(self, installation: str) -> Sequence[RunAtWork]:
+        self._check("runs_at_work")
+        return list(self.runs.get(installation, ()))
+
+    async def end_left_run(self, run_id: str) -> None:
+        self._check("end_left_run")
+        self.runs = {name: [run for run in runs if run.run_id != run_id] for name, runs in self.runs.items()}
 
     async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
         self._check("set_aliases")
@@ -369,6 +380,7 @@ class World:
             self.models,
             self.registry,
             self.routers,
+            LeftRuns(self.api, self.store, self.registry, "here"),
             ProgressBook(),
             SETTINGS.model_copy(),
             "CA",

@@ -44,10 +44,14 @@ class ApiReader:
         items: list[dict[str, Any]] = found.get("items", [])
         return items
 
-    def log(self, pod: str) -> str:
-        """Return what a pod's container has printed so far; empty where it has not begun, or is gone."""
+    def log(self, pod: str, container: str = "") -> str:
+        """Return what a pod's container has printed so far; empty where it has not begun, or is gone.
+
+        Where none is named it is the first one, that of the pod's own work.
+        """
+        named = f"?container={container}" if container else ""
         try:
-            return self._read(f"{KINDS['Pod'].path(self.namespace, pod)}/log").decode(errors="replace")
+            return self._read(f"{KINDS['Pod'].path(self.namespace, pod)}/log{named}").decode(errors="replace")
         except OSError:
             return ""
 

@@ -2,13 +2,15 @@
 
 Importing torch, TRL and DeepSpeed takes far longer than training a tiny model. Each process imports them once and forks
 for every plan, so that no training sees what another left in its libraries; processes of a plan meet at its port.
-The exit code of each lies beside the plan, in `PLAN.RANK.code`, and what both wrote in `PLAN.log`.
+The exit code of each lies beside the plan, in `PLAN.RANK.code`, what both said in `PLAN.log`, and which files of the
+rows' cache each has written in `PLAN.RANK.wrote`.
 """
 
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -39,17 +41,34 @@ def _import_libraries() -> None:
     assert all((accelerate, deepspeed, peft, AutoModelForCausalLM, Trainer, Qwen3ForCausalLM, SFTTrainer))
 
 
+def _note_writes(folder: str, notes: Path) -> None:
+    """Note each file of a folder that this process opens to write, but for locks, which all of them take."""
+    notes.touch()
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or not str(arguments[0]).startswith(folder) or str(arguments[0]).endswith(".lock"):
+            return
+        if int(arguments[2]) & (os.O_WRONLY | os.O_RDWR):
+            with notes.open("a") as file:
+                file.write(f"{arguments[0]}\n")
+
+    sys.addaudithook(note)
+
+
 def _train(path: Path, port: str) -> int:
     from training_runtime.plan import Plan
     from training_runtime.train.worker import train_here
+    from training_runtime.workspace import cache_folder
 
+    plan = Plan.model_validate_json(path.read_bytes())
+    _note_writes(str(cache_folder(plan)), Path(f"{path}.{os.environ['RANK']}.wrote"))
     log = os.open(f"{path}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     # The agent's store holds the keys of the plan before.
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "False", "MASTER_PORT": port}
     try:
-        train_here(Plan.model_validate_json(path.read_bytes()))
+        train_here(plan)
     except BaseException:  # noqa: BLE001 - a child must never return into its parent's loop
         traceback.print_exc()
         return 1

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from training_runtime.architecture import count_parameters
+from training_runtime.evaluate.losses import portions
 from training_runtime.plan import Optimizer, Plan
 from training_runtime.train.strategy import Strategy
 
@@ -76,11 +77,18 @@ def training(plan: Plan, model: PreTrainedModel, trained: int, strategy: Strateg
     )
 
 
-def answering(model: PreTrainedModel, tokens: int) -> float:
-    """Gigabytes of a model in 16 bits that reads and writes `tokens`: its weights, and each layer's keys and values."""
+def answering(model: PreTrainedModel, tokens: int, longest_row: int, gpu: float) -> float:
+    """Gigabytes of a model in 16 bits on a GPU of so many: its weights, and the most that either of its tasks takes.
+
+    It reads and writes `tokens`, of which each layer keeps keys and values; or a batch of test rows goes through the
+    layers and the head, which is as large as what is free and holds the longest row at least.
+    """
     config = model.config
     pairs = 2 * int(config.num_hidden_layers) * int(config.num_key_value_heads) * _head(model)
-    return (count_parameters(model) + pairs * tokens) * _HALF / _GIGA + _CONTEXT
+    held = count_parameters(model) * _HALF / _GIGA + _CONTEXT
+    batch = portions(model, int((gpu - held) * _GIGA))
+    rows = batch._replace(hidden=max(batch.hidden, longest_row)).taken
+    return held + max(pairs * tokens * _HALF, rows) / _GIGA
 
 
 def _head(model: PreTrainedModel) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file
 
 from training_runtime.architecture import count_parameters, empty_model
@@ -14,10 +15,11 @@ from training_runtime.errors import PlanError
 from training_runtime.evaluate.stage import evaluate
 from training_runtime.plan import Plan
 from training_runtime.prepare.stage import prepare as prepare_stage
-from training_runtime.train.arguments import quantization_config, weight_type
-from training_runtime.train.model import with_full_adapters
+from training_runtime.rows.prompted import prompted_tokenizer
+from training_runtime.train.checkpoints import CommittedCheckpoints
 from training_runtime.train.stage import train
-from training_runtime.workspace import model_folder, results_file
+from training_runtime.train.trainer import make_trainer
+from training_runtime.workspace import checkpoints_folder, model_folder, results_file
 
 from .conftest import CONFIG, MakePlan, Prepare
 
@@ -137,7 +139,7 @@ def test_a_length_that_yarn_stretches_to_is_trained_and_not_served(
     stretched = _changed(base, tmp_path / "yarn", {"max_position_embeddings": 256, "rope_parameters": rope})
     changes = _pretrained(stretched, training__max_sequence_length=512)
     prepare_stage(make_plan(**changes))
-    with pytest.raises(PlanError, match=r"^output\.serving\.maxModelLength is 512, and .* has positions for 256"):
+    with pytest.raises(PlanError, match=r"^output\.serving\.maxModelLength is 512: lower it to 256, "):
         prepare_stage(make_plan(**changes, output__served_length=512))
 
 
@@ -205,21 +207,28 @@ def test_an_architecture_that_nobody_knows_is_a_bad_plan(make_plan: MakePlan, ba
 )
 def test_a_quantized_base_computes_as_the_plan_says_and_its_adapter_has_gradients_that_the_scaler_takes(
     make_plan: MakePlan,
+    prepare: Prepare,
+    base: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
     computed: torch.dtype,
     adapter: torch.dtype,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    plan = make_plan(lora=LORA, quantization={"bits": 4}, training__precision=precision)
-    held = quantization_config(plan)
-    assert held is not None
-    assert held.bnb_4bit_compute_dtype == weight_type(plan) == computed
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)  # as TRL leaves it
-    model[0].requires_grad_(requires_grad=False)
-    with_full_adapters(plan, model)
-    assert [weight.dtype for weight in model[1].parameters()] == [adapter, adapter]
-    assert [weight.dtype for weight in model[0].parameters()] == [torch.bfloat16, torch.bfloat16]
+    """The real trainer, after TRL has cast the adapter; only the scaler, which needs a GPU, is left out of it."""
+    plan = make_plan(**_pretrained(base, lora=LORA, quantization={"bits": 4}))
+    prepare(plan)
+    for module in ("arguments", "model"):
+        monkeypatch.setattr(f"training_runtime.train.{module}.weight_type", lambda _: computed)
+    monkeypatch.setattr("training_runtime.train.model.precision", lambda _: precision)
+    checkpoints = CommittedCheckpoints(checkpoints_folder(plan), 1)
+    model = make_trainer(plan, "Single", checkpoints, prompted_tokenizer(plan)).model
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    quantized = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
+    assert trained
+    assert quantized
+    assert {weight.dtype for weight in trained} == {adapter}
+    assert {layer.compute_dtype for layer in quantized} == {computed}
+    assert {layer.weight.dtype for layer in quantized} == {torch.uint8}
 
 
 def test_parameters_are_counted_whole(make_plan: MakePlan, prepare: Prepare, base: Path) -> None:

@@ -39,7 +39,7 @@ DATA: dict[str, tuple[bytes | None, dict[str, Any], int, str]] = {
     "a column that is not there": (None, {"dataset__columns__output": "reply"}, 65, "has no reply"),
     "all rows too long": (None, {"training__max_sequence_length": 4}, 65, "all rows are too long"),
     "no rows left for a part": (None, {"dataset__split__test": 0.001}, 65, "rows leave none for test"),
-    "a wrong pattern": (None, {"dataset__clean__remove_pattern": "("}, 64, "clean.removePattern is no regular"),
+    "a wrong pattern": (None, {"dataset__clean__remove_pattern": "("}, 64, "clean.removePattern, which is no regular"),
 }
 
 

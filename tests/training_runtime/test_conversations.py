@@ -273,7 +273,7 @@ def test_columns_that_no_template_knows_are_named() -> None:
 
 
 def test_a_bad_pattern_is_a_bad_plan() -> None:
-    with pytest.raises(PlanError, match=r"clean\.removePattern is no regular expression"):
+    with pytest.raises(PlanError, match=r"clean\.removePattern, which is no regular expression"):
         Cleaner(CleanPlan(remove_pattern="["))
 
 

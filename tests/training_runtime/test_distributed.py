@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, cast
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from toolbox.polling import poll
 from training_runtime.committed import verified_digest
@@ -77,6 +79,8 @@ class Case(NamedTuple):
     strategy: str
     processes: int
     offload: str = "None"
+    precision: str = "Auto"
+    packing: bool = False
 
 
 CASES = [
@@ -87,6 +91,10 @@ CASES = [
     Case("full", "ZeRO3", 2, offload="Optimizer"),
     Case("lora", "ZeRO3", 2),
 ]
+HALF_CASES = [Case("full", strategy, 2, precision="BF16") for strategy in ("DDP", "FSDP", "ZeRO3")]
+PACKED_CASE = Case("full", "DDP", 2, packing=True)
+BRIEF_STEPS = 2
+"""Of cases that no losses are compared of."""
 LONG_CASES = [
     Case("full", "ZeRO1", 2),
     Case("lora", "DDP", 2),
@@ -111,6 +119,9 @@ def trained(
         for case in (case for case in asked if case.processes == processes):
             shared: dict[str, Any] = {"strategy": case.strategy, "offload": case.offload}
             plan = _with(alone[case.method], folder / "-".join(map(str, case)), processes, **shared)
+            if (case.precision, case.packing) != ("Auto", False):
+                changed = {"precision": case.precision, "packing": case.packing, "max_steps": BRIEF_STEPS}
+                plan = plan.model_copy(update={"training": plan.training.model_copy(update=changed)})
             _file(plan).write_text(plan.model_dump_json())
             plans[case] = plan
         _launch([plan for case, plan in plans.items() if case.processes == processes], processes, folder / "log")
@@ -144,9 +155,7 @@ def _launch(plans: list[Plan], processes: int, log: Path) -> None:
     ids=lambda case: "-".join(map(str, case)),
 )
 def test_losses_are_those_of_one_process(alone: dict[str, Plan], trained: dict[Case, Plan], case: Case) -> None:
-    plan = trained[case]
-    codes = [Path(f"{_file(plan)}.{rank}.code").read_text() for rank in range(case.processes)]
-    assert codes == ["0"] * case.processes, Path(f"{_file(plan)}.log").read_text()[-6000:]
+    plan = _ended_well(trained[case], case)
     expected, found = _losses(alone[case.method]), _losses(plan)
     assert len(found) == STEPS
     assert max(abs(a - b) for a, b in zip(expected, found, strict=True)) <= 1e-3
@@ -156,7 +165,36 @@ def test_losses_are_those_of_one_process(alone: dict[str, Plan], trained: dict[C
     counted = ("parameters", "trained_parameters", "weights")
     assert [results[name] for name in counted] == [single[name] for name in counted], "whoever holds which part"
     assert verified_digest(plan.workspace / "model")
+    assert _precisions(plan) == {torch.float32}
     assert train(plan).step == STEPS  # handed back
+
+
+def _ended_well(plan: Plan, case: Case) -> Plan:
+    codes = [Path(f"{_file(plan)}.{rank}.code").read_text() for rank in range(case.processes)]
+    assert codes == ["0"] * case.processes, Path(f"{_file(plan)}.log").read_text()[-6000:]
+    return plan
+
+
+def _precisions(plan: Plan) -> set[torch.dtype]:
+    return {weight.dtype for weight in load_file(plan.workspace / "model/model.safetensors").values()}
+
+
+@pytest.mark.parametrize("case", HALF_CASES, ids=lambda case: case.strategy)
+def test_weights_trained_in_half_precision_are_saved_in_it_whatever_the_strategy(
+    trained: dict[Case, Plan], case: Case
+) -> None:
+    plan = _ended_well(trained[case], case)
+    assert _precisions(plan) == {torch.bfloat16}
+    assert json.loads((plan.workspace / "model/config.json").read_bytes())["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("case", [PACKED_CASE], ids=["packed"])
+def test_rows_are_packed_into_the_cache_by_the_first_process_alone(trained: dict[Case, Plan], case: Case) -> None:
+    plan = _ended_well(trained[case], case)
+    written = [Path(f"{_file(plan)}.{rank}.wrote").read_text().splitlines() for rank in range(case.processes)]
+    assert written[0]
+    assert written[1] == []
+    assert len(_losses(plan)) == BRIEF_STEPS
 
 
 def test_two_nodes_are_two_agents(alone: dict[str, Plan], tmp_path: Path) -> None:
@@ -191,6 +229,8 @@ def test_processes_that_are_asked_to_stop_save_one_step_and_go_on_from_it(
     assert verified_digest(checkpoint)
     _ended(_start(plan, tmp_path), tmp_path)
     assert f'"resumed_from": "{checkpoint.name}"' in (tmp_path / "log").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"train"}, "torchrun's words and the libraries' have that shape, too"
     assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from datasets import Dataset
 from peft import inject_adapter_in_model
 from pyarrow.parquet import read_table
@@ -18,10 +17,15 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.desired.plan import Base, make_plan
+from demo.users import example_generator
+from tests.support.overlays import job_of
 from training_runtime.architecture import count_parameters, empty_model
 from training_runtime.plan import Plan
+from training_runtime.prepare.pii import Finder
 from training_runtime.prepare.stage import prepare
+from training_runtime.prepare.tokens import IGNORED
 from training_runtime.prepared import part_files
+from training_runtime.rows.clean import Cleaner
 from training_runtime.rows.prompted import prompted_tokenizer
 from training_runtime.train.arguments import adapter_config
 from training_runtime.train.dataset import packed
@@ -70,22 +74,8 @@ MANIFESTS = {
 }
 
 
-def _patched(base: Any, patch: Any) -> Any:
-    """As kustomize merges objects."""
-    if not isinstance(base, dict) or not isinstance(patch, dict):
-        return patch
-    patch = dict(patch)
-    kept = {} if patch.pop("$patch", "") == "replace" else base
-    return {**kept, **{name: _patched(kept.get(name), value) for name, value in patch.items()}}
-
-
 def _spec(name: str) -> FineTuneJobSpec:
-    folder = EXAMPLES / name
-    job = yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))
-    for other in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
-        if other != "job.yaml":
-            job = _patched(yaml.safe_load((folder / other / "job.yaml").read_text(encoding="utf-8")), job)
-    return FineTuneJobSpec.parse(job["spec"])
+    return FineTuneJobSpec.parse(job_of(EXAMPLES / name)["spec"])
 
 
 def _data(name: str) -> Path:
@@ -147,6 +137,58 @@ def test_its_rows_teach_the_answers_by_its_base_s_template(name: str, tmp_path: 
     assert whole > 25
 
 
+def _before_the_answer(plan: Plan) -> list[str]:
+    """What each row has the model read first, but for rows that are cut."""
+    tokenizer, found = prompted_tokenizer(plan), []
+    for row in read_table(part_files(plan, "train")[0]).slice(0, 100).to_pylist():
+        asked = [label != IGNORED for label in row["labels"]].index(True)
+        found.append(tokenizer.decode(row["input_ids"][:asked]))
+    return found
+
+
+def test_claims_are_asked_for_by_the_team_s_prompt_with_the_row_s_dictionary_or_the_default(tmp_path: Path) -> None:
+    name = "claims-extraction/h100"
+    spec, plan = _spec(name), _plan(name, tmp_path)
+    prepare(plan)
+    text, defaults = str(spec.prompt.text).partition("{output}")[0], spec.prompt.defaults
+    rows = [json.loads(line) for line in _data(name).read_text(encoding="utf-8").splitlines()]
+    cleaned, masked = Cleaner(plan.dataset.clean), Finder.of(plan.dataset.pii.entities).mask
+    dictionaries = {row.get("category_dict", defaults["category_dict"]): "category_dict" in row for row in rows}
+    expected = {
+        text.replace("{instruction}", defaults["instruction"])
+        .replace("{input}", masked(cleaned(row["input_text"]))[0])
+        .replace("{category_dict}", row.get("category_dict", defaults["category_dict"]))
+        for row in rows
+    }
+    found = _before_the_answer(plan)
+    assert set(found) <= expected
+    shown = [one.partition("[Category Dict]: ")[2].partition("\n")[0] for one in found]
+    assert 20 < sum(dictionaries[one] for one in shown) < 50, "a third of the rows has its own"
+
+
+def test_a_mail_is_read_after_the_team_s_instruction(tmp_path: Path) -> None:
+    name = "spam-filter/h100"
+    plan = _plan(name, tmp_path)
+    prepare(plan)
+    rows = [json.loads(line) for line in _data(name).read_text(encoding="utf-8").splitlines()]
+    [instruction] = {row["instruction"] for row in rows}
+    assert instruction == example_generator().INSTRUCTION
+    times = {row["input"]["received_at"] for row in rows}
+    for asked in _before_the_answer(plan):
+        before, _, mail = asked.partition(instruction)
+        assert before.startswith("[|system|]"), asked
+        assert json.loads(mail.removesuffix("[|assistant|]"))["received_at"] in times
+
+
+def test_civil_law_is_asked_for_under_the_manifest_s_system_prompt(tmp_path: Path) -> None:
+    name = "civil-law-qa/h100"
+    plan = _plan(name, tmp_path)
+    prepare(plan)
+    told = "<|start_header_id|>system<|end_header_id|>"
+    for asked in _before_the_answer(plan):
+        assert str(_spec(name).prompt.system_prompt) in asked.partition(told)[2].partition("<|eot_id|>")[0]
+
+
 @dataclass(frozen=True)
 class DryRun:
     """What a manifest comes to."""
@@ -166,8 +208,9 @@ def _dry_run(name: str, folder: Path) -> DryRun:
     model = empty_model(plan)
     parameters, trained, layers = count_parameters(model), count_parameters(model), ""
     strategy = choose(plan, parameters, int(MANIFESTS[name].gpu * 1e9)).strategy
-    longest = plan.training.max_sequence_length + plan.evaluation.max_new_tokens
-    answered = answering(model, max(longest, plan.output.served_length or 0))
+    row = plan.training.max_sequence_length
+    longest = max(row + plan.evaluation.max_new_tokens, plan.output.served_length or 0)
+    answered = answering(model.to(torch.bfloat16), longest, row, MANIFESTS[name].gpu)
     if plan.lora:
         trained, layers = _adapted(plan, empty_model(plan))
     return DryRun(

@@ -1,6 +1,7 @@
 """Every stage's log has one shape, and says what the stage takes of the machine."""
 
 import json
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -11,10 +12,10 @@ import pytest
 
 from toolbox.polling import poll
 from training_runtime.__main__ import main
-from training_runtime.log import begin_stage, log_event
+from training_runtime.log import begin_stage, log_event, pass_on
 from training_runtime.usage import Usage, gpu_usage, usage_told
 
-from .conftest import MakePlan
+from .conftest import ROOT, MakePlan
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
@@ -43,6 +44,42 @@ def test_every_line_of_a_stage_has_that_shape(make_plan: MakePlan, capfd: pytest
     assert {line["event"] for line in lines} >= {"template", "rejected", "done"}
     assert all(list(line)[:3] == ["event", "time", "stage"] and line["stage"] == "prepare" for line in lines)
     assert lines[-1]["digest"].startswith("sha256:")
+
+
+_SPEAKER = """
+import logging, sys, warnings
+from training_runtime.log import begin_stage, log_event, take_over_output
+begin_stage("train")
+take_over_output()
+take_over_output()
+print("printed")
+print("half", end=" ")
+print("a line")
+sys.stderr.write("  0%\\r 50%\\r100%\\n\\n")
+warnings.warn("too old", DeprecationWarning, stacklevel=1)
+logging.getLogger("library").warning("logged")
+log_event("log", step=1)
+raise ValueError("the end")
+"""
+
+
+def test_what_libraries_print_warn_of_and_log_has_that_shape_too() -> None:
+    command = [sys.executable, "-W", "always", "-c", _SPEAKER]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = _lines(said.stdout + said.stderr)
+    assert all(list(line)[:3] == ["event", "time", "stage"] and line["stage"] == "train" for line in lines)
+    texts = [line.get("text", line["event"]) for line in lines]
+    assert texts[:3] == ["printed", "half a line", "100%"]
+    assert texts[3].startswith("DeprecationWarning: too old (")
+    assert texts[4:6] == ["logged", "log"]
+    assert texts[-1] == "ValueError: the end"
+
+
+def test_what_another_process_says_is_passed_on_in_that_shape(capfd: pytest.CaptureFixture[str]) -> None:
+    pass_on(['{"event": "log", "time": "then", "stage": "train", "step": 1}\n', "W1130 c10d: a word of C++\n", "\n"])
+    first, second = _lines(capfd.readouterr().out)
+    assert (first["time"], first["step"]) == ("then", 1)
+    assert (second["event"], second["text"]) == ("output", "W1130 c10d: a word of C++")
 
 
 def test_what_a_stage_takes_is_told_again_and_again(capfd: pytest.CaptureFixture[str]) -> None:

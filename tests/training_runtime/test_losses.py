@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from typing_extensions import override
 
-from training_runtime.evaluate.losses import losses
+from training_runtime.evaluate.losses import Portions, losses, portions
 
 VOCABULARY = 50_000
 SMALL = {
@@ -75,7 +75,7 @@ def test_losses_are_those_of_the_whole_logits_whatever_a_model_does_to_them(kind
     rows = _rows(40, 3, 300, 2, 17)
     rows.append((rows[0][0], [-100] * 40))
     with _model(kind, **more) as model:
-        found = list(losses(model, rows, logits_bytes=100 * 12 * VOCABULARY))
+        found = list(losses(model, rows, Portions(400, 100, 0, 0)))
         known = _naive(model, rows)
     assert [tokens for _, tokens in found] == [tokens for _, tokens in known]
     for (loss, tokens), (whole, _) in zip(found, known, strict=True):
@@ -86,7 +86,7 @@ def test_losses_are_those_of_the_whole_logits_whatever_a_model_does_to_them(kind
 def test_a_long_row_s_logits_are_never_whole() -> None:
     at_once = 40  # more than hidden_size: the head's weight, transposed, looks like the logits of 32 tokens
     with _model("qwen3") as model, _LargestLogits() as seen:
-        list(losses(model, _rows(600, 500), logits_bytes=at_once * 12 * VOCABULARY))
+        list(losses(model, _rows(600, 500), Portions(16384, at_once, 0, 0)))
     assert 32 <= seen.most <= at_once
 
 
@@ -96,3 +96,47 @@ def test_the_model_s_head_is_its_own_again_afterwards() -> None:
         before = model(input_ids=ids).logits
         list(losses(model, _rows(10)))
         assert torch.equal(model(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("room", "hidden", "logits"),
+    [
+        (100 << 30, 16384, (1 << 30) // (12 * VOCABULARY)),
+        (9 << 20, (3 << 20) // (4 * (6 * 32 + 3 * 64)), (3 << 20) // (12 * VOCABULARY)),
+        (0, 1, 1),
+    ],
+)
+def test_a_batch_is_as_large_as_the_memory_that_is_free(room: int, hidden: int, logits: int) -> None:
+    with _model("qwen3") as model:
+        found = portions(model, room)
+    assert (found.hidden, found.logits) == (hidden, logits)
+    assert found.taken <= max(room, found.hidden_bytes + found.logit_bytes)
+
+
+class _Small(TorchDispatchMode):  # type: ignore[misc] # untyped base
+    """A GPU whose memory holds the layers' work on so many tokens and no more."""
+
+    tokens = 100
+
+    @override
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        is_inner = isinstance(made, torch.Tensor) and made.dim() == 3 and made.shape[-1] == SMALL["intermediate_size"]
+        if is_inner and made.shape[0] * made.shape[1] > self.tokens:
+            raise torch.OutOfMemoryError("no memory")
+        return made
+
+
+def test_rows_that_the_memory_does_not_hold_together_are_halved_until_it_does() -> None:
+    rows = _rows(40, 50, 100, 60, 3, 17, 30)
+    with _model("qwen3") as model:
+        known = list(losses(model, rows))
+        with _Small():
+            found = list(losses(model, rows))
+    assert [tokens for _, tokens in found] == [tokens for _, tokens in known]
+    assert [loss for loss, _ in found] == pytest.approx([loss for loss, _ in known], rel=1e-5)
+
+
+def test_one_row_that_the_memory_does_not_hold_is_an_error() -> None:
+    with _model("qwen3") as model, _Small(), pytest.raises(torch.OutOfMemoryError):
+        list(losses(model, _rows(40, 101)))

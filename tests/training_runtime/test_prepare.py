@@ -338,7 +338,7 @@ def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:
     [
         ([], {}, "rows.jsonl is empty"),
         ([{"x": 1}] * 9, {}, "no template fits the columns x"),
-        ([{"x": 1}] * 9, {"dataset__template": "Alpaca"}, "no row can be used: rows.jsonl line 1: has no instruction"),
+        ([{"x": 1}] * 9, {"dataset__template": "Alpaca"}, "what they have: rows.jsonl line 1: has no instruction"),
         (rows(4), {}, "4 rows leave none for validation"),
         (rows(80), {"training__max_sequence_length": 5}, "all rows are too long: none has an answer within 5 tokens"),
         (
@@ -349,9 +349,9 @@ def test_the_report_shows_what_was_found(make_plan: MakePlan) -> None:
         (
             [*rows(20), *[{"x": 1}] * 3],
             {},
-            "3 rows cannot be used, 13.0 % where 5 % are allowed (maxRejectedPercent): rows.jsonl line 21",
+            "13.0 % where 5 % are allowed: mend them, or raise dataset.maxRejectedPercent: rows.jsonl line 21",
         ),
-        (rows(20), {"dataset__columns__output": "result"}, "no row can be used: rows.jsonl line 1: has no result"),
+        (rows(20), {"dataset__columns__output": "result"}, "what they have: rows.jsonl line 1: has no result"),
         (
             rows(20),
             {"dataset__sources": [{"uri": "/nowhere/rows.jsonl"}]},

@@ -152,7 +152,7 @@ def test_a_template_of_the_users_own_is_taken_and_a_broken_one_is_told() -> None
     own = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     prompt = PromptPlan(chat_template=own)
     assert template_of(prompt, ColumnsPlan(), own, _tokenizer(prompt, ColumnsPlan())) == own
-    with pytest.raises(PlanError, match=r"not valid Jinja \(line 1\)"):
+    with pytest.raises(PlanError, match=r"not valid Jinja, mend it at line 1"):
         template_of(prompt, ColumnsPlan(), "{% for m in messages %}", _tokenizer(prompt, ColumnsPlan()))
 
 

@@ -17,7 +17,7 @@ from threading import Thread
 
 from training_runtime.committed import committing, file_digest, verified_digest
 from training_runtime.errors import DataError, GpuMemoryError, PlanError, PreemptedError, StageError
-from training_runtime.log import log_event
+from training_runtime.log import log_event, pass_on
 from training_runtime.plan import Answers, ExitCode, Plan
 from training_runtime.workspace import answers_folder, model_folder, questions_folder
 
@@ -57,7 +57,7 @@ class Output:
     def read(self, lines: Iterable[str]) -> None:
         """Read until the engine has said all."""
         for line in lines:
-            sys.stderr.write(line)
+            pass_on([line])
             self._last.append(line.strip())
             if not self.memory and _MEMORY.search(line):
                 self.memory = line.strip()

@@ -64,6 +64,6 @@ def _check_labels(plan: Plan, suite: SuitePlan, field: str) -> None:
                 at_path(answer, field)
             except KeyError:
                 raise DataError(
-                    f"suite {suite.name}: a row's answer has no `{field}`, {answer[:80]!r}: mend the data, or the "
-                    "suite's labelField"
+                    f"suite {suite.name}: a row's answer has no `{field}`: mend the data, or the suite's labelField "
+                    f"({answer[:80]!r})"
                 ) from None

@@ -178,7 +178,9 @@ class _Rules:
         try:
             problem = next(self._schema.iter_errors(parsed), None)
         except Unresolvable as error:
-            raise PlanError(f"dataset.responseSchema refers to {error.ref}, which is not in it") from error
+            raise PlanError(
+                f"dataset.responseSchema refers to {error.ref}, which is not in it: write it there, or refer to another"
+            ) from error
         if problem is None:
             return ""
         where = "/".join(map(str, problem.absolute_path)) or "the answer"
@@ -203,7 +205,9 @@ def _validator(schema: dict[str, Any] | None) -> Any:  # noqa: ANN401 - jsonsche
         kind.check_schema(schema)
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its top"
-        raise PlanError(f"dataset.responseSchema is no JSON Schema: at {where}, {error.message[:200]}") from error
+        raise PlanError(
+            f"dataset.responseSchema is no JSON Schema, mend it at {where}: {error.message[:200]}"
+        ) from error
     return kind(schema)
 
 

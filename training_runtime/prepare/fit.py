@@ -119,7 +119,7 @@ def _check_lengths(plan: Plan, config: "PreTrainedConfig") -> None:
         longest = _longest(config, stretched=_STRETCHED if field.startswith("training") else _STRETCHED_BY_VLLM)
         if longest and length > longest:
             raise PlanError(
-                f"{field} is {length}, and {plan.base.uri} has positions for {longest} tokens: lower it to that, or "
+                f"{field} is {length}: lower it to {longest}, for so many tokens {plan.base.uri} has positions, or "
                 "name a model that reads longer texts"
             )
 
@@ -134,9 +134,9 @@ def _check_heads(plan: Plan, config: "PreTrainedConfig") -> None:
     fitting = [n for n in range(1, heads + 1) if not heads % n and (not shared % n or not n % shared)]
     if gpus not in fitting:
         raise PlanError(
-            f"output.serving.resources asks for {gpus} GPUs, and the {heads} attention heads of {plan.base.uri}, with "
-            f"{shared} of keys and values, cannot be shared out evenly among them: ask for one of "
-            f"{', '.join(map(str, fitting))}"
+            f"output.serving.resources asks for {gpus} GPUs: ask for one of {', '.join(map(str, fitting))}, among "
+            f"which the {heads} attention heads of {plan.base.uri}, with {shared} of keys and values, can be shared "
+            "out evenly"
         )
 
 

@@ -53,7 +53,9 @@ def _source(wanted: ResumePlan) -> Path:
     if whole is None:
         steps = ", ".join(str(int(path.name[-8:])) for path in reversed(there)) or "none"
         which = "no intact checkpoint" if wanted.step is None else f"no intact checkpoint of step {wanted.step}"
-        raise PlanError(f"training.resumeFrom: the other job has {which}; there are steps: {steps}")
+        raise PlanError(
+            f"training.resumeFrom: the other job has {which}: name one of the steps that there are ({steps})"
+        )
     return whole
 
 

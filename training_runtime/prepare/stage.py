@@ -196,26 +196,32 @@ def _check_rejected(plan: Plan, spool: Spool, every: int, new: Sequence[str]) ->
     first = "; ".join(f"{row.file} line {row.line}: {row.reason}" for row in (bad or spool.removed)[:_SHOWN_ROWS])
     allowed = plan.dataset.max_rejected_percent
     if not spool.strata:
-        raise DataError(f"no row can be used: {first or 'the data holds none'}")
+        if not first:
+            raise DataError("no row can be used: the data holds none")
+        raise DataError(f"no row can be used, mend them, or name in dataset.columns what they have: {first}")
     percent = 100 * len(bad) / every
     if percent > allowed:
         raise DataError(
-            f"{len(bad)} rows cannot be used, {percent:.1f} % where {allowed:g} % are allowed (maxRejectedPercent): "
-            f"{first}"
+            f"{len(bad)} rows cannot be used, {percent:.1f} % where {allowed:g} % are allowed: mend them, or raise "
+            f"dataset.maxRejectedPercent: {first}"
         )
 
 
 def _check_lengths(plan: Plan, spool: Spool, sharded: Sequence[Sharded], lengths: Sequence[int]) -> None:
     limit, allowed = plan.training.max_sequence_length, plan.dataset.max_truncated_percent
     if not any(one.rows.get("train") for one in sharded):
-        raise DataError(f"all rows are too long: none has an answer within {limit} tokens (maxSequenceLength)")
+        raise DataError(
+            f"all rows are too long: none has an answer within {limit} tokens; raise training.maxSequenceLength, or "
+            "shorten the rows"
+        )
     too_long = len(spool.removed_as("too-long"))
     cut = sum(length > limit for length in lengths) + too_long
     percent = 100 * cut / (len(lengths) + too_long)
     if percent > allowed:
         raise DataError(
             f"{percent:.1f} % of the rows are longer than maxSequenceLength ({limit} tokens) and would be cut, where "
-            f"{allowed:g} % are allowed (maxTruncatedPercent)"
+            f"{allowed:g} % are allowed: raise training.maxSequenceLength or dataset.maxTruncatedPercent, or shorten "
+            "the rows"
         )
 
 

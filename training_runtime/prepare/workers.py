@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from training_runtime.log import take_over_output
+
 __all__ = ["Pool", "processors", "workers"]
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -55,7 +57,9 @@ def workers(count: int) -> Iterator["Pool"]:
         yield Pool(None, 1)
         return
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each process is one thread's worth
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(
+        count, mp_context=multiprocessing.get_context("spawn"), initializer=take_over_output
+    ) as executor:
         yield Pool(executor, count + 1)
 
 

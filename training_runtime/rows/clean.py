@@ -15,7 +15,7 @@ class Cleaner:
         try:
             self._removed = re.compile(plan.remove_pattern) if plan.remove_pattern else None
         except re.error as error:
-            raise PlanError(f"clean.removePattern is no regular expression: {error}") from error
+            raise PlanError(f"mend dataset.clean.removePattern, which is no regular expression: {error}") from error
         self._collapses = plan.collapse_whitespace
 
     def __call__(self, text: str) -> str:

@@ -1,6 +1,5 @@
 """The plan's settings as Transformers, TRL, PEFT and DeepSpeed name them."""
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -130,7 +129,6 @@ def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: 
             fp16=kind == "FP16",
             use_cpu=not on_gpu,
             gradient_checkpointing=checkpointing and strategy != "FSDP",
-            use_liger_kernel=on_gpu and _installed("liger_kernel"),
             deepspeed=deepspeed_settings(plan, int(strategy[-1])) if strategy.startswith("ZeRO") else None,
             fsdp=True if strategy == "FSDP" else None,
             fsdp_config={"version": 2, "activation_checkpointing": checkpointing} if strategy == "FSDP" else None,
@@ -141,10 +139,6 @@ def trainer_arguments(plan: Plan, output: Path, strategy: Strategy, *, watched: 
         )
     except ValueError as error:
         raise PlanError(f"the trainer refuses the settings: {' '.join(str(error).split())[:500]}") from error
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def _progress() -> list[str]:

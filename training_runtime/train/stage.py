@@ -18,6 +18,7 @@ import psutil
 
 from training_runtime import errors
 from training_runtime.committed import verified_digest
+from training_runtime.log import pass_on
 from training_runtime.plan import RENDEZVOUS_PORT, Failed, Plan, Trained
 from training_runtime.prepared import verified_dataset
 from training_runtime.workspace import checkpoints_folder, history_file, model_folder
@@ -26,6 +27,9 @@ from .checkpoints import last_commit
 from .worker import train_here
 
 __all__ = ["train"]
+
+_LAST_WORDS_SECONDS = 10.0
+"""For what the processes said last; one that outlives the agent would keep the pipe open."""
 
 
 def train(plan: Plan, *, profile: bool = False) -> Trained:
@@ -61,13 +65,18 @@ def _by_torchrun(plan: Plan, *, profile: bool) -> None:
         path.write_text(plan.model_dump_json())
         command = [*_torchrun(plan), "--plan", str(path), "--failures", str(failures), *(["--profile"] * profile)]
         environment = {"OMP_NUM_THREADS": str(_threads(plan)), **os.environ}
-        agent = subprocess.Popen(command, env=environment)
+        agent = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        reader = threading.Thread(target=pass_on, args=(agent.stdout,), name="output", daemon=True)
+        reader.start()
         asked = threading.Event()
         before = signal.signal(signal.SIGTERM, lambda *_: _ask_to_stop(agent, asked))
         try:
             code = agent.wait()
         finally:
             signal.signal(signal.SIGTERM, before)
+        reader.join(_LAST_WORDS_SECONDS)
         if code:
             raise _first_failure(failures, asked_to_stop=asked.is_set())
 
@@ -100,7 +109,7 @@ def _torchrun(plan: Plan) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), *place, *each, *module]
 
 
-def _ask_to_stop(agent: subprocess.Popen[bytes], asked: threading.Event) -> None:
+def _ask_to_stop(agent: subprocess.Popen[str], asked: threading.Event) -> None:
     """Pass the request to the training processes; the agent must not hear it while it has some: it would end them."""
     asked.set()
     processes = psutil.Process(agent.pid).children()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_runtime.architecture import check_adapter, count_parameters, empty_model
 from training_runtime.errors import GpuMemoryError, PreemptedError, StageError, StalledError
+from training_runtime.log import take_over_output
 from training_runtime.plan import ExitCode, Failed, Plan
 from training_runtime.rows.prompted import prompted_tokenizer
 from training_runtime.tracking import Spool
@@ -171,4 +172,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    take_over_output()
     sys.exit(main())

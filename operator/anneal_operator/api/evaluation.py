@@ -82,7 +82,7 @@ class Suite(Schema):
         ),
         Rule(
             "self.type != 'Perplexity' || !has(self.cases)",
-            "`Perplexity` is measured on the test rows and takes no `cases`",
+            "`Perplexity` is measured on the test rows and takes no `cases`: leave them out",
             lambda suite: suite.type != "Perplexity" or suite.cases is None,
         ),
         Rule(

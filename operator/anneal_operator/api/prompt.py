@@ -65,7 +65,7 @@ class Prompt(Schema):
     rules: ClassVar = (
         Rule(
             "self.format == 'Chat' || (!has(self.chatTemplate) && self.thinking == 'None')",
-            "`chatTemplate` and `thinking: Keep` are for `format: Chat`",
+            "`chatTemplate` and `thinking: Keep` are for `format: Chat`: choose it, or leave them out",
             lambda prompt: prompt.format == "Chat" or (prompt.chat_template is None and prompt.thinking == "None"),
         ),
         Rule(

@@ -214,7 +214,7 @@ class Distributed(Schema):
         ),
         Rule(
             "self.offload != 'Parameters' || self.strategy == 'ZeRO3'",
-            "only `strategy: ZeRO3` can offload parameters",
+            "only `strategy: ZeRO3` can offload parameters: choose it, or `offload: Optimizer`",
             lambda shared: shared.offload != "Parameters" or shared.strategy == "ZeRO3",
         ),
     )

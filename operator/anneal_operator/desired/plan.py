@@ -54,7 +54,13 @@ class Base:
 
 
 def make_plan(
-    metadata: Manifest, spec: FineTuneJobSpec, base: Base, mlflow_url: str, image: str, engine_image: str
+    metadata: Manifest,
+    spec: FineTuneJobSpec,
+    base: Base,
+    mlflow_url: str,
+    image: str,
+    engine_image: str,
+    installation: str = "",
 ) -> Plan:
     """Return the plan of a job with this metadata."""
     return Plan(
@@ -83,6 +89,7 @@ def make_plan(
             uri=mlflow_url,
             experiment=spec.experiment_name,
             tags=spec.tracking.tags,
+            installation=installation,
         ),
         output=OutputPlan(
             formats=spec.output.formats,

@@ -42,6 +42,8 @@ class TrainingEnvironment:
     """vLLM's, for evaluation."""
     engine_environment: Mapping[str, str]
     """Environment variables of vLLM's containers."""
+    installation: str
+    """By which an operator knows its own jobs' runs in MLflow."""
 
 
 def steps_before(stage: Stage, engine: Engine) -> tuple[AnsweringStep, ...]:

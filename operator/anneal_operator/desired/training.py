@@ -32,7 +32,7 @@ _DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 def plan_config_map(parent: Manifest, spec: FineTuneJobSpec, base: Base, env: TrainingEnvironment) -> Manifest:
     """The immutable ConfigMap that every stage reads."""
     metadata = parent["metadata"]
-    plan = make_plan(metadata, spec, base, env.mlflow_url, env.image, env.engine_image)
+    plan = make_plan(metadata, spec, base, env.mlflow_url, env.image, env.engine_image, env.installation)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

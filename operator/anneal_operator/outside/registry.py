@@ -8,21 +8,24 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from anneal_operator.errors import AnnealError, ForeignModelError, RefusedVersionError, RegistryError
 from training_runtime.plan import DIGEST_TAG as _DIGEST_TAG
-from training_runtime.plan import FAILURE_TAG, JOB_UID_TAG
+from training_runtime.plan import FAILURE_TAG, INSTALLATION_TAG, JOB_TAG, JOB_UID_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.exceptions import MlflowException
+    from mlflow.store.entities import PagedList
 
-__all__ = ["MlflowRegistry", "Registered", "RegisteredModel", "Registration", "Registry"]
+__all__ = ["MlflowRegistry", "Registered", "RegisteredModel", "Registration", "Registry", "RunAtWork"]
 
 _DEADLINE_SECONDS = 15.0
 _THREADS = 4
@@ -72,6 +75,16 @@ class Registration:
     run_id: str
 
 
+@dataclass(frozen=True)
+class RunAtWork:
+    """A job's run that has not ended, and whose it is."""
+
+    run_id: str
+    namespace: str
+    job: str
+    job_uid: str
+
+
 class Registry(Protocol):
     """What the reconcilers need of MLflow; every method raises RegistryError where it does not answer."""
 
@@ -93,6 +106,12 @@ class Registry(Protocol):
 
     async def end_run(self, experiment: str, job_uid: str, failure: str) -> None:
         """Have the run of a job, where it has one, say that it failed and by what kind of failure."""
+
+    async def runs_at_work(self, installation: str) -> Sequence[RunAtWork]:
+        """Return the runs that an installation's jobs began and that have not ended."""
+
+    async def end_left_run(self, run_id: str) -> None:
+        """Have a run say that it was ended from outside."""
 
     async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
         """Point these aliases at a version unless that was done before; remember that it was."""
@@ -170,6 +189,27 @@ class MlflowRegistry:
                 client.set_tag(run.info.run_id, FAILURE_TAG, failure)
                 self._check_fence()
                 client.set_terminated(run.info.run_id, "FAILED")
+
+        await self._call(end)
+
+    async def runs_at_work(self, installation: str) -> Sequence[RunAtWork]:
+        """Return the runs that an installation's jobs began and that have not ended."""
+        asked = f"attributes.status = 'RUNNING' and tags.`{INSTALLATION_TAG}` = '{installation}'"
+
+        def search(client: "MlflowClient") -> list[RunAtWork]:
+            experiments = [found.experiment_id for found in _paged(client.search_experiments)]
+            if not experiments:
+                return []
+            return [_run_at_work(run) for run in _paged(partial(client.search_runs, experiments, asked))]
+
+        return await self._call(search)
+
+    async def end_left_run(self, run_id: str) -> None:
+        """Have a run say that it was ended from outside."""
+
+        def end(client: "MlflowClient") -> None:
+            self._check_fence()
+            client.set_terminated(run_id, "KILLED")
 
         await self._call(end)
 
@@ -394,6 +434,23 @@ class MlflowRegistry:
             url=f"{self._public_url}/#/models/{version.name}/versions/{version.version}",
             aliases_set=tuple(alias for alias in (version.tags or {}).get(_ALIASES_TAG, "").split(",") if alias),
         )
+
+
+def _paged(ask: Callable[..., "PagedList[T]"]) -> Iterator[T]:
+    """Everything that a search finds, page by page."""
+    token: str | None = None
+    while True:
+        found = ask(page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def _run_at_work(run: "Run") -> RunAtWork:
+    tags = run.data.tags
+    namespace, _, job = tags.get(JOB_TAG, "").partition("/")
+    return RunAtWork(run.info.run_id, namespace, job, tags.get(JOB_UID_TAG, ""))
 
 
 def _in_words(error: "MlflowException") -> str:

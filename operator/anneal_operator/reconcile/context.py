@@ -17,6 +17,7 @@ from anneal_operator.outside.routers import Routers
 from anneal_operator.settings import Settings
 
 from .acknowledgements import Acknowledgements
+from .left_runs import LeftRuns
 from .queue import Key
 from .traffic import Traffic
 
@@ -34,6 +35,7 @@ class Context:
     models: Models
     registry: Registry
     routers: Routers
+    left_runs: LeftRuns
     progress: ProgressBook
     settings: Settings
     progress_ca: str

@@ -32,6 +32,7 @@ from training_runtime.plan import Published
 
 from .context import Context
 from .job_observation import JobItem, observe_job
+from .left_runs import installation
 from .queue import Key
 
 __all__ = ["FineTuneJobKind"]
@@ -100,10 +101,12 @@ class FineTuneJobKind:
         return ()
 
     def forget(self, key: Key, uid: str) -> None:
-        """Keep nothing of a job that is gone or has ended."""
+        """Keep nothing of a job that is gone or has ended, and have the run end that one leaves which is gone."""
         self._context.progress.forget(uid)
         known = self._context.store.get(key.kind, key.namespace, key.name)
         self._phases.note(key.namespace, key.name, (known or {}).get("status", {}).get("phase"))
+        if known is None:
+            self._context.left_runs.look()
 
     def written(self, item: JobItem, status: FineTuneJobStatus) -> None:
         """Count the phase, and the GPU seconds of attempts that have ended."""
@@ -151,6 +154,7 @@ class FineTuneJobKind:
             mlflow_url=settings.mlflow_url,
             progress_url=f"https://{settings.progress_host}:{settings.progress_port}",
             progress_ca=self._context.progress_ca,
+            installation=installation(self._context.progress_ca),
         )
 
 

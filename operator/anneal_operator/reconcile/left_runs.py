@@ -1,0 +1,71 @@
+"""Runs in MLflow whose job is gone: nobody else would end them.
+
+A job has no finalizer, so it may go while no operator looks, and with it every object that knew of its run. So the
+runs themselves are asked after, when an operator begins to lead, when a job has gone, and now and then: those at work
+that this installation began, whose job is not there any more. What another installation began in the same MLflow is its
+own affair.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+
+from anneal_operator.cluster.client import KubernetesApi
+from anneal_operator.cluster.store import Store
+from anneal_operator.errors import AnnealError
+from anneal_operator.outside.registry import Registry, RunAtWork
+
+__all__ = ["LeftRuns", "installation"]
+
+_PERIOD_SECONDS, _AFTER_A_FAILURE_SECONDS = 300.0, 30.0
+_CHARACTERS = 16
+log = logging.getLogger("anneal.runs")
+
+
+def installation(authority: str) -> str:
+    """Return what tells this installation from others: its certificate authority, which outlives every operator."""
+    return hashlib.sha256(authority.encode()).hexdigest()[:_CHARACTERS]
+
+
+class LeftRuns:
+    """Ends them as KILLED, one after the other."""
+
+    def __init__(self, api: KubernetesApi, store: Store, registry: Registry, name: str) -> None:
+        self._api = api
+        self._store = store
+        self._registry = registry
+        self._name = name
+        self._news = asyncio.Event()
+
+    def look(self) -> None:
+        """Look soon: a job has gone."""
+        self._news.set()
+
+    async def end_forever(self) -> None:
+        """Look until cancelled; what cannot be asked, or told, is tried again."""
+        while True:
+            self._news.clear()
+            left = _PERIOD_SECONDS
+            try:
+                await self.end()
+            except AnnealError as error:
+                log.warning("runs whose job is gone have to wait: %s", error)
+                left = _AFTER_A_FAILURE_SECONDS
+            except Exception:
+                log.exception("ending runs whose job is gone: unexpected error; retrying")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), left)
+
+    async def end(self) -> None:
+        """Look once."""
+        for run in await self._registry.runs_at_work(self._name):
+            if not await self._has_its_job(run):
+                await self._registry.end_left_run(run.run_id)
+                log.info("job %s/%s is gone, so its run %s ended", run.namespace, run.job, run.run_id)
+
+    async def _has_its_job(self, run: RunAtWork) -> bool:
+        known = self._store.get("FineTuneJob", run.namespace, run.job)
+        if known is None or known["metadata"]["uid"] != run.job_uid:
+            known = await self._api.get("FineTuneJob", run.namespace, run.job)
+        return known is not None and known["metadata"]["uid"] == run.job_uid
