@@ -15,6 +15,7 @@ __all__ = [
     "ALIVE_PATH",
     "BUCKETS",
     "CLIENT_PORT",
+    "DOWNLOAD_PATH",
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
     "LEFT_BY_ALL_SECONDS",
@@ -26,6 +27,8 @@ __all__ = [
     "USER_HEADER",
     "USER_KEY_VARIABLE",
     "WARM_UP_VARIABLE",
+    "WEIGHTS_CONTAINER",
+    "Downloaded",
     "Dtype",
     "ExperimentRoute",
     "ModelRoute",
@@ -40,6 +43,7 @@ __all__ = [
     "WarmUp",
     "boundaries",
     "bucket",
+    "weights_folder",
 ]
 
 BUCKETS = 10_000
@@ -49,10 +53,14 @@ USER_HEADER = "X-User-Id"
 """Where requests name their user: what experiments look at unless they say otherwise, and whatever is in none."""
 ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
 """Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
+DOWNLOAD_PATH = "/-/download"
+"""Where whoever asks is told how far the download of an engine's weights is, at the engine's port."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS = "ANNEAL_LONGEST_SILENCE", 120
 """In the environment of engines: after how many seconds without a step or an answer one is dead; else that long."""
+WEIGHTS_CONTAINER = "weights"
+"""What goes before an engine in its pod, to bring its weights."""
 LEFT_BY_ALL_SECONDS = 90
 """After which every router has heard that a pod is to end: an agent gives a watch up of which it hears nothing after 75
 (router/watch.py).
@@ -172,14 +180,24 @@ class WarmUp(_Part):
     max_tokens: int = 1
 
 
+class Downloaded(_Part):
+    """How far the download of an artifact is; nothing of it is known while `total_bytes` is 0."""
+
+    bytes: int
+    """What is here, from earlier times, too."""
+    total_bytes: int
+    bytes_per_second: int
+    """Lately."""
+
+
 class ServingPlan(_Part):
     """How one pod serves one version."""
 
     tracking_uri: str
     uri: str
-    """The folder in MLflow's artifact store."""
+    """The artifact's address: a folder with a manifest."""
     digest: str
-    """The manifest's digest that the folder must have."""
+    """The digest that its manifest must have."""
     served_name: str
     """The name that the engine knows the version by."""
     public_name: str = ""
@@ -291,3 +309,8 @@ def bucket(salt: str, user: str) -> int:
     """
     digest = hashlib.sha1(f"{salt}:{user}".encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:4], "big") % BUCKETS
+
+
+def weights_folder(digest: str) -> str:
+    """Return what the folder of an artifact is called among others."""
+    return digest.replace(":", "-")

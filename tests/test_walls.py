@@ -57,6 +57,7 @@ WRONG = (
     ("serving_runtime/router/agent.py", "kubernetes"),
     ("serving_runtime/plan.py", "serving_runtime.launch"),
     ("serving_runtime/terms.py", "serving_runtime.plan"),
+    ("serving_runtime/weights/published.py", "serving_runtime.weights.cache"),
     ("local_cluster/layout.py", "tools.budgets"),
     ("toolbox/polling.py", "local_cluster.layout"),
     ("toolbox/polling.py", "tools.budgets"),

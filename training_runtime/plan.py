@@ -551,6 +551,8 @@ class Published(_Part):
     experiment_id: str
     uri: str
     digest: str
+    bytes: int | None = None
+    """The size of the folder's files; what an earlier build published has none."""
     format: ArtifactFormat
     version: str = ""
     """The model version in MLflow."""

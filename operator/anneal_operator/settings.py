@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """The name under which training pods reach the leader; the certificate is made out to it."""
     progress_port: int = Field(default=8443, ge=1, le=65535)
     """The port of the progress endpoint."""
+    artifact_sources: list[str] = ["mlflow-artifacts:/", "pvc://"]
+    """How the addresses of artifacts begin that are served, as JSON."""
     server_environment: dict[str, str] = {}
     """More environment variables for pods that serve, as JSON."""
     scrapers: list[dict[str, Any]] = []

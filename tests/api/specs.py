@@ -134,6 +134,17 @@ def _served_adapter() -> Case:
     return Case("ModelVersion.serving: of an adapter", "ModelVersion", spec, "an adapter alone cannot be served")
 
 
+def _version_of(uri: str, refused: str | None = None, **artifact: Json) -> Case:
+    spec = _set(GOOD["ModelVersion"], "artifact", {**GOOD["ModelVersion"]["artifact"], "uri": uri, **artifact})
+    return Case(f"ModelVersion.artifact of {uri} with {artifact}", "ModelVersion", spec, refused)
+
+
+def _cached(uri: str, refused: str | None = None) -> Case:
+    spec = _set(GOOD["ModelVersion"], "artifact.uri", uri)
+    spec = _set(spec, "serving", {"cache": {"claimName": "models"}})
+    return Case(f"ModelVersion.serving.cache of {uri}", "ModelVersion", spec, refused)
+
+
 _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
@@ -173,6 +184,7 @@ _SERVED: tuple[Json, ...] = (
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
     {"autoscaling": {"maxReplicas": 1}},
     {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "0s"}},
+    {"cache": {"claimName": "models.shared"}},
 )
 _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "INT4"}, _ENUM),
@@ -184,6 +196,8 @@ _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "`minReplicas` is more than `maxReplicas`"),
     ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "2h"}}, "`scaleDownDelay` must be from 0s to 1h"),
     ({"toolCallParser": "hf"}, _ENUM),
+    ({"cache": {}}, _REQUIRED),
+    ({"cache": {"claimName": "models/shared"}}, _PATTERN),
     ({"reasoningParser": "Qwen3"}, _ENUM),
     (
         {"resources": {"limits": {"nvidia.com/mig-3g.40gb": 2}}},
@@ -619,9 +633,36 @@ CASES = [
     _case("ModelVersion", "serving", {"quantization": "CompressedTensors", "dtype": "FP32"}),
     _case("FineTuneJob", "output.serving", {"quantization": "GPTQ"}, "a job publishes weights of 16 bits or 32"),
     # ModelVersion
-    _case("ModelVersion", "artifact.uri", "pvc://claim/path", _PATTERN),
+    *(
+        _case("ModelVersion", "artifact.uri", uri)
+        for uri in (
+            "pvc://claim/path/모델",
+            "s3://models/spam/1",
+            "hf://team/spam",
+            "hf://team/spam@v1.0/final",
+            "oci://registry.example.com/team/spam:1",
+            "oci://registry:5000/spam@sha256:" + "0" * 64,
+        )
+    ),
+    *(
+        _case("ModelVersion", "artifact.uri", uri, _PATTERN)
+        for uri in ("pvc://claim", "s3://models", "hf://team", "oci://registry", "oci://r/spam@sha256:0", "https://a/b")
+    ),
+    *(
+        _case("ModelVersion", "artifact.uri", uri, "leave `..` out")
+        for uri in ("pvc://claim/a/../../b", "mlflow-artifacts:/..", "s3://models/..")
+    ),
+    _case("ModelVersion", "artifact.uri", "pvc://claim/a..b"),
+    _version_of("s3://models/spam", secretRef={"name": "reader"}),
+    _version_of("hf://team/spam", secretRef={"name": "reader"}),
+    _version_of("pvc://claim/path", "only hf:// and s3:// sources read", secretRef={"name": "reader"}),
+    _cached("s3://models/spam"),
+    _cached("pvc://claim/path", "`serving.cache` keeps what is downloaded"),
+    _cached("oci://registry/spam", "`serving.cache` keeps what is downloaded"),
     _case("ModelVersion", "artifact.uri", "mlflow-artifacts:/1/a b", _PATTERN),
     _case("ModelVersion", "artifact.digest", "sha256:0", _PATTERN),
+    _case("ModelVersion", "artifact.bytes", 65_000_000_000),
+    _case("ModelVersion", "artifact.bytes", 0, _LOW),
     _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
     _case("ModelVersion", "artifact", ..., _REQUIRED),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),

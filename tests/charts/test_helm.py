@@ -117,4 +117,4 @@ def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(hel
     router, _, engines = policies("team", [], told)
     admin = next(rule for rule in router["spec"]["ingress"] if rule["ports"][0]["port"] == ADMIN_PORT)
     assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-    assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][1:] == scrapers
+    assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][2:] == scrapers

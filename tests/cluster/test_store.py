@@ -39,7 +39,7 @@ def test_how_each_container_of_a_pod_stands_is_kept_also_of_those_before_its_own
     ended = [{"name": "answer", "state": {"terminated": {"exitCode": 71}}}]
     assert store.observe(_pod("p", 5, initContainerStatuses=ended))
     [kept] = store.list("Pod", "team", f"{LABEL}=one")
-    assert kept["status"]["initContainerStatuses"] == [{"state": {"terminated": {"exitCode": 71}}}]
+    assert kept["status"]["initContainerStatuses"] == ended
 
 
 def test_an_object_made_anew_is_news_whatever_its_version(store: Store) -> None:

@@ -29,6 +29,13 @@ def _start(pod: str, ready: str, loading: int) -> ColdStart:
     )
 
 
+def _brought(pod: dict[str, Any], **state: Any) -> dict[str, Any]:
+    """Its weights were brought before its engine began."""
+    pod["status"]["initContainerStatuses"] = [{"name": "weights", "state": state}]
+    return pod
+
+
+BROUGHT = {"terminated": {"exitCode": 0, "startedAt": "2026-03-01T12:00:40Z"}}
 FIRST, SECOND = _start("p", "12:03:20", 130), _start("q", "12:04:00", 170)
 
 
@@ -41,6 +48,7 @@ FIRST, SECOND = _start("p", "12:03:20", 130), _start("q", "12:04:00", 170)
         (None, [_pod(began="")], None),
         (None, [_pod()], FIRST),
         (None, [_pod(), _pod("q", "12:04:00")], SECOND),
+        (None, [_brought(_pod(), **BROUGHT)], FIRST.having(image_seconds=10, download_seconds=30)),
         (FIRST, [_pod(), _pod("q", "12:04:00")], SECOND),
         (FIRST, [_pod(), _pod("q", "")], FIRST),
         (FIRST, [], FIRST),

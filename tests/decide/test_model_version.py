@@ -22,7 +22,7 @@ from anneal_operator.decide.model_version import (
 from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.verdict import Deletion
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import Downloaded, Stamp
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 REGISTRY = Registry(version="3", url="u", aliases=["base"], aliases_set=["base"])
@@ -405,6 +405,22 @@ def test_phase_and_conditions(changes: dict[str, Any], phase: str, conditions: d
     assert verdict.status.observed_generation == 4
 
 
+def _bringing(**status: Any) -> dict[str, Any]:
+    """A pod whose engine waits for its weights, beside what a mesh put before it."""
+    mesh = {"name": "mesh", "state": {"running": {"startedAt": "2026-03-01T11:57:00Z"}}}
+    waits = {"state": {"waiting": {"reason": "PodInitializing"}}}
+    return {
+        "status": {"initContainerStatuses": [mesh, {"name": "weights", **status}], "containerStatuses": [waits]},
+    }
+
+
+NO_ACCESS = {"reason": "Error", "exitCode": 77, "message": "error: the weights need 65.0 GB more"}
+DOWNLOADING = _bringing(state={"running": {"startedAt": "2026-03-01T11:58:00Z"}}, lastState={"terminated": NO_ACCESS})
+NOT_BROUGHT = _bringing(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": NO_ACCESS})
+BROUGHT = _bringing(state={"terminated": {"reason": "Completed", "exitCode": 0}})
+MADE_ANEW = _bringing(
+    state={"waiting": {"reason": "PodInitializing"}}, lastState=BROUGHT["status"]["initContainerStatuses"][1]["state"]
+)
 LOADING = _pod(state={"running": {"startedAt": "2026-03-01T11:59:00Z"}})
 SECRET = _pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": "secret not found"}})
 CREATING = _pod(state={"waiting": {"reason": "ContainerCreating"}})
@@ -415,7 +431,8 @@ EVICTED = {"status": {"phase": "Failed", "message": "low on resource: ephemeral-
 LEAVING = {**CRASHED, "metadata": {"deletionTimestamp": "2026-03-01T11:59:00Z"}}
 QUOTA = Engine(0, "s:2", refusal="exceeded quota")
 WAITS = "the pod waits for a node: 2 Insufficient nvidia.com/gpu."
-BRINGS = "the weights are brought and loaded since 2026-03-01T11:59:00Z; what takes longer than 15m is started again"
+BRINGS = "the weights are verified and loaded since 2026-03-01T11:59:00Z; what takes longer than 15m is started again"
+LOADS = "the weights are downloaded since 2026-03-01T11:58:00Z"
 
 
 @pytest.mark.parametrize(
@@ -427,6 +444,10 @@ BRINGS = "the weights are brought and loaded since 2026-03-01T11:59:00Z; what ta
         (Engine(0, "s:2"), [LOADING, NO_NODE], "Unschedulable", WAITS),
         (Engine(0, "s:2"), [SECRET], "Access", "the container waits: CreateContainerConfigError secret not found"),
         (Engine(0, "s:2"), [LOADING, CREATING], "Starting", BRINGS),
+        (Engine(0, "s:2"), [DOWNLOADING], "Downloading", LOADS),
+        (Engine(0, "s:2"), [BROUGHT], "Starting", ""),
+        (Engine(0, "s:2"), [MADE_ANEW], "Starting", ""),
+        (Engine(0, "s:2"), [DOWNLOADING, LOADING], "Starting", BRINGS),
         (QUOTA, [LOADING], "RefusedByApiServer", "no pod can be made: exceeded quota"),
         (Engine(0, "s:2"), [EVICTED], "Evicted", "a pod was evicted: low on resource: ephemeral-storage."),
         # where another is made already, that one tells
@@ -445,6 +466,45 @@ def test_what_keeps_an_engine_from_starting_is_told(
     some = decide(_seen(engine=replace(engine or Engine(0, "s:2"), ready=1), pods=pods), NOW).status.condition("Ready")
     assert some is not None
     assert (some.reason, some.message) == ("SomeAnswer", "1 of 2 pods answer" + (f": {why}" if why else ""))
+
+
+def test_a_source_that_the_installation_does_not_serve_gets_no_pods_and_what_is_served_goes_on() -> None:
+    refused = decide(_seen(engine=None, source_refusal="not from there"), NOW)
+    ready = refused.status.condition("Ready")
+    assert ready is not None
+    assert (refused.status.phase, refused.status.reason, ready.message) == ("Failed", "SourceRefused", "not from there")
+    assert (refused.apply, refused.status.replicas, refused.progress) == ((), 0, "Failed")
+    served = decide(_seen(engine=Engine(2, "s:2"), source_refusal="not from there"), NOW)
+    assert (served.status.phase, served.status.replicas) == ("Ready", 2)
+    assert served.apply
+
+
+def test_a_download_is_looked_at_again_and_again_and_told_with_its_speed() -> None:
+    told = Downloaded(bytes=10**9, total_bytes=65 * 10**9, bytes_per_second=48_000_000)
+    verdict = decide(_seen(engine=Engine(0, "s:2"), pods=[DOWNLOADING], downloads=[told]), NOW)
+    ready = verdict.status.condition("Ready")
+    assert (verdict.status.reason, verdict.again) == ("Downloading", 10.0)
+    assert ready is not None
+    assert ready.message == f"0 of 2 pods answer: {LOADS}: 1.0 of 65.0 GB are here, at 48.0 MB/s, about 23m left"
+    assert verdict.status.download is not None
+    assert verdict.status.download.dump() == {
+        "bytes": 10**9,
+        "totalBytes": 65 * 10**9,
+        "bytesPerSecond": 48_000_000,
+        "remaining": "23m",
+    }
+    over = decide(_seen(engine=Engine(0, "s:2"), pods=[BROUGHT], previous=verdict.status), NOW)
+    assert (over.status.download, over.again) == (None, None)
+
+
+def test_weights_that_cannot_be_brought_are_told_of_and_the_old_pods_go_on() -> None:
+    said = "what brings the weights ended with Error (77): error: the weights need 65.0 GB more"
+    failed = decide(_seen(engine=Engine(0, "s:2"), pods=[NOT_BROUGHT]), NOW).status
+    assert (failed.phase, failed.reason) == ("Failed", "WeightsFailed")
+    assert [condition.message for condition in failed.conditions if condition.type == "Ready"] == [said]
+    replaced = decide(_seen(engine=ROLLING, pods=[NOT_BROUGHT]), NOW).status
+    assert (replaced.phase, replaced.reason) == ("Ready", "RolloutWaits")
+    assert [c.message for c in replaced.conditions if c.type == "Ready"] == [f"{REPLACES}{said}"]
 
 
 RECREATE = _spec(rollout="Recreate")

@@ -47,7 +47,7 @@ MAY: Mapping[tuple[str, int], set[str]] = {
     ("router", 8080): set(EVERYBODY),
     ("router", 8082): {"operator", "scraper"},
     ("recorder", 8081): {"router", "operator"},
-    ("engine", 8000): {"router", "scraper"},
+    ("engine", 8000): {"router", "operator", "scraper"},
 }
 
 

@@ -94,6 +94,7 @@ def _version(path: str = "spam-filter/cpu/tuned") -> tuple[dict[str, Any], dict[
         experiment_id="1",
         uri="mlflow-artifacts:/1/run/artifacts/model",
         digest="sha256:" + "0" * 64,
+        bytes=1_600_000_000,
         format="Merged",
     )
     made = model_version(parent, spec, published, "sha256:" + "1" * 64)
@@ -104,7 +105,7 @@ def _serving_objects() -> list[dict[str, Any]]:
     made, stored = _version()
     spec = ModelVersionSpec.parse(made["spec"])
     serving = spec.serving or Serving()
-    return [made, deployment(stored, spec, serving, 1, _SERVING), service(stored)]
+    return [made, deployment(stored, spec, serving, 1, _SERVING, startup_seconds=900), service(stored)]
 
 
 def _one_after_the_other() -> list[dict[str, Any]]:
@@ -114,12 +115,11 @@ def _one_after_the_other() -> list[dict[str, Any]]:
     gpu = ResourceRequirements.parse({"limits": {"nvidia.com/gpu": 1}})
     given: dict[str, Any] = {
         "rollout": "Recreate",
-        "startup_deadline": "1h",
         "drain_seconds": 30,
         "warm_up": WarmUp(requests=8, max_tokens=64),
         "resources": gpu,
     }
-    return [deployment(stored, spec, Serving(**given), 2, _SERVING)]
+    return [deployment(stored, spec, Serving(**given), 2, _SERVING, startup_seconds=3600)]
 
 
 def _serving_on_gpus() -> list[dict[str, Any]]:
@@ -134,6 +134,7 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
         "trustRemoteCode": True,
         "engineArgs": [*given["engineArgs"], {"name": "async-scheduling", "value": "false"}],
         "resources": {"limits": {"nvidia.com/gpu": 2}},
+        "cache": {"claimName": "models"},
         "podTemplate": {
             **given["podTemplate"],
             "labels": {"team": "roads", VERSION_LABEL: "not-mine"},
@@ -145,7 +146,26 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
         },
     }
     spec = ModelVersionSpec.parse({**stored["spec"], "serving": {**given, **more}})
-    return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING)]
+    return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901)]
+
+
+def _from_elsewhere() -> list[dict[str, Any]]:
+    """Weights that are mounted as they are, and such as are read with credentials and kept."""
+    _, stored = _version()
+    artifact = stored["spec"]["artifact"]
+    sources: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("pvc://models/spam/1", {}, {}),
+        ("oci://registry.example.com/team/spam:1", {}, {}),
+        ("s3://models/spam/1", {"secretRef": {"name": "reader"}}, {"cache": {"claimName": "models"}}),
+    ]
+    made = []
+    for uri, more, cache in sources:
+        serving = {**stored["spec"]["serving"], **cache}
+        spec = ModelVersionSpec.parse(
+            {**stored["spec"], "artifact": {**artifact, "uri": uri, **more}, "serving": serving}
+        )
+        made.append(deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=900))
+    return made
 
 
 def _router_objects() -> list[dict[str, Any]]:
@@ -183,6 +203,7 @@ EXAMPLES = {
     "serving": _serving_objects,
     "serving-one-after-the-other": _one_after_the_other,
     "serving-on-gpus": _serving_on_gpus,
+    "serving-from-elsewhere": _from_elsewhere,
     "router": _router_objects,
     "recorder": _recorder_objects,
     "keys": _secret,

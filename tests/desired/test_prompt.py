@@ -65,6 +65,6 @@ def test_a_server_is_told_whether_its_model_thinks(prompt: dict[str, Any] | None
     artifact = {"uri": PUBLISHED.uri, "format": "Full", "digest": PUBLISHED.digest}
     spec = ModelVersionSpec.parse({"modelName": "m", "artifact": artifact, "prompt": prompt})
     environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, Keys("e", "a", "u"))
-    made = deployment({**PARENT, "kind": "ModelVersion"}, spec, Serving(), 1, environment)
+    made = deployment({**PARENT, "kind": "ModelVersion"}, spec, Serving(), 1, environment, startup_seconds=900)
     arguments = made["spec"]["template"]["spec"]["containers"][0]["args"]
     assert json.loads(arguments[arguments.index("--plan") + 1])["thinks"] is thinks

@@ -6,6 +6,7 @@ import pytest
 
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
+from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.serving import ServingEnvironment, deployment, wish_of
 
@@ -29,6 +30,7 @@ OF_PODS: dict[str, Any] = {
     "startupDeadline": "1h",
     "warmUp": {"requests": 2},
     "drainSeconds": 60,
+    "cache": {"claimName": "models"},
 }
 OF_NO_POD: dict[str, Any] = {
     "replicas": 3,
@@ -44,7 +46,9 @@ def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
     asked = ({"resources": GPU} if field == "quantization" else {}) | ({field: value} if changed else {})
     spec = ModelVersionSpec.parse({"modelName": "spam", "artifact": ARTIFACT, "serving": asked})
     assert spec.serving is not None
-    return wish_of(spec.serving, KEYS), deployment(PARENT, spec, spec.serving, 1, ENV)["spec"]["template"]
+    deadline = startup_seconds(spec.serving, spec.artifact)
+    made = deployment(PARENT, spec, spec.serving, 1, ENV, startup_seconds=deadline)
+    return wish_of(spec.serving, KEYS), made["spec"]["template"]
 
 
 def test_each_field_of_serving_is_known_to_change_pods_or_not_to() -> None:

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters, RouterTraffic
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, Stamp
 
 KEY = "admin-key"
 
@@ -87,6 +87,31 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
             return await HttpRouters(session).statistics(url, KEY, "uid-1", "user rating")
 
     assert asyncio.run(run()) == {"uid": "uid-1", "metric": "user rating"}
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"bytes": 1, "total_bytes": 2, "bytes_per_second": 3}, Downloaded(bytes=1, total_bytes=2, bytes_per_second=3)),
+        ({"bytes": 1}, None),
+        ({}, None),
+    ],
+)
+def test_how_far_a_download_is_is_asked_of_its_pod(told: dict[str, int], found: Downloaded | None) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(told)
+
+    async def run() -> Downloaded:
+        app = web.Application()
+        app.router.add_get(DOWNLOAD_PATH, answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).downloaded(str(server.make_url("")).rstrip("/"))
+
+    if found:
+        assert asyncio.run(run()) == found
+    else:
+        with pytest.raises(RouterError, match="tells of no download"):
+            asyncio.run(run())
 
 
 @pytest.mark.parametrize(("key", "sent"), [("k", "Bearer k"), ("", None)])

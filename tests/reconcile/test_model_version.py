@@ -8,7 +8,7 @@ import pytest
 from anneal_operator.desired.routing import routed_versions, stamp_of
 from anneal_operator.errors import ApiError, RefusedVersionError
 from anneal_operator.reconcile.queue import Key
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import Downloaded, Stamp
 
 from .world import NAMESPACE, Manifest, World
 
@@ -192,6 +192,36 @@ def test_an_engine_that_ends_says_what_it_said(world: World) -> None:
     assert world.api.warnings == ["EngineFailed"]
     assert "error: the manifest differs" in _message(world, "Ready")
     assert _condition(world, "Stalled")[0] == "True"
+
+
+def test_a_source_is_served_that_the_installation_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(world.context.settings), "artifact_sources", ["s3://models/"])
+    _look(world, times=3)
+    assert _condition(world, "Ready") == ("False", "SourceRefused")
+    assert ("Deployment", "one-server") not in world.api.objects
+    monkeypatch.setitem(vars(world.context.settings), "artifact_sources", ["mlflow-artifacts:/"])
+    _look(world, times=2)
+    assert ("Deployment", "one-server") in world.api.objects
+
+
+def test_how_far_the_weights_are_is_asked_of_the_pods_that_bring_them(world: World) -> None:
+    _look(world, times=2)
+    brings = [{"name": "weights", "state": {"running": {"startedAt": "2026-03-01T11:59:00Z"}}}]
+    for name, address in (("p", "10.2.0.1"), ("silent", "10.2.0.2"), ("without-address", "")):
+        status = {"initContainerStatuses": brings, **({"podIP": address} if address else {})}
+        world.api.put("Pod", name, metadata={"labels": {"anneal.dev/model-version": "one"}}, status=status)
+    told = Downloaded(bytes=1, total_bytes=9, bytes_per_second=2)
+    world.routers.downloads["http://10.2.0.1:8000"] = told
+    assert _look(world) == 10.0
+    assert _status(world)["download"] == {"bytes": 1, "totalBytes": 9, "bytesPerSecond": 2, "remaining": "4s"}
+    for here in (2, 3):
+        world.writes()
+        world.routers.downloads["http://10.2.0.1:8000"] = told.model_copy(update={"bytes": here})
+        _look(world)
+    assert world.writes() == [], "numbers that change all the time are written every ten seconds at most"
+    world.later(10)
+    _look(world)
+    assert _status(world)["download"]["bytes"] == 3
 
 
 def test_without_serving_it_is_only_registered(world: World) -> None:

@@ -152,8 +152,8 @@ def test_a_config_map_that_is_lost_in_the_middle_of_a_release_moves_nobody(world
 
 def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: World) -> None:
     world.router_pod("starting", "10.1.0.3", ready=False)
-    world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:00:40Z")
-    world.router_pod("left", "10.1.0.5", deletionTimestamp="2026-03-01T12:00:20Z")
+    world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:10:40Z")
+    world.router_pod("left", "10.1.0.5", deletionTimestamp="2026-03-01T12:10:30Z")
     world.routers.asked.clear()
     _route(world)
     assert world.routers.asked == ["10.1.0.4"], "the others have told"

@@ -30,7 +30,7 @@ from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
 from anneal_operator.reconcile.routing import RouterKind
 from anneal_operator.settings import Settings
-from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Stamp, VariantRoute
+from serving_runtime.plan import Downloaded, ExperimentRoute, ModelRoute, RouteTable, Stamp, VariantRoute
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
@@ -161,14 +161,14 @@ class FakeApi:
         self.writes.append(f"{kind}/{name}")
         old = self.objects.get((kind, name))
         stored = copy.deepcopy(manifest)
+        if kind == "Service":
+            stored["spec"]["clusterIP"] = "10.0.0.1"
         stored["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}"
         generation = old["metadata"].get("generation", 1) if old else 1
         changed = old is not None and old.get("spec") != stored.get("spec")
         stored["metadata"]["generation"] = generation + 1 if changed else generation
         stored["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
         stored["metadata"]["resourceVersion"] = str(next(self._numbers))
-        if kind == "Service":
-            stored["spec"]["clusterIP"] = "10.0.0.1"
         if old and "status" in old:
             stored["status"] = old["status"]
         self.objects[kind, name] = stored
@@ -315,6 +315,13 @@ class FakeRouters:
     counted: dict[str, Any] | None = None
     keys: list[str] = field(default_factory=list)
     """Those that it was asked with."""
+    downloads: dict[str, Downloaded] = field(default_factory=dict)
+    """How far each pod is, by its URL."""
+
+    async def downloaded(self, url: str) -> Downloaded:
+        if (found := self.downloads.get(url)) is None:
+            raise RouterError("down")
+        return found
 
     async def applied(self, url: str, key: str) -> Stamp:
         address = url.removeprefix("http://").removesuffix(":8082")

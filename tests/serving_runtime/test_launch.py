@@ -1,88 +1,55 @@
-"""The server starts on the published weights or not at all. A real HTTP server stands for MLflow's artifact proxy."""
+"""The server starts on the published weights or not at all."""
 
-import hashlib
-import json
 import os
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from serving_runtime import launch
-from serving_runtime.launch import WeightsError, download
 from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
 
-
-@pytest.fixture
-def published(tmp_path: Path) -> Path:
-    """A published folder, under the path that MLflow's proxy would serve it."""
-    folder = tmp_path / "www/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/model"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "sub/model.safetensors").write_bytes(b"0" * 3_000_000)
-    files = {"config.json": folder / "config.json", "sub/model.safetensors": folder / "sub/model.safetensors"}
-    listed = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    (folder / "manifest.json").write_text(json.dumps({"files": listed}))
-    return folder
+from .published import plan_of, publish
 
 
 @pytest.fixture
-def plan(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingPlan]:
-    """A plan for the published folder, with its server running."""
-    monkeypatch.setattr(launch, "_ATTEMPTS", 1)
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    digest = hashlib.sha256((published / "manifest.json").read_bytes()).hexdigest()
-    yield ServingPlan(
-        tracking_uri=f"http://127.0.0.1:{server.server_address[1]}",
-        uri="mlflow-artifacts:/1/run/artifacts/model",
-        digest=f"sha256:{digest}",
-        served_name="m",
-        dtype="Auto",
-        max_model_length=64,
-        engine_args=[],
-    )
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def plan(tmp_path: Path) -> ServingPlan:
+    """A plan for the weights that are in `model`."""
+    return plan_of(publish(tmp_path / "model", {"config.json": b"{}", "sub/model.safetensors": b"0" * 3_000_000}), 1)
 
 
-def test_every_file_arrives(plan: ServingPlan, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model/left-over").touch()
-    download(plan, tmp_path / "model")
-    assert (tmp_path / "model/sub/model.safetensors").stat().st_size == 3_000_000
-    assert not (tmp_path / "model/left-over").exists()
-
-
-def test_another_manifest_is_refused(plan: ServingPlan, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="published was sha256:0000"):
-        download(plan.model_copy(update={"digest": "sha256:" + "0" * 64}), tmp_path / "model")
-
-
-def test_a_changed_file_is_refused(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
-    (published / "sub/model.safetensors").write_bytes(b"1" * 3_000_000)
-    with pytest.raises(WeightsError, match=r"model.safetensors of .* was changed after it was published"):
-        download(plan, tmp_path / "model")
-
-
-def test_a_missing_file_is_told_with_its_address(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
-    (published / "config.json").unlink()
-    with pytest.raises(WeightsError, match=r"http://127.0.0.1:.*/config.json cannot be downloaded: HTTP Error 404"):
-        download(plan, tmp_path / "model")
-
-
-def test_a_manifest_cannot_name_files_outside(plan: ServingPlan, published: Path, tmp_path: Path) -> None:
-    manifest = json.dumps({"files": {"../../etc/passwd": "0"}})
-    (published / "manifest.json").write_text(manifest)
-    digest = hashlib.sha256(manifest.encode()).hexdigest()
-    with pytest.raises(WeightsError, match="names a file outside it"):
-        download(plan.model_copy(update={"digest": f"sha256:{digest}"}), tmp_path / "model")
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "sub/model.safetensors",
+            b"1" * 3_000_000,
+            "sub/model.safetensors of {uri} was changed after it was published",
+        ),
+        ("manifest.json", b"{}", "the manifest of {uri} has sha256:44136fa3"),
+        ("unknown.safetensors", b"", "{uri} holds unknown.safetensors, which its manifest does not list: remove it"),
+        ("", b"", "{uri} has no manifest.json to be verified by (No such file or directory)"),
+    ],
+)
+def test_weights_that_are_not_the_published_ones_end_the_launcher_before_the_engine(
+    plan: ServingPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes,
+    said: str,
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
+    folder = tmp_path / ("model" if name else "nowhere")
+    if name:
+        (folder / name).write_bytes(content)
+    command = ["launch", "--port", "8000", "--plan", plan.model_dump_json(), "--folder", str(folder)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        launch.main()
+    assert (ended.value.code, started) == (77, [])
+    assert capsys.readouterr().err.startswith(f"error: {said.format(uri=plan.uri)}")
 
 
 def test_settings_that_the_weights_contradict_end_the_launcher_before_the_engine(
@@ -111,7 +78,6 @@ def test_the_engine_knows_the_public_name_first_and_demands_the_key_that_it_was_
     plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public: str, key: str | None, written: list[str]
 ) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(launch, "download", lambda _, folder: folder.mkdir())
     monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
     given = {} if key is None else {ENGINE_KEY_VARIABLE: key}
     without = {name: value for name, value in os.environ.items() if name != ENGINE_KEY_VARIABLE}
@@ -129,7 +95,6 @@ def test_the_engine_writes_the_date_that_training_wrote(
 ) -> None:
     """Where it writes one by itself, as for gpt-oss, whose prompts are no template's."""
     environment = dict(os.environ)
-    monkeypatch.setattr(launch, "download", lambda _, folder: folder.mkdir())
     monkeypatch.setattr("os.execv", lambda *_: None)
     monkeypatch.setattr("os.environ", environment)
     command = ["launch", "--port", "8000", "--plan", plan.model_dump_json(), "--folder", str(tmp_path / "model")]

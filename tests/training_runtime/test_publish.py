@@ -2,13 +2,18 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
 
-from training_runtime.committed import verified_digest
+from serving_runtime.weights.cache import bring
+from serving_runtime.weights.progress import Progress
+from serving_runtime.weights.ranges import Ranges
+from serving_runtime.weights.sources import source_of
+from training_runtime.committed import MANIFEST, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluate
 from training_runtime.plan import Plan, TrackingPlan
@@ -88,6 +93,23 @@ def test_publishing_twice_makes_one_run_and_one_version(trained: Plan, tmp_path:
         )
     )
     assert verified_digest(fetched) == first.digest
+
+
+def test_a_server_brings_what_was_published_and_knows_beforehand_how_much_that_is(
+    trained: Plan, tmp_path: Path
+) -> None:
+    """From a real MLflow, though it is the serving runtime that reads."""
+    published = publish(trained)
+    source = source_of(published.uri, trained.tracking.uri, {}, lambda: datetime.now(UTC))
+    ranges, manifest = Ranges(source, 1), published_folder(trained, "model") / MANIFEST
+    assert ranges.whole(MANIFEST) == manifest.read_bytes()
+    assert published.bytes == sum(json.loads(manifest.read_bytes())["bytes"].values())
+    whole = (published_folder(trained, "model") / "model.safetensors").read_bytes()
+    assert b"".join(ranges.parts("model.safetensors", 1000, len(whole))) == whole[1000:]
+    progress = Progress()
+    found = bring(source, published.uri, published.digest, tmp_path / "cache", progress)
+    assert verified_digest(found) == published.digest
+    assert (progress.told().bytes, progress.told().total_bytes) == (published.bytes, published.bytes)
 
 
 def test_every_format_is_safetensors_and_loads_again(trained: Plan) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.fs
@@ -17,6 +18,11 @@ from typing_extensions import override
 
 from local_cluster.build import build
 from local_cluster.parts import Part
+from serving_runtime.weights.cache import bring
+from serving_runtime.weights.describe import describe
+from serving_runtime.weights.progress import Progress
+from serving_runtime.weights.published import WeightsError, verify
+from serving_runtime.weights.sources import source_of
 from training_runtime import sources
 from training_runtime.errors import AccessError, DataError
 from training_runtime.prepare.stage import prepare
@@ -91,6 +97,31 @@ def test_an_object_and_a_prefix_are_fetched_from_s3(tmp_path: Path, make_plan: M
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.jsonl"]
     plan = make_plan(dataset__sources=[{"uri": "s3://data/rows"}])
     assert prepare(plan).rows == 80
+
+
+@pytest.mark.parametrize(("secret", "refusal"), [("owner-secret", ""), ("wrong", "403 Forbidden"), ("", "403")])
+def test_a_server_reads_its_weights_from_s3_by_signed_addresses(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, refusal: str
+) -> None:
+    """Here, where a real S3 is, though it is the serving runtime that reads."""
+    monkeypatch.setattr("serving_runtime.weights.sources._STRETCH", 1 << 20)
+    (tmp_path / "model/sub folder").mkdir(parents=True)
+    (tmp_path / "model/config.json").write_text("{}")
+    (tmp_path / "model/sub folder/모델+1.safetensors").write_bytes(os.urandom(5_000_000))
+    digest, _ = describe(tmp_path / "model")
+    owner = {"access_key": "owner", "secret_key": "owner-secret", "endpoint_override": s3, "region": "us-east-1"}
+    store = pyarrow.fs.S3FileSystem(**owner, allow_bucket_creation=True)
+    store.create_dir("models")
+    local = pyarrow.fs.LocalFileSystem()
+    pyarrow.fs.copy_files(str(tmp_path / "model"), "models/v 1", local, store)
+    credentials = {"AWS_ENDPOINT_URL": s3, "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": secret}
+    source = source_of("s3://models/v 1", "", credentials, lambda: datetime.now(UTC))
+    if refusal:
+        with pytest.raises(WeightsError, match=rf"/models/v%201/manifest.json cannot be downloaded: .* {refusal}"):
+            bring(source, "s3://models/v 1", digest, tmp_path / "cache", Progress())
+    else:
+        found = bring(source, "s3://models/v 1", digest, tmp_path / "cache", Progress())
+        assert verify(found, "s3://models/v 1", digest) == 2
 
 
 def _secret(folder: Path, **keys: str) -> Path:

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_runtime.committed import MANIFEST, committing, verified_digest
+from training_runtime.committed import MANIFEST, committing, facts_of, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.plan import DIGEST_TAG, JOB_UID_TAG, ArtifactFormat, Plan, Published
 from training_runtime.prepared import dataset_facts, verified_dataset
@@ -70,6 +70,7 @@ def publish(plan: Plan) -> Published:
         experiment_id=run.info.experiment_id,
         uri=f"{run.info.artifact_uri}/{name}",
         digest=folders[name],
+        bytes=_size(published_folder(plan, name)),
         format=_format(plan, name),
         version=str(version.version),
     )
@@ -95,6 +96,7 @@ def _folders(plan: Plan) -> dict[str, str]:
                 shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link, ignore=ours)
                 _name_base(plan, source, draft)
                 _describe(plan, draft)
+                _measure(draft)
     return {name: verified_digest(published_folder(plan, name)) or "" for name in made}
 
 
@@ -117,6 +119,18 @@ def _describe(plan: Plan, folder: Path) -> None:
         )
     card = model_card(plan, dataset_facts(plan), _results(plan), _evaluation(plan))
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _measure(folder: Path) -> None:
+    """Have the manifest say how large each file is: who downloads them all knows how much that is."""
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    (folder / MANIFEST).write_text(json.dumps({"bytes": sizes}))
+
+
+def _size(folder: Path) -> int | None:
+    """Return how large a published folder is; an earlier build's does not say."""
+    sizes = facts_of(folder).get("bytes")
+    return sum(sizes.values()) if sizes else None
 
 
 def _results(plan: Plan) -> dict[str, Any]:

@@ -9,16 +9,30 @@ from training_runtime.plan import ArtifactFormat
 
 from .conditions import Conditions
 from .prompt import Prompt
-from .schema import ALIASES_RULE, Alias, LocalReference, ModelName, Rule, Schema, SetOf, Time, immutable
+from .schema import (
+    ALIASES_RULE,
+    CHARACTER,
+    WORD,
+    Alias,
+    LocalReference,
+    ModelName,
+    Rule,
+    Schema,
+    SetOf,
+    Time,
+    immutable,
+)
 from .serving import Serving
 from .status import ObjectStatus, StatusPart
 
 __all__ = [
     "ANSWERING",
     "ENDING",
+    "MOUNTED",
     "PRODUCTION",
     "Artifact",
     "ColdStart",
+    "Download",
     "ModelVersionProvenance",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -34,7 +48,20 @@ ENDING = frozenset({"Draining", "Idle", "Retired"})
 """The phases in which no client is sent to a version: its pods are about to end, or there are none."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
-_Uri = Annotated[str, StringConstraints(max_length=1000, pattern=r"^mlflow-artifacts:/[-A-Za-z0-9._/]+$")]
+_Uri = Annotated[
+    str,
+    StringConstraints(
+        max_length=1000,
+        pattern=r"^(mlflow-artifacts:/[-A-Za-z0-9._/]+"
+        rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/{CHARACTER}+|s3://{WORD}+/{CHARACTER}+"
+        rf"|hf://{WORD}+/{WORD}+(@{WORD}+)?(/{CHARACTER}+)?"
+        r"|oci://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?/[a-z0-9][-a-z0-9._/]*(:[A-Za-z0-9_][-A-Za-z0-9._]{0,127})?"
+        r"(@sha256:[0-9a-f]{64})?)$",
+    ),
+]
+MOUNTED = ("pvc://", "oci://")
+"""How artifacts begin that are mounted as they are; others are downloaded."""
+_WITH_CREDENTIALS = ("hf://", "s3://")
 _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
@@ -43,11 +70,34 @@ class Artifact(Schema):
     """The weights."""
 
     uri: _Uri
-    """The folder in MLflow's artifact store: a complete Transformers model in safetensors, or an adapter."""
+    """A folder with a `manifest.json`, in which a complete Transformers model in safetensors is, or an adapter:
+    `mlflow-artifacts:/PATH` in MLflow's store, `pvc://CLAIM/PATH`, `s3://BUCKET/PREFIX`, `hf://OWNER/NAME[@REVISION][/PATH]`
+    on a hub, or `oci://IMAGE`, an image that holds nothing else. The chart's `server.sources` says which are taken.
+    """
+    secret_ref: LocalReference | None = None
+    """The Secret with the credentials of `hf://` (`HF_TOKEN`, `HF_ENDPOINT`) or `s3://` (`AWS_ACCESS_KEY_ID`,
+    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `AWS_REGION`). Those of an image are
+    `serving.podTemplate.imagePullSecrets`.
+    """
     format: ArtifactFormat
     """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
+    bytes: int | None = Field(default=None, ge=1, le=1 << 60)
+    """The size of its files: how long an engine may take to start is reckoned from it."""
+
+    rules: ClassVar = (
+        Rule(
+            "!self.uri.matches('(^|/)[.][.](/|$)')",
+            "`uri` names a folder without leading upwards: leave `..` out",
+            lambda artifact: ".." not in artifact.uri.split("/"),
+        ),
+        Rule(
+            "!has(self.secretRef) || self.uri.matches('^(hf|s3)://')",
+            "only hf:// and s3:// sources read credentials: leave `secretRef` out",
+            lambda artifact: artifact.secret_ref is None or artifact.uri.startswith(_WITH_CREDENTIALS),
+        ),
+    )
 
 
 class ModelVersionProvenance(Schema):
@@ -90,6 +140,13 @@ class ModelVersionSpec(Schema):
             "an adapter alone cannot be served: publish it with `output.formats: [Merged]`, or leave `serving` out",
             lambda version: version.serving is None or version.artifact.format != "Adapter",
         ),
+        Rule(
+            "!has(self.serving) || !has(self.serving.cache) || !self.artifact.uri.matches('^(pvc|oci)://')",
+            "`serving.cache` keeps what is downloaded, and pvc:// and oci:// are mounted as they are: leave it out",
+            lambda version: (
+                version.serving is None or version.serving.cache is None or not version.artifact.uri.startswith(MOUNTED)
+            ),
+        ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
         immutable("prompt", "a version is asked as it was trained; create another ModelVersion"),
@@ -116,6 +173,19 @@ class Registry(StatusPart):
         return self.having(aliases=list(aliases), alias_summary=", ".join(aliases) or None)
 
 
+class Download(StatusPart):
+    """How far a pod's download of the weights is: of several pods the one that has most before it."""
+
+    bytes: int
+    """What is there, from earlier times, too."""
+    total_bytes: int
+    """All."""
+    bytes_per_second: int
+    """Of the last half minute."""
+    remaining: str | None = None
+    """How long the rest takes at that speed, such as `18m`; nothing while nothing comes."""
+
+
 class ColdStart(StatusPart):
     """How long a pod took to its first answer, in whole seconds, as Kubernetes tells the time."""
 
@@ -126,13 +196,19 @@ class ColdStart(StatusPart):
     scheduling_seconds: int
     """Until it had a node."""
     image_seconds: int
-    """From then until its container ran: the image was pulled. Of one that was started again, also what came before."""
+    """From then until its first container ran: the image was pulled. Of one that was started again, also what came
+    before.
+    """
+    download_seconds: int | None = None
+    """From then until its engine ran: the weights were downloaded, or found and verified."""
     loading_seconds: int
-    """From then until it answered: weights brought, verified and loaded, and a question answered."""
+    """From then until it answered: weights verified and loaded, and a question answered."""
 
 
 class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
+
+    VOLATILE: ClassVar = frozenset({"download"})
 
     phase: str = "Registering"
     """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Draining` (its pods end once no router
@@ -149,6 +225,8 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that are wanted now."""
     ready_replicas: int = 0
     """Pods that answer."""
+    download: Download | None = None
+    """How far the weights' download is, while one goes on."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
     replaced_at: Time | None = None

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from .schema import Rule, whole
 
-__all__ = ["Duration", "Quantity", "amount", "bounded_duration", "seconds"]
+__all__ = ["Duration", "Quantity", "amount", "bounded_duration", "seconds", "worded"]
 
 _UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1}
 _SUFFIXES = {"m": Decimal("0.001"), "": Decimal(1)}
@@ -43,16 +43,23 @@ def seconds(duration: str) -> int:
     return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall("([0-9]+)([hms])", duration))
 
 
+def worded(total: int) -> str:
+    """Return whole seconds as a duration such as `1h30m`."""
+    parts = ((total // 3600, "h"), (total // 60 % 60, "m"), (total % 60, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
 def amount(quantity: int | str) -> Decimal:
     """Return a quantity such as `4Gi` as a number."""
     number, suffix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(quantity)).groups()  # type: ignore[union-attr] # by its pattern
     return Decimal(number) * _SUFFIXES[suffix]
 
 
-def bounded_duration(name: str, field: str, low: str, high: str) -> Rule:
+def bounded_duration(name: str, field: str, low: str, high: str, *, is_optional: bool = False) -> Rule:
     """A duration's bounds, which a pattern cannot say; `name` is the field's in manifests."""
+    bounds = f"duration(self.{name}) >= duration('{low}') && duration(self.{name}) <= duration('{high}')"
     return Rule(
-        f"duration(self.{name}) >= duration('{low}') && duration(self.{name}) <= duration('{high}')",
+        f"!has(self.{name}) || ({bounds})" if is_optional else bounds,
         f"`{name}` must be from {low} to {high}",
-        lambda holder: seconds(low) <= seconds(getattr(holder, field)) <= seconds(high),
+        lambda holder: (said := getattr(holder, field)) is None or seconds(low) <= seconds(said) <= seconds(high),
     )

@@ -10,9 +10,9 @@ from serving_runtime.plan import Dtype, Quantization, ReasoningParser, ToolCallP
 from .engine_arguments import EngineArgument
 from .pods import EnvVar, PodTemplate, ResourceRequirements, gpus_in_cel
 from .quantities import Duration, bounded_duration
-from .schema import MapByName, Rule, Schema
+from .schema import MapByName, Rule, Schema, SubdomainName
 
-__all__ = ["Autoscaling", "ServerPodTemplate", "Serving", "WarmUp"]
+__all__ = ["Autoscaling", "Cache", "ServerPodTemplate", "Serving", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
@@ -37,6 +37,15 @@ class ServerPodTemplate(PodTemplate):
 def _slices_alone(resources: ResourceRequirements) -> bool:
     asked = [*resources.requests.items(), *resources.limits.items()]
     return all(str(quantity) == "1" for name, quantity in asked if "/mig-" in name)
+
+
+class Cache(Schema):
+    """Where downloaded weights are kept, for all pods and versions that name it."""
+
+    claim_name: SubdomainName
+    """A PersistentVolumeClaim of this namespace, which all nodes that serve can mount at once: `ReadWriteMany`, or one
+    node's own. Weights lie under their digests in its folder `anneal/weights`; none is ever removed.
+    """
 
 
 class WarmUp(Schema):
@@ -111,13 +120,19 @@ class Serving(Schema):
     """
     pod_template: ServerPodTemplate = Field(default_factory=ServerPodTemplate)
     """What every pod gets beside its own: environment, labels, placement."""
+    cache: Cache | None = None
+    """Where downloaded weights are kept, so that they are downloaded once. Without it each pod downloads them onto its
+    node, and they go with the pod.
+    """
     rollout: Literal["Surge", "Recreate"] = "Surge"
     """How pods are replaced, one at a time. `Surge`: by one that answers before the old one ends, which takes as much
     again of what a pod asks for. `Recreate`: the old one ends first, where no GPU is spare; with one replica nobody
     answers meanwhile.
     """
-    startup_deadline: Duration = "15m"
-    """How long a pod may take to bring the weights and answer its first question; it is started again after that."""
+    startup_deadline: Duration | None = None
+    """How long an engine may take to load its weights, which were downloaded before, and to answer its first question;
+    it is started again after that. Left out: 15 minutes, and more for a large artifact, by `artifact.bytes`.
+    """
     warm_up: WarmUp = Field(default_factory=WarmUp)
     """What a pod answers before it is ready: with as much at once as it will have to do, its first users wait for no
     compilation.
@@ -132,7 +147,7 @@ class Serving(Schema):
     """
 
     rules: ClassVar = (
-        bounded_duration("startupDeadline", "startup_deadline", "10s", "24h"),
+        bounded_duration("startupDeadline", "startup_deadline", "10s", "24h", is_optional=True),
         bounded_duration("rollbackWindow", "rollback_window", "0s", "8760h"),
         Rule(
             f"self.quantization != 'FP8' || size({gpus_in_cel('self.resources')}) > 0",

@@ -44,7 +44,7 @@ _CHILD_STATUS = (
 _STATUS_LISTS = {
     "conditions": ("type", "status", "reason", "message", "lastTransitionTime"),
     "containerStatuses": ("lastState", "state"),
-    "initContainerStatuses": ("lastState", "state"),
+    "initContainerStatuses": ("lastState", "name", "state"),
 }
 _WITH_OWNERS = WATCHED | {"ConfigMap", "PersistentVolumeClaim", "Service"}
 _TO_BE_DELETED = "ttlSecondsAfterFinished"

@@ -6,6 +6,7 @@ from datetime import datetime
 from anneal_operator.api.model_version import ColdStart
 from anneal_operator.api.resources import Manifest
 
+from .downloading import weights_container
 from .failures import is_deleted
 
 __all__ = ["newest_start"]
@@ -30,11 +31,13 @@ def _start(pod: Manifest) -> ColdStart | None:
         return None
     ready_at = conditions["Ready"]["lastTransitionTime"]
     made_at, placed_at = pod["metadata"]["creationTimestamp"], conditions["PodScheduled"]["lastTransitionTime"]
+    brought_from = (weights_container(pod).get("state", {}).get("terminated") or {}).get("startedAt")
     return ColdStart(
         pod=pod["metadata"]["name"],
         ready_at=ready_at,
         scheduling_seconds=_seconds(made_at, placed_at),
-        image_seconds=_seconds(placed_at, began),
+        image_seconds=_seconds(placed_at, brought_from or began),
+        download_seconds=_seconds(brought_from, began) if brought_from else None,
         loading_seconds=_seconds(began, ready_at),
     )
 

@@ -19,12 +19,12 @@ from anneal_operator.api.model_version import (
 )
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
-from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .autoscaling import ASKED_EVERY_SECONDS, replicas_for
 from .cold_start import newest_start
 from .conditions import Finding, merged, without
+from .downloading import LOOK_AGAIN_SECONDS, brings_since, slowest_download
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
 from .serving_engine import Engine, standing
@@ -102,8 +102,9 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         observed_generation=seen.generation,
         conditions=merged(kept, findings, seen.generation, stamp),
         registry=registry,
-        replicas=pods,
+        replicas=0 if seen.is_refused else pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
+        download=slowest_download(seen.downloads),
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
         replaced_at=replaced_at,
         idle_since=timestamp(idle_since) if idle_since and registry else None,
@@ -114,11 +115,12 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
     waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
     waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
+    waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, seen.pods)) else []
     return Verdict(
         status,
         _progress(phase, registry),
         delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
-        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" else (),
+        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" and not seen.is_refused else (),
         effects=_effects(seen, registry, phase),
         again=min(waits, default=None),
         polls=_waits_for_router(seen),
@@ -325,8 +327,10 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
         return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
     if wanted == 0:
         return "Idle", None
-    serving = seen.spec.serving or Serving()
-    return standing(seen.engine, wanted, seen.pods, serving, _update_waits_for(seen))
+    if seen.is_refused:
+        return "Failed", Finding(kind, "False", Reason.SOURCE_REFUSED, seen.source_refusal)
+    download = slowest_download(seen.downloads)
+    return standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download)
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:

@@ -7,6 +7,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest
+from serving_runtime.plan import Downloaded
 
 from .acknowledgement import RouteSeen
 from .autoscaling import Sample
@@ -44,6 +45,8 @@ class ObservedVersion:
     pods: Sequence[Manifest] = ()
     samples: Sequence[Sample] = ()
     """What the routers told of its requests, where it is scaled by that."""
+    downloads: Sequence[Downloaded] = ()
+    """What those of them told that bring weights."""
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
     is_routed_here: bool = True
@@ -53,6 +56,8 @@ class ObservedVersion:
     endpoint: str = ""
     selector: str = ""
     """The pods' labels."""
+    source_refusal: str = ""
+    """Why the installation serves no such artifact; nothing where it does."""
     build: str = ""
     """What this installation makes pods of."""
     wish: str = ""
@@ -60,6 +65,11 @@ class ObservedVersion:
     router: Front | None = None
     other_engines: Mapping[str, Engine] = field(default_factory=dict)
     """Those of the namespace that are brought up to date in turn, by their versions."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is made for it; what was made before the installation changed its mind goes on."""
+        return bool(self.source_refusal) and self.engine is None and self.spec.serving is not None
 
     @property
     def registry(self) -> Registry | None:

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.fine_tune_job_status import FailureClass
-from anneal_operator.api.model_version import VersionPhase
+from anneal_operator.api.model_version import Download, ModelVersionSpec, VersionPhase
+from anneal_operator.api.quantities import worded
 from anneal_operator.api.resources import Manifest
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
+from .downloading import brings_since, in_words, weights_container
 from .failures import held_back, is_deleted
+from .startup import startup_seconds
 
 __all__ = ["Engine", "Front", "standing"]
 
@@ -56,7 +59,12 @@ class Front:
 
 
 def standing(
-    engine: Engine | None, wanted: int, pods: Iterable[Manifest], serving: Serving, update_waits_for: str
+    engine: Engine | None,
+    wanted: int,
+    pods: Iterable[Manifest],
+    spec: ModelVersionSpec,
+    update_waits_for: str,
+    download: Download | None,
 ) -> tuple[VersionPhase, Finding]:
     """Return the phase, and the condition Ready. Pods that are to end count for nothing: they end in any way. Of those
     that were evicted, others are made; they count where that is all there is.
@@ -65,17 +73,18 @@ def standing(
     """
     ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
     at_work = [pod for pod in staying if not _is_evicted(pod)]
-    problem, (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, serving)
+    (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec, download)
     if engine and ready >= wanted:
         stuck = problem or waiting if engine.is_rolling else ""
-        remedy = reason is Reason.UNSCHEDULABLE and not problem and serving.rollout == "Surge"
+        is_surging = spec.serving is not None and spec.serving.rollout == "Surge"
+        remedy = reason is Reason.UNSCHEDULABLE and not problem and is_surging
         return "Ready", _answers(update_waits_for, stuck, may_recreate=remedy)
     kind, said = ConditionType.READY, f"{ready} of {wanted} pods answer"
     because = f"{said}: {problem or waiting}" if problem or waiting else said
     if ready:
         return "Degraded", Finding(kind, "False", Reason.SOME_ANSWER, because)
     if problem:
-        return "Failed", Finding(kind, "False", Reason.ENGINE_FAILED, problem)
+        return "Failed", Finding(kind, "False", failed, problem)
     return "Loading", Finding(kind, "False", reason, because)
 
 
@@ -91,22 +100,35 @@ def _answers(update_waits_for: str, stuck: str, *, may_recreate: bool) -> Findin
     return Finding(ConditionType.READY, "True", Reason.ROLLOUT_WAITS, message)
 
 
-def _problem(pods: Iterable[Manifest]) -> str:
-    """What an engine that ended said last; one that runs again has no problem."""
+def _problem(pods: Iterable[Manifest]) -> tuple[Reason, str]:
+    """What an engine that ended said last, or what was to bring its weights; one that runs again has no problem."""
     for pod in pods:
+        ended = _ended(weights_container(pod))
+        if ended.get("exitCode"):
+            return Reason.WEIGHTS_FAILED, f"what brings the weights ended with {_said(ended)}"[:_MESSAGE_LIMIT]
         for container in pod.get("status", {}).get("containerStatuses", ()):
-            state = container.get("state", {})
-            ended = state.get("terminated")
-            if "waiting" in state:
-                ended = ended or container.get("lastState", {}).get("terminated")
-            if ended:
-                said = (ended.get("message") or "").strip().splitlines()[-3:]
-                code = f"{ended.get('reason')} ({ended.get('exitCode')})"
-                return f"the engine ended with {code}: {' '.join(said)}"[:_MESSAGE_LIMIT]
-    return ""
+            if ended := _ended(container):
+                return Reason.ENGINE_FAILED, f"the engine ended with {_said(ended)}"[:_MESSAGE_LIMIT]
+    return Reason.ENGINE_FAILED, ""
 
 
-def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) -> tuple[Reason, str]:
+def _ended(container: Manifest) -> Manifest:
+    """How a container ended that does not run again yet."""
+    state = container.get("state", {})
+    ended: Manifest | None = state.get("terminated")
+    if "waiting" in state:
+        ended = ended or container.get("lastState", {}).get("terminated")
+    return ended or {}
+
+
+def _said(ended: Manifest) -> str:
+    said = (ended.get("message") or "").strip().splitlines()[-3:]
+    return f"{ended.get('reason')} ({ended.get('exitCode')}): {' '.join(said)}"
+
+
+def _waiting(
+    engine: Engine | None, pods: Sequence[Manifest], spec: ModelVersionSpec, download: Download | None
+) -> tuple[Reason, str]:
     """What its pods wait for, as far as Kubernetes says; what is furthest from an answer first."""
     if engine and engine.refusal:
         return Reason.REFUSED, f"no pod can be made: {engine.refusal}"[:_MESSAGE_LIMIT]
@@ -115,8 +137,12 @@ def _waiting(engine: Engine | None, pods: Sequence[Manifest], serving: Serving) 
     if found := next((found for found in map(held_back, pods) if found), None):
         return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT]
     if since := min((since for pod in pods if (since := _loads_since(pod))), default=""):
-        again = f"what takes longer than {serving.startup_deadline} is started again"
-        return Reason.STARTING, f"the weights are brought and loaded since {since}; {again}"
+        deadline = startup_seconds(spec.serving or Serving(), spec.artifact)
+        again = f"what takes longer than {worded(deadline)} is started again"
+        return Reason.STARTING, f"the weights are verified and loaded since {since}; {again}"
+    if since := min((since for pod in pods if (since := brings_since(pod))), default=""):
+        far = f": {in_words(download)}" if download else ""
+        return Reason.DOWNLOADING, f"the weights are downloaded since {since}{far}"
     return Reason.STARTING, ""
 
 

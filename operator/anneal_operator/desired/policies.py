@@ -43,7 +43,7 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
     guarded: list[tuple[str, Manifest, list[Manifest]]] = [
         ("anneal-router", {"matchLabels": _ROUTER}, to_router),
         ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, operator], RECORDER_PORT)]),
-        ("anneal-engines", engines, [_from([router, *env.scrapers], ENGINE_PORT)]),
+        ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
     ]
     return [_policy(namespace, name, owners, pods, ingress) for name, pods, ingress in guarded]
 

@@ -17,7 +17,7 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
     metadata = parent["metadata"]
     made = ModelVersionSpec(
         model_name=spec.output.model_name,
-        artifact=Artifact(uri=published.uri, format=published.format, digest=published.digest),
+        artifact=Artifact(uri=published.uri, format=published.format, digest=published.digest, bytes=published.bytes),
         aliases=spec.output.aliases,
         prompt=spec.prompt,
         provenance=ModelVersionProvenance(

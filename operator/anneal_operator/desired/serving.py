@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass
 
 from anneal_operator.api.model_version import ModelVersionSpec
-from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import (
     ALIVE_PATH,
@@ -26,6 +25,7 @@ from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .operations import Operation, Patch
 from .pod_wishes import with_wishes
 from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
+from .weights import MODEL_FOLDER, Weights, weights
 
 __all__ = [
     "BUILD_ANNOTATION",
@@ -110,14 +110,25 @@ def scaled(parent: Manifest, replicas: int) -> Operation:
 
 
 def deployment(
-    parent: Manifest, spec: ModelVersionSpec, serving: Serving, replicas: int, env: ServingEnvironment
+    parent: Manifest,
+    spec: ModelVersionSpec,
+    serving: Serving,
+    replicas: int,
+    env: ServingEnvironment,
+    *,
+    startup_seconds: int,
 ) -> Manifest:
-    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question."""
+    """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question,
+    for which it has so many seconds.
+    """
     name = parent["metadata"]["name"]
     marked = {KEYS_ANNOTATION: env.keys.of_engine()}
     made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
     own = {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked}
-    pod = {"metadata": own, "spec": _pod(serving, _engine(name, spec, serving, env))}
+    plan = _plan(name, spec, serving, env)
+    brought = weights(spec.artifact, serving, env.image, env.pull_policy, plan, ENGINE_PORT)
+    engine = _engine(serving, env, plan, brought, startup_seconds)
+    pod = {"metadata": own, "spec": _pod(serving, engine, brought)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -131,24 +142,24 @@ def deployment(
     }
 
 
-def _pod(serving: Serving, engine: Manifest) -> Manifest:
+def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": LEFT_BY_ALL_SECONDS + serving.drain_seconds + _MARGIN_SECONDS,
         "securityContext": pod_security(),
+        **({"initContainers": brought.before} if brought.before else {}),
         "containers": [engine],
-        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
+        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}, *brought.volumes],
     }
     if tolerations := gpu_tolerations(serving.resources):
         pod["tolerations"] = tolerations
     return pod
 
 
-def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> Manifest:
+def _engine(serving: Serving, env: ServingEnvironment, plan: str, brought: Weights, startup_seconds: int) -> Manifest:
     """The container. It ends by what `leave` says, so that no request is lost, and is killed where it hangs."""
-    plan = _plan(name, spec, serving, env)
-    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--plan", plan]
+    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--folder", MODEL_FOLDER, "--plan", plan]
     arguments = ["-m", "serving_runtime.supervise", *launch]
     made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
     made["env"] += [{"name": key, "value": value} for key, value in sorted({**_LIMITS, **env.variables}.items())]
@@ -158,7 +169,7 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
         made["env"].append({"name": SILENCE_VARIABLE, "value": _LONGEST_SILENCE_SECONDS})
     made["env"].append(key_variable(ENGINE_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": ENGINE_PORT}]
-    deadline = -(-seconds(serving.startup_deadline) // _STARTUP_PROBE_SECONDS)
+    deadline = -(-startup_seconds // _STARTUP_PROBE_SECONDS)
     made["startupProbe"] = _killing_probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
     made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _READINESS_PROBES)
     made["livenessProbe"] = _killing_probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
@@ -166,6 +177,7 @@ def _engine(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
         "serving_runtime.leave", "--port", str(ENGINE_PORT), "--seconds", str(serving.drain_seconds)
     )
     made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
+    made["volumeMounts"].append(brought.mount)
     return made
 
 

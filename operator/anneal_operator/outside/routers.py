@@ -1,4 +1,6 @@
-"""Asking a namespace's routers what each has applied and has under way, and its recorder what it has counted."""
+"""Asking a namespace's routers what each has applied and has under way, its recorder what it has counted, and a pod
+that is to serve how far its weights are.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from anneal_operator.errors import RouterError
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, Stamp
 
 __all__ = ["HttpRouters", "RouterTraffic", "Routers"]
 
@@ -28,7 +30,7 @@ class RouterTraffic:
 
 
 class Routers(Protocol):
-    """What the reconcilers need of routers; all methods raise RouterError where it does not answer.
+    """What the reconcilers need of a namespace's pods; each method raises RouterError where one does not answer.
 
     `key` is what it demands of the operator; empty while there is none.
     """
@@ -41,6 +43,9 @@ class Routers(Protocol):
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
+
+    async def downloaded(self, url: str) -> Downloaded:
+        """Return how far a pod's download of its weights is."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,13 @@ class HttpRouters:
         """Return what a recorder counted for an experiment."""
         counted = f"{url}/experiments/{experiment_uid}/statistics"
         return await self._get(counted, key, {"metric": metric}, _TIMEOUT_SECONDS)
+
+    async def downloaded(self, url: str) -> Downloaded:
+        """Return how far a pod's download of its weights is, which it tells anybody."""
+        try:
+            return Downloaded.model_validate(await self._get(f"{url}{DOWNLOAD_PATH}", "", {}, _ACKNOWLEDGED_SECONDS))
+        except ValidationError as error:
+            raise RouterError(f"{url} tells of no download") from error
 
     async def _get(self, url: str, key: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
         """Ask something in a user's namespace: what answers there is not trusted to be ours."""

@@ -1,5 +1,7 @@
 """ModelVersion: observe the version in MLflow, its engine and its experiments; register it and serve it."""
 
+import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.autoscaling import Sample
+from anneal_operator.decide.downloading import brings_since
 from anneal_operator.decide.model_version import (
     GiveProduction,
     Register,
@@ -22,12 +25,16 @@ from anneal_operator.decide.model_version import (
 )
 from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
+from anneal_operator.decide.sources import source_refusal
+from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
     BUILD_ANNOTATION,
+    ENGINE_PORT,
     VERSION_LABEL,
     WISH_ANNOTATION,
     ServingEnvironment,
@@ -38,8 +45,10 @@ from anneal_operator.desired.serving import (
     service,
     wish_of,
 )
+from anneal_operator.errors import RouterError
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
+from serving_runtime.plan import Downloaded
 
 from .acknowledgements import route_seen
 from .context import Context
@@ -104,11 +113,13 @@ class ModelVersionKind:
             server_to_end=await _server_to_end(reader, item, made),
             pods=pods,
             samples=await self._samples(reader, item, ring),
+            downloads=await self._downloads(pods),
             route=route_seen(self._context.acknowledgements, table, item.namespace, model),
             is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
+            source_refusal=source_refusal(item.spec.artifact.uri, self._context.settings.artifact_sources),
             build=self._environment(ring.keys).build if ring else "",
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
@@ -124,6 +135,17 @@ class ModelVersionKind:
         await traffic.ask(self._context.routers, ring.keys.admin, reader, item.namespace, now)
         return traffic.samples(item.namespace, item.name)
 
+    async def _downloads(self, pods: Sequence[Manifest]) -> list[Downloaded]:
+        """Ask the pods that bring weights how far they are; one that does not answer at once is left out."""
+        addresses = [pod["status"]["podIP"] for pod in pods if brings_since(pod) and pod["status"].get("podIP")]
+
+        async def told(address: str) -> Downloaded | None:
+            with contextlib.suppress(RouterError):
+                return await self._context.routers.downloaded(f"http://{host_of(address)}:{ENGINE_PORT}")
+            return None
+
+        return [found for found in await asyncio.gather(*map(told, addresses)) if found]
+
     def decide(self, observed: SeenVersion, now: datetime) -> Verdict[ModelVersionStatus, Serve, Effect]:
         """Return what follows."""
         return decide(observed, now)
@@ -136,8 +158,9 @@ class ModelVersionKind:
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
             return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
-        env = self._environment(observed.ring.keys)
-        return [*first, Apply(deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env))]
+        env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.artifact)
+        made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
+        return [*first, Apply(made)]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
         settings = self._context.settings

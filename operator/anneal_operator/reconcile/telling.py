@@ -21,9 +21,11 @@ _WARNINGS = {
         Reason.ENGINE_FAILED,
         Reason.NAME_TAKEN,
         Reason.REFUSED,
+        Reason.SOURCE_REFUSED,
         Reason.SPEC_INVALID,
         Reason.STATUS_UNREADABLE,
         Reason.VARIANT_LOST,
+        Reason.WEIGHTS_FAILED,
     )
 }
 log = logging.getLogger("anneal.events")

@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
+    parser.add_argument("--folder", required=True, help="where the weights would be")
     port: int = parser.parse_args().port
     options: dict[str, Any] = {"lifespan": "off", "access_log": False, "log_level": "warning"}
     uvicorn.run(EngineKey(answer), host="0.0.0.0", port=port, timeout_keep_alive=_KEEP_ALIVE_SECONDS, **options)  # noqa: S104 - a pod

@@ -1,0 +1,53 @@
+"""Bring the weights of one version: `python -m serving_runtime.weights --port 8000 --folder /weights --plan '{…}'`.
+
+It goes before the engine, in a container of its own that no probe watches: for as long as bytes come it may take its
+time. It ends with 77 where the weights cannot be had.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from serving_runtime.plan import ServingPlan
+
+from .cache import bring
+from .progress import Progress, told_at
+from .published import WeightsError
+from .sources import source_of
+
+__all__ = ["main"]
+
+_NO_ACCESS = 77
+
+
+def main() -> None:
+    """Bring them, and tell at the port how far that is."""
+    parser = argparse.ArgumentParser(prog="python -m serving_runtime.weights", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="where artifacts lie, each under its digest")
+    parser.add_argument("--credentials", type=Path, help="a folder with a file for each that the source is read with")
+    options = parser.parse_args()
+    plan: ServingPlan = options.plan
+    progress = Progress()
+    try:
+        known = _credentials(options.credentials) if options.credentials else {}
+        source = source_of(plan.uri, plan.tracking_uri, known, lambda: datetime.now(UTC))
+        with told_at(options.port, progress):
+            bring(source, plan.uri, plan.digest, options.folder, progress)
+    except WeightsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_NO_ACCESS)
+
+
+def _credentials(folder: Path) -> dict[str, str]:
+    """What a mounted Secret has."""
+    found = {file.name: file.read_text().strip() for file in folder.glob("*") if file.is_file()}
+    if not found:
+        raise WeightsError("there are no credentials: is there a Secret as artifact.secretRef says?")
+    return found
+
+
+if __name__ == "__main__":
+    main()

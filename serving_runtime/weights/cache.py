@@ -1,0 +1,130 @@
+"""A folder of artifacts, each under its digest, whole or not at all, whoever shares the folder and whatever is killed.
+
+    FOLDER/
+    ├── sha256-…/              verified when it was renamed to this, and by each pod that finds it
+    ├── .sha256-….lock         held by whoever looks (together) or downloads (alone); the kernel lets go after a kill
+    ├── .sha256-….draft/       what is being downloaded
+    └── .sha256-….journal/     how far each of its files came
+
+Nothing here removes what no version has any more: who else uses the folder is not known.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from serving_runtime.plan import weights_folder
+
+from .download import STREAMS, download, sizes_of
+from .draft import Draft
+from .progress import Progress
+from .published import MANIFEST, Published, WeightsError, read_manifest, verify
+from .ranges import Ranges
+from .sources import Source
+
+__all__ = ["bring"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def bring(source: Source, uri: str, digest: str, folder: Path, progress: Progress) -> Path:
+    """Have an artifact complete and verified; return its folder. Raise WeightsError where that cannot be done.
+
+    One that is here is verified; what was changed of it since is downloaded again.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder / f".{weights_folder(digest)}.lock"
+        with _locked(lock, fcntl.LOCK_SH):
+            if found := _found(folder, uri, digest):
+                return found
+        with _locked(lock, fcntl.LOCK_EX):
+            return _found(folder, uri, digest) or _downloaded(source, uri, digest, folder, progress)
+    except OSError as error:
+        raise WeightsError(_why(error, folder)) from error
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _found(folder: Path, uri: str, digest: str) -> Path | None:
+    target = folder / weights_folder(digest)
+    if not target.exists():
+        return None
+    try:
+        count = verify(target, uri, digest)
+    except WeightsError as error:
+        print(f"what is in {target} is downloaded again: {error}", flush=True)
+        return None
+    print(f"verified {count} files of {uri}, which are here", flush=True)
+    return target
+
+
+def _downloaded(source: Source, uri: str, digest: str, folder: Path, progress: Progress) -> Path:
+    name = weights_folder(digest)
+    target, draft, journal = folder / name, folder / f".{name}.draft", folder / f".{name}.journal"
+    shutil.rmtree(target, ignore_errors=True)
+    ranges = Ranges(source, STREAMS)
+    published = read_manifest(ranges.whole(MANIFEST), uri, digest)
+    sizes = sizes_of(ranges, published)
+    with ExitStack() as stack:
+        drafts = {}
+        for number, file in enumerate(sorted(sizes)):
+            drafts[file] = Draft(draft / file, journal / str(number), sizes[file], source.longest)
+            stack.callback(drafts[file].close)
+        _check_room(folder, sum(one.size - one.all_come for one in drafts.values()))
+        download(ranges, uri, published, drafts, progress)
+    _publish(published, draft, target)
+    shutil.rmtree(journal, ignore_errors=True)
+    print(f"downloaded and verified {len(sizes)} files of {uri}", flush=True)
+    return target
+
+
+def _check_room(folder: Path, missing: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if missing > free:
+        raise WeightsError(f"the weights need {_gigabytes(missing)} more, and {_gigabytes(free)} are free: {_REMEDY}")
+
+
+def _publish(published: Published, draft: Path, target: Path) -> None:
+    (draft / MANIFEST).write_bytes(published.manifest)
+    _flush(draft / MANIFEST)
+    for folder in {draft, *(path for path in draft.rglob("*") if path.is_dir())}:
+        _flush(folder)
+    draft.rename(target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_REMEDY = (
+    "enlarge the claim of serving.cache, or remove from its folder `anneal/weights` what no version has any more; "
+    "without serving.cache, free the node's disk"
+)
+
+
+def _why(error: OSError, folder: Path) -> str:
+    if error.errno in _FULL:
+        return f"the disk is full, with {_gigabytes(shutil.disk_usage(folder).free)} free: {_REMEDY}"
+    return f"{error.filename or folder} cannot be written: {error.strerror}"
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
