@@ -1,4 +1,6 @@
-"""The routers and recorders of all namespaces, played: each has its newest table, and counted what the test says."""
+"""The routers and recorders of all namespaces, played: each has its newest table and nothing under way, and
+counted what the test says.
+"""
 
 import json
 import urllib.request
@@ -38,11 +40,14 @@ def scripted_router(api: str) -> Iterator[ScriptedRouter]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if urlsplit(self.path).path == "/-/routes":
+            path = urlsplit(self.path).path
+            if path == "/-/routes":
                 namespace = self.headers["Host"].split(".")[1]
                 url = f"{api}/api/v1/namespaces/{namespace}/configmaps/anneal-router"
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     page = json.load(answer)["data"]["routes.json"]
+            elif path == "/-/requests":
+                page = json.dumps({"under_way": {}, "recorder_lag_seconds": 0.0})
             else:
                 state.asked_of.add(self.path.split("/")[2])
                 page = json.dumps({"variants": state.counted, "moved_users": 0})

@@ -9,7 +9,7 @@ from typing import Any
 
 from anneal_operator.__main__ import main
 from anneal_operator.errors import RouterError
-from anneal_operator.reconcile import acknowledgements
+from anneal_operator.reconcile import acknowledgements, traffic
 
 __all__: list[str] = []
 
@@ -24,12 +24,23 @@ def _stand_in() -> None:
 
     async def applied(routers: Any, key: str, pod: Any) -> Any:
         try:
-            return await routers.applied(f"http://anneal-router.{pod['metadata']['namespace']}.svc:8082", key)
+            return await routers.applied(_admin_url(pod), key)
+        except RouterError:
+            return None
+
+    async def told(routers: Any, key: str, pod: Any) -> Any:
+        try:
+            return await routers.traffic(_admin_url(pod), key)
         except RouterError:
             return None
 
     acknowledgements._applied = applied  # noqa: SLF001
+    traffic._told = told  # noqa: SLF001
     socket.getaddrinfo = resolve_elsewhere  # type: ignore[assignment] # passes on whatever it is called with
+
+
+def _admin_url(pod: Any) -> str:
+    return f"http://anneal-router.{pod['metadata']['namespace']}.svc:8082"
 
 
 if __name__ == "__main__":
