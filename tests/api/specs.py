@@ -574,6 +574,8 @@ CASES = [
     _case("FineTuneJob", "output.formats", ["Merged4bit"], _ENUM),
     _case("FineTuneJob", "output.formats", ["GGUF"], _ENUM),
     _case("FineTuneJob", "output.license", "Apache-2.0"),
+    _case("FineTuneJob", "output.canary", False),
+    _case("FineTuneJob", "output.canary", 3, "must be of type boolean"),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": _EXPERIMENT}),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {**_EXPERIMENT, "candidatePercent": 100}}, _HIGH),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {}}, _REQUIRED),
