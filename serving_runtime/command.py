@@ -33,6 +33,8 @@ _METHODS: dict[Quantization, str] = {
 _NOWHERE = "nowhere.invalid"
 """A domain that there never is (RFC 2606): images and sounds come with a request, and are fetched from nobody."""
 _GONE = ("bitsandbytes", "gguf")
+# Left to itself, the first request that is bound chooses what binds all that follow, and white space fills answers up.
+_STRUCTURED_OUTPUTS = json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
@@ -56,6 +58,7 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     command += ["--fingerprint-mode", "none"]
     command += ["--allowed-media-domains", _NOWHERE]
     command += ["--shutdown-timeout", str(plan.drain_seconds)]
+    command += ["--structured-outputs-config", _STRUCTURED_OUTPUTS]
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     command += [*_weights(plan, _configuration(folder)), *_parsers(plan, folder)]
     # The last one that is named is asked first: nothing of a request is read before its key was.

@@ -239,6 +239,12 @@ def test_nothing_of_a_request_is_read_before_its_key_was(tmp_path: Path) -> None
     assert added == [command._WITHOUT_TOOLS, command._KEYED]  # noqa: SLF001
 
 
+def test_no_request_chooses_what_binds_the_answers_to_those_that_follow(tmp_path: Path) -> None:
+    made = engine_command(PLAN, tmp_path, 8000, is_keyed=True)
+    told = json.loads(made[made.index("--structured-outputs-config") + 1])
+    assert told == {"backend": "xgrammar", "disable_any_whitespace": True}
+
+
 def test_further_arguments_come_last(tmp_path: Path) -> None:
     called = _called(tmp_path, prefix_caching=False, engine_args=["--max-num-seqs=8"])
     assert called == [*REFUSED, "--no-enable-prefix-caching", "--max-num-seqs=8"]
