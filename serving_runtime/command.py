@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from prompts.canary import CANARY_FILE, Canary
 from prompts.clock import FIXED_DATE
 
+from .canary import CANARY_VARIABLE, HeldTo
 from .parsers import reasoning_parser, tool_calls
 from .plan import Dtype, Quantization, ServingPlan
 from .without_tools import REFUSAL_VARIABLE
@@ -29,6 +33,8 @@ _METHODS: dict[Quantization, str] = {
 _NOWHERE = "nowhere.invalid"
 """A domain that there never is (RFC 2606): images and sounds come with a request, and are fetched from nobody."""
 _GONE = ("bitsandbytes", "gguf")
+# Left to itself, the first request that is bound chooses what binds all that follow, and white space fills answers up.
+_STRUCTURED_OUTPUTS = json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     # Connections are kept longer than the router's (router.conf): otherwise it now and then asks on one just closed.
@@ -52,6 +58,7 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     command += ["--fingerprint-mode", "none"]
     command += ["--allowed-media-domains", _NOWHERE]
     command += ["--shutdown-timeout", str(plan.drain_seconds)]
+    command += ["--structured-outputs-config", _STRUCTURED_OUTPUTS]
     command += ["--dtype", _DTYPES[plan.dtype], "--max-model-len", str(plan.max_model_length)]
     command += [*_weights(plan, _configuration(folder)), *_parsers(plan, folder)]
     # The last one that is named is asked first: nothing of a request is read before its key was.
@@ -63,7 +70,22 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
 def engine_environment(plan: ServingPlan, folder: Path) -> dict[str, str]:
     """Return the variables that the engine runs with beside the container's."""
     refusal = tool_calls(plan, folder).refusal
-    return {**_ENVIRONMENT, **({REFUSAL_VARIABLE: refusal} if refusal else {})}
+    return {**_ENVIRONMENT, **({REFUSAL_VARIABLE: refusal} if refusal else {}), **_canary(plan, folder)}
+
+
+def _canary(plan: ServingPlan, folder: Path) -> dict[str, str]:
+    """What the engine is held to, where the published folder has anything."""
+    file = folder / CANARY_FILE
+    if not file.exists():
+        print(f"no {CANARY_FILE} was published with the weights: answers are not compared with training", flush=True)
+        return {}
+    try:
+        Canary.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise SettingsError(
+            f"{CANARY_FILE} beside the weights is not what a FineTuneJob publishes: leave that name to it ({error})"
+        ) from error
+    return {CANARY_VARIABLE: HeldTo(file=file, tolerance=plan.canary_tolerance).model_dump_json()}
 
 
 def _weights(plan: ServingPlan, configuration: dict[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
 """How an engine begins and ends without a lost request: a part of its server, behind its key (`engine_key.py`).
 
-Ready is one that has answered some questions. `--shutdown-timeout` alone would lose requests: while vLLM drains, it
-answers new ones with 500, or cut short as if they were whole. So before it is asked to end (`leave.py`), new ones get
-503 here, which a router takes elsewhere, and those under way are waited for.
+Ready is one that answers as in training (`canary.py`) and has answered some questions. `--shutdown-timeout` alone would
+lose requests: while vLLM drains, it answers new ones with 500, or cut short as if they were whole. So before it is to
+end (`leave.py`), new ones get 503 here, which a router takes elsewhere, and those under way are waited for.
 
 What it does not do: count over several processes. An engine has one API server.
 """
@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 
+from .canary import CanaryCheck, held_to
 from .keys import App, Message, Receive, Send
 from .plan import (
     ALIVE_PATH,
@@ -42,6 +43,8 @@ class Lifecycle:
         self._warm_up = WarmUp.model_validate_json(os.environ.get(WARM_UP_VARIABLE, "{}"))
         self._unanswered = self._warm_up.requests
         self._warming: asyncio.Task[None] | None = None
+        held = held_to()
+        self._canary = CanaryCheck(app, held) if held else None
         self._under_way, self._asked_at, self._is_leaving = 0, clock(), False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -78,7 +81,12 @@ class Lifecycle:
         return not self._unanswered
 
     async def _warm(self, scope: Message) -> None:
-        """Ask at once what is unanswered. An engine with a short queue refuses some, which are asked again."""
+        """Ask at once what is unanswered. An engine with a short queue refuses some, which are asked again.
+
+        Not before it answered as in training: the compilation that the others wait for is that of the right weights.
+        """
+        if self._canary and not await self._canary.passes(scope):
+            return
         asked = (question(self._app, scope, self._warm_up.max_tokens) for _ in range(self._unanswered))
         self._unanswered -= sum(await asyncio.gather(*asked))
 

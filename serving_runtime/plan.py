@@ -13,6 +13,7 @@ __all__ = [
     "ADMIN_KEY_VARIABLE",
     "ADMIN_PORT",
     "ALIVE_PATH",
+    "ANSWERS_DIFFER",
     "BUCKETS",
     "CLIENT_PORT",
     "DOWNLOAD_PATH",
@@ -55,6 +56,8 @@ ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
 """Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
 DOWNLOAD_PATH = "/-/download"
 """Where whoever asks is told how far the download of an engine's weights is, at the engine's port."""
+ANSWERS_DIFFER = 79
+"""How an engine ends that does not answer as its version did in training."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS = "ANNEAL_LONGEST_SILENCE", 120
@@ -217,6 +220,8 @@ class ServingPlan(_Part):
     reasoning_parser: ReasoningParser = "Auto"
     drain_seconds: int = 600
     """How long answers under way may take once it is asked to end."""
+    canary_tolerance: float = 0.05
+    """How far a stored answer's mean log-probability may be from training's."""
 
 
 class Target(_Part):

@@ -43,6 +43,7 @@ WRONG = (
     (f"{ROOMS}/desired/plan.py", "prompts.template"),
     ("prompts/rendering.py", "prompts.fields"),
     ("prompts/thinking.py", "prompts.rendering"),
+    ("prompts/canary.py", "prompts.clock"),
     ("prompts/template.py", "training_runtime.plan"),
     ("training_runtime/__init__.py", "training_runtime.workspace"),
     ("training_runtime/prepare/report.py", "training_runtime.publish.card"),
@@ -78,7 +79,7 @@ PURE = {
     f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "datetime", "pydantic", "scipy"},
     f"{ROOMS}/desired": SAFE | OURS | {"anneal_operator.desired", "base64", "hashlib", "pathlib.Path"},
     f"{ROOMS}/reasons.py": {"enum"},
-    "prompts": SAFE | {"datetime", "functools", "jinja2", "prompts"},
+    "prompts": SAFE | {"datetime", "functools", "itertools", "jinja2", "prompts", "pydantic"},
     "serving_runtime/plan.py": SAFE | {"hashlib", "pydantic", "serving_runtime.terms"},
     "training_runtime/plan.py": {"pathlib.Path", "pydantic", "training_runtime.HEARTBEAT_VARIABLE", "typing"},
 }

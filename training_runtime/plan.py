@@ -464,6 +464,8 @@ class OutputPlan(_Part):
     """How long a prompt and its answer together may be where vLLM serves the model; None where it does not."""
     served_gpus: int = 1
     """How many GPUs share each layer then."""
+    canary: bool = True
+    """Whether a few of evaluation's questions go with the weights, for a server to be held to."""
 
 
 class Plan(_Part):

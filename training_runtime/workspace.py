@@ -12,7 +12,7 @@
     ├── tensorboard/, profile/, tracking/
     ├── questions/             what vLLM is asked in evaluation, committed
     ├── answers/MODEL/         what it answered, committed
-    ├── evaluation/            metrics.json, answers.jsonl, report.html, committed
+    ├── evaluation/            metrics.json, answers.jsonl, report.html, canary.json, committed
     └── published/NAME/        the folders as MLflow gets them, committed
 
 A stage writes a committed folder as a draft first, so what lies in it has a name here and no path. Nothing here reads

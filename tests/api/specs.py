@@ -175,6 +175,7 @@ def _engine_argument(kind: str, path: str, name: str, value: str, refused: str |
 
 
 _SERVED: tuple[Json, ...] = (
+    {"canaryTolerance": 0.2},
     {"prefixCaching": False, "trustRemoteCode": True},
     {"toolCallParser": "hermes", "reasoningParser": "None"},
     {"toolCallParser": "None", "reasoningParser": "deepseek_r1"},
@@ -188,6 +189,8 @@ _SERVED: tuple[Json, ...] = (
 )
 _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "INT4"}, _ENUM),
+    ({"canaryTolerance": 0}, _LOW),
+    ({"canaryTolerance": 1.5}, _HIGH),
     ({"quantization": "FP8"}, "`quantization: FP8` needs a GPU"),
     ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
     ({"maxModelLength": 64, "warmUp": {"maxTokens": 64}}, "leaves no room for a prompt within `maxModelLength`"),
@@ -574,6 +577,8 @@ CASES = [
     _case("FineTuneJob", "output.formats", ["Merged4bit"], _ENUM),
     _case("FineTuneJob", "output.formats", ["GGUF"], _ENUM),
     _case("FineTuneJob", "output.license", "Apache-2.0"),
+    _case("FineTuneJob", "output.canary", False),
+    _case("FineTuneJob", "output.canary", 3, "must be of type boolean"),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": _EXPERIMENT}),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {**_EXPERIMENT, "candidatePercent": 100}}, _HIGH),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {}}, _REQUIRED),

@@ -421,6 +421,43 @@ BROUGHT = _bringing(state={"terminated": {"reason": "Completed", "exitCode": 0}}
 MADE_ANEW = _bringing(
     state={"waiting": {"reason": "PodInitializing"}}, lastState=BROUGHT["status"]["initContainerStatuses"][1]["state"]
 )
+SENTENCE = "question 1 of 3 of its evaluation: token 2 of the prompt is 'a' (1) here and was 'b' (2) in training"
+DIFFERS = {"terminated": {"reason": "Error", "exitCode": 79, "message": SENTENCE}}
+NO_ONE = "no pod has brought and verified the weights, and answered, yet"
+AS_TRAINED = "weights are verified, and what lies beside them of its evaluation is answered as in training"
+
+
+@pytest.mark.parametrize(
+    ("ready", "pods", "status", "reason", "message"),
+    [
+        (0, [], "False", "NotLoaded", NO_ONE),
+        (0, [CRASHED], "False", "NotLoaded", NO_ONE),
+        (1, [], "True", "AsTrained", AS_TRAINED),
+        (2, [RESTARTED], "True", "AsTrained", AS_TRAINED),
+        (0, [_pod(state=DIFFERS)], "False", "AnswersDiffer", SENTENCE),
+        (0, [_pod(state={"waiting": {}}, lastState=DIFFERS)], "False", "AnswersDiffer", SENTENCE),
+        (0, [_pod(state={"running": {}}, lastState=DIFFERS)], "False", "AnswersDiffer", SENTENCE),
+        # the old pods go on where a new one differs
+        (2, [_pod(state={"running": {}}, ready=True), _pod(state=DIFFERS)], "False", "AnswersDiffer", SENTENCE),
+        (1, [_pod(state={"running": {}}, lastState=DIFFERS, ready=True)], "True", "AsTrained", AS_TRAINED),
+        (1, [{**_pod(state=DIFFERS), "metadata": {"deletionTimestamp": "x"}}], "True", "AsTrained", AS_TRAINED),
+    ],
+)
+def test_whether_it_is_loaded_as_it_was_trained(
+    ready: int, pods: list[dict[str, Any]], status: str, reason: str, message: str
+) -> None:
+    found = decide(_seen(engine=Engine(ready, "s:2"), pods=pods), NOW).status.condition("Loaded")
+    assert found is not None
+    assert (found.status, found.reason, found.message) == (status, reason, message)
+
+
+def test_a_version_that_answers_otherwise_has_failed_and_one_without_pods_is_not_loaded() -> None:
+    status = decide(_seen(engine=Engine(0, "s:2"), pods=[_pod(state=DIFFERS)]), NOW).status
+    assert (status.phase, status.reason) == ("Failed", "EngineFailed")
+    idle = decide(_seen(previous=status, contests=[_contest("b")]), NOW).status
+    assert (idle.phase, idle.condition("Loaded")) == ("Idle", None)
+
+
 LOADING = _pod(state={"running": {"startedAt": "2026-03-01T11:59:00Z"}})
 SECRET = _pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": "secret not found"}})
 CREATING = _pod(state={"waiting": {"reason": "ContainerCreating"}})

@@ -29,6 +29,7 @@ OF_PODS: dict[str, Any] = {
     "podTemplate": {"env": [{"name": "TEAM", "value": "a"}]},
     "startupDeadline": "1h",
     "warmUp": {"requests": 2},
+    "canaryTolerance": 0.1,
     "drainSeconds": 60,
     "cache": {"claimName": "models"},
 }

@@ -5,6 +5,7 @@ Once it is asked to end, it answers new requests with 500 for a while, as vLLM d
 
 import asyncio
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -22,12 +23,15 @@ from serving_runtime.keys import Message, Receive, Send
 from serving_runtime.plan import ENGINE_KEY_VARIABLE, STARTED_PATH
 from toolbox.polling import poll
 
-__all__ = ["CHAT", "ENGINE_KEY", "WHOLE", "Played", "played", "supervised"]
+__all__ = ["CHAT", "ENGINE_KEY", "TOKENS", "WHOLE", "Played", "begun", "played", "supervised"]
 
 CHAT, ENGINE_KEY = "/v1/chat/completions", "engine-key"
 _PIECES = 20
 WHOLE = "".join(f"{piece} " for piece in range(_PIECES)) + "end"
 """What it answers at CHAT, in two seconds; elsewhere its first piece and its end."""
+TOKENS = [1, 2, 3]
+"""What it makes of every prompt."""
+_OF_TOKENS = {"/tokenize": {"tokens": TOKENS, "max_model_len": 64}, "/detokenize": {"prompt": "a"}}
 _PAUSE = 0.1
 _DRAINING_SECONDS = 0.5
 
@@ -42,6 +46,10 @@ class PieceByPiece:
             os._exit(0)
         while (await receive()).get("more_body"):
             pass
+        if scope["path"] in _OF_TOKENS:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": json.dumps(_OF_TOKENS[scope["path"]]).encode()})
+            return
         await send({"type": "http.response.start", "status": 500 if self.is_ending else 200, "headers": []})
         for piece in range(_PIECES if scope["path"] == CHAT else 1):
             await send({"type": "http.response.body", "body": b"%d " % piece, "more_body": True})
@@ -91,12 +99,18 @@ def supervised(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def begun() -> "tuple[subprocess.Popen[str], int]":
+    """Begin one, at a port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    return supervised("-m", "tests.serving_runtime.played_engine", str(port)), port
+
+
 @contextmanager
 def played() -> Iterator[Played]:
     """Run one."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = int(listener.getsockname()[1])
-    with supervised("-m", "tests.serving_runtime.played_engine", str(port)) as process:
+    process, port = begun()
+    with process:
         made = Played(process, port)
         try:
             assert poll(made.has_started, 30, every=0.05)

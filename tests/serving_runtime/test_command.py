@@ -11,6 +11,7 @@ import pytest
 
 from anneal_operator.api.engine_arguments import ARGUMENTS, RESERVED
 from serving_runtime import command
+from serving_runtime.canary import CANARY_VARIABLE, HeldTo
 from serving_runtime.command import SettingsError, engine_command, engine_environment
 from serving_runtime.engine_key import EngineKey
 from serving_runtime.plan import ReasoningParser, ServingPlan, ToolCallParser
@@ -238,6 +239,12 @@ def test_nothing_of_a_request_is_read_before_its_key_was(tmp_path: Path) -> None
     assert added == [command._WITHOUT_TOOLS, command._KEYED]  # noqa: SLF001
 
 
+def test_no_request_chooses_what_binds_the_answers_to_those_that_follow(tmp_path: Path) -> None:
+    made = engine_command(PLAN, tmp_path, 8000, is_keyed=True)
+    told = json.loads(made[made.index("--structured-outputs-config") + 1])
+    assert told == {"backend": "xgrammar", "disable_any_whitespace": True}
+
+
 def test_further_arguments_come_last(tmp_path: Path) -> None:
     called = _called(tmp_path, prefix_caching=False, engine_args=["--max-num-seqs=8"])
     assert called == [*REFUSED, "--no-enable-prefix-caching", "--max-num-seqs=8"]
@@ -296,3 +303,18 @@ def test_parsers_are_called_by_the_engine_s_names() -> None:
 def test_the_list_is_of_the_engine_that_is_pinned() -> None:
     pinned = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["serve"]
     assert pinned == [f"vllm=={ENGINE['version']}"]
+
+
+def test_what_was_published_with_the_weights_is_what_the_engine_is_held_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert CANARY_VARIABLE not in engine_environment(PLAN, tmp_path)
+    assert "no canary.json was published with the weights: answers are not compared" in capsys.readouterr().out
+    file = tmp_path / "canary.json"
+    question = {"messages": [{"role": "user"}], "prompt_ids": [1], "answer_ids": [2], "mean_log_probability": -0.5}
+    file.write_text(json.dumps({"questions": [question], "of a later release": 1}))
+    told = engine_environment(PLAN.model_copy(update={"canary_tolerance": 0.2}), tmp_path)[CANARY_VARIABLE]
+    assert HeldTo.model_validate_json(told) == HeldTo(file=file, tolerance=0.2)
+    file.write_text("[]")
+    with pytest.raises(SettingsError, match=r"canary\.json beside the weights is not what a FineTuneJob publishes"):
+        engine_environment(PLAN, tmp_path)

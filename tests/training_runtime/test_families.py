@@ -18,6 +18,7 @@ from transformers.utils import chat_template_utils
 from trl.chat_template_utils import get_training_chat_template
 from typing_extensions import override
 
+from prompts.canary import CANARY_FILE, Canary, first_difference
 from prompts.clock import FIXED_DATE
 from prompts.template import chat_template
 from prompts.thinking import SWITCHES
@@ -32,7 +33,14 @@ from training_runtime.prepare.tokens import IGNORED, Encoder
 from training_runtime.prepared import part_files
 from training_runtime.rows.prompted import prompted_tokenizer
 from training_runtime.tokenizer import end_ids, load_tokenizer
-from training_runtime.workspace import PARTS, adapter_folder, base_folder, history_file, model_folder
+from training_runtime.workspace import (
+    PARTS,
+    adapter_folder,
+    base_folder,
+    evaluation_folder,
+    history_file,
+    model_folder,
+)
 
 from .conftest import plans_in
 from .families import family_tokenizer, learnt
@@ -234,6 +242,28 @@ def test_evaluation_asks_with_the_tokens_that_stood_before_the_answer(finished: 
         assert row["input_ids"][: len(asked)] == asked
         assert len(asked) == begins
     assert {"answer/exact_match", "rows/perplexity"} <= finished.evaluated.metrics.keys()
+
+
+def test_a_server_that_renders_by_the_model_s_own_folder_gives_the_tokens_that_training_gave(
+    finished: Finished,
+) -> None:
+    """As vLLM does: by transformers, from the messages as a client sends them, with a thought before an answer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(finished.plan))
+    asked = [(row["messages"][:-1], Asking(finished.plan).question(row["messages"][:-1]).ids) for row in finished.rows]
+    file = evaluation_folder(finished.plan) / CANARY_FILE
+    kept = Canary.model_validate_json(file.read_bytes()).questions if file.exists() else []
+    assert kept or finished.family.thinking == "Keep", "a chat of several turns may be all that was drawn"
+    for messages, ids in [*asked, *((one.messages, one.prompt_ids) for one in kept)]:
+        sent = [_as_a_client_sends(finished.family, message) for message in messages]
+        found = tokenizer.apply_chat_template(sent, add_generation_prompt=True, return_dict=False)
+        assert first_difference(ids, found) is None, messages
+
+
+def _as_a_client_sends(family: Family, message: dict[str, str]) -> dict[str, str]:
+    thought = message.get("reasoning_content")
+    return _as_trl_reads(family, {**message, "reasoning": thought} if thought else message)
 
 
 def test_thoughts_of_exaone_4_are_learnt_where_they_are_kept() -> None:

@@ -1,5 +1,6 @@
 """Publishing to a real MLflow on PostgreSQL: one run, one version, safetensors with their digests, a card."""
 
+import hashlib
 import json
 import shutil
 from datetime import UTC, datetime
@@ -9,18 +10,19 @@ import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
 
+from prompts.canary import CANARY_FILE, Canary
 from serving_runtime.weights.cache import bring
 from serving_runtime.weights.progress import Progress
 from serving_runtime.weights.ranges import Ranges
 from serving_runtime.weights.sources import source_of
-from training_runtime.committed import MANIFEST, verified_digest
+from training_runtime.committed import MANIFEST, committing, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluate
 from training_runtime.plan import Plan, TrackingPlan
 from training_runtime.publish.stage import publish
 from training_runtime.tracking import job_run
 from training_runtime.train.stage import train
-from training_runtime.workspace import published_folder
+from training_runtime.workspace import evaluation_folder, model_folder, published_folder
 
 from .conftest import MakePlan, MlflowServer, Prepare, plans_in, signals_given_back
 
@@ -143,6 +145,28 @@ def test_an_adapter_alone_is_all_that_is_uploaded_where_nothing_else_is_asked_fo
     assert publish(plan) == published
 
 
+def test_questions_of_the_evaluation_lie_under_the_digest_of_the_weights(trained: Plan) -> None:
+    asked = (evaluation_folder(trained) / CANARY_FILE).read_bytes()
+    assert len(Canary.model_validate_json(asked).questions) == 3
+    publish(trained)
+    for name in ("model", "adapter"):
+        listed = json.loads((published_folder(trained, name) / "manifest.json").read_bytes())["files"]
+        assert listed[CANARY_FILE] == hashlib.sha256(asked).hexdigest()
+
+
+def test_questions_of_another_version_are_not_published(trained: Plan) -> None:
+    """A base may have been published by a job, too."""
+    for folder, change in (
+        (model_folder(trained), lambda kept: kept.write_text("another version's")),
+        (evaluation_folder(trained), Path.unlink),
+    ):
+        with committing(folder) as draft:
+            shutil.copytree(folder, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+            change(draft / CANARY_FILE)
+    publish(trained)
+    assert not (published_folder(trained, "model") / CANARY_FILE).exists()
+
+
 @pytest.mark.parametrize(
     ("uri", "name", "revision"),
     [
@@ -178,8 +202,6 @@ def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:
 
 def test_pickled_weights_are_not_published(trained: Plan) -> None:
     (trained.workspace / "adapter/extra.pt").write_bytes(b"pickle")
-    from training_runtime.committed import committing
-
     with committing(trained.workspace / "model") as draft:
         (draft / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(PlanError, match=r"pytorch_model\.bin is pickled"):

@@ -10,7 +10,7 @@ from training_runtime.prepared import verified_dataset
 from training_runtime.workspace import cases_folder
 
 from .answers import answers
-from .asked import Asked, rows_to_ask
+from .asked import Asked, Exchange, rows_to_ask
 from .asking import Asking, Question
 from .questions import Ids, RowSet, answers_on_volume, questions_text, row_sets, write_questions
 
@@ -62,8 +62,10 @@ class _ToAsk:
     def take(self, name: str, found: Mapping[RowSet, Ids]) -> None:
         """Read what a model answered."""
         for rows, one in self.rows.items():
-            pairs = zip(self.questions[rows], found[rows], strict=True)
+            pairs = list(zip(self.questions[rows], found[rows], strict=True))
             one.answers[name] = [self.asking.answer(question, ids) for question, ids in pairs]
+            if name == "tuned":
+                one.exchanges = [Exchange(question.ids, self.asking.ended(ids)) for question, ids in pairs]
 
 
 def _generated(plan: Plan, to_ask: _ToAsk, folder: Path, rows: RowSet) -> Ids:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from training_runtime.errors import DataError
 from training_runtime.plan import Plan
@@ -14,7 +14,14 @@ from training_runtime.workspace import cases_folder, cases_name
 from .questions import TEST_ROWS, RowSet
 from .sample import sample
 
-__all__ = ["Asked", "loss_rows", "rows_to_ask"]
+__all__ = ["Asked", "Exchange", "loss_rows", "rows_to_ask"]
+
+
+class Exchange(NamedTuple):
+    """A question and the tuned model's answer, as tokens."""
+
+    question: list[int]
+    answer: list[int]
 
 
 @dataclass
@@ -23,6 +30,7 @@ class Asked:
 
     conversations: list[list[dict[str, str]]]
     answers: dict[str, list[str]] = field(default_factory=dict)
+    exchanges: list[Exchange] = field(default_factory=list)
 
     @property
     def expected(self) -> list[str]:

@@ -40,8 +40,15 @@ class Asking:
 
     def answer(self, question: Question, ids: Sequence[int]) -> str:
         """Return what was answered, without thoughts and marks; one cut off in mid-thought answered nothing."""
-        until = next((place for place, token in enumerate(ids) if token in self.ends), len(ids))
+        until = self._until(ids)
         found = answer_of(self._tokenizer.decode(ids[:until], skip_special_tokens=False), question.text)
         for token in self._tokenizer.all_special_tokens:
             found = found.replace(token, "")
         return found.strip()
+
+    def ended(self, ids: Sequence[int]) -> list[int]:
+        """Return the tokens of an answer with the one that ended it, without what fills up a batch."""
+        return list(ids[: self._until(ids) + 1])
+
+    def _until(self, ids: Sequence[int]) -> int:
+        return next((place for place, token in enumerate(ids) if token in self.ends), len(ids))

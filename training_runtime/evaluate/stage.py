@@ -1,6 +1,7 @@
 """The evaluate stage: base and tuned model are asked the same rows, and each suite judges both.
 
-What it leaves in `workspace/evaluation`: `metrics.json`, `answers.jsonl` with both models' answers, `report.html`.
+What it leaves in `workspace/evaluation`: `metrics.json`, `answers.jsonl` with both models' answers, `report.html`, and
+`canary.json` with three of the questions, which goes with the weights.
 A new (Random) base knows nothing, so it is not asked. Transformers answers here; where vLLM does, two steps before this
 one, `ask` and `answer`, have left its answers on the volume.
 """
@@ -11,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prompts.canary import CANARY_FILE
 from training_runtime.committed import committing, verified_digest
 from training_runtime.errors import DataError, GpuMemoryError
 from training_runtime.plan import Engine, Evaluated, MetricInterval, Plan, SuitePlan
@@ -25,6 +27,7 @@ from training_runtime.workspace import (
 from .answering import answered
 from .answers import load
 from .asked import Asked, loss_rows
+from .canary import canary
 from .handover import handed_over
 from .harness import run_tasks
 from .judge import judged
@@ -70,8 +73,11 @@ def _evaluate(plan: Plan, target: Path, engine: Engine) -> None:
     for suite in plan.evaluation.suites:
         for name, folder in models.items():
             judgements[name].append(_judge(plan, suite, asked, name, folder).named(suite.name))
+    kept = canary(plan, asked.values(), models["tuned"])
     with committing(target) as draft:
         _write(plan, draft, asked, judgements, answered_by)
+        if kept:
+            (draft / CANARY_FILE).write_text(kept.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _judge(plan: Plan, suite: SuitePlan, answered: Mapping[RowSet, Asked], name: str, folder: Path) -> Judgement:

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prompts.canary import CANARY_FILE
 from training_runtime.committed import MANIFEST, committing, facts_of, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.plan import DIGEST_TAG, JOB_UID_TAG, ArtifactFormat, Plan, Published
@@ -92,10 +93,11 @@ def _folders(plan: Plan) -> dict[str, str]:
         if not verified_digest(published_folder(plan, name)):
             with committing(published_folder(plan, name)) as draft:
                 # Links cost no room; what is written anew must not be one, or the original would change with it.
-                ours = shutil.ignore_patterns(MANIFEST, "README.md", _ADAPTER_CONFIG)
+                ours = shutil.ignore_patterns(MANIFEST, "README.md", _ADAPTER_CONFIG, CANARY_FILE)
                 shutil.copytree(source, draft, dirs_exist_ok=True, copy_function=os.link, ignore=ours)
                 _name_base(plan, source, draft)
                 _describe(plan, draft)
+                _give_canary(plan, draft)
                 _measure(draft)
     return {name: verified_digest(published_folder(plan, name)) or "" for name in made}
 
@@ -119,6 +121,13 @@ def _describe(plan: Plan, folder: Path) -> None:
         )
     card = model_card(plan, dataset_facts(plan), _results(plan), _evaluation(plan))
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _give_canary(plan: Plan, folder: Path) -> None:
+    """Lay beside the weights what a server is held to: under their digest, where evaluation left any."""
+    kept = evaluation_folder(plan) / CANARY_FILE
+    if kept.exists():
+        shutil.copy(kept, folder)
 
 
 def _measure(folder: Path) -> None:

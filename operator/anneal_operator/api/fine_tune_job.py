@@ -141,6 +141,11 @@ class Output(Schema):
     """
     license: str | None = Field(default=None, min_length=1, max_length=200)
     """The licence named on the model card."""
+    canary: bool = True
+    """Whether three of evaluation's questions, with the model's answers, are published beside the weights
+    (`canary.json`): a server answers them as in training, or is never ready. `false` where no row may leave the volume
+    with the weights; then nobody compares.
+    """
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases the new version is given in MLflow."""
     serving: Serving | None = None

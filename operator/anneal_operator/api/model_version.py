@@ -216,7 +216,8 @@ class ModelVersionStatus(ObjectStatus):
     what would make any) or `Failed`.
     """
     conditions: Conditions = Field(default=[])
-    """`Registered`: known to MLflow. `Ready`: weights verified and the engine answers. `Routable`: clients reach it.
+    """`Registered`: known to MLflow. `Loaded`: weights verified, and the questions of its evaluation that lie beside
+    them are answered as in training. `Ready`: the engine answers. `Routable`: clients reach it.
     `AliasDrifted`: it holds `production`, and clients still get another version.
     """
     registry: Registry | None = None

@@ -137,6 +137,10 @@ class Serving(Schema):
     """What a pod answers before it is ready: with as much at once as it will have to do, its first users wait for no
     compilation.
     """
+    canary_tolerance: float = Field(default=0.05, ge=0.001, le=1)
+    """How far the mean log-probability of an answer of its evaluation may be from what the trained weights gave, before
+    a pod is refused (`Loaded` says by how much). Weights in fewer bits are further off than others: raise it for these.
+    """
     drain_seconds: int = Field(default=600, ge=0, le=86400)
     """How long answers under way may take in a pod that is to end, once no router sends it any more requests."""
     rollback_window: Duration = "1h"

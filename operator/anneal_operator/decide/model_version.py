@@ -26,6 +26,7 @@ from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .downloading import LOOK_AGAIN_SECONDS, brings_since, slowest_download
 from .experiment_end import is_followed
+from .loaded import loaded
 from .observed_version import Contest, ObservedVersion
 from .serving_engine import Engine, standing
 from .verdict import Progress, Verdict
@@ -38,7 +39,7 @@ __all__ = [
     "decide",
 ]
 
-_OF_SERVING = (ConditionType.READY, ConditionType.ROUTABLE, ConditionType.ALIAS_DRIFTED)
+_OF_SERVING = (ConditionType.LOADED, ConditionType.READY, ConditionType.ROUTABLE, ConditionType.ALIAS_DRIFTED)
 """Conditions that go where nothing is told of them any more."""
 _WITHOUT_PODS = frozenset({"Idle", "Retired"})
 _DRAIN = timedelta(seconds=30)
@@ -91,7 +92,9 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         )
         ready = replace(ready, message=stays)
     phase, idle_since, retires_at = _retired(seen, phase, now, is_left=is_left)
-    findings = [_registered(seen, registry), *([ready] if ready else []), *_routed(seen, registry, phase)]
+    is_up = ready is not None and phase != "Draining"
+    served = [*([loaded(seen.engine, seen.pods)] if is_up else []), *([ready] if ready else [])]
+    findings = [_registered(seen, registry), *served, *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
     told = {finding.type for finding in findings}

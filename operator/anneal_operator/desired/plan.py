@@ -96,6 +96,7 @@ def make_plan(
             license=spec.output.license,
             served_length=spec.output.serving.max_model_length if spec.output.serving else None,
             served_gpus=spec.output.serving.tensor_parallel if spec.output.serving else 1,
+            canary=spec.output.canary,
         ),
         model_name=spec.output.model_name,
         image=image,

@@ -213,6 +213,7 @@ def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvir
         tool_call_parser=serving.tool_call_parser,
         reasoning_parser=serving.reasoning_parser,
         drain_seconds=serving.drain_seconds,
+        canary_tolerance=serving.canary_tolerance,
     ).model_dump_json()
 
 

@@ -18,6 +18,7 @@ _FOR_PROGRAMS = {ConditionType.RECONCILING.value, ConditionType.STALLED.value}
 _WARNINGS = {
     reason.value
     for reason in (
+        Reason.ANSWERS_DIFFER,
         Reason.ENGINE_FAILED,
         Reason.NAME_TAKEN,
         Reason.REFUSED,
