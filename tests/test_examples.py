@@ -124,6 +124,8 @@ def test_no_answer_of_the_claims_has_a_category_outside_its_dictionary() -> None
     default = runpy.run_path(str(folder / "generate.py"))["DICTIONARY"]
     spec = yaml.safe_load((EXAMPLES / "claims-extraction/h100/job.yaml").read_text(encoding="utf-8"))["spec"]
     assert json.loads(spec["prompt"]["defaults"]["category_dict"]) == default
+    rule = {"field": "categories", "levels": ["대분류", "중분류", "소분류"], "context": "category_dict"}
+    assert spec["dataset"]["responseDictionary"] == rule, "as this test looks at it"
     lines = (folder / "voices.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     answers = [json.loads(row["response"]) for row in rows]

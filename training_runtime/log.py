@@ -72,7 +72,7 @@ class _Output(io.TextIOBase):
 
     @property
     @override
-    def encoding(self) -> str:  # type: ignore[override] # typeshed has it writable, and io.TextIOBase does not
+    def encoding(self) -> str:  # type: ignore[override] # io's own cannot be written either
         """As of the stream in whose place it is."""
         return self.stream.encoding
 

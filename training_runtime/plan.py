@@ -59,6 +59,7 @@ __all__ = [
     "QualityPlan",
     "QuantizationPlan",
     "Questions",
+    "ResponseDictionaryPlan",
     "ResumePlan",
     "RowTemplate",
     "Scheduler",
@@ -277,6 +278,14 @@ class PromptPlan(_Part):
     """None: answers without thoughts are learnt and asked for. Keep: with those that the rows have."""
 
 
+class ResponseDictionaryPlan(_Part):
+    """The words that an answer may use, which its row brings."""
+
+    field: str
+    levels: list[str]
+    context: str
+
+
 class DatasetPlan(_Part):
     """The data and the rules of its preparation."""
 
@@ -286,6 +295,7 @@ class DatasetPlan(_Part):
     prompt: PromptPlan = PromptPlan()
     response_schema: dict[str, Any] | None = None
     """A JSON Schema that every answer must satisfy."""
+    response_dictionary: ResponseDictionaryPlan | None = None
     clean: CleanPlan = CleanPlan()
     pii: PiiPlan = PiiPlan()
     duplicate_threshold: float | None = 0.85

@@ -105,6 +105,13 @@ def _constrained(
     return Case(name, "FineTuneJob", spec, refused)
 
 
+def _dictionary(columns: list[str], refused: str | None = None, **rule: Any) -> Case:
+    whole = {"field": "categories", "levels": ["large", "small"], "context": "category_dict", **rule}
+    spec = _set(GOOD["FineTuneJob"], "dataset.responseDictionary", whole)
+    spec = _set(_set(spec, "dataset.columns", {"context": columns}), "prompt", {"text": "{input} {category_dict}"})
+    return Case(f"FineTuneJob.dataset.responseDictionary: {rule} of {columns}", "FineTuneJob", spec, refused)
+
+
 def _early_stopping_without_validation() -> Case:
     spec = _set(_set(GOOD["FineTuneJob"], "dataset.split.validation", 0), "training.earlyStopping", {})
     refused = "`training.earlyStopping` watches validation rows"
@@ -344,6 +351,11 @@ CASES = [
     _case("ModelVersion", "prompt.text", "A: {output}", "needs a field {input} or {instruction}"),
     _case("FineTuneJob", "dataset.responseSchema", {"type": "object", "required": ["action"]}),
     _case("FineTuneJob", "dataset.responseSchema", "object", "must be of type object"),
+    _dictionary(["meta.category_dict"]),
+    _dictionary(["category_dict"]),
+    _dictionary(["other_category_dict"], "name its column in `columns.context`"),
+    _dictionary(["category_dict"], "should have at least 1 items", levels=[]),
+    _dictionary(["category_dict"], _PATTERN, context="meta.category_dict"),
     _case("FineTuneJob", "dataset.clean", {"removePattern": "[^가-힣 ]", "collapseWhitespace": True}),
     _case("FineTuneJob", "dataset.clean", {"minCharacters": 5, "maxCharacters": 5}),
     _case("FineTuneJob", "dataset.clean", {"minCharacters": 6, "maxCharacters": 5}, "must not be above"),

@@ -1,9 +1,11 @@
 """Suites against values worked out by hand and by the reference libraries; two models on the same rows."""
 
+import gc
 import json
 import math
 import shutil
 import threading
+import weakref
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +23,7 @@ from training_runtime.evaluate.asking import Asking, Question
 from training_runtime.evaluate.handover import handed_over
 from training_runtime.evaluate.harness import run_tasks
 from training_runtime.evaluate.judge import judged
+from training_runtime.evaluate.losses import losses
 from training_runtime.evaluate.scores import Scores, difference
 from training_runtime.evaluate.stage import evaluate
 from training_runtime.evaluate.suites import judge_answers
@@ -117,6 +120,20 @@ def test_a_difference_has_an_interval_that_covers_it() -> None:
 def test_perplexity_weighs_tokens() -> None:
     scores = Scores([2.0, 4.0], [1.0, 3.0], "exponential")
     assert scores.value == pytest.approx(math.exp(6 / 4))
+
+
+def test_a_model_has_given_its_memory_back_when_the_next_one_is_loaded(base: Path) -> None:
+    """A GPU that holds one of them does not hold two, and nobody knows when Python would look for cycles."""
+    gc.disable()
+    try:
+        model = load(base, trust_remote_code=False)
+        weight = weakref.ref(model.get_input_embeddings().weight)
+        list(losses(model, [([1, 2, 3], [-100, 2, 3])]))
+        del model
+        load(base, trust_remote_code=False)
+        assert weight() is None
+    finally:
+        gc.enable()
 
 
 def test_batched_answers_are_those_of_each_question_alone(base: Path) -> None:

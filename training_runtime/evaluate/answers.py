@@ -1,5 +1,6 @@
 """Asking a model: greedy answers in batches."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ _BATCH_ROWS = 64
 
 
 def load(folder: Path, *, trust_remote_code: bool) -> "PreTrainedModel":
-    """Return a model ready to answer."""
+    """Return a model ready to answer, once the one before has given its memory back: a model refers to itself."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    gc.collect()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

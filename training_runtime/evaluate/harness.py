@@ -1,5 +1,6 @@
 """lm-evaluation-harness on tasks that lie in a folder: a YAML file per task, its data beside it."""
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def run_tasks(suite: SuitePlan, model: Path, *, most: int, seed: int, trust: boo
     missing = sorted(set(suite.tasks) - set(manager.all_tasks))
     if missing:
         raise PlanError(f"{suite.path} has no task {', '.join(missing)}: there are {', '.join(manager.all_tasks)}")
+    gc.collect()  # the model that was asked before may hold its memory still
     tasks: dict[str, Task] = manager.load(list(suite.tasks))["tasks"]
     found: dict[str, Any] = simple_evaluate(
         model="hf",

@@ -15,7 +15,16 @@ from typing import Any
 from prompts.canary import CANARY_FILE
 from training_runtime.committed import committing, verified_digest
 from training_runtime.errors import DataError, GpuMemoryError
-from training_runtime.plan import Engine, Evaluated, MetricInterval, Plan, SuitePlan
+from training_runtime.plan import (
+    Engine,
+    Evaluated,
+    MetricInterval,
+    Plan,
+    PromptPlan,
+    ResponseDictionaryPlan,
+    SuitePlan,
+)
+from training_runtime.rows.dictionary import dictionary_of, outside
 from training_runtime.workspace import (
     ANSWERS,
     METRICS,
@@ -35,7 +44,7 @@ from .losses import losses
 from .questions import RowSet, asked_models, asked_rows
 from .report import render_report
 from .scores import Scores, difference
-from .suites import Judgement, judge_answers
+from .suites import Judgement, is_object, judge_answers
 
 __all__ = ["evaluate"]
 
@@ -91,7 +100,21 @@ def _judge(plan: Plan, suite: SuitePlan, answered: Mapping[RowSet, Asked], name:
         raise DataError(f"suite {suite.name} has no rows with an answer to ask for")
     if suite.type == "Judge":
         return Judgement({"judge_score": judged(suite, asked.questions, asked.answers[name], asked.expected)})
-    return judge_answers(suite, asked.answers[name], asked.expected, plan.dataset.response_schema)
+    judgement = judge_answers(suite, asked.answers[name], asked.expected, plan.dataset.response_schema)
+    if suite.type == "JSON" and (rule := plan.dataset.response_dictionary):
+        judgement.scores["in_dictionary"] = _in_dictionary(rule, plan.dataset.prompt, asked, name)
+    return judgement
+
+
+def _in_dictionary(rule: ResponseDictionaryPlan, prompt: PromptPlan, asked: Asked, name: str) -> Scores:
+    """An answer that is no JSON object keeps to nothing."""
+    pairs = zip(asked.answers[name], asked.conversations, strict=True)
+    return Scores.of(
+        [
+            float(is_object(answer) and not outside(rule, answer, dictionary_of(rule, prompt, messages)))
+            for answer, messages in pairs
+        ]
+    )
 
 
 def _perplexity(plan: Plan, folder: Path) -> Scores:

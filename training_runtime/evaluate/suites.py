@@ -15,7 +15,7 @@ from training_runtime.rows.conversations import at_path
 from .language import written_alike
 from .scores import Average, ClassAverage, Measured, Scores
 
-__all__ = ["Judgement", "judge_answers"]
+__all__ = ["Judgement", "is_object", "judge_answers"]
 
 _NO_LABEL, _OTHER_LANGUAGE = "(none)", "(other language)"
 _MAX_LABELS = 30
@@ -71,6 +71,11 @@ def _json(suite: SuitePlan, answers: Sequence[str], schema: dict[str, Any] | Non
         valid = [float(value is not None and validator.is_valid(value)) for value in parsed]
         found.scores["schema_validity"] = Scores.of(valid)
     return found
+
+
+def is_object(answer: str) -> bool:
+    """Whether an answer is a JSON object."""
+    return _parsed(answer) is not None
 
 
 def _schema(path: Path) -> dict[str, Any]:

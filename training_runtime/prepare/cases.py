@@ -69,6 +69,7 @@ def _rules(dataset: DatasetPlan) -> DatasetPlan:
             "quality": QualityPlan(),
             "columns": dataset.columns.model_copy(update={"group": None}),
             "response_schema": None,
+            "response_dictionary": None,
         }
     )
 

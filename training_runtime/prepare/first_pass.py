@@ -18,6 +18,7 @@ from training_runtime.errors import PlanError
 from training_runtime.plan import DatasetPlan, RowTemplate
 from training_runtime.rows.blocks import Block, rows_of
 from training_runtime.rows.conversations import Conversation, Message, Part, Rejected, with_texts
+from training_runtime.rows.dictionary import dictionary_of, outside
 from training_runtime.rows.templates import Renderer
 
 from .duplicates import sketches
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FirstPass", "Removed", "Sample", "Spooled"]
 
 _SAMPLE_ROWS = 10
+_TOLD_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class _Rules:
         if unfit := self._gate.unfit(conversation.asked, answer):
             raise Rejected(unfit.kind, unfit.reason)
         self._check_answer(answer, found.answers)
+        self._check_words(conversation)
         masked = conversation if self._plan.pii.action == "None" else self._masked(conversation, found.pii)
         changed = masked is not conversation
         if len(found.samples) < _SAMPLE_ROWS or (
@@ -169,6 +172,19 @@ class _Rules:
         if problem := self._problem(parsed):
             raise Rejected("schema", f"breaks responseSchema at {problem}")
 
+    def _check_words(self, conversation: Conversation) -> None:
+        if (rule := self._plan.response_dictionary) is None:
+            return
+        dictionary = dictionary_of(rule, self._plan.prompt, conversation.messages)
+        if named := outside(rule, conversation.messages[-1]["content"], dictionary):
+            raise Rejected(
+                "schema", f"names in {rule.field} what its {rule.context} does not have: {self._told(named)}"
+            )
+
+    def _told(self, text: str) -> str:
+        """As much of a row's text as a reason may hold."""
+        return (text if self._plan.pii.action == "None" else self._mask(text).text)[:_TOLD_CHARACTERS]
+
     def _problem(self, parsed: Any) -> str:  # noqa: ANN401 - JSON holds anything
         """Where an answer breaks the schema, and how, without the personal data in it; empty where it does not."""
         if self._schema is None:
@@ -184,8 +200,7 @@ class _Rules:
         if problem is None:
             return ""
         where = "/".join(map(str, problem.absolute_path)) or "the answer"
-        told = problem.message if self._plan.pii.action == "None" else self._mask(problem.message).text
-        return f"{where}: {told[:200]}"
+        return f"{where}: {self._told(problem.message)}"
 
 
 @lru_cache(1)

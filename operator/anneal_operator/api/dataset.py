@@ -23,6 +23,7 @@ _ContextPath = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, pattern=r"^([^.\x00-\x20\x7f]+\.)*[A-Za-z_][A-Za-z0-9_]*$"),
 ]
+_FieldName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -142,6 +143,19 @@ class Source(Schema):
     )
 
 
+class ResponseDictionary(Schema):
+    """The words that an answer may use, where each row brings them itself: a schema says the same of all rows."""
+
+    field: DottedPath
+    """Where the answer names them: the path of an object, or of a list of objects."""
+    levels: SetOf[_Word] = Field(min_length=1, max_length=8)
+    """The fields of such an object that lead into the dictionary, the outermost first."""
+    context: _FieldName
+    """The prompt's field that holds the dictionary: JSON, objects within each other by their words, lists innermost.
+    Where a row has none, that of `prompt.defaults` counts.
+    """
+
+
 class Dataset(Schema):
     """The data, and how it becomes training examples."""
 
@@ -157,6 +171,10 @@ class Dataset(Schema):
     response_schema: FreeObject | None = None
     """A JSON Schema that every answer must satisfy: rows whose answer does not are bad rows, and evaluation's suite
     of type `JSON` counts the model's answers that do.
+    """
+    response_dictionary: ResponseDictionary | None = None
+    """A dictionary that every answer must keep to: rows whose answer names what theirs does not have are bad rows, and
+    evaluation's suite of type `JSON` counts the model's answers that keep to theirs, as `in_dictionary`.
     """
     clean: Clean = Field(default_factory=Clean)
     """What is done to the questions' texts, in rows and in evaluation's cases. Requests are not cleaned: a client does
@@ -174,5 +192,18 @@ class Dataset(Schema):
     """Preparation fails where more rows than this are longer than `training.maxSequenceLength`."""
     max_rejected_percent: float = Field(default=5.0, ge=0.0, le=100.0)
     """Preparation fails where more rows than this are bad: unreadable, incomplete, against
-    `responseSchema`, also once personal data is masked, or such as the chat template cannot write.
+    `responseSchema` or `responseDictionary`, also once personal data is masked, or such as the chat template cannot
+    write.
     """
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.responseDictionary) || self.columns.context.exists(path, "
+            "path == self.responseDictionary.context || path.endsWith('.' + self.responseDictionary.context))",
+            "`responseDictionary.context` is a field that rows fill: name its column in `columns.context`",
+            lambda data: (
+                data.response_dictionary is None
+                or data.response_dictionary.context in {path.rpartition(".")[2] for path in data.columns.context}
+            ),
+        ),
+    )

@@ -26,6 +26,7 @@ from training_runtime.plan import (
     PromptPlan,
     QualityPlan,
     QuantizationPlan,
+    ResponseDictionaryPlan,
     ResumePlan,
     SourcePlan,
     SplitPlan,
@@ -122,6 +123,9 @@ def _dataset(spec: FineTuneJobSpec) -> DatasetPlan:
         columns=ColumnsPlan(**data.columns.model_dump()),
         prompt=PromptPlan(**spec.prompt.model_dump()),
         response_schema=data.response_schema,
+        response_dictionary=(
+            ResponseDictionaryPlan(**data.response_dictionary.model_dump()) if data.response_dictionary else None
+        ),
         clean=CleanPlan(**data.clean.model_dump()),
         pii=PiiPlan(**data.pii.model_dump()),
         duplicate_threshold=data.deduplicate.threshold,
