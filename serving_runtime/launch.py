@@ -16,8 +16,9 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from .adapter_folder import PLACES_VARIABLE, AdapterError, Places, brought, check, joined, wanted_in
 from .command import SettingsError, engine_command, engine_environment
-from .plan import ENGINE_KEY_VARIABLE, ServingPlan
+from .plan import ENGINE_KEY_VARIABLE, ServingPlan, WantedAdapter
 
 __all__ = ["WeightsError", "download", "main"]
 
@@ -37,17 +38,46 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
     parser.add_argument("--folder", type=Path, default=Path.home() / "model", help="where the weights go")
+    parser.add_argument("--wanted", type=Path, help="the file that says which adapters a base is to have")
     options = parser.parse_args()
     plan: ServingPlan = options.plan
     try:
         download(plan, options.folder)
+        folder = _with_adapters(plan, options.folder, options.wanted) if plan.adapters else options.folder
         is_keyed = ENGINE_KEY_VARIABLE in os.environ
-        command = engine_command(plan, options.folder, options.port, is_keyed=is_keyed)
-        os.environ |= engine_environment(plan, options.folder)
+        command = engine_command(plan, folder, options.port, is_keyed=is_keyed)
+        os.environ |= engine_environment(plan, folder)
     except (WeightsError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS if isinstance(error, WeightsError) else _BAD_SETTINGS)
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _with_adapters(plan: ServingPlan, base: Path, wanted: Path) -> Path:
+    """Return the base's folder with the prompt of its adapters, by the first of them that is fit to be served.
+
+    The engine loads none itself: one that it cannot load would keep it from starting, and the others from answering.
+    """
+    places = Places(plan=plan, wanted=wanted, home=base.with_name("adapters"), served=base.with_name("served"))
+    places.home.mkdir(parents=True, exist_ok=True)
+    problems = []
+    for name, adapter in sorted(_wanted(wanted).items()):
+        try:
+            found = brought(plan, adapter, places.home, download)
+            check(found, plan)
+        except (AdapterError, WeightsError) as error:
+            problems.append(f"{name}: {error}")
+            continue
+        os.environ[PLACES_VARIABLE] = places.model_dump_json()
+        return joined(base, found, places.served)
+    raise WeightsError("; ".join(problems) or f"{wanted} asks for no adapter, so nobody knows how to ask the base")
+
+
+def _wanted(file: Path) -> dict[str, WantedAdapter]:
+    try:
+        return wanted_in(file)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"which adapters the base is to have cannot be read: {error}") from error
 
 
 def download(plan: ServingPlan, folder: Path) -> None:

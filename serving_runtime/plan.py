@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, USER_KEY_VARIABLE
 
 __all__ = [
+    "ADAPTERS_FILE",
+    "ADAPTERS_PATH",
     "ADMIN_KEY_VARIABLE",
     "ADMIN_PORT",
     "ALIVE_PATH",
@@ -21,8 +23,13 @@ __all__ = [
     "USER_HEADER",
     "USER_KEY_VARIABLE",
     "WARM_UP_VARIABLE",
+    "AdapterLimits",
+    "AdapterProblem",
+    "AdapterRank",
+    "AdapterReport",
     "Dtype",
     "ExperimentRoute",
+    "LoadedAdapter",
     "ModelRoute",
     "Quantization",
     "ReasoningParser",
@@ -32,6 +39,8 @@ __all__ = [
     "Target",
     "ToolCallParser",
     "VariantRoute",
+    "WantedAdapter",
+    "WantedAdapters",
     "WarmUp",
     "bucket",
 ]
@@ -43,6 +52,10 @@ USER_HEADER = "X-User-Id"
 """Where requests name their user: what experiments look at unless they say otherwise, and whatever is in none."""
 ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"
 """Where the kubelet asks an engine: whether it makes progress, and whether it has answered a question yet."""
+ADAPTERS_PATH = "/-/adapters"
+"""Where the operator asks an engine of several versions which of them it has loaded: who asks only reads."""
+ADAPTERS_FILE = "adapters.json"
+"""In the ConfigMap of such an engine, and mounted in its pods: a WantedAdapters."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 LEFT_BY_ALL_SECONDS = 90
@@ -164,8 +177,61 @@ class WarmUp(_Part):
     max_tokens: int = 1
 
 
+AdapterRank = Literal[8, 16, 32, 64, 128, 256, 320, 512]
+"""The limits that the engine knows; its 1 serves no adapter of ours."""
+
+
+class AdapterLimits(_Part):
+    """What an engine of several versions sets aside for their adapters."""
+
+    max_rank: AdapterRank
+    at_once: int
+    """How many different ones answer in one step; others wait."""
+
+
+class WantedAdapter(_Part):
+    """A version that is to be loaded, by its name."""
+
+    uri: str
+    digest: str
+
+
+class WantedAdapters(_Part):
+    """All versions that an engine is to have; without one of these it never starts."""
+
+    adapters: dict[str, WantedAdapter]
+
+
+class _Told(BaseModel):
+    """Part of what another release may tell, which may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class LoadedAdapter(_Told):
+    """One that an engine answers with."""
+
+    digest: str = Field(max_length=71)
+    verified_at: str = Field(max_length=40)
+    """When its files were found to have this digest, just before they were loaded (RFC 3339, UTC)."""
+
+
+class AdapterProblem(_Told):
+    """Why one is not loaded."""
+
+    digest: str = Field(max_length=71)
+    message: str = Field(max_length=600)
+
+
+class AdapterReport(_Told):
+    """What one pod tells of its adapters, by the versions' names."""
+
+    loaded: dict[str, LoadedAdapter] = {}
+    problems: dict[str, AdapterProblem] = {}
+
+
 class ServingPlan(_Part):
-    """How one pod serves one version."""
+    """How one pod serves one version, or the base of several."""
 
     tracking_uri: str
     uri: str
@@ -191,6 +257,8 @@ class ServingPlan(_Part):
     reasoning_parser: ReasoningParser = "Auto"
     drain_seconds: int = 600
     """How long answers under way may take once it is asked to end."""
+    adapters: AdapterLimits | None = None
+    """Where the folder is a base, and versions are adapters on it."""
 
 
 class Target(_Part):

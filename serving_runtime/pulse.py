@@ -11,7 +11,7 @@ from typing import Any
 
 from .keys import App, Message
 
-__all__ = ["LONGEST_SILENCE", "Pulse", "question"]
+__all__ = ["LONGEST_SILENCE", "Pulse", "answer_within", "question"]
 
 LONGEST_SILENCE = 120.0
 _PAUSE = 20.0
@@ -53,7 +53,7 @@ class Pulse:
 
     async def _metrics(self, scope: Scope) -> bytes:
         """What its metrics say of the steps that it took."""
-        _, body = await _answer(self._app, scope, "GET", "/metrics")
+        _, body = await answer_within(self._app, scope, "GET", "/metrics")
         return b"\n".join(line for line in body.splitlines() if line.startswith(tuple(map(str.encode, _STEPS))))
 
 
@@ -61,13 +61,13 @@ async def question(app: App, scope: Scope, tokens: int = 1) -> bool:
     """Ask an engine's server for so many tokens, past all keys; return whether it answered, if only that it cannot."""
     asked = json.dumps(_QUESTION | {"max_tokens": tokens}).encode()
     try:
-        status, _ = await _answer(app, scope, "POST", "/v1/completions", asked)
+        status, _ = await answer_within(app, scope, "POST", "/v1/completions", asked)
     except Exception:  # noqa: BLE001 - whatever its server does: that is no answer
         return False
     return 0 < status < _SERVER_ERROR
 
 
-async def _answer(app: App, scope: Scope, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+async def answer_within(app: App, scope: Scope, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
     """Call an application as a server would, with a request of our own in the place of the one that came."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     asked = {**scope, "method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
