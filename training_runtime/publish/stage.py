@@ -72,7 +72,14 @@ def publish(plan: Plan) -> Published:
         digest=folders[name],
         format=_format(plan, name),
         version=str(version.version),
+        base_uri=plan.base.uri if name == "adapter" and _is_in_mlflow(plan) else "",
+        base_digest=(plan.base.digest or "") if name == "adapter" and _is_in_mlflow(plan) else "",
     )
+
+
+def _is_in_mlflow(plan: Plan) -> bool:
+    """Whether a server can fetch the base, too, and knows that it is the same."""
+    return bool(plan.base.digest) and plan.base.uri.startswith("mlflow-artifacts:/")
 
 
 def _format(plan: Plan, name: str) -> ArtifactFormat:
@@ -107,6 +114,8 @@ def _name_base(plan: Plan, source: Path, draft: Path) -> None:
     told = (name, revision or None) if plan.base.uri.startswith("hf://") else (plan.base.uri, None)
     config |= dict(zip(("base_model_name_or_path", "revision"), told, strict=True))
     (draft / _ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
+    if plan.base.digest:  # in the manifest, so that the adapter's digest vouches for it
+        (draft / MANIFEST).write_text(json.dumps({"base": {"uri": plan.base.uri, "digest": plan.base.digest}}))
 
 
 def _describe(plan: Plan, folder: Path) -> None:
