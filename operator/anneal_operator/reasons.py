@@ -63,6 +63,7 @@ class Reason(StrEnum):
     EVICTED = "Evicted"
     ROLLOUT_WAITS = "RolloutWaits"
     ENGINE_FAILED = "EngineFailed"
+    ADAPTER_REFUSED = "AdapterRefused"
     SOME_ANSWER = "SomeAnswer"
     ANSWERS = "Answers"
     ROUTED = "Routed"

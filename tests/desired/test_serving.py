@@ -30,6 +30,8 @@ OF_PODS: dict[str, Any] = {
     "warmUp": {"requests": 2},
     "drainSeconds": 60,
 }
+OF_SHARED_PODS = ("sharing", "adapters")
+"""What a version has no pods of its own with: tests/desired/test_shared_base.py."""
 OF_NO_POD: dict[str, Any] = {"replicas": 3, "rollout": "Recreate", "rollbackWindow": "2h", "retireAfter": "3h"}
 
 
@@ -43,7 +45,7 @@ def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
 
 def test_each_field_of_serving_is_known_to_change_pods_or_not_to() -> None:
     names = {info.alias or name for name, info in Serving.model_fields.items()}
-    assert {*OF_PODS, *OF_NO_POD} == names
+    assert {*OF_PODS, *OF_NO_POD, *OF_SHARED_PODS} == names
 
 
 @pytest.mark.parametrize(("field", "value"), [*OF_PODS.items(), *OF_NO_POD.items()])

@@ -17,7 +17,9 @@ __all__ = [
     "ENDING",
     "PRODUCTION",
     "Artifact",
+    "ArtifactBase",
     "ColdStart",
+    "LoadedOn",
     "ModelVersionProvenance",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -38,6 +40,15 @@ _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
+class ArtifactBase(Schema):
+    """The model that an adapter was trained on."""
+
+    uri: _Uri
+    """Its folder in MLflow's artifact store."""
+    digest: _Digest
+    """Digest of that folder's manifest; a server refuses to start on anything else."""
+
+
 class Artifact(Schema):
     """The weights."""
 
@@ -47,6 +58,16 @@ class Artifact(Schema):
     """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
+    base: ArtifactBase | None = None
+    """Of an adapter, what it was trained on: needed to serve it with `serving.sharing: SharedBase`."""
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.base) || self.format == 'Adapter'",
+            "`base` is what an adapter was trained on: leave it out, or set `format: Adapter`",
+            lambda artifact: artifact.base is None or artifact.format == "Adapter",
+        ),
+    )
 
 
 class ModelVersionProvenance(Schema):
@@ -85,15 +106,43 @@ class ModelVersionSpec(Schema):
     rules: ClassVar = (
         ALIASES_RULE,
         Rule(
-            "!has(self.serving) || self.artifact.format != 'Adapter'",
-            "an adapter alone cannot be served: publish it with `output.formats: [Merged]`, or leave `serving` out",
-            lambda version: version.serving is None or version.artifact.format != "Adapter",
+            "!has(self.serving) || self.artifact.format != 'Adapter' || self.serving.sharing == 'SharedBase'",
+            "an adapter alone cannot be served: set `serving.sharing: SharedBase`, publish it with "
+            "`output.formats: [Merged]`, or leave `serving` out",
+            lambda version: not version.has_pods_of_its_own or version.artifact.format != "Adapter",
+        ),
+        Rule(
+            "!has(self.serving) || self.serving.sharing != 'SharedBase' || has(self.artifact.base)",
+            "`serving.sharing: SharedBase` serves an adapter on its base: name that in `artifact.base`, with its "
+            "digest, or leave `sharing` out for a whole model",
+            lambda version: not version.shares_base or version.artifact.base is not None,
         ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
         immutable("prompt", "a version is asked as it was trained; create another ModelVersion"),
         immutable("provenance", "a version comes from where it comes from; create another ModelVersion"),
     )
+
+    @property
+    def shares_base(self) -> bool:
+        """Whether it is served as an adapter, in pods that no single version owns."""
+        return self.serving is not None and self.serving.sharing == "SharedBase"
+
+    @property
+    def has_pods_of_its_own(self) -> bool:
+        """Whether it is served in pods that are its own."""
+        return self.serving is not None and self.serving.sharing == "Dedicated"
+
+
+class LoadedOn(StatusPart):
+    """A pod that answers with this version."""
+
+    pod: str
+    """Its name."""
+    digest: str
+    """The digest that the version's files were found to have there."""
+    verified_at: Time
+    """When they were, just before they were loaded."""
 
 
 class Registry(StatusPart):
@@ -142,6 +191,8 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that are wanted now."""
     ready_replicas: int = 0
     """Pods that answer."""
+    loaded_on: list[LoadedOn] = Field(default=[])
+    """With `SharedBase`, the pods that tell that they have loaded it."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
     replaced_at: Time | None = None

@@ -27,6 +27,7 @@ from .conditions import Finding, merged, without
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
 from .serving_engine import Engine, standing
+from .shared_base import with_adapter
 from .verdict import Progress, Verdict
 
 __all__ = [
@@ -103,6 +104,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         registry=registry,
         replicas=pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
+        loaded_on=list(seen.loaded_on),
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
         replaced_at=replaced_at,
         idle_since=timestamp(idle_since) if idle_since and registry else None,
@@ -324,7 +326,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
     if wanted == 0:
         return "Idle", None
     serving = seen.spec.serving or Serving()
-    return standing(seen.engine, wanted, seen.pods, serving, _update_waits_for(seen))
+    stands = standing(seen.engine, wanted, seen.pods, serving, _update_waits_for(seen))
+    return with_adapter(*stands, seen.adapter_problem, seen.adapter_waits)
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:

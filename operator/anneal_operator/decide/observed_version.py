@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.api.model_version import LoadedOn, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest
 
 from .acknowledgement import RouteSeen
@@ -57,6 +57,13 @@ class ObservedVersion:
     router: Front | None = None
     other_engines: Mapping[str, Engine] = field(default_factory=dict)
     """Those of the namespace that are brought up to date in turn, by their versions."""
+
+    loaded_on: Sequence[LoadedOn] = ()
+    """Of an adapter, the pods that tell that they have it."""
+    adapter_problem: str = ""
+    """Why a pod does not load it."""
+    adapter_waits: str = ""
+    """What it waits for on its way to another engine."""
 
     @property
     def registry(self) -> Registry | None:

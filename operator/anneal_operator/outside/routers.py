@@ -1,4 +1,4 @@
-"""Asking a namespace's routers what each has applied, and its recorder what it has counted."""
+"""Asking routers what each has applied, a recorder what it has counted, engines what they have loaded."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from anneal_operator.errors import RouterError
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import ADAPTERS_PATH, AdapterReport, Stamp
 
 __all__ = ["HttpRouters", "Routers"]
 
@@ -17,7 +17,7 @@ _LARGEST_BYTES = 8 * 1024 * 1024
 
 
 class Routers(Protocol):
-    """What the reconcilers need of routers; both methods raise RouterError where it does not answer.
+    """What the reconcilers need of routers; all methods raise RouterError where one does not answer.
 
     `key` is what it demands of the operator; empty while there is none.
     """
@@ -27,6 +27,9 @@ class Routers(Protocol):
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
+
+    async def adapters(self, url: str, key: str) -> AdapterReport:
+        """Return what an engine of several versions has loaded."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ class HttpRouters:
         """Return what a recorder counted for an experiment."""
         counted = f"{url}/experiments/{experiment_uid}/statistics"
         return await self._get(counted, key, {"metric": metric}, _TIMEOUT_SECONDS)
+
+    async def adapters(self, url: str, key: str) -> AdapterReport:
+        """Return what an engine of several versions has loaded."""
+        try:
+            return AdapterReport.model_validate(await self._get(f"{url}{ADAPTERS_PATH}", key, {}, _TIMEOUT_SECONDS))
+        except ValidationError as error:
+            raise RouterError(f"{url} tells of no adapters") from error
 
     async def _get(self, url: str, key: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
         """Ask something in a user's namespace: what answers there is not trusted to be ours."""

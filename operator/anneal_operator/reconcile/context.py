@@ -17,6 +17,7 @@ from anneal_operator.outside.routers import Routers
 from anneal_operator.settings import Settings
 
 from .acknowledgements import Acknowledgements
+from .adapter_reports import AdapterReports
 from .queue import Key
 
 __all__ = ["Context"]
@@ -43,5 +44,9 @@ class Context:
     """What keeps a namespace's router from being as it should be: it has no status of its own to tell that in."""
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
     """How far each namespace's routes have come."""
+    adapter_reports: AdapterReports = field(default_factory=AdapterReports)
+    """What pods told that several versions share."""
+    shared_problems: dict[str, Condition] = field(default_factory=dict)
+    """What keeps a namespace's shared engines from being as they should be."""
     drawn_keys: dict[str, Keys] = field(default_factory=dict)
     """Those of a namespace whose Secret is yet to be made."""
