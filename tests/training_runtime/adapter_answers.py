@@ -26,7 +26,7 @@ _CONFIG = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 16,
+    "head_dim": 32,
     "max_position_embeddings": 512,
     "tie_word_embeddings": True,
     "vocab_size": 512,
