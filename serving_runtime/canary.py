@@ -62,10 +62,11 @@ def _end(reason: str) -> NoReturn:
 
 
 class CanaryCheck:
-    """Of one engine; `end` is what is done with the reason where it differs."""
+    """Of one engine, or of one of its adapters, the `model`; `end` is what is done with the reason where it differs."""
 
-    def __init__(self, app: App, held: HeldTo, end: Callable[[str], None] = _end) -> None:
+    def __init__(self, app: App, held: HeldTo, end: Callable[[str], None] = _end, model: str = "") -> None:
         self._app, self._tolerance, self._end = app, held.tolerance, end
+        self._named = {"model": model} if model else {}
         self._questions = Canary.model_validate_json(held.file.read_bytes()).questions
         self._has_passed = False
 
@@ -134,7 +135,7 @@ class CanaryCheck:
 
     async def _asked(self, scope: Scope, path: str, body: dict[str, Any], place: str) -> dict[str, Any]:
         try:
-            status, answered = await answer(self._app, scope, "POST", path, json.dumps(body).encode())
+            status, answered = await answer(self._app, scope, "POST", path, json.dumps(body | self._named).encode())
         except Exception as error:
             raise _UnansweredError(f"{place}: {error}") from error
         if status == _OK:

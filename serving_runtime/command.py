@@ -21,6 +21,9 @@ from .without_tools import REFUSAL_VARIABLE
 
 __all__ = ["SettingsError", "engine_command", "engine_environment"]
 
+_SHARED = "serving_runtime.adapters.Adapters"
+_MOST_KEPT = 512
+"""More than an engine loads in its life: adapters beyond those are read from their folders again, while all wait."""
 _KEYED = "serving_runtime.engine_key.EngineKey"
 _WITHOUT_TOOLS = "serving_runtime.without_tools.WithoutTools"
 _DTYPES: dict[Dtype, str] = {"Auto": "auto", "BF16": "bfloat16", "FP16": "float16", "FP32": "float32"}
@@ -43,6 +46,11 @@ _ENVIRONMENT = {
     # The prompts of gpt-oss are vLLM's own, and not the template's: it writes a date into them.
     "VLLM_SYSTEM_START_DATE": FIXED_DATE.isoformat(),
 }
+_FOR_ADAPTERS = {
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+    # No plug-in: one of vLLM's own looks for adapters in a folder, by the name that a client says.
+    "VLLM_PLUGINS": "",
+}
 
 
 class SettingsError(Exception):
@@ -54,6 +62,7 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
     names = dict.fromkeys(name for name in (plan.public_name, plan.served_name) if name)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(folder), "--served-model-name", *names, "--port", str(port)]
+    command += _adapters(plan)
     # A stream's fingerprint stands in its count alone, which the router may withhold: none, however it was asked.
     command += ["--fingerprint-mode", "none"]
     command += ["--allowed-media-domains", _NOWHERE]
@@ -70,7 +79,16 @@ def engine_command(plan: ServingPlan, folder: Path, port: int, *, is_keyed: bool
 def engine_environment(plan: ServingPlan, folder: Path) -> dict[str, str]:
     """Return the variables that the engine runs with beside the container's."""
     refusal = tool_calls(plan, folder).refusal
-    return {**_ENVIRONMENT, **({REFUSAL_VARIABLE: refusal} if refusal else {}), **_canary(plan, folder)}
+    shared = _FOR_ADAPTERS if plan.adapters else _canary(plan, folder)  # each adapter has questions of its own
+    return {**_ENVIRONMENT, **shared, **({REFUSAL_VARIABLE: refusal} if refusal else {})}
+
+
+def _adapters(plan: ServingPlan) -> list[str]:
+    if plan.adapters is None:
+        return []
+    made = ["--enable-lora", "--max-lora-rank", str(plan.adapters.max_rank)]
+    made += ["--max-loras", str(plan.adapters.at_once), "--max-cpu-loras", str(_MOST_KEPT)]
+    return [*made, "--middleware", _SHARED]
 
 
 def _canary(plan: ServingPlan, folder: Path) -> dict[str, str]:

@@ -9,8 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+from .adapter_folder import PLACES_VARIABLE, AdapterError, Places, brought, check, joined, wanted_in
 from .command import SettingsError, engine_command, engine_environment
-from .plan import ENGINE_KEY_VARIABLE, ServingPlan
+from .plan import ENGINE_KEY_VARIABLE, ServingPlan, WantedAdapter
 from .weights.published import WeightsError, verify
 
 __all__ = ["main"]
@@ -24,18 +25,47 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where the weights are")
+    parser.add_argument("--wanted", type=Path, help="the file that says which adapters a base is to have")
     options = parser.parse_args()
     plan: ServingPlan = options.plan
     try:
         count = verify(options.folder, plan.uri, plan.digest)
         print(f"verified {count} files of {plan.uri}", flush=True)
+        folder = _with_adapters(plan, options.folder, options.wanted) if plan.adapters else options.folder
         is_keyed = ENGINE_KEY_VARIABLE in os.environ
-        command = engine_command(plan, options.folder, options.port, is_keyed=is_keyed)
-        os.environ |= engine_environment(plan, options.folder)
+        command = engine_command(plan, folder, options.port, is_keyed=is_keyed)
+        os.environ |= engine_environment(plan, folder)
     except (WeightsError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS if isinstance(error, WeightsError) else _BAD_SETTINGS)
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _with_adapters(plan: ServingPlan, base: Path, wanted: Path) -> Path:
+    """Return the base's folder with the prompt of its adapters, by the first of them that is fit to be served.
+
+    The engine loads none itself: one that it cannot load would keep it from starting, and the others from answering.
+    What is written lies in the home folder, which stays while the pod lives: the base's folder is only read.
+    """
+    places = Places(plan=plan, wanted=wanted, home=Path.home() / "adapters", served=Path.home() / "served")
+    problems = []
+    for name, adapter in sorted(_wanted(wanted).items()):
+        try:
+            found = brought(plan, adapter, places.home)
+            check(found, plan)
+        except (AdapterError, WeightsError) as error:
+            problems.append(f"{name}: {error}")
+            continue
+        os.environ[PLACES_VARIABLE] = places.model_dump_json()
+        return joined(base, found, places.served)
+    raise WeightsError("; ".join(problems) or f"{wanted} asks for no adapter, so nobody knows how to ask the base")
+
+
+def _wanted(file: Path) -> dict[str, WantedAdapter]:
+    try:
+        return wanted_in(file)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"which adapters the base is to have cannot be read: {error}") from error
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, RECORDS_FOLDER, USER_KEY_VARIABLE
 
 __all__ = [
+    "ADAPTERS_FILE",
+    "ADAPTERS_PATH",
     "ADMIN_KEY_VARIABLE",
     "ADMIN_PORT",
     "ALIVE_PATH",
@@ -29,9 +31,14 @@ __all__ = [
     "USER_KEY_VARIABLE",
     "WARM_UP_VARIABLE",
     "WEIGHTS_CONTAINER",
+    "AdapterLimits",
+    "AdapterProblem",
+    "AdapterRank",
+    "AdapterReport",
     "Downloaded",
     "Dtype",
     "ExperimentRoute",
+    "LoadedAdapter",
     "ModelRoute",
     "Quantization",
     "ReasoningParser",
@@ -41,6 +48,8 @@ __all__ = [
     "Target",
     "ToolCallParser",
     "VariantRoute",
+    "WantedAdapter",
+    "WantedAdapters",
     "WarmUp",
     "boundaries",
     "bucket",
@@ -58,6 +67,10 @@ DOWNLOAD_PATH = "/-/download"
 """Where whoever asks is told how far the download of an engine's weights is, at the engine's port."""
 ANSWERS_DIFFER = 79
 """How an engine ends that does not answer as its version did in training."""
+ADAPTERS_PATH = "/-/adapters"
+"""Where the operator asks an engine of several versions which of them it has loaded: who asks only reads."""
+ADAPTERS_FILE = "adapters.json"
+"""In the ConfigMap of such an engine, and mounted in its pods: a WantedAdapters."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS = "ANNEAL_LONGEST_SILENCE", 120
@@ -193,8 +206,61 @@ class Downloaded(_Part):
     """Lately."""
 
 
+AdapterRank = Literal[8, 16, 32, 64, 128, 256, 320, 512]
+"""The limits that the engine knows; its 1 serves no adapter of ours."""
+
+
+class AdapterLimits(_Part):
+    """What an engine of several versions sets aside for their adapters."""
+
+    max_rank: AdapterRank
+    at_once: int
+    """How many different ones answer in one step; others wait."""
+
+
+class WantedAdapter(_Part):
+    """A version that is to be loaded, by its name."""
+
+    uri: str
+    digest: str
+
+
+class WantedAdapters(_Part):
+    """All versions that an engine is to have; without one of these it never starts."""
+
+    adapters: dict[str, WantedAdapter]
+
+
+class _Told(BaseModel):
+    """Part of what another release may tell, which may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class LoadedAdapter(_Told):
+    """One that an engine answers with."""
+
+    digest: str = Field(max_length=71)
+    verified_at: str = Field(max_length=40)
+    """When its files were found to have this digest, just before they were loaded (RFC 3339, UTC)."""
+
+
+class AdapterProblem(_Told):
+    """Why one is not loaded."""
+
+    digest: str = Field(max_length=71)
+    message: str = Field(max_length=600)
+
+
+class AdapterReport(_Told):
+    """What one pod tells of its adapters, by the versions' names."""
+
+    loaded: dict[str, LoadedAdapter] = {}
+    problems: dict[str, AdapterProblem] = {}
+
+
 class ServingPlan(_Part):
-    """How one pod serves one version."""
+    """How one pod serves one version, or the base of several."""
 
     tracking_uri: str
     uri: str
@@ -222,6 +288,8 @@ class ServingPlan(_Part):
     """How long answers under way may take once it is asked to end."""
     canary_tolerance: float = 0.05
     """How far a stored answer's mean log-probability may be from training's."""
+    adapters: AdapterLimits | None = None
+    """Where the folder is a base, and versions are adapters on it."""
 
 
 class Target(_Part):

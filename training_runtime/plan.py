@@ -576,6 +576,12 @@ class Published(_Part):
     format: ArtifactFormat
     version: str = ""
     """The model version in MLflow."""
+    base_uri: str = ""
+    """Of an adapter, the folder in MLflow of the base that it was trained on; empty where MLflow does not hold it."""
+    base_digest: str = ""
+    """The manifest's digest of that folder."""
+    base_bytes: int | None = None
+    """The size of the files that it was trained on."""
 
 
 class Failed(_Part):

@@ -41,9 +41,10 @@ from .reconcile.fine_tune_job import FineTuneJobKind
 from .reconcile.harness import Harness
 from .reconcile.left_runs import LeftRuns, installation
 from .reconcile.model_version import ModelVersionKind
-from .reconcile.neighbours import ROUTER_KIND, of_model
+from .reconcile.neighbours import ROUTER_KIND, SHARED_BASE_KIND, of_model
 from .reconcile.queue import Key, WorkQueue
 from .reconcile.routing import RouterKind
+from .reconcile.shared_base import SharedBaseKind
 from .settings import Settings
 
 __all__ = ["ensure_certificate", "main", "run"]
@@ -157,6 +158,8 @@ async def _lead_forever(
             context.router_problems.clear()
             context.acknowledgements.clear()
             context.traffic.clear()
+            context.adapter_reports.clear()
+            context.shared_problems.clear()
             context.drawn_keys.clear()
 
     ended = False
@@ -198,6 +201,7 @@ def _dispatch(context: Context) -> Callable[[Key], Awaitable[float | None]]:
         "ModelVersion": Harness(ModelVersionKind(context), context).reconcile,
         "ABExperiment": Harness(ABExperimentKind(context), context).reconcile,
         ROUTER_KIND: Harness(RouterKind(context), context).reconcile,
+        SHARED_BASE_KIND: Harness(SharedBaseKind(context), context).reconcile,
     }
     return lambda key: reconcilers[key.kind](key)
 

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     ANSWERS_DIFFER = "AnswersDiffer"
     AS_TRAINED = "AsTrained"
     NOT_LOADED = "NotLoaded"
+    ADAPTER_REFUSED = "AdapterRefused"
     SOME_ANSWER = "SomeAnswer"
     ANSWERS = "Answers"
     ROUTED = "Routed"

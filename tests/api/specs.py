@@ -136,9 +136,63 @@ def _impossible() -> list[Case]:
     ]
 
 
-def _served_adapter() -> Case:
-    spec = _set(_set(GOOD["ModelVersion"], "artifact.format", "Adapter"), "serving", {})
-    return Case("ModelVersion.serving: of an adapter", "ModelVersion", spec, "an adapter alone cannot be served")
+def _served_adapters() -> list[Case]:
+    adapter = _set(GOOD["ModelVersion"], "artifact.format", "Adapter")
+    on_base = _set(adapter, "artifact.base", {key: adapter["artifact"][key] for key in ("uri", "digest")})
+    of_s3 = _set(on_base, "artifact.uri", "s3://models/spam")
+    shared = {"sharing": "SharedBase"}
+
+    def case(said: str, spec: Json, refused: str | None = None) -> Case:
+        return Case(f"ModelVersion: {said}", "ModelVersion", spec, refused)
+
+    return [
+        case("an adapter alone", _set(adapter, "serving", {}), "an adapter alone cannot be served"),
+        case("an adapter on a base, alone", _set(on_base, "serving", {}), "an adapter alone cannot be served"),
+        case("an adapter on no base", _set(adapter, "serving", shared), "serves an adapter on its base: name that in"),
+        case(
+            "a base of a whole model", _set(on_base, "artifact.format", "Merged"), "is what an adapter was trained on"
+        ),
+        case("a whole model on no base", _set(GOOD["ModelVersion"], "serving", shared), "or leave `sharing` out for a"),
+        case("an adapter on a base", _set(on_base, "serving", shared)),
+        case("an adapter on a base, not served", on_base),
+        case("limits", _set(on_base, "serving", shared | {"adapters": {"maxRank": 128, "atOnce": 8}})),
+        case("a rank between", _set(on_base, "serving", shared | {"adapters": {"maxRank": 100}}), _ENUM),
+        case("none at once", _set(on_base, "serving", shared | {"adapters": {"atOnce": 0}}), _LOW),
+        case(
+            "limits of pods of its own", _set(GOOD["ModelVersion"], "serving", {"adapters": {}}), "set `sharing: Shar"
+        ),
+        case("an adapter elsewhere", _set(of_s3, "serving", shared), "set `artifact.uri` to one that begins with"),
+        case("an adapter elsewhere, not served", of_s3),
+        case(
+            "scaling", _set(on_base, "serving", shared | {"autoscaling": {"maxReplicas": 2}}), "set `replicas`, or le"
+        ),
+        case("a cache", _set(on_base, "serving", shared | {"cache": {"claimName": "models"}})),
+        case("a way up", _set(on_base, "artifact.base.uri", "mlflow-artifacts:/1/../2"), "leave `..` out"),
+        case("the size of a base", _set(on_base, "artifact.base.bytes", 1_000_000)),
+        case("no size of a base", _set(on_base, "artifact.base.bytes", 0), _LOW),
+        case("a digest of no base", _set(on_base, "artifact.base.digest", "sha256:0"), _PATTERN),
+        case("a base elsewhere", _set(on_base, "artifact.base.uri", "pvc://claim/base"), _PATTERN),
+    ]
+
+
+def _shared_jobs() -> list[Case]:
+    def case(said: str, refused: str | None = None, **changed: Any) -> Case:
+        output = {**_OUTPUT, "formats": ["Adapter"], "serving": {"sharing": "SharedBase"}}
+        spec = _set(_set(GOOD["FineTuneJob"], "output", output), "base", {"uri": "models:/spam-filter@base"})
+        for path, value in changed.items():
+            spec = _set(spec, path.replace("__", "."), value)
+        return Case(f"FineTuneJob: {said}", "FineTuneJob", spec, refused)
+
+    return [
+        case("an adapter beside others"),
+        case("a whole model beside others", "set `formats: [Adapter]`", output__formats=["Adapter", "Merged"]),
+        case("an adapter in no format", "set `formats: [Adapter]`", output__formats=[]),
+        case("a base that MLflow does not hold", "which MLflow has to hold", base={"uri": "hf://Qwen/Qwen3-8B"}),
+        case("a rank too high", "is higher than the adapters that the engine takes", tuning__lora={"rank": 65}),
+        case("the highest rank", tuning__lora={"rank": 64}),
+        case("a raised rank", tuning__lora={"rank": 65}, output__serving__adapters={"maxRank": 128}),
+        case("a lowered limit", "than the adapters that the engine", output__serving__adapters={"maxRank": 8}),
+    ]
 
 
 def _version_of(uri: str, refused: str | None = None, **artifact: Json) -> Case:
@@ -234,7 +288,7 @@ _NO_ARGUMENTS = (
     ("api-key", "secret", "the operator sets this"),
     ("dtype", "float16", "this has a field of its own"),
     ("trust-remote-code", "true", "this has a field of its own"),
-    ("lora-modules", "a=/b", "a version's adapter is merged into its weights"),
+    ("lora-modules", "a=/b", "`sharing` and `adapters` say which adapters are loaded"),
     ("worker-extension-cls", "os.system", "this runs code, reads files or opens connections"),
     ("chat-template", "/tmp/x", "a version is asked as it was trained"),  # noqa: S108 - a value
     ("enable-log-requests", "true", "what users say stays out of logs"),
@@ -689,7 +743,8 @@ CASES = [
         {"rollout": "Recreate", "startupDeadline": "2h", "drainSeconds": 0, "rollbackWindow": "0s"},
     ),
     _case("ModelVersion", "artifact.format", "Adapter"),
-    _served_adapter(),
+    *_served_adapters(),
+    *_shared_jobs(),
     _case("ModelVersion", "serving.maxModelLength", 63, _LOW),
     _case("ModelVersion", "serving.rollout", "BlueGreen", _ENUM),
     _case("ModelVersion", "serving.retireAfter", "168h"),

@@ -81,13 +81,14 @@ def test_reports_go_to_the_leader_alone_and_every_replica_tells_its_metrics(helm
     assert environment["ANNEAL_PROGRESS_HOST"] == "anneal-progress.system.svc"
 
 
-def test_the_operator_may_end_pods_and_change_those_of_its_own_namespace_alone(helm: Path) -> None:
+def test_the_operator_may_end_pods_and_tell_them_of_changes_and_make_none_itself(helm: Path) -> None:
+    """It may change the Deployments that pods come from, so a change of pods gives it no power that it lacked."""
     may = {
         made["kind"]: {verb for rule in made["rules"] if "pods" in rule["resources"] for verb in rule["verbs"]}
         for made in _rendered(helm)
         if made["kind"] in {"Role", "ClusterRole"}
     }
-    assert may == {"Role": {"patch"}, "ClusterRole": {"get", "list", "watch", "delete"}}
+    assert may == {"Role": {"patch"}, "ClusterRole": {"get", "list", "watch", "patch", "delete"}}
 
 
 def test_the_operator_may_read_and_change_the_secrets_that_are_its_own_alone(helm: Path) -> None:
@@ -114,7 +115,8 @@ def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(hel
     pod = by_name["Deployment", "anneal-operator"]["spec"]["template"]
     environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
     told = PolicyEnvironment(environment["ANNEAL_NAMESPACE"], json.loads(environment["ANNEAL_SCRAPERS"]))
-    router, _, engines = policies("team", [], told)
+    router, _, engines, shared = policies("team", [], told)
     admin = next(rule for rule in router["spec"]["ingress"] if rule["ports"][0]["port"] == ADMIN_PORT)
     assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][2:] == scrapers
+    assert shared["spec"]["ingress"] == engines["spec"]["ingress"]

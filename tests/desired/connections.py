@@ -35,6 +35,7 @@ EVERYBODY: Mapping[str, Pod] = {
     "router": Pod(TEAM, _labels("router")),
     "recorder": Pod(TEAM, _labels("recorder")),
     "engine": Pod(TEAM, _labels("serving")),
+    "shared-engine": Pod(TEAM, _labels("serving-shared")),
     "trainer": Pod(TEAM, _labels("training")),
     "stranger": Pod(TEAM, {}),
     "false-operator": Pod(TEAM, _OPERATOR),
@@ -48,6 +49,7 @@ MAY: Mapping[tuple[str, int], set[str]] = {
     ("router", 8082): {"operator", "scraper"},
     ("recorder", 8081): {"router", "operator"},
     ("engine", 8000): {"router", "operator", "scraper"},
+    ("shared-engine", 8000): {"router", "operator", "scraper"},
 }
 
 

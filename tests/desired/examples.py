@@ -25,6 +25,7 @@ from anneal_operator.desired.routing import (
     router_objects,
 )
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
+from anneal_operator.desired.shared_base import Member, adapters_config, engine_name, shared_deployment, shared_service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from training_runtime.plan import Published
@@ -175,6 +176,22 @@ def _from_elsewhere() -> list[dict[str, Any]]:
     return made
 
 
+def _shared_objects() -> list[dict[str, Any]]:
+    serving = {"sharing": "SharedBase", "dtype": "BF16", "adapters": {"maxRank": 32, "atOnce": 8}}
+    members = [_adapter("spam-filter-german", "1", serving), _adapter("spam-filter-french", "2", serving)]
+    name = engine_name(members[0].spec) if members[0].spec else ""
+    made = [adapters_config(name, members), shared_service(name, members)]
+    return [*made, shared_deployment(name, members, 2, _SERVING, startup_seconds=900)]
+
+
+def _adapter(name: str, digit: str, serving: dict[str, Any]) -> Member:
+    base = {"uri": "mlflow-artifacts:/1/base/artifacts/model", "digest": "sha256:" + "0" * 64}
+    artifact = {"uri": f"mlflow-artifacts:/1/{digit}/artifacts/adapter", "digest": "sha256:" + digit * 64}
+    artifact |= {"format": "Adapter", "base": base}  # type: ignore[dict-item] # of values of several kinds
+    spec = {"modelName": "spam-filter", "artifact": artifact, "serving": serving}
+    return Member(_parent("ModelVersion", name) | {"spec": spec}, ModelVersionSpec.parse(spec))
+
+
 def _router_objects() -> list[dict[str, Any]]:
     experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
@@ -211,6 +228,7 @@ EXAMPLES = {
     "serving-one-after-the-other": _one_after_the_other,
     "serving-on-gpus": _serving_on_gpus,
     "serving-from-elsewhere": _from_elsewhere,
+    "serving-shared": _shared_objects,
     "router": _router_objects,
     "recorder": _recorder_objects,
     "keys": _secret,

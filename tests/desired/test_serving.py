@@ -40,6 +40,8 @@ OF_NO_POD: dict[str, Any] = {
     "rollbackWindow": "2h",
     "retireAfter": "3h",
 }
+OF_SHARED_PODS = ("sharing", "adapters")
+"""What a version has no pods of its own with: tests/desired/test_shared_base.py."""
 
 
 def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
@@ -54,7 +56,7 @@ def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
 
 def test_each_field_of_serving_is_known_to_change_pods_or_not_to() -> None:
     names = {info.alias or name for name, info in Serving.model_fields.items()}
-    assert {*OF_PODS, *OF_NO_POD} == names
+    assert {*OF_PODS, *OF_NO_POD, *OF_SHARED_PODS} == names
 
 
 @pytest.mark.parametrize(("field", "value"), [*OF_PODS.items(), *OF_NO_POD.items()])

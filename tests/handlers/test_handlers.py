@@ -17,6 +17,7 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
+from anneal_operator.desired.shared_base import SHARED_BASES, SHARED_BASES_LABEL
 from anneal_operator.desired.training_names import JOB_LABEL
 from anneal_operator.handlers import supervising
 from anneal_operator.handlers.supervising import watch_forever
@@ -157,7 +158,7 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
     store.observe(_object("FineTuneJob"))
     store.observe(_object("ModelVersion", "v"))
     told = children(lambda key, after=0.0: woken.append((key, after)), store)
-    labels = {JOB_LABEL: "a", VERSION_LABEL: "v", ROUTER_LABEL: ROUTER}
+    labels = {JOB_LABEL: "a", VERSION_LABEL: "v", ROUTER_LABEL: ROUTER, SHARED_BASES_LABEL: SHARED_BASES}
     for kind, label, tell in told:
         child = _object(kind, f"{kind}-{label}")
         child["metadata"]["labels"] = {label: labels[label]}
@@ -169,9 +170,12 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
         ("Deployment", VERSION_LABEL),
         ("Pod", VERSION_LABEL),
         ("Pod", ROUTER_LABEL),
+        ("Deployment", SHARED_BASES_LABEL),
+        ("Pod", SHARED_BASES_LABEL),
     ]
     job, version = Key("FineTuneJob", "team", "a"), Key("ModelVersion", "team", "v")
-    assert [key for key, _ in woken] == [job, job, version, version, Key("Router", "team", ROUTER)]
+    shared = Key("SharedBase", "team", SHARED_BASES)
+    assert [key for key, _ in woken] == [job, job, version, version, Key("Router", "team", ROUTER), shared, shared]
     assert [after for key, after in woken if key == job] == [0.5, 0.5], "a Job and its pod change together"
 
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters, RouterTraffic
-from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, Stamp
+from serving_runtime.plan import DOWNLOAD_PATH, AdapterReport, Downloaded, LoadedAdapter, Stamp
 
 KEY = "admin-key"
 
@@ -73,6 +73,38 @@ def test_a_router_tells_what_it_has_under_way(told: Any, heard: RouterTraffic | 
             asyncio.run(run())
     else:
         assert asyncio.run(run()) == heard
+
+
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [
+        (
+            {"loaded": {"one": {"digest": "d", "verified_at": "t", "news": 1}}, "problems": {}, "more": []},
+            AdapterReport(loaded={"one": LoadedAdapter(digest="d", verified_at="t")}),
+        ),
+        ({"loaded": {"one": {"digest": "d" * 72, "verified_at": "t"}}}, "tells of no adapters"),
+        ({"loaded": []}, "tells of no adapters"),
+    ],
+)
+def test_what_an_engine_has_loaded_is_believed_as_far_as_it_can_be_read(told: object, heard: object) -> None:
+    asked: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("Authorization"))
+        return web.json_response(told)
+
+    async def run() -> AdapterReport:
+        app = web.Application()
+        app.router.add_get("/-/adapters", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).adapters(str(server.make_url("")).rstrip("/"), KEY)
+
+    if isinstance(heard, str):
+        with pytest.raises(RouterError, match=heard):
+            asyncio.run(run())
+    else:
+        assert asyncio.run(run()) == heard
+    assert asked == [f"Bearer {KEY}"]
 
 
 def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:

@@ -30,8 +30,17 @@ from anneal_operator.reconcile.left_runs import LeftRuns
 from anneal_operator.reconcile.model_version import ModelVersionKind
 from anneal_operator.reconcile.queue import Key
 from anneal_operator.reconcile.routing import RouterKind
+from anneal_operator.reconcile.shared_base import SharedBaseKind
 from anneal_operator.settings import Settings
-from serving_runtime.plan import Downloaded, ExperimentRoute, ModelRoute, RouteTable, Stamp, VariantRoute
+from serving_runtime.plan import (
+    AdapterReport,
+    Downloaded,
+    ExperimentRoute,
+    ModelRoute,
+    RouteTable,
+    Stamp,
+    VariantRoute,
+)
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
@@ -326,6 +335,8 @@ class FakeRouters:
     counted: dict[str, Any] | None = None
     keys: list[str] = field(default_factory=list)
     """Those that it was asked with."""
+    loaded: dict[str, AdapterReport] = field(default_factory=dict)
+    """What engines of several versions tell, by address; others do not answer."""
     downloads: dict[str, Downloaded] = field(default_factory=dict)
     """How far each pod is, by its URL."""
 
@@ -350,6 +361,14 @@ class FakeRouters:
             raise RouterError("down")
         self.counts += 1
         return RouterTraffic(self.requests, self.lag)
+
+    async def adapters(self, url: str, key: str) -> AdapterReport:
+        address = url.removeprefix("http://").removesuffix(":8000")
+        self.asked.append(address)
+        self.keys.append(key)
+        if address not in self.loaded:
+            raise RouterError("down")
+        return self.loaded[address]
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         self.keys.append(key)
@@ -413,6 +432,7 @@ class World:
             "ModelVersion": ModelVersionKind,
             "ABExperiment": ABExperimentKind,
             "Router": RouterKind,
+            "SharedBase": SharedBaseKind,
         }
         harness = self._harnesses.setdefault(kind, Harness(made[kind](self.context), self.context))
 

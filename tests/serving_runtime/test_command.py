@@ -14,7 +14,7 @@ from serving_runtime import command
 from serving_runtime.canary import CANARY_VARIABLE, HeldTo
 from serving_runtime.command import SettingsError, engine_command, engine_environment
 from serving_runtime.engine_key import EngineKey
-from serving_runtime.plan import ReasoningParser, ServingPlan, ToolCallParser
+from serving_runtime.plan import AdapterLimits, AdapterRank, ReasoningParser, ServingPlan, ToolCallParser
 from serving_runtime.without_tools import REFUSAL_VARIABLE, WithoutTools
 
 from .engine_options import GOLDEN
@@ -165,6 +165,27 @@ def test_tool_calls_are_parsed_as_the_chat_template_writes_them(
     assert called == ["--enable-auto-tool-choice", "--tool-call-parser", parser]
     plan = PLAN.model_copy(update={"tool_call_parser": setting})
     assert REFUSAL_VARIABLE not in engine_environment(plan, tmp_path)
+
+
+def test_a_base_has_room_for_adapters_which_its_key_guards(tmp_path: Path) -> None:
+    shared = PLAN.model_copy(update={"adapters": AdapterLimits(max_rank=32, at_once=8)})
+    (tmp_path / "config.json").write_text("{}")
+    called = engine_command(shared, tmp_path, 8000, is_keyed=True)
+    assert called[called.index("--enable-lora") :][:7] == [
+        *("--enable-lora", "--max-lora-rank", "32", "--max-loras", "8", "--max-cpu-loras", "512"),
+    ]
+    middleware = [called[at + 1] for at, word in enumerate(called) if word == "--middleware"]
+    assert middleware.index("serving_runtime.adapters.Adapters") < middleware.index(
+        "serving_runtime.engine_key.EngineKey"
+    ), "the engine asks the last one first"
+    assert "--lora-modules" not in called, "one that it cannot load would keep it from starting"
+    environment = engine_environment(shared, tmp_path)
+    assert (environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"], environment["VLLM_PLUGINS"]) == ("1", "")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in engine_environment(PLAN, tmp_path)
+
+
+def test_the_engine_takes_the_ranks_that_the_api_offers() -> None:
+    assert {str(rank) for rank in get_args(AdapterRank)} == set(ENGINE["arguments"]["--max-lora-rank"]) - {"1"}
 
 
 @pytest.mark.parametrize(("token", "parser"), [("<|python_tag|>", "llama3_json"), ("<tool_call>", "")])

@@ -1,14 +1,19 @@
 """The server starts on the published weights or not at all."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from prompts.canary import CANARY_FILE
 from serving_runtime import launch
-from serving_runtime.plan import ENGINE_KEY_VARIABLE, ServingPlan
+from serving_runtime.adapter_folder import PLACES_VARIABLE, Places
+from serving_runtime.canary import CANARY_VARIABLE
+from serving_runtime.plan import ENGINE_KEY_VARIABLE, AdapterLimits, ServingPlan, WantedAdapter, weights_folder
 
 from .published import plan_of, publish
+from .test_adapter_folder import published as published_adapter
 
 
 @pytest.fixture
@@ -101,3 +106,68 @@ def test_the_engine_writes_the_date_that_training_wrote(
     monkeypatch.setattr("sys.argv", command)
     launch.main()
     assert environment["VLLM_SYSTEM_START_DATE"] == "2024-07-26"
+
+
+def _launch_shared(plan: ServingPlan, folder: Path, wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Launch a base with adapters that are published as these; return the folder that the engine is started on."""
+    started: list[list[str]] = []
+    files = {"spoilt": {"r": 64}, "fit": {"r": 8}}
+    digests = {
+        name: published_adapter(folder / "published" / name, config, plan.digest) for name, config in files.items()
+    }
+
+    def bring(_: ServingPlan, adapter: WantedAdapter, home: Path) -> Path:
+        assert (
+            published_adapter(home / weights_folder(adapter.digest), files[adapter.uri], plan.digest) == adapter.digest
+        )
+        return home / weights_folder(adapter.digest)
+
+    adapters = {name: {"uri": of, "digest": digests[of]} for name, of in wanted.items()}
+    (folder / "adapters.json").write_text(json.dumps({"adapters": adapters}))
+    monkeypatch.setattr(launch, "brought", bring)
+    monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
+    monkeypatch.setattr("os.environ", {**os.environ, "HOME": str(folder / "home")})
+    command = ["launch", "--port", "8000", "--plan", plan.model_dump_json(), "--folder", str(folder / "model")]
+    monkeypatch.setattr("sys.argv", [*command, "--wanted", str(folder / "adapters.json")])
+    launch.main()
+    ((*called,),) = started
+    return Path(called[called.index("--model") + 1])
+
+
+@pytest.fixture
+def shared_plan(tmp_path: Path) -> ServingPlan:
+    base = {"config.json": b"{}", "chat_template.jinja": b"of the base", CANARY_FILE: b"of the base"}
+    limits = AdapterLimits(max_rank=16, at_once=2)
+    return plan_of(publish(tmp_path / "model", base), 1).model_copy(update={"adapters": limits})
+
+
+def test_a_base_is_asked_as_the_first_adapter_that_fits_was_trained(
+    shared_plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _launch_shared(shared_plan, tmp_path, {"one": "spoilt", "two": "fit"}, monkeypatch)
+    assert (found / "chat_template.jinja").read_text() == "{{ messages }}"
+    places = Places.model_validate_json(os.environ[PLACES_VARIABLE])
+    assert (places.served, places.wanted, places.home) == (
+        found,
+        tmp_path / "adapters.json",
+        tmp_path / "home/adapters",
+    )
+    assert CANARY_VARIABLE not in os.environ, "each adapter has questions of its own"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [({"one": "spoilt"}, "one: the adapter's rank is 64"), ({}, "asks for no adapter")],
+)
+def test_a_base_none_of_whose_adapters_fits_does_not_start(
+    shared_plan: ServingPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wanted: dict[str, str],
+    told: str,
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        _launch_shared(shared_plan, tmp_path, wanted, monkeypatch)
+    assert raised.value.code == 77
+    assert told in capsys.readouterr().err

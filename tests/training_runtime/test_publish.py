@@ -15,14 +15,14 @@ from serving_runtime.weights.cache import bring
 from serving_runtime.weights.progress import Progress
 from serving_runtime.weights.ranges import Ranges
 from serving_runtime.weights.sources import source_of
-from training_runtime.committed import MANIFEST, committing, verified_digest
+from training_runtime.committed import MANIFEST, committing, facts_of, verified_digest
 from training_runtime.errors import AccessError, DataError, PlanError
 from training_runtime.evaluate.stage import evaluate
 from training_runtime.plan import Plan, TrackingPlan
 from training_runtime.publish.stage import publish
 from training_runtime.tracking import job_run
 from training_runtime.train.stage import train
-from training_runtime.workspace import evaluation_folder, model_folder, published_folder
+from training_runtime.workspace import base_folder, evaluation_folder, model_folder, published_folder
 
 from .conftest import MakePlan, MlflowServer, Prepare, plans_in, signals_given_back
 
@@ -182,6 +182,30 @@ def test_a_published_adapter_names_its_base_and_not_a_folder_that_is_gone(
     publish(plan)
     config = json.loads((published_folder(plan, "adapter") / "adapter_config.json").read_bytes())
     assert (config["base_model_name_or_path"], config["revision"]) == (name, revision)
+
+
+@pytest.mark.parametrize(
+    ("uri", "digest", "told"),
+    [
+        ("mlflow-artifacts:/1/base/artifacts/model", "sha256:" + "a" * 64, True),
+        ("mlflow-artifacts:/1/base/artifacts/model", None, False),
+        ("s3://b/m", "sha256:" + "a" * 64, False),
+    ],
+)
+def test_a_base_that_mlflow_holds_is_told_so_that_the_adapter_can_be_served_on_it(
+    trained: Plan, uri: str, digest: str | None, told: bool
+) -> None:
+    base = trained.base.model_copy(update={"uri": uri, "digest": digest})
+    output = trained.output.model_copy(update={"formats": ["Adapter"]})
+    plan = trained.model_copy(update={"base": base, "output": output})
+    published = publish(plan)
+    assert (published.base_uri, published.base_digest) == ((uri, digest) if told else ("", ""))
+    facts = facts_of(published_folder(plan, "adapter"))
+    sizes = facts.pop("bytes")
+    assert MANIFEST not in sizes
+    assert facts == ({"base": {"uri": uri, "digest": digest}} if digest else {})
+    size = sum(path.stat().st_size for path in base_folder(plan).rglob("*") if path.is_file())
+    assert published.base_bytes == (size if told else None)
 
 
 def test_the_card_tells_where_the_model_comes_from(trained: Plan) -> None:

@@ -22,6 +22,7 @@ from training_runtime.workspace import (
     METRICS,
     REPORT,
     adapter_folder,
+    base_folder,
     evaluation_folder,
     model_folder,
     published_folder,
@@ -66,6 +67,7 @@ def publish(plan: Plan) -> Published:
         raise AccessError(
             f"MLflow at {plan.tracking.uri} did not take the run ({why(error)}): publishing again goes on from here"
         ) from error
+    told = _base_of(plan) if name == "adapter" else {}
     return Published(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
@@ -74,7 +76,16 @@ def publish(plan: Plan) -> Published:
         bytes=_size(published_folder(plan, name)),
         format=_format(plan, name),
         version=str(version.version),
+        **told,
     )
+
+
+def _base_of(plan: Plan) -> dict[str, Any]:
+    """What an adapter was trained on, where a server can fetch that, too, and knows that it is the same."""
+    if not plan.base.digest or not plan.base.uri.startswith("mlflow-artifacts:/"):
+        return {}
+    size = sum(path.stat().st_size for path in base_folder(plan).rglob("*") if path.is_file())
+    return {"base_uri": plan.base.uri, "base_digest": plan.base.digest, "base_bytes": size or None}
 
 
 def _format(plan: Plan, name: str) -> ArtifactFormat:
@@ -98,7 +109,7 @@ def _folders(plan: Plan) -> dict[str, str]:
                 _name_base(plan, source, draft)
                 _describe(plan, draft)
                 _give_canary(plan, draft)
-                _measure(draft)
+                _state(draft, _trained_on(plan, source))
     return {name: verified_digest(published_folder(plan, name)) or "" for name in made}
 
 
@@ -130,10 +141,17 @@ def _give_canary(plan: Plan, folder: Path) -> None:
         shutil.copy(kept, folder)
 
 
-def _measure(folder: Path) -> None:
-    """Have the manifest say how large each file is: who downloads them all knows how much that is."""
+def _trained_on(plan: Plan, source: Path) -> dict[str, Any]:
+    """Of an adapter, its base, so that the adapter's digest vouches for it, too."""
+    if not plan.base.digest or not (source / _ADAPTER_CONFIG).exists():
+        return {}
+    return {"base": {"uri": plan.base.uri, "digest": plan.base.digest}}
+
+
+def _state(folder: Path, facts: dict[str, Any]) -> None:
+    """Have the manifest say this, and how large each file is: who downloads them all knows how much that is."""
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    (folder / MANIFEST).write_text(json.dumps({"bytes": sizes}))
+    (folder / MANIFEST).write_text(json.dumps({**facts, "bytes": sizes}))
 
 
 def _size(folder: Path) -> int | None:

@@ -136,7 +136,7 @@ RESERVED = (
     ),
     Reserved(
         ("enable-lora", "lora-modules", "max-cpu-loras", "max-lora-rank", "max-loras"),
-        "a version's adapter is merged into its weights: none is loaded beside them",
+        "`sharing` and `adapters` say which adapters are loaded",
     ),
     Reserved(
         (

@@ -24,9 +24,9 @@ from .schema import (
     immutable,
     unchanged,
 )
-from .serving import Serving
+from .serving import AdapterLimits, Serving
 from .stages import Scheduling, Stages, Storage
-from .training import Distributed, Training, Tuning
+from .training import Distributed, Lora, Training, Tuning
 
 __all__ = ["ExperimentTemplate", "FineTuneJobSpec"]
 
@@ -161,9 +161,17 @@ class Output(Schema):
             lambda output: output.experiment is None or output.serving is not None,
         ),
         Rule(
-            "!has(self.serving) || size(self.formats) == 0 || 'Merged' in self.formats",
-            "an adapter alone cannot be served: add `Merged` to `formats`, or leave `serving` out",
-            lambda output: output.serving is None or not output.formats or "Merged" in output.formats,
+            "!has(self.serving) || self.serving.sharing == 'SharedBase' || size(self.formats) == 0 || "
+            "'Merged' in self.formats",
+            "an adapter alone cannot be served: add `Merged` to `formats`, set `serving.sharing: SharedBase`, or leave "
+            "`serving` out",
+            lambda output: not output.is_served_alone or not output.formats or "Merged" in output.formats,
+        ),
+        Rule(
+            "!has(self.serving) || self.serving.sharing != 'SharedBase' || "
+            "(size(self.formats) == 1 && self.formats[0] == 'Adapter')",
+            "`serving.sharing: SharedBase` serves the adapter itself: set `formats: [Adapter]`, or leave `sharing` out",
+            lambda output: output.serving is None or output.is_served_alone or output.formats == ["Adapter"],
         ),
         Rule(
             "!has(self.serving) || self.serving.quantization in ['Auto', 'FP8']",
@@ -173,9 +181,32 @@ class Output(Schema):
         ),
     )
 
+    @property
+    def is_served_alone(self) -> bool:
+        """Whether the new version is served in pods of its own."""
+        return self.serving is not None and self.serving.sharing == "Dedicated"
+
 
 def _is_constrained(spec: "FineTuneJobSpec") -> bool:
     return any(suite.constrained for suite in spec.evaluation.suites)
+
+
+_SHARES_BASE = "has(self.output.serving) && self.output.serving.sharing == 'SharedBase'"
+_RANK = f"(has(self.tuning.lora) ? self.tuning.lora.rank : {Lora().rank})"
+_MOST_RANK = f"(has(self.output.serving.adapters) ? self.output.serving.adapters.maxRank : {AdapterLimits().max_rank})"
+
+
+def _shares_base(spec: "FineTuneJobSpec") -> bool:
+    return spec.output.serving is not None and spec.output.serving.sharing == "SharedBase"
+
+
+def _rank(spec: "FineTuneJobSpec") -> int:
+    return (spec.tuning.lora or Lora()).rank
+
+
+def _most_rank(spec: "FineTuneJobSpec") -> int:
+    limits = spec.output.serving.adapters if spec.output.serving else None
+    return (limits or AdapterLimits()).max_rank
 
 
 class FineTuneJobSpec(Schema):
@@ -267,6 +298,18 @@ class FineTuneJobSpec(Schema):
             lambda spec: (
                 not spec.base.trust_remote_code or spec.output.serving is None or spec.output.serving.trust_remote_code
             ),
+        ),
+        Rule(
+            f"!({_SHARES_BASE}) || self.base.uri.startsWith('models:/')",
+            "`output.serving.sharing: SharedBase` serves the adapter on the model that it was trained on, which MLflow "
+            "has to hold: set `base.uri` to a `models:/` URI, or leave `sharing` out",
+            lambda spec: not _shares_base(spec) or spec.base.uri.startswith("models:/"),
+        ),
+        Rule(
+            f"!({_SHARES_BASE}) || {_RANK} <= {_MOST_RANK}",
+            "`tuning.lora.rank` is higher than the adapters that the engine takes: raise "
+            "`output.serving.adapters.maxRank` (64 where it is left out), or lower the rank",
+            lambda spec: not _shares_base(spec) or _rank(spec) <= _most_rank(spec),
         ),
         Rule(
             "self.dataset.template != 'Text' || "

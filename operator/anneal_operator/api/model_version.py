@@ -31,8 +31,10 @@ __all__ = [
     "MOUNTED",
     "PRODUCTION",
     "Artifact",
+    "ArtifactBase",
     "ColdStart",
     "Download",
+    "LoadedOn",
     "ModelVersionProvenance",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -59,11 +61,33 @@ _Uri = Annotated[
         r"(@sha256:[0-9a-f]{64})?)$",
     ),
 ]
+_MLFLOW = "mlflow-artifacts:/"
+_MlflowUri = Annotated[str, StringConstraints(max_length=1000, pattern=rf"^{_MLFLOW}[-A-Za-z0-9._/]+$")]
 MOUNTED = ("pvc://", "oci://")
 """How artifacts begin that are mounted as they are; others are downloaded."""
 _WITH_CREDENTIALS = ("hf://", "s3://")
 _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+_NO_WAY_UP = Rule(
+    "!self.uri.matches('(^|/)[.][.](/|$)')",
+    "`uri` names a folder without leading upwards: leave `..` out",
+    lambda artifact: ".." not in artifact.uri.split("/"),
+)
+
+
+class ArtifactBase(Schema):
+    """The model that an adapter was trained on."""
+
+    uri: _MlflowUri
+    """Its folder in MLflow's artifact store."""
+    digest: _Digest
+    """Digest of that folder's manifest; a server refuses to start on anything else."""
+    bytes: int | None = Field(default=None, ge=1, le=1 << 60)
+    """The size of its files: how long an engine may take to start is reckoned from it."""
+
+    rules: ClassVar = (_NO_WAY_UP,)
 
 
 class Artifact(Schema):
@@ -85,17 +109,20 @@ class Artifact(Schema):
     """Digest of the folder's manifest; a server refuses to start on anything else."""
     bytes: int | None = Field(default=None, ge=1, le=1 << 60)
     """The size of its files: how long an engine may take to start is reckoned from it."""
+    base: ArtifactBase | None = None
+    """Of an adapter, what it was trained on: needed to serve it with `serving.sharing: SharedBase`."""
 
     rules: ClassVar = (
-        Rule(
-            "!self.uri.matches('(^|/)[.][.](/|$)')",
-            "`uri` names a folder without leading upwards: leave `..` out",
-            lambda artifact: ".." not in artifact.uri.split("/"),
-        ),
+        _NO_WAY_UP,
         Rule(
             "!has(self.secretRef) || self.uri.matches('^(hf|s3)://')",
             "only hf:// and s3:// sources read credentials: leave `secretRef` out",
             lambda artifact: artifact.secret_ref is None or artifact.uri.startswith(_WITH_CREDENTIALS),
+        ),
+        Rule(
+            "!has(self.base) || self.format == 'Adapter'",
+            "`base` is what an adapter was trained on: leave it out, or set `format: Adapter`",
+            lambda artifact: artifact.base is None or artifact.format == "Adapter",
         ),
     )
 
@@ -136,9 +163,22 @@ class ModelVersionSpec(Schema):
     rules: ClassVar = (
         ALIASES_RULE,
         Rule(
-            "!has(self.serving) || self.artifact.format != 'Adapter'",
-            "an adapter alone cannot be served: publish it with `output.formats: [Merged]`, or leave `serving` out",
-            lambda version: version.serving is None or version.artifact.format != "Adapter",
+            "!has(self.serving) || self.artifact.format != 'Adapter' || self.serving.sharing == 'SharedBase'",
+            "an adapter alone cannot be served: set `serving.sharing: SharedBase`, publish it with "
+            "`output.formats: [Merged]`, or leave `serving` out",
+            lambda version: not version.has_pods_of_its_own or version.artifact.format != "Adapter",
+        ),
+        Rule(
+            "!has(self.serving) || self.serving.sharing != 'SharedBase' || has(self.artifact.base)",
+            "`serving.sharing: SharedBase` serves an adapter on its base: name that in `artifact.base`, with its "
+            "digest, or leave `sharing` out for a whole model",
+            lambda version: not version.shares_base or version.artifact.base is not None,
+        ),
+        Rule(
+            f"!has(self.serving) || self.serving.sharing != 'SharedBase' || self.artifact.uri.startsWith('{_MLFLOW}')",
+            "`serving.sharing: SharedBase` serves adapters that MLflow holds: set `artifact.uri` to one that begins "
+            f"with `{_MLFLOW}`",
+            lambda version: not version.shares_base or version.artifact.uri.startswith(_MLFLOW),
         ),
         Rule(
             "!has(self.serving) || !has(self.serving.cache) || !self.artifact.uri.matches('^(pvc|oci)://')",
@@ -152,6 +192,35 @@ class ModelVersionSpec(Schema):
         immutable("prompt", "a version is asked as it was trained; create another ModelVersion"),
         immutable("provenance", "a version comes from where it comes from; create another ModelVersion"),
     )
+
+    @property
+    def shares_base(self) -> bool:
+        """Whether it is served as an adapter, in pods that no single version owns."""
+        return self.serving is not None and self.serving.sharing == "SharedBase"
+
+    @property
+    def weights(self) -> Artifact:
+        """What its engine starts on: the base, where it is an adapter that is loaded into that."""
+        base = self.artifact.base
+        if not self.shares_base or base is None:
+            return self.artifact
+        return Artifact(uri=base.uri, format="Full", digest=base.digest, bytes=base.bytes)
+
+    @property
+    def has_pods_of_its_own(self) -> bool:
+        """Whether it is served in pods that are its own."""
+        return self.serving is not None and self.serving.sharing == "Dedicated"
+
+
+class LoadedOn(StatusPart):
+    """A pod that answers with this version."""
+
+    pod: str
+    """Its name."""
+    digest: str
+    """The digest that the version's files were found to have there."""
+    verified_at: Time
+    """When they were, just before they were loaded."""
 
 
 class Registry(StatusPart):
@@ -228,6 +297,8 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that answer."""
     download: Download | None = None
     """How far the weights' download is, while one goes on."""
+    loaded_on: list[LoadedOn] = Field(default=[])
+    """With `SharedBase`, the pods that tell that they have loaded it."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
     replaced_at: Time | None = None

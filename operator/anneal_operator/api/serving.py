@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from serving_runtime.plan import Dtype, Quantization, ReasoningParser, ToolCallParser
+from serving_runtime.plan import AdapterRank, Dtype, Quantization, ReasoningParser, ToolCallParser
 
 from .engine_arguments import EngineArgument
 from .pods import EnvVar, PodTemplate, ResourceRequirements, gpus_in_cel
 from .quantities import Duration, bounded_duration
 from .schema import MapByName, Rule, Schema, SubdomainName
 
-__all__ = ["Autoscaling", "Cache", "ServerPodTemplate", "Serving", "WarmUp"]
+__all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Serving", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
@@ -81,8 +81,25 @@ class Autoscaling(Schema):
     )
 
 
+class AdapterLimits(Schema):
+    """What an engine of several versions sets aside for their adapters."""
+
+    max_rank: AdapterRank = 64
+    """The highest rank that it takes. Higher ones cost memory and speed, for all of its versions."""
+    at_once: int = Field(default=4, ge=1, le=64)
+    """How many different versions answer in one step; requests for others wait for the next."""
+
+
 class Serving(Schema):
     """How vLLM serves this version."""
+
+    sharing: Literal["Dedicated", "SharedBase"] = "Dedicated"
+    """`Dedicated`: in pods of its own. `SharedBase`: as an adapter, in pods that it shares with all versions of this
+    namespace that have the same `artifact.base`, `prompt` and settings here, except `replicas`, `rollbackWindow` and
+    `retireAfter`; of `replicas` the highest counts.
+    """
+    adapters: AdapterLimits | None = None
+    """With `SharedBase`, what the pods set aside for adapters; without it, the defaults."""
 
     replicas: int = Field(default=1, ge=0, le=100)
     """How many pods answer. An experiment or a promotion may scale a version down on its own, and leaves this field
@@ -122,7 +139,7 @@ class Serving(Schema):
     """What every pod gets beside its own: environment, labels, placement."""
     cache: Cache | None = None
     """Where downloaded weights are kept, so that they are downloaded once. Without it each pod downloads them onto its
-    node, and they go with the pod.
+    node, and they go with the pod. With `SharedBase` it keeps the base; adapters are each pod's own.
     """
     rollout: Literal["Surge", "Recreate"] = "Surge"
     """How pods are replaced, one at a time. `Surge`: by one that answers before the old one ends, which takes as much
@@ -151,6 +168,17 @@ class Serving(Schema):
     """
 
     rules: ClassVar = (
+        Rule(
+            "!has(self.adapters) || self.sharing == 'SharedBase'",
+            "`adapters` are the limits of pods that versions share: set `sharing: SharedBase`, or leave `adapters` out",
+            lambda serving: serving.adapters is None or serving.sharing == "SharedBase",
+        ),
+        Rule(
+            "!has(self.autoscaling) || self.sharing != 'SharedBase'",
+            "`autoscaling` goes by one version's requests, and pods that versions share have those of all: set "
+            "`replicas`, or leave `sharing` out",
+            lambda serving: serving.autoscaling is None or serving.sharing != "SharedBase",
+        ),
         bounded_duration("startupDeadline", "startup_deadline", "10s", "24h", is_optional=True),
         bounded_duration("rollbackWindow", "rollback_window", "0s", "8760h"),
         Rule(

@@ -15,11 +15,15 @@ __all__ = ["loaded"]
 _MESSAGE_LIMIT = 900
 
 
-def loaded(engine: Engine | None, pods: Iterable[Manifest]) -> Finding:
-    """Return the condition Loaded. A pod that differs is told of where others answer, and while it tries again, too."""
+def loaded(engine: Engine | None, pods: Iterable[Manifest], adapter_problem: str = "") -> Finding:
+    """Return the condition Loaded. A pod that differs is told of where others answer, and while it tries again, too;
+    so is one that does not load an adapter.
+    """
     kind = ConditionType.LOADED
     if said := next(_differences(pod for pod in pods if not is_deleted(pod)), ""):
         return Finding(kind, "False", Reason.ANSWERS_DIFFER, said[:_MESSAGE_LIMIT])
+    if adapter_problem:
+        return Finding(kind, "False", Reason.ADAPTER_REFUSED, f"the adapter is not loaded: {adapter_problem}")
     if engine and engine.ready:
         message = "weights are verified, and what lies beside them of its evaluation is answered as in training"
         return Finding(kind, "True", Reason.AS_TRAINED, message)

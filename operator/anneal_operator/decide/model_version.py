@@ -29,6 +29,7 @@ from .experiment_end import is_followed
 from .loaded import loaded
 from .observed_version import Contest, ObservedVersion
 from .serving_engine import Engine, standing
+from .shared_base import with_adapter
 from .verdict import Progress, Verdict
 
 __all__ = [
@@ -93,7 +94,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         ready = replace(ready, message=stays)
     phase, idle_since, retires_at = _retired(seen, phase, now, is_left=is_left)
     is_up = ready is not None and phase != "Draining"
-    served = [*([loaded(seen.engine, seen.pods)] if is_up else []), *([ready] if ready else [])]
+    served = [*([loaded(seen.engine, seen.pods, seen.adapter_problem)] if is_up else []), *([ready] if ready else [])]
     findings = [_registered(seen, registry), *served, *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
@@ -108,6 +109,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         replicas=0 if seen.is_refused else pods,
         ready_replicas=min(seen.engine.ready, pods) if seen.engine else 0,
         download=slowest_download(seen.downloads),
+        loaded_on=list(seen.loaded_on),
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
         replaced_at=replaced_at,
         idle_since=timestamp(idle_since) if idle_since and registry else None,
@@ -333,7 +335,8 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
     if seen.is_refused:
         return "Failed", Finding(kind, "False", Reason.SOURCE_REFUSED, seen.source_refusal)
     download = slowest_download(seen.downloads)
-    return standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download)
+    stands = standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download)
+    return with_adapter(*stands, seen.adapter_problem, seen.adapter_waits)
 
 
 def _routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase) -> list[Finding]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.api.model_version import LoadedOn, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest
 from serving_runtime.plan import Downloaded
 
@@ -65,11 +65,18 @@ class ObservedVersion:
     router: Front | None = None
     other_engines: Mapping[str, Engine] = field(default_factory=dict)
     """Those of the namespace that are brought up to date in turn, by their versions."""
+    loaded_on: Sequence[LoadedOn] = ()
+    """Of an adapter, the pods that tell that they have it."""
+    adapter_problem: str = ""
+    """Why a pod does not load it."""
+    adapter_waits: str = ""
+    """What it waits for on its way to another engine."""
 
     @property
     def is_refused(self) -> bool:
         """Whether nothing is made for it; what was made before the installation changed its mind goes on."""
-        return bool(self.source_refusal) and self.engine is None and self.spec.serving is not None
+        is_made = self.previous.replicas > 0 if self.spec.shares_base else self.engine is not None
+        return bool(self.source_refusal) and not is_made and self.spec.serving is not None
 
     @property
     def registry(self) -> Registry | None:

@@ -137,7 +137,7 @@ def _waiting(
     if found := next((found for found in map(held_back, pods) if found), None):
         return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT]
     if since := min((since for pod in pods if (since := _loads_since(pod))), default=""):
-        deadline = startup_seconds(spec.serving or Serving(), spec.artifact)
+        deadline = startup_seconds(spec.serving or Serving(), spec.weights)
         again = f"what takes longer than {worded(deadline)} is started again"
         return Reason.STARTING, f"the weights are verified and loaded since {since}; {again}"
     if since := min((since for pod in pods if (since := brings_since(pod))), default=""):

@@ -1,16 +1,17 @@
 """Which artifacts an installation serves: those whose addresses begin as it says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = ["source_refusal"]
 
 
-def source_refusal(uri: str, allowed: Sequence[str]) -> str:
-    """Return why an artifact is not served, with the remedy; nothing where it may be."""
-    if any(uri.startswith(beginning) for beginning in allowed):
+def source_refusal(uris: Mapping[str, str], allowed: Sequence[str]) -> str:
+    """Return why an artifact is not served whose fields are these URIs, with the remedy; nothing where it may be."""
+    refused = (field for field, uri in uris.items() if not any(uri.startswith(beginning) for beginning in allowed))
+    if (field := next(refused, None)) is None:
         return ""
     taken = f"one that begins with {' or '.join(allowed)}" if allowed else "none"
     return (
-        f"`artifact.uri` is {uri}, and this installation serves {taken}: create the version with such an artifact, or "
-        "have the chart's `server.sources` allow this one"
+        f"`{field}` is {uris[field]}, and this installation serves {taken}: create the version with such an artifact, "
+        "or have the chart's `server.sources` allow this one"
     )

@@ -12,6 +12,7 @@ from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT
 
 from .pods import Manifest, labels, owned_by_all
 from .serving import ENGINE_PORT, VERSION_LABEL
+from .shared_base import SHARED_BASE_LABEL
 
 __all__ = ["PolicyEnvironment", "policies"]
 
@@ -38,14 +39,20 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
     system = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": env.operator_namespace}}}
     operator: Manifest = {**system, "podSelector": {"matchLabels": _OPERATOR}}
     router: Manifest = {"podSelector": {"matchLabels": _ROUTER}}
-    engines = {"matchLabels": _OURS, "matchExpressions": [{"key": VERSION_LABEL, "operator": "Exists"}]}
+    engines, shared = _with(VERSION_LABEL), _with(SHARED_BASE_LABEL)
     to_router = [{"ports": [_port(CLIENT_PORT)]}, _from([operator, *env.scrapers], ADMIN_PORT)]
     guarded: list[tuple[str, Manifest, list[Manifest]]] = [
         ("anneal-router", {"matchLabels": _ROUTER}, to_router),
         ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, operator], RECORDER_PORT)]),
         ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
+        ("anneal-shared-engines", shared, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
     ]
     return [_policy(namespace, name, owners, pods, ingress) for name, pods, ingress in guarded]
+
+
+def _with(label: str) -> Manifest:
+    """Our pods that have a label."""
+    return {"matchLabels": _OURS, "matchExpressions": [{"key": label, "operator": "Exists"}]}
 
 
 def _policy(namespace: str, name: str, owners: Sequence[Manifest], pods: Manifest, ingress: list[Manifest]) -> Manifest:

@@ -2,7 +2,7 @@
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, Variant
 from anneal_operator.api.fine_tune_job import ExperimentTemplate, FineTuneJobSpec
-from anneal_operator.api.model_version import Artifact, ModelVersionProvenance, ModelVersionSpec
+from anneal_operator.api.model_version import Artifact, ArtifactBase, ModelVersionProvenance, ModelVersionSpec
 from anneal_operator.api.resources import GROUP, VERSION
 from anneal_operator.api.schema import LocalReference
 from training_runtime.plan import Published
@@ -17,7 +17,13 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
     metadata = parent["metadata"]
     made = ModelVersionSpec(
         model_name=spec.output.model_name,
-        artifact=Artifact(uri=published.uri, format=published.format, digest=published.digest, bytes=published.bytes),
+        artifact=Artifact(
+            uri=published.uri,
+            format=published.format,
+            digest=published.digest,
+            bytes=published.bytes,
+            base=_base(published),
+        ),
         aliases=spec.output.aliases,
         prompt=spec.prompt,
         provenance=ModelVersionProvenance(
@@ -38,6 +44,12 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
         },
         "spec": made.dump(),
     }
+
+
+def _base(published: Published) -> ArtifactBase | None:
+    if not published.base_digest:
+        return None
+    return ArtifactBase(uri=published.base_uri, digest=published.base_digest, bytes=published.base_bytes)
 
 
 def experiment(parent: Manifest, spec: FineTuneJobSpec, template: ExperimentTemplate, control: str) -> Manifest:

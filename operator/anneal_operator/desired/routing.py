@@ -86,6 +86,8 @@ class ServedVersion:
     """The Service's cluster IP: the router needs no name server for it."""
     public: str = ""
     """The name of the model, where all its pods know that, beside the version's."""
+    service: str = ""
+    """The Service's name, where that is not the version's own."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
 
 
 def _target(version: ServedVersion) -> Target:
-    service = server_name(version.name)
+    service = version.service or server_name(version.name)
     return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
 
 

@@ -6,9 +6,10 @@ it is their turn (`decide/model_version.py`): a Deployment says what it was made
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.model_version import Artifact, ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import (
     ALIVE_PATH,
@@ -34,10 +35,15 @@ __all__ = [
     "WISH_ANNOTATION",
     "ServingEnvironment",
     "deployment",
+    "deployment_of",
+    "digest_of",
+    "engine_pod",
+    "plan_of",
     "scaled",
     "selector",
     "server_name",
     "service",
+    "service_of",
     "wish_of",
 ]
 
@@ -81,7 +87,7 @@ class ServingEnvironment:
     @property
     def build(self) -> str:
         """Tells one installation's pods from another's; the keys are not its own."""
-        return _digest([self.image, self.pull_policy, self.mlflow_url, self.variables])
+        return digest_of([self.image, self.pull_policy, self.mlflow_url, self.variables])
 
 
 def server_name(version: str) -> str:
@@ -97,10 +103,11 @@ def selector(version: str) -> str:
 def wish_of(serving: Serving, keys: Keys) -> str:
     """What a change of pods is for that no operator makes by itself: fields that people set, and the engine's key."""
     asked = serving.model_dump(mode="json", exclude=_OF_NO_POD, exclude_defaults=True)
-    return _digest([asked, keys.of_engine()])
+    return digest_of([asked, keys.of_engine()])
 
 
-def _digest(what: object) -> str:
+def digest_of(what: object) -> str:
+    """Return the address of content, short enough for a name."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -121,25 +128,51 @@ def deployment(
     """The Deployment of vLLM; a pod is ready when the weights are verified and the engine has answered a question,
     for which it has so many seconds.
     """
-    name = parent["metadata"]["name"]
+    plan = plan_of(parent["metadata"]["name"], spec, serving, env)
+    pod = engine_pod(spec.weights, plan, serving, env, startup_seconds=startup_seconds)
+    return deployment_of(_metadata(parent), _chosen(parent), pod, serving, replicas, env)
+
+
+def deployment_of(
+    metadata: Manifest,
+    chosen: dict[str, str],
+    pod: Manifest,
+    serving: Serving,
+    replicas: int,
+    env: ServingEnvironment,
+) -> Manifest:
+    """A Deployment of engines, whoever they serve; `chosen` are the labels that its pods have and no others."""
     marked = {KEYS_ANNOTATION: env.keys.of_engine()}
     made_of = {BUILD_ANNOTATION: env.build, WISH_ANNOTATION: wish_of(serving, env.keys)}
-    own = {"labels": {**labels("model-version", name), VERSION_LABEL: name}, "annotations": marked}
-    plan = _plan(name, spec, serving, env)
-    brought = weights(spec.artifact, serving, env.image, env.pull_policy, plan, ENGINE_PORT)
-    engine = _engine(serving, env, plan, brought, startup_seconds)
-    pod = {"metadata": own, "spec": _pod(serving, engine, brought)}
+    template = {"metadata": {"labels": {**metadata["labels"], **chosen}, "annotations": marked}, "spec": pod}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**_metadata(parent), "annotations": {**made_of, **marked}},
+        "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **made_of, **marked}},
         "spec": {
             "replicas": replicas,
-            "selector": {"matchLabels": {VERSION_LABEL: name}},
+            "selector": {"matchLabels": chosen},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLOUTS[serving.rollout]},
-            "template": with_wishes(pod, serving.pod_template),
+            "template": with_wishes(template, serving.pod_template),
         },
     }
+
+
+def _chosen(parent: Manifest) -> dict[str, str]:
+    return {VERSION_LABEL: parent["metadata"]["name"]}
+
+
+def engine_pod(
+    artifact: Artifact,
+    plan: ServingPlan,
+    serving: Serving,
+    env: ServingEnvironment,
+    *arguments: str,
+    startup_seconds: int,
+) -> Manifest:
+    """The spec of an engine's pod; `arguments` are the launcher's beside those that every engine has."""
+    brought = weights(artifact, serving, env.image, env.pull_policy, plan.model_dump_json(), ENGINE_PORT)
+    return _pod(serving, _engine(plan, serving, env, brought, startup_seconds, arguments), brought)
 
 
 def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
@@ -157,11 +190,19 @@ def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
     return pod
 
 
-def _engine(serving: Serving, env: ServingEnvironment, plan: str, brought: Weights, startup_seconds: int) -> Manifest:
+def _engine(
+    plan: ServingPlan,
+    serving: Serving,
+    env: ServingEnvironment,
+    brought: Weights,
+    startup_seconds: int,
+    arguments: Sequence[str],
+) -> Manifest:
     """The container. It ends by what `leave` says, so that no request is lost, and is killed where it hangs."""
-    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--folder", MODEL_FOLDER, "--plan", plan]
-    arguments = ["-m", "serving_runtime.supervise", *launch]
-    made = container("engine", env.image, env.pull_policy, arguments, serving.resources)
+    launch = ["-m", "serving_runtime.launch", "--port", str(ENGINE_PORT), "--folder", MODEL_FOLDER]
+    launch += ["--plan", plan.model_dump_json(), *arguments]
+    started = ["-m", "serving_runtime.supervise", *launch]
+    made = container("engine", env.image, env.pull_policy, started, serving.resources)
     made["env"] += [{"name": key, "value": value} for key, value in sorted({**_LIMITS, **env.variables}.items())]
     warm_up = WarmUp(requests=serving.warm_up.requests, max_tokens=serving.warm_up.max_tokens)
     made["env"].append({"name": WARM_UP_VARIABLE, "value": warm_up.model_dump_json()})
@@ -195,7 +236,8 @@ def _runs(module: str, *arguments: str) -> Manifest:
     return {"preStop": {"exec": {"command": ["python", "-m", module, *arguments]}}}
 
 
-def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> str:
+def plan_of(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvironment) -> ServingPlan:
+    """What a pod is told of the version that it serves."""
     return ServingPlan(
         tracking_uri=env.mlflow_url,
         uri=spec.artifact.uri,
@@ -214,20 +256,18 @@ def _plan(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnvir
         reasoning_parser=serving.reasoning_parser,
         drain_seconds=serving.drain_seconds,
         canary_tolerance=serving.canary_tolerance,
-    ).model_dump_json()
+    )
 
 
 def service(parent: Manifest) -> Manifest:
     """The Service in front of the Deployment."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(parent),
-        "spec": {
-            "selector": {VERSION_LABEL: parent["metadata"]["name"]},
-            "ports": [{"name": "http", "port": ENGINE_PORT, "targetPort": "http"}],
-        },
-    }
+    return service_of(_metadata(parent), _chosen(parent))
+
+
+def service_of(metadata: Manifest, chosen: dict[str, str]) -> Manifest:
+    """The Service in front of the engines with these labels."""
+    ports = [{"name": "http", "port": ENGINE_PORT, "targetPort": "http"}]
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": chosen, "ports": ports}}
 
 
 def _metadata(parent: Manifest) -> Manifest:

@@ -14,13 +14,19 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.routing import ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
+from anneal_operator.desired.shared_base import SHARED_BASES_LABEL
 from anneal_operator.desired.training_names import JOB_LABEL
-from anneal_operator.reconcile.neighbours import ROUTER_KIND, neighbours
+from anneal_operator.reconcile.neighbours import ROUTER_KIND, SHARED_BASE_KIND, neighbours
 from anneal_operator.reconcile.queue import Key
 
 __all__ = ["OWNERS", "build_registry", "children"]
 
-OWNERS = {JOB_LABEL: "FineTuneJob", VERSION_LABEL: "ModelVersion", ROUTER_LABEL: ROUTER_KIND}
+OWNERS = {
+    JOB_LABEL: "FineTuneJob",
+    VERSION_LABEL: "ModelVersion",
+    ROUTER_LABEL: ROUTER_KIND,
+    SHARED_BASES_LABEL: SHARED_BASE_KIND,
+}
 """The labels under which children carry their owners' names, and the owners' kinds."""
 _CHILDREN = (
     ("Job", JOB_LABEL),
@@ -28,6 +34,8 @@ _CHILDREN = (
     ("Deployment", VERSION_LABEL),
     ("Pod", VERSION_LABEL),
     ("Pod", ROUTER_LABEL),
+    ("Deployment", SHARED_BASES_LABEL),
+    ("Pod", SHARED_BASES_LABEL),
 )
 _GATHERING_SECONDS = 0.5
 """A Job and its pod change several times in a row; one look afterwards sees it all."""

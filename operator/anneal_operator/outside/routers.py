@@ -1,5 +1,5 @@
-"""Asking a namespace's routers what each has applied and has under way, its recorder what it has counted, and a pod
-that is to serve how far its weights are.
+"""Asking a namespace's routers what each has applied and has under way, its recorder what it has counted, its engines
+what they have loaded, and a pod that is to serve how far its weights are.
 """
 
 import json
@@ -11,7 +11,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from anneal_operator.errors import RouterError
-from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, Stamp
+from serving_runtime.plan import ADAPTERS_PATH, DOWNLOAD_PATH, AdapterReport, Downloaded, Stamp
 
 __all__ = ["HttpRouters", "RouterTraffic", "Routers"]
 
@@ -46,6 +46,9 @@ class Routers(Protocol):
 
     async def downloaded(self, url: str) -> Downloaded:
         """Return how far a pod's download of its weights is."""
+
+    async def adapters(self, url: str, key: str) -> AdapterReport:
+        """Return what an engine of several versions has loaded."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,13 @@ class HttpRouters:
             return Downloaded.model_validate(await self._get(f"{url}{DOWNLOAD_PATH}", "", {}, _ACKNOWLEDGED_SECONDS))
         except ValidationError as error:
             raise RouterError(f"{url} tells of no download") from error
+
+    async def adapters(self, url: str, key: str) -> AdapterReport:
+        """Return what an engine of several versions has loaded."""
+        try:
+            return AdapterReport.model_validate(await self._get(f"{url}{ADAPTERS_PATH}", key, {}, _TIMEOUT_SECONDS))
+        except ValidationError as error:
+            raise RouterError(f"{url} tells of no adapters") from error
 
     async def _get(self, url: str, key: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
         """Ask something in a user's namespace: what answers there is not trusted to be ours."""

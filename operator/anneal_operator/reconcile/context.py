@@ -17,6 +17,7 @@ from anneal_operator.outside.routers import Routers
 from anneal_operator.settings import Settings
 
 from .acknowledgements import Acknowledgements
+from .adapter_reports import AdapterReports
 from .left_runs import LeftRuns
 from .queue import Key
 from .traffic import Traffic
@@ -48,5 +49,9 @@ class Context:
     """How far each namespace's routes have come."""
     traffic: Traffic = field(default_factory=Traffic)
     """The requests that each namespace's routers have under way."""
+    adapter_reports: AdapterReports = field(default_factory=AdapterReports)
+    """What pods told that several versions share."""
+    shared_problems: dict[str, Condition] = field(default_factory=dict)
+    """What keeps a namespace's shared engines from being as they should be."""
     drawn_keys: dict[str, Keys] = field(default_factory=dict)
     """Those of a namespace whose Secret is yet to be made."""

@@ -33,10 +33,8 @@ from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
-    BUILD_ANNOTATION,
     ENGINE_PORT,
     VERSION_LABEL,
-    WISH_ANNOTATION,
     ServingEnvironment,
     deployment,
     scaled,
@@ -52,17 +50,17 @@ from serving_runtime.plan import Downloaded
 
 from .acknowledgements import route_seen
 from .context import Context
+from .engine_seen import engine_seen, serving_environment
 from .keys import key_ring
 from .kind import Item
-from .neighbours import ROUTER_KIND, experiments_on, neighbours
+from .neighbours import ROUTER_KIND, experiments_on, may_share_base, neighbours
 from .queue import Key
+from .shared_view import SharedView, shared_view
 
 __all__ = ["ModelVersionKind"]
 
 VersionItem = Item[ModelVersionSpec, ModelVersionStatus]
 Effect = Register | SetAliases | GiveProduction
-_COMPLETE = "NewReplicaSetAvailable"
-"""What a Deployment says of its progress from when all its pods are of one make and answer, whatever comes later."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,18 @@ class SeenVersion(ObservedVersion):
 
     ring: KeyRing | None = None
     """None where it has no engine."""
+
+    def on(self, view: SharedView) -> "SeenVersion":
+        """The same of a version that shares an engine with others."""
+        return dataclasses.replace(
+            self,
+            engine=view.engine,
+            pods=view.pods,
+            selector=view.selector,
+            loaded_on=view.loaded_on,
+            adapter_problem=view.problem,
+            adapter_waits=view.waits,
+        )
 
 
 class ModelVersionKind:
@@ -96,11 +106,13 @@ class ModelVersionKind:
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         versions = await reader.list("ModelVersion", item.namespace)
-        made = await reader.get("Deployment", item.namespace, server_name(item.name))
+        shares = may_share_base(item.manifest)
+        made = None if shares else await reader.get("Deployment", item.namespace, server_name(item.name))
         experiments = await reader.list("ABExperiment", item.namespace)
-        pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
-        ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving else None
-        return SeenVersion(
+        is_alone = item.spec.serving is not None and not shares
+        pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if is_alone else []
+        ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving or shares else None
+        seen = SeenVersion(
             name=item.name,
             generation=item.generation,
             spec=item.spec,
@@ -110,22 +122,24 @@ class ModelVersionKind:
             registry_problem=models.problem(model),
             contests=_contests(experiments, item),
             engine=_engine(made, item.uid),
-            server_to_end=await _server_to_end(reader, item, made),
+            server_to_end=() if shares else await _server_to_end(reader, item, made),
             pods=pods,
             samples=await self._samples(reader, item, ring),
-            downloads=await self._downloads(pods),
             route=route_seen(self._context.acknowledgements, table, item.namespace, model),
             is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
-            source_refusal=source_refusal(item.spec.artifact.uri, self._context.settings.artifact_sources),
+            source_refusal=source_refusal(_sources(item.spec), self._context.settings.artifact_sources),
             build=self._environment(ring.keys).build if ring else "",
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
             other_engines=await _other_engines(reader, item, versions, experiments),
             ring=ring,
         )
+        if shares and ring:
+            seen = seen.on(await shared_view(self._context, reader, item, ring.keys, seen.build))
+        return dataclasses.replace(seen, downloads=await self._downloads(seen.pods))
 
     async def _samples(self, reader: Reader, item: VersionItem, ring: KeyRing | None) -> list[Sample]:
         """What routers told of its requests, where it is scaled by that; they are asked first."""
@@ -151,9 +165,14 @@ class ModelVersionKind:
         return decide(observed, now)
 
     def build(self, item: VersionItem, observed: SeenVersion, intent: Serve) -> Sequence[Operation]:
-        """Return the engine's key, Service and Deployment; of one that stays as it is, the number of pods alone."""
+        """Return the engine's key, Service and Deployment; of one that stays as it is, the number of pods alone.
+
+        An engine that it shares with others is none of its own (`shared_base.py`).
+        """
         if item.spec.serving is None or observed.ring is None:
             return []
+        if item.spec.shares_base:
+            return kept(item.namespace, observed.ring)
         first = [*kept(item.namespace, observed.ring), Apply(service(item.manifest))]
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
@@ -163,10 +182,7 @@ class ModelVersionKind:
         return [*first, Apply(made)]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
-        settings = self._context.settings
-        return ServingEnvironment(
-            settings.server_image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment, keys
-        )
+        return serving_environment(self._context.settings, keys)
 
     async def carry_out(self, item: VersionItem, observed: SeenVersion, effect: Effect) -> None:
         """Register it, or set its aliases."""
@@ -200,6 +216,12 @@ class ModelVersionKind:
 
     def deleted(self, item: VersionItem, gone: Deletion) -> None:
         """Nothing is kept."""
+
+
+def _sources(spec: ModelVersionSpec) -> dict[str, str]:
+    """The fields that say what its pods read."""
+    base = spec.artifact.base if spec.shares_base else None
+    return {"artifact.uri": spec.artifact.uri, **({"artifact.base.uri": base.uri} if base else {})}
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
@@ -254,25 +276,8 @@ def _contests(experiments: Sequence[Manifest], item: VersionItem) -> list[Contes
 
 
 def _engine(made: dict[str, Any] | None, uid: str) -> Engine | None:
-    """What a version's Deployment says of its newest generation; one that is not its own, or ends, is none."""
-    if made is None or made["metadata"].get("deletionTimestamp") or not owned_by(made, uid):
-        return None
-    status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
-    is_current = status.get("observedGeneration") == made["metadata"].get("generation")
-    ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
-    replicas, older = int(made["spec"].get("replicas", 1)), int(status.get("replicas", updated)) - updated
-    told = {found["type"]: found for found in status.get("conditions", ())}
-    refusal = told.get("ReplicaFailure", {})
-    return Engine(
-        ready,
-        annotations.get(BUILD_ANNOTATION, ""),
-        replicas,
-        is_rolling=min(ready, updated) < replicas or older > 0,
-        demands_key=KEYS_ANNOTATION in annotations,
-        wish=annotations.get(WISH_ANNOTATION, ""),
-        refusal=str(refusal.get("message", "")) if refusal.get("status") == "True" else "",
-        is_complete=is_current and older <= 0 and told.get("Progressing", {}).get("reason") == _COMPLETE,
-    )
+    """What a version's Deployment says; one that is not its own, or ends, is none."""
+    return engine_seen(made) if made is not None and owned_by(made, uid) else None
 
 
 def _front(router: Manifest | None) -> Front | None:

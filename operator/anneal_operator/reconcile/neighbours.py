@@ -9,12 +9,13 @@ from typing import Any
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.routing import ROUTER
+from anneal_operator.desired.shared_base import SHARED_BASES, engine_of
 
 from .queue import Key
 
-__all__ = ["ROUTER_KIND", "experiments_on", "neighbours", "of_model"]
+__all__ = ["ROUTER_KIND", "SHARED_BASE_KIND", "experiments_on", "may_share_base", "neighbours", "of_model"]
 
-ROUTER_KIND = "Router"
+ROUTER_KIND, SHARED_BASE_KIND = "Router", "SharedBase"
 
 
 def experiments_on(experiments: Iterable[Manifest], version: str) -> list[Manifest]:
@@ -30,10 +31,18 @@ def neighbours(store: Store, manifest: Manifest) -> list[Key]:
     keys = [Key(ROUTER_KIND, namespace, ROUTER)]
     experiments = store.list("ABExperiment", namespace)
     if manifest["kind"] == "ModelVersion":
+        keys += [Key(SHARED_BASE_KIND, namespace, SHARED_BASES)] if may_share_base(manifest) else []
         return keys + [_key(found) for found in experiments_on(experiments, name)]
     keys += [Key("ModelVersion", namespace, version) for version in sorted(_versions(manifest))]
     same = [other for other in experiments if _model(other) == _model(manifest) and other["metadata"]["name"] != name]
     return keys + [_key(other) for other in same]
+
+
+def may_share_base(version: Manifest) -> bool:
+    """Whether a ModelVersion is served as an adapter, or was until now."""
+    serving = (version.get("spec") or {}).get("serving") or {}
+    is_shared = isinstance(serving, dict) and serving.get("sharing") == "SharedBase"
+    return is_shared or bool(engine_of(str((version.get("status") or {}).get("selector") or "")))
 
 
 def of_model(store: Store, model: str) -> list[Key]:

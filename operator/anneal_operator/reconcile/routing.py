@@ -43,6 +43,7 @@ from anneal_operator.desired.routing import (
     router_objects,
 )
 from anneal_operator.desired.serving import server_name
+from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.reasons import ConditionType
 from serving_runtime.plan import RouteTable, Stamp
 
@@ -180,12 +181,15 @@ class RouterKind:
         aliases = tuple(sorted(a for a, to in heard.aliases.items() if to == str(number))) if heard else read
         if not _is_served(item):
             return Version(metadata["name"], model, number, aliases, ready=False, is_served=False), None
-        service = await reader.get("Service", metadata["namespace"], server_name(metadata["name"]))
+        shared = engine_of(str(status.get("selector") or ""))
+        service = await reader.get("Service", metadata["namespace"], shared or server_name(metadata["name"]))
         address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
         is_served = bool(address) and status.get("phase") not in ENDING
         version = Version(metadata["name"], model, number, aliases, status.get("phase") in ANSWERING, is_served)
         if not is_served or not address:
             return version, None
+        if shared:  # where all versions have the same pods, each is asked by its own name
+            return version, ServedVersion(version.name, address, service=shared)
         made = await reader.get("Deployment", metadata["namespace"], server_name(version.name))
         is_public = _knows_model(made, was_known=version.name in known)
         return version, ServedVersion(version.name, address, model if is_public else "")
