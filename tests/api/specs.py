@@ -191,7 +191,7 @@ _SERVED: tuple[Json, ...] = (
     {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
     {"autoscaling": {"maxReplicas": 1}},
-    {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "0s"}},
+    {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "1m"}},
     {"cache": {"claimName": "models.shared"}},
 )
 _NOT_SERVED: tuple[tuple[Json, str], ...] = (
@@ -204,7 +204,11 @@ _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"autoscaling": {}}, _REQUIRED),
     ({"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, _LOW),
     ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "`minReplicas` is more than `maxReplicas`"),
-    ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "2h"}}, "`scaleDownDelay` must be from 0s to 1h"),
+    ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "30s"}}, "`scaleDownDelay` must be from 1m to 1h"),
+    (
+        {"autoscaling": {"maxReplicas": 2}, "engineArgs": [{"name": "max-num-queued-reqs", "value": "8"}]},
+        "an engine that takes no more than `autoscaling.targetRequests` never asks for another pod",
+    ),
     ({"toolCallParser": "hf"}, _ENUM),
     ({"cache": {}}, _REQUIRED),
     ({"cache": {"claimName": "models/shared"}}, _PATTERN),

@@ -17,6 +17,8 @@ __all__ = ["HttpRouters", "RouterTraffic", "Routers"]
 
 _TIMEOUT_SECONDS, _ACKNOWLEDGED_SECONDS = 5.0, 1.0
 _LARGEST_BYTES = 8 * 1024 * 1024
+_MOST = 10**8
+"""What is believed of a number of requests or seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ class HttpRouters:
         """Return what one router has under way."""
         found = await self._get(f"{url}/-/requests", key, {}, _ACKNOWLEDGED_SECONDS)
         try:
-            requests = {str(version): max(0, int(count)) for version, count in found["under_way"].items()}
+            told = found["under_way"].items()
+            requests = {str(version): min(max(0, int(count)), _MOST) for version, count in told}
             lag = found.get("recorder_lag_seconds")
-            return RouterTraffic(requests, None if lag is None else max(0.0, float(lag)))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return RouterTraffic(requests, None if lag is None else min(max(0.0, float(lag)), _MOST))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise RouterError(f"{url} does not tell how many requests are under way") from error
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from anneal_operator.decide.observed_experiment import (
     RecordDecision,
     Remember,
     Rival,
+    Stored,
     VariantSeen,
 )
 from anneal_operator.decide.verdict import Deletion, Verdict
@@ -100,8 +101,8 @@ class ABExperimentKind:
         is_counted = not seen.decision and (record is not None or route.split_by == seen.identity)
         if not is_counted:
             return seen
-        stored_until = await self._stored_until(reader, item)
-        return replace(seen, observations=await self._counted(reader, item, seen.identity), stored_until=stored_until)
+        stored = await self._stored(reader, item)
+        return replace(seen, observations=await self._counted(reader, item, seen.identity), stored=stored)
 
     def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
         """Return what follows."""
@@ -150,11 +151,11 @@ class ABExperimentKind:
     def deleted(self, item: ExperimentItem, gone: Deletion) -> None:
         """Nothing is kept."""
 
-    async def _stored_until(self, reader: Reader, item: ExperimentItem) -> datetime | None:
+    async def _stored(self, reader: Reader, item: ExperimentItem) -> Stored | None:
         """Ask the routers first, then the recorder: what it has by then is at least that."""
         traffic, key = self._context.traffic, await admin_key(reader, item.namespace)
         await traffic.ask(self._context.routers, key, reader, item.namespace, self._context.now())
-        return traffic.stored_until(item.namespace)
+        return traffic.stored(item.namespace)
 
     async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Observations | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)

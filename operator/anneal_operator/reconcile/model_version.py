@@ -100,6 +100,7 @@ class ModelVersionKind:
         experiments = await reader.list("ABExperiment", item.namespace)
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if item.spec.serving else []
         ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving else None
+        route = route_seen(self._context.acknowledgements, table, item.namespace, model)
         return SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -112,9 +113,10 @@ class ModelVersionKind:
             engine=_engine(made, item.uid),
             server_to_end=await _server_to_end(reader, item, made),
             pods=pods,
-            samples=await self._samples(reader, item, ring),
+            samples=await self._samples(reader, item, ring, _engine(made, item.uid)),
+            default_replicas=await _default_replicas(reader, item.namespace, route.default),
             downloads=await self._downloads(pods),
-            route=route_seen(self._context.acknowledgements, table, item.namespace, model),
+            route=route,
             is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
@@ -127,12 +129,16 @@ class ModelVersionKind:
             ring=ring,
         )
 
-    async def _samples(self, reader: Reader, item: VersionItem, ring: KeyRing | None) -> list[Sample]:
+    async def _samples(
+        self, reader: Reader, item: VersionItem, ring: KeyRing | None, engine: Engine | None
+    ) -> list[Sample]:
         """What routers told of its requests, where it is scaled by that; they are asked first."""
         if item.spec.serving is None or item.spec.serving.autoscaling is None or ring is None or not ring.is_kept:
             return []
         traffic, now = self._context.traffic, self._context.now()
         await traffic.ask(self._context.routers, ring.keys.admin, reader, item.namespace, now)
+        if engine is None or engine.ready < engine.replicas:
+            traffic.note_short(item.namespace, item.name, now)
         return traffic.samples(item.namespace, item.name)
 
     async def _downloads(self, pods: Sequence[Manifest]) -> list[Downloaded]:
@@ -202,6 +208,12 @@ class ModelVersionKind:
         """Nothing is kept."""
 
 
+async def _default_replicas(reader: Reader, namespace: str, default: str | None) -> int:
+    """How many pods the version has that clients get who ask for the model."""
+    made = await reader.get("Deployment", namespace, server_name(default)) if default else None
+    return int(made["spec"].get("replicas", 0)) if made else 0
+
+
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
     """What is left of a server that is not asked for any more, or may retire: nothing of one that is Idle without a
     Deployment.
@@ -259,7 +271,7 @@ def _engine(made: dict[str, Any] | None, uid: str) -> Engine | None:
         return None
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
-    ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
+    ready, updated = int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0)) if is_current else 0
     replicas, older = int(made["spec"].get("replicas", 1)), int(status.get("replicas", updated)) - updated
     told = {found["type"]: found for found in status.get("conditions", ())}
     refusal = told.get("ReplicaFailure", {})
