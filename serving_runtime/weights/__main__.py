@@ -1,10 +1,13 @@
 """Bring the weights of one version: `python -m serving_runtime.weights --port 8000 --folder /weights --plan '{…}'`.
 
 It goes before the engine, in a container of its own that no probe watches: for as long as bytes come it may take its
-time. It ends with 77 where the weights cannot be had.
+time. It ends with 77 where the weights cannot be had. As a container's first process it would not hear that it is to
+end unless it listens; whenever it ends, what came stays.
 """
 
 import argparse
+import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +32,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where artifacts lie, each under its digest")
     parser.add_argument("--credentials", type=Path, help="a folder with a file for each that the source is read with")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda said, _: os._exit(128 + said))
     plan: ServingPlan = options.plan
     progress = Progress()
     try:

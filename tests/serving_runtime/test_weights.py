@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, weights_folder
 from serving_runtime.weights import ranges, sources
@@ -195,6 +196,32 @@ def test_a_download_that_is_killed_goes_on_where_it_was(files: Files, tmp_path: 
     assert out == f"downloaded and verified 4 files of {URI}\n"
     assert content(tmp_path / "cache" / weights_folder(digest)) == content(files.folder)
     assert files.sent < SIZE * 1.15, "what was on its way when it was killed, and no more, was sent twice"
+
+
+def as_in_a_pod(files: Files, folder: Path, digest: str) -> "subprocess.Popen[str]":
+    """What the container `weights` runs, word for word but for what is this test's own."""
+    made = yaml.safe_load_all((CHECKOUT / "tests/desired/golden/serving.yaml").read_text())
+    server = next(one for one in made if one["kind"] == "Deployment")
+    arguments = server["spec"]["template"]["spec"]["initContainers"][0]["args"]
+    own = {"--port": "0", "--folder": str(folder), "--plan": plan_of(digest, files.port).model_dump_json()}
+    words = [own.get(before, word) for before, word in zip(["", *arguments], arguments, strict=False)]
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_container_of_a_pod_ends_with_0_so_that_the_engine_begins(files: Files, tmp_path: Path) -> None:
+    for _ in range(2):
+        brings = as_in_a_pod(files, tmp_path / "cache", digest_of(files))
+        assert (brings.communicate(timeout=60)[1], brings.returncode) == ("", 0)
+
+
+def test_one_that_is_asked_to_end_does_so_at_once_and_not_as_if_all_came(files: Files, tmp_path: Path) -> None:
+    files.bytes_per_second = 100_000
+    brings = as_in_a_pod(files, tmp_path / "cache", digest_of(files))
+    assert poll(lambda: files.sent > 0, 60)
+    brings.terminate()
+    assert (brings.communicate(timeout=10), brings.returncode) == (("", ""), 128 + signal.SIGTERM)
 
 
 def test_what_a_power_cut_spoilt_is_downloaded_again(files: Files, tmp_path: Path) -> None:
