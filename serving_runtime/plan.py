@@ -186,10 +186,10 @@ class WarmUp(_Part):
 class Downloaded(_Part):
     """How far the download of an artifact is; nothing of it is known while `total_bytes` is 0."""
 
-    bytes: int
+    bytes: int = Field(ge=0, le=1 << 60)
     """What is here, from earlier times, too."""
-    total_bytes: int
-    bytes_per_second: int
+    total_bytes: int = Field(ge=0, le=1 << 60)
+    bytes_per_second: int = Field(ge=0, le=1 << 60)
     """Lately."""
 
 

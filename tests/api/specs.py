@@ -670,8 +670,20 @@ CASES = [
         for uri in ("pvc://claim", "s3://models", "hf://team", "oci://registry", "oci://r/spam@sha256:0", "https://a/b")
     ),
     *(
-        _case("ModelVersion", "artifact.uri", uri, "leave `..` out")
-        for uri in ("pvc://claim/a/../../b", "mlflow-artifacts:/..", "s3://models/..")
+        _case("ModelVersion", "artifact.uri", uri, "leave `..`, `.` and empty names out")
+        for uri in (
+            "pvc://claim/a/../../b",
+            "pvc://claim/.",
+            "pvc://claim//",
+            "pvc://claim/a//b",
+            "mlflow-artifacts:/..",
+            "mlflow-artifacts://elsewhere/x",
+            "mlflow-artifacts:/1//x",
+            "s3://models/..",
+            "s3://models//x",
+            "hf://our-team/spam@../x",
+            "hf://our-team/..@v1",
+        )
     ),
     _case("ModelVersion", "artifact.uri", "pvc://claim/a..b"),
     _version_of("s3://models/spam", secretRef={"name": "reader"}),
@@ -684,6 +696,8 @@ CASES = [
     _case("ModelVersion", "artifact.digest", "sha256:0", _PATTERN),
     _case("ModelVersion", "artifact.bytes", 65_000_000_000),
     _case("ModelVersion", "artifact.bytes", 0, _LOW),
+    _case("ModelVersion", "artifact.bytes", (1 << 50) + 1, _HIGH),
+    _case("ModelVersion", "artifact.uri", "s3://models/spam/.cache/a.b/"),
     _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
     _case("ModelVersion", "artifact", ..., _REQUIRED),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),

@@ -94,6 +94,8 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
     [
         ({"bytes": 1, "total_bytes": 2, "bytes_per_second": 3}, Downloaded(bytes=1, total_bytes=2, bytes_per_second=3)),
         ({"bytes": 1}, None),
+        ({"bytes": -1, "total_bytes": 2, "bytes_per_second": 3}, None),
+        ({"bytes": 1, "total_bytes": 1 << 200, "bytes_per_second": 3}, None),
         ({}, None),
     ],
 )
