@@ -4,13 +4,13 @@ A pod that has told of a table is not asked for it again: it never goes back. Ke
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.acknowledgement import Arrival, Replacements, RouterPod, RouteSeen
-from anneal_operator.desired.routing import KnownRoute, known_routes, pod_admin_url, routed_versions, stamp_of
+from anneal_operator.desired.routing import KnownRoute, known_routes, pod_admin_url, stamp_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
 from serving_runtime.plan import Stamp
@@ -18,6 +18,20 @@ from serving_runtime.plan import Stamp
 __all__ = ["Acknowledgements", "route_seen"]
 
 _AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class TableRead:
+    """What a router's ConfigMap says, at one of its revisions."""
+
+    revision: tuple[str, str] | None
+    stamp: Stamp | None
+    routes: Mapping[str, KnownRoute]
+
+    @property
+    def versions(self) -> frozenset[str]:
+        """All that it names."""
+        return frozenset().union(*(route.versions for route in self.routes.values()))
 
 
 @dataclass
@@ -29,7 +43,8 @@ class Acknowledgements:
     replaced: dict[str, Replacements] = field(default_factory=dict)
     """The routers of each namespace that were taken out lately."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
-    _routes: dict[str, dict[str, KnownRoute]] = field(default_factory=dict)
+    _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
+    _read: dict[str, TableRead] = field(default_factory=dict)
 
     async def ask(
         self, routers: Routers, key: str, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
@@ -60,11 +75,20 @@ class Acknowledgements:
         """Keep that a router was just taken out, so that the next has longer."""
         self.replaced[namespace] = self.replaced.get(namespace, Replacements()).one_more(now)
 
-    def routes(self, namespace: str, table: Manifest | None) -> dict[str, KnownRoute]:
+    def read(self, namespace: str, table: Manifest | None) -> TableRead:
+        """Return what a router's ConfigMap says; that of a thousand models takes a while to read, so it is kept."""
+        metadata = table["metadata"] if table else {}
+        revision = (metadata["uid"], metadata["resourceVersion"]) if "resourceVersion" in metadata else None
+        kept = self._read.get(namespace)
+        if kept is None or revision is None or kept.revision != revision:
+            kept = self._read[namespace] = TableRead(revision, stamp_of(table), known_routes(table))
+        return kept
+
+    def routes(self, namespace: str, table: Manifest | None) -> Mapping[str, KnownRoute]:
         """Return where a router's ConfigMap sends clients; of one that is lost, or spoilt, where it last did."""
-        known = known_routes(table)
-        if known or stamp_of(table):
-            self._routes[namespace] = known
+        read = self.read(namespace, table)
+        if read.routes or read.stamp:
+            self._routes[namespace] = read.routes
         return self._routes.get(namespace, {})
 
     def forget(self, namespace: str) -> None:
@@ -73,6 +97,7 @@ class Acknowledgements:
         self.replaced.pop(namespace, None)
         self._pods.pop(namespace, None)
         self._routes.pop(namespace, None)
+        self._read.pop(namespace, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
@@ -80,16 +105,18 @@ class Acknowledgements:
         self.replaced.clear()
         self._pods.clear()
         self._routes.clear()
+        self._read.clear()
 
 
 def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, model: str) -> RouteSeen:
     """Return what a router's ConfigMap says of a model, and how far exactly this table has come."""
     route, arrival = told.routes(namespace, table).get(model), told.arrivals.get(namespace)
+    read = told.read(namespace, table)
     return RouteSeen(
         default=route.default if route else None,
         split_by=route.experiment if route else None,
-        versions=routed_versions(table),
-        arrival=arrival if arrival and arrival.stamp == stamp_of(table) else None,
+        versions=read.versions,
+        arrival=arrival if arrival and arrival.stamp == read.stamp else None,
     )
 
 

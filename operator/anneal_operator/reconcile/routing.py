@@ -43,7 +43,6 @@ from anneal_operator.desired.routing import (
     publicly_known,
     route_table,
     router_objects,
-    stamp_of,
 )
 from anneal_operator.desired.serving import server_name
 from anneal_operator.reasons import ConditionType
@@ -130,7 +129,10 @@ class RouterKind:
         versions = [await self._version(reader, found, known) for found in all_versions]
         found = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
-        stamp, key = stamp_of(table), ring.keys.admin if ring.is_kept else ""
+        stamp, key = (
+            self._context.acknowledgements.read(namespace, table).stamp,
+            ring.keys.admin if ring.is_kept else "",
+        )
         routes = self._context.acknowledgements.routes(namespace, table)
         return ObservedRouter(
             owners=_served(all_versions),
