@@ -18,7 +18,7 @@ _TOGETHER = 500
 class Inbox:
     """Collects feedback for `write`, which runs in a thread, one at a time."""
 
-    def __init__(self, write: Callable[[Sequence[Said]], list[Told]]) -> None:
+    def __init__(self, write: Callable[[Sequence[Said]], Sequence[Told]]) -> None:
         self._write = write
         self._waiting: list[tuple[Said, asyncio.Future[Told]]] = []
         self._task: asyncio.Task[None] | None = None

@@ -32,7 +32,7 @@ START = 20_000 * DAY + 20 * HOUR
 TIMES = (0.0, 1.0, 3 * HOUR, 6 * HOUR, 23 * HOUR, 24 * HOUR, 24 * HOUR + 1, 30 * HOUR, 40 * HOUR)
 THRESHOLDS = [round(700_000 * 1.05 ** (number - 16)) for number in range(33)]
 DEFINITION = Definition(control="a", ranges={"rating": Range(min=1, max=5)})
-OUTSIDE = {"experiment": None, "variant": None, "model": "m"}
+OUTSIDE: dict[str, Any] = {"experiment": None, "variant": None, "model": "m"}
 
 
 @dataclass(frozen=True)

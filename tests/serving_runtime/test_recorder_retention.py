@@ -11,7 +11,7 @@ import pytest
 
 from serving_runtime.recorder import migration
 from serving_runtime.recorder.database import Database
-from serving_runtime.recorder.feedback import Outcome, Said
+from serving_runtime.recorder.feedback import Outcome, Said, Told
 from serving_runtime.recorder.line import Exposure
 from serving_runtime.recorder.retention import shortage
 from serving_runtime.recorder.schema import VERSION, connect
@@ -69,7 +69,7 @@ def _counts(path: Path, *tables: str) -> dict[str, int]:
     return found
 
 
-def _say(database: Database, number: int, value: float) -> list[Outcome]:
+def _say(database: Database, number: int, value: float) -> list[Told]:
     return database.record_feedback([Said("rating", scaled(value), f"{number:032x}")])
 
 

@@ -146,9 +146,9 @@ def test_a_user_s_value_is_what_they_said_within_their_window_and_enters_once(da
         assert _say(database, 1, 4.0, "after") is Outcome.RECORDED
         database.record_exposures("other", 1, [_answer(4, seconds=-HOUR, variant="b")])
     y = round(0.125 * 1_048_320)
-    value = {"n": 1, "y": y, "yy": y * y, "h": 0, "yh": 0, "x": 0, "xx": 0, "xy": 0}
+    entered = {"n": 1, "y": y, "yy": y * y, "h": 0, "yh": 0, "x": 0, "xx": 0, "xy": 0}
     lists = _lists(database)
-    assert (lists["closed"], lists["value rating"], lists["late rating"]) == ({"users": 1}, value, {"values": 3})
+    assert (lists["closed"], lists["value rating"], lists["late rating"]) == ({"users": 1}, entered, {"values": 3})
     assert lists["value answers.errors"]["n"] == 1
     assert lists["ratio answers.errors"]["d"] == 4
     assert database.sums("e", "rating")["variants"]["a"]["cells"]["rating"] == {"1260": 1}
