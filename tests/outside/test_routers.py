@@ -116,6 +116,24 @@ def test_how_far_a_download_is_is_asked_of_its_pod(told: dict[str, int], found: 
             asyncio.run(run())
 
 
+def test_a_recorder_is_told_what_an_experiment_measures() -> None:
+    heard: list[Any] = []
+
+    async def define(request: web.Request) -> web.Response:
+        heard.append((request.match_info["uid"], request.headers["Authorization"], await request.json()))
+        return web.json_response({"status": "defined"})
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_put("/experiments/{uid}", define)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = str(server.make_url("")).rstrip("/")
+            await HttpRouters(session).define(url, KEY, "uid-1", {"control": "a", "ranges": {}})
+
+    asyncio.run(run())
+    assert heard == [("uid-1", f"Bearer {KEY}", {"control": "a", "ranges": {}})]
+
+
 @pytest.mark.parametrize(("key", "sent"), [("k", "Bearer k"), ("", None)])
 def test_both_are_asked_with_the_operator_s_key_where_there_is_one(key: str, sent: str | None) -> None:
     heard: list[str | None] = []

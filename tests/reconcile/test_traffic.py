@@ -175,7 +175,7 @@ def _stored(world: World) -> tuple[str, float | None] | None:
     reader = context.readers.reader("ModelVersion", NAMESPACE, "one")
     asyncio.run(context.traffic.ask(world.routers, "k", reader, NAMESPACE, now))
     found = context.traffic.stored(NAMESPACE)
-    return found and (found.router, (now - found.until).total_seconds() if found.until else None)
+    return (found.router, (now - found.until).total_seconds() if found.until else None) if found else None
 
 
 def test_records_are_stored_as_far_as_those_of_the_router_that_is_behind(world: World) -> None:

@@ -49,6 +49,9 @@ class Routers(Protocol):
     async def downloaded(self, url: str) -> Downloaded:
         """Return how far a pod's download of its weights is."""
 
+    async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
+        """Tell a recorder what an experiment measures."""
+
 
 @dataclass(frozen=True)
 class HttpRouters:
@@ -87,13 +90,20 @@ class HttpRouters:
         except ValidationError as error:
             raise RouterError(f"{url} tells of no download") from error
 
+    async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
+        """Tell a recorder what an experiment measures."""
+        await self._ask("PUT", f"{url}/experiments/{experiment_uid}", key, _TIMEOUT_SECONDS, json=definition)
+
     async def _get(self, url: str, key: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
+        return await self._ask("GET", url, key, seconds, params=query)
+
+    async def _ask(self, method: str, url: str, key: str, seconds: float, **told: Mapping[str, Any]) -> dict[str, Any]:
         """Ask something in a user's namespace: what answers there is not trusted to be ours."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = aiohttp.ClientTimeout(total=seconds)
-        options: dict[str, Any] = {"params": query, "headers": headers, "timeout": timeout, "allow_redirects": False}
+        options: dict[str, Any] = {**told, "headers": headers, "timeout": timeout, "allow_redirects": False}
         try:
-            async with self.session.get(url, **options) as response:
+            async with self.session.request(method, url, **options) as response:
                 if response.status != 200:
                     raise RouterError(f"{url} answered {response.status}")
                 found = json.loads(await _body(response))

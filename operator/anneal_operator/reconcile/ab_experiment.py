@@ -1,5 +1,6 @@
 """ABExperiment: observe its variants, routes, counts and record; keep the decision, move the alias."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -159,14 +160,25 @@ class ABExperimentKind:
 
     async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Observations | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        routers, measured = self._context.routers, item.spec.metrics.primary
         try:
-            found = await self._context.routers.statistics(url, key, uid, item.spec.metrics.primary.name)
+            found = await routers.statistics(url, key, uid, measured.name)
         except RouterError:
             return None
+        if found.get("control") is None:  # its volume may be another than the one that was told
+            with contextlib.suppress(RouterError):
+                await routers.define(url, key, uid, _definition(item.spec))
         try:
             return _observations(found)
         except (AttributeError, KeyError, TypeError, ValueError):
             return None  # another version's, or another's: as if nothing had been answered
+
+
+def _definition(spec: ABExperimentSpec) -> dict[str, Any]:
+    """What the recorder has to know of an experiment: it keeps values within a range, and compares with the control."""
+    primary = spec.metrics.primary
+    ranges = {primary.name: {"min": primary.range.min, "max": primary.range.max}} if primary.range else {}
+    return {"control": spec.control, "ranges": ranges}
 
 
 def _observations(found: dict[str, Any]) -> Observations:
