@@ -10,9 +10,11 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+from serving_runtime.recorder.columns import ARM, COUNTS
 from serving_runtime.recorder.ledger import add_moments
-from serving_runtime.recorder.schema import ARM, COUNTS, connect
+from serving_runtime.recorder.schema import connect
 from serving_runtime.recorder.sums import Moments, log_of, scaled
+from serving_runtime.recorder.upgrade import add_open_parts
 
 __all__ = ["EXPERIMENT", "METRIC", "fill", "user_name", "variant_of"]
 
@@ -50,6 +52,7 @@ def fill(path: Path, answers: int, users: int, now: float) -> None:
         marks = ", ".join("?" * (5 + len(COUNTS)))
         connection.executemany(f"INSERT INTO users ({columns}) VALUES ({marks})", _users(counts, scope or 0, now))  # noqa: S608
         _sum_up(connection)
+        add_open_parts(connection)
         _rate(connection, firsts, scope or 0)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
@@ -84,11 +87,12 @@ def _sum_up(connection: sqlite3.Connection) -> None:
 
 def _rate(connection: sqlite3.Connection, firsts: "array[int]", scope: int) -> None:
     said = [(user + 1, number, scaled(float(_VALUES[user % 5]))) for user, number in enumerate(firsts) if number]
-    rows = [(user, number, METRIC, f"{user:x}", value) for user, number, value in said]
-    connection.executemany("INSERT INTO said VALUES (?, ?, ?, ?, ?)", rows)
-    connection.executemany(
-        "INSERT INTO ratings VALUES (?, ?, 1, ?)", [(user, METRIC, value) for user, _, value in said]
-    )
+    columns = "user, answer, metric, event, value, in_window"
+    rows = [(user, number, METRIC, f"{user:x}", value, value) for user, number, value in said]
+    connection.executemany(f"INSERT INTO said ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+    columns = "user, metric, count, total, window_count, window_total"
+    rated = [(user, METRIC, value, value) for user, _, value in said]
+    connection.executemany(f"INSERT INTO ratings ({columns}) VALUES (?, ?, 1, ?, 1, ?)", rated)  # noqa: S608
     for arm in (0, 1):
         own = [Moments.of_user(1, value) for user, _, value in said if (user - 1) % 2 == arm]
         total = Moments(len(own), sum(each.total for each in own), sum(each.squares for each in own))

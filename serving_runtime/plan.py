@@ -199,10 +199,10 @@ class WarmUp(_Part):
 class Downloaded(_Part):
     """How far the download of an artifact is; nothing of it is known while `total_bytes` is 0."""
 
-    bytes: int
+    bytes: int = Field(ge=0, le=1 << 60)
     """What is here, from earlier times, too."""
-    total_bytes: int
-    bytes_per_second: int
+    total_bytes: int = Field(ge=0, le=1 << 60)
+    bytes_per_second: int = Field(ge=0, le=1 << 60)
     """Lately."""
 
 
@@ -241,7 +241,7 @@ class LoadedAdapter(_Told):
     """One that an engine answers with."""
 
     digest: str = Field(max_length=71)
-    verified_at: str = Field(max_length=40)
+    verified_at: str = Field(max_length=20, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")
     """When its files were found to have this digest, just before they were loaded (RFC 3339, UTC)."""
 
 

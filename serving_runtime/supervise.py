@@ -2,7 +2,7 @@
 
 It runs what follows under the same Python, passes on what the kubelet says, and tells how it ended. vLLM's server ends
 with 0 when its engine died; nobody had asked it to, so that is a failure here. Asked to end, the kernel would let a
-container's first process do nothing unless it says otherwise, as while weights are downloaded: the child is none.
+container's first process do nothing unless it says otherwise: the child is none.
 """
 
 import os

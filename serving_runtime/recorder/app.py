@@ -8,26 +8,28 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from .database import Database
+from .experiments import experiments_router
 from .feedback import Outcome
 from .inbox import Inbox
 from .ingest import records_router
-from .posted import METRIC, Feedback, answer_of, refusal_of
+from .posted import Feedback, answer_of, refusal_of
 from .retention import RETENTION_DAYS
 
 __all__ = ["create_app"]
 
-_TIDY_SECONDS = 3600.0
+_CLOSE_SECONDS, _TIDY_SECONDS = 60.0, 3600.0
 log = logging.getLogger("recorder")
 
 
@@ -39,13 +41,16 @@ def create_app(folder: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
     @asynccontextmanager
     async def tidying(_: FastAPI) -> AsyncIterator[None]:
         ending = asyncio.Event()
-        task = asyncio.create_task(_tidy(database, ending))
+        prune, close = partial(database.prune, ending.is_set), partial(database.close_windows, ending.is_set)
+        tasks = [_repeat(prune, _TIDY_SECONDS, ending), _repeat(close, _CLOSE_SECONDS, ending)]
+        under_way = asyncio.gather(*tasks)
         yield
         ending.set()
-        await task
+        await under_way
 
     app = FastAPI(title="Anneal recorder", lifespan=tidying, docs_url=None, redoc_url=None)
     app.include_router(records_router(database))
+    app.include_router(experiments_router(database))
 
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -67,21 +72,15 @@ def create_app(folder: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
     def erase(user: Annotated[str, PathParameter(max_length=512)]) -> dict[str, int]:
         return {"rows": database.erase(user)}
 
-    @app.get("/experiments/{uid}/statistics")
-    def statistics(
-        uid: Annotated[str, PathParameter(max_length=63)], metric: Annotated[str, Query(pattern=METRIC)]
-    ) -> dict[str, Any]:
-        return database.statistics(uid, metric)
-
     return app
 
 
-async def _tidy(database: Database, ending: asyncio.Event) -> None:
-    """Delete what is too old, once an hour."""
+async def _repeat(work: Callable[[], None], seconds: float, ending: asyncio.Event) -> None:
+    """Do what has to be done every so often."""
     while not ending.is_set():
         try:
-            await asyncio.to_thread(database.prune, ending.is_set)
+            await asyncio.to_thread(work)
         except sqlite3.Error as error:
-            log.warning("what is too old cannot be deleted now: %s", error)
+            log.warning("what is too old cannot be deleted, nor windows closed, now: %s", error)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ending.wait(), _TIDY_SECONDS)
+            await asyncio.wait_for(ending.wait(), seconds)

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import statistics
-from .feedback import Desk, Outcome, Said, key_of
+from . import analysis, statistics
+from .closing import Flow, close_windows
+from .definition import Definition, define
+from .feedback import Desk, Said, Told, key_of
 from .ledger import Ledger
 from .line import is_counted
 from .migration import migrate
@@ -41,6 +43,7 @@ class Database:
         self._short = Shortage.NONE
         self._connection = connect(path)
         migrate(self._connection, self._count, self._take, time.time())
+        self._flow = Flow(self._connection.execute("SELECT MAX(at) FROM sources").fetchone()[0], time.time())
         self._looking = threading.Lock()
         self._look = look(path)
 
@@ -53,13 +56,25 @@ class Database:
     def record_exposures(self, source: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
         """Count answers, as `Exposure` has them, together with the position they reach to, so each counts once."""
         with self._lock, self._connection:
+            now = time.time()
             self._count(exposures)
-            self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, time.time()))
+            self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, now))
+            self._flow.heard(now)
 
-    def record_feedback(self, said: Sequence[Said]) -> list[Outcome]:
+    def record_feedback(self, said: Sequence[Said]) -> list[Told]:
         """Count what users said, in this order; what is recorded or held stays so."""
         with self._lock, self._connection:
             return self._take(said)
+
+    def define(self, experiment: str, definition: Definition) -> bool:
+        """Keep what an experiment measures; return whether it was not said otherwise before."""
+        with self._lock, self._connection:
+            return define(self._connection, experiment, definition)
+
+    def sums(self, experiment: str, metric: str) -> dict[str, Any]:
+        """Return what `analysis.sums` says."""
+        with self._looking:
+            return analysis.sums(self._look, experiment, metric)
 
     def statistics(self, experiment: str, metric: str) -> dict[str, Any]:
         """Return what `statistics.statistics` says."""
@@ -78,6 +93,13 @@ class Database:
             self._connection.execute("PRAGMA secure_delete=0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return rows
+
+    def close_windows(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Have users whose window is over enter the sums, a few at a time, unless it is over."""
+        more = True
+        while more and not is_over():
+            with self._lock, self._connection:
+                more = close_windows(self._connection, self._flow.due(time.time()))
 
     def prune(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Delete what is too old, a little at a time, unless it is over."""
@@ -116,6 +138,7 @@ class Database:
         ledger.close()
         for answer, number, user in waited:
             desk.resolve(answer, number, user)
+        desk.close()
 
     def _keep(self, answer: Mapping[str, Any], key: bytes | str, user: int, now: float) -> int:
         completion = answer.get("completion")
@@ -124,10 +147,12 @@ class Database:
         insert = "INSERT INTO answered (id, user, recorded, completion) VALUES (?, ?, ?, ?)"
         return int(self._connection.execute(insert, (key, user, now, completion)).lastrowid or 0)
 
-    def _take(self, said: Sequence[Said]) -> list[Outcome]:
+    def _take(self, said: Sequence[Said]) -> list[Told]:
         now = time.time()
         desk = self._desk(now, self._shortage())
-        return [desk.take(each) for each in said]
+        told = [desk.take(each) for each in said]
+        desk.close()
+        return told
 
     def _shortage(self) -> Shortage:
         found = shortage(self._connection, self._folder)

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from .ledger import add_moments, part_of
+from .definition import Ranges, ranges_of
+from .rating import Rater, Value, rate, rater_of, value_of
 from .recent import Recent
-from .sums import Moments, stored
+from .sums import stored
+from .totals import Totals
 
-__all__ = ["Desk", "Outcome", "Said", "expire", "key_of"]
+__all__ = ["Desk", "Outcome", "Outside", "Said", "Told", "expire", "key_of"]
 
 HOLD_SECONDS = 86400.0
 """How long an answer may be behind what is said of it: a router spools for a recorder that is away, hours at most."""
@@ -64,6 +66,17 @@ class Outcome(StrEnum):
     """It would have to wait, and there is no room for that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """It lies outside the metric's range in the answer's experiment (scaled, sums.py)."""
+
+    low: int
+    high: int
+
+
+Told = Outcome | Outside
+
+
 def key_of(exposure: str) -> bytes | str:
     """Return an exposure's id as it is stored: the router's own take half the room."""
     return bytes.fromhex(exposure) if _HEX.fullmatch(exposure) else exposure
@@ -83,11 +96,13 @@ class Desk:
         self._now = now
         self._uncounted = uncounted
         self._oldest = oldest
+        self._totals = Totals(connection)
+        self._ranges: dict[int, Ranges] = {}
         waiting = int(connection.execute("SELECT COUNT(*) FROM waiting").fetchone()[0])
         self._any_waits = waiting > 0
         self._room = MOST_WAITING - waiting if may_wait else 0
 
-    def take(self, said: Said) -> Outcome:
+    def take(self, said: Said) -> Told:
         """Count a value, or let it wait."""
         found = self._find(said)
         if not found:
@@ -98,12 +113,12 @@ class Desk:
         if recorded < self._oldest:
             _bury(self._connection, Outcome.LATE, 1)
             return Outcome.LATE
-        if self._connection.execute("SELECT 1 FROM users WHERE id = ?", (user,)).fetchone() is None:
-            return Outcome.UNKNOWN
-        if self._is_full(number, user, said):
-            return Outcome.TOO_MANY
-        _apply(self._connection, number, user, said)
-        return Outcome.RECORDED
+        rater = rater_of(self._connection, user)
+        return self._count(number, rater, said, self._now) if rater else Outcome.UNKNOWN
+
+    def close(self) -> None:
+        """Write the sums."""
+        self._totals.write()
 
     def waits(self, answer: Mapping[str, Any]) -> bool:
         """Say whether something waits for an answer."""
@@ -113,15 +128,13 @@ class Desk:
 
     def resolve(self, answer: Mapping[str, Any], number: int, user: int) -> None:
         """Count what waited for an answer, in the order in which it was said, as much as an answer may have."""
-        columns = "metric, value, event"
+        columns = "metric, value, event, at"
         rows = self._connection.execute(f"SELECT {columns} {_FOR_ANSWER} ORDER BY at", _names(answer)).fetchall()
-        for metric, value, event in rows:
-            said = Said(metric, int(value), event=event)
-            if self._is_full(number, user, said):
-                _bury(self._connection, Outcome.TOO_MANY, 1)
-            else:
-                _apply(self._connection, number, user, said)
-        if rows:
+        if rows and (rater := rater_of(self._connection, user)):
+            for metric, value, event, at in rows:
+                told = self._count(number, rater, Said(metric, int(value), event=event), at)
+                if told is not Outcome.RECORDED:
+                    _bury(self._connection, "out of range" if isinstance(told, Outside) else told, 1)
             self._connection.execute(f"DELETE {_FOR_ANSWER}", _names(answer))
 
     def pass_over(self, answer: Mapping[str, Any]) -> None:
@@ -159,10 +172,26 @@ class Desk:
         self._connection.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?, ?, ?)", row)
         return Outcome.HELD
 
-    def _is_full(self, number: int, user: int, said: Said) -> bool:
-        where = "user = ? AND answer = ?"
-        count = self._connection.execute(f"SELECT COUNT(*) FROM said WHERE {where}", (user, number)).fetchone()[0]  # noqa: S608
-        return count >= MOST_OF_AN_ANSWER and _value(self._connection, number, user, said) is None
+    def _count(self, number: int, user: Rater, said: Said, at: float) -> Told:
+        value = Value(number, said.metric, said.event, said.value)
+        if (limits := self._range(user, said.metric)) and not limits[0] <= said.value <= limits[1]:
+            return Outside(*limits)
+        if self._is_full(user.id, value):
+            return Outcome.TOO_MANY
+        rate(self._connection, self._totals, user, value, at)
+        return Outcome.RECORDED
+
+    def _range(self, user: Rater, metric: str) -> tuple[int, int] | None:
+        if user.arm is None:
+            return None
+        if user.scope not in self._ranges:
+            self._ranges[user.scope] = ranges_of(self._connection, user.scope)
+        return self._ranges[user.scope].get(metric)
+
+    def _is_full(self, user: int, said: Value) -> bool:
+        select = "SELECT COUNT(*) FROM said WHERE user = ? AND answer = ?"
+        count = self._connection.execute(select, (user, said.answer)).fetchone()[0]
+        return count >= MOST_OF_AN_ANSWER and value_of(self._connection, user, said) is None
 
 
 def expire(connection: sqlite3.Connection, now: float) -> None:
@@ -184,30 +213,6 @@ def _names(answer: Mapping[str, Any]) -> tuple[bytes | str, str]:
     return key_of(answer["exposure"]), answer.get("completion") or ""
 
 
-def _value(connection: sqlite3.Connection, number: int, user: int, said: Said) -> int | None:
-    where = "user = ? AND answer = ? AND metric = ? AND event = ?"
-    key = (user, number, said.metric, said.event)
-    row = connection.execute(f"SELECT value FROM said WHERE {where}", key).fetchone()  # noqa: S608
-    return int(row[0]) if row else None
-
-
-def _apply(connection: sqlite3.Connection, number: int, user: int, said: Said) -> None:
-    old = _value(connection, number, user, said)
-    if old == said.value:
-        return
-    row = (user, number, said.metric, said.event, stored(said.value))
-    connection.execute("INSERT OR REPLACE INTO said VALUES (?, ?, ?, ?, ?)", row)
-    select = "SELECT count, total FROM ratings WHERE user = ? AND metric = ?"
-    count, total = map(int, connection.execute(select, (user, said.metric)).fetchone() or (0, 0))
-    now_count, now_total = count + (old is None), total - (old or 0) + said.value
-    row_of_user = (user, said.metric, now_count, stored(now_total))
-    connection.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?)", row_of_user)
-    arm, _ = part_of(connection, user)
-    if arm:
-        change = Moments.of_user(now_count, now_total) - Moments.of_user(count, total)
-        add_moments(connection, "arm_metrics", arm, said.metric, change)
-
-
-def _bury(connection: sqlite3.Connection, reason: Outcome, count: int) -> None:
+def _bury(connection: sqlite3.Connection, reason: str, count: int) -> None:
     insert = "INSERT INTO dead_letters VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
     connection.execute(insert, (str(reason), count))

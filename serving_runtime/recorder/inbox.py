@@ -7,7 +7,7 @@ on disk; more than `_MOST` at once are refused.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from .feedback import Outcome, Said
+from .feedback import Outcome, Said, Told
 
 __all__ = ["Inbox"]
 
@@ -18,16 +18,16 @@ _TOGETHER = 500
 class Inbox:
     """Collects feedback for `write`, which runs in a thread, one at a time."""
 
-    def __init__(self, write: Callable[[Sequence[Said]], list[Outcome]]) -> None:
+    def __init__(self, write: Callable[[Sequence[Said]], Sequence[Told]]) -> None:
         self._write = write
-        self._waiting: list[tuple[Said, asyncio.Future[Outcome]]] = []
+        self._waiting: list[tuple[Said, asyncio.Future[Told]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, said: Said) -> Outcome:
+    async def put(self, said: Said) -> Told:
         """Return what became of it; raise what the disk raised."""
         if len(self._waiting) >= _MOST:
             return Outcome.FULL
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self._waiting.append((said, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._empty())

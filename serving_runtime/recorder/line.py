@@ -32,6 +32,7 @@ class Exposure(BaseModel):
     first: _Seconds | None = None
     """When the first of the answer came, in seconds after `at`."""
     last: _Seconds | None = None
+    stream: bool = False
     prompt_tokens: Annotated[_Tokens | None, Field(alias="promptTokens")] = None
     completion_tokens: Annotated[_Tokens | None, Field(alias="completionTokens")] = None
     fallback: bool = False

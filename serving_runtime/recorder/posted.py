@@ -6,10 +6,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .feedback import MOST_OF_AN_ANSWER, Outcome, Said
-from .sums import scaled
+from .feedback import MOST_OF_AN_ANSWER, Outcome, Outside, Said, Told
+from .sums import scaled, unscaled
 
-__all__ = ["METRIC", "Feedback", "answer_of", "refusal_of"]
+__all__ = ["METRIC", "Feedback", "answer_of", "refusal_of", "refused"]
 
 METRIC = r"^[a-z][a-z0-9_]{0,62}$"
 _FREE_TEXT = "free text is not taken, as it may name people; send `metric` and `value`"
@@ -49,7 +49,7 @@ class Feedback(BaseModel):
         return Said(self.metric, value, self.exposure_id or "", self.completion_id or "", self.event_id or "")
 
 
-def answer_of(outcome: Outcome, posted: Feedback) -> JSONResponse:
+def answer_of(outcome: Told, posted: Feedback) -> JSONResponse:
     """Return what a client is told: 200, counted, or why not; 202, stored, and counted when the record comes."""
     if outcome is Outcome.RECORDED:
         return JSONResponse({"status": "recorded"})
@@ -57,8 +57,12 @@ def answer_of(outcome: Outcome, posted: Feedback) -> JSONResponse:
         return JSONResponse({"status": "not counted", "reason": _NOT_COUNTED})
     if outcome is Outcome.HELD:
         return JSONResponse({"status": "held"}, 202)
+    if isinstance(outcome, Outside):
+        low, high = (f"{unscaled(end):.12g}" for end in (outcome.low, outcome.high))
+        why = f"{posted.value:.12g} is outside {low} to {high}, the `range` of `{posted.metric}` in the experiment"
+        return refused(422, f"`value`: {why}", "value")
     code, message = _REFUSED[outcome]
-    return _refusal(code, message, "exposureId" if posted.exposure_id else "completionId")
+    return refused(code, message, "exposureId" if posted.exposure_id else "completionId")
 
 
 def refusal_of(error: RequestValidationError) -> JSONResponse:
@@ -68,10 +72,10 @@ def refusal_of(error: RequestValidationError) -> JSONResponse:
     why = str(first["msg"]).removeprefix("Value error, ")
     if place == "comment":
         why = _FREE_TEXT
-    return _refusal(422, f"`{place}`: {why}" if place else why, place or None)
+    return refused(422, f"`{place}`: {why}" if place else why, place or None)
 
 
-def _refusal(code: int, message: str, param: str | None) -> JSONResponse:
+def refused(code: int, message: str, param: str | None) -> JSONResponse:
     """Say what is wrong as the router does."""
     kind = "server_error" if code >= 500 else "invalid_request_error"
     told = {"message": message, "type": kind, "param": None if code >= 500 else param, "code": code}

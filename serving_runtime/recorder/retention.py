@@ -2,8 +2,8 @@
 
 The sums of experiments stay. Rows that name users go when their user is erased, and when an experiment had no answer
 for as long as answers are kept; what they added becomes an anonymous `residual`, so that rows and residual are always
-the sums. An erased user's answers keep their ids, and nothing else, until they are too old: a replay would count them
-anew.
+the sums (but of the histogram of latencies, which has none of users). An erased user's answers keep their ids, and
+nothing else, until they are too old: a replay would count them anew.
 
 What is outside experiments comes second. It leaves the last half of a volume, or GiB of a large one, to experiments:
 from there on it goes on with the rows that a day's users have, adds none, and keeps two weeks of days. Where the volume
@@ -13,11 +13,16 @@ no feedback is taken. It is full for good only by others' doing: what is deleted
 
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
+from .closing import closed_by
 from .feedback import expire
-from .ledger import add_arms, add_moments, moments_of, part_of
+from .ledger import add_arms, add_moments, moments_of
+from .parts import late_part
+from .totals import Arm, Totals
+from .user import Added, added_by
 
 __all__ = ["RETENTION_DAYS", "Shortage", "erase", "prune", "shortage"]
 
@@ -55,8 +60,7 @@ def shortage(connection: sqlite3.Connection, folder: Path) -> Shortage:
 def erase(connection: sqlite3.Connection, user: str) -> int:
     """Forget one user, in every experiment and on every day; return how many rows that were."""
     rows = connection.execute("SELECT id FROM users WHERE user = ?", (user,)).fetchall()
-    for (number,) in rows:
-        _forget(connection, number)
+    _forget(connection, [row[0] for row in rows])
     return len(rows)
 
 
@@ -83,18 +87,30 @@ def _users(connection: sqlite3.Connection, horizon: float, oldest_day: int) -> b
     scopes = "SELECT id FROM scopes WHERE experiment IS NOT NULL AND recorded < ? OR day < ?"
     select = f"SELECT id FROM users WHERE scope IN ({scopes}) LIMIT ?"  # noqa: S608
     rows = connection.execute(select, (horizon, oldest_day, _CHUNK)).fetchall()
-    for (number,) in rows:
-        _forget(connection, number)
+    _forget(connection, [row[0] for row in rows])
     if len(rows) < _CHUNK:
         connection.execute(f"DELETE FROM scopes WHERE experiment IS NULL AND id IN ({scopes})", (horizon, oldest_day))  # noqa: S608
     return len(rows) == _CHUNK
 
 
-def _forget(connection: sqlite3.Connection, user: int) -> None:
-    arm, part = part_of(connection, user)
-    if arm:
-        add_arms(connection, "residual", {arm: part})
-        for metric, moments in moments_of(connection, user):
-            add_moments(connection, "residual_metrics", arm, metric, moments)
-    for table, column in (("said", "user"), ("ratings", "user"), ("users", "id")):
-        connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (user,))  # noqa: S608
+def _forget(connection: sqlite3.Connection, users: Sequence[int]) -> None:
+    residual = Totals(connection, "residual_")
+    for user in users:
+        scope, told = added_by(connection, user)
+        if told.variant is not None:
+            _leave(connection, residual, user, (scope, told.variant), told)
+    residual.write()
+    for table, column in (*((name, "user") for name in ("said", "ratings", "windows", "histories")), ("users", "id")):
+        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(user,) for user in users])  # noqa: S608
+
+
+def _leave(connection: sqlite3.Connection, residual: Totals, user: int, arm: Arm, told: Added) -> None:
+    """Keep what a row added."""
+    add_arms(connection, "residual", {arm: told.arm})
+    for metric, moments in moments_of(connection, user):
+        add_moments(connection, "residual_metrics", arm, metric, moments)
+    lists, cells = closed_by(connection, user)
+    for parts in (told.lists, late_part(connection, user), lists):
+        residual.add(arm, told.day, parts)
+    for name, cell in cells:
+        residual.count(arm, name, cell)

@@ -6,48 +6,43 @@ asked and got, by whole numbers, and in `ratings` how often they gave a metric a
 however many answers there were; `residual` is the part of them whose rows are gone. `answered` has one row per answer,
 by which feedback finds its user and a replay is known; `said` one per value.
 
-A later file is refused: what a release does not know it would not keep up.
+What later analyses need is in `sums`, by variant and the day on which users were enrolled: lists of whole numbers that
+are added (parts.py), and in `cells`, histograms. What of a user's row their window held stands in `windows` once the
+row holds more than that, and what they were like before the experiment in `histories`. `ranges` says between what
+values a metric lies.
+
+A later file is refused: what a release does not know it would not keep up. An earlier one is taken over (upgrade.py).
 """
 
 import sqlite3
 from pathlib import Path
 
-__all__ = ["ARM", "COUNTS", "VERSION", "connect", "look"]
+from .columns import ARM, COUNTS, WINDOWED
+from .upgrade import upgrade
 
-VERSION = 1
-COUNTS = (
-    "requests",
-    "failures",
-    "complete",
-    "broken",
-    "departed",
-    "errors",
-    "fallbacks",
-    "latencies",
-    "ln_latency",
-    "prompt_tokens",
-    "completion_tokens",
-)
-"""What a user's row counts. `ln_latency` is a sum of logarithms (sums.py) over `latencies` complete answers."""
-ARM = ("users", "moved", *COUNTS)
-"""What an arm counts; `moved` are users who were given another variant, too."""
+__all__ = ["VERSION", "connect", "look"]
+
+VERSION = 2
 
 _COUNTED = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in COUNTS)
 _ARM = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in ARM)
 _MOMENTS = "metric TEXT NOT NULL, users INTEGER NOT NULL, total NOT NULL, squares NOT NULL"
 # Columns without a type hold whole numbers of any size: as text where SQLite's 64 bits do not.
-_SCHEMA = f"""
+_TABLES = f"""
 CREATE TABLE scopes (
     id INTEGER PRIMARY KEY, experiment TEXT UNIQUE, model TEXT, day INTEGER, newest REAL, recorded REAL,
-    UNIQUE (model, day)
+    control TEXT, thresholds TEXT, UNIQUE (model, day)
 );
 CREATE TABLE users (
     id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, scope INTEGER NOT NULL, variant TEXT, first REAL NOT NULL,
-    moved INTEGER NOT NULL DEFAULT 0, {_COUNTED}, UNIQUE (user, scope)
+    moved INTEGER NOT NULL DEFAULT 0, {_COUNTED}, state INTEGER NOT NULL DEFAULT 0, split INTEGER NOT NULL DEFAULT 0,
+    quick BLOB, UNIQUE (user, scope)
 );
 CREATE INDEX users_by_scope ON users (scope);
 CREATE TABLE ratings (
-    user INTEGER NOT NULL, metric TEXT NOT NULL, count INTEGER NOT NULL, total NOT NULL, PRIMARY KEY (user, metric)
+    user INTEGER NOT NULL, metric TEXT NOT NULL, count INTEGER NOT NULL, total NOT NULL,
+    window_count INTEGER NOT NULL DEFAULT 0, window_total NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (user, metric)
 ) WITHOUT ROWID;
 CREATE TABLE arms (scope INTEGER NOT NULL, variant TEXT NOT NULL, {_ARM}, PRIMARY KEY (scope, variant)) WITHOUT ROWID;
 CREATE TABLE arm_metrics (
@@ -65,7 +60,7 @@ CREATE TABLE answered (
 CREATE INDEX answered_by_completion ON answered (completion) WHERE completion IS NOT NULL;
 CREATE TABLE said (
     user INTEGER NOT NULL, answer INTEGER NOT NULL, metric TEXT NOT NULL, event TEXT NOT NULL, value NOT NULL,
-    PRIMARY KEY (user, answer, metric, event)
+    in_window, late INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (user, answer, metric, event)
 ) WITHOUT ROWID;
 CREATE TABLE waiting (
     exposure NOT NULL, completion TEXT NOT NULL, metric TEXT NOT NULL, event TEXT NOT NULL, value NOT NULL,
@@ -75,7 +70,23 @@ CREATE INDEX waiting_by_completion ON waiting (completion);
 CREATE TABLE dead_letters (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sources (name TEXT PRIMARY KEY, position INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX sources_by_time ON sources (at);
-PRAGMA user_version = {VERSION};
+"""
+_LISTS = "scope INTEGER NOT NULL, variant TEXT NOT NULL, day INTEGER NOT NULL, name TEXT NOT NULL, parts TEXT NOT NULL"
+_CELLS = "scope INTEGER NOT NULL, variant TEXT NOT NULL, name TEXT NOT NULL, cell INTEGER NOT NULL, count INTEGER"
+_WINDOWED = ", ".join(f"{name} INTEGER NOT NULL" for name in WINDOWED)
+_ANALYSED = f"""
+CREATE INDEX users_open ON users (first) WHERE state = 0 AND variant IS NOT NULL;
+CREATE TABLE windows (user INTEGER PRIMARY KEY, {_WINDOWED});
+CREATE TABLE histories (
+    user INTEGER NOT NULL, name TEXT NOT NULL, total NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (user, name)
+) WITHOUT ROWID;
+CREATE TABLE ranges (
+    scope INTEGER NOT NULL, metric TEXT NOT NULL, low NOT NULL, high NOT NULL, PRIMARY KEY (scope, metric)
+) WITHOUT ROWID;
+CREATE TABLE sums ({_LISTS}, PRIMARY KEY (scope, variant, day, name)) WITHOUT ROWID;
+CREATE TABLE residual_sums ({_LISTS}, PRIMARY KEY (scope, variant, day, name)) WITHOUT ROWID;
+CREATE TABLE cells ({_CELLS}, PRIMARY KEY (scope, variant, name, cell)) WITHOUT ROWID;
+CREATE TABLE residual_cells ({_CELLS}, PRIMARY KEY (scope, variant, name, cell)) WITHOUT ROWID;
 """
 _CACHE_KIB = 64 << 10
 
@@ -97,7 +108,9 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     if version == 0:
-        connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        connection.executescript(f"BEGIN; {_TABLES} {_ANALYSED} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version < VERSION:
+        upgrade(connection, _ANALYSED, VERSION)
     return connection
 
 

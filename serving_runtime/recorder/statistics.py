@@ -7,20 +7,22 @@ import json
 import sqlite3
 from typing import Any
 
-from .schema import ARM
-from .sums import Moments, mean_log
+from .columns import ARM
+from .sums import Moments, mean_log, unscaled
 
 __all__ = ["statistics"]
 
 _LOOK = f"""
-WITH scope AS (SELECT id, newest FROM scopes WHERE experiment = ?)
+WITH scope AS (SELECT id, newest, control FROM scopes WHERE experiment = ?1)
 SELECT
     (SELECT newest FROM scope),
     (SELECT json_group_array(json_array(variant, {", ".join(ARM)})) FROM arms WHERE scope = (SELECT id FROM scope)),
     (
         SELECT json_group_array(json_array(variant, users, total, squares)) FROM arm_metrics
-        WHERE scope = (SELECT id FROM scope) AND metric = ? AND users > 0
+        WHERE scope = (SELECT id FROM scope) AND metric = ?2 AND users > 0
     ),
+    (SELECT control FROM scope),
+    (SELECT json_array(low, high) FROM ranges WHERE scope = (SELECT id FROM scope) AND metric = ?2),
     (SELECT MAX(at) FROM sources),
     (SELECT COUNT(*) FROM waiting),
     (SELECT json_group_object(reason, count) FROM dead_letters)
@@ -33,9 +35,11 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
 
     `newest` is when the newest answer was asked for, and `reported` when a router last told of any (seconds since 1970,
     None: never), by which it is seen whether the numbers are fresh. `feedback` is the namespace's: what waits for its
-    answer, and what was given up.
+    answer, and what was given up. `control` and `range` are what the experiment was said to measure, if it was.
     """
-    newest, arms, metrics, reported, waiting, dead = connection.execute(_LOOK, (experiment, metric)).fetchone()
+    newest, arms, metrics, control, limits, reported, waiting, dead = connection.execute(
+        _LOOK, (experiment, metric)
+    ).fetchone()
     counted = {name: dict(zip(ARM, arm, strict=True)) for name, *arm in json.loads(arms)}
     variants = {name: _told(arm) for name, arm in counted.items() if arm["users"]}
     for name, *moments in json.loads(metrics):
@@ -43,6 +47,10 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
     return {
         "variants": variants,
         "moved_users": sum(arm["moved"] for arm in counted.values()),
+        "control": control,
+        "range": dict(zip(("min", "max"), map(unscaled, map(int, json.loads(limits))), strict=True))
+        if limits
+        else None,
         "newest": newest,
         "reported": reported,
         "feedback": {"waiting": waiting, "dead": json.loads(dead)},

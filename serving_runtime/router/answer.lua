@@ -99,6 +99,7 @@ function answer.line()
     endpoint = seen.endpoint,
     first = seen.to_first,
     last = seen.to_last,
+    stream = seen.streams or nil,
     promptTokens = seen.prompt_tokens,
     completionTokens = seen.completion_tokens,
     counted = seen.counted,

@@ -71,7 +71,8 @@ function records.lag()
   local file = io.open(folder .. "/delivered")
   local at = file and tonumber(file:read(32))
   if file then file:close() end
-  return at and math.max(0, math.floor(ngx.time() - at))
+  local lag = at and math.floor(ngx.time() - at)
+  return lag and lag > -2 and math.max(0, lag) or nil -- what lies ahead tells of a clock that was set back
 end
 
 metrics.show("recorder_lag_seconds", "For how long the recorder has not had all records.", records.lag)

@@ -105,8 +105,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     recorder = Recorder(options.recorder, key_of(ADMIN_KEY_VARIABLE))
     delivered = options.records / DELIVERED
-    if not delivered.exists():
-        replace_file(delivered, f"{time.time():.0f}")
+    with suppress(OSError):  # a disk that is full has no room for records either
+        options.records.mkdir(parents=True, exist_ok=True)  # nginx's container may begin later
+        if not delivered.exists():
+            replace_file(delivered, f"{time.time():.0f}")
     shipper = Shipper(Spool(options.records, socket.gethostname()), recorder, delivered)
     while not asked.is_set():
         shipper.ship()

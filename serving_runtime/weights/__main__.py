@@ -1,17 +1,22 @@
 """Bring the weights of one version: `python -m serving_runtime.weights --port 8000 --folder /weights --plan '{…}'`.
 
 It goes before the engine, in a container of its own that no probe watches: for as long as bytes come it may take its
-time. It ends with 77 where the weights cannot be had.
+time. It ends with 77 where the weights cannot be had. As a container's first process it would not hear that it is to
+end unless it listens; whenever it ends, what came stays.
 """
 
 import argparse
+import os
+import signal
 import sys
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
 from serving_runtime.plan import ServingPlan
 
 from .cache import bring
+from .credentials import read_credentials
 from .progress import Progress, told_at
 from .published import WeightsError
 from .sources import source_of
@@ -29,24 +34,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where artifacts lie, each under its digest")
     parser.add_argument("--credentials", type=Path, help="a folder with a file for each that the source is read with")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda said, _: os._exit(128 + said))
     plan: ServingPlan = options.plan
     progress = Progress()
     try:
-        known = _credentials(options.credentials) if options.credentials else {}
+        known = read_credentials(options.credentials) if options.credentials else {}
         source = source_of(plan.uri, plan.tracking_uri, known, lambda: datetime.now(UTC))
         with told_at(options.port, progress):
             bring(source, plan.uri, plan.digest, options.folder, progress)
     except WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        print(f"error: {_where(error)}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _credentials(folder: Path) -> dict[str, str]:
-    """What a mounted Secret has."""
-    found = {file.name: file.read_text().strip() for file in folder.glob("*") if file.is_file()}
-    if not found:
-        raise WeightsError("there are no credentials: is there a Secret as artifact.secretRef says?")
-    return found
+def _where(error: Exception) -> str:
+    """Its type and place: its words may have a credential in them."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationValueError
 
 from .published import WeightsError
 from .sources import Source
@@ -103,9 +103,9 @@ class Ranges:
             answer.close()  # of one that was read to its end the connection is another's by now
 
     def _told(self, name: str) -> str:
-        """A file's address, without what may be a signature."""
+        """A file's address, without what may be a password or a signature."""
         parts = urlsplit(self._source.asked(name)[0])
-        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class _Pauses:
@@ -126,6 +126,8 @@ class _Pauses:
 
 def _why(error: BaseException) -> str:
     """What happened, without the client's own words around it."""
+    if isinstance(error, LocationValueError):
+        return "it leads to what is no address"
     while inner := getattr(error, "reason", None) or error.__cause__:
         if not isinstance(inner, BaseException):
             break

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import quote
 
+from .credentials import address_in
 from .published import WeightsError
 from .signing import presigned
 
@@ -77,7 +78,7 @@ def source_of(uri: str, tracking_uri: str, credentials: Mapping[str, str], now: 
 
 
 def _hub(found: re.Match[str], credentials: Mapping[str, str]) -> Source:
-    endpoint = credentials.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    endpoint = address_in(credentials, "HF_ENDPOINT", "https://huggingface.co")
     url = f"{endpoint}/{quote(found['name'])}/resolve/{quote(found['revision'] or 'main', safe='')}"
     token = credentials.get("HF_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -87,7 +88,7 @@ def _hub(found: re.Match[str], credentials: Mapping[str, str]) -> Source:
 
 def _s3(found: re.Match[str], credentials: Mapping[str, str], now: Callable[[], datetime]) -> Source:
     region = credentials.get("AWS_REGION", "us-east-1")
-    endpoint = credentials.get("AWS_ENDPOINT_URL", f"https://s3.{region}.amazonaws.com").rstrip("/")
+    endpoint = address_in(credentials, "AWS_ENDPOINT_URL", f"https://s3.{region}.amazonaws.com")
     url = f"{endpoint}/{found['bucket']}/{quote(found['prefix'].strip('/'))}"
     key_id, secret = credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY")
     if not key_id or not secret:

@@ -167,7 +167,7 @@ def _served_adapters() -> list[Case]:
             "scaling", _set(on_base, "serving", shared | {"autoscaling": {"maxReplicas": 2}}), "set `replicas`, or le"
         ),
         case("a cache", _set(on_base, "serving", shared | {"cache": {"claimName": "models"}})),
-        case("a way up", _set(on_base, "artifact.base.uri", "mlflow-artifacts:/1/../2"), "leave `..` out"),
+        case("a way up", _set(on_base, "artifact.base.uri", "mlflow-artifacts:/1/../2"), "leave `..`, `.` and"),
         case("the size of a base", _set(on_base, "artifact.base.bytes", 1_000_000)),
         case("no size of a base", _set(on_base, "artifact.base.bytes", 0), _LOW),
         case("a digest of no base", _set(on_base, "artifact.base.digest", "sha256:0"), _PATTERN),
@@ -245,7 +245,7 @@ _SERVED: tuple[Json, ...] = (
     {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
     {"autoscaling": {"maxReplicas": 1}},
-    {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "0s"}},
+    {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "1m"}},
     {"cache": {"claimName": "models.shared"}},
 )
 _NOT_SERVED: tuple[tuple[Json, str], ...] = (
@@ -258,7 +258,11 @@ _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"autoscaling": {}}, _REQUIRED),
     ({"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, _LOW),
     ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "`minReplicas` is more than `maxReplicas`"),
-    ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "2h"}}, "`scaleDownDelay` must be from 0s to 1h"),
+    ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "30s"}}, "`scaleDownDelay` must be from 1m to 1h"),
+    (
+        {"autoscaling": {"maxReplicas": 2}, "engineArgs": [{"name": "max-num-queued-reqs", "value": "8"}]},
+        "an engine that takes no more than `autoscaling.targetRequests` never asks for another pod",
+    ),
     ({"toolCallParser": "hf"}, _ENUM),
     ({"cache": {}}, _REQUIRED),
     ({"cache": {"claimName": "models/shared"}}, _PATTERN),
@@ -720,8 +724,20 @@ CASES = [
         for uri in ("pvc://claim", "s3://models", "hf://team", "oci://registry", "oci://r/spam@sha256:0", "https://a/b")
     ),
     *(
-        _case("ModelVersion", "artifact.uri", uri, "leave `..` out")
-        for uri in ("pvc://claim/a/../../b", "mlflow-artifacts:/..", "s3://models/..")
+        _case("ModelVersion", "artifact.uri", uri, "leave `..`, `.` and empty names out")
+        for uri in (
+            "pvc://claim/a/../../b",
+            "pvc://claim/.",
+            "pvc://claim//",
+            "pvc://claim/a//b",
+            "mlflow-artifacts:/..",
+            "mlflow-artifacts://elsewhere/x",
+            "mlflow-artifacts:/1//x",
+            "s3://models/..",
+            "s3://models//x",
+            "hf://our-team/spam@../x",
+            "hf://our-team/..@v1",
+        )
     ),
     _case("ModelVersion", "artifact.uri", "pvc://claim/a..b"),
     _version_of("s3://models/spam", secretRef={"name": "reader"}),
@@ -734,6 +750,8 @@ CASES = [
     _case("ModelVersion", "artifact.digest", "sha256:0", _PATTERN),
     _case("ModelVersion", "artifact.bytes", 65_000_000_000),
     _case("ModelVersion", "artifact.bytes", 0, _LOW),
+    _case("ModelVersion", "artifact.bytes", (1 << 50) + 1, _HIGH),
+    _case("ModelVersion", "artifact.uri", "s3://models/spam/.cache/a.b/"),
     _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
     _case("ModelVersion", "artifact", ..., _REQUIRED),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),
@@ -775,6 +793,11 @@ CASES = [
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X User"}], _PATTERN),
     _case("ABExperiment", "assignment.salt", "", "should be at least 1 chars long"),
     _case("ABExperiment", "metrics.primary.source", "Latency", _ENUM),
+    _case("ABExperiment", "metrics.primary.range", {"min": 1, "max": 5}),
+    _case("ABExperiment", "metrics.primary.range", {"min": -0.5, "max": 0.5}),
+    _case("ABExperiment", "metrics.primary.range", {"min": 5, "max": 5}, "`max` must be above `min`"),
+    _case("ABExperiment", "metrics.primary.range", {"min": 1}, _REQUIRED),
+    _case("ABExperiment", "metrics.primary.range", {"min": 0, "max": 1e13}, _HIGH),
     _case("ABExperiment", "metrics.primary.name", "User Rating", _PATTERN),
     _case("ABExperiment", "stopping.minDuration", "24h"),
     _case("ABExperiment", "stopping.minDuration", "1h30m"),

@@ -23,6 +23,7 @@ from anneal_operator.decide.observed_experiment import (
     RecordDecision,
     Remember,
     Rival,
+    Stored,
     VariantSeen,
 )
 from serving_runtime.plan import Stamp
@@ -76,13 +77,17 @@ def _seen(observations: Observations | None = None, **changes: Any) -> ObservedE
     seen = ObservedExperiment(
         1, _spec(), previous, READY, uid="u", route=SPLIT, observations=observations, record=record
     )
-    seen = replace(seen, **{"stored_until": datetime.max.replace(tzinfo=UTC)} | changes)
+    seen = replace(seen, **{"stored": Stored("r", NOW + timedelta(days=99), NOW)} | changes)
     known = seen.record and replace(seen.record, uid=seen.identity)
     return seen if "remembered" in changes else replace(seen, remembered=known)
 
 
 def _condition(status: ABExperimentStatus, kind: str) -> tuple[str, str]:
     return next((c.status, c.reason) for c in status.conditions if c.type == kind)
+
+
+def _stored(seconds: float) -> Stored:
+    return Stored("router-1", NOW - timedelta(seconds=seconds), NOW)
 
 
 FRESH = ABExperimentStatus()
@@ -124,9 +129,9 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
         (_seen(route=RouteSeen()), "Running", "RouteProgrammed", ("False", "RouterBehind")),
         (_seen(_counted((99, 3.0), (200, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
         (_seen(None), "Running", "DataFresh", ("Unknown", "RecorderSilent")),
-        (_seen(ENOUGH, stored_until=None), "Running", "DataFresh", ("Unknown", "RecordsWaiting")),
-        (_seen(ENOUGH, stored_until=NOW - timedelta(seconds=301)), "Running", "DataFresh", ("False", "RecordsWaiting")),
-        (_seen(ENOUGH, stored_until=NOW - timedelta(seconds=300)), "Promoted", "DataFresh", ("True", "RecordsStored")),
+        (_seen(ENOUGH, stored=None), "Running", "DataFresh", ("Unknown", "RecordsWaiting")),
+        (_seen(ENOUGH, stored=_stored(301)), "Running", "DataFresh", ("False", "RecordsWaiting")),
+        (_seen(ENOUGH, stored=_stored(300)), "Promoted", "DataFresh", ("True", "RecordsStored")),
         # p = 0.005: chance gives that too often to stop for
         (_seen(_counted((100, 3.0), (144, 4.0))), "Promoted", "AssignmentHealthy", ("True", "AsWeighted")),
         (_seen(_counted((99, 3.0), (101, 9.0))), "Running", "SampleSufficient", ("False", "Collecting")),
@@ -198,13 +203,26 @@ def test_counts_that_cannot_be_read_when_the_time_is_over_are_waited_for() -> No
     assert (over.phase, "could not be read" in over.decision.reason) == ("Inconclusive", True)
 
 
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (Stored("r-1", NOW - timedelta(minutes=6), NOW), "router pod r-1 has records that the recorder has not stored"),
+        (Stored("r-1", NOW - timedelta(minutes=6), NOW - timedelta(minutes=6)), "router pod r-1 tells no more whether"),
+        (Stored("r-1", None, NOW), "router pod r-1 does not tell whether its records are stored"),
+    ],
+)
+def test_the_router_whose_records_are_missing_is_named(stored: Stored, told: str) -> None:
+    status = judge(_seen(ENOUGH, stored=stored), NOW)
+    assert next(c.message for c in status.conditions if c.type == "DataFresh").startswith(told)
+
+
 def test_records_that_a_router_still_has_when_the_time_is_over_are_waited_for() -> None:
     end = NOW + timedelta(hours=22)
-    late = _seen(ENOUGH, stored_until=end - timedelta(minutes=6))
+    late = _seen(ENOUGH, stored=Stored("router-1", end - timedelta(minutes=6), end))
     assert judge(late, end).phase == "Running"
-    over = judge(replace(late, stored_until=end), end + timedelta(minutes=10))
+    over = judge(replace(late, stored=Stored("router-1", end, end)), end + timedelta(minutes=10))
     assert over.decision is not None
-    assert (over.phase, "a router has records" in over.decision.reason) == ("Inconclusive", True)
+    assert (over.phase, "router pod router-1" in over.decision.reason) == ("Inconclusive", True)
 
 
 @pytest.mark.parametrize(

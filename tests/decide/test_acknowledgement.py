@@ -152,15 +152,17 @@ READY = [{"type": "Ready", "status": "True"}]
         ({}, READY, True),
         ({}, [{"type": "Ready", "status": "False"}], False),
         ({}, [], False),
-        ({"deletionTimestamp": "2026-03-01T12:00:36Z"}, READY, True),
-        ({"deletionTimestamp": "2026-03-01T12:00:35Z"}, READY, False),
+        ({"deletionTimestamp": "2026-03-01T12:10:36Z", "deletionGracePeriodSeconds": 640}, READY, True),
+        ({"deletionTimestamp": "2026-03-01T12:10:35Z", "deletionGracePeriodSeconds": 640}, READY, False),
+        ({"deletionTimestamp": "2026-03-01T12:00:26Z", "deletionGracePeriodSeconds": 30}, READY, True),
+        ({"deletionTimestamp": "2026-03-01T12:00:25Z", "deletionGracePeriodSeconds": 30}, READY, False),
     ],
 )
 def test_a_pod_takes_requests_while_it_is_ready_and_not_left_yet(
     metadata: dict[str, Any], conditions: list[dict[str, str]], expected: bool
 ) -> None:
     pod = {"metadata": metadata, "status": {"conditions": conditions}}
-    assert takes_requests(pod, NOW, timedelta(seconds=35)) is expected
+    assert takes_requests(pod, NOW, timedelta(seconds=5)) is expected
 
 
 def test_a_version_is_left_when_the_table_that_has_come_does_not_name_it() -> None:

@@ -33,6 +33,7 @@ MINUTE = 13
         (2, _told(21), 3),
         (2, _told(0, 0, 45), 5),
         (2, _told(1000), 6),
+        (1, _told(1000), 5),
         # fewer only once that has sufficed for as long as the delay
         (5, _told(*[11] * MINUTE), 2),
         (5, _told(*[31] * MINUTE), 4),
@@ -69,8 +70,9 @@ def test_where_a_router_did_not_tell_there_may_be_more_requests_and_never_fewer(
     assert replicas_for(_serving(), 5, [Sample(NOW, 51, is_whole=False)], NOW) == 6
 
 
-def test_without_a_delay_the_newest_word_holds() -> None:
-    assert replicas_for(_serving(scaleDownDelay="0s"), 5, _told(60, 21), NOW) == 3
+def test_what_is_to_get_all_clients_has_pods_for_them_before_they_come() -> None:
+    assert replicas_for(_serving(), 2, _told(*[0] * MINUTE), NOW, at_least=5) == 5
+    assert replicas_for(_serving(), None, [], NOW, at_least=9) == 6
 
 
 def test_without_autoscaling_there_are_its_replicas() -> None:

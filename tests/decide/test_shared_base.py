@@ -75,8 +75,8 @@ def _pod(name: str, ready: str = "True", **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": f"uid-{name}"} | metadata, "status": {"conditions": conditions}}
 
 
-HAS = AdapterReport(loaded={"one": LoadedAdapter(digest="d1", verified_at="t")})
-HAS_ANOTHER = AdapterReport(loaded={"one": LoadedAdapter(digest="d0", verified_at="t")})
+HAS = AdapterReport(loaded={"one": LoadedAdapter(digest="d1", verified_at="2026-03-01T11:00:00Z")})
+HAS_ANOTHER = AdapterReport(loaded={"one": LoadedAdapter(digest="d0", verified_at="2026-03-01T11:00:00Z")})
 FAILS = AdapterReport(problems={"one": AdapterProblem(digest="d1", message="rank")})
 FAILED_BEFORE = AdapterReport(problems={"one": AdapterProblem(digest="d0", message="rank")})
 NOTHING = AdapterReport()

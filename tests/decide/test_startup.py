@@ -35,6 +35,11 @@ def test_the_deadline_comes_from_the_artifact_s_size_unless_people_set_one(
     assert (found, worded(found)) == (seconds(deadline), deadline)
 
 
+def test_the_deadline_of_the_largest_artifact_is_one_that_a_probe_can_have() -> None:
+    largest = next(one.le for one in Artifact.model_fields["bytes"].metadata if hasattr(one, "le"))
+    assert startup_seconds(Serving.parse({}), _artifact(largest)) < 2**31
+
+
 def test_a_part_of_a_second_is_one() -> None:
     assert [reading_seconds(size, 100) for size in (0, 1, 100, 101)] == [0, 1, 1, 2]
 

@@ -63,3 +63,8 @@ def test_each_field_of_serving_is_known_to_change_pods_or_not_to() -> None:
 def test_what_people_wish_of_pods_changes_where_the_pods_do(field: str, value: Any) -> None:
     (wish, pods), (another_wish, other_pods) = (_made(field, value, changed) for changed in (False, True))
     assert (wish != another_wish, pods != other_pods) == (field in OF_PODS, field in OF_PODS)
+
+
+def test_what_was_stored_under_the_old_default_is_nobody_s_wish() -> None:
+    stored = wish_of(Serving.parse({"startupDeadline": "15m"}), KEYS)
+    assert stored == wish_of(Serving.parse({}), KEYS), "else an upgrade replaces the pods of an experiment"

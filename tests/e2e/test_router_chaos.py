@@ -101,7 +101,7 @@ def test_a_lost_router_a_roll_and_a_killed_recorder_lose_nobody_s_answer(
 
 def test_pods_follow_the_requests_that_are_under_way(scene: Served, tmp_path: Path) -> None:
     """As many streams as ask for three pods in each arm; without them it goes down to one, and no answer is lost."""
-    wanted = {"minReplicas": 1, "maxReplicas": 3, "targetRequests": 1, "scaleDownDelay": "15s"}
+    wanted = {"minReplicas": 1, "maxReplicas": 3, "targetRequests": 1, "scaleDownDelay": "1m"}
     for version in VERSIONS:
         scene.change(version, autoscaling=wanted)
     with scene.traffic(tmp_path / "scaled.jsonl", SAMPLE_STREAMS, 1.0) as traffic:

@@ -17,6 +17,7 @@ from anneal_operator.outside.routers import HttpRouters, RouterTraffic
 from serving_runtime.plan import DOWNLOAD_PATH, AdapterReport, Downloaded, LoadedAdapter, Stamp
 
 KEY = "admin-key"
+AT = "2026-03-01T11:00:00Z"
 
 
 async def _ask(url: str) -> Stamp:
@@ -79,10 +80,11 @@ def test_a_router_tells_what_it_has_under_way(told: Any, heard: RouterTraffic | 
     ("told", "heard"),
     [
         (
-            {"loaded": {"one": {"digest": "d", "verified_at": "t", "news": 1}}, "problems": {}, "more": []},
-            AdapterReport(loaded={"one": LoadedAdapter(digest="d", verified_at="t")}),
+            {"loaded": {"one": {"digest": "d", "verified_at": AT, "news": 1}}, "problems": {}, "more": []},
+            AdapterReport(loaded={"one": LoadedAdapter(digest="d", verified_at=AT)}),
         ),
-        ({"loaded": {"one": {"digest": "d" * 72, "verified_at": "t"}}}, "tells of no adapters"),
+        ({"loaded": {"one": {"digest": "d" * 72, "verified_at": AT}}}, "tells of no adapters"),
+        ({"loaded": {"one": {"digest": "d", "verified_at": "today"}}}, "tells of no adapters"),
         ({"loaded": []}, "tells of no adapters"),
     ],
 )
@@ -126,6 +128,8 @@ def test_an_experiments_statistics_are_asked_by_uid_and_metric() -> None:
     [
         ({"bytes": 1, "total_bytes": 2, "bytes_per_second": 3}, Downloaded(bytes=1, total_bytes=2, bytes_per_second=3)),
         ({"bytes": 1}, None),
+        ({"bytes": -1, "total_bytes": 2, "bytes_per_second": 3}, None),
+        ({"bytes": 1, "total_bytes": 1 << 200, "bytes_per_second": 3}, None),
         ({}, None),
     ],
 )
@@ -144,6 +148,24 @@ def test_how_far_a_download_is_is_asked_of_its_pod(told: dict[str, int], found: 
     else:
         with pytest.raises(RouterError, match="tells of no download"):
             asyncio.run(run())
+
+
+def test_a_recorder_is_told_what_an_experiment_measures() -> None:
+    heard: list[Any] = []
+
+    async def define(request: web.Request) -> web.Response:
+        heard.append((request.match_info["uid"], request.headers["Authorization"], await request.json()))
+        return web.json_response({"status": "defined"})
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_put("/experiments/{uid}", define)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = str(server.make_url("")).rstrip("/")
+            await HttpRouters(session).define(url, KEY, "uid-1", {"control": "a", "ranges": {}})
+
+    asyncio.run(run())
+    assert heard == [("uid-1", f"Bearer {KEY}", {"control": "a", "ranges": {}})]
 
 
 @pytest.mark.parametrize(("key", "sent"), [("k", "Bearer k"), ("", None)])

@@ -386,6 +386,29 @@ def test_an_inconclusive_end_changes_nothing(world: World) -> None:
     assert world.registry.aliases == {("spam", "production"): "1"}
 
 
+def test_the_recorder_is_told_what_is_measured_and_a_new_one_again(world: World) -> None:
+    spec = world.api.objects["ABExperiment", "x"]["spec"]
+    primary = {**spec["metrics"]["primary"], "range": {"min": 1, "max": 5}}
+    world.api.edit("ABExperiment", "x", spec={**spec, "metrics": {"primary": primary}})
+    told = {"uid-x": {"control": "a", "ranges": {primary["name"]: {"min": 1, "max": 5}}}}
+    _start(world)
+    _count(world, (10, 3.0), (10, 3.0))
+    _look(world)
+    assert world.routers.defined == told
+    world.routers.defined.clear()
+    _look(world)
+    assert world.routers.defined == {}
+    _count(world, (0, 3.0), (0, 3.0))
+    _look(world)
+    assert world.routers.defined == told
+
+
+def test_a_recorder_that_cannot_be_told_what_is_measured_holds_up_nothing(world: World) -> None:
+    world.routers.is_deaf = True
+    _decide(world)
+    assert _status(world)["decision"]["winner"] == "b"
+
+
 @pytest.mark.parametrize(
     "answer",
     [None, {}, {"variants": []}, {"variants": {"a": None}, "moved_users": 0}, {"variants": {}, "moved_users": "many"}],

@@ -152,8 +152,8 @@ def test_a_config_map_that_is_lost_in_the_middle_of_a_release_moves_nobody(world
 
 def test_every_router_that_takes_requests_is_asked_until_it_has_told(world: World) -> None:
     world.router_pod("starting", "10.1.0.3", ready=False)
-    world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:10:40Z")
-    world.router_pod("left", "10.1.0.5", deletionTimestamp="2026-03-01T12:10:30Z")
+    world.router_pod("leaving", "10.1.0.4", deletionTimestamp="2026-03-01T12:10:40Z", deletionGracePeriodSeconds=640)
+    world.router_pod("left", "10.1.0.5", deletionTimestamp="2026-03-01T12:10:30Z", deletionGracePeriodSeconds=640)
     world.routers.asked.clear()
     _route(world)
     assert world.routers.asked == ["10.1.0.4"], "the others have told"
@@ -362,6 +362,7 @@ def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_
     world: World,
 ) -> None:
     test_a_promotion_goes_step_by_step_each_when_every_router_has_the_one_before(world)
+    world.api.edit("Deployment", "one-server", status={"observedGeneration": 9})  # its pods have ended
     world.registry.aliases["spam", "production"] = "1"
     _look(world, "one", "two")
     assert world.api.objects["Deployment", "one-server"]["spec"]["replicas"] == 1

@@ -334,3 +334,19 @@ def test_one_that_differs_from_its_training_says_so(shared: Shared) -> None:
         "the adapter is not loaded: pod: question 1 of 3 differs",
     )
     assert shared.condition("two", "Loaded")[:2] == ("True", "AsTrained")
+
+
+def test_a_version_that_is_scaled_gets_as_many_pods_as_the_shared_one_before_it_has(answering: Shared) -> None:
+    api, world = answering.api, answering.world
+    answering.targets()
+    answering.settle()
+    api.edit("ModelVersion", "one", spec=spec("1", replicas=3))
+    answering.settle()
+    artifact = {"uri": "mlflow-artifacts:/1/own/artifacts/model", "digest": "sha256:" + "4" * 64, "format": "Merged"}
+    scaled = {"autoscaling": {"maxReplicas": 5}}
+    api.put("ModelVersion", "own", spec={"modelName": "spam", "artifact": artifact, "serving": scaled})
+    world.reconcile("ModelVersion", "own", 2)
+    assert api.objects["Deployment", "own-server"]["spec"]["replicas"] == 1
+    world.registry.aliases["spam", "production"] = api.status("ModelVersion", "own")["registry"]["version"]
+    world.reconcile("ModelVersion", "own", 2)
+    assert api.objects["Deployment", "own-server"]["spec"]["replicas"] == 3

@@ -1,15 +1,18 @@
 """A version that is scaled by its requests: routers are asked every five seconds, and nothing else is written."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from .world import World
+from anneal_operator.api.schema import timestamp
+
+from .world import NAMESPACE, World
 
 SPEC: dict[str, Any] = {
     "modelName": "spam",
     "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
-    "serving": {"autoscaling": {"maxReplicas": 8, "targetRequests": 10, "scaleDownDelay": "30s"}},
+    "serving": {"autoscaling": {"maxReplicas": 8, "targetRequests": 10, "scaleDownDelay": "1m"}},
 }
 
 
@@ -21,11 +24,11 @@ def _replicas(world: World, name: str = "one") -> int:
     return int(world.api.objects["Deployment", f"{name}-server"]["spec"]["replicas"])
 
 
-def _answer(world: World) -> None:
-    made = world.api.objects["Deployment", "one-server"]
-    ready = made["spec"]["replicas"]
-    status = {"observedGeneration": made["metadata"]["generation"], "readyReplicas": ready, "updatedReplicas": ready}
-    world.api.edit("Deployment", "one-server", status={**status, "replicas": ready})
+def _answer(world: World, name: str = "one", missing: int = 0) -> None:
+    made = world.api.objects["Deployment", f"{name}-server"]
+    wanted = made["spec"]["replicas"]
+    status = {"observedGeneration": made["metadata"]["generation"], "updatedReplicas": wanted, "replicas": wanted}
+    world.api.edit("Deployment", f"{name}-server", status={**status, "readyReplicas": wanted - missing})
 
 
 def _wait(world: World, seconds: int) -> None:
@@ -56,28 +59,85 @@ def test_pods_follow_the_requests_that_all_routers_have_under_way(world: World) 
     assert _replicas(world) == 4, "two routers with 17 each"
     assert world.api.status("ModelVersion", "one")["replicas"] == 4
     world.routers.requests = {"one": 6}
-    _wait(world, 25)
+    _wait(world, 55)
     assert _replicas(world) == 4
     _wait(world, 15)
     assert _replicas(world) == 2
     world.routers.requests = {}
-    _wait(world, 40)
+    _wait(world, 70)
     assert _replicas(world) == 1
 
 
 def test_while_a_router_is_silent_or_another_operator_just_leads_nothing_is_scaled_down(world: World) -> None:
     world.routers.requests = {"one": 40}
-    _wait(world, 5)
+    _wait(world, 10)
+    assert _replicas(world) == 8
     world.routers.requests, world.routers.silent = {}, {"10.1.0.2"}
-    _wait(world, 60)
+    _wait(world, 100)
     assert _replicas(world) == 8
     world.routers.silent = set()
-    _wait(world, 20)
+    _wait(world, 40)
     world.context.traffic.clear()
-    _wait(world, 25)
+    _wait(world, 55)
     assert _replicas(world) == 8
     _wait(world, 20)
     assert _replicas(world) == 1
+
+
+def test_while_a_router_ends_its_streams_nothing_is_scaled_down(world: World) -> None:
+    """It takes no more questions, nor the operator's, and answers what it has begun."""
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    assert _replicas(world) == 4
+    world.router_pod("leaving", "10.1.0.3", deletionTimestamp="2026-03-01T12:10:40Z", deletionGracePeriodSeconds=640)
+    world.routers.requests, world.routers.silent = {}, {"10.1.0.3"}
+    _wait(world, 100)
+    assert _replicas(world) == 4
+    world.api.remove("Pod", "leaving")
+    _wait(world, 80)
+    assert _replicas(world) == 1
+
+
+def test_pods_that_do_not_answer_are_not_taken_for_pods_that_nobody_needs(world: World) -> None:
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    world.routers.requests = {}
+    _answer(world, missing=2)
+    for _ in range(30):
+        world.later(5)
+        _look(world)
+    assert _replicas(world) == 4
+    _answer(world)
+    _wait(world, 80)
+    assert _replicas(world) == 1
+
+
+def test_a_clock_that_goes_back_stops_nobody(world: World) -> None:
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    world.later(-3600)
+    world.routers.requests = {"one": 30}
+    _wait(world, 10)
+    assert _replicas(world) == 6
+
+
+def test_what_lost_production_keeps_its_pods_for_a_rollback_whoever_asks_it(world: World) -> None:
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    other = SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/two"}}
+    world.api.put("ModelVersion", "two", spec=other)
+    _look(world, "two", 2)
+    world.registry.aliases["spam", "production"] = "2"
+    world.routers.requests = {}
+    _look(world, "two", 2)
+    assert _replicas(world, "two") == 4, "before clients come, it has as many as they have now"
+    _answer(world, "two")
+    _look(world, "two")
+    _look(world)
+    for _ in range(2):
+        world.reconcile("Router", "anneal-router")
+    _wait(world, 100)
+    assert _replicas(world) == 4
 
 
 def test_nothing_is_written_while_the_number_of_pods_holds(world: World) -> None:
@@ -107,3 +167,33 @@ def test_nobody_asks_where_no_version_is_scaled_so(world: World) -> None:
     world.later(5)
     assert _look(world) != 5.0
     assert world.routers.counts == 0
+
+
+def _stored(world: World) -> tuple[str, float | None] | None:
+    """The router whose records are stored least far, and how long ago that was."""
+    context, now = world.context, world.time
+    reader = context.readers.reader("ModelVersion", NAMESPACE, "one")
+    asyncio.run(context.traffic.ask(world.routers, "k", reader, NAMESPACE, now))
+    found = context.traffic.stored(NAMESPACE)
+    return (found.router, (now - found.until).total_seconds() if found.until else None) if found else None
+
+
+def test_records_are_stored_as_far_as_those_of_the_router_that_is_behind(world: World) -> None:
+    assert _stored(world) == ("router-1", 0)
+    world.routers.lag = 400.0
+    world.later(60)
+    assert _stored(world) == ("router-1", 400)
+
+
+def test_a_router_that_never_told_or_is_not_ready_counts_and_one_that_is_gone_does_for_a_while(world: World) -> None:
+    world.router_pod("crashing", "10.1.0.3", ready=False, creationTimestamp=timestamp(world.time))
+    world.routers.silent = {"10.1.0.3"}
+    world.later(30)
+    assert _stored(world) == ("router-1", 0), "it may be about to start"
+    world.later(60)
+    assert _stored(world) == ("crashing", None)
+    world.api.remove("Pod", "crashing")
+    world.later(200)
+    assert _stored(world) == ("crashing", None)
+    world.later(200)
+    assert _stored(world) == ("router-1", 0)

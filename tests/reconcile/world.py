@@ -333,6 +333,10 @@ class FakeRouters:
     counts: int = 0
     """How often one told of it."""
     counted: dict[str, Any] | None = None
+    defined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What a recorder was told of experiments, by uid."""
+    is_deaf: bool = False
+    """Whether a recorder cannot be told."""
     keys: list[str] = field(default_factory=list)
     """Those that it was asked with."""
     loaded: dict[str, AdapterReport] = field(default_factory=dict)
@@ -376,6 +380,13 @@ class FakeRouters:
         if self.counted is None:
             raise RouterError("down")
         return self.counted
+
+    async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
+        self.keys.append(key)
+        if self.is_deaf:
+            raise RouterError("down")
+        self.defined[experiment_uid] = definition
+        self.counted = (self.counted or {}) | {"control": definition["control"]}
 
 
 class World:

@@ -13,7 +13,7 @@ import pytest
 from serving_runtime.recorder import feedback, recent
 from serving_runtime.recorder import inbox as inbox_module
 from serving_runtime.recorder.database import Database
-from serving_runtime.recorder.feedback import Outcome, Said
+from serving_runtime.recorder.feedback import Outcome, Said, Told
 from serving_runtime.recorder.inbox import Inbox
 from serving_runtime.recorder.ingest import Ingest
 from serving_runtime.recorder.line import Exposure
@@ -34,7 +34,7 @@ def _answer(number: int, user: str | None = "u", **fields: Any) -> dict[str, Any
     return Exposure.model_validate(line | fields).model_dump()
 
 
-def _say(database: Database, number: int, value: float, event: str = "", metric: str = "rating") -> Outcome:
+def _say(database: Database, number: int, value: float, event: str = "", metric: str = "rating") -> Told:
     return database.record_feedback([Said(metric, scaled(value), f"{number:032x}", event=event)])[0]
 
 
@@ -143,6 +143,8 @@ def test_what_is_said_of_an_answer_that_counts_nowhere_is_told_so_and_does_not_w
     assert database.statistics("e", "rating") == {
         "variants": {},
         "moved_users": 0,
+        "control": None,
+        "range": None,
         "newest": None,
         "reported": pytest.approx(time.time(), abs=60),
         "feedback": {"waiting": 0, "dead": {"not counted": 1}},
@@ -293,7 +295,7 @@ def test_what_comes_while_the_disk_works_is_written_together_and_all_hear_what_w
 def test_more_than_so_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "_MOST", 2)
 
-    async def post() -> list[Outcome]:
+    async def post() -> list[Told]:
         inbox = Inbox(lambda said: [Outcome.RECORDED] * len(said))
         return await asyncio.gather(*(inbox.put(Said("rating", 1)) for _ in range(3)))
 

@@ -11,7 +11,7 @@ import pytest
 
 from serving_runtime.recorder import migration
 from serving_runtime.recorder.database import Database
-from serving_runtime.recorder.feedback import Outcome, Said
+from serving_runtime.recorder.feedback import Outcome, Said, Told
 from serving_runtime.recorder.line import Exposure
 from serving_runtime.recorder.retention import shortage
 from serving_runtime.recorder.schema import VERSION, connect
@@ -69,7 +69,7 @@ def _counts(path: Path, *tables: str) -> dict[str, int]:
     return found
 
 
-def _say(database: Database, number: int, value: float) -> list[Outcome]:
+def _say(database: Database, number: int, value: float) -> list[Told]:
     return database.record_feedback([Said("rating", scaled(value), f"{number:032x}")])
 
 
@@ -167,7 +167,7 @@ def test_a_look_reads_no_row_of_an_answer_or_a_user(tmp_path: Path) -> None:
     assert len(asked) == 1
     plan = [step[3].split() for step in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
     connection.close()
-    assert {name for how, name, *_ in plan if how == "SEARCH"} == {"scopes", "arms", "arm_metrics", "sources"}
+    assert {name for how, name, *_ in plan if how == "SEARCH"} == {"scopes", "arms", "arm_metrics", "ranges", "sources"}
     scanned = {name for how, name, *_ in plan if how == "SCAN"}
     assert scanned - {"CONSTANT", "scope"} == {"waiting", "dead_letters"}
 
@@ -245,6 +245,6 @@ def test_a_later_release_s_file_is_refused_and_left_as_it_is(tmp_path: Path) -> 
     other.execute(f"PRAGMA user_version = {VERSION + 1}")
     other.close()
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="format 2, and this release knows 1 at most"):
+    with pytest.raises(ValueError, match="format 3, and this release knows 2 at most"):
         Database(path)
     assert path.read_bytes() == before

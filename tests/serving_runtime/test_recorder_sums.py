@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving_runtime.recorder.columns import ARM, COUNTS
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.feedback import Outcome, Said
 from serving_runtime.recorder.line import Exposure
-from serving_runtime.recorder.schema import ARM, COUNTS
 from serving_runtime.recorder.sums import Moments, scaled
 
 Event = tuple[str, Any]

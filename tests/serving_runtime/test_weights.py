@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, weights_folder
+from serving_runtime.weights import __main__ as weights
 from serving_runtime.weights import ranges, sources
 from serving_runtime.weights.cache import bring
 from serving_runtime.weights.describe import main
@@ -197,6 +199,32 @@ def test_a_download_that_is_killed_goes_on_where_it_was(files: Files, tmp_path: 
     assert files.sent < SIZE * 1.15, "what was on its way when it was killed, and no more, was sent twice"
 
 
+def as_in_a_pod(files: Files, folder: Path, digest: str) -> "subprocess.Popen[str]":
+    """What the container `weights` runs, word for word but for what is this test's own."""
+    made = yaml.safe_load_all((CHECKOUT / "tests/desired/golden/serving.yaml").read_text())
+    server = next(one for one in made if one["kind"] == "Deployment")
+    arguments = server["spec"]["template"]["spec"]["initContainers"][0]["args"]
+    own = {"--port": "0", "--folder": str(folder), "--plan": plan_of(digest, files.port).model_dump_json()}
+    words = [own.get(before, word) for before, word in zip(["", *arguments], arguments, strict=False)]
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_container_of_a_pod_ends_with_0_so_that_the_engine_begins(files: Files, tmp_path: Path) -> None:
+    for _ in range(2):
+        brings = as_in_a_pod(files, tmp_path / "cache", digest_of(files))
+        assert (brings.communicate(timeout=60)[1], brings.returncode) == ("", 0)
+
+
+def test_one_that_is_asked_to_end_does_so_at_once_and_not_as_if_all_came(files: Files, tmp_path: Path) -> None:
+    files.bytes_per_second = 100_000
+    brings = as_in_a_pod(files, tmp_path / "cache", digest_of(files))
+    assert poll(lambda: files.sent > 0, 60)
+    brings.terminate()
+    assert (brings.communicate(timeout=10), brings.returncode) == (("", ""), 128 + signal.SIGTERM)
+
+
 def test_what_a_power_cut_spoilt_is_downloaded_again(files: Files, tmp_path: Path) -> None:
     digest = digest_of(files)
     files.bytes_per_second = 1_000_000
@@ -234,6 +262,70 @@ def test_a_secret_that_is_not_there_is_told(files: Files, tmp_path: Path) -> Non
         77,
         "error: there are no credentials: is there a Secret as artifact.secretRef says?\n",
     )
+
+
+SECRET = "hf_SECRET"  # noqa: S105 - none
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("HF_TOKEN", b"hf_SECRET\n# of the build\n", "HF_TOKEN of artifact.secretRef has white space or "),
+        ("HF_TOKEN", b"hf_SECRET\xff", "HF_TOKEN of artifact.secretRef has white space or "),
+        ("HF_ENDPOINT", b"http://user:hf_SECRET@127.0.0.1:9", "HF_ENDPOINT of artifact.secretRef is no address: "),
+        ("HF_ENDPOINT", b"127.0.0.1:9", "HF_ENDPOINT of artifact.secretRef is no address: "),
+        ("HF_ENDPOINT", b"http://127.0.0.1:hf_SECRET", "HF_ENDPOINT of artifact.secretRef is no address: "),
+        ("ca.jks", b"\xfe\xedhf_SECRET", "the Secret of artifact.secretRef has none of HF_TOKEN, HF_ENDPOINT"),
+    ],
+)
+def test_what_is_wrong_in_a_secret_is_named_and_not_shown(tmp_path: Path, name: str, value: bytes, told: str) -> None:
+    failed = reading_a_hub(tmp_path, {name: value})
+    _, err = failed.communicate(timeout=60)
+    assert failed.returncode == 77
+    assert err.startswith(f"error: {told}"), err
+    assert SECRET not in err
+
+
+def reading_a_hub(folder: Path, secret: dict[str, bytes], port: int = 9) -> "subprocess.Popen[str]":
+    for name, value in {"credentials/" + name: value for name, value in secret.items()}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(value)
+    plan = plan_of("sha256:" + "0" * 64, port).model_copy(update={"uri": "hf://our-team/spam"}).model_dump_json()
+    command = [sys.executable, "-m", "serving_runtime.weights", "--port", "0", "--folder", str(folder / "cache")]
+    command += ["--plan", plan, "--credentials", str(folder / "credentials")]
+    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_keys_of_a_secret_that_nothing_reads_may_be_anything(files: Files, tmp_path: Path) -> None:
+    files.refuses = 403
+    endpoint = f"http://127.0.0.1:{files.port}\n".encode()
+    failed = reading_a_hub(tmp_path, {"HF_TOKEN": b"t\n", "HF_ENDPOINT": endpoint, "ca.jks": b"\xfe\xed\n"})
+    assert failed.communicate(timeout=60)[1].endswith("cannot be downloaded: the answer was 403 Forbidden\n")
+    assert files.headers[0]["Authorization"] == "Bearer t"
+
+
+def test_an_error_of_the_program_s_own_shows_no_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(weights, "bring", fails)
+    plan = plan_of("sha256:0", 9).model_dump_json()
+    monkeypatch.setattr("sys.argv", ["weights", "--port", "0", "--folder", str(tmp_path), "--plan", plan])
+    with pytest.raises(SystemExit, match="1"):
+        weights.main()
+    assert capsys.readouterr().err.startswith("error: ValueError at test_weights.py:")
+
+
+@pytest.mark.parametrize("address", ["http://user:hf_SECRET@127.0.0.1:9", "http://127.0.0.1:9/?key=hf_SECRET"])
+def test_no_password_stands_in_what_is_said_of_an_address(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_FIRST_PAUSE_SECONDS", 0.01)
+    with pytest.raises(WeightsError, match=r"^http://127.0.0.1:9/.* cannot be downloaded: ") as told:
+        bring(source_of(URI, address, {}, lambda: NOW), URI, "sha256:0", tmp_path / "cache", Progress())
+    assert SECRET not in str(told.value)
 
 
 def test_a_large_file_of_a_hub_comes_in_several_stretches_at_once(

@@ -417,5 +417,5 @@ def test_a_row_that_the_template_cannot_write_is_a_bad_row_and_not_the_end(make_
     assert prepare(plan).rejected == 1
     [row] = [row for row in _rejects(plan) if row["kind"] == "unwritable"]
     assert row["line"] == 31
-    with pytest.raises(DataError, match=r"1 rows cannot be used, 2\.5 % where 0 % are allowed .* line 31: "):
+    with pytest.raises(DataError, match=r"1 rows cannot be used, 2\.5 % where 0 % are allowed: .* line 31: "):
         prepare(make_plan(chats, **given, dataset__max_rejected_percent=0))

@@ -20,6 +20,7 @@ __all__ = [
     "ExperimentPhase",
     "MetricStatus",
     "Metrics",
+    "Range",
     "SampleRatio",
     "Stopping",
     "Variant",
@@ -61,6 +62,23 @@ class Assignment(Schema):
     """
 
 
+class Range(Schema):
+    """Between what values a metric lies."""
+
+    min: float = Field(ge=-1e12, le=1e12)
+    """The least value."""
+    max: float = Field(ge=-1e12, le=1e12)
+    """The greatest value."""
+
+    rules: ClassVar = (
+        Rule(
+            "self.max - self.min >= 0.000001",
+            "`max` must be above `min`, by a millionth at least",
+            lambda limits: limits.max - limits.min >= 0.000001,
+        ),
+    )
+
+
 class PrimaryMetric(Schema):
     """The number that decides."""
 
@@ -70,6 +88,10 @@ class PrimaryMetric(Schema):
     """`Feedback`: what clients post about answers they got; a user's value is the mean of theirs."""
     direction: Literal["Increase", "Decrease"] = "Increase"
     """Which way is better."""
+    range: Range | None = None
+    """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
+    analyses of the metric needs it.
+    """
 
 
 class Metrics(Schema):

@@ -1,5 +1,6 @@
 """ModelVersion: one published result, registered in MLflow and served by vLLM."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -65,15 +66,16 @@ _MLFLOW = "mlflow-artifacts:/"
 _MlflowUri = Annotated[str, StringConstraints(max_length=1000, pattern=rf"^{_MLFLOW}[-A-Za-z0-9._/]+$")]
 MOUNTED = ("pvc://", "oci://")
 """How artifacts begin that are mounted as they are; others are downloaded."""
+_NO_FOLDER = "^mlflow-artifacts://|^[-a-z0-9]+:/.*//|[/@][.][.]?([/@]|$)"
 _WITH_CREDENTIALS = ("hf://", "s3://")
 _Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
-_NO_WAY_UP = Rule(
-    "!self.uri.matches('(^|/)[.][.](/|$)')",
-    "`uri` names a folder without leading upwards: leave `..` out",
-    lambda artifact: ".." not in artifact.uri.split("/"),
+_NO_WAY_ELSEWHERE = Rule(
+    f"!self.uri.matches('{_NO_FOLDER}')",
+    "`uri` names a folder without leading elsewhere: leave `..`, `.` and empty names out",
+    lambda artifact: re.search(_NO_FOLDER, artifact.uri) is None,
 )
 
 
@@ -84,10 +86,10 @@ class ArtifactBase(Schema):
     """Its folder in MLflow's artifact store."""
     digest: _Digest
     """Digest of that folder's manifest; a server refuses to start on anything else."""
-    bytes: int | None = Field(default=None, ge=1, le=1 << 60)
+    bytes: int | None = Field(default=None, ge=1, le=1 << 50)
     """The size of its files: how long an engine may take to start is reckoned from it."""
 
-    rules: ClassVar = (_NO_WAY_UP,)
+    rules: ClassVar = (_NO_WAY_ELSEWHERE,)
 
 
 class Artifact(Schema):
@@ -107,13 +109,13 @@ class Artifact(Schema):
     """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
-    bytes: int | None = Field(default=None, ge=1, le=1 << 60)
+    bytes: int | None = Field(default=None, ge=1, le=1 << 50)
     """The size of its files: how long an engine may take to start is reckoned from it."""
     base: ArtifactBase | None = None
     """Of an adapter, what it was trained on: needed to serve it with `serving.sharing: SharedBase`."""
 
     rules: ClassVar = (
-        _NO_WAY_UP,
+        _NO_WAY_ELSEWHERE,
         Rule(
             "!has(self.secretRef) || self.uri.matches('^(hf|s3)://')",
             "only hf:// and s3:// sources read credentials: leave `secretRef` out",

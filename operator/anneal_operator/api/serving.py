@@ -57,6 +57,11 @@ class WarmUp(Schema):
     """How long each answer is."""
 
 
+def _takes_more(serving: "Serving", requests: int) -> bool:
+    limits = [argument.value for argument in serving.engine_args if argument.name == "max-num-queued-reqs"]
+    return all(int(limit) > requests for limit in limits if re.fullmatch("[1-9][0-9]{0,11}", limit))
+
+
 class Autoscaling(Schema):
     """How many pods answer, by the requests that routers have under way."""
 
@@ -72,7 +77,7 @@ class Autoscaling(Schema):
     """For how long fewer pods have to suffice before there are fewer."""
 
     rules: ClassVar = (
-        bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "1h"),
+        bounded_duration("scaleDownDelay", "scale_down_delay", "1m", "1h"),
         Rule(
             "self.minReplicas <= self.maxReplicas",
             "`minReplicas` is more than `maxReplicas`",
@@ -185,6 +190,13 @@ class Serving(Schema):
             f"self.quantization != 'FP8' || size({gpus_in_cel('self.resources')}) > 0",
             "`quantization: FP8` needs a GPU: ask for one in `resources`, or leave `quantization` out",
             lambda serving: serving.quantization != "FP8" or bool(serving.resources.gpu_names),
+        ),
+        Rule(
+            "!has(self.autoscaling) || self.engineArgs.all(a, a.name != 'max-num-queued-reqs' || "
+            "!a.value.matches('^[1-9][0-9]{0,11}$') || int(a.value) > self.autoscaling.targetRequests)",
+            "an engine that takes no more than `autoscaling.targetRequests` never asks for another pod: lower that, or "
+            "raise `max-num-queued-reqs` in `engineArgs`",
+            lambda serving: serving.autoscaling is None or _takes_more(serving, serving.autoscaling.target_requests),
         ),
         Rule(
             "self.warmUp.maxTokens < self.maxModelLength",

@@ -20,6 +20,7 @@ WATCHED = frozenset({"ABExperiment", "Deployment", "FineTuneJob", "Job", "ModelV
 _METADATA = (
     "annotations",
     "creationTimestamp",
+    "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "generation",
     "labels",

@@ -211,7 +211,7 @@ def _counted(
     ends = boundaries([variant.weight for variant in seen.spec.variants])
     ratio = sample_ratio(counts, [end - begin for begin, end in pairwise([0, *ends])])
     compared = comparisons(seen.spec, observed)
-    fresh = freshness(observed, seen.stored_until, now)
+    fresh = freshness(observed, seen.stored, now)
     gates = [fresh, health(observed, ratio), sufficiency(seen.spec, observed)]
     main = next((gate for gate in gates if gate.status != "True"), gates[-1])
     status = _status(
@@ -246,7 +246,7 @@ def _inconclusive(
 def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: datetime) -> ExperimentVerdict:
     """The time is over: the verdict is what a sound and sufficient sample says, and Inconclusive without one."""
     observed = seen.observations
-    fresh = freshness(observed, seen.stored_until, now)
+    fresh = freshness(observed, seen.stored, now)
     if fresh.status != "True" and now - end < _SILENCE:
         late = replace(fresh, message=f"the time is over, and what was counted is waited for: {fresh.message}")
         return _working(_status(seen, "Running", [late], now, started_at=started))

@@ -156,11 +156,11 @@ def next_stamp(table: RouteTable, current: Stamp | None, applied: Iterable[Stamp
     return table.stamped(newest.lineage, newest.generation + 1)
 
 
-def takes_requests(pod: Manifest, now: datetime, left_before_end: timedelta) -> bool:
-    """Whether clients reach a pod: it is Ready, and not yet left by all if it is to end."""
+def takes_requests(pod: Manifest, now: datetime, leaving: timedelta) -> bool:
+    """Whether clients reach a pod: it is Ready, and for so long after it was asked to end."""
     metadata, conditions = pod["metadata"], (pod.get("status") or {}).get("conditions") or ()
-    end = metadata.get("deletionTimestamp")
-    is_left = end is not None and now >= datetime.fromisoformat(end) - left_before_end
+    end, grace = metadata.get("deletionTimestamp"), timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
+    is_left = end is not None and now >= datetime.fromisoformat(end) - grace + leaving
     return not is_left and any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
 
 

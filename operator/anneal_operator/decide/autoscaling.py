@@ -20,6 +20,8 @@ __all__ = ["ASKED_EVERY_SECONDS", "LONGEST_KEPT", "Sample", "replicas_for"]
 
 ASKED_EVERY_SECONDS = 5.0
 _LONGEST_GAP = timedelta(seconds=3 * ASKED_EVERY_SECONDS)
+_MOST_MORE = 4
+"""Pods that come at once where that is more than twice as many, as with the HorizontalPodAutoscaler."""
 LONGEST_KEPT = timedelta(hours=1) + _LONGEST_GAP
 """The longest `scaleDownDelay`, and a sample that is older."""
 
@@ -31,10 +33,12 @@ class Sample:
     at: datetime
     requests: int
     is_whole: bool = True
-    """Whether every router told: there may be more of them otherwise, never fewer."""
+    """Whether every router told, and the version had pods that answer: more may be needed otherwise, never fewer."""
 
 
-def replicas_for(serving: Serving, current: int | None, samples: Sequence[Sample], now: datetime) -> int:
+def replicas_for(
+    serving: Serving, current: int | None, samples: Sequence[Sample], now: datetime, *, at_least: int = 0
+) -> int:
     """Return how many pods a version that is wanted should have, given how many it has (None: no engine yet).
 
     `samples` are in the order of their time. As with a HorizontalPodAutoscaler, 0 `replicas` switch it off.
@@ -43,9 +47,9 @@ def replicas_for(serving: Serving, current: int | None, samples: Sequence[Sample
     if wanted is None or serving.replicas == 0:
         return serving.replicas
     if not current:
-        return _within(wanted, serving.replicas)
-    newest = _pods(wanted, samples[-1]) if samples else 0
-    return _within(wanted, max(newest, min(current, _most_lately(wanted, current, samples, now))))
+        return _within(wanted, max(serving.replicas, at_least))
+    newest = min(_pods(wanted, samples[-1]) if samples else 0, max(2 * current, current + _MOST_MORE))
+    return _within(wanted, max(at_least, newest, min(current, _most_lately(wanted, current, samples, now))))
 
 
 def _most_lately(wanted: Autoscaling, current: int, samples: Sequence[Sample], now: datetime) -> int:

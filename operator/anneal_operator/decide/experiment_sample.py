@@ -10,30 +10,34 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .comparison import SRM_ALPHA, Comparison, Sample, compare
 from .conditions import Finding
-from .observed_experiment import Observations
+from .observed_experiment import FRESH_FOR, Observations, Stored
 
 __all__ = ["comparisons", "decision_of", "freshness", "health", "sufficiency", "variants_told", "verdict_of"]
 
 
-_FRESH_FOR = timedelta(minutes=5)
+_SILENT_FOR = timedelta(seconds=30)
 
 
-def freshness(observed: Observations | None, stored_until: datetime | None, now: datetime) -> Finding:
+def freshness(observed: Observations | None, stored: Stored | None, now: datetime) -> Finding:
     """Say whether the recorder answers, and has what all routers counted: what is missing may be of one variant."""
-    kind = ConditionType.DATA_FRESH
+    kind, held_up = ConditionType.DATA_FRESH, "nothing is decided until it does"
     if observed is None:
-        message = "the recorder does not answer; nothing is decided until it does"
-        return Finding(kind, "Unknown", Reason.RECORDER_SILENT, message)
-    if stored_until is None:
-        message = "no router has told yet whether its records are stored; nothing is decided until one has"
+        return Finding(kind, "Unknown", Reason.RECORDER_SILENT, f"the recorder does not answer; {held_up}")
+    if stored is None:
+        message = f"no router has told yet whether its records are stored; {held_up}"
         return Finding(kind, "Unknown", Reason.RECORDS_WAITING, message)
-    if now - stored_until > _FRESH_FOR:
-        message = (
-            f"a router has records that the recorder has not stored since {timestamp(stored_until)}; nothing is "
-            "decided until it has"
-        )
-        return Finding(kind, "False", Reason.RECORDS_WAITING, message)
-    return Finding(kind, "True", Reason.RECORDS_STORED, f"what routers counted is stored within {_FRESH_FOR.seconds} s")
+    since = timestamp(stored.until or stored.told_at)
+    if stored.until is None:
+        message = f"router pod {stored.router} does not tell whether its records are stored, since {since}; {held_up}"
+        return Finding(kind, "Unknown", Reason.RECORDS_WAITING, message)
+    if now - stored.until <= FRESH_FOR:
+        message = f"what routers counted is stored within {FRESH_FOR.seconds} s"
+        return Finding(kind, "True", Reason.RECORDS_STORED, message)
+    if now - stored.told_at > _SILENT_FOR:
+        message = f"router pod {stored.router} tells no more whether its records are stored, since {since}; {held_up}"
+        return Finding(kind, "Unknown", Reason.RECORDS_WAITING, message)
+    message = f"router pod {stored.router} has records that the recorder has not stored, since {since}; "
+    return Finding(kind, "False", Reason.RECORDS_WAITING, f"{message}nothing is decided until it has")
 
 
 def health(observed: Observations, ratio: float) -> Finding:

@@ -182,12 +182,35 @@ def _wanted(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> tu
     """How many pods are wanted, and until when, where that is for a rollback alone."""
     if seen.spec.serving is None:
         return 0, None
-    pods = replicas_for(seen.spec.serving, seen.engine.replicas if seen.engine else None, seen.samples, now)
+    pods = replicas_for(seen.spec.serving, _current(seen), seen.samples, now, at_least=_at_least(seen, replaced_at))
     if not pods or _is_asked_for(seen) or not replaced_at:
         return (pods if _is_asked_for(seen) else 0), None
     window = timedelta(seconds=seconds(seen.spec.serving.rollback_window))
     until = datetime.fromisoformat(replaced_at) + window
     return (pods, until) if now < until else (0, None)
+
+
+def _current(seen: ObservedVersion) -> int | None:
+    return seen.engine.replicas if seen.engine else None
+
+
+def _at_least(seen: ObservedVersion, replaced_at: str | None) -> int:
+    """What nobody asks for yet: the pods for all clients, of one that is to get them, or may get them back."""
+    if seen.route.default == seen.name:
+        return 0
+    holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
+    if holds_production or _is_to_follow(seen):
+        return seen.default_replicas
+    return (_current(seen) or 0) if replaced_at else 0
+
+
+def _is_to_follow(seen: ObservedVersion) -> bool:
+    """Whether it has won, and clients are yet to get it."""
+    last = _last_decided(seen)
+    decision = last.status.decision if last else None
+    if last is None or decision is None or not decision.winner or is_followed(last.status):
+        return False
+    return last.spec.version_of(decision.winner) == seen.name
 
 
 def _replaced_at(seen: ObservedVersion, now: datetime) -> str | None:

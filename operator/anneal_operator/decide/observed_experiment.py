@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
@@ -13,6 +13,7 @@ from .comparison import Sample
 from .verdict import Verdict
 
 __all__ = [
+    "FRESH_FOR",
     "CloseRecord",
     "Effect",
     "ExperimentVerdict",
@@ -27,6 +28,7 @@ __all__ = [
     "RecordDecision",
     "Remember",
     "Rival",
+    "Stored",
     "VariantSeen",
 ]
 
@@ -52,6 +54,22 @@ class Observations:
     requests: Mapping[str, int]
     samples: Mapping[str, Sample]
     moved_users: int = 0
+
+
+FRESH_FOR = timedelta(minutes=5)
+"""How old records may be that the recorder does not have."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Up to when the recorder has what a router counted, as that told."""
+
+    router: str
+    """Its pod."""
+    until: datetime | None
+    """None where it never told."""
+    told_at: datetime
+    """When it last did; or when that was first missed."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +125,8 @@ class ObservedExperiment:
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
     observations: Observations | None = None
-    stored_until: datetime | None = None
-    """Up to when the recorder has what all routers counted, as these tell."""
+    stored: Stored | None = None
+    """Of the router whose records are stored least far; None where no router is known."""
     record: Record | None = None
     """In the namespace."""
     spoilt_record: str = ""

@@ -45,6 +45,8 @@ class ObservedVersion:
     pods: Sequence[Manifest] = ()
     samples: Sequence[Sample] = ()
     """What the routers told of its requests, where it is scaled by that."""
+    default_replicas: int = 0
+    """The pods of the version that clients get who ask for the model."""
     downloads: Sequence[Downloaded] = ()
     """What those of them told that bring weights."""
     route: RouteSeen = field(default_factory=RouteSeen)

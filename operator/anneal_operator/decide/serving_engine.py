@@ -18,6 +18,7 @@ from .startup import startup_seconds
 __all__ = ["Engine", "Front", "standing"]
 
 _MESSAGE_LIMIT = 600
+_ANSWERS = "weights are verified and the engine answers"
 _HELD_BACK: Mapping[FailureClass, Reason] = {
     "Unschedulable": Reason.UNSCHEDULABLE,
     "ImagePull": Reason.IMAGE_PULL,
@@ -74,6 +75,9 @@ def standing(
     ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
     at_work = [pod for pod in staying if not _is_evicted(pod)]
     (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec, download)
+    if engine and ready < wanted and _suffices(ready, spec.serving):
+        few = f"; {ready} of {wanted} pods answer" + (f": {problem or waiting}" if problem or waiting else "")
+        return "Ready", Finding(ConditionType.READY, "True", Reason.ANSWERS, f"{_ANSWERS}{few}")
     if engine and ready >= wanted:
         stuck = problem or waiting if engine.is_rolling else ""
         is_surging = spec.serving is not None and spec.serving.rollout == "Surge"
@@ -88,8 +92,13 @@ def standing(
     return "Loading", Finding(kind, "False", reason, because)
 
 
+def _suffices(ready: int, serving: Serving | None) -> bool:
+    """Whether a version that is scaled has its fewest pods: those above answer when they do."""
+    return serving is not None and serving.autoscaling is not None and ready >= serving.autoscaling.min_replicas
+
+
 def _answers(update_waits_for: str, stuck: str, *, may_recreate: bool) -> Finding:
-    message = "weights are verified and the engine answers"
+    message = _ANSWERS
     if update_waits_for:
         message += f"; it is brought up to date when {update_waits_for}"
     if not stuck:

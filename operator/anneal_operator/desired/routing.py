@@ -39,7 +39,6 @@ from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .serving import ENGINE_PORT, server_name
 
 __all__ = [
-    "LEFT_SECONDS",
     "ROUTER",
     "ROUTER_LABEL",
     "Destination",
@@ -66,8 +65,6 @@ _REPLICAS = 2
 _ANSWERING_SECONDS, _SHIPPING_SECONDS = 600, 25
 """What nginx has to finish its answers (router.conf), as long as an engine by default, and the shipper for the last."""
 _GRACE_SECONDS = LEAVING_SECONDS + _ANSWERING_SECONDS + _SHIPPING_SECONDS + 10
-LEFT_SECONDS = _GRACE_SECONDS - LEAVING_SECONDS
-"""Before the end of its grace period, a pod that is to end has left."""
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where clients look for it
 _TOKEN_SOURCES: list[Manifest] = [  # as Kubernetes itself would mount it into every container
     {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},

@@ -68,6 +68,8 @@ _LIMITS = {
 }
 """What one request may cost the others, unless the installation says otherwise; vLLM's own are 1,024 and 16,384."""
 _OF_NO_POD = {"replicas", "autoscaling", "rollout", "rollback_window", "retire_after"}
+_ONCE_THE_DEADLINE = "15m"
+"""What an earlier API wrote into every object, so that nobody may have asked for it."""
 _ROLLOUTS: dict[str, Manifest] = {
     "Surge": {"maxSurge": 1, "maxUnavailable": 0},
     "Recreate": {"maxSurge": 0, "maxUnavailable": 1},
@@ -103,6 +105,8 @@ def selector(version: str) -> str:
 def wish_of(serving: Serving, keys: Keys) -> str:
     """What a change of pods is for that no operator makes by itself: fields that people set, and the engine's key."""
     asked = serving.model_dump(mode="json", exclude=_OF_NO_POD, exclude_defaults=True)
+    if asked.get("startup_deadline") == _ONCE_THE_DEADLINE:
+        del asked["startup_deadline"]
     return digest_of([asked, keys.of_engine()])
 
 

@@ -42,8 +42,7 @@ def weights(artifact: Artifact, serving: Serving, image: str, pull_policy: str, 
         return _mounted({"persistentVolumeClaim": {"claimName": name, "readOnly": True}}, path.strip("/"))
     if scheme == "oci":
         return _mounted({"image": {"reference": rest, "pullPolicy": "IfNotPresent"}}, "")
-    arguments = ["-m", "serving_runtime.supervise", "-m", "serving_runtime.weights"]
-    arguments += ["--port", str(port), "--folder", _FOLDER, "--plan", plan]
+    arguments = ["-m", "serving_runtime.weights", "--port", str(port), "--folder", _FOLDER, "--plan", plan]
     within = _CACHE if serving.cache else ""
     volumes, mounts = [_kept(serving.cache)], [_mount(_VOLUME, _FOLDER, within)]
     if artifact.secret_ref:

@@ -17,6 +17,8 @@ __all__ = ["HttpRouters", "RouterTraffic", "Routers"]
 
 _TIMEOUT_SECONDS, _ACKNOWLEDGED_SECONDS = 5.0, 1.0
 _LARGEST_BYTES = 8 * 1024 * 1024
+_MOST = 10**8
+"""What is believed of a number of requests or seconds."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Routers(Protocol):
     async def adapters(self, url: str, key: str) -> AdapterReport:
         """Return what an engine of several versions has loaded."""
 
+    async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
+        """Tell a recorder what an experiment measures."""
+
 
 @dataclass(frozen=True)
 class HttpRouters:
@@ -69,10 +74,11 @@ class HttpRouters:
         """Return what one router has under way."""
         found = await self._get(f"{url}/-/requests", key, {}, _ACKNOWLEDGED_SECONDS)
         try:
-            requests = {str(version): max(0, int(count)) for version, count in found["under_way"].items()}
+            told = found["under_way"].items()
+            requests = {str(version): min(max(0, int(count)), _MOST) for version, count in told}
             lag = found.get("recorder_lag_seconds")
-            return RouterTraffic(requests, None if lag is None else max(0.0, float(lag)))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return RouterTraffic(requests, None if lag is None else min(max(0.0, float(lag)), _MOST))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise RouterError(f"{url} does not tell how many requests are under way") from error
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
@@ -94,13 +100,20 @@ class HttpRouters:
         except ValidationError as error:
             raise RouterError(f"{url} tells of no adapters") from error
 
+    async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
+        """Tell a recorder what an experiment measures."""
+        await self._ask("PUT", f"{url}/experiments/{experiment_uid}", key, _TIMEOUT_SECONDS, json=definition)
+
     async def _get(self, url: str, key: str, query: dict[str, str], seconds: float) -> dict[str, Any]:
+        return await self._ask("GET", url, key, seconds, params=query)
+
+    async def _ask(self, method: str, url: str, key: str, seconds: float, **told: Mapping[str, Any]) -> dict[str, Any]:
         """Ask something in a user's namespace: what answers there is not trusted to be ours."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = aiohttp.ClientTimeout(total=seconds)
-        options: dict[str, Any] = {"params": query, "headers": headers, "timeout": timeout, "allow_redirects": False}
+        options: dict[str, Any] = {**told, "headers": headers, "timeout": timeout, "allow_redirects": False}
         try:
-            async with self.session.get(url, **options) as response:
+            async with self.session.request(method, url, **options) as response:
                 if response.status != 200:
                     raise RouterError(f"{url} answered {response.status}")
                 found = json.loads(await _body(response))

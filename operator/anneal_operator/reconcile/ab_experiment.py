@@ -1,5 +1,6 @@
 """ABExperiment: observe its variants, routes, counts and record; keep the decision, move the alias."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from anneal_operator.decide.observed_experiment import (
     RecordDecision,
     Remember,
     Rival,
+    Stored,
     VariantSeen,
 )
 from anneal_operator.decide.verdict import Deletion, Verdict
@@ -100,8 +102,8 @@ class ABExperimentKind:
         is_counted = not seen.decision and (record is not None or route.split_by == seen.identity)
         if not is_counted:
             return seen
-        stored_until = await self._stored_until(reader, item)
-        return replace(seen, observations=await self._counted(reader, item, seen.identity), stored_until=stored_until)
+        stored = await self._stored(reader, item)
+        return replace(seen, observations=await self._counted(reader, item, seen.identity), stored=stored)
 
     def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
         """Return what follows."""
@@ -150,22 +152,33 @@ class ABExperimentKind:
     def deleted(self, item: ExperimentItem, gone: Deletion) -> None:
         """Nothing is kept."""
 
-    async def _stored_until(self, reader: Reader, item: ExperimentItem) -> datetime | None:
+    async def _stored(self, reader: Reader, item: ExperimentItem) -> Stored | None:
         """Ask the routers first, then the recorder: what it has by then is at least that."""
         traffic, key = self._context.traffic, await admin_key(reader, item.namespace)
         await traffic.ask(self._context.routers, key, reader, item.namespace, self._context.now())
-        return traffic.stored_until(item.namespace)
+        return traffic.stored(item.namespace)
 
     async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Observations | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        routers, measured = self._context.routers, item.spec.metrics.primary
         try:
-            found = await self._context.routers.statistics(url, key, uid, item.spec.metrics.primary.name)
+            found = await routers.statistics(url, key, uid, measured.name)
         except RouterError:
             return None
+        if found.get("control") is None:  # its volume may be another than the one that was told
+            with contextlib.suppress(RouterError):
+                await routers.define(url, key, uid, _definition(item.spec))
         try:
             return _observations(found)
         except (AttributeError, KeyError, TypeError, ValueError):
             return None  # another version's, or another's: as if nothing had been answered
+
+
+def _definition(spec: ABExperimentSpec) -> dict[str, Any]:
+    """What the recorder has to know of an experiment: it keeps values within a range, and compares with the control."""
+    primary = spec.metrics.primary
+    ranges = {primary.name: {"min": primary.range.min, "max": primary.range.max}} if primary.range else {}
+    return {"control": spec.control, "ranges": ranges}
 
 
 def _observations(found: dict[str, Any]) -> Observations:

@@ -25,7 +25,7 @@ def engine_seen(made: Manifest) -> Engine | None:
         return None
     status, annotations = made.get("status", {}), made["metadata"].get("annotations", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
-    ready, updated = (int(status.get(count, 0)) if is_current else 0 for count in ("readyReplicas", "updatedReplicas"))
+    ready, updated = int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0)) if is_current else 0
     replicas, older = int(made["spec"].get("replicas", 1)), int(status.get("replicas", updated)) - updated
     told = {found["type"]: found for found in status.get("conditions", ())}
     refusal = told.get("ReplicaFailure", {})

@@ -43,6 +43,7 @@ from anneal_operator.desired.serving import (
     service,
     wish_of,
 )
+from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
@@ -112,6 +113,7 @@ class ModelVersionKind:
         is_alone = item.spec.serving is not None and not shares
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if is_alone else []
         ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving or shares else None
+        route = route_seen(self._context.acknowledgements, table, item.namespace, model)
         seen = SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -124,8 +126,9 @@ class ModelVersionKind:
             engine=_engine(made, item.uid),
             server_to_end=() if shares else await _server_to_end(reader, item, made),
             pods=pods,
-            samples=await self._samples(reader, item, ring),
-            route=route_seen(self._context.acknowledgements, table, item.namespace, model),
+            samples=await self._samples(reader, item, ring, _engine(made, item.uid)),
+            default_replicas=await _default_replicas(reader, item.namespace, versions, route.default),
+            route=route,
             is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
@@ -141,12 +144,16 @@ class ModelVersionKind:
             seen = seen.on(await shared_view(self._context, reader, item, ring.keys, seen.build))
         return dataclasses.replace(seen, downloads=await self._downloads(seen.pods))
 
-    async def _samples(self, reader: Reader, item: VersionItem, ring: KeyRing | None) -> list[Sample]:
+    async def _samples(
+        self, reader: Reader, item: VersionItem, ring: KeyRing | None, engine: Engine | None
+    ) -> list[Sample]:
         """What routers told of its requests, where it is scaled by that; they are asked first."""
         if item.spec.serving is None or item.spec.serving.autoscaling is None or ring is None or not ring.is_kept:
             return []
         traffic, now = self._context.traffic, self._context.now()
         await traffic.ask(self._context.routers, ring.keys.admin, reader, item.namespace, now)
+        if engine is None or engine.ready < engine.replicas:
+            traffic.note_short(item.namespace, item.name, now)
         return traffic.samples(item.namespace, item.name)
 
     async def _downloads(self, pods: Sequence[Manifest]) -> list[Downloaded]:
@@ -222,6 +229,16 @@ def _sources(spec: ModelVersionSpec) -> dict[str, str]:
     """The fields that say what its pods read."""
     base = spec.artifact.base if spec.shares_base else None
     return {"artifact.uri": spec.artifact.uri, **({"artifact.base.uri": base.uri} if base else {})}
+
+
+async def _default_replicas(reader: Reader, namespace: str, versions: Sequence[Manifest], default: str | None) -> int:
+    """How many pods the version has that clients get who ask for the model."""
+    found = next((version for version in versions if version["metadata"]["name"] == default), None)
+    if not default or not found:
+        return 0
+    shared = engine_of(str((found.get("status") or {}).get("selector") or ""))
+    made = await reader.get("Deployment", namespace, shared or server_name(default))
+    return int(made["spec"].get("replicas", 0)) if made else 0
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:

@@ -7,7 +7,7 @@ versions' and experiments' conditions tell.
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ANSWERING, ENDING
@@ -24,12 +24,14 @@ from anneal_operator.decide.acknowledgement import (
     look_again,
     next_stamp,
     overdue,
+    takes_requests,
 )
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.experiments import record_name
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.pods import LEAVING_SECONDS
 from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.routing import (
     ROUTER,
@@ -54,7 +56,6 @@ from .kind import Item
 from .neighbours import ROUTER_KIND
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
-from .traffic import router_pods
 
 __all__ = ["RouterKind"]
 
@@ -153,7 +154,9 @@ class RouterKind:
         self, reader: Reader, namespace: str, stamp: Stamp | None, key: str, now: datetime
     ) -> list[RouterPod]:
         """Ask the routers, and tell those who wait for their word."""
-        told, reached = self._context.acknowledgements, await router_pods(reader, namespace, now)
+        told, leaving = self._context.acknowledgements, timedelta(seconds=LEAVING_SECONDS)
+        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
+        reached = [pod for pod in pods if takes_requests(pod, now, leaving)]
         asked = await told.ask(self._context.routers, key, namespace, stamp, reached, now)
         before = told.arrivals.pop(namespace, None)
         if stamp:
@@ -261,6 +264,7 @@ class RouterKind:
         del uid
         self._context.router_problems.pop(key.namespace, None)
         self._context.acknowledgements.forget(key.namespace)
+        self._context.traffic.forget(key.namespace)
 
     def written(self, item: RouterItem, status: ObjectStatus) -> None:
         """Keep what stopped it for the versions to tell, and say it once in the log."""

@@ -1,25 +1,30 @@
 """What a namespace's routers have under way, and whether their records are stored: asked of each pod, now and then.
 
-Kept in memory alone: a new leader knows nothing of what was, so it scales nothing down for a while.
+Every pod that there is, ready or about to end: what it has under way, or not handed over, is there all the same. Kept
+in memory alone: a new leader knows nothing of what was, so it scales nothing down for a while.
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.acknowledgement import takes_requests
 from anneal_operator.decide.autoscaling import ASKED_EVERY_SECONDS, LONGEST_KEPT, Sample
-from anneal_operator.desired.routing import LEFT_SECONDS, ROUTER, ROUTER_LABEL, pod_admin_url
+from anneal_operator.decide.observed_experiment import FRESH_FOR, Stored
+from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL, pod_admin_url
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers, RouterTraffic
 
-__all__ = ["Traffic", "router_pods"]
+__all__ = ["Traffic"]
 
 _PERIOD = timedelta(seconds=ASKED_EVERY_SECONDS) - timedelta(seconds=0.5)
+_STARTS_WITHIN = timedelta(minutes=1)
+_JITTER = timedelta(seconds=2)
+_REST = "other"
+"""The version under which routers count those that they have no place for."""
 
 
 @dataclass(frozen=True)
@@ -35,67 +40,97 @@ class _Moment:
 class Traffic:
     """Of all namespaces where a version is scaled by it, or an experiment waits for records."""
 
-    _moments: dict[str, deque[_Moment]] = field(default_factory=dict)
-    _stored: dict[str, dict[str, datetime]] = field(default_factory=dict)
-    """Up to when each router's records are stored, by its pod's uid."""
+    _moments: dict[str, deque[_Moment]] = field(default_factory=lambda: defaultdict(deque))
+    _stored: dict[str, dict[str, Stored]] = field(default_factory=lambda: defaultdict(dict))
+    """By the pod's uid; of one that is gone for a while yet."""
+    _short_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """When a version last had pods that did not answer."""
     _asked_at: dict[str, datetime] = field(default_factory=dict)
+    _turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def ask(self, routers: Routers, key: str, reader: Reader, namespace: str, now: datetime) -> None:
         """Ask a namespace's routers, unless they were asked just now, as by another version's reconcile."""
-        last = self._asked_at.get(namespace)
-        if last is not None and now - last < _PERIOD:
-            return
-        self._asked_at[namespace] = now
-        pods = await router_pods(reader, namespace, now)
-        told = await asyncio.gather(*(_told(routers, key, pod) for pod in pods))
+        async with self._turns[namespace]:
+            last = self._asked_at.get(namespace)
+            if last is not None and timedelta(0) <= now - last < _PERIOD:
+                return
+            self._asked_at[namespace] = now
+            pods = [pod for pod in await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}") if _address(pod)]
+            told = await asyncio.gather(*(_told(routers, key, pod) for pod in pods))
+            self._note_requests(namespace, told, now)
+            self._note_stored(namespace, pods, told, now)
+
+    def _note_requests(self, namespace: str, told: Sequence[RouterTraffic | None], now: datetime) -> None:
         heard = [router.requests for router in told if router]
         versions = {version for requests in heard for version in requests}
         sums = {version: sum(requests.get(version, 0) for requests in heard) for version in versions}
-        self._note_stored(namespace, pods, told, now)
-        moments = self._moments.setdefault(namespace, deque())
-        moments.append(_Moment(now, sums, is_whole=bool(pods) and len(heard) == len(pods)))
+        moments = self._moments[namespace]
+        while moments and moments[-1].at > now:  # the clock went back
+            moments.pop()
+        moments.append(_Moment(now, sums, is_whole=bool(heard) and len(heard) == len(told) and not sums.get(_REST)))
         while now - moments[0].at > LONGEST_KEPT:
             moments.popleft()
 
     def _note_stored(
         self, namespace: str, pods: Sequence[Manifest], told: Sequence[RouterTraffic | None], now: datetime
     ) -> None:
-        before = self._stored.get(namespace, {})
-        self._stored[namespace] = stored = {}
+        kept = self._stored[namespace]
         for pod, router in zip(pods, told, strict=True):
-            uid = pod["metadata"]["uid"]
-            if router and router.recorder_lag_seconds is not None:
-                stored[uid] = now - timedelta(seconds=router.recorder_lag_seconds)
-            elif uid in before:
-                stored[uid] = before[uid]
+            metadata = pod["metadata"]
+            uid, lag = metadata["uid"], router.recorder_lag_seconds if router else None
+            before = kept.get(uid)
+            if lag is not None:
+                until = now - timedelta(seconds=lag)
+                if before and before.until and abs(until - before.until) < _JITTER:
+                    until = before.until  # the router counts in whole seconds: no news
+                kept[uid] = Stored(metadata["name"], until, now)
+            elif before is None and now - datetime.fromisoformat(metadata["creationTimestamp"]) > _STARTS_WITHIN:
+                kept[uid] = Stored(metadata["name"], None, now)
+        there = {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+        for uid, stored in list(kept.items()):
+            if uid not in there and not timedelta(0) <= now - stored.told_at <= FRESH_FOR:
+                del kept[uid]
 
-    def stored_until(self, namespace: str) -> datetime | None:
-        """Return up to when the recorder has what all of the routers counted; None where none has told."""
-        return min(self._stored.get(namespace, {}).values(), default=None)
+    def stored(self, namespace: str) -> Stored | None:
+        """Return of the router whose records are stored least far what it told; None where there is none."""
+        found = self._stored.get(namespace, {}).values()
+        return min(found, key=lambda one: (one.until is not None, one.until or one.told_at), default=None)
+
+    def note_short(self, namespace: str, version: str, now: datetime) -> None:
+        """Keep that pods of a version do not answer: what it has under way then tells of no need."""
+        self._short_at[namespace, version] = now
 
     def samples(self, namespace: str, version: str) -> list[Sample]:
         """Return what was told of a version, in the order of time."""
-        moments = self._moments.get(namespace, ())
-        return [Sample(moment.at, moment.requests.get(version, 0), moment.is_whole) for moment in moments]
+        short_at = self._short_at.get((namespace, version))
+        return [
+            Sample(
+                moment.at,
+                moment.requests.get(version, 0),
+                is_whole=moment.is_whole and (short_at is None or moment.at > short_at),
+            )
+            for moment in self._moments.get(namespace, ())
+        ]
+
+    def forget(self, namespace: str) -> None:
+        """Keep nothing of a namespace."""
+        for kept in (self._moments, self._stored, self._asked_at, self._turns):
+            kept.pop(namespace, None)
+        self._short_at = {key: at for key, at in self._short_at.items() if key[0] != namespace}
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
-        self._moments.clear()
-        self._stored.clear()
-        self._asked_at.clear()
+        for kept in (self._moments, self._stored, self._asked_at, self._turns):
+            kept.clear()
+        self._short_at.clear()
 
 
-async def router_pods(reader: Reader, namespace: str, now: datetime) -> list[Manifest]:
-    """Return a namespace's routers that take requests."""
-    pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
-    return [pod for pod in pods if takes_requests(pod, now, timedelta(seconds=LEFT_SECONDS))]
+def _address(pod: Manifest) -> str:
+    return str((pod.get("status") or {}).get("podIP") or "")
 
 
 async def _told(routers: Routers, key: str, pod: Manifest) -> RouterTraffic | None:
-    address = (pod.get("status") or {}).get("podIP")
-    if not address:
-        return None
     try:
-        return await routers.traffic(pod_admin_url(address), key)
+        return await routers.traffic(pod_admin_url(_address(pod)), key)
     except RouterError:
         return None
