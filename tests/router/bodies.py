@@ -33,6 +33,8 @@ _UNKEPT = ["store", "background", "previous_response_id", "conversation"]
 _OPENED = ["structured_outputs", "response_format", "stream_options"]
 _GRAMMARS = ["regex", "grammar", "structural_tag"]
 _COUNTED = {"/v1/chat/completions", "/v1/completions"}
+_LONGEST_KEY = 128
+_TOKEN = re.compile(r'(?P<string>"(?:[^"\\]|\\.)*")(?P<colon>[ \t\r\n]*:)?|(?P<open>[{\[])|(?P<close>[}\]])', re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -48,6 +50,22 @@ def _collect(pairs: list[tuple[str, Any]]) -> _Object:
     return made
 
 
+def _has_long_key(text: str) -> bool:
+    """Whether a key that the router looks at is longer than it takes, as it is written."""
+    looked_at, key = [False], ""
+    for token in _TOKEN.finditer(text):
+        if token["open"]:
+            is_object = token["open"] == "{"
+            looked_at.append(is_object and (len(looked_at) == 1 or (looked_at[-1] and key in _OPENED)))
+        elif token["close"]:
+            looked_at.pop()
+        elif looked_at[-1] and token["colon"]:
+            if len(token["string"].encode()) - 2 > _LONGEST_KEY:
+                return True
+            key = json.loads(token["string"], strict=False)
+    return False
+
+
 def _refuse(word: str) -> None:
     raise ValueError(word)
 
@@ -59,7 +77,7 @@ def parsed(body: bytes) -> Mapping[str, Any] | None:
         read = json.loads(text, object_pairs_hook=_collect, parse_constant=_refuse)
     except ValueError:
         return None
-    if not isinstance(read, _Object):
+    if not isinstance(read, _Object) or _has_long_key(text):
         return None
     objects = [read, *(value for name in _OPENED if isinstance(value := read.get(name), _Object))]
     return None if any(found.is_ambiguous for found in objects) else read

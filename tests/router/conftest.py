@@ -9,6 +9,8 @@ from .stand import Stand, standing
 from .wire import Wire, wired
 
 _TROUBLE = re.compile(r"exited on signal|\[(alert|emerg|crit)\]|stack traceback|runtime error|lua entry thread aborted")
+_NEVER_CLOSED = {"server_tokens off;": "server_tokens off; keepalive_requests 1000000;"}
+"""A connection takes more requests than the thousand that nginx lets it."""
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +25,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """It is the same process at the end, and nothing in its log says that its Lua or a worker failed."""
-    with standing(tmp_path_factory.mktemp("router")) as stand:
+    with standing(tmp_path_factory.mktemp("router"), _NEVER_CLOSED) as stand:
         workers = stand.workers()
         yield stand
         log = (stand.folder / "log").read_text()

@@ -78,7 +78,9 @@ class Acknowledgements:
     def read(self, namespace: str, table: Manifest | None) -> TableRead:
         """Return what a router's ConfigMap says; that of a thousand models takes a while to read, so it is kept."""
         metadata = table["metadata"] if table else {}
-        revision = (metadata["uid"], metadata["resourceVersion"]) if "resourceVersion" in metadata else None
+        revision = (
+            (metadata["uid"], metadata["resourceVersion"]) if {"uid", "resourceVersion"} <= metadata.keys() else None
+        )
         kept = self._read.get(namespace)
         if kept is None or revision is None or kept.revision != revision:
             kept = self._read[namespace] = TableRead(revision, stamp_of(table), known_routes(table))
