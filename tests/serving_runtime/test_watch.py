@@ -32,9 +32,11 @@ class _Sight:
 
     def __init__(self) -> None:
         self.told: list[list[str]] = []
+        self.then: Callable[[], object] = lambda: None
 
     def see(self, objects: Mapping[str, Any]) -> None:
         self.told.append(sorted(objects))
+        self.then()
 
     def watch(self, api: ApiServer) -> Watch:
         return Watch(api, "/api/v1/things", {"labelSelector": "a in (b,c)"}, self.see)
@@ -182,12 +184,8 @@ def test_a_token_that_was_rotated_is_used_for_the_next_request(sight: _Sight, tm
     token.write_text("first\n")
     server = PlayedApi([[_event("ADDED", "two")], []])
 
-    def rotated() -> bool:
-        if len(sight.told) == 2:
-            token.write_text("second\n")
-        return len(server.watched) == 2
-
-    sight.follow(server, rotated, token=token)
+    sight.then = lambda: token.write_text("second\n") if len(sight.told) == 2 else None
+    sight.follow(server, lambda: len(server.watched) == 2, token=token)
     assert [asked.authorization for asked in server.asked] == ["Bearer first", "Bearer first", "Bearer second"]
 
 
