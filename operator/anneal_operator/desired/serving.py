@@ -62,6 +62,8 @@ _LIMITS = {
 }
 """What one request may cost the others, unless the installation says otherwise; vLLM's own are 1,024 and 16,384."""
 _OF_NO_POD = {"replicas", "autoscaling", "rollout", "rollback_window", "retire_after"}
+_NO_DEADLINE = 2**31 - 1
+"""How Kubernetes writes that none is given up: a download may take hours."""
 _ONCE_THE_DEADLINE = "15m"
 """What an earlier API wrote into every object, so that nobody may have asked for it."""
 _ROLLOUTS: dict[str, Manifest] = {
@@ -140,6 +142,7 @@ def deployment(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {VERSION_LABEL: name}},
+            "progressDeadlineSeconds": _NO_DEADLINE,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLOUTS[serving.rollout]},
             "template": with_wishes(pod, serving.pod_template),
         },
