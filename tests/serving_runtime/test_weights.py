@@ -367,7 +367,12 @@ def test_a_pod_that_waits_for_another_says_for_what(
         fcntl.flock(held, fcntl.LOCK_EX)
         waits = pool.submit(brought, files, cache, digest)
         said: list[str] = []
-        assert poll(lambda: said.append(capfd.readouterr().out) or "".join(said), 60)
+
+        def has_spoken() -> bool:
+            said.append(capfd.readouterr().out)
+            return any(said)
+
+        assert poll(has_spoken, 60)
         fcntl.flock(held, fcntl.LOCK_UN)
         waits.result()
     assert "".join(said) == f"waiting for another pod that brings these weights: it holds {held.name}\n"
