@@ -35,9 +35,9 @@ def main() -> None:
         is_keyed = ENGINE_KEY_VARIABLE in os.environ
         command = engine_command(plan, folder, options.port, is_keyed=is_keyed)
         os.environ |= engine_environment(plan, folder)
-    except (WeightsError, SettingsError) as error:
+    except (OSError, WeightsError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(_NO_ACCESS if isinstance(error, WeightsError) else _BAD_SETTINGS)
+        sys.exit(_BAD_SETTINGS if isinstance(error, SettingsError) else _NO_ACCESS)
     os.execv(sys.executable, command)  # noqa: S606
 
 

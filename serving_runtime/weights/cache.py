@@ -4,7 +4,8 @@
     ├── sha256-…/              verified when it was renamed to this, and by each pod that finds it
     ├── .sha256-….lock         held by whoever looks (together) or downloads (alone); the kernel lets go after a kill
     ├── .sha256-….draft/       what is being downloaded
-    └── .sha256-….journal/     how far each of its files came
+    ├── .sha256-….journal/     how far each of its files came
+    └── .sha256-….gone-…/      what was changed, as far as it could not be removed yet
 
 Nothing here removes what no version has any more: who else uses the folder is not known.
 """
@@ -13,13 +14,14 @@ import errno
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from serving_runtime.plan import weights_folder
 
-from .download import STREAMS, download, sizes_of
+from .download import download, sizes_of
 from .draft import Draft
 from .progress import Progress
 from .published import MANIFEST, Published, WeightsError, read_manifest, verify
@@ -28,6 +30,9 @@ from .sources import Source
 
 __all__ = ["bring"]
 
+_SPARE, _SPARE_PART = 1 << 30, 20
+"""What of a disk is left to others: so many bytes, and of a small one this part."""
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -52,10 +57,26 @@ def bring(source: Source, uri: str, digest: str, folder: Path, progress: Progres
 def _locked(path: Path, how: int) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, how)
+        _lock(descriptor, path, how)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, how: int) -> None:
+    try:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another pod that brings these weights: it holds {path}", flush=True)
+            fcntl.flock(descriptor, how)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise WeightsError(
+            f"{path} cannot be locked ({error.strerror}), so pods cannot share the claim of serving.cache: name one "
+            "whose file system has locks, or leave serving.cache out"
+        ) from error
 
 
 def _found(folder: Path, uri: str, digest: str) -> Path | None:
@@ -74,8 +95,8 @@ def _found(folder: Path, uri: str, digest: str) -> Path | None:
 def _downloaded(source: Source, uri: str, digest: str, folder: Path, progress: Progress) -> Path:
     name = weights_folder(digest)
     target, draft, journal = folder / name, folder / f".{name}.draft", folder / f".{name}.journal"
-    shutil.rmtree(target, ignore_errors=True)
-    ranges = Ranges(source, STREAMS)
+    _put_aside(target)
+    ranges = Ranges(source)
     published = read_manifest(ranges.whole(MANIFEST), uri, digest)
     sizes = sizes_of(ranges, published)
     with ExitStack() as stack:
@@ -91,8 +112,18 @@ def _downloaded(source: Source, uri: str, digest: str, folder: Path, progress: P
     return target
 
 
+def _put_aside(target: Path) -> None:
+    """Have nothing at a place, and removed what was: of what others have open, NFS leaves something for a while."""
+    aside = f".{target.name}.gone-"
+    if target.exists():
+        target.rename(target.with_name(f"{aside}{uuid.uuid4().hex}"))
+    for gone in target.parent.glob(f"{aside}*"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
 def _check_room(folder: Path, missing: int) -> None:
-    free = shutil.disk_usage(folder).free
+    disk = shutil.disk_usage(folder)
+    free = max(0, disk.free - min(_SPARE, disk.total // _SPARE_PART))
     if missing > free:
         raise WeightsError(f"the weights need {_gigabytes(missing)} more, and {_gigabytes(free)} are free: {_REMEDY}")
 
@@ -123,7 +154,7 @@ _REMEDY = (
 def _why(error: OSError, folder: Path) -> str:
     if error.errno in _FULL:
         return f"the disk is full, with {_gigabytes(shutil.disk_usage(folder).free)} free: {_REMEDY}"
-    return f"{error.filename or folder} cannot be written: {error.strerror}"
+    return f"{error.filename or folder} cannot be read or written: {error.strerror or type(error).__name__}"
 
 
 def _gigabytes(count: int) -> str:

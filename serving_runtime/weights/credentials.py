@@ -52,4 +52,11 @@ def address_in(credentials: Mapping[str, str], name: str, default: str) -> str:
             f"{name} of artifact.secretRef is no address: write https://HOST, with :PORT and /PATH where they are "
             "needed, and without a user or password"
         )
-    return given
+    return _as_it_is_sent(given)
+
+
+def _as_it_is_sent(address: str) -> str:
+    """As a client names the host in its request, which a signature is about."""
+    parts = urlsplit(address)
+    usual = {"http": ":80", "https": ":443"}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}{parts.path}"

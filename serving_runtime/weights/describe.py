@@ -26,6 +26,8 @@ def describe(folder: Path) -> tuple[str, int]:
     names = sorted(files_of(folder) - {MANIFEST})
     listed, sizes = {}, {}
     for name in names:
+        if not (folder / name).is_file():
+            raise SystemExit(f"error: {name} leads to no file: put what it stands for in its place, or remove it")
         with (folder / name).open("rb") as file:
             listed[name] = hashlib.file_digest(file, "sha256").hexdigest()
         sizes[name] = (folder / name).stat().st_size

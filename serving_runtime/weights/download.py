@@ -14,15 +14,13 @@ from .progress import Progress
 from .published import Published, WeightsError, changed_files
 from .ranges import Ranges
 
-__all__ = ["STREAMS", "download", "sizes_of"]
-
-STREAMS = 8
+__all__ = ["download", "sizes_of"]
 
 
 def sizes_of(ranges: Ranges, published: Published) -> dict[str, int]:
     """Return the size of each file: as its manifest says, else as its server does."""
     asked = [name for name in published.files if name not in published.sizes]
-    with ThreadPoolExecutor(STREAMS) as pool:
+    with ThreadPoolExecutor(ranges.streams) as pool:
         found = dict(zip(asked, pool.map(ranges.size, asked), strict=True))
     return {name: published.sizes.get(name, found.get(name, 0)) for name in published.files}
 
@@ -77,7 +75,7 @@ def _bring(ranges: Ranges, drafts: Mapping[str, Draft], progress: Progress) -> N
 
     works = [(name, draft, number) for name, draft in drafts.items() for number in range(len(draft.stretches))]
     missing = [work for work in works if work[1].come(work[2]) < _length(work[1], work[2])]
-    with ThreadPoolExecutor(STREAMS) as pool:
+    with ThreadPoolExecutor(ranges.streams) as pool:
         futures = [pool.submit(bring, work) for work in missing]
         try:
             for future in futures:

@@ -1,6 +1,7 @@
 """How far a download is, told over HTTP to whoever asks: nothing in it is a secret."""
 
 import json
+import socket
 import threading
 import time
 from collections import deque
@@ -52,7 +53,7 @@ class Progress:
 
 @contextmanager
 def told_at(port: int, progress: Progress) -> Iterator[int]:
-    """Answer at a port while the block runs; give the port."""
+    """Answer at a port while the block runs; give the port. Where nobody can be told it runs, too: it matters more."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -68,7 +69,12 @@ def told_at(port: int, progress: Progress) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Nothing: it is asked all the time."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    try:
+        server = _server(port, Handler)
+    except OSError as error:
+        print(f"nobody is told how far the download is: port {port}: {error.strerror}", flush=True)
+        yield 0
+        return
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -76,3 +82,20 @@ def told_at(port: int, progress: Progress) -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _OfBothFamilies(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+    @override
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def _server(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """For IPv6 and IPv4, as the pod may have either; IPv4 alone where the kernel has no other."""
+    try:
+        return _OfBothFamilies(("::", port), handler)
+    except OSError:
+        return ThreadingHTTPServer(("", port), handler)

@@ -15,6 +15,8 @@ __all__ = ["MANIFEST", "Published", "WeightsError", "changed_files", "files_of",
 
 MANIFEST = "manifest.json"
 _AT_ONCE = 8
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+"""What a folder is to blame for; a disk that cannot be read tells nothing of what it holds."""
 
 
 class WeightsError(Exception):
@@ -54,7 +56,7 @@ def verify(folder: Path, uri: str, digest: str) -> int:
     """Return how many files a complete folder has; raise WeightsError where it is not as it was published."""
     try:
         content = (folder / MANIFEST).read_bytes()
-    except OSError as error:
+    except _MISSING as error:
         raise WeightsError(f"{uri} has no {MANIFEST} to be verified by ({error.strerror})") from error
     published = read_manifest(content, uri, digest)
     if changed := changed_files(folder, published.files):
@@ -75,11 +77,13 @@ def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except _MISSING:
         return ""
 
 
 def files_of(folder: Path) -> set[str]:
-    """Return the files in it but those with a dot before their name or a folder's, which nobody loads."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    """Return the files in it, and what leads elsewhere, but those with a dot before their name or a folder's, which
+    nobody loads.
+    """
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink())
     return {path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)}

@@ -31,11 +31,11 @@ class RefusedError(WeightsError):
 class Ranges:
     """The files of one source; `streams` are read at once."""
 
-    def __init__(self, source: Source, streams: int) -> None:
-        self._source = source
-        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_SILENT_SECONDS)
+    def __init__(self, source: Source) -> None:
+        self._source, self.streams = source, source.streams
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=source.answers_within)
         once = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5, raise_on_redirect=True)
-        self._pool = urllib3.PoolManager(maxsize=streams, timeout=timeout, retries=once)
+        self._pool = urllib3.PoolManager(maxsize=source.streams, timeout=timeout, retries=once)
 
     def whole(self, name: str) -> bytes:
         """Return a small file."""
@@ -45,8 +45,14 @@ class Ranges:
         """Return how many bytes a file has."""
 
         def told(answer: urllib3.BaseHTTPResponse) -> int:
-            length = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            return int(answer.headers.get("Content-Length", "0") if answer.status == _OK else length)
+            of_part = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            length = answer.headers.get("Content-Length", "") if answer.status == _OK else of_part
+            if not length.isdecimal():
+                raise WeightsError(
+                    f"the server does not tell the size of {self._told(name)}: publish it with a manifest that does, "
+                    "as `python -m serving_runtime.weights.describe` writes"
+                )
+            return int(length)
 
         return self._patiently(name, {"Range": "bytes=0-0"}, told)
 
@@ -80,6 +86,8 @@ class Ranges:
         with self._answer(name, {"Range": f"bytes={begin}-{end - 1}"}) as answer:
             if answer.status == _OUTSIDE:
                 raise RefusedError(f"{self._told(name)} is shorter than was published")
+            if answer.status == _PARTIAL and not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+                raise HTTPError("the answer was another part of it")
             before, left = (0 if answer.status == _PARTIAL else begin), end - begin
             while left and (part := answer.read1(min(_CHUNK, before or left))):
                 if before:
@@ -98,6 +106,8 @@ class Ranges:
                 if answer.status >= _SERVER_ERROR or answer.status in _PASSING:
                     raise HTTPError(said)
                 raise RefusedError(f"{self._told(name)} cannot be downloaded: {said}")
+            if answer.connection and (sock := getattr(answer.connection, "sock", None)):
+                sock.settimeout(_SILENT_SECONDS)
             yield answer
         finally:
             answer.close()  # of one that was read to its end the connection is another's by now

@@ -18,9 +18,9 @@ from .signing import presigned
 
 __all__ = ["Source", "source_of"]
 
-_WHOLE = 1 << 62
-"""MLflow may fetch a whole file from its own store for each range of it that it is asked for."""
-_STRETCH = 64 << 20
+_STRETCH, _STREAMS, _ANSWERS_WITHIN_SECONDS = 64 << 20, 8, 60.0
+_MLFLOW_STRETCH, _MLFLOW_STREAMS, _MLFLOW_ANSWERS_WITHIN_SECONDS = 1 << 62, 2, 900.0
+"""MLflow may fetch a whole file from its own store, before the first byte, for each range that it is asked for."""
 _HUB = re.compile(r"hf://(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<path>.+))?")
 _S3 = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<prefix>.+)")
 
@@ -31,6 +31,14 @@ class Source(Protocol):
     @property
     def longest(self) -> int:
         """The most bytes of a file that are asked for at once."""
+
+    @property
+    def streams(self) -> int:
+        """How many stretches come at once."""
+
+    @property
+    def answers_within(self) -> float:
+        """In how many seconds an answer begins."""
 
     def asked(self, name: str) -> tuple[str, dict[str, str]]:
         """Return the address of a file, and what to say in the request's headers."""
@@ -43,6 +51,8 @@ class _Folder:
     url: str
     longest: int
     headers: Mapping[str, str]
+    streams: int = _STREAMS
+    answers_within: float = _ANSWERS_WITHIN_SECONDS
 
     def asked(self, name: str) -> tuple[str, dict[str, str]]:
         return f"{self.url}/{quote(name)}", dict(self.headers)
@@ -59,6 +69,8 @@ class _Signed:
     token: str
     now: Callable[[], datetime]
     longest: int = _STRETCH
+    streams: int = _STREAMS
+    answers_within: float = _ANSWERS_WITHIN_SECONDS
 
     def asked(self, name: str) -> tuple[str, dict[str, str]]:
         url = f"{self.url}/{quote(name)}"
@@ -69,7 +81,8 @@ def source_of(uri: str, tracking_uri: str, credentials: Mapping[str, str], now: 
     """Return where an artifact's files are read from; raise WeightsError for what nothing is read from."""
     if uri.startswith("mlflow-artifacts:/"):
         path = uri.removeprefix("mlflow-artifacts:/").strip("/")
-        return _Folder(f"{tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{quote(path)}", _WHOLE, {})
+        url = f"{tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{quote(path)}"
+        return _Folder(url, _MLFLOW_STRETCH, {}, _MLFLOW_STREAMS, _MLFLOW_ANSWERS_WITHIN_SECONDS)
     if found := _HUB.fullmatch(uri):
         return _hub(found, credentials)
     if found := _S3.fullmatch(uri):

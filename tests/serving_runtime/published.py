@@ -61,6 +61,11 @@ class Files:
     """After so many bytes each answer breaks off; never where it is 0."""
     breaks_once_after: int = 0
     """After so many bytes the first answer that has them breaks off."""
+    begins_after: float = 0.0
+    """So many seconds after it was asked for a file it begins to answer."""
+    tells_sizes: bool = True
+    sends_from: int | None = None
+    """Once, a partial answer begins there, whatever was asked for."""
     refuses: int = 0
     """With this status each request is answered."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -103,15 +108,22 @@ class FileServer(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if name != "manifest.json":
+            time.sleep(state.begins_after)
         content = path.read_bytes()
         asked = _RANGE.fullmatch(self.headers.get("Range", "")) if state.knows_ranges else None
         begin, end = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(content))
+        if asked and state.sends_from is not None and state.sends_from < len(content):
+            begin, state.sends_from = state.sends_from, None
         outside = asked and begin >= len(content)
         self.send_response((416 if outside else 206) if asked else 200)
         if asked:
             named = "*" if outside else f"{begin}-{min(end, len(content)) - 1}"
-            self.send_header("Content-Range", f"bytes {named}/{len(content)}")
-        self.send_header("Content-Length", str(len(content[begin:end])))
+            self.send_header("Content-Range", f"bytes {named}/{len(content) if state.tells_sizes else '*'}")
+        if state.tells_sizes or asked or name == "manifest.json":
+            self.send_header("Content-Length", str(len(content[begin:end])))
+        else:
+            self.close_connection = True
         self.end_headers()
         self._send(content[begin:end], is_counted=name != "manifest.json")
 

@@ -1,10 +1,14 @@
 """Weights are brought once, go on after a kill, and are the published ones. A real server sends real files."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +26,7 @@ from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, weights_folder
 from serving_runtime.weights import __main__ as weights
 from serving_runtime.weights import ranges, sources
 from serving_runtime.weights.cache import bring
-from serving_runtime.weights.describe import main
+from serving_runtime.weights.describe import describe, main
 from serving_runtime.weights.progress import Progress, told_at
 from serving_runtime.weights.published import WeightsError, verify
 from serving_runtime.weights.signing import presigned
@@ -250,7 +255,7 @@ def test_a_download_that_fails_says_why_and_ends_as_one_without_access(files: Fi
 
 def test_a_folder_that_cannot_be_written_is_told(files: Files, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
-    with pytest.raises(WeightsError, match=r"cache cannot be written: File exists"):
+    with pytest.raises(WeightsError, match=r"cache cannot be read or written: File exists"):
         brought(files, tmp_path / "cache")
 
 
@@ -262,6 +267,149 @@ def test_a_secret_that_is_not_there_is_told(files: Files, tmp_path: Path) -> Non
         77,
         "error: there are no credentials: is there a Secret as artifact.secretRef says?\n",
     )
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_server_that_tells_no_size_is_said_to_and_nothing_is_taken_for_empty(
+    files: Files, tmp_path: Path, knows_ranges: bool
+) -> None:
+    files.tells_sizes, files.knows_ranges = False, knows_ranges
+    digest = publish(files.folder, FILES, with_sizes=False)
+    with pytest.raises(WeightsError, match=r"the server does not tell the size of http://127.0.0.1:.*\.describe"):
+        brought(files, tmp_path / "cache", digest)
+
+
+def test_a_part_that_begins_elsewhere_is_asked_for_again(files: Files, tmp_path: Path) -> None:
+    files.sends_from = 1_000_000
+    assert content(brought(files, tmp_path / "cache"))["other.safetensors"] == LARGE[:1_500_000]
+    assert files.sent < SIZE + 2 * 65536 * 8 + 2_000_000
+
+
+def test_mlflow_may_fetch_a_file_from_its_own_store_before_it_answers(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_SILENT_SECONDS", 0.2)
+    files.begins_after = 0.5
+    brought(files, tmp_path / "cache")
+    assert {*files.asked.values()} == {1}, "each is asked for once"
+    assert files.most_at_once == 2, "MLflow keeps each whole until it is sent"
+
+
+def test_a_server_that_stops_amid_a_file_is_not_waited_for_as_long(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_SILENT_SECONDS", 0.2)
+    files.bytes_per_second = 100_000
+    (tmp_path / "one").mkdir()
+    files.folder = tmp_path / "one"
+    brought(files, tmp_path / "cache", publish(files.folder, {"a.safetensors": LARGE[:100_000]}))
+    assert files.asked["a.safetensors"] == 2, "it is asked again for the rest"
+
+
+def test_a_changed_artifact_that_cannot_wholly_be_removed_is_replaced(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = brought(files, tmp_path / "cache")
+    (found / "config.json").write_bytes(b"2")
+    remove = shutil.rmtree
+
+    def leaves_one(path: Path, *, ignore_errors: bool) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        if "gone" in path.name or path == found:
+            path.mkdir()
+            (path / ".nfs0001").touch()
+
+    monkeypatch.setattr("serving_runtime.weights.cache.shutil.rmtree", leaves_one)
+    assert content(brought(files, tmp_path / "cache")) == content(files.folder)
+    monkeypatch.undo()
+    (found / "config.json").write_bytes(b"2")
+    brought(files, tmp_path / "cache")
+    assert sorted(path.name for path in found.parent.iterdir()) == [f".{found.name}.lock", found.name]
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json"])
+def test_a_disk_that_cannot_be_read_costs_nobody_the_artifact(
+    files: Files, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, opened = brought(files, tmp_path / "cache"), Path.open
+
+    def fails(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == found / name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fails)
+    sent = files.sent
+    with pytest.raises(WeightsError, match=f"{name} cannot be read or written: Input/output error"):
+        brought(files, tmp_path / "cache")
+    monkeypatch.undo()
+    brought(files, tmp_path / "cache")
+    assert files.sent == sent
+
+
+def test_a_folder_that_leads_elsewhere_is_neither_served_nor_described(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/evil.jinja").touch()
+    digest = publish(tmp_path / "model", FILES)
+    (tmp_path / "model/templates").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match="holds templates, which its manifest does not list: remove it"):
+        verify(tmp_path / "model", URI, digest)
+    with pytest.raises(SystemExit, match="templates leads to no file"):
+        describe(tmp_path / "model")
+
+
+def test_a_pod_that_waits_for_another_says_for_what(
+    files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    digest, cache = digest_of(files), tmp_path / "cache"
+    cache.mkdir()
+    with (cache / f".{weights_folder(digest)}.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waits = pool.submit(brought, files, cache, digest)
+        said: list[str] = []
+
+        def has_spoken() -> bool:
+            said.append(capfd.readouterr().out)
+            return any(said)
+
+        assert poll(has_spoken, 60)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        waits.result()
+    assert "".join(said) == f"waiting for another pod that brings these weights: it holds {held.name}\n"
+
+
+def test_a_file_system_without_locks_is_told(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", has_none)
+    with pytest.raises(WeightsError, match=r"cannot be locked \(No locks available\), .* or leave serving.cache out"):
+        brought(files, tmp_path / "cache")
+
+
+def test_some_of_a_disk_is_left_to_others(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = shutil.disk_usage(tmp_path)._replace(total=100 * SIZE, free=4 * SIZE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
+    with pytest.raises(WeightsError, match="GB are free"):
+        brought(files, tmp_path / "cache")
+
+
+def test_a_download_goes_on_where_nobody_can_be_told_of_it(files: Files, tmp_path: Path) -> None:
+    digest = digest_of(files)
+    with socket.create_server(("", 0)) as taken:
+        brings = started(files, tmp_path / "cache", digest, "--port", str(taken.getsockname()[1]))
+        out, err = brings.communicate(timeout=60)
+    assert (brings.returncode, err) == (0, "")
+    assert out.startswith("nobody is told how far the download is: port ")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_whoever_asks_is_told_over_either_family(host: str) -> None:
+    with (
+        told_at(0, Progress()) as port,
+        urllib.request.urlopen(f"http://{host}:{port}{DOWNLOAD_PATH}", timeout=10) as answer,
+    ):
+        assert Downloaded.model_validate_json(answer.read()).bytes == 0
 
 
 SECRET = "hf_SECRET"  # noqa: S105 - none
@@ -356,6 +504,12 @@ def test_a_large_file_of_a_hub_comes_in_several_stretches_at_once(
             {"AWS_ENDPOINT_URL": "http://minio:9000/", "AWS_REGION": "eu-1"},
             "http://minio:9000/models/spam/a/b.json",
         ),
+        (
+            "s3://models/x",
+            {"AWS_ENDPOINT_URL": "https://S3.Example.com:443"},
+            "https://s3.example.com/models/x/a/b.json",
+        ),
+        ("hf://team/x", {"HF_ENDPOINT": "http://[::1]:80/Hub"}, "http://[::1]/Hub/team/x/resolve/main/a/b.json"),
         ("mlflow-artifacts:/1/r/model/", {}, "http://mlflow/api/2.0/mlflow-artifacts/artifacts/1/r/model/a/b.json"),
     ],
 )

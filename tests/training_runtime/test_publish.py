@@ -103,7 +103,7 @@ def test_a_server_brings_what_was_published_and_knows_beforehand_how_much_that_i
     """From a real MLflow, though it is the serving runtime that reads."""
     published = publish(trained)
     source = source_of(published.uri, trained.tracking.uri, {}, lambda: datetime.now(UTC))
-    ranges, manifest = Ranges(source, 1), published_folder(trained, "model") / MANIFEST
+    ranges, manifest = Ranges(source), published_folder(trained, "model") / MANIFEST
     assert ranges.whole(MANIFEST) == manifest.read_bytes()
     assert published.bytes == sum(json.loads(manifest.read_bytes())["bytes"].values())
     whole = (published_folder(trained, "model") / "model.safetensors").read_bytes()

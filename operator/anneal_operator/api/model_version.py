@@ -156,8 +156,8 @@ class ModelVersionSpec(Schema):
     `thinking` is read, to separate thoughts from answers.
     """
     provenance: ModelVersionProvenance | None = None
-    """What it was made from. MLflow registers a version only with the run whose artifacts it is: without
-    `provenance.mlflowRunId` it is `RegistrationRefused`.
+    """What it was made from. MLflow registers what lies in its own store (`mlflow-artifacts:/`) only with the run whose
+    artifacts it is: without `provenance.mlflowRunId` it is `RegistrationRefused`.
     """
     serving: Serving | None = None
     """How it is served; without it the version is only registered."""

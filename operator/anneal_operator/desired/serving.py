@@ -68,6 +68,8 @@ _LIMITS = {
 }
 """What one request may cost the others, unless the installation says otherwise; vLLM's own are 1,024 and 16,384."""
 _OF_NO_POD = {"replicas", "autoscaling", "rollout", "rollback_window", "retire_after"}
+_PROGRESS_DEADLINE_SECONDS = 30 * 86400
+"""A download may take hours. Not 2**31 - 1: with that Kubernetes tells of no progress, and so of no rollout's end."""
 _ONCE_THE_DEADLINE = "15m"
 """What an earlier API wrote into every object, so that nobody may have asked for it."""
 _ROLLOUTS: dict[str, Manifest] = {
@@ -156,6 +158,7 @@ def deployment_of(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": chosen},
+            "progressDeadlineSeconds": _PROGRESS_DEADLINE_SECONDS,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLOUTS[serving.rollout]},
             "template": with_wishes(template, serving.pod_template),
         },

@@ -41,10 +41,12 @@ def weights(artifact: Artifact, serving: Serving, image: str, pull_policy: str, 
         name, _, path = rest.partition("/")
         return _mounted({"persistentVolumeClaim": {"claimName": name, "readOnly": True}}, path.strip("/"))
     if scheme == "oci":
-        return _mounted({"image": {"reference": rest, "pullPolicy": "IfNotPresent"}}, "")
-    arguments = ["-m", "serving_runtime.weights", "--port", str(port), "--folder", _FOLDER, "--plan", plan]
+        return _mounted({"image": {"reference": rest, "pullPolicy": _pull_policy(rest)}}, "")
     within = _CACHE if serving.cache else ""
-    volumes, mounts = [_kept(serving.cache)], [_mount(_VOLUME, _FOLDER, within)]
+    # The kubelet would make a folder that a mount names as root; what the container makes is its own.
+    folder = "/".join(part for part in (_FOLDER, within) if part)
+    arguments = ["-m", "serving_runtime.weights", "--port", str(port), "--folder", folder, "--plan", plan]
+    volumes, mounts = [_kept(serving.cache)], [_mount(_VOLUME, _FOLDER, "")]
     if artifact.secret_ref:
         arguments += ["--credentials", _CREDENTIALS]
         # Without that Secret the folder is empty, and the container says so; a pod that cannot mount says nothing.
@@ -54,6 +56,11 @@ def weights(artifact: Artifact, serving: Serving, image: str, pull_policy: str, 
     brings["volumeMounts"] += mounts
     own = "/".join(part for part in (within, weights_folder(artifact.digest)) if part)
     return Weights(volumes, _mount(_VOLUME, MODEL_FOLDER, own, is_read_only=True), [brings])
+
+
+def _pull_policy(image: str) -> str:
+    """A tag may have been moved since a node pulled it: the engine takes no other bytes, and would not start."""
+    return "IfNotPresent" if "@sha256:" in image else "Always"
 
 
 def _mounted(volume: Manifest, path: str) -> Weights:
