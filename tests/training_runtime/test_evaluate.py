@@ -81,7 +81,7 @@ def test_the_right_label_in_the_wrong_language_is_a_wrong_answer() -> None:
 
 
 def test_a_label_that_the_data_lacks_is_told() -> None:
-    with pytest.raises(DataError, match=r"a row's answer has no `action`: mend the data, .*'{}'"):
+    with pytest.raises(DataError, match=r"a row's answer has no `action`, '{}': mend the data"):
         judge_answers(
             SuitePlan(name="classification", type="Classification", label_field="action"),
             [BLOCK] * 2,
