@@ -302,7 +302,6 @@ ASKED = [
             '{"model":"M"}',
             '{"stream":null,"stream_options":{},"model":"M"}',
             f'{{"stream":true,"stream_options":{{{INCLUDED},"continuous_usage_stats":true}},"model":"M"}}',
-            '{"stream":true,"stream_options":{"include_usage":1},"model":"M"}',
             '{"stream":true,"stream_options":"x","model":"M"}',
         )
     ),
