@@ -167,7 +167,7 @@ class ABExperimentSpec(Schema):
             lambda spec: len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants),
         ),
         Rule(
-            f"self.variants.all(v, self.variants.all(w, w.weight < {BUCKETS} * v.weight))",
+            f"self.variants.all(v, self.variants.all(w, w.weight < {BUCKETS} * int(v.weight)))",
             f"a variant with less than 1 in {BUCKETS:,} of the users gets none: raise its `weight`",
             lambda spec: max(v.weight for v in spec.variants) < BUCKETS * min(v.weight for v in spec.variants),
         ),
