@@ -371,8 +371,9 @@ class RouteTable(_Part):
 
 
 def boundaries(weights: Sequence[int]) -> list[int]:
-    """The bucket before which each variant's users end, in the order of the variants."""
-    return [BUCKETS * reached // sum(weights) for reached in accumulate(weights)]
+    """The bucket before which each variant's users end, in the order of the variants; none is left without any."""
+    ends, last = accumulate(weights), BUCKETS - len(weights) + 1
+    return [min(max(BUCKETS * end // sum(weights), number + 1), last + number) for number, end in enumerate(ends)]
 
 
 def bucket(salt: str, user: str) -> int:

@@ -780,13 +780,6 @@ CASES = [
         "ABExperiment", "variants.1.modelVersionRef", {"name": "base"}, "each variant needs a ModelVersion of its own"
     ),
     _case("ABExperiment", "variants.1.weight", 0, _LOW),
-    _case("ABExperiment", "variants.1.weight", 10000, None),
-    Case(
-        "ABExperiment.variants: one whose users are none",
-        "ABExperiment",
-        _set(_set(GOOD["ABExperiment"], "variants.1.weight", 1), "variants.0.weight", 10000),
-        "less than 1 in 10,000 of the users gets none",
-    ),
     _case("ABExperiment", "variants.1.weight", ..., _REQUIRED),
     _case("ABExperiment", "variants", GOOD["ABExperiment"]["variants"][:1], "should have at least 2 items"),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X-Session"}, {"header": "X-User-Id"}]),

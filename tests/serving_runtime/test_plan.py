@@ -18,6 +18,8 @@ def test_buckets_are_dealt_out_by_weight_and_all_of_them() -> None:
     assert boundaries([1, 2]) == [3333, 10_000]
     assert boundaries([1, 9999]) == [1, 10_000]
     assert boundaries([3, 3, 3]) == [3333, 6666, 10_000]
+    assert boundaries([1, 10_000]) == [1, 10_000]
+    assert boundaries([10_000, 1]) == [9999, 10_000]
 
 
 def test_buckets_are_even_and_independent_between_experiments() -> None:

