@@ -113,10 +113,10 @@ def test_it_is_asked_as_a_client_asks_and_for_the_stored_answers_as_tokens(
         ({"tokens": [11, 12]}, "token 3 of the prompt is the end here and was '<13>' (13) in training"),
         ({"tokens": [*PROMPT, 14]}, "token 4 of the prompt is '<14>' (14) here and was the end in training"),
         (
-            {"likely": (-0.25, -0.86)},
-            "is -0.5550 here and was -0.5000 in training, more than serving.canaryTolerance (0.05) apart. Set serving.",
+            {"likely": (-0.25, -1.21)},
+            "is -0.7300 here and was -0.5000 in training, more than serving.canaryTolerance (0.05, 0.224 for 2 tokens)",
         ),
-        ({"likely": (-0.14, -0.75)}, "is -0.4450 here and was -0.5000 in training"),
+        ({"likely": (-0.0, -0.54)}, "is -0.2700 here and was -0.5000 in training"),
         ({"likely": (float("nan"), -0.75)}, "is nan here and was -0.5000 in training"),
         (
             {"status": {"/tokenize": 400}},
@@ -134,7 +134,7 @@ def test_one_that_differs_ends_with_what_differs_and_the_remedy(
 
 
 def test_weights_in_fewer_bits_may_be_further_off(held: HeldTo) -> None:
-    engine = Engine(likely=(-0.25, -0.93))
+    engine = Engine(likely=(-0.25, -1.25))
     assert _checked(engine, held)[0] == [False]
     assert _checked(engine, held.model_copy(update={"tolerance": 0.1})) == ([True], [])
 

@@ -22,7 +22,7 @@ from .losses import losses
 
 __all__ = ["canary"]
 
-_QUESTIONS = 3
+_QUESTIONS, _LOOKED_AT = 3, 64
 _LONGEST = 2048
 """In tokens, with its answer, where the plan does not say how long the served model's may be."""
 _IGNORED = -100
@@ -34,7 +34,8 @@ def canary(plan: Plan, asked: Iterable[Asked], model: Path) -> Canary | None:
     """Return a few questions with the answers of the tuned model; None where there are none, or none are wanted."""
     if not plan.output.canary:
         return None
-    drawn = list(islice(_askable(asked, plan.output.served_length or _LONGEST), _QUESTIONS))
+    askable = list(islice(_askable(asked, plan.output.served_length or _LONGEST), _LOOKED_AT))
+    drawn = sorted(askable, key=lambda one: -len(one[1].answer))[:_QUESTIONS]  # of a longer answer the mean tells more
     if not drawn:
         _tell("no row can be asked in a client's words")
         return None
