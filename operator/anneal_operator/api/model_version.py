@@ -299,7 +299,7 @@ class ModelVersionStatus(ObjectStatus):
     """Pods that answer."""
     download: Download | None = None
     """How far the weights' download is, while one goes on."""
-    loaded_on: list[LoadedOn] = Field(default=[])
+    loaded_on: list[LoadedOn] | None = None
     """With `SharedBase`, the pods that tell that they have loaded it."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
