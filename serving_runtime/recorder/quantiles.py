@@ -14,8 +14,9 @@ from .measures import INFINITE, milliseconds
 __all__ = ["LATENCY", "THRESHOLDS", "packed", "quicker", "set_thresholds", "unpacked"]
 
 THRESHOLDS = 33
-LATENCY = "latency"
-"""The histogram of an arm's answers: unlike other sums one of answers, by the variant of each."""
+LATENCY = "answers.all"
+"""The histogram of an arm's answers: unlike other sums one of answers, by the variant of each. No metric of feedback can
+have its name."""
 _LEVEL_PERCENT = 95
 _USERS = 100
 _STEP = 1.05

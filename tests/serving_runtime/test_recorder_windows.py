@@ -165,6 +165,17 @@ def test_without_a_range_a_metric_of_feedback_has_no_closed_values(database: Dat
     assert _lists(database)["value rating"]["n"] == 1
 
 
+def test_a_metric_that_is_called_latency_has_cells_of_its_own(database: Database, clock: Clock) -> None:
+    database.define("e", Definition(control="a", ranges={"latency": Range(min=1, max=5)}))
+    database.record_exposures("s", 1, [_answer(1, last=2.0), _answer(2, "v", status=503, outcome="error")])
+    database.record_feedback([Said("latency", scaled(2.0), f"{1:032x}")])
+    clock(60 * HOUR)
+    database.close_windows()
+    cells = database.sums("e", "latency")["variants"]["a"]["cells"]
+    assert cells["latency"] == {"2520": 1}
+    assert cells["answers.all"] == {str(log_cell(2.0)): 1, "inf": 1}
+
+
 def test_windows_are_closed_after_a_grace_and_later_where_records_may_be_under_way() -> None:
     over, later = WINDOW_SECONDS + GRACE_SECONDS, 2 * WINDOW_SECONDS + GRACE_SECONDS
     assert Flow(1000.0, 1500.0).due(1500.0) == 1500.0 - over
