@@ -40,6 +40,9 @@ def _category(large: Any, small: Any) -> dict[str, Any]:
         (_answer(_category("pests", None)), "pests / null"),
         (_answer({"small": "rat"}), "null"),
         (_answer("rat"), '"rat"'),
+        (_answer(_category("", "rat")), '""'),
+        (_answer(_category("pests", "")), 'pests / ""'),
+        (_answer(_category("pests", "rat"), _category("", "")), '""'),
     ],
 )
 def test_words_that_lead_out_of_the_dictionary_are_named(answer: str, told: str) -> None:

@@ -39,7 +39,7 @@ def _leads_out(named: Any, levels: Sequence[str], place: Any) -> str:  # noqa: A
     path: list[str] = []
     for level in levels:
         word = named.get(level)
-        path.append(word if isinstance(word, str) else json.dumps(word, ensure_ascii=False))
+        path.append(word if word and isinstance(word, str) else json.dumps(word, ensure_ascii=False))
         if not isinstance(word, str) or not isinstance(place, dict | list) or word not in place:
             return " / ".join(path)
         place = place[word] if isinstance(place, dict) else None
