@@ -80,6 +80,11 @@ def test_the_right_label_in_the_wrong_language_is_a_wrong_answer() -> None:
     assert "(other language)" in picture
 
 
+def test_an_answer_that_is_nested_too_deeply_is_no_json() -> None:
+    found = judge_answers(SuitePlan(name="json", type="JSON"), ['{"a":' * 5000, "[" * 5000, "{}"], ["{}"] * 3, None)
+    assert found.scores["json_validity"].value == pytest.approx(1 / 3)
+
+
 def test_a_label_that_the_data_lacks_is_told() -> None:
     with pytest.raises(DataError, match=r"a row's answer has no `action`, '{}': mend the data"):
         judge_answers(

@@ -143,7 +143,7 @@ def _classification(suite: SuitePlan, answers: Sequence[str], expected: Sequence
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
