@@ -396,7 +396,8 @@ def _rows_and_residual_are_the_sums(player: Player) -> None:
     for scope, variant, name, cell, count in connection.execute("SELECT * FROM residual_cells"):
         cells[scope, variant, name, cell] += count
     kept = {tuple(key): json.loads(parts) for *key, parts in connection.execute("SELECT * FROM sums")}
-    counted = {tuple(key): count for *key, count in connection.execute("SELECT * FROM cells WHERE name != 'answers.all'")}
+    rows = connection.execute("SELECT * FROM cells WHERE name != 'answers.all'")
+    counted = {tuple(key): count for *key, count in rows}
     connection.close()
     assert kept == {key: numbers for key, numbers in lists.items() if any(numbers)}
     assert counted == +cells

@@ -290,6 +290,22 @@ def test_a_file_of_the_format_before_is_taken_over(tmp_path: Path, clock: Clock,
     again.close()
 
 
+def test_thresholds_wait_for_as_many_answers_as_users_where_the_histogram_began_after_them(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantiles, "_USERS", 20)
+    database.record_exposures("s", 1, [_answer(number, f"u{number}", last=1.0) for number in range(30)])
+    database.close()
+    _of_format_1(tmp_path / "recorder.sqlite")
+    again = Database(tmp_path / "recorder.sqlite")
+    again.define("e", RATED)
+    again.record_exposures("s", 2, [_answer(100, "v", last=60.0)])
+    assert again.sums("e", "rating")["thresholds"] is None, "one answer has no quantile"
+    again.record_exposures("s", 3, [_answer(200 + number, f"u{number}", last=2.0) for number in range(19)])
+    assert again.sums("e", "rating")["thresholds"][16] / 1e6 == pytest.approx(2.0, rel=0.02)
+    again.close()
+
+
 def test_taking_over_that_is_broken_off_leaves_the_file_as_it_was(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
