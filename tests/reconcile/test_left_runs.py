@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from anneal_operator.errors import RegistryError
+from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.errors import ApiError, RegistryError
 from anneal_operator.outside.registry import RunAtWork
 from anneal_operator.reconcile import left_runs
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobKind
@@ -81,6 +82,39 @@ def test_a_deletion_is_looked_into_at_once_and_tried_again_while_mlflow_is_away(
             await looking
 
     asyncio.run(until_ended())
+
+
+def test_a_run_that_cannot_be_judged_or_ended_holds_up_none_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = [RunAtWork(name, NAMESPACE, name, "u") for name in ("first", "forbidden", "refused", "odd", "last")]
+    world.registry.runs["here"] = gone
+    end, get = world.registry.end_left_run, world.api.get
+
+    async def refuse(run_id: str) -> None:
+        if run_id == "refused":
+            raise RegistryError("MLflow refused")
+        await end(run_id)
+
+    async def forbid(kind: str, namespace: str, name: str) -> Manifest | None:
+        if name == "forbidden":
+            raise ApiError(403, "forbidden")
+        return {"kind": "List"} if name == "odd" else await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.registry, "end_left_run", refuse)
+    monkeypatch.setattr(world.api, "get", forbid)
+    asyncio.run(world.context.left_runs.end())
+    assert _runs(world) == ["forbidden", "refused", "odd", "theirs"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "job", "uid"),
+    [("", "", "u"), ("x/../..", "y", "u"), ("x", "Y?z", "u"), ("x", "y.", "u"), ("x", "y", "")],
+)
+def test_a_run_whose_tags_name_no_job_is_left_alone(world: World, namespace: str, job: str, uid: str) -> None:
+    world.registry.runs["here"] = [RunAtWork("odd", namespace, job, uid), RunAtWork("run", NAMESPACE, "gone", "u")]
+    asyncio.run(world.context.left_runs.end())
+    assert _runs(world) == ["odd", "theirs"]
 
 
 def test_an_installation_is_known_by_its_authority_and_says_so_in_the_plan(world: World) -> None:

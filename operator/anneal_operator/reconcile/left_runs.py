@@ -3,13 +3,14 @@
 A job has no finalizer, so it may go while no operator looks, and with it every object that knew of its run. So the
 runs themselves are asked after, when an operator begins to lead, when a job has gone, and now and then: those at work
 that this installation began, whose job is not there any more. What another installation began in the same MLflow is its
-own affair.
+own affair. Each run is judged by itself: one that cannot be, or whose tags name no job, holds up none after it.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import logging
+import re
 
 from anneal_operator.cluster.client import KubernetesApi
 from anneal_operator.cluster.store import Store
@@ -20,6 +21,8 @@ __all__ = ["LeftRuns", "installation"]
 
 _PERIOD_SECONDS, _AFTER_A_FAILURE_SECONDS = 300.0, 30.0
 _CHARACTERS = 16
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""Of an object; a uid is such a one, too. Anybody may write tags in MLflow, and names become part of an address."""
 log = logging.getLogger("anneal.runs")
 
 
@@ -60,9 +63,19 @@ class LeftRuns:
     async def end(self) -> None:
         """Look once."""
         for run in await self._registry.runs_at_work(self._name):
-            if not await self._has_its_job(run):
-                await self._registry.end_left_run(run.run_id)
-                log.info("job %s/%s is gone, so its run %s ended", run.namespace, run.job, run.run_id)
+            if not all(map(_NAME.fullmatch, (run.namespace, run.job, run.job_uid))):
+                continue
+            try:
+                await self._end(run)
+            except AnnealError as error:
+                log.warning("run %s of job %s/%s has to wait: %s", run.run_id, run.namespace, run.job, error)
+            except Exception:
+                log.exception("run %s of job %s/%s: unexpected error; retrying", run.run_id, run.namespace, run.job)
+
+    async def _end(self, run: RunAtWork) -> None:
+        if not await self._has_its_job(run):
+            await self._registry.end_left_run(run.run_id)
+            log.info("job %s/%s is gone, so its run %s ended", run.namespace, run.job, run.run_id)
 
     async def _has_its_job(self, run: RunAtWork) -> bool:
         known = self._store.get("FineTuneJob", run.namespace, run.job)
