@@ -61,6 +61,7 @@ def test_a_deletion_is_looked_into_at_once_and_tried_again_while_mlflow_is_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(left_runs, "_AFTER_A_FAILURE_SECONDS", 0.01)
+    monkeypatch.setattr(left_runs, "_AT_LEAST_SECONDS", 0.0)
     left = world.context.left_runs
 
     async def until_ended() -> None:
@@ -82,6 +83,27 @@ def test_a_deletion_is_looked_into_at_once_and_tried_again_while_mlflow_is_away(
             await looking
 
     asyncio.run(until_ended())
+
+
+def test_between_two_looks_are_some_seconds_however_many_jobs_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, looks, rests = world.context.left_runs, 0, list[float]()
+
+    async def look_on() -> None:
+        nonlocal looks
+        looks += 1
+        left.look()
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        assert looks == len(rests)
+        if looks == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(left, "end", look_on)
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(left.end_forever())
+    assert rests == [5.0] * 3
 
 
 def test_a_run_that_cannot_be_judged_or_ended_holds_up_none_after_it(

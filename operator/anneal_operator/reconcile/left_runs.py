@@ -20,6 +20,8 @@ from anneal_operator.outside.registry import Registry, RunAtWork
 __all__ = ["LeftRuns", "installation"]
 
 _PERIOD_SECONDS, _AFTER_A_FAILURE_SECONDS = 300.0, 30.0
+_AT_LEAST_SECONDS = 5.0
+"""Between two looks, whatever wakes them: a look asks for all runs at work, and a thousand jobs may go at once."""
 _CHARACTERS = 16
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 """Of an object; a uid is such a one, too. Anybody may write tags in MLflow, and names become part of an address."""
@@ -57,6 +59,7 @@ class LeftRuns:
                 left = _AFTER_A_FAILURE_SECONDS
             except Exception:
                 log.exception("ending runs whose job is gone: unexpected error; retrying")
+            await asyncio.sleep(_AT_LEAST_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
 
