@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.recorder import quantiles
+from serving_runtime.recorder import app, quantiles
 from serving_runtime.recorder.closing import GRACE_SECONDS, Flow
 from serving_runtime.recorder.columns import WINDOW_SECONDS
 from serving_runtime.recorder.database import Database
@@ -200,6 +201,25 @@ def test_windows_are_closed_while_the_recorder_runs(tmp_path: Path, monkeypatch:
     with recorder(tmp_path) as address:
         assert _put(address, "e", {"control": "a"})[0] == 200
     assert closed
+
+
+def test_windows_are_closed_again_after_an_unexpected_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+    again = threading.Event()
+
+    def close(*_: Any) -> None:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            raise KeyError("a cell")
+        again.set()
+
+    monkeypatch.setattr(app, "_CLOSE_SECONDS", 0.001)
+    monkeypatch.setattr(Database, "close_windows", close)
+    with recorder(tmp_path):
+        assert again.wait(10)
+    assert "windows cannot be closed" in caplog.text
 
 
 def test_thresholds_lie_around_the_control_s_quantile_and_are_set_once(
