@@ -195,6 +195,16 @@ def test_windows_are_closed_after_a_grace_and_later_where_records_may_be_under_w
     assert flow.due(now + 602.0) == now + 602.0 - later
 
 
+def test_records_that_came_in_the_future_do_not_count_as_heard_of() -> None:
+    later = 2 * WINDOW_SECONDS + GRACE_SECONDS
+    flow = Flow(1000.0 + 30 * DAY, 1000.0)
+    assert flow.due(1000.0 + 20 * DAY) == 1000.0 + 20 * DAY - later, "the clock was set back, and no router reports"
+    flow.heard(2000.0 + 30 * DAY)
+    flow.heard(2000.0)
+    assert flow.due(2000.0) == 2000.0 - later
+    assert Flow(1000.0, 1000.0).due(999.0) == 999.0 - WINDOW_SECONDS - GRACE_SECONDS, "a clock may be put right"
+
+
 def test_windows_are_closed_while_the_recorder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
     monkeypatch.setattr(Database, "close_windows", lambda *_: closed.append(True))
