@@ -320,6 +320,28 @@ def test_a_file_of_the_format_before_is_taken_over(tmp_path: Path, clock: Clock,
     again.close()
 
 
+def test_taking_over_writes_no_windows_of_users_outside_experiments_and_their_feedback_goes_on(
+    tmp_path: Path, database: Database
+) -> None:
+    outside = [_answer(number, f"u{number}", experiment=None, model="m") for number in (1, 2)]
+    database.record_exposures("s", 1, [*outside, _answer(3, "w")])
+    for number in (1, 2, 3):
+        _say(database, number, 4.0)
+    database.close()
+    path = tmp_path / "recorder.sqlite"
+    _of_format_1(path)
+    again = Database(path)
+    connection = sqlite3.connect(path)
+    said = "SELECT in_window IS NULL FROM said ORDER BY answer"
+    assert connection.execute(said).fetchall() == [(1,), (1,), (0,)]
+    for number, value in ((1, 4.0), (2, 2.0), (3, 4.0)):
+        assert _say(again, number, value) is Outcome.RECORDED
+    again.close()
+    rated = connection.execute("SELECT count, total FROM ratings ORDER BY user").fetchall()
+    assert rated == [(1, scaled(value)) for value in (4.0, 2.0, 4.0)]
+    connection.close()
+
+
 def test_thresholds_wait_for_as_many_answers_as_users_where_the_histogram_began_after_them(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
