@@ -139,10 +139,11 @@ def test_a_run_whose_tags_name_no_job_is_left_alone(world: World, namespace: str
     assert _runs(world) == ["odd", "theirs"]
 
 
-def test_an_installation_is_known_by_its_authority_and_says_so_in_the_plan(world: World) -> None:
-    assert installation("CA") == installation("CA") != installation("another")
+def test_an_installation_is_known_by_its_authority_and_cluster_and_says_so_in_the_plan(world: World) -> None:
+    assert installation("CA", "one") == installation("CA", "one")
+    assert len({installation("CA", "one"), installation("another", "one"), installation("CA", "two")}) == 3
     plan = world.api.objects["ConfigMap", "job-plan"]["data"]["plan.json"]
-    assert f'"installation":"{installation("CA")}"' in plan.replace(" ", "")
+    assert '"installation":"here"' in plan.replace(" ", "")
 
 
 def test_a_job_that_has_ended_wakes_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

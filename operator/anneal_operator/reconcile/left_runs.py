@@ -28,19 +28,22 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 log = logging.getLogger("anneal.runs")
 
 
-def installation(authority: str) -> str:
-    """Return what tells this installation from others: its certificate authority, which outlives every operator."""
-    return hashlib.sha256(authority.encode()).hexdigest()[:_CHARACTERS]
+def installation(authority: str, cluster: str) -> str:
+    """Return what tells this installation from others: its certificate authority, which outlives every operator, and
+    its cluster, as a copy of all objects in another one has the same authority, and none of the jobs.
+    """
+    return hashlib.sha256(f"{cluster}\n{authority}".encode()).hexdigest()[:_CHARACTERS]
 
 
 class LeftRuns:
     """Ends them as KILLED, one after the other."""
 
     def __init__(self, api: KubernetesApi, store: Store, registry: Registry, name: str) -> None:
+        """`name` is the installation's, by which it knows the runs that its jobs began."""
         self._api = api
         self._store = store
         self._registry = registry
-        self._name = name
+        self.name = name
         self._news = asyncio.Event()
 
     def look(self) -> None:
@@ -65,7 +68,7 @@ class LeftRuns:
 
     async def end(self) -> None:
         """Look once."""
-        for run in await self._registry.runs_at_work(self._name):
+        for run in await self._registry.runs_at_work(self.name):
             if not all(map(_NAME.fullmatch, (run.namespace, run.job, run.job_uid))):
                 continue
             try:
