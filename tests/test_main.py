@@ -60,6 +60,10 @@ class _Operator:
                 await asyncio.sleep(0.005)
 
 
+async def _namespaces(_: web.Request) -> web.Response:
+    return web.json_response({"metadata": {}, "items": [{"metadata": {"uid": "cluster"}}]})
+
+
 def test_without_an_api_server_it_is_alive_and_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = _Operator(monkeypatch, f"http://127.0.0.1:{_free_port()}")
 
@@ -89,6 +93,7 @@ def test_one_that_waits_for_anothers_lease_is_ready_and_drops_the_leaders_label(
 
     async def run() -> None:
         app = web.Application()
+        app.router.add_get("/api/v1/namespaces", _namespaces)
         app.router.add_route("*", "/{path:.*}", answer)
         async with TestServer(app) as server:
             operator = _Operator(monkeypatch, str(server.make_url("")).rstrip("/"))

@@ -91,6 +91,7 @@ async def run(settings: Settings) -> None:
 async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, watching: asyncio.Event) -> None:
     async with aiohttp.ClientSession() as session:
         tls, certificate = await ensure_certificate(client, settings, client.now)
+        name = installation(certificate, await _cluster(client))
         registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_public_url, shared=settings.mlflow_shared)
         client.fence(lease.seconds_left)
         registry.fence(lease.is_held)
@@ -110,7 +111,7 @@ async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, w
             registry=registry,
             models=models,
             routers=HttpRouters(session),
-            left_runs=LeftRuns(client, store, registry, installation(certificate)),
+            left_runs=LeftRuns(client, store, registry, name),
             progress=progress,
             settings=settings,
             progress_ca=certificate,
@@ -192,6 +193,15 @@ async def ensure_certificate(
             return serving_context(wanted)
         except ApiError as error:
             log.warning("the progress endpoint's certificate has to wait: %s", error)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS)  # noqa: S311 - jitter
+
+
+async def _cluster(client: KubernetesClient) -> str:
+    while True:
+        try:
+            return await client.cluster_uid()
+        except ApiError as error:
+            log.warning("the cluster's identity has to wait: %s", error)
             await asyncio.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS)  # noqa: S311 - jitter
 
 

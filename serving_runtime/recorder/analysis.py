@@ -44,7 +44,7 @@ def _sums(connection: sqlite3.Connection, experiment: str, metric: str) -> dict[
             days = _of(variants, variant)["days"]
             days.setdefault(day, {})[name] = dict(zip(NAMES[kind], json.loads(parts), strict=True))
     for variant, name, cell, count in connection.execute(_CELLS, (scope,)):
-        if name == LATENCY or _is_asked(name, metric):
+        if _is_asked(name, metric):
             place = "inf" if name == LATENCY and cell == INFINITE else str(cell)
             _of(variants, variant)["cells"].setdefault(name, {})[place] = count
     return {

@@ -80,7 +80,7 @@ async def _repeat(work: Callable[[], None], seconds: float, ending: asyncio.Even
     while not ending.is_set():
         try:
             await asyncio.to_thread(work)
-        except sqlite3.Error as error:
-            log.warning("what is too old cannot be deleted, nor windows closed, now: %s", error)
+        except Exception:  # whatever it is: else neither would be done again until a restart, and nobody be told
+            log.exception("what is too old cannot be deleted, or windows cannot be closed, now; it is tried again")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), seconds)

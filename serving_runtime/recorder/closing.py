@@ -33,19 +33,22 @@ class Flow:
     def __init__(self, told: float | None, now: float) -> None:
         """`told` is when any came last, before this process, too."""
         self._told = told
-        self._since = now if told is None or now - told > _SILENCE_SECONDS else float("-inf")
+        self._since = float("-inf") if self._is_heard(now) else now
 
     def heard(self, now: float) -> None:
         """Some came."""
-        if self._told is None or now - self._told > _SILENCE_SECONDS:
+        if not self._is_heard(now):
             self._since = now
         self._told = now
 
     def due(self, now: float) -> float:
         """When, at the latest, somebody was enrolled whose window may be closed."""
-        is_steady = self._told is not None and now - self._told <= _SILENCE_SECONDS
-        waits = 0.0 if is_steady and now - self._since >= GRACE_SECONDS else WINDOW_SECONDS
+        waits = 0.0 if self._is_heard(now) and now - self._since >= GRACE_SECONDS else WINDOW_SECONDS
         return now - WINDOW_SECONDS - GRACE_SECONDS - waits
+
+    def _is_heard(self, now: float) -> bool:
+        """Whether any came lately; a time far in the future, of a clock that was set back, says nothing."""
+        return self._told is not None and abs(now - self._told) <= _SILENCE_SECONDS
 
 
 def close_windows(connection: sqlite3.Connection, due: float) -> bool:

@@ -160,17 +160,24 @@ class Desk:
         return self._connection.execute(f"{select} id = ?", (_exposure_of(said),)).fetchall()
 
     def _hold(self, said: Said) -> Outcome:
-        key = (_exposure_of(said), said.completion)
-        where, name = ("exposure = ?", key[0]) if key[0] else ("exposure = '' AND completion = ?", key[1])
+        key = (_exposure_of(said), said.completion, said.metric, said.event)
+        known = "exposure = ? AND completion = ? AND metric = ? AND event = ?"
+        if not self._connection.execute(f"SELECT 1 FROM waiting WHERE {known}", key).fetchone():  # noqa: S608
+            if (refused := self._refused(*key[:2])) is not None:
+                return refused
+            self._room -= 1
+        self._connection.execute(
+            "INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?, ?, ?)", (*key, stored(said.value), self._now)
+        )
+        return Outcome.HELD
+
+    def _refused(self, exposure: bytes | str, completion: str) -> Outcome | None:
+        """Why one more value may not wait for an answer."""
+        where, name = ("exposure = ?", exposure) if exposure else ("exposure = '' AND completion = ?", completion)
         held = self._connection.execute(f"SELECT COUNT(*) FROM waiting WHERE {where}", (name,)).fetchone()  # noqa: S608
         if held[0] >= MOST_OF_AN_ANSWER:
             return Outcome.TOO_MANY
-        if self._room <= 0:
-            return Outcome.FULL
-        self._room -= 1
-        row = (*key, said.metric, said.event, stored(said.value), self._now)
-        self._connection.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?, ?, ?)", row)
-        return Outcome.HELD
+        return Outcome.FULL if self._room <= 0 else None
 
     def _count(self, number: int, user: Rater, said: Said, at: float) -> Told:
         value = Value(number, said.metric, said.event, said.value)

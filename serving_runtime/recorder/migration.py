@@ -2,13 +2,15 @@
 
 Their names are others', so a file that an earlier release opened again, and wrote to, loses nothing by the next
 upgrade. What became of an answer is told by `answers`; of those before that table by their status alone. Feedback about
-unknown answers waits as any, as much of it as may.
+unknown answers waits as any, as much of it as may. When it was said is not known, so users whose window is over are
+left out of closed values.
 """
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .columns import WINDOW_SECONDS, State
 from .feedback import Said
 from .sums import scaled
 
@@ -20,6 +22,7 @@ _ANSWERS = (
     "SELECT id, experiment, variant, user, at, status, outcome, first, last"
     " FROM exposures LEFT JOIN answers ON exposure = id ORDER BY id LIMIT ?"
 )
+_OVER = "UPDATE users SET state = ? WHERE state = ? AND variant IS NOT NULL AND first < ?"
 _NAMES = ("exposure", "experiment", "variant", "user", "at", "status", "outcome", "first", "last")
 
 Count = Callable[[Sequence[Mapping[str, Any]]], None]
@@ -39,6 +42,7 @@ def migrate(connection: sqlite3.Connection, count: Count, take: Take, now: float
         pass
     with connection:
         connection.execute("INSERT OR IGNORE INTO sources SELECT name, position, ? FROM files", (now,))
+        connection.execute(_OVER, (State.LEFT_OUT, State.OPEN, now - WINDOW_SECONDS))
         for table in _TABLES:
             connection.execute(f"DROP TABLE {table}")
 

@@ -1,7 +1,8 @@
 """How many of a user's answers are within each of 33 times, for tests of a quantile that know users as the unit.
 
 The times lie around the control's own 95 % quantile, 5 % apart, so that they fit any model. They are set once, when the
-control has so many users, and answers are counted from then on. A failure is within none.
+control has so many users, and as many answers are in its histogram, which lacks those of an earlier release; answers
+are counted from then on. A failure is within none.
 """
 
 import json
@@ -14,8 +15,9 @@ from .measures import INFINITE, milliseconds
 __all__ = ["LATENCY", "THRESHOLDS", "packed", "quicker", "set_thresholds", "unpacked"]
 
 THRESHOLDS = 33
-LATENCY = "latency"
-"""The histogram of an arm's answers: unlike other sums one of answers, by the variant of each."""
+LATENCY = "answers.all"
+"""The histogram of an arm's answers: unlike other sums one of answers, by the variant of each. No metric of
+feedback can have its name."""
 _LEVEL_PERCENT = 95
 _USERS = 100
 _STEP = 1.05
@@ -60,7 +62,10 @@ def _quantile(connection: sqlite3.Connection, arm: tuple[int, str]) -> float | N
     """In milliseconds."""
     select = "SELECT cell, count FROM cells WHERE scope = ? AND variant = ? AND name = ? ORDER BY cell"
     rows = connection.execute(select, (*arm, LATENCY)).fetchall()
-    needed = sum(count for _, count in rows) * _LEVEL_PERCENT
+    answers = sum(count for _, count in rows)
+    if answers < _USERS:
+        return None
+    needed = answers * _LEVEL_PERCENT
     for cell, count in rows:
         needed -= count * 100
         if needed <= 0:

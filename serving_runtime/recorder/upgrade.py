@@ -2,7 +2,8 @@
 
 It has counts of users, but not when they said what they said. So of users whose window is not over everything came
 within it, and they go on like new ones; those whose window is over are left out of closed values, in every variant
-alike. What rows say of answers enters the sums.
+alike. Users outside experiments have no window, so their rows are not written anew. What rows say of answers enters the
+sums.
 """
 
 import sqlite3
@@ -30,7 +31,7 @@ _COLUMNS = (
     ("scopes", "control TEXT"),
     ("scopes", "thresholds TEXT"),
 )
-_OPEN = f"SELECT id FROM users WHERE state = {State.OPEN} OR variant IS NULL"  # noqa: S608
+_OPEN = f"SELECT id FROM users WHERE state = {State.OPEN} AND variant IS NOT NULL"  # noqa: S608
 
 
 def upgrade(connection: sqlite3.Connection, tables: str, version: int) -> None:

@@ -379,6 +379,21 @@ def test_a_token_is_reviewed(status: Manifest, user: str | None) -> None:
     assert asked[0].body["spec"] == {"token": "secret", "audiences": ["job"]}
 
 
+def test_a_cluster_is_known_by_the_uid_of_the_namespace_that_each_has() -> None:
+    found, asked = _ask(
+        lambda c: c.cluster_uid(), _ok({"metadata": {}, "items": [{"metadata": {"name": "kube-system", "uid": "u"}}]})
+    )
+    assert found == "u"
+    assert [(request.path, request.query["labelSelector"]) for request in asked] == [
+        ("/api/v1/namespaces", "kubernetes.io/metadata.name=kube-system")
+    ]
+
+
+def test_a_cluster_without_that_namespace_is_told() -> None:
+    with pytest.raises(ApiError, match="no namespace has the label"):
+        _ask(lambda c: c.cluster_uid(), _ok({"metadata": {}, "items": []}))
+
+
 def _counted(verb: str, kind: str) -> float:
     return REGISTRY.get_sample_value("anneal_api_writes_total", {"verb": verb, "kind": kind}) or 0
 

@@ -106,7 +106,9 @@ class MlflowServer:
             case "runs/get":
                 metrics = self.metrics.get(asked["run_id"], {}).items()
                 found = [{"key": key, "value": value} for key, value in metrics]
-                return {"run": {"info": {"run_id": asked["run_id"]}, "data": {"metrics": found}}}
+                infos = [_shown_run(run)["info"] for run in self.runs if run["run_id"] == asked["run_id"]]
+                info = infos[0] if infos else {"run_id": asked["run_id"]}
+                return {"run": {"info": info, "data": {"metrics": found}}}
             case _:
                 raise _RefusalError("ENDPOINT_NOT_FOUND", path)
 

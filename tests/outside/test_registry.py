@@ -417,5 +417,13 @@ def test_the_runs_at_work_of_an_installation_are_found_in_every_experiment_and_e
     assert mlflow.runs[2]["status"] == "RUNNING"
 
 
+def test_a_run_that_has_finished_since_it_was_found_stays_so(mlflow: MlflowServer) -> None:
+    mlflow.experiments["spam"] = "7"
+    mlflow.runs.append(_run("u1") | {"status": "FINISHED"})
+    asyncio.run(MlflowRegistry(mlflow.url).end_left_run("run-of-u1"))
+    assert mlflow.runs[0]["status"] == "FINISHED"
+    assert mlflow.writes == []
+
+
 def test_an_mlflow_without_experiments_has_no_runs(mlflow: MlflowServer) -> None:
     assert asyncio.run(MlflowRegistry(mlflow.url).runs_at_work("here")) == []

@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from anneal_operator.errors import RegistryError
+from anneal_operator.cluster.kinds import Manifest
+from anneal_operator.errors import ApiError, RegistryError
 from anneal_operator.outside.registry import RunAtWork
 from anneal_operator.reconcile import left_runs
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobKind
@@ -60,6 +61,7 @@ def test_a_deletion_is_looked_into_at_once_and_tried_again_while_mlflow_is_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(left_runs, "_AFTER_A_FAILURE_SECONDS", 0.01)
+    monkeypatch.setattr(left_runs, "_AT_LEAST_SECONDS", 0.0)
     left = world.context.left_runs
 
     async def until_ended() -> None:
@@ -83,10 +85,65 @@ def test_a_deletion_is_looked_into_at_once_and_tried_again_while_mlflow_is_away(
     asyncio.run(until_ended())
 
 
-def test_an_installation_is_known_by_its_authority_and_says_so_in_the_plan(world: World) -> None:
-    assert installation("CA") == installation("CA") != installation("another")
+def test_between_two_looks_are_some_seconds_however_many_jobs_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, looks, rests = world.context.left_runs, 0, list[float]()
+
+    async def look_on() -> None:
+        nonlocal looks
+        looks += 1
+        left.look()
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        assert looks == len(rests)
+        if looks == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(left, "end", look_on)
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(left.end_forever())
+    assert rests == [5.0] * 3
+
+
+def test_a_run_that_cannot_be_judged_or_ended_holds_up_none_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = [RunAtWork(name, NAMESPACE, name, "u") for name in ("first", "forbidden", "refused", "odd", "last")]
+    world.registry.runs["here"] = gone
+    end, get = world.registry.end_left_run, world.api.get
+
+    async def refuse(run_id: str) -> None:
+        if run_id == "refused":
+            raise RegistryError("MLflow refused")
+        await end(run_id)
+
+    async def forbid(kind: str, namespace: str, name: str) -> Manifest | None:
+        if name == "forbidden":
+            raise ApiError(403, "forbidden")
+        return {"kind": "List"} if name == "odd" else await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.registry, "end_left_run", refuse)
+    monkeypatch.setattr(world.api, "get", forbid)
+    asyncio.run(world.context.left_runs.end())
+    assert _runs(world) == ["forbidden", "refused", "odd", "theirs"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "job", "uid"),
+    [("", "", "u"), ("x/../..", "y", "u"), ("x", "Y?z", "u"), ("x", "y.", "u"), ("x", "y", "")],
+)
+def test_a_run_whose_tags_name_no_job_is_left_alone(world: World, namespace: str, job: str, uid: str) -> None:
+    world.registry.runs["here"] = [RunAtWork("odd", namespace, job, uid), RunAtWork("run", NAMESPACE, "gone", "u")]
+    asyncio.run(world.context.left_runs.end())
+    assert _runs(world) == ["odd", "theirs"]
+
+
+def test_an_installation_is_known_by_its_authority_and_cluster_and_says_so_in_the_plan(world: World) -> None:
+    assert installation("CA", "one") == installation("CA", "one")
+    assert len({installation("CA", "one"), installation("another", "one"), installation("CA", "two")}) == 3
     plan = world.api.objects["ConfigMap", "job-plan"]["data"]["plan.json"]
-    assert f'"installation":"{installation("CA")}"' in plan.replace(" ", "")
+    assert '"installation":"here"' in plan.replace(" ", "")
 
 
 def test_a_job_that_has_ended_wakes_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

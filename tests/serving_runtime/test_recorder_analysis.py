@@ -198,7 +198,7 @@ def _naive(events: Sequence[Event]) -> dict[str, Any]:
         for line in lines:
             if _failed(line) or line["outcome"] == "complete":
                 cell = 1 << 20 if _failed(line) else math.ceil(math.log(line["last"] * 1000) / math.log(1.02))
-                cells[line["variant"], "latency"][cell] += 1
+                cells[line["variant"], "answers.all"][cell] += 1
     return {"lists": {key: +arm for key, arm in lists.items()}, "cells": dict(cells)}
 
 
@@ -396,7 +396,8 @@ def _rows_and_residual_are_the_sums(player: Player) -> None:
     for scope, variant, name, cell, count in connection.execute("SELECT * FROM residual_cells"):
         cells[scope, variant, name, cell] += count
     kept = {tuple(key): json.loads(parts) for *key, parts in connection.execute("SELECT * FROM sums")}
-    counted = {tuple(key): count for *key, count in connection.execute("SELECT * FROM cells WHERE name != 'latency'")}
+    rows = connection.execute("SELECT * FROM cells WHERE name != 'answers.all'")
+    counted = {tuple(key): count for *key, count in rows}
     connection.close()
     assert kept == {key: numbers for key, numbers in lists.items() if any(numbers)}
     assert counted == +cells

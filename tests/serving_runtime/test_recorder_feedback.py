@@ -180,8 +180,20 @@ def test_an_answer_has_so_many_values_and_not_more(database: Database, known: bo
     outcomes = [_say(database, 1, 5.0, f"event {number}") for number in range(most + 1)]
     taken = Outcome.RECORDED if known else Outcome.HELD
     assert outcomes == [taken] * most + [Outcome.TOO_MANY]
-    if known:
-        assert _say(database, 1, 4.0, "event 0") is Outcome.RECORDED
+    assert _say(database, 1, 4.0, "event 0") is taken, "it takes the place of what was said"
+
+
+@pytest.mark.parametrize("name", ["", "their-1"])
+def test_what_waits_may_be_repeated_and_changed_where_no_more_may_wait(
+    database: Database, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(feedback, "MOST_WAITING", 1)
+    said = [Said("rating", scaled(value), "" if name else f"{1:032x}", name, "one") for value in (5.0, 5.0, 2.0)]
+    assert database.record_feedback(said) == [Outcome.HELD] * 3
+    assert _say(database, 1, 1.0, "another") is Outcome.FULL
+    assert database.record_feedback(said[1:]) == [Outcome.HELD] * 2
+    database.record_exposures("s", 1, [_answer(1, completion="their-1")])
+    assert _mean(database) == 2.0
 
 
 def test_an_answer_that_is_called_by_several_names_has_no_more_values(database: Database) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from serving_runtime.recorder import migration
 from serving_runtime.recorder.database import Database
+from serving_runtime.recorder.definition import Definition, Range
 from serving_runtime.recorder.feedback import Outcome, Said, Told
 from serving_runtime.recorder.line import Exposure
 from serving_runtime.recorder.retention import shortage
@@ -213,6 +214,28 @@ def test_an_earlier_release_s_file_is_taken_over_and_again_if_that_release_came_
     assert "exposures" not in {
         row[0] for row in sqlite3.connect(path).execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     }
+
+
+def test_users_of_an_earlier_release_whose_window_is_over_are_left_out_of_closed_values(
+    tmp_path: Path, clock: Clock
+) -> None:
+    path = tmp_path / "recorder.sqlite"
+    _earlier(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE exposures SET at = ? WHERE user = 'u1'", (time.time(),))
+    connection.execute("UPDATE exposures SET at = ? WHERE user != 'u1'", (time.time() - 5 * _DAY,))
+    connection.commit()
+    connection.close()
+    database = Database(path)
+    database.define("e", Definition(control="a", ranges={"rating": Range(min=0, max=5)}))
+    clock(10)
+    database.close_windows()
+    days = [lists for arm in database.sums("e", "rating")["variants"].values() for lists in arm["days"].values()]
+    assert sum(lists["users"]["exposed"] for lists in days) == 4
+    closed = [lists for lists in days if "closed" in lists]
+    assert [lists["closed"] for lists in closed] == [{"users": 1}]
+    assert "value rating" in closed[0]
+    database.close()
 
 
 @pytest.mark.parametrize("broken_at", [1, 2, 5, 9, 14])

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.recorder import quantiles
+from serving_runtime.recorder import app, quantiles
 from serving_runtime.recorder.closing import GRACE_SECONDS, Flow
 from serving_runtime.recorder.columns import WINDOW_SECONDS
 from serving_runtime.recorder.database import Database
@@ -165,6 +166,17 @@ def test_without_a_range_a_metric_of_feedback_has_no_closed_values(database: Dat
     assert _lists(database)["value rating"]["n"] == 1
 
 
+def test_a_metric_that_is_called_latency_has_cells_of_its_own(database: Database, clock: Clock) -> None:
+    database.define("e", Definition(control="a", ranges={"latency": Range(min=1, max=5)}))
+    database.record_exposures("s", 1, [_answer(1, last=2.0), _answer(2, "v", status=503, outcome="error")])
+    database.record_feedback([Said("latency", scaled(2.0), f"{1:032x}")])
+    clock(60 * HOUR)
+    database.close_windows()
+    cells = database.sums("e", "latency")["variants"]["a"]["cells"]
+    assert cells["latency"] == {"2520": 1}
+    assert cells["answers.all"] == {str(log_cell(2.0)): 1, "inf": 1}
+
+
 def test_windows_are_closed_after_a_grace_and_later_where_records_may_be_under_way() -> None:
     over, later = WINDOW_SECONDS + GRACE_SECONDS, 2 * WINDOW_SECONDS + GRACE_SECONDS
     assert Flow(1000.0, 1500.0).due(1500.0) == 1500.0 - over
@@ -183,12 +195,41 @@ def test_windows_are_closed_after_a_grace_and_later_where_records_may_be_under_w
     assert flow.due(now + 602.0) == now + 602.0 - later
 
 
+def test_records_that_came_in_the_future_do_not_count_as_heard_of() -> None:
+    later = 2 * WINDOW_SECONDS + GRACE_SECONDS
+    flow = Flow(1000.0 + 30 * DAY, 1000.0)
+    assert flow.due(1000.0 + 20 * DAY) == 1000.0 + 20 * DAY - later, "the clock was set back, and no router reports"
+    flow.heard(2000.0 + 30 * DAY)
+    flow.heard(2000.0)
+    assert flow.due(2000.0) == 2000.0 - later
+    assert Flow(1000.0, 1000.0).due(999.0) == 999.0 - WINDOW_SECONDS - GRACE_SECONDS, "a clock may be put right"
+
+
 def test_windows_are_closed_while_the_recorder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
     monkeypatch.setattr(Database, "close_windows", lambda *_: closed.append(True))
     with recorder(tmp_path) as address:
         assert _put(address, "e", {"control": "a"})[0] == 200
     assert closed
+
+
+def test_windows_are_closed_again_after_an_unexpected_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+    again = threading.Event()
+
+    def close(*_: Any) -> None:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            raise KeyError("a cell")
+        again.set()
+
+    monkeypatch.setattr(app, "_CLOSE_SECONDS", 0.001)
+    monkeypatch.setattr(Database, "close_windows", close)
+    with recorder(tmp_path):
+        assert again.wait(10)
+    assert "windows cannot be closed" in caplog.text
 
 
 def test_thresholds_lie_around_the_control_s_quantile_and_are_set_once(
@@ -276,6 +317,44 @@ def test_a_file_of_the_format_before_is_taken_over(tmp_path: Path, clock: Clock,
     assert days[19_998]["users"] == {"exposed": 1, "failed": 1}
     assert "closed" not in days[19_998], "nobody knows when it was said"
     assert (days[20_000]["closed"], days[20_000]["value rating"]["n"]) == ({"users": 1}, 1)
+    again.close()
+
+
+def test_taking_over_writes_no_windows_of_users_outside_experiments_and_their_feedback_goes_on(
+    tmp_path: Path, database: Database
+) -> None:
+    outside = [_answer(number, f"u{number}", experiment=None, model="m") for number in (1, 2)]
+    database.record_exposures("s", 1, [*outside, _answer(3, "w")])
+    for number in (1, 2, 3):
+        _say(database, number, 4.0)
+    database.close()
+    path = tmp_path / "recorder.sqlite"
+    _of_format_1(path)
+    again = Database(path)
+    connection = sqlite3.connect(path)
+    said = "SELECT in_window IS NULL FROM said ORDER BY answer"
+    assert connection.execute(said).fetchall() == [(1,), (1,), (0,)]
+    for number, value in ((1, 4.0), (2, 2.0), (3, 4.0)):
+        assert _say(again, number, value) is Outcome.RECORDED
+    again.close()
+    rated = connection.execute("SELECT count, total FROM ratings ORDER BY user").fetchall()
+    assert rated == [(1, scaled(value)) for value in (4.0, 2.0, 4.0)]
+    connection.close()
+
+
+def test_thresholds_wait_for_as_many_answers_as_users_where_the_histogram_began_after_them(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantiles, "_USERS", 20)
+    database.record_exposures("s", 1, [_answer(number, f"u{number}", last=1.0) for number in range(30)])
+    database.close()
+    _of_format_1(tmp_path / "recorder.sqlite")
+    again = Database(tmp_path / "recorder.sqlite")
+    again.define("e", RATED)
+    again.record_exposures("s", 2, [_answer(100, "v", last=60.0)])
+    assert again.sums("e", "rating")["thresholds"] is None, "one answer has no quantile"
+    again.record_exposures("s", 3, [_answer(200 + number, f"u{number}", last=2.0) for number in range(19)])
+    assert again.sums("e", "rating")["thresholds"][16] / 1e6 == pytest.approx(2.0, rel=0.02)
     again.close()
 
 

@@ -40,13 +40,17 @@ def _category(large: Any, small: Any) -> dict[str, Any]:
         (_answer(_category("pests", None)), "pests / null"),
         (_answer({"small": "rat"}), "null"),
         (_answer("rat"), '"rat"'),
+        (_answer(_category("", "rat")), '""'),
+        ('{"found":{"categories":[' + "[" * 1019 + "]" * 1019 + "]}}", "JSON that is too deeply nested"),
+        (_answer(_category("pests", "")), 'pests / ""'),
+        (_answer(_category("pests", "rat"), _category("", "")), '""'),
     ],
 )
 def test_words_that_lead_out_of_the_dictionary_are_named(answer: str, told: str) -> None:
     assert outside(RULE, answer, json.dumps(WORDS)) == told
 
 
-@pytest.mark.parametrize("dictionary", ["", "no JSON", "[]", "{}"])
+@pytest.mark.parametrize("dictionary", ["", "no JSON", "[]", "{}", pytest.param("[" * 5000, id="deep")])
 def test_nothing_lies_within_a_dictionary_that_is_none(dictionary: str) -> None:
     assert outside(RULE, _answer(_category("pests", "rat")), dictionary) == "pests"
 

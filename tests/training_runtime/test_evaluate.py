@@ -80,6 +80,25 @@ def test_the_right_label_in_the_wrong_language_is_a_wrong_answer() -> None:
     assert "(other language)" in picture
 
 
+def test_an_answer_that_is_nested_too_deeply_is_no_json() -> None:
+    found = judge_answers(SuitePlan(name="json", type="JSON"), ['{"a":' * 5000, "[" * 5000, "{}"], ["{}"] * 3, None)
+    assert found.scores["json_validity"].value == pytest.approx(1 / 3)
+
+
+def test_an_answer_that_a_schema_follows_down_too_deeply_does_not_satisfy_it() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#"}}}
+    answers = ['{"a":' * 600 + "{}" + "}" * 600, '{"a": {}}']
+    found = judge_answers(SuitePlan(name="json", type="JSON"), answers, ["{}"] * 2, schema)
+    assert found.all_metrics() == {"json_validity": 1.0, "schema_validity": 0.5}
+
+
+def test_an_answer_whose_label_is_nested_too_deeply_has_none() -> None:
+    suite = SuitePlan(name="action", type="Classification", label_field="a.b")
+    deep = json.dumps({"a": json.dumps({"b": "deep"}).replace('"deep"', "[" * 1015 + "]" * 1015)})
+    found = judge_answers(suite, [deep, '{"a":{"b":"x"}}'], ['{"a":{"b":"x"}}'] * 2, None)
+    assert found.scores["accuracy"].value == 0.5
+
+
 def test_a_label_that_the_data_lacks_is_told() -> None:
     with pytest.raises(DataError, match=r"a row's answer has no `action`, '{}': mend the data"):
         judge_answers(

@@ -297,6 +297,14 @@ def test_a_masked_answer_is_still_json_that_fits_the_schema(
     assert len(answers) == 80 - len(rejects)
 
 
+def test_an_answer_that_the_schema_follows_down_too_deeply_is_a_bad_row(make_plan: MakePlan) -> None:
+    bad = {"instruction": "판단하라.", "input": "새로운 질문 하나", "output": '{"a":' * 400 + "{}" + "}" * 400}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#"}}}
+    plan = make_plan([*rows(79), bad], dataset__response_schema=schema)
+    assert prepare(plan).rejected == 1
+    assert [row["reason"] for row in _rejects(plan)] == ["breaks responseSchema at the answer: it is nested too deeply"]
+
+
 def test_a_reason_does_not_hold_the_personal_data_that_is_masked(make_plan: MakePlan) -> None:
     bad = {"instruction": "판단하라.", "input": "질문", "output": {"action": "010-1234-5678"}}
     plan = make_plan([*rows(79), bad], dataset__response_schema=_FORMS)

@@ -68,9 +68,16 @@ def _json(suite: SuitePlan, answers: Sequence[str], schema: dict[str, Any] | Non
         from jsonschema.validators import validator_for
 
         validator = validator_for(schema)(schema)
-        valid = [float(value is not None and validator.is_valid(value)) for value in parsed]
+        valid = [float(value is not None and _is_valid(validator, value)) for value in parsed]
         found.scores["schema_validity"] = Scores.of(valid)
     return found
+
+
+def _is_valid(validator: Any, value: dict[str, Any]) -> bool:  # noqa: ANN401 - jsonschema makes its classes as it runs
+    try:
+        return bool(validator.is_valid(value))
+    except RecursionError:  # a schema that refers to itself follows an answer down
+        return False
 
 
 def is_object(answer: str) -> bool:
@@ -143,7 +150,7 @@ def _classification(suite: SuitePlan, answers: Sequence[str], expected: Sequence
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -163,5 +170,5 @@ def _label(text: str, path: str | None) -> str:
     parsed = _parsed(text)
     try:
         return _NO_LABEL if parsed is None else str(at_path(parsed, path))
-    except KeyError:
+    except (KeyError, RecursionError):
         return _NO_LABEL

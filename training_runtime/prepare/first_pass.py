@@ -197,6 +197,8 @@ class _Rules:
             raise PlanError(
                 f"dataset.responseSchema refers to {error.ref}, which is not in it: write it there, or refer to another"
             ) from error
+        except RecursionError:
+            return "the answer: it is nested too deeply"
         if problem is None:
             return ""
         where = "/".join(map(str, problem.absolute_path)) or "the answer"

@@ -35,19 +35,26 @@ def outside(rule: ResponseDictionaryPlan, answer: str, dictionary: str) -> str:
 
 def _leads_out(named: Any, levels: Sequence[str], place: Any) -> str:  # noqa: ANN401 - JSON holds anything
     if not isinstance(named, dict):
-        return json.dumps(named, ensure_ascii=False)
+        return _shown(named)
     path: list[str] = []
     for level in levels:
         word = named.get(level)
-        path.append(word if isinstance(word, str) else json.dumps(word, ensure_ascii=False))
+        path.append(word if word and isinstance(word, str) else _shown(word))
         if not isinstance(word, str) or not isinstance(place, dict | list) or word not in place:
             return " / ".join(path)
         place = place[word] if isinstance(place, dict) else None
     return ""
 
 
+def _shown(named: Any) -> str:  # noqa: ANN401 - JSON holds anything
+    try:
+        return json.dumps(named, ensure_ascii=False)
+    except RecursionError:
+        return "JSON that is too deeply nested"
+
+
 def _parsed(dictionary: str) -> Any:  # noqa: ANN401 - JSON holds anything
     try:
         return json.loads(dictionary)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

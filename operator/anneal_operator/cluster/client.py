@@ -34,6 +34,7 @@ _TIMEOUT_SECONDS = 20.0
 _CONNECTIONS = 32
 """Requests at once; a thousand jobs that come together would each open a connection of their own."""
 _PAGE = 500
+_FIRST_NAMESPACE = "kube-system"
 _TOLERATED = timedelta(seconds=2)
 """So much the API server's clock may seem to be behind: its answers tell whole seconds, and took a while to come."""
 _NOT_FOUND, _CONFLICT = 404, 409
@@ -208,6 +209,14 @@ class KubernetesClient:
         status = (await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review))["status"]
         valid = status.get("authenticated") and audience in status.get("audiences", [])
         return str(status["user"]["username"]) if valid else None
+
+    async def cluster_uid(self) -> str:
+        """Return what tells this cluster from every other, also from one that holds a copy of its objects."""
+        selector = f"kubernetes.io/metadata.name={_FIRST_NAMESPACE}"
+        async for page in self._pages("/api/v1/namespaces", selector):
+            for namespace in page["items"]:
+                return str(namespace["metadata"]["uid"])
+        raise ApiError(_NOT_FOUND, f"no namespace has the label {selector}, by whose uid a cluster is known")
 
     async def _pages(self, path: str, selector: str) -> AsyncIterator[Manifest]:
         query = {"limit": str(_PAGE), **({"labelSelector": selector} if selector else {})}

@@ -111,7 +111,7 @@ class Registry(Protocol):
         """Return the runs that an installation's jobs began and that have not ended."""
 
     async def end_left_run(self, run_id: str) -> None:
-        """Have a run say that it was ended from outside."""
+        """Have a run that has not ended say that it was ended from outside."""
 
     async def set_aliases(self, namespace: str, model: str, version: str, aliases: Sequence[str]) -> None:
         """Point these aliases at a version unless that was done before; remember that it was."""
@@ -205,11 +205,12 @@ class MlflowRegistry:
         return await self._call(search)
 
     async def end_left_run(self, run_id: str) -> None:
-        """Have a run say that it was ended from outside."""
+        """Have a run that has not ended say that it was ended from outside."""
 
         def end(client: "MlflowClient") -> None:
-            self._check_fence()
-            client.set_terminated(run_id, "KILLED")
+            if client.get_run(run_id).info.status == "RUNNING":  # it may have ended since it was found
+                self._check_fence()
+                client.set_terminated(run_id, "KILLED")
 
         await self._call(end)
 

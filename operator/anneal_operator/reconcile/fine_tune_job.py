@@ -32,7 +32,6 @@ from training_runtime.plan import Published
 
 from .context import Context
 from .job_observation import JobItem, observe_job
-from .left_runs import installation
 from .queue import Key
 
 __all__ = ["FineTuneJobKind"]
@@ -154,7 +153,7 @@ class FineTuneJobKind:
             mlflow_url=settings.mlflow_url,
             progress_url=f"https://{settings.progress_host}:{settings.progress_port}",
             progress_ca=self._context.progress_ca,
-            installation=installation(self._context.progress_ca),
+            installation=self._context.left_runs.name,
         )
 
 
