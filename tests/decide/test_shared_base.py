@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.api.model_version import LoadedOn
 from anneal_operator.decide.conditions import Finding
 from anneal_operator.decide.serving_engine import Engine
 from anneal_operator.decide.shared_base import SharedEngine, SharedVersion, engines, look_again, stands, with_adapter
@@ -137,3 +138,29 @@ def test_why_an_adapter_is_not_loaded_is_told_in_its_conditions() -> None:
     assert with_adapter("Degraded", LOADING, "q: rank", "")[1].message == "0 of 1 pods answer; q: rank"
     assert with_adapter("Ready", READY, "", "it moves")[1].message == "it answers; it moves"
     assert with_adapter("Ready", READY, "", "") == ("Ready", READY)
+
+
+def test_what_a_pod_had_holds_until_it_tells_another_thing() -> None:
+    had = {"uid-p": LoadedOn(pod="p", digest="d1", verified_at="2026-03-01T11:00:00Z")}
+    found = stands(ONE, ENGINE, PODS, {"uid-q": FAILS}, is_open=True, before=had)
+    assert found.engine is not None
+    assert (found.engine.ready, [one.pod for one in found.loaded_on], found.may_answer) == (1, ["p"], True)
+    found = stands(replace(ONE, digest="d5"), ENGINE, PODS, {}, is_open=True, before=had)
+    assert found.loaded_on == [], "it had another"
+
+
+@pytest.mark.parametrize(
+    ("engine", "pods", "told", "is_open", "may"),
+    [
+        (ENGINE, PODS, {}, False, True),  # nobody has said no
+        (ENGINE, PODS, {"uid-p": FAILS, "uid-q": NOTHING}, False, True),
+        (ENGINE, PODS, {"uid-p": FAILS, "uid-q": FAILS}, False, False),
+        (ENGINE, PODS, {"uid-p": FAILS, "uid-q": FAILS}, True, True),  # routers send it requests
+        (ENGINE, [], {}, False, True),  # its pods answered once, and come back
+        (replace(ENGINE, is_complete=False), [], {}, False, False),
+    ],
+)
+def test_an_engine_may_answer_unless_it_refuses_or_never_did(
+    engine: Engine, pods: list[dict[str, Any]], told: dict[str, AdapterReport], is_open: bool, may: bool
+) -> None:
+    assert stands(ONE, engine, pods, told, is_open=is_open).may_answer == may

@@ -350,3 +350,58 @@ def test_a_version_that_is_scaled_gets_as_many_pods_as_the_shared_one_before_it_
     world.registry.aliases["spam", "production"] = api.status("ModelVersion", "own")["registry"]["version"]
     world.reconcile("ModelVersion", "own", 2)
     assert api.objects["Deployment", "own-server"]["spec"]["replicas"] == 3
+
+
+def _restarted(shared: Shared) -> AdapterReport:
+    """The operator begins anew, and the pod does not answer it."""
+    shared.world.context.adapter_reports.clear()
+    shared.world.context.readers.clear()
+    return shared.world.routers.loaded.pop("10.2.0.1")
+
+
+def test_a_moving_version_stays_where_it_answers_when_an_operator_begins_that_has_heard_nobody(
+    answering: Shared,
+) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    answering.api.edit("ModelVersion", "one", spec=spec("1", dtype="FP32"))
+    answering.settle()
+    told = _restarted(answering)
+    answering.settle()
+    assert answering.phase("one") == "Ready"
+    assert answering.api.status("ModelVersion", "one")["selector"] == f"{SHARED}={engine}"
+    assert answering.wanted(engine) == ["one", "two"]
+    answering.world.routers.loaded["10.2.0.1"] = told
+    answering.world.later(200)
+    answering.settle()
+    assert answering.phase("one") == "Ready"
+
+
+def test_a_degraded_version_outlives_an_operator_that_has_heard_nobody(answering: Shared) -> None:
+    [engine] = answering.engines
+    answering.pod(engine, "q", "10.2.0.2")
+    answering.tell("10.2.0.2", "two", one="the disk is full")
+    for name in ("one", "two"):
+        answering.api.edit("ModelVersion", name, spec=spec({"one": "1", "two": "2"}[name], replicas=2))
+    answering.settle()
+    answering.targets()
+    assert answering.phase("one") == "Degraded"
+    told = _restarted(answering)
+    answering.settle()
+    assert answering.phase("one") == "Degraded"
+    assert [one["pod"] for one in answering.api.status("ModelVersion", "one")["loadedOn"]] == ["pod"]
+    answering.world.routers.loaded["10.2.0.1"] = told
+    answering.world.later(200)
+    answering.settle()
+    assert answering.phase("one") == "Degraded"
+
+
+def test_one_that_routers_still_ask_is_open_whatever_its_phase_was(answering: Shared) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    answering.pod(engine, "q", "10.2.0.2")
+    answering.tell("10.2.0.2", "two", one="the disk is full")
+    answering.api.objects["ModelVersion", "one"]["status"]["phase"] = "Failed"
+    answering.api.changed("ModelVersion", "one")
+    answering.look(times=2)
+    assert answering.phase("one") == "Ready"

@@ -58,6 +58,8 @@ class Standing:
     loaded_on: list[LoadedOn] = field(default_factory=list)
     problem: str = ""
     """Why a pod does not load it."""
+    may_answer: bool = False
+    """Whether it answers there, or may again: that no pod says so now does not mean that none will."""
 
 
 def engines(
@@ -100,29 +102,45 @@ def _whose_turn(made: Mapping[str, Engine], build: str) -> str:
 
 
 def stands(
-    version: SharedVersion, engine: Engine | None, pods: Sequence[Manifest], reports: Reports, *, is_open: bool
+    version: SharedVersion,
+    engine: Engine | None,
+    pods: Sequence[Manifest],
+    reports: Reports,
+    *,
+    is_open: bool,
+    before: Mapping[str, LoadedOn] | None = None,
 ) -> Standing:
     """Return how a version stands on an engine with these pods.
 
     Nobody is sent to it before all that are ready have it. Where it `is_open`, those that have it count: of the others
-    each request goes on to one of them.
+    each request goes on to one of them. `before` is what pods had, by their uids, that have told nothing since the
+    operator began.
     """
     if engine is None or not version.replicas:
         return Standing(None)
     ready = [pod for pod in pods if is_ready(pod)]
+    known = dict(before or {})
     told = {pod["metadata"]["name"]: reports.get(pod["metadata"]["uid"], AdapterReport()) for pod in ready}
     loaded = [
         LoadedOn(pod=name, digest=version.digest, verified_at=found.verified_at)
-        for name, report in sorted(told.items())
+        for name, report in told.items()
         if (found := report.loaded.get(version.name)) and found.digest == version.digest
     ]
+    loaded += [one for pod in ready if (one := known.get(pod["metadata"]["uid"])) and one.digest == version.digest]
+    loaded.sort(key=lambda one: one.pod)
     problems = [
         f"{name}: {failed.message}"
         for name, report in sorted(told.items())
         if (failed := report.problems.get(version.name)) and failed.digest == version.digest
     ]
     count = len(loaded) if is_open or len(loaded) == len(ready) else 0
-    return Standing(replace(engine, ready=count, replicas=version.replicas), loaded, next(iter(problems), ""))
+    is_hopeless = len(problems) == len(ready) if ready else not engine.is_complete
+    return Standing(
+        replace(engine, ready=count, replicas=version.replicas),
+        loaded,
+        next(iter(problems), ""),
+        may_answer=bool(count) or is_open or not is_hopeless,
+    )
 
 
 def look_again(
