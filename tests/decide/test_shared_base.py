@@ -67,8 +67,28 @@ def test_one_that_cannot_be_read_stays_where_it_is() -> None:
 def test_another_build_takes_one_engine_after_the_other_and_none_in_an_experiment(
     version: SharedVersion, made: dict[str, Engine], wish: str, waits: bool
 ) -> None:
-    found = next(one for one in _engines(version, wish=wish, **made) if one.name == "e")
+    others = [SharedVersion(name, "d", name, name, 1) for name in made if name != "e"]
+    found = next(one for one in _engines(version, *others, wish=wish, **made) if one.name == "e")
     assert found.as_it_is == waits
+
+
+@pytest.mark.parametrize(
+    ("other", "engine"),
+    [
+        (SharedVersion("a", "d", "a", "a", 1, is_contested=True), OLD),
+        (SharedVersion("a", "d", "a", "a", 1, has_answered=False), replace(ENGINE, is_rolling=True, is_complete=False)),
+        (SharedVersion("a", "d", "f", "a", 1), OLD),  # it is about to move
+        (SharedVersion("a", "d", "", "a", 1), OLD),  # it cannot be read
+        (SharedVersion("a", "d", "a", "f", 1), replace(ENGINE, is_rolling=True, is_complete=False)),  # not there yet
+    ],
+)
+def test_one_that_is_left_alone_or_never_answered_holds_no_other_up(other: SharedVersion, engine: Engine) -> None:
+    found = next(one for one in _engines(ONE, other, e=OLD, a=engine) if one.name == "e")
+    assert not found.as_it_is
+
+
+def test_one_that_never_answered_is_brought_up_to_date() -> None:
+    assert not _engines(replace(ONE, has_answered=False), e=OLD)[0].as_it_is
 
 
 def _pod(name: str, ready: str = "True", **metadata: Any) -> dict[str, Any]:

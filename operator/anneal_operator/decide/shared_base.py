@@ -37,6 +37,8 @@ class SharedVersion:
     """The pods that are wanted for it; 0 where it is not wanted."""
     is_contested: bool = False
     """Whether it takes part in an experiment that is not decided."""
+    has_answered: bool = True
+    """Whether any pod that it was on ever did."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def engines(
     """Return all engines of a namespace, those that are to go as well; `made` are the Deployments that there are."""
     wanted = [version for version in versions if version.replicas]
     names = {version.asks_for for version in wanted} | {version.is_on for version in wanted} | set(made)
-    found, turn = [], _whose_turn(made, build)
+    found, turn = [], _whose_turn(_with_a_turn(wanted, made), build)
     for name in sorted(names - {""}):
         on_it = [version for version in wanted if name in {version.asks_for, version.is_on}]
         asked = [version for version in on_it if version.asks_for == name]
@@ -90,7 +92,18 @@ def _waits(
     """Whether its pods are not brought up to date yet: one engine after the other, and none in an experiment."""
     if engine.build == build or engine.wish != wishes.get(name, engine.wish):
         return False
-    return any(version.is_contested for version in asked) or turn != name
+    return any(version.is_contested for version in asked) or turn not in {"", name}
+
+
+def _with_a_turn(wanted: Sequence[SharedVersion], made: Mapping[str, Engine]) -> dict[str, Engine]:
+    """Return the engines that others wait for: not those that never answered, are left alone, or nobody asks for."""
+    asked = {name: [version for version in wanted if version.asks_for == name] for name in made}
+    return {
+        name: engine
+        for name, engine in made.items()
+        if any(version.is_on == name and version.has_answered for version in asked[name])
+        and not any(version.is_contested for version in asked[name])
+    }
 
 
 def _whose_turn(made: Mapping[str, Engine], build: str) -> str:

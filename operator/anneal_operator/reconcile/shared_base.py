@@ -225,6 +225,7 @@ def _version(member: Member, is_contested: bool) -> SharedVersion:
         is_on=engine_of(str(status.get("selector") or "")),
         replicas=int(status.get("replicas") or 0),
         is_contested=is_contested,
+        has_answered=bool(status.get("coldStart")),
     )
 
 
