@@ -184,3 +184,12 @@ def test_an_engine_may_answer_unless_it_refuses_or_never_did(
     engine: Engine, pods: list[dict[str, Any]], told: dict[str, AdapterReport], is_open: bool, may: bool
 ) -> None:
     assert stands(ONE, engine, pods, told, is_open=is_open).may_answer == may
+
+
+def test_a_version_that_has_moved_is_kept_while_routers_may_ask_for_it() -> None:
+    moved = replace(ONE, asks_for="f", is_on="f")
+    found = engines([moved, TWO], {"e": ENGINE, "f": ENGINE}, "new", {}, {"e": {"one"}})
+    assert found[0] == SharedEngine("e", ("one", "two"), 3)
+    found = engines([moved], {"e": ENGINE, "f": ENGINE}, "new", {}, {"e": {"one"}})
+    assert found[0] == SharedEngine("e", ("one",), 1, as_it_is=True)
+    assert engines([moved], {"e": ENGINE, "f": ENGINE}, "new", {})[0] == SharedEngine("e")

@@ -1,10 +1,12 @@
 """Versions as adapters on one base: one engine for all, loaded before they are routed, moved without a gap."""
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from anneal_operator.desired.routing import stamp_of
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 from serving_runtime.plan import AdapterProblem, AdapterReport, Downloaded, LoadedAdapter
@@ -228,6 +230,9 @@ def test_changed_settings_move_a_version_when_its_new_engine_has_it(answering: S
     answering.settle()
     assert answering.phase("one") == "Ready"
     assert answering.targets()["one"]["service"] == other
+    answering.look()
+    answering.world.later(30)
+    assert answering.look(times=2) == 60.0
     assert answering.wanted(engine) == ["two"]
 
 
@@ -405,3 +410,36 @@ def test_one_that_routers_still_ask_is_open_whatever_its_phase_was(answering: Sh
     answering.api.changed("ModelVersion", "one")
     answering.look(times=2)
     assert answering.phase("one") == "Ready"
+
+
+def test_an_engine_stays_as_it_is_until_the_last_router_has_left_it_and_answers_had_their_time(
+    answering: Shared,
+) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    for digit, name in (("1", "one"), ("2", "two")):
+        answering.api.edit("ModelVersion", name, spec=spec(digit, dtype="FP32"))
+    answering.settle()
+    [other] = [name for name in answering.engines if name != engine]
+    answering.pod(other, "new", "10.2.0.3")
+    answering.tell("10.2.0.3", "one", "two")
+    before = {kind: deepcopy(answering.api.objects[kind, engine]) for kind in ("ConfigMap", "Deployment", "Service")}
+    answering.settle()
+    assert answering.api.status("ModelVersion", "one")["selector"] == f"{SHARED}={other}"
+    assert {kind: answering.api.objects[kind, engine] for kind in before} == before, "the table still names it"
+    stamp = stamp_of(answering.api.objects["ConfigMap", "anneal-router"])
+    assert stamp is not None
+    answering.world.routers.has["10.1.0.1"] = stamp
+    assert {target["service"] for target in answering.targets().values()} == {other}
+    answering.world.later(60)
+    assert answering.look() == 5.0
+    assert engine in answering.engines, "a router goes by the table before it"
+    del answering.world.routers.has["10.1.0.1"]
+    answering.targets()
+    answering.look()
+    answering.world.later(29)
+    answering.look()
+    assert engine in answering.engines, "answers are under way"
+    answering.world.later(1)
+    answering.look(times=2)
+    assert answering.engines == [other]

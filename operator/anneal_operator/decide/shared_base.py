@@ -4,7 +4,7 @@ A version is on the engine that its spec asks for, and, until that answers with 
 change of settings takes it from one to the other without a lost request.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from anneal_operator.api.model_version import LoadedOn, VersionPhase
@@ -65,14 +65,22 @@ class Standing:
 
 
 def engines(
-    versions: Sequence[SharedVersion], made: Mapping[str, Engine], build: str, wishes: Mapping[str, str]
+    versions: Sequence[SharedVersion],
+    made: Mapping[str, Engine],
+    build: str,
+    wishes: Mapping[str, str],
+    held: Mapping[str, Collection[str]] | None = None,
 ) -> list[SharedEngine]:
-    """Return all engines of a namespace, those that are to go as well; `made` are the Deployments that there are."""
+    """Return all engines of a namespace, those that are to go as well; `made` are the Deployments that there are.
+
+    `held` are versions that have moved away from them, and that routers may still ask there.
+    """
     wanted = [version for version in versions if version.replicas]
     names = {version.asks_for for version in wanted} | {version.is_on for version in wanted} | set(made)
     found, turn = [], _whose_turn(_with_a_turn(wanted, made), build)
     for name in sorted(names - {""}):
-        on_it = [version for version in wanted if name in {version.asks_for, version.is_on}]
+        stay = (held or {}).get(name, ())
+        on_it = [v for v in wanted if name in {v.asks_for, v.is_on} or v.name in stay]
         asked = [version for version in on_it if version.asks_for == name]
         if not asked and name not in made:
             continue  # what is left of it is somebody's memory

@@ -26,6 +26,7 @@ __all__ = [
     "engine_name",
     "engine_of",
     "kept_as_it_is",
+    "listed_in",
     "pod_engine_url",
     "settings_of",
     "shared_deployment",
@@ -135,6 +136,14 @@ def adapters_config(name: str, members: Sequence[Member]) -> Manifest:
     """The ConfigMap that says which adapters an engine is to have."""
     data = {ADAPTERS_FILE: _text(members)}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(name, members), "data": data}
+
+
+def listed_in(config: Manifest | None) -> list[str]:
+    """Return which adapters such a ConfigMap asks for, in its order; none where it cannot be read."""
+    try:
+        return list(WantedAdapters.model_validate_json(config["data"][ADAPTERS_FILE]).adapters) if config else []
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 def told_pods(members: Iterable[Member], pods: Iterable[Manifest]) -> list[Operation]:
