@@ -61,7 +61,11 @@ class Adapters:
             await _say(send, _OK, keeper.report().model_dump())
         elif asked[0] == "POST" and asked[1] in PASSED_ON:
             await self._gone_through.wait()
-            await self._app(scope, receive, _Answer(send).pass_on)
+            asked_for, again = await _model(receive)
+            if isinstance(asked_for, str) and keeper.hides(asked_for):
+                await _say(send, _UNAVAILABLE, _error(_MISSING, _UNAVAILABLE))
+            else:
+                await self._app(scope, again, _Answer(send).pass_on)
         elif asked[0] == "GET" and asked[1] in _READ:
             await self._app(scope, receive, send)
         else:
@@ -147,6 +151,22 @@ class _Answer:
             else:
                 for part in held:
                     await self._send(part)
+
+
+async def _model(receive: Receive) -> tuple[object, Receive]:
+    """Return which model a request names, None where it names none, and what hands its body out once more."""
+    messages = [await receive()]
+    while messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
+        messages.append(await receive())
+    try:
+        asked = json.loads(b"".join(message.get("body", b"") for message in messages))
+    except ValueError:
+        asked = None  # the engine says what is wrong with it
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return asked.get("model") if isinstance(asked, dict) else None, again
 
 
 def _error(message: str, code: int) -> dict[str, Any]:
