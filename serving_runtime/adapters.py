@@ -30,6 +30,7 @@ _READ = frozenset({"/health", "/metrics", "/v1/models"})
 _PERIOD, _ATTEMPTS = 1.0, 10
 _OK, _NOT_FOUND, _UNAVAILABLE = 200, 404, 503
 _POLICY_VIOLATION = 1008
+_REQUESTS_GAUGE = "vllm:lora_requests_info"
 _REFUSED = "this path is closed: an engine of several versions answers what its routers ask, and nothing else"
 _MISSING = "this pod has not loaded the version that was asked for; another may have"
 log = logging.getLogger("anneal.adapters")
@@ -80,13 +81,30 @@ class Adapters:
         return keeper
 
     async def _keep(self, keeper: Keeper) -> None:
+        gauges = _unregistered()
         while True:
+            for gauge in gauges:
+                gauge.clear()
             try:
                 await keeper.keep()
             except Exception:
                 log.exception("the adapters are not what they should be; trying again")
             self._gone_through.set()
             await asyncio.sleep(_PERIOD)
+
+
+def _unregistered() -> list[Any]:
+    """Take from the engine's metrics what grows a series for each combination of adapters; return it.
+
+    The engine goes on to write into it, so it has to be emptied, too.
+    """
+    from prometheus_client import REGISTRY
+
+    known = list(REGISTRY._collector_to_names)  # noqa: SLF001 - as vLLM itself looks for its own
+    found = [one for one in known if getattr(one, "_name", "") == _REQUESTS_GAUGE]
+    for gauge in found:
+        REGISTRY.unregister(gauge)
+    return found
 
 
 class _Within:

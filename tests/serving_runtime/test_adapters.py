@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge, generate_latest
 
 from prompts.canary import CANARY_FILE, Canary, CanaryQuestion
 from serving_runtime import adapters
@@ -507,6 +508,23 @@ def test_what_only_tells_is_open(scene: Scene, shared: Vllm, path: str) -> None:
 
     async def steps(ask: Client) -> None:
         assert (await ask("GET", path))[0] == 200
+
+    run(shared, steps)
+
+
+def test_metrics_do_not_grow_with_each_combination_of_adapters(scene: Scene, shared: Vllm) -> None:
+    labels = {"max_lora": "4", "waiting_lora_adapters": ""}
+    gauge = Gauge("vllm:lora_requests_info", "as the engine has it", [*labels, "running_lora_adapters"])
+    gauge.labels(**labels, running_lora_adapters="one").set_to_current_time()
+    scene.want(one=scene.publish("one"))
+
+    async def steps(ask: Client) -> None:
+        await ask("POST", CHAT, {"model": "one"})
+        assert b"lora_requests_info" not in generate_latest()
+        gauge.labels(**labels, running_lora_adapters="one,two").set_to_current_time()
+        while next(iter(gauge.collect())).samples:
+            await ask("GET", ADAPTERS_PATH)
+            await asyncio.sleep(0.01)
 
     run(shared, steps)
 
