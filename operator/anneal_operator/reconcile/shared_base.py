@@ -74,6 +74,8 @@ class ObservedShared:
     pods: Mapping[str, list[Manifest]]
     told: Mapping[str, Sequence[AdapterReport | None]]
     """What the ready pods of each told."""
+    listed: Mapping[str, Sequence[str]]
+    """What each was asked to have, in that order."""
     held: Mapping[str, Collection[str]]
     """Which versions each is to keep that have moved from it: routers may still ask for them there."""
     ring: KeyRing
@@ -119,6 +121,7 @@ class SharedBaseKind:
         ring = await key_ring(self._context, reader, namespace)
         told = await self._told(namespace, pods, ring.keys.engine if ring.is_kept else "")
         self._wake(namespace, members, [made, pods, {name: _texts(reports) for name, reports in told.items()}])
+        listed = {name: listed_in(await reader.get("ConfigMap", namespace, name)) for name in made}
         own = [_version(member, bool(experiments_on(undecided, name))) for name, member in members.items()]
         return ObservedShared(
             members=members,
@@ -127,17 +130,17 @@ class SharedBaseKind:
             services={name: service for name, service in services.items() if service},
             pods=pods,
             told=told,
-            held=await self._held(reader, namespace, made, own),
+            listed=listed,
+            held=await self._held(reader, namespace, listed, own),
             ring=ring,
             build=serving_environment(self._context.settings, ring.keys).build,
         )
 
     async def _held(
-        self, reader: Reader, namespace: str, made: Iterable[str], versions: Sequence[SharedVersion]
+        self, reader: Reader, namespace: str, listed: Mapping[str, Sequence[str]], versions: Sequence[SharedVersion]
     ) -> dict[str, frozenset[str]]:
         """Of what an engine was asked to have, what has moved and may still be asked for there."""
         at = {version.name: {version.asks_for, version.is_on} for version in versions}
-        listed = {name: listed_in(await reader.get("ConfigMap", namespace, name)) for name in made}
         moved = {name: [one for one in found if one in at and name not in at[one]] for name, found in listed.items()}
         context, table = self._context, await reader.get("ConfigMap", namespace, ROUTER)
         read, arrival = (
@@ -194,7 +197,10 @@ class SharedBaseKind:
         members = [observed.members[name] for name in intent.versions]
         env = serving_environment(self._context.settings, observed.ring.keys)
         first: list[Operation] = [*kept(item.namespace, observed.ring)]
-        first += [Apply(adapters_config(intent.name, members)), Apply(shared_service(intent.name, members))]
+        first += [
+            Apply(adapters_config(intent.name, members, observed.listed.get(intent.name, ()))),
+            Apply(shared_service(intent.name, members)),
+        ]
         if intent.as_it_is:
             steps = kept_as_it_is(observed.made[intent.name], members, intent.replicas)
         else:
