@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.desired.routing import stamp_of
+from anneal_operator.desired.shared_base import engine_name
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 from serving_runtime.plan import AdapterProblem, AdapterReport, Downloaded, LoadedAdapter
@@ -357,6 +359,10 @@ def test_a_version_that_is_scaled_gets_as_many_pods_as_the_shared_one_before_it_
     assert api.objects["Deployment", "own-server"]["spec"]["replicas"] == 3
 
 
+def _engine_of(given: Manifest) -> str:
+    return engine_name(ModelVersionSpec.parse(given))
+
+
 def _restarted(shared: Shared) -> AdapterReport:
     """The operator begins anew, and the pod does not answer it."""
     shared.world.context.adapter_reports.clear()
@@ -443,3 +449,25 @@ def test_an_engine_stays_as_it_is_until_the_last_router_has_left_it_and_answers_
     answering.world.later(1)
     answering.look(times=2)
     assert answering.engines == [other]
+
+
+def test_what_is_refused_of_one_engine_keeps_no_other_from_its_adapters(
+    answering: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [engine] = answering.engines
+    lengths = (length for length in range(64, 640) if _engine_of(spec("3", maxModelLength=length)) < engine)
+    bad = spec("3", maxModelLength=next(lengths))  # its engine is the first by name
+    applied = answering.api.apply
+
+    async def apply(manifest: Manifest) -> Manifest:
+        if manifest["kind"] == "Deployment" and manifest["metadata"]["name"] != engine:
+            raise ApiError(422, "Deployment is invalid")
+        return await applied(manifest)
+
+    monkeypatch.setattr(answering.api, "apply", apply)
+    answering.api.put("ModelVersion", "bad", spec=bad)
+    answering.look("bad", times=2)
+    answering.api.put("ModelVersion", "three", spec=spec("4"))
+    answering.look("bad", "three", times=2)
+    assert answering.wanted(engine) == ["one", "three", "two"]
+    assert "Deployment is invalid" in answering.condition("bad")[2]

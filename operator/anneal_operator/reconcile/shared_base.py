@@ -183,7 +183,7 @@ class SharedBaseKind:
         kept_ones = tuple(one for one in found if one.versions)
         again = look_again(kept_ones, observed.versions, observed.told)
         again = min(again, _LEAVING_SECONDS) if observed.held else again
-        return Verdict(ObjectStatus(), "Settled", delete=tuple(gone), apply=kept_ones, again=again)
+        return Verdict(ObjectStatus(), "Settled", delete=tuple(gone), apply=kept_ones, are_apart=True, again=again)
 
     def _wishes(self, observed: ObservedShared) -> dict[str, str]:
         return {
