@@ -445,6 +445,10 @@ def test_an_engine_stays_as_it_is_until_the_last_router_has_left_it_and_answers_
     answering.look()
     answering.world.later(29)
     answering.look()
+    answering.world.context.leaving.clear()  # another operator begins
+    answering.look()
+    answering.world.later(29)
+    answering.look()
     assert engine in answering.engines, "answers are under way"
     answering.world.later(1)
     answering.look(times=2)

@@ -45,3 +45,7 @@ class Leaving:
     def forget(self, namespace: str) -> None:
         """Keep nothing of a namespace."""
         self._left_at.pop(namespace, None)
+
+    def clear(self) -> None:
+        """Forget everything: another operator leads."""
+        self._left_at.clear()

@@ -44,7 +44,6 @@ from .context import Context
 from .engine_seen import engine_seen, serving_environment
 from .keys import key_ring
 from .kind import Item
-from .leaving import Leaving
 from .neighbours import SHARED_BASE_KIND, experiments_on, may_share_base
 from .queue import Key
 from .shared_view import shared_pods
@@ -97,7 +96,6 @@ class SharedBaseKind:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[str, str] = {}
-        self._leaving = Leaving()
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return a stand-in for the object that they have not, while there are any, or are to be."""
@@ -148,7 +146,7 @@ class SharedBaseKind:
             context.acknowledgements.arrivals.get(namespace),
         )
         has_arrived = arrival is not None and arrival.stamp == read.stamp and not arrival.behind
-        return self._leaving.held(namespace, moved, read.services, context.now(), has_arrived=has_arrived)
+        return context.leaving.held(namespace, moved, read.services, context.now(), has_arrived=has_arrived)
 
     async def _told(
         self, namespace: str, pods: Mapping[str, list[Manifest]], key: str
@@ -222,7 +220,7 @@ class SharedBaseKind:
         """Keep nothing of a namespace without any."""
         del uid
         self._known.pop(key.namespace, None)
-        self._leaving.forget(key.namespace)
+        self._context.leaving.forget(key.namespace)
         self._context.shared_problems.pop(key.namespace, None)
         self._context.adapter_reports.forget(key.namespace)
 
