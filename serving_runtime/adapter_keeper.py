@@ -55,6 +55,8 @@ class Keeper:
         self._engine, self._places, self._fetch, self._clock = engine, places, fetch, clock
         self._wanted: dict[str, WantedAdapter] = {}
         self._loaded: dict[str, LoadedAdapter] = {}
+        self._unproven: dict[str, LoadedAdapter] = {}
+        """Loaded, and not compared with its training yet."""
         self._problems: dict[str, AdapterProblem] = {}
         self._again_at: dict[str, float] = {}
         self._unwanted_since: dict[str, float] = {}
@@ -63,6 +65,10 @@ class Keeper:
     def report(self) -> AdapterReport:
         """Return what is loaded, and why others are not."""
         return AdapterReport(loaded=dict(self._loaded), problems=dict(self._problems))
+
+    def hides(self, name: str) -> bool:
+        """Whether nobody is to be answered by it, whatever the engine has: it is wanted, or tried, and not loaded."""
+        return name not in self._loaded and (name in self._wanted or name in self._unproven)
 
     async def keep(self) -> None:
         """Bring the engine closer to what is asked for, once."""
@@ -73,6 +79,8 @@ class Keeper:
             self._unwanted_since.pop(name, None)
             if not self._is_loaded(name, wanted) and not self._rests(name, wanted):
                 await self._take(name, wanted)
+        for name in [name for name in self._unproven if name not in self._wanted]:
+            await self._drop(name)
         for name in [name for name in self._loaded if name not in self._wanted]:
             if self._clock() - self._unwanted_since.setdefault(name, self._clock()) >= _KEEP_SECONDS:
                 await self._drop(name)
@@ -95,7 +103,6 @@ class Keeper:
         return is_known and self._clock() < self._again_at.get(name, 0.0)
 
     async def _take(self, name: str, wanted: WantedAdapter) -> None:
-        verified_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._again_at[name] = 0.0
         problem = await self._problem_of(name, wanted)
         self._again_at[name] = max(self._again_at[name], self._clock() + _RETRY_SECONDS)
@@ -104,28 +111,41 @@ class Keeper:
             log.warning("adapter %s is not loaded: %s", name, problem)
         else:
             self._problems.pop(name, None)
-            self._loaded[name] = LoadedAdapter(digest=wanted.digest, verified_at=verified_at)
+            self._loaded[name] = self._unproven.pop(name)
             log.info("adapter %s of %s is loaded", name, wanted.digest)
 
     async def _problem_of(self, name: str, wanted: WantedAdapter) -> str:
+        tried = self._unproven.get(name)
+        if tried and tried.digest == wanted.digest:
+            return await self._difference(name, self._folder(tried))
+        verified_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
             folder = await asyncio.to_thread(self._verified, wanted)
         except (AdapterError, WeightsError, OSError) as error:
             return str(error)
-        if name in self._loaded:
+        if tried or name in self._loaded:
             await self._drop(name)
-        return await self._engine.load(name, folder) or await self._difference(name, folder)
+        if refused := await self._engine.load(name, folder):
+            return refused
+        self._unproven[name] = LoadedAdapter(digest=wanted.digest, verified_at=verified_at)
+        return await self._difference(name, folder)
 
     async def _difference(self, name: str, folder: Path) -> str:
-        """One that differs is not loaded again: it would differ, and an engine's memory keeps all that it loaded."""
+        """One that differs is not loaded again: it would differ, and an engine's memory keeps all that it loaded.
+
+        So one that does not answer stays where it is, and is only asked again.
+        """
         try:
             if not (found := await self._engine.differs(name, folder)):
                 return ""
-            self._again_at[name] = math.inf
         except AdapterError as error:
-            found = str(error)
-        await self._engine.unload(name)
+            return str(error)
+        self._again_at[name] = math.inf
+        await self._drop(name)
         return found
+
+    def _folder(self, loaded: LoadedAdapter) -> Path:
+        return self._places.home / weights_folder(loaded.digest)
 
     def _verified(self, wanted: WantedAdapter) -> Path:
         """In a thread: files are brought, hashed and read."""
@@ -137,6 +157,7 @@ class Keeper:
     async def _drop(self, name: str) -> None:
         await self._engine.unload(name)
         self._loaded.pop(name, None)
+        self._unproven.pop(name, None)
         self._unwanted_since.pop(name, None)
 
     async def _recheck(self) -> None:
@@ -145,11 +166,12 @@ class Keeper:
         if there is None:
             return
         self._checked_at = self._clock()
-        for name, loaded in list(self._loaded.items()):
-            if there.get(name) != str(self._places.home / weights_folder(loaded.digest)):
+        for name, loaded in [*self._loaded.items(), *self._unproven.items()]:
+            if there.get(name) != str(self._folder(loaded)):
                 log.warning("adapter %s is not what was loaded any more", name)
                 if name in there:
                     await self._engine.unload(name)
-                self._loaded.pop(name)
-        for name in there.keys() - self._loaded.keys():
+                self._loaded.pop(name, None)
+                self._unproven.pop(name, None)
+        for name in there.keys() - self._loaded.keys() - self._unproven.keys():
             await self._engine.unload(name)

@@ -30,6 +30,7 @@ _READ = frozenset({"/health", "/metrics", "/v1/models"})
 _PERIOD, _ATTEMPTS = 1.0, 10
 _OK, _NOT_FOUND, _UNAVAILABLE = 200, 404, 503
 _POLICY_VIOLATION = 1008
+_REQUESTS_GAUGE = "vllm:lora_requests_info"
 _REFUSED = "this path is closed: an engine of several versions answers what its routers ask, and nothing else"
 _MISSING = "this pod has not loaded the version that was asked for; another may have"
 log = logging.getLogger("anneal.adapters")
@@ -61,7 +62,11 @@ class Adapters:
             await _say(send, _OK, keeper.report().model_dump())
         elif asked[0] == "POST" and asked[1] in PASSED_ON:
             await self._gone_through.wait()
-            await self._app(scope, receive, _Answer(send).pass_on)
+            asked_for, again = await _model(receive)
+            if isinstance(asked_for, str) and keeper.hides(asked_for):
+                await _say(send, _UNAVAILABLE, _error(_MISSING, _UNAVAILABLE))
+            else:
+                await self._app(scope, again, _Answer(send).pass_on)
         elif asked[0] == "GET" and asked[1] in _READ:
             await self._app(scope, receive, send)
         else:
@@ -76,13 +81,30 @@ class Adapters:
         return keeper
 
     async def _keep(self, keeper: Keeper) -> None:
+        gauges = _unregistered()
         while True:
+            for gauge in gauges:
+                gauge.clear()
             try:
                 await keeper.keep()
             except Exception:
                 log.exception("the adapters are not what they should be; trying again")
             self._gone_through.set()
             await asyncio.sleep(_PERIOD)
+
+
+def _unregistered() -> list[Any]:
+    """Take from the engine's metrics what grows a series for each combination of adapters; return it.
+
+    The engine goes on to write into it, so it has to be emptied, too.
+    """
+    from prometheus_client import REGISTRY
+
+    known = list(REGISTRY._collector_to_names)  # noqa: SLF001 - as vLLM itself looks for its own
+    found = [one for one in known if getattr(one, "_name", "") == _REQUESTS_GAUGE]
+    for gauge in found:
+        REGISTRY.unregister(gauge)
+    return found
 
 
 class _Within:
@@ -147,6 +169,22 @@ class _Answer:
             else:
                 for part in held:
                     await self._send(part)
+
+
+async def _model(receive: Receive) -> tuple[object, Receive]:
+    """Return which model a request names, None where it names none, and what hands its body out once more."""
+    messages = [await receive()]
+    while messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
+        messages.append(await receive())
+    try:
+        asked = json.loads(b"".join(message.get("body", b"") for message in messages))
+    except ValueError:
+        asked = None  # the engine says what is wrong with it
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return asked.get("model") if isinstance(asked, dict) else None, again
 
 
 def _error(message: str, code: int) -> dict[str, Any]:

@@ -44,12 +44,14 @@ def main() -> None:
 def _with_adapters(plan: ServingPlan, base: Path, wanted: Path) -> Path:
     """Return the base's folder with the prompt of its adapters, by the first of them that is fit to be served.
 
+    The file names first what answers already: a newcomer with another prompt is refused, and takes nothing over.
+
     The engine loads none itself: one that it cannot load would keep it from starting, and the others from answering.
     What is written lies in the home folder, which stays while the pod lives: the base's folder is only read.
     """
     places = Places(plan=plan, wanted=wanted, home=Path.home() / "adapters", served=Path.home() / "served")
     problems = []
-    for name, adapter in sorted(_wanted(wanted).items()):
+    for name, adapter in _wanted(wanted).items():
         try:
             found = brought(plan, adapter, places.home)
             check(found, plan)

@@ -218,23 +218,23 @@ class AdapterLimits(_Part):
     """How many different ones answer in one step; others wait."""
 
 
-class WantedAdapter(_Part):
+class _Told(BaseModel):
+    """Part of what another release may tell, which may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class WantedAdapter(_Told):
     """A version that is to be loaded, by its name."""
 
     uri: str
     digest: str
 
 
-class WantedAdapters(_Part):
+class WantedAdapters(_Told):
     """All versions that an engine is to have; without one of these it never starts."""
 
     adapters: dict[str, WantedAdapter]
-
-
-class _Told(BaseModel):
-    """Part of what another release may tell, which may say more."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class LoadedAdapter(_Told):

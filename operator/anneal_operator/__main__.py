@@ -160,6 +160,7 @@ async def _lead_forever(
             context.acknowledgements.clear()
             context.traffic.clear()
             context.adapter_reports.clear()
+            context.leaving.clear()
             context.shared_problems.clear()
             context.drawn_keys.clear()
 

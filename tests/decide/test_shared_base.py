@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.api.model_version import LoadedOn
 from anneal_operator.decide.conditions import Finding
 from anneal_operator.decide.serving_engine import Engine
 from anneal_operator.decide.shared_base import SharedEngine, SharedVersion, engines, look_again, stands, with_adapter
@@ -66,8 +67,28 @@ def test_one_that_cannot_be_read_stays_where_it_is() -> None:
 def test_another_build_takes_one_engine_after_the_other_and_none_in_an_experiment(
     version: SharedVersion, made: dict[str, Engine], wish: str, waits: bool
 ) -> None:
-    found = next(one for one in _engines(version, wish=wish, **made) if one.name == "e")
+    others = [SharedVersion(name, "d", name, name, 1) for name in made if name != "e"]
+    found = next(one for one in _engines(version, *others, wish=wish, **made) if one.name == "e")
     assert found.as_it_is == waits
+
+
+@pytest.mark.parametrize(
+    ("other", "engine"),
+    [
+        (SharedVersion("a", "d", "a", "a", 1, is_contested=True), OLD),
+        (SharedVersion("a", "d", "a", "a", 1, has_answered=False), replace(ENGINE, is_rolling=True, is_complete=False)),
+        (SharedVersion("a", "d", "f", "a", 1), OLD),  # it is about to move
+        (SharedVersion("a", "d", "", "a", 1), OLD),  # it cannot be read
+        (SharedVersion("a", "d", "a", "f", 1), replace(ENGINE, is_rolling=True, is_complete=False)),  # not there yet
+    ],
+)
+def test_one_that_is_left_alone_or_never_answered_holds_no_other_up(other: SharedVersion, engine: Engine) -> None:
+    found = next(one for one in _engines(ONE, other, e=OLD, a=engine) if one.name == "e")
+    assert not found.as_it_is
+
+
+def test_one_that_never_answered_is_brought_up_to_date() -> None:
+    assert not _engines(replace(ONE, has_answered=False), e=OLD)[0].as_it_is
 
 
 def _pod(name: str, ready: str = "True", **metadata: Any) -> dict[str, Any]:
@@ -137,3 +158,38 @@ def test_why_an_adapter_is_not_loaded_is_told_in_its_conditions() -> None:
     assert with_adapter("Degraded", LOADING, "q: rank", "")[1].message == "0 of 1 pods answer; q: rank"
     assert with_adapter("Ready", READY, "", "it moves")[1].message == "it answers; it moves"
     assert with_adapter("Ready", READY, "", "") == ("Ready", READY)
+
+
+def test_what_a_pod_had_holds_until_it_tells_another_thing() -> None:
+    had = {"uid-p": LoadedOn(pod="p", digest="d1", verified_at="2026-03-01T11:00:00Z")}
+    found = stands(ONE, ENGINE, PODS, {"uid-q": FAILS}, is_open=True, before=had)
+    assert found.engine is not None
+    assert (found.engine.ready, [one.pod for one in found.loaded_on], found.may_answer) == (1, ["p"], True)
+    found = stands(replace(ONE, digest="d5"), ENGINE, PODS, {}, is_open=True, before=had)
+    assert found.loaded_on == [], "it had another"
+
+
+@pytest.mark.parametrize(
+    ("engine", "pods", "told", "is_open", "may"),
+    [
+        (ENGINE, PODS, {}, False, True),  # nobody has said no
+        (ENGINE, PODS, {"uid-p": FAILS, "uid-q": NOTHING}, False, True),
+        (ENGINE, PODS, {"uid-p": FAILS, "uid-q": FAILS}, False, False),
+        (ENGINE, PODS, {"uid-p": FAILS, "uid-q": FAILS}, True, True),  # routers send it requests
+        (ENGINE, [], {}, False, True),  # its pods answered once, and come back
+        (replace(ENGINE, is_complete=False), [], {}, False, False),
+    ],
+)
+def test_an_engine_may_answer_unless_it_refuses_or_never_did(
+    engine: Engine, pods: list[dict[str, Any]], told: dict[str, AdapterReport], is_open: bool, may: bool
+) -> None:
+    assert stands(ONE, engine, pods, told, is_open=is_open).may_answer == may
+
+
+def test_a_version_that_has_moved_is_kept_while_routers_may_ask_for_it() -> None:
+    moved = replace(ONE, asks_for="f", is_on="f")
+    found = engines([moved, TWO], {"e": ENGINE, "f": ENGINE}, "new", {}, {"e": {"one"}})
+    assert found[0] == SharedEngine("e", ("one", "two"), 3)
+    found = engines([moved], {"e": ENGINE, "f": ENGINE}, "new", {}, {"e": {"one"}})
+    assert found[0] == SharedEngine("e", ("one",), 1, as_it_is=True)
+    assert engines([moved], {"e": ENGINE, "f": ENGINE}, "new", {})[0] == SharedEngine("e")

@@ -15,6 +15,7 @@ from anneal_operator.desired.shared_base import (
     engine_name,
     engine_of,
     kept_as_it_is,
+    listed_in,
     shared_deployment,
     shared_selector,
     told_pods,
@@ -134,3 +135,34 @@ def test_one_that_cannot_be_read_is_still_wanted() -> None:
     known = _member("one", "1")
     unread = Member(known.manifest, None)
     assert adapters_config("e", [unread])["data"] == adapters_config("e", [known])["data"]
+
+
+def _listed(*members: Member, before: tuple[str, ...] = ()) -> list[str]:
+    text = adapters_config("e", members, before)["data"]["adapters.json"]
+    return listed_in({"data": {"adapters.json": text}})
+
+
+def test_what_answers_is_listed_first_and_a_newcomer_last() -> None:
+    members = {name: _member(name, "1") for name in ("a", "b", "c", "d")}
+    for name, hour in zip(members, (4, 2, 3, 1), strict=True):
+        members[name].manifest["metadata"]["creationTimestamp"] = f"2026-03-01T0{hour}:00:00Z"
+    a, b, c, d = members.values()
+    assert _listed(a, b, c) == ["b", "c", "a"], "by their age"
+    for member in (c, a):
+        member.manifest["status"] = {"phase": "Ready"}
+    order = _listed(a, b, c, before=("b", "c", "a"))
+    assert order == ["c", "a", "b"]
+    for member in (c, a):
+        member.manifest["status"] = {"phase": "Loading"}
+    assert _listed(a, b, c, d, before=tuple(order)) == [*order, "d"], "while none answers, as it was"
+
+
+def test_no_pod_is_told_of_another_order() -> None:
+    one, two = _member("one", "1"), _member("two", "2")
+    [patch] = told_pods([one, two], [{"metadata": {"name": "p"}}])
+    assert isinstance(patch, Patch)
+    assert told_pods([two, one], [{"metadata": {"name": "p", **patch.changes["metadata"]}}]) == []
+
+
+def test_of_a_list_that_cannot_be_read_nothing_is_known() -> None:
+    assert [listed_in(spoilt) for spoilt in (None, {}, {"data": {"adapters.json": "{"}})] == [[], [], []]

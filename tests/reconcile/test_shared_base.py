@@ -1,10 +1,14 @@
 """Versions as adapters on one base: one engine for all, loaded before they are routed, moved without a gap."""
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.desired.routing import stamp_of
+from anneal_operator.desired.shared_base import engine_name
 from anneal_operator.errors import ApiError
 from anneal_operator.reconcile.queue import Key
 from serving_runtime.plan import AdapterProblem, AdapterReport, Downloaded, LoadedAdapter
@@ -228,6 +232,9 @@ def test_changed_settings_move_a_version_when_its_new_engine_has_it(answering: S
     answering.settle()
     assert answering.phase("one") == "Ready"
     assert answering.targets()["one"]["service"] == other
+    answering.look()
+    answering.world.later(30)
+    assert answering.look(times=2) == 60.0
     assert answering.wanted(engine) == ["two"]
 
 
@@ -350,3 +357,121 @@ def test_a_version_that_is_scaled_gets_as_many_pods_as_the_shared_one_before_it_
     world.registry.aliases["spam", "production"] = api.status("ModelVersion", "own")["registry"]["version"]
     world.reconcile("ModelVersion", "own", 2)
     assert api.objects["Deployment", "own-server"]["spec"]["replicas"] == 3
+
+
+def _engine_of(given: Manifest) -> str:
+    return engine_name(ModelVersionSpec.parse(given))
+
+
+def _restarted(shared: Shared) -> AdapterReport:
+    """The operator begins anew, and the pod does not answer it."""
+    shared.world.context.adapter_reports.clear()
+    shared.world.context.readers.clear()
+    return shared.world.routers.loaded.pop("10.2.0.1")
+
+
+def test_a_moving_version_stays_where_it_answers_when_an_operator_begins_that_has_heard_nobody(
+    answering: Shared,
+) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    answering.api.edit("ModelVersion", "one", spec=spec("1", dtype="FP32"))
+    answering.settle()
+    told = _restarted(answering)
+    answering.settle()
+    assert answering.phase("one") == "Ready"
+    assert answering.api.status("ModelVersion", "one")["selector"] == f"{SHARED}={engine}"
+    assert answering.wanted(engine) == ["one", "two"]
+    answering.world.routers.loaded["10.2.0.1"] = told
+    answering.world.later(200)
+    answering.settle()
+    assert answering.phase("one") == "Ready"
+
+
+def test_a_degraded_version_outlives_an_operator_that_has_heard_nobody(answering: Shared) -> None:
+    [engine] = answering.engines
+    answering.pod(engine, "q", "10.2.0.2")
+    answering.tell("10.2.0.2", "two", one="the disk is full")
+    for name in ("one", "two"):
+        answering.api.edit("ModelVersion", name, spec=spec({"one": "1", "two": "2"}[name], replicas=2))
+    answering.settle()
+    answering.targets()
+    assert answering.phase("one") == "Degraded"
+    told = _restarted(answering)
+    answering.settle()
+    assert answering.phase("one") == "Degraded"
+    assert [one["pod"] for one in answering.api.status("ModelVersion", "one")["loadedOn"]] == ["pod"]
+    answering.world.routers.loaded["10.2.0.1"] = told
+    answering.world.later(200)
+    answering.settle()
+    assert answering.phase("one") == "Degraded"
+
+
+def test_one_that_routers_still_ask_is_open_whatever_its_phase_was(answering: Shared) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    answering.pod(engine, "q", "10.2.0.2")
+    answering.tell("10.2.0.2", "two", one="the disk is full")
+    answering.api.objects["ModelVersion", "one"]["status"]["phase"] = "Failed"
+    answering.api.changed("ModelVersion", "one")
+    answering.look(times=2)
+    assert answering.phase("one") == "Ready"
+
+
+def test_an_engine_stays_as_it_is_until_the_last_router_has_left_it_and_answers_had_their_time(
+    answering: Shared,
+) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    for digit, name in (("1", "one"), ("2", "two")):
+        answering.api.edit("ModelVersion", name, spec=spec(digit, dtype="FP32"))
+    answering.settle()
+    [other] = [name for name in answering.engines if name != engine]
+    answering.pod(other, "new", "10.2.0.3")
+    answering.tell("10.2.0.3", "one", "two")
+    before = {kind: deepcopy(answering.api.objects[kind, engine]) for kind in ("ConfigMap", "Deployment", "Service")}
+    answering.settle()
+    assert answering.api.status("ModelVersion", "one")["selector"] == f"{SHARED}={other}"
+    assert {kind: answering.api.objects[kind, engine] for kind in before} == before, "the table still names it"
+    stamp = stamp_of(answering.api.objects["ConfigMap", "anneal-router"])
+    assert stamp is not None
+    answering.world.routers.has["10.1.0.1"] = stamp
+    assert {target["service"] for target in answering.targets().values()} == {other}
+    answering.world.later(60)
+    assert answering.look() == 5.0
+    assert engine in answering.engines, "a router goes by the table before it"
+    del answering.world.routers.has["10.1.0.1"]
+    answering.targets()
+    answering.look()
+    answering.world.later(29)
+    answering.look()
+    answering.world.context.leaving.clear()  # another operator begins
+    answering.look()
+    answering.world.later(29)
+    answering.look()
+    assert engine in answering.engines, "answers are under way"
+    answering.world.later(1)
+    answering.look(times=2)
+    assert answering.engines == [other]
+
+
+def test_what_is_refused_of_one_engine_keeps_no_other_from_its_adapters(
+    answering: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [engine] = answering.engines
+    lengths = (length for length in range(64, 640) if _engine_of(spec("3", maxModelLength=length)) < engine)
+    bad = spec("3", maxModelLength=next(lengths))  # its engine is the first by name
+    applied = answering.api.apply
+
+    async def apply(manifest: Manifest) -> Manifest:
+        if manifest["kind"] == "Deployment" and manifest["metadata"]["name"] != engine:
+            raise ApiError(422, "Deployment is invalid")
+        return await applied(manifest)
+
+    monkeypatch.setattr(answering.api, "apply", apply)
+    answering.api.put("ModelVersion", "bad", spec=bad)
+    answering.look("bad", times=2)
+    answering.api.put("ModelVersion", "three", spec=spec("4"))
+    answering.look("bad", "three", times=2)
+    assert answering.wanted(engine) == ["one", "three", "two"]
+    assert "Deployment is invalid" in answering.condition("bad")[2]

@@ -161,6 +161,8 @@ def test_what_is_wanted_is_read_or_told(tmp_path: Path) -> None:
         wanted_in(file)
     file.write_text('{"adapters": {"one": {"uri": "u", "digest": "d"}}}')
     assert wanted_in(file) == {"one": WantedAdapter(uri="u", digest="d")}
+    file.write_text('{"adapters": {"one": {"uri": "u", "digest": "d", "of_a_later_release": 1}}, "so_is_this": 2}')
+    assert wanted_in(file) == {"one": WantedAdapter(uri="u", digest="d")}
     file.write_text("{}")
     with pytest.raises(ValueError, match="adapters"):
         wanted_in(file)

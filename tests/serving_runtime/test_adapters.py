@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge, generate_latest
 
 from prompts.canary import CANARY_FILE, Canary, CanaryQuestion
 from serving_runtime import adapters
@@ -169,10 +170,37 @@ def test_one_that_is_not_compared_is_tried_again(scene: Scene) -> None:
     scene.want(one=scene.publish("one"))
     scene.engine.is_mute = True
     scene.keep()
-    assert (scene.loaded, scene.problems, scene.engine.there) == ({}, {"one": "it does not answer"}, {})
+    assert (scene.loaded, scene.problems) == ({}, {"one": "it does not answer"})
+    assert scene.keeper.hides("one")
+    scene.keep(later=60)
     scene.engine.is_mute = False
     scene.keep(later=30)
     assert (list(scene.loaded), scene.problems) == (["one"], {})
+    assert not scene.keeper.hides("one")
+    assert scene.engine.calls == ["load one"], "to unload it would free nothing"
+    assert len(scene.mlflow.asked) == 1
+
+
+def test_one_that_was_not_compared_goes_when_it_is_not_wanted_or_another_is(scene: Scene) -> None:
+    scene.want(one=scene.publish("one"))
+    scene.engine.is_mute = True
+    scene.keep()
+    scene.want(one=scene.publish("another"))
+    scene.keep()
+    assert scene.engine.calls == ["load one", "unload one", "load one"]
+    scene.want()
+    scene.keep()
+    assert (scene.engine.there, scene.keeper.hides("one")) == ({}, False)
+
+
+def test_one_that_was_not_compared_and_is_lost_is_loaded_again(scene: Scene) -> None:
+    scene.want(one=scene.publish("one"))
+    scene.engine.is_mute = True
+    scene.keep()
+    scene.engine.there = {}
+    scene.engine.is_mute = False
+    scene.keep(later=60)
+    assert (list(scene.loaded), scene.engine.calls) == (["one"], ["load one", "load one"])
 
 
 def test_another_digest_is_tried_at_once_in_a_folder_of_its_own(scene: Scene) -> None:
@@ -255,7 +283,9 @@ class Vllm:
         message = await receive() if scope["method"] == "POST" else {}
         asked = json.loads(message.get("body") or b"{}")
         self.paths.append(scope["path"])
-        status, said = self._answered(scope["path"], asked)
+        status, said = (
+            self._answered(scope["path"], asked) if isinstance(asked, dict) else (400, {"error": "no request"})
+        )
         body = json.dumps(said).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -373,6 +403,35 @@ def test_one_that_answers_no_question_of_its_evaluation_is_told_of(scene: Scene,
     run(shared, steps)
 
 
+def test_no_client_is_answered_by_one_that_is_not_compared_yet(scene: Scene, shared: Vllm) -> None:
+    question = CanaryQuestion(
+        messages=[{"role": "user", "content": "a"}], prompt_ids=[1, 2], answer_ids=[3], mean_log_probability=-0.5
+    )
+    one = scene.publish("one")
+    scene.want(one=one)
+
+    async def steps(ask: Client) -> None:
+        assert (await ask("POST", CHAT, {"model": "one"}))[0] == 200
+        shared.is_broken = True
+        held = scene.publish("two", {CANARY_FILE: Canary(questions=[question]).model_dump_json()})
+        scene.want(one=one, two=held)
+        while "two" not in shared.there:
+            await ask("GET", ADAPTERS_PATH)
+            await asyncio.sleep(0.01)
+        for asked in ({"model": "two"}, {"model": "two", "messages": [{"content": "x" * 100}]}):
+            assert (await ask("POST", CHAT, asked))[0] == 503
+        assert (await ask("POST", CHAT, {"model": "one"}))[0] == 200
+        assert (await ask("POST", CHAT, ["no", "object"]))[0] == 400, "what is wrong with it the engine says"
+        report: dict[str, Any] = {"problems": {}}
+        while not report["problems"]:
+            await asyncio.sleep(0.01)
+            _, report = await ask("GET", ADAPTERS_PATH)
+        assert "two" in shared.there
+        assert (await ask("POST", CHAT, {"model": "two"}))[0] == 503
+
+    run(shared, steps)
+
+
 def test_what_is_added_later_is_loaded_without_a_request(scene: Scene, shared: Vllm) -> None:
     scene.want(one=scene.publish("one"))
 
@@ -449,6 +508,23 @@ def test_what_only_tells_is_open(scene: Scene, shared: Vllm, path: str) -> None:
 
     async def steps(ask: Client) -> None:
         assert (await ask("GET", path))[0] == 200
+
+    run(shared, steps)
+
+
+def test_metrics_do_not_grow_with_each_combination_of_adapters(scene: Scene, shared: Vllm) -> None:
+    labels = {"max_lora": "4", "waiting_lora_adapters": ""}
+    gauge = Gauge("vllm:lora_requests_info", "as the engine has it", [*labels, "running_lora_adapters"])
+    gauge.labels(**labels, running_lora_adapters="one").set_to_current_time()
+    scene.want(one=scene.publish("one"))
+
+    async def steps(ask: Client) -> None:
+        await ask("POST", CHAT, {"model": "one"})
+        assert b"lora_requests_info" not in generate_latest()
+        gauge.labels(**labels, running_lora_adapters="one,two").set_to_current_time()
+        while next(iter(gauge.collect())).samples:
+            await ask("GET", ADAPTERS_PATH)
+            await asyncio.sleep(0.01)
 
     run(shared, steps)
 

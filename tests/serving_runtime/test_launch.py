@@ -111,15 +111,16 @@ def test_the_engine_writes_the_date_that_training_wrote(
 def _launch_shared(plan: ServingPlan, folder: Path, wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Launch a base with adapters that are published as these; return the folder that the engine is started on."""
     started: list[list[str]] = []
-    files = {"spoilt": {"r": 64}, "fit": {"r": 8}}
-    digests = {
-        name: published_adapter(folder / "published" / name, config, plan.digest) for name, config in files.items()
-    }
+    files = {"spoilt": {"r": 64}, "fit": {"r": 8}, "another": {"r": 8}}
+    prompts = {"another": {"chat_template.jinja": "of another"}}
+
+    def publish_in(where: Path, name: str) -> str:
+        return published_adapter(where, files[name], plan.digest, prompts.get(name))
+
+    digests = {name: publish_in(folder / "published" / name, name) for name in files}
 
     def bring(_: ServingPlan, adapter: WantedAdapter, home: Path) -> Path:
-        assert (
-            published_adapter(home / weights_folder(adapter.digest), files[adapter.uri], plan.digest) == adapter.digest
-        )
+        assert publish_in(home / weights_folder(adapter.digest), adapter.uri) == adapter.digest
         return home / weights_folder(adapter.digest)
 
     adapters = {name: {"uri": of, "digest": digests[of]} for name, of in wanted.items()}
@@ -144,7 +145,8 @@ def shared_plan(tmp_path: Path) -> ServingPlan:
 def test_a_base_is_asked_as_the_first_adapter_that_fits_was_trained(
     shared_plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = _launch_shared(shared_plan, tmp_path, {"one": "spoilt", "two": "fit"}, monkeypatch)
+    wanted = {"one": "spoilt", "two": "fit", "a-newcomer": "another"}
+    found = _launch_shared(shared_plan, tmp_path, wanted, monkeypatch)
     assert (found / "chat_template.jinja").read_text() == "{{ messages }}"
     places = Places.model_validate_json(os.environ[PLACES_VARIABLE])
     assert (places.served, places.wanted, places.home) == (

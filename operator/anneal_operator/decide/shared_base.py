@@ -4,7 +4,7 @@ A version is on the engine that its spec asks for, and, until that answers with 
 change of settings takes it from one to the other without a lost request.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from anneal_operator.api.model_version import LoadedOn, VersionPhase
@@ -37,6 +37,8 @@ class SharedVersion:
     """The pods that are wanted for it; 0 where it is not wanted."""
     is_contested: bool = False
     """Whether it takes part in an experiment that is not decided."""
+    has_answered: bool = True
+    """Whether any pod that it was on ever did."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,27 @@ class Standing:
     loaded_on: list[LoadedOn] = field(default_factory=list)
     problem: str = ""
     """Why a pod does not load it."""
+    may_answer: bool = False
+    """Whether it answers there, or may again: that no pod says so now does not mean that none will."""
 
 
 def engines(
-    versions: Sequence[SharedVersion], made: Mapping[str, Engine], build: str, wishes: Mapping[str, str]
+    versions: Sequence[SharedVersion],
+    made: Mapping[str, Engine],
+    build: str,
+    wishes: Mapping[str, str],
+    held: Mapping[str, Collection[str]] | None = None,
 ) -> list[SharedEngine]:
-    """Return all engines of a namespace, those that are to go as well; `made` are the Deployments that there are."""
+    """Return all engines of a namespace, those that are to go as well; `made` are the Deployments that there are.
+
+    `held` are versions that have moved away from them, and that routers may still ask there.
+    """
     wanted = [version for version in versions if version.replicas]
     names = {version.asks_for for version in wanted} | {version.is_on for version in wanted} | set(made)
-    found, turn = [], _whose_turn(made, build)
+    found, turn = [], _whose_turn(_with_a_turn(wanted, made), build)
     for name in sorted(names - {""}):
-        on_it = [version for version in wanted if name in {version.asks_for, version.is_on}]
+        stay = (held or {}).get(name, ())
+        on_it = [v for v in wanted if name in {v.asks_for, v.is_on} or v.name in stay]
         asked = [version for version in on_it if version.asks_for == name]
         if not asked and name not in made:
             continue  # what is left of it is somebody's memory
@@ -88,7 +100,18 @@ def _waits(
     """Whether its pods are not brought up to date yet: one engine after the other, and none in an experiment."""
     if engine.build == build or engine.wish != wishes.get(name, engine.wish):
         return False
-    return any(version.is_contested for version in asked) or turn != name
+    return any(version.is_contested for version in asked) or turn not in {"", name}
+
+
+def _with_a_turn(wanted: Sequence[SharedVersion], made: Mapping[str, Engine]) -> dict[str, Engine]:
+    """Return the engines that others wait for: not those that never answered, are left alone, or nobody asks for."""
+    asked = {name: [version for version in wanted if version.asks_for == name] for name in made}
+    return {
+        name: engine
+        for name, engine in made.items()
+        if any(version.is_on == name and version.has_answered for version in asked[name])
+        and not any(version.is_contested for version in asked[name])
+    }
 
 
 def _whose_turn(made: Mapping[str, Engine], build: str) -> str:
@@ -100,29 +123,45 @@ def _whose_turn(made: Mapping[str, Engine], build: str) -> str:
 
 
 def stands(
-    version: SharedVersion, engine: Engine | None, pods: Sequence[Manifest], reports: Reports, *, is_open: bool
+    version: SharedVersion,
+    engine: Engine | None,
+    pods: Sequence[Manifest],
+    reports: Reports,
+    *,
+    is_open: bool,
+    before: Mapping[str, LoadedOn] | None = None,
 ) -> Standing:
     """Return how a version stands on an engine with these pods.
 
     Nobody is sent to it before all that are ready have it. Where it `is_open`, those that have it count: of the others
-    each request goes on to one of them.
+    each request goes on to one of them. `before` is what pods had, by their uids, that have told nothing since the
+    operator began.
     """
     if engine is None or not version.replicas:
         return Standing(None)
     ready = [pod for pod in pods if is_ready(pod)]
+    known = dict(before or {})
     told = {pod["metadata"]["name"]: reports.get(pod["metadata"]["uid"], AdapterReport()) for pod in ready}
     loaded = [
         LoadedOn(pod=name, digest=version.digest, verified_at=found.verified_at)
-        for name, report in sorted(told.items())
+        for name, report in told.items()
         if (found := report.loaded.get(version.name)) and found.digest == version.digest
     ]
+    loaded += [one for pod in ready if (one := known.get(pod["metadata"]["uid"])) and one.digest == version.digest]
+    loaded.sort(key=lambda one: one.pod)
     problems = [
         f"{name}: {failed.message}"
         for name, report in sorted(told.items())
         if (failed := report.problems.get(version.name)) and failed.digest == version.digest
     ]
     count = len(loaded) if is_open or len(loaded) == len(ready) else 0
-    return Standing(replace(engine, ready=count, replicas=version.replicas), loaded, next(iter(problems), ""))
+    is_hopeless = len(problems) == len(ready) if ready else not engine.is_complete
+    return Standing(
+        replace(engine, ready=count, replicas=version.replicas),
+        loaded,
+        next(iter(problems), ""),
+        may_answer=bool(count) or is_open or not is_hopeless,
+    )
 
 
 def look_again(

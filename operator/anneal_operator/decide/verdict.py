@@ -44,5 +44,7 @@ class Verdict(Generic[Status, Intent, Effect]):
     delete: tuple[Deletion, ...] = ()
     apply: tuple[Intent, ...] = ()
     effects: tuple[Effect, ...] = ()
+    are_apart: bool = False
+    """Whether the intents have nothing to do with each other: where one is refused, the others are brought about."""
     again: float | None = None
     polls: bool = False

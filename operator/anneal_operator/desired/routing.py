@@ -47,6 +47,7 @@ __all__ = [
     "ServedVersion",
     "SplitTraffic",
     "known_routes",
+    "known_services",
     "pod_admin_url",
     "publicly_known",
     "route_table",
@@ -201,6 +202,15 @@ def known_routes(table: Manifest | None) -> dict[str, KnownRoute]:
     try:
         models = json.loads(table["data"][_TABLE_KEY])["models"] if table else {}
         return {model: _known(route) for model, route in models.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def known_services(table: Manifest | None) -> dict[str, str]:
+    """Return which Service a router's ConfigMap sends each version's clients to; none where it cannot be read."""
+    try:
+        targets = json.loads(table["data"][_TABLE_KEY])["targets"] if table else {}
+        return {version: str(target["service"]) for version, target in targets.items() if target.get("service")}
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 

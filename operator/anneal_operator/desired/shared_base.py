@@ -7,7 +7,7 @@ pods mount, and that the kubelet brings up to date: sooner where the pod changes
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.model_version import ANSWERING, ModelVersionSpec
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.serving import AdapterLimits, Serving
 from serving_runtime.plan import ADAPTERS_FILE, ServingPlan, WantedAdapter, WantedAdapters
@@ -26,6 +26,7 @@ __all__ = [
     "engine_name",
     "engine_of",
     "kept_as_it_is",
+    "listed_in",
     "pod_engine_url",
     "settings_of",
     "shared_deployment",
@@ -56,6 +57,11 @@ class Member:
     def name(self) -> str:
         """The version's name, by which the engine knows it."""
         return str(self.manifest["metadata"]["name"])
+
+    @property
+    def answers(self) -> bool:
+        """Whether it did when its status was written."""
+        return (self.manifest.get("status") or {}).get("phase") in ANSWERING
 
     @property
     def wanted(self) -> WantedAdapter:
@@ -131,22 +137,40 @@ def kept_as_it_is(made: Manifest, members: Sequence[Member], replicas: int) -> l
     return [Patch("Deployment", metadata["name"], changes)]
 
 
-def adapters_config(name: str, members: Sequence[Member]) -> Manifest:
-    """The ConfigMap that says which adapters an engine is to have."""
-    data = {ADAPTERS_FILE: _text(members)}
+def adapters_config(name: str, members: Sequence[Member], listed: Sequence[str] = ()) -> Manifest:
+    """The ConfigMap that says which adapters an engine is to have.
+
+    By the first that fits an engine is asked at its next start, so those are first that answer; then, those that were
+    `listed` before, as they were, so that while none answers nothing changes; then, by their age.
+    """
+    places = {one: place for place, one in enumerate(listed)}
+
+    def rank(member: Member) -> tuple[bool, int, str, str]:
+        age = str(member.manifest["metadata"].get("creationTimestamp", ""))
+        return not member.answers, places.get(member.name, len(places)), age, member.name
+
+    data = {ADAPTERS_FILE: _text(sorted(members, key=rank))}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(name, members), "data": data}
+
+
+def listed_in(config: Manifest | None) -> list[str]:
+    """Return which adapters such a ConfigMap asks for, in its order; none where it cannot be read."""
+    try:
+        return list(WantedAdapters.model_validate_json(config["data"][ADAPTERS_FILE]).adapters) if config else []
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 def told_pods(members: Iterable[Member], pods: Iterable[Manifest]) -> list[Operation]:
     """Return what has the kubelet bring the ConfigMap to pods that were not told of it: at once, not in a minute."""
-    digest = digest_of(_text(members))
+    digest = digest_of(_text(sorted(members, key=lambda member: member.name)))
     late = [pod for pod in pods if (pod["metadata"].get("annotations") or {}).get(_TOLD_ANNOTATION) != digest]
     told = {"metadata": {"annotations": {_TOLD_ANNOTATION: digest}}}
     return [Patch("Pod", pod["metadata"]["name"], told) for pod in late if "deletionTimestamp" not in pod["metadata"]]
 
 
 def _text(members: Iterable[Member]) -> str:
-    adapters = {member.name: member.wanted for member in sorted(members, key=lambda member: member.name)}
+    adapters = {member.name: member.wanted for member in members}
     return WantedAdapters(adapters=adapters).model_dump_json()
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.acknowledgement import Arrival, Replacements, RouterPod, RouteSeen
-from anneal_operator.desired.routing import KnownRoute, known_routes, pod_admin_url, stamp_of
+from anneal_operator.desired.routing import KnownRoute, known_routes, known_services, pod_admin_url, stamp_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
 from serving_runtime.plan import Stamp
@@ -27,6 +27,8 @@ class TableRead:
     revision: tuple[str, str] | None
     stamp: Stamp | None
     routes: Mapping[str, KnownRoute]
+    services: Mapping[str, str]
+    """Where it sends a version's clients, by the version."""
 
     @property
     def versions(self) -> frozenset[str]:
@@ -83,7 +85,9 @@ class Acknowledgements:
         )
         kept = self._read.get(namespace)
         if kept is None or revision is None or kept.revision != revision:
-            kept = self._read[namespace] = TableRead(revision, stamp_of(table), known_routes(table))
+            kept = self._read[namespace] = TableRead(
+                revision, stamp_of(table), known_routes(table), known_services(table)
+            )
         return kept
 
     def routes(self, namespace: str, table: Manifest | None) -> Mapping[str, KnownRoute]:

@@ -50,6 +50,12 @@ class AdapterReports:
         uids = [pod["metadata"]["uid"] for pod in pods]
         return {uid: report for uid in uids if (one := known.get(uid)) and (report := one.report)}
 
+    def unheard(self, namespace: str, pods: Sequence[Manifest]) -> dict[str, str]:
+        """Return those of these pods, by uid, that have told nothing since this operator began: their names."""
+        known = self._heard.get(namespace, {})
+        names = {pod["metadata"]["uid"]: str(pod["metadata"]["name"]) for pod in pods}
+        return {uid: name for uid, name in names.items() if uid not in known or known[uid].told_at is None}
+
     def keep(self, namespace: str, pods: Sequence[Manifest]) -> None:
         """Forget pods that are gone; `pods` are all of the namespace."""
         there = {pod["metadata"]["uid"] for pod in pods}
@@ -67,7 +73,7 @@ class AdapterReports:
 def _kept(before: _Heard | None, now: datetime) -> _Heard:
     """What one that did not answer told before, while that is not old."""
     if before is None or before.told_at is None or (now - before.told_at).total_seconds() > _HOLDS_SECONDS:
-        return _Heard(None, now, None)
+        return _Heard(None, now, before.told_at if before else None)
     return _Heard(before.report, now, before.told_at)
 
 

@@ -18,6 +18,7 @@ from anneal_operator.settings import Settings
 
 from .acknowledgements import Acknowledgements
 from .adapter_reports import AdapterReports
+from .leaving import Leaving
 from .left_runs import LeftRuns
 from .queue import Key
 from .traffic import Traffic
@@ -51,6 +52,8 @@ class Context:
     """The requests that each namespace's routers have under way."""
     adapter_reports: AdapterReports = field(default_factory=AdapterReports)
     """What pods told that several versions share."""
+    leaving: Leaving = field(default_factory=Leaving)
+    """The versions that have moved from such pods, until their routers have."""
     shared_problems: dict[str, Condition] = field(default_factory=dict)
     """What keeps a namespace's shared engines from being as they should be."""
     drawn_keys: dict[str, Keys] = field(default_factory=dict)

@@ -2,11 +2,12 @@
 
 A reconcile relies on what the watches told. Where its verdict is to do something, or to say that something has ended,
 it is thrown away and everything is observed afresh, so nothing is ever done on hearsay. What cannot be parsed concerns
-that object alone; a status that cannot be read is never overwritten. A step that is refused stops those after it and
-becomes a condition, and is tried again less and less often. Numbers that change all the time are written every ten
-seconds at most.
+that object alone; a status that cannot be read is never overwritten. A step that is refused stops those after it, of
+its own intent alone where a verdict says that they are apart; it becomes a condition, and is tried again less and less
+often. Numbers that change all the time are written every ten seconds at most.
 """
 
+from collections.abc import Awaitable
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -130,10 +131,12 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
 
     async def _steps(
         self, reader: Reader, item: Item[Spec, Status], observed: Observed, verdict: Verdict[Status, Intent, Effect]
-    ) -> list[Operation]:
-        """What is still to be written of what the verdict wants."""
-        operations = [step for intent in verdict.apply for step in self._kind.build(item, observed, intent)]
-        return [step for step in operations if not await self._is_done(reader, step)]
+    ) -> list[list[Operation]]:
+        """What is still to be written of what the verdict wants; a step that is refused stops those of its list."""
+        made = [list(self._kind.build(item, observed, intent)) for intent in verdict.apply]
+        lists = made if verdict.are_apart else [[step for steps in made for step in steps]]
+        left = [[step for step in steps if not await self._is_done(reader, step)] for steps in lists]
+        return [steps for steps in left if steps]
 
     async def _is_done(self, reader: Reader, step: Operation) -> bool:
         if not isinstance(step, Apply):
@@ -151,7 +154,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         item: Item[Spec, Status],
         observed: Observed,
         verdict: Verdict[Status, Intent, Effect],
-        steps: list[Operation],
+        steps: list[list[Operation]],
     ) -> Finding | None:
         """Take the steps in their order; return what stopped them."""
         problem = await self._write_children(item, verdict, steps)
@@ -171,23 +174,21 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         return None
 
     async def _write_children(
-        self, item: Item[Spec, Status], verdict: Verdict[Status, Intent, Effect], steps: list[Operation]
+        self, item: Item[Spec, Status], verdict: Verdict[Status, Intent, Effect], steps: list[list[Operation]]
     ) -> Finding | None:
-        kind = ConditionType.RECONCILING
-        try:
-            for gone in verdict.delete:
-                await self._context.api.delete(gone.kind, item.namespace, gone.name, gone.uid)
-                self._kind.deleted(item, gone)
-            for step in steps:
-                await self._take(item, step)
-        except NameTakenError as error:
-            return Finding(kind, "True", Reason.NAME_TAKEN, str(error))
-        except ApiError as error:
-            if error.status not in _REFUSALS and _UNASKED_WEBHOOK not in str(error):
-                raise
-            message = f"the API server rejected the next step; retrying: {error}"
-            return Finding(kind, "True", Reason.REFUSED, message)
-        return None
+        if problem := await _refusal(self._end(item, verdict)):
+            return problem
+        problems = [await _refusal(self._take_all(item, one)) for one in steps]
+        return next(filter(None, problems), None)
+
+    async def _end(self, item: Item[Spec, Status], verdict: Verdict[Status, Intent, Effect]) -> None:
+        for gone in verdict.delete:
+            await self._context.api.delete(gone.kind, item.namespace, gone.name, gone.uid)
+            self._kind.deleted(item, gone)
+
+    async def _take_all(self, item: Item[Spec, Status], steps: list[Operation]) -> None:
+        for step in steps:
+            await self._take(item, step)
 
     async def _take(self, item: Item[Spec, Status], step: Operation) -> None:
         api = self._context.api
@@ -287,6 +288,21 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
 
 
 _TRUTH_NEEDED = -1.0
+
+
+async def _refusal(step: Awaitable[None]) -> Finding | None:
+    """Await it; return why somebody has to be told that it was refused."""
+    kind = ConditionType.RECONCILING
+    try:
+        await step
+    except NameTakenError as error:
+        return Finding(kind, "True", Reason.NAME_TAKEN, str(error))
+    except ApiError as error:
+        if error.status not in _REFUSALS and _UNASKED_WEBHOOK not in str(error):
+            raise
+        message = f"the API server rejected the next step; retrying: {error}"
+        return Finding(kind, "True", Reason.REFUSED, message)
+    return None
 
 
 def _calm(status: ObjectStatus) -> dict[str, Any]:

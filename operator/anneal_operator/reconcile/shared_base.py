@@ -6,7 +6,7 @@ be told of them the versions' conditions tell.
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.keys import KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.routing import ROUTER
 from anneal_operator.desired.serving import wish_of
 from anneal_operator.desired.shared_base import (
     SHARED_BASES,
@@ -30,6 +31,7 @@ from anneal_operator.desired.shared_base import (
     engine_name,
     engine_of,
     kept_as_it_is,
+    listed_in,
     settings_of,
     shared_deployment,
     shared_service,
@@ -50,6 +52,8 @@ __all__ = ["SharedBaseKind"]
 
 _JUST_NOW_SECONDS = 0.9
 """A pod that told so lately is not asked again: several things may wake a look at once."""
+_LEAVING_SECONDS = 5.0
+"""How often is looked whether routers have left an engine: no watch tells."""
 log = logging.getLogger("anneal.shared_base")
 
 
@@ -69,6 +73,10 @@ class ObservedShared:
     pods: Mapping[str, list[Manifest]]
     told: Mapping[str, Sequence[AdapterReport | None]]
     """What the ready pods of each told."""
+    listed: Mapping[str, Sequence[str]]
+    """What each was asked to have, in that order."""
+    held: Mapping[str, Collection[str]]
+    """Which versions each is to keep that have moved from it: routers may still ask for them there."""
     ring: KeyRing
     build: str
 
@@ -111,16 +119,34 @@ class SharedBaseKind:
         ring = await key_ring(self._context, reader, namespace)
         told = await self._told(namespace, pods, ring.keys.engine if ring.is_kept else "")
         self._wake(namespace, members, [made, pods, {name: _texts(reports) for name, reports in told.items()}])
+        listed = {name: listed_in(await reader.get("ConfigMap", namespace, name)) for name in made}
+        own = [_version(member, bool(experiments_on(undecided, name))) for name, member in members.items()]
         return ObservedShared(
             members=members,
-            versions=[_version(member, bool(experiments_on(undecided, name))) for name, member in members.items()],
+            versions=own,
             made=made,
             services={name: service for name, service in services.items() if service},
             pods=pods,
             told=told,
+            listed=listed,
+            held=await self._held(reader, namespace, listed, own),
             ring=ring,
             build=serving_environment(self._context.settings, ring.keys).build,
         )
+
+    async def _held(
+        self, reader: Reader, namespace: str, listed: Mapping[str, Sequence[str]], versions: Sequence[SharedVersion]
+    ) -> dict[str, frozenset[str]]:
+        """Of what an engine was asked to have, what has moved and may still be asked for there."""
+        at = {version.name: {version.asks_for, version.is_on} for version in versions}
+        moved = {name: [one for one in found if one in at and name not in at[one]] for name, found in listed.items()}
+        context, table = self._context, await reader.get("ConfigMap", namespace, ROUTER)
+        read, arrival = (
+            context.acknowledgements.read(namespace, table),
+            context.acknowledgements.arrivals.get(namespace),
+        )
+        has_arrived = arrival is not None and arrival.stamp == read.stamp and not arrival.behind
+        return context.leaving.held(namespace, moved, read.services, context.now(), has_arrived=has_arrived)
 
     async def _told(
         self, namespace: str, pods: Mapping[str, list[Manifest]], key: str
@@ -144,7 +170,7 @@ class SharedBaseKind:
         """Return the engines that are to be, and those that are to go."""
         del now
         there = {name: engine for name, one in observed.made.items() if (engine := engine_seen(one))}
-        found = engines(observed.versions, there, observed.build, self._wishes(observed))
+        found = engines(observed.versions, there, observed.build, self._wishes(observed), observed.held)
         ended = [one.name for one in found if not one.versions]
         gone = [
             Deletion(kind, name, manifests[name]["metadata"]["uid"])
@@ -154,7 +180,8 @@ class SharedBaseKind:
         ]
         kept_ones = tuple(one for one in found if one.versions)
         again = look_again(kept_ones, observed.versions, observed.told)
-        return Verdict(ObjectStatus(), "Settled", delete=tuple(gone), apply=kept_ones, again=again)
+        again = min(again, _LEAVING_SECONDS) if observed.held else again
+        return Verdict(ObjectStatus(), "Settled", delete=tuple(gone), apply=kept_ones, are_apart=True, again=again)
 
     def _wishes(self, observed: ObservedShared) -> dict[str, str]:
         return {
@@ -168,7 +195,10 @@ class SharedBaseKind:
         members = [observed.members[name] for name in intent.versions]
         env = serving_environment(self._context.settings, observed.ring.keys)
         first: list[Operation] = [*kept(item.namespace, observed.ring)]
-        first += [Apply(adapters_config(intent.name, members)), Apply(shared_service(intent.name, members))]
+        first += [
+            Apply(adapters_config(intent.name, members, observed.listed.get(intent.name, ()))),
+            Apply(shared_service(intent.name, members)),
+        ]
         if intent.as_it_is:
             steps = kept_as_it_is(observed.made[intent.name], members, intent.replicas)
         else:
@@ -190,6 +220,7 @@ class SharedBaseKind:
         """Keep nothing of a namespace without any."""
         del uid
         self._known.pop(key.namespace, None)
+        self._context.leaving.forget(key.namespace)
         self._context.shared_problems.pop(key.namespace, None)
         self._context.adapter_reports.forget(key.namespace)
 
@@ -225,6 +256,7 @@ def _version(member: Member, is_contested: bool) -> SharedVersion:
         is_on=engine_of(str(status.get("selector") or "")),
         replicas=int(status.get("replicas") or 0),
         is_contested=is_contested,
+        has_answered=bool(status.get("coldStart")),
     )
 
 

@@ -9,6 +9,7 @@ from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.serving_engine import Engine
 from anneal_operator.decide.shared_base import SharedVersion, Standing, is_ready, stands
 from anneal_operator.desired.keys import Keys
+from anneal_operator.desired.routing import ROUTER
 from anneal_operator.desired.shared_base import (
     SHARED_BASE_LABEL,
     SHARED_BASES,
@@ -55,6 +56,9 @@ async def shared_view(
     asks_for, is_on = engine_name(item.spec), engine_of(item.status.selector)
     version = SharedVersion(item.name, item.spec.artifact.digest, asks_for, is_on, item.status.replicas)
     pods, standing = await shared_pods(reader, item.namespace), {}
+    table = await reader.get("ConfigMap", item.namespace, ROUTER)
+    routed_to = context.acknowledgements.read(item.namespace, table).services.get(item.name, "")
+    had = {one.pod: one for one in item.status.loaded_on}
     for name in {asks_for, is_on} - {""}:
         made = await reader.get("Deployment", item.namespace, name)
         is_ours = made is not None and made["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == SHARED_BASES
@@ -63,8 +67,10 @@ async def shared_view(
             context.routers, keys.engine, item.namespace, ready, context.now(), _OLD_SECONDS
         )
         engine = engine_seen(made) if made is not None and is_ours else None
-        is_open = name == is_on and item.status.phase in ANSWERING
-        standing[name] = stands(version, engine, pods.get(name, ()), told, is_open=is_open)
+        is_open = name == routed_to or (name == is_on and item.status.phase in ANSWERING)
+        silent = context.adapter_reports.unheard(item.namespace, ready)
+        before = {uid: had[pod] for uid, pod in silent.items() if pod in had}
+        standing[name] = stands(version, engine, pods.get(name, ()), told, is_open=is_open, before=before)
     name = _chosen(asks_for, is_on, standing)
     if not name:
         return SharedView("")
@@ -86,6 +92,5 @@ async def shared_view(
 def _chosen(asks_for: str, is_on: str, standing: dict[str, Standing]) -> str:
     if not asks_for or not is_on or asks_for == is_on:
         return asks_for or is_on
-    there, next_one = standing[is_on].engine, standing[asks_for].engine
-    answers, would_answer = bool(there and there.ready), bool(next_one and next_one.ready)
-    return is_on if answers and not would_answer else asks_for
+    next_one = standing[asks_for].engine
+    return is_on if standing[is_on].may_answer and not (next_one and next_one.ready) else asks_for
