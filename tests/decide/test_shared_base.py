@@ -169,6 +169,15 @@ def test_what_a_pod_had_holds_until_it_tells_another_thing() -> None:
     assert found.loaded_on == [], "it had another"
 
 
+def test_one_that_is_open_stays_so_on_pods_that_have_told_nothing_yet() -> None:
+    ready = {
+        is_open: found.engine.ready
+        for is_open in (True, False)
+        if (found := stands(ONE, ENGINE, PODS, {"uid-q": FAILS}, is_open=is_open, before={"uid-p": None})).engine
+    }
+    assert ready == {True: 1, False: 0}
+
+
 @pytest.mark.parametrize(
     ("engine", "pods", "told", "is_open", "may"),
     [

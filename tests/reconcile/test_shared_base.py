@@ -407,6 +407,20 @@ def test_a_degraded_version_outlives_an_operator_that_has_heard_nobody(answering
     assert answering.phase("one") == "Degraded"
 
 
+def test_a_version_outlives_that_its_pods_are_others_when_an_operator_begins(answering: Shared) -> None:
+    [engine] = answering.engines
+    answering.targets()
+    told = _restarted(answering)
+    answering.api.remove("Pod", "pod")
+    answering.pod(engine, "another", "10.2.0.1")
+    answering.settle()
+    assert answering.phase("one") == "Ready"
+    answering.world.routers.loaded["10.2.0.1"] = told
+    answering.world.later(200)
+    answering.settle()
+    assert [one["pod"] for one in answering.api.status("ModelVersion", "one")["loadedOn"]] == ["another"]
+
+
 def test_one_that_routers_still_ask_is_open_whatever_its_phase_was(answering: Shared) -> None:
     [engine] = answering.engines
     answering.targets()

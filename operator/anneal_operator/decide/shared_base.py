@@ -129,13 +129,13 @@ def stands(
     reports: Reports,
     *,
     is_open: bool,
-    before: Mapping[str, LoadedOn] | None = None,
+    before: Mapping[str, LoadedOn | None] | None = None,
 ) -> Standing:
     """Return how a version stands on an engine with these pods.
 
     Nobody is sent to it before all that are ready have it. Where it `is_open`, those that have it count: of the others
     each request goes on to one of them. `before` is what pods had, by their uids, that have told nothing since the
-    operator began.
+    operator began; None of one of which nothing is known, which may have it where no other has.
     """
     if engine is None or not version.replicas:
         return Standing(None)
@@ -155,6 +155,8 @@ def stands(
         if (failed := report.problems.get(version.name)) and failed.digest == version.digest
     ]
     count = len(loaded) if is_open or len(loaded) == len(ready) else 0
+    if is_open and not count:
+        count = sum(pod["metadata"]["uid"] in known for pod in ready)
     is_hopeless = len(problems) == len(ready) if ready else not engine.is_complete
     return Standing(
         replace(engine, ready=count, replicas=version.replicas),

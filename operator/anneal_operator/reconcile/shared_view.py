@@ -69,7 +69,7 @@ async def shared_view(
         engine = engine_seen(made) if made is not None and is_ours else None
         is_open = name == routed_to or (name == is_on and item.status.phase in ANSWERING)
         silent = context.adapter_reports.unheard(item.namespace, ready)
-        before = {uid: had[pod] for uid, pod in silent.items() if pod in had}
+        before = {uid: had.get(pod) for uid, pod in silent.items()}
         standing[name] = stands(version, engine, pods.get(name, ()), told, is_open=is_open, before=before)
     name = _chosen(asks_for, is_on, standing)
     if not name:
