@@ -58,7 +58,7 @@ async def shared_view(
     pods, standing = await shared_pods(reader, item.namespace), {}
     table = await reader.get("ConfigMap", item.namespace, ROUTER)
     routed_to = context.acknowledgements.read(item.namespace, table).services.get(item.name, "")
-    had = {one.pod: one for one in item.status.loaded_on}
+    had = {one.pod: one for one in item.status.loaded_on or ()}
     for name in {asks_for, is_on} - {""}:
         made = await reader.get("Deployment", item.namespace, name)
         is_ours = made is not None and made["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) == SHARED_BASES
