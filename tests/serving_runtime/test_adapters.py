@@ -376,13 +376,13 @@ def test_each_adapter_is_held_to_its_own_evaluation(scene: Scene, shared: Vllm) 
     question = CanaryQuestion(messages=asked, prompt_ids=[1, 2], answer_ids=[3], mean_log_probability=-0.5)
     files = {CANARY_FILE: Canary(questions=[question]).model_dump_json()}
     scene.want(one=scene.publish("one", files), two=scene.publish("two", files))
-    shared.likely = {"one": -0.54, "two": -0.56}
+    shared.likely = {"one": -0.54, "two": -0.96}
 
     async def steps(ask: Client) -> None:
         assert (await ask("POST", CHAT, {"model": "one"}))[0] == 200
         _, report = await ask("GET", ADAPTERS_PATH)
         assert list(report["loaded"]) == list(shared.there) == ["one"]
-        assert "is -0.5600 here and was -0.5000 in training" in report["problems"]["two"]["message"]
+        assert "is -0.9600 here and was -0.5000 in training" in report["problems"]["two"]["message"]
 
     run(shared, steps)
 
