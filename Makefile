@@ -41,8 +41,8 @@ runtime-test: setup ## the training runtime's tests, in the trainer's own enviro
 cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
 	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml
 
-test: check ## check, then runtime-test beside router-test and cluster-test, then the end-to-end tests on the local cluster
-	$(MAKE) --jobs=2 --output-sync=line runtime-test router-test cluster-test
+test: check router-test ## check, router-test, runtime-test beside cluster-test, then the end-to-end tests on the local cluster
+	$(MAKE) --jobs=2 --output-sync=line runtime-test cluster-test
 	$(PYTHON) -m pytest tests/e2e $(WITHOUT_HELM) -m "not soak" --junit-xml=.reports/e2e.xml; \
 	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 
