@@ -15,7 +15,7 @@ from anneal_operator.reasons import ConditionType
 
 from .queue import Key
 
-__all__ = ["Item", "Kind"]
+__all__ = ["Item", "Kind", "NoSpec"]
 
 Spec = TypeVar("Spec", bound=Schema)
 Status = TypeVar("Status", bound=ObjectStatus)
@@ -51,6 +51,10 @@ class Item(Generic[Spec, Status]):
     def generation(self) -> int:
         """The generation of the object's spec."""
         return int(self.manifest["metadata"].get("generation", 0))
+
+
+class NoSpec(Schema):
+    """Of what has no manifest of its own, as a namespace's routers."""
 
 
 class Kind(Protocol[Spec, Status, Observed, Intent, Effect]):

@@ -113,7 +113,10 @@ class ModelVersionKind:
         is_alone = item.spec.serving is not None and not shares
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if is_alone else []
         ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving or shares else None
-        route = route_seen(self._context.acknowledgements, table, item.namespace, model)
+        route, engine = (
+            route_seen(self._context.acknowledgements, table, item.namespace, model),
+            _engine(made, item.uid),
+        )
         seen = SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -123,10 +126,10 @@ class ModelVersionKind:
             aliases=heard.aliases if heard else None,
             registry_problem=models.problem(model),
             contests=_contests(experiments, item),
-            engine=_engine(made, item.uid),
+            engine=engine,
             server_to_end=() if shares else await _server_to_end(reader, item, made),
             pods=pods,
-            samples=await self._samples(reader, item, ring, _engine(made, item.uid)),
+            samples=await self._samples(reader, item, ring, engine),
             default_replicas=await _default_replicas(reader, item.namespace, versions, route.default),
             route=route,
             is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),

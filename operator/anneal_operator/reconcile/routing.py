@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import ANSWERING, ENDING
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from anneal_operator.api.schema import Schema, timestamp
+from anneal_operator.api.schema import timestamp
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
@@ -52,7 +52,7 @@ from serving_runtime.plan import RouteTable, Stamp
 from .context import Context
 from .experiment_records import record_of, remembered_in
 from .keys import key_ring
-from .kind import Item
+from .kind import Item, NoSpec
 from .neighbours import ROUTER_KIND
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
@@ -64,10 +64,6 @@ _TOLD_SECONDS = 0.1
 _ADDRESS_SECONDS = 0.5
 """After which to look for the address of the recorder's Service, of which nobody tells."""
 log = logging.getLogger("anneal.router")
-
-
-class NoSpec(Schema):
-    """A router has no manifest of its own."""
 
 
 @dataclass(frozen=True)

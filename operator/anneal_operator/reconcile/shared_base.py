@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anneal_operator.api.model_version import ModelVersionSpec
-from anneal_operator.api.schema import Schema
 from anneal_operator.api.serving import Serving
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.kinds import Manifest
@@ -43,7 +42,7 @@ from serving_runtime.plan import AdapterReport
 from .context import Context
 from .engine_seen import engine_seen, serving_environment
 from .keys import key_ring
-from .kind import Item
+from .kind import Item, NoSpec
 from .neighbours import SHARED_BASE_KIND, experiments_on, may_share_base
 from .queue import Key
 from .shared_view import shared_pods
@@ -55,10 +54,6 @@ _JUST_NOW_SECONDS = 0.9
 _LEAVING_SECONDS = 5.0
 """How often is looked whether routers have left an engine: no watch tells."""
 log = logging.getLogger("anneal.shared_base")
-
-
-class NoSpec(Schema):
-    """Shared engines have no manifest of their own."""
 
 
 @dataclass(frozen=True)
