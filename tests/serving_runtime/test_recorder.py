@@ -25,14 +25,6 @@ TOLD = ("outcome", "first", "last")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
-    made = Database(tmp_path / "recorder.sqlite")
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where nginx writes."""
     made = tmp_path / "exposures"

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,14 +19,6 @@ from serving_runtime.recorder.ingest import Ingest
 from serving_runtime.recorder.line import Exposure
 from serving_runtime.recorder.posted import Feedback, answer_of
 from serving_runtime.recorder.sums import scaled
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
-    made = Database(tmp_path / "recorder.sqlite")
-    yield made
-    made.close()
 
 
 def _answer(number: int, user: str | None = "u", **fields: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,14 +48,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     set_to(0)
     return set_to
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
-    made = Database(tmp_path / "recorder.sqlite")
-    yield made
-    made.close()
 
 
 def _answer(number: int, user: str = "u", variant: str | None = "a", **fields: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     set_to(0)
     return set_to
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
-    made = Database(tmp_path / "recorder.sqlite")
-    yield made
-    made.close()
 
 
 def _answer(number: int, user: str = "u", seconds: float = 0, **fields: Any) -> dict[str, Any]:
