@@ -113,10 +113,8 @@ class ModelVersionKind:
         is_alone = item.spec.serving is not None and not shares
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if is_alone else []
         ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving or shares else None
-        route, engine = (
-            route_seen(self._context.acknowledgements, table, item.namespace, model),
-            _engine(made, item.uid),
-        )
+        route = route_seen(self._context.acknowledgements, table, item.namespace, model)
+        engine = _engine(made, item.uid)
         seen = SeenVersion(
             name=item.name,
             generation=item.generation,
