@@ -5,6 +5,7 @@ TAKE_OVER := $(if $(CI),--take-over)
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/mypy
 HELM := $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anneal/programs/helm-*/helm)
 WITHOUT_HELM := $(if $(HELM),,tests/charts/test_helm.py)
+ROOM := $(PYTHON) -m tools.rooms
 AT_ONCE := --numprocesses=auto --maxprocesses=4
 
 .PHONY: help setup format check router-test runtime-test cluster-test test soak cluster-up cluster-down images demo generate bench mutation requirements
@@ -27,23 +28,22 @@ check: setup ## format, lint, shellcheck, types, import walls, generated files, 
 	.venv/bin/mypy
 	PYTHONPATH=operator .venv/bin/lint-imports --no-cache
 	PYTHONPATH=operator $(PYTHON) -m anneal_operator.crdgen --check
-	$(PYTHON) -m pytest tests $(foreach room,e2e local_cluster_e2e router training_runtime,--ignore=tests/$(room)) \
-	  $(addprefix --ignore=,$(WITHOUT_HELM)) -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/unit.xml
+	$(ROOM) unit $(PYTHON) tests $(foreach room,e2e local_cluster_e2e router training_runtime,--ignore=tests/$(room)) \
+	  $(addprefix --ignore=,$(WITHOUT_HELM)) -m "not soak" $(AT_ONCE) --dist=worksteal
 
 router-test: setup ## the router's tests: real nginx, agents and clients, and played engines
-	$(PYTHON) -m pytest tests/router -m "not soak" $(AT_ONCE) --dist=worksteal --junit-xml=.reports/router.xml
+	$(ROOM) router $(PYTHON) tests/router -m "not soak" $(AT_ONCE) --dist=worksteal
 
 runtime-test: setup ## the training runtime's tests, in the trainer's own environment
 	@tools/setup.sh runtime
-	.envs/trainer/bin/python -m pytest tests/training_runtime -m "not soak" $(AT_ONCE) --dist=loadfile \
-	  --junit-xml=.reports/runtime.xml
+	$(ROOM) runtime .envs/trainer/bin/python tests/training_runtime -m "not soak" $(AT_ONCE) --dist=loadfile
 
 cluster-test: setup ## the local cluster's own tests: it starts, breaks, recovers and goes
-	$(PYTHON) -m pytest tests/local_cluster_e2e -m "not soak" --junit-xml=.reports/cluster.xml
+	$(ROOM) cluster $(PYTHON) tests/local_cluster_e2e -m "not soak"
 
 test: check router-test ## check, router-test, runtime-test beside cluster-test, then the end-to-end tests on the local cluster
 	$(MAKE) --jobs=2 --output-sync=line runtime-test cluster-test
-	$(PYTHON) -m pytest tests/e2e $(WITHOUT_HELM) -m "not soak" --junit-xml=.reports/e2e.xml; \
+	$(ROOM) e2e $(PYTHON) tests/e2e $(WITHOUT_HELM) -m "not soak"; \
 	status=$$?; $(PYTHON) -m tools.budgets; exit $$status
 
 soak: check ## the sweeps that are too long for `make test`

@@ -1,5 +1,6 @@
 """Several processes train as one does: every strategy, two and four of them, on one node and on two."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ from training_runtime.train.stage import train
 
 from .conftest import ROOT, Prepare, free_port, plans_in, signals_given_back
 
+HERE = {"PYTHONFAULTHANDLER": "1", "GLOO_SOCKET_IFNAME": "lo"}
+"""Beside these tests, others make and remove the interfaces that a machine's name may resolve to."""
 LORA = {"rank": 8, "alpha": 64, "dropout": 0.0, "target_modules": ["all-linear"]}
 STEPS = 20
 
@@ -31,11 +34,25 @@ def _start(plan: Plan, folder: Path, **environment: str) -> subprocess.Popen[byt
     path.write_text(plan.model_dump_json())
     command = [sys.executable, "-m", "training_runtime", "train", "--plan", str(path)]
     with (folder / "log").open("ab") as log:
-        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **HERE, **environment}, stdout=log, stderr=log)
 
 
 def _ended(process: subprocess.Popen[bytes], folder: Path, code: int = 0) -> None:
-    assert process.wait(280) == code, (folder / "log").read_text()[-6000:]
+    try:
+        ended = process.wait(200)
+    except subprocess.TimeoutExpired:
+        _abort(process)
+        pytest.fail(f"it did not end, and stood here: {(folder / 'log').read_text()[-12000:]}")
+    assert ended == code, (folder / "log").read_text()[-6000:]
+
+
+def _abort(process: subprocess.Popen[bytes]) -> None:
+    """End a training that hangs; each process writes into its log where it stood."""
+    stage = psutil.Process(process.pid)
+    for one in (*stage.children(recursive=True), stage):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signal.SIGABRT)
+    process.wait(30)
 
 
 def _losses(plan: Plan) -> list[float]:
@@ -200,13 +217,8 @@ def test_rows_are_packed_into_the_cache_by_the_first_process_alone(trained: dict
 def test_two_nodes_are_two_agents(alone: dict[str, Plan], tmp_path: Path) -> None:
     plan = _with(alone["full"], tmp_path / "workspace", 2, strategy="DDP", nodes=2, processes_per_node=1)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    nodes = []
-    for index in range(2):
-        folder = tmp_path / f"node{index}"
-        folder.mkdir()
-        nodes.append((_start(plan, folder, JOB_COMPLETION_INDEX=str(index), **meeting), folder))
-    for node, folder in nodes:
-        _ended(node, folder)
+    for node in [_start(plan, tmp_path, JOB_COMPLETION_INDEX=str(index), **meeting) for index in range(2)]:
+        _ended(node, tmp_path)
     assert max(abs(a - b) for a, b in zip(_losses(alone["full"]), _losses(plan), strict=True)) <= 1e-3
 
 
