@@ -59,7 +59,10 @@ def test_it_is_registered_asked_by_the_routers_and_routed_once_it_answers(world:
     assert {name for kind, name in world.api.objects if kind == "Deployment"} == {"anneal-router", "anneal-recorder"}
     world.api.writes.clear()
     _settle(world, "hosted")
-    assert world.api.writes == []
+    world.api.reads.clear()
+    world.later(5)
+    assert world.reconcile("ModelVersion", "hosted") == 5.0
+    assert (world.api.writes, world.api.reads) == ([], []), "routers alone are asked"
 
 
 def test_routers_mount_its_key_and_nothing_else_has_it(world: World) -> None:

@@ -129,7 +129,7 @@ class ModelVersionKind:
             registry_problem=models.problem(model),
             contests=_contests(experiments, item),
             engine=engine,
-            server_to_end=() if shares else await _server_to_end(reader, item, made),
+            server_to_end=() if shares or item.spec.backend else await _server_to_end(reader, item, made),
             pods=pods,
             samples=await self._samples(reader, item, ring, engine),
             default_replicas=await _default_replicas(reader, item.namespace, versions, route.default),
