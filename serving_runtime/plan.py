@@ -7,7 +7,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .terms import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, FORMAT, RECORDS_FOLDER, USER_KEY_VARIABLE
+from .terms import (
+    ADMIN_KEY_VARIABLE,
+    BACKEND_KEYS_FOLDER,
+    ENGINE_KEY_VARIABLE,
+    FORMAT,
+    RECORDS_FOLDER,
+    USER_KEY_VARIABLE,
+)
 
 __all__ = [
     "ADAPTERS_FILE",
@@ -16,6 +23,8 @@ __all__ = [
     "ADMIN_PORT",
     "ALIVE_PATH",
     "ANSWERS_DIFFER",
+    "BACKENDS_PATH",
+    "BACKEND_KEYS_FOLDER",
     "BUCKETS",
     "CLIENT_PORT",
     "DOWNLOAD_PATH",
@@ -35,6 +44,10 @@ __all__ = [
     "AdapterProblem",
     "AdapterRank",
     "AdapterReport",
+    "BackendProblem",
+    "BackendReport",
+    "BackendReports",
+    "BackendTarget",
     "Downloaded",
     "Dtype",
     "ExperimentRoute",
@@ -69,6 +82,8 @@ ANSWERS_DIFFER = 79
 """How an engine ends that does not answer as its version did in training."""
 ADAPTERS_PATH = "/-/adapters"
 """Where the operator asks an engine of several versions which of them it has loaded: who asks only reads."""
+BACKENDS_PATH = "/-/backends"
+"""Where the operator asks a router how the backends stand that it asks in place of engines: a BackendReports."""
 ADAPTERS_FILE = "adapters.json"
 """In the ConfigMap of such an engine, and mounted in its pods: a WantedAdapters."""
 WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
@@ -206,6 +221,8 @@ class Downloaded(_Part):
     """Lately."""
 
 
+BackendProblem = Literal["AddressRefused", "KeyMissing", "KeyRefused", "ModelUnknown", "Unreachable", "Unusable"]
+"""Why a backend does not answer as it should."""
 AdapterRank = Literal[8, 16, 32, 64, 128, 256, 320, 512]
 """The limits that the engine knows; its 1 serves no adapter of ours."""
 
@@ -292,10 +309,47 @@ class ServingPlan(_Part):
     """Where the folder is a base, and versions are adapters on it."""
 
 
+class BackendTarget(_Part):
+    """A server that is no engine of ours."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    """Its name: what is looked up, asked for (Host) and, of https, verified."""
+    port: int
+    path: str
+    """What stands before `/chat/completions`, such as `/v1`."""
+    has_key: bool
+    """Whether it is sent a key, which is in a file of the version's name; never a namespace's own."""
+    port_name: str | None = None
+    """Of a Service, what its port is called: its pods may have others."""
+
+    @property
+    def authority(self) -> str:
+        """The host as it is asked for."""
+        default = 443 if self.scheme == "https" else 80
+        return self.host if self.port == default else f"{self.host}:{self.port}"
+
+
+class BackendReport(_Told):
+    """How one router found a backend."""
+
+    problem: str = Field(default="", max_length=40)
+    """A BackendProblem; nothing where it answers."""
+    message: str = Field(default="", max_length=600)
+    """What that means there, in words; no key stands in it."""
+
+
+class BackendReports(_Told):
+    """What one router tells of its backends, by version."""
+
+    backends: dict[str, BackendReport] = {}
+
+
 class Target(_Part):
-    """One version's Service."""
+    """One version's Service, or backend."""
 
     host: str
+    """Empty, as is the port, for a backend: so a router of an earlier build sends it no engine's key."""
     port: int
     model: str
     """The name that its engine knows the version by."""
@@ -303,6 +357,7 @@ class Target(_Part):
     """The name of the model, where all its pods know that, too: a request for it goes on as it is."""
     service: str | None = None
     """The Service's name: its EndpointSlices say which pods are asked. Without any, host and port are."""
+    backend: BackendTarget | None = None
 
 
 class VariantRoute(_Part):

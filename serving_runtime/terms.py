@@ -3,7 +3,14 @@
 Beside plan.py, which has it too, because that brings pydantic: more than the rest of such a process takes at rest.
 """
 
-__all__ = ["ADMIN_KEY_VARIABLE", "ENGINE_KEY_VARIABLE", "FORMAT", "RECORDS_FOLDER", "USER_KEY_VARIABLE"]
+__all__ = [
+    "ADMIN_KEY_VARIABLE",
+    "BACKEND_KEYS_FOLDER",
+    "ENGINE_KEY_VARIABLE",
+    "FORMAT",
+    "RECORDS_FOLDER",
+    "USER_KEY_VARIABLE",
+]
 
 ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
 """In the environment of engines and routers: what an engine demands of whoever asks it."""
@@ -16,3 +23,5 @@ FORMAT = 1
 refuses every other, and goes on with the last table that it knew."""
 RECORDS_FOLDER = "/shared/records"
 """Where a router's processes leave what they recorded for the one that ships it; `router.conf` cannot but repeat it."""
+BACKEND_KEYS_FOLDER = "/etc/anneal/backend-keys"
+"""In routers' pods, the keys of backends: each in a file of its version's name; `router.conf` says so, too."""

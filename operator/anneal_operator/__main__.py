@@ -159,6 +159,7 @@ async def _lead_forever(
             context.router_problems.clear()
             context.acknowledgements.clear()
             context.traffic.clear()
+            context.backends.clear()
             context.adapter_reports.clear()
             context.leaving.clear()
             context.shared_problems.clear()

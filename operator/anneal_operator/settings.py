@@ -39,7 +39,13 @@ class Settings(BaseSettings):
     """The port of the progress endpoint."""
     artifact_sources: list[str] = ["mlflow-artifacts:/", "pvc://"]
     """How the addresses of artifacts begin that are served, as JSON."""
+    backend_urls: list[str] = []
+    """How the addresses of backends outside their namespaces begin that may be asked, as JSON."""
     server_environment: dict[str, str] = {}
     """More environment variables for pods that serve, as JSON."""
+    gateways: list[dict[str, Any]] = []
+    """The Gateways that lead to routers, as JSON: an HTTPRoute's `parentRefs`. Without any, there is no HTTPRoute."""
+    gateway_hostnames: list[str] = []
+    """By which hosts, as JSON; in each, `{namespace}` stands for the router's."""
     scrapers: list[dict[str, Any]] = []
     """Who may scrape metrics of routers and engines, as JSON: peers of a NetworkPolicy."""

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from serving_runtime.terms import FORMAT
+from serving_runtime.terms import BACKEND_KEYS_FOLDER, FORMAT
 
 from .api_server import ApiServer, in_cluster
-from .endpoints import follow_endpoints
+from .backends import Backends
+from .endpoints import Known, follow_endpoints
 from .files import replace_file
 from .watch import Manifest, Watch
 
@@ -45,9 +46,11 @@ def main() -> None:
 
 
 async def follow_all(api: ApiServer, namespace: str, name: str, key: str, target: Path) -> None:
-    """Keep the table and, beside it, its endpoints, until cancelled."""
-    endpoints = follow_endpoints(api, namespace, target, target.with_name("endpoints.json"))
-    await asyncio.gather(follow(api, namespace, name, key, target), endpoints)
+    """Keep the table and, beside it, its endpoints and how its backends stand, until cancelled."""
+    known = Known()
+    endpoints = follow_endpoints(api, namespace, target, target.with_name("endpoints.json"), known)
+    backends = Backends(known, target, target.with_name("backends.json"), Path(BACKEND_KEYS_FOLDER))
+    await asyncio.gather(follow(api, namespace, name, key, target), endpoints, backends.run())
 
 
 def take(target: Path, table: str) -> None:

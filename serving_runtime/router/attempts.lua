@@ -15,6 +15,10 @@ local function knows(target, name)
   return target.model == name or target.public == name
 end
 
+local function is_backend(target)
+  return type(target.backend) == "table"
+end
+
 -- The version that is to answer, its target, and the name that the model is asked by: the one assigned or, where none of
 -- its pods is ready, the control; nil where there is nobody. `control` is nil for what no other version may answer.
 function attempts.prepare(seen, targets, version, control, name)
@@ -28,8 +32,10 @@ function attempts.prepare(seen, targets, version, control, name)
   if #list == 0 then return nil end
   seen.list = list
   local asked = knows(target, name) and name or target.model
-  -- All get the same body, so the control must know the model by the same name.
-  if spare and #others > 0 and knows(spare, asked) then seen.control, seen.others = control, others end
+  -- All get the same body, so the control must know the model by the same name; and the same key, so a backend has no
+  -- control, and is nobody's.
+  local is_alike = spare and knows(spare, asked) and not is_backend(target) and not is_backend(spare)
+  if is_alike and #others > 0 then seen.control, seen.others = control, others end
   return version, target, asked
 end
 

@@ -1,4 +1,5 @@
-"""Tell nginx which pods of each version take requests, beside the agent's watch of the route table.
+"""Tell nginx which pods, or addresses of a backend, take each version's requests, beside the agent's watch of the route
+table.
 
 All EndpointSlices of the namespace are watched; those of the table's Services go into one small file, replaced whole.
 What the API server does not tell changes nothing: while it is away, the last file holds. Which pod is asked, and what
@@ -8,16 +9,17 @@ becomes of one that fails, is decided in nginx (pick.lua).
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .addresses import is_refused
 from .api_server import ApiServer
 from .files import replace_file
 from .watch import Manifest, Watch
 
-__all__ = ["FORMAT", "endpoints_document", "follow_endpoints"]
+__all__ = ["FORMAT", "Known", "endpoints_document", "follow_endpoints"]
 
 FORMAT = 1
 _SERVICE = "kubernetes.io/service-name"
@@ -27,27 +29,36 @@ log = logging.getLogger("agent")
 
 
 @dataclass
-class _Known:
-    """The slices by name; None until they were listed."""
+class Known:
+    """The slices by name, None until they were listed, and where hosts of backends are, by version."""
 
     slices: Mapping[str, Manifest] | None = None
+    resolved: dict[str, list[str]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def see(self, slices: Mapping[str, Manifest]) -> None:
+        """Take in what there is."""
         self.slices = slices
         self.changed.set()
 
 
-def endpoints_document(slices: Iterable[Manifest], targets: Mapping[str, Manifest]) -> dict[str, Any]:
+def endpoints_document(
+    slices: Iterable[Manifest], targets: Mapping[str, Manifest], resolved: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Return what nginx reads: per target of the route table, the pods that take new requests.
 
-    A target is left out, and asked through its Service's address, where no slice of its Service is known.
+    A target is left out, and asked through its Service's address, where no slice of its Service is known; a backend is
+    not, as it has no such address.
     """
     by_service: dict[str, list[Manifest]] = {}
     for one in slices:
         by_service.setdefault((one["metadata"].get("labels") or {}).get(_SERVICE, ""), []).append(one)
     told = {}
     for name, target in targets.items():
+        if backend := target.get("backend"):
+            own = by_service.get(str(target["service"]), []) if target.get("service") else None
+            told[name] = _of_backend(backend, own, (resolved or {}).get(name, ()))
+            continue
         family = "IPv6" if ":" in str(target.get("host")) else "IPv4"
         own = [one for one in by_service.get(str(target.get("service")), ()) if one["addressType"] == family]
         if own:
@@ -55,11 +66,22 @@ def endpoints_document(slices: Iterable[Manifest], targets: Mapping[str, Manifes
     return {"format": FORMAT, "targets": told}
 
 
-def _pods(slices: Iterable[Manifest]) -> list[dict[str, Any]]:
-    """One that ends still serves what it has begun, and takes nothing new."""
+def _of_backend(backend: Manifest, slices: list[Manifest] | None, resolved: Sequence[str]) -> list[dict[str, Any]]:
+    """The pods of its Service, but for those that are where nobody is sent; without a Service, the host's addresses."""
+    if slices is None:
+        host = backend["host"]  # behind one address there may be several, each of which fails by itself
+        return [{"address": one, "port": backend["port"], "pod": host, "uid": host} for one in resolved]
+    families = sorted({str(one["addressType"]) for one in slices if one["addressType"] in {"IPv4", "IPv6"}})
+    pods = _pods([one for one in slices if one["addressType"] in families[:1]], backend.get("port_name"))
+    return [pod for pod in pods if not is_refused(pod["address"])]
+
+
+def _pods(slices: Iterable[Manifest], port_name: str | None = None) -> list[dict[str, Any]]:
+    """One that ends still serves what it has begun, and takes nothing new. Of several ports, the first, or that one."""
     found = {}
     for one in slices:
         ports = [port for port in one.get("ports") or () if port.get("port")]
+        ports = [port for port in ports if port_name is None or (port.get("name") or "") == port_name]
         for endpoint in one.get("endpoints") or () if ports else ():
             conditions, pod = endpoint.get("conditions") or {}, endpoint.get("targetRef") or {}
             if conditions.get("ready") is False or conditions.get("terminating"):
@@ -70,15 +92,17 @@ def _pods(slices: Iterable[Manifest]) -> list[dict[str, Any]]:
     return [found[address] for address in sorted(found)]
 
 
-async def follow_endpoints(api: ApiServer, namespace: str, table: Path, target: Path) -> None:
+async def follow_endpoints(
+    api: ApiServer, namespace: str, table: Path, target: Path, known: Known | None = None
+) -> None:
     """Keep the file what the API server says of the table's Services, until cancelled."""
-    known = _Known()
+    known = known or Known()
     path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     watch = Watch(api, path, {"labelSelector": _SERVICE}, known.see)
     await asyncio.gather(watch.run(), _write(known, table, target))
 
 
-async def _write(known: _Known, table: Path, target: Path) -> None:
+async def _write(known: Known, table: Path, target: Path) -> None:
     """Write what changed, of the slices or of which Services the table names."""
     written = None
     while True:
@@ -98,7 +122,9 @@ async def _write(known: _Known, table: Path, target: Path) -> None:
             await asyncio.sleep(_RETRY_SECONDS)
 
 
-def _text(known: _Known, table: Path) -> str | None:
+def _text(known: Known, table: Path) -> str | None:
     if known.slices is None or not table.exists():
         return None
-    return json.dumps(endpoints_document(known.slices.values(), json.loads(table.read_text())["targets"]))
+    return json.dumps(
+        endpoints_document(known.slices.values(), json.loads(table.read_text())["targets"], known.resolved)
+    )

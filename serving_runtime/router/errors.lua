@@ -15,6 +15,8 @@ local SENTENCES = {
   [504] = "the model's server did not answer in time; try again with a smaller request, or as a stream",
 }
 local TOO_MANY_LARGE = "too many large bodies are on their way; try again, or send less than 16 kB"
+local NOT_LET_IN = "the backend of this version does not take the router's key; `kubectl get modelversions` shows more"
+local LEADS_AWAY = "the backend of this version leads elsewhere, where nobody is sent"
 local RETRY_AFTER = { [429] = 1, [502] = 1, [503] = 1 } -- seconds
 
 local function encoded(status, message, param)
@@ -39,18 +41,24 @@ end
 
 -- In the header filter: an error that is no JSON gets a body that is.
 function errors.head()
-  local status = ngx.status
-  if status < 400 then return end
-  -- An engine demands another key than this router's, as while one of them is replaced: nothing that a client can mend.
-  local is_not_let_in = status == 401 and ngx.ctx.target
-  if is_not_let_in then
-    status, ngx.status, ngx.header["WWW-Authenticate"] = 502, 502, nil
+  local status, target = ngx.status, ngx.ctx.target
+  local is_backend = target and type(target.backend) == "table"
+  local leads_away = is_backend and status >= 300 and status < 400
+  if status < 400 and not leads_away then return end
+  -- An engine demands another key than this router's, as while one of them is replaced, or a backend does not take its
+  -- own, of which its words may tell some: nothing that a client can mend.
+  local is_not_let_in = target and (status == 401 or is_backend and status == 403)
+  local sentence = leads_away and LEADS_AWAY or is_not_let_in and is_backend and NOT_LET_IN
+  local is_ours = is_not_let_in or leads_away
+  if is_ours then
+    status, ngx.status, ngx.header["WWW-Authenticate"], ngx.header["Location"] = 502, 502, nil, nil
   end
   if RETRY_AFTER[status] and not ngx.header["Retry-After"] then ngx.header["Retry-After"] = RETRY_AFTER[status] end
   local kind = ngx.header["Content-Type"]
-  if not is_not_let_in and type(kind) == "string" and kind:find("application/json", 1, true) == 1 then return end
+  if not is_ours and type(kind) == "string" and kind:find("application/json", 1, true) == 1 then return end
   local is_beyond = ngx.var.limit_conn_status == "REJECTED"
-  local sentence = is_beyond and TOO_MANY_LARGE or SENTENCES[status] or "the request was refused with status " .. status
+  sentence = sentence or is_beyond and TOO_MANY_LARGE or SENTENCES[status]
+  sentence = sentence or "the request was refused with status " .. status
   ngx.ctx.error_body = encoded(status, sentence)
   ngx.header["Content-Type"] = "application/json"
   ngx.header["Content-Encoding"] = nil

@@ -12,14 +12,19 @@ local records = require "records"
 local request = require "request"
 local routes = require "routes"
 local surface = require "surface"
+local upstream = require "upstream"
 
 local router = {}
 local MODELS, QUOTE = "/v1/models/", 34
+local NO_BACKENDS = '{"backends":{}}'
 local refuse = errors.refuse
+local backends_file
 
-function router.start(path, folder)
+function router.start(path, folder, backend_keys)
   routes.start(path)
   endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
+  backends_file = path:gsub("[^/]+$", "backends.json")
+  upstream.start(backend_keys)
   metrics.start()
   records.start(folder)
 end
@@ -107,14 +112,17 @@ function router.route()
   end
   local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
   if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  local to, why_not, said = upstream.of(answering, target, uri)
+  if not to then return refuse(why_not, said, "model") end
   local text = path.text and found[path.text]
   if text and attempts.is_choice(seen) then seen.hash = affinity.hash(text, name) end
   local edits = edits_of(path, seen, found, name, asked)
   if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = answering, target
   metrics.begin(seen)
-  ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
-  ngx.req.set_uri(uri) -- as it was understood, not as it was written
+  ngx.var.exposure_id, ngx.var.engine_key, ngx.var.upstream = seen.exposure, to.key, to.address
+  ngx.var.upstream_host, ngx.var.upstream_name = to.host, to.name
+  ngx.req.set_uri(to.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
 
@@ -164,6 +172,13 @@ end
 
 function router.tell_requests()
   ngx.say(cjson.encode({ under_way = metrics.under_way(), recorder_lag_seconds = records.lag() }))
+end
+
+-- How the agent found the backends.
+function router.tell_backends()
+  local file = io.open(backends_file)
+  ngx.say(file and file:read("*a") or NO_BACKENDS)
+  if file then file:close() end
 end
 
 function router.health()

@@ -200,6 +200,65 @@ def _version_of(uri: str, refused: str | None = None, **artifact: Json) -> Case:
     return Case(f"ModelVersion.artifact of {uri} with {artifact}", "ModelVersion", spec, refused)
 
 
+_SERVICE: Json = {"name": "vllm", "port": 8000}
+_SECRET: Json = {"secretKeyRef": {"name": "hosted", "key": "token"}}
+_HOSTED: Json = {"url": "https://api.example.com/v1", "apiKey": _SECRET, "model": "large-2"}
+
+
+def _backend(backend: Json, refused: str | None = None, **fields: Json) -> Case:
+    spec = {"modelName": "spam-filter", "backend": backend, **fields}
+    return Case(f"ModelVersion.backend {backend} with {sorted(fields)}", "ModelVersion", spec, refused)
+
+
+def _backends() -> list[Case]:
+    """Servers of users' own."""
+    artifact = GOOD["ModelVersion"]["artifact"]
+    taken = ("http://vllm.other.svc.cluster.local:8000/v1", "http://10.0.0.7:65535", "https://a/openai/v1.1")
+    own = ("http://localhost:8082", "http://127.0.0.1/v1", "http://169.254.169.254/latest", "http://2130706433/v1")
+    misspelt = (
+        "https://user:secret@a/v1",
+        "https://a/v1?key=secret",
+        "https://a/v1/",
+        "https://A/v1",
+        "https://a:65536",
+        "https://[::1]/v1",
+        "ftp://a",
+        "https://a/v1 b",
+    )
+    of_weights = "is of weights, and a `backend` is run by somebody else"
+    return [
+        _backend({"serviceRef": _SERVICE}),
+        _backend({"serviceRef": {**_SERVICE, "path": "/openai/v1"}, "apiKey": _SECRET}),
+        _backend({"serviceRef": {**_SERVICE, "path": ""}}),
+        _backend(_HOSTED),
+        *(_backend({"url": url}) for url in taken),
+        *(_backend({"url": url}, "`url` leads to the router's own pod or to its node") for url in own),
+        *(_backend({"url": url}, _PATTERN) for url in misspelt),
+        _backend({"url": "https://10.0.0.7/v1"}, "is verified by its host's name"),
+        _backend({"url": "https://a/v1/../admin"}, "`url` leads elsewhere: leave `..` and `.` out"),
+        _backend({"serviceRef": {**_SERVICE, "path": "/v1/.."}}, "`path` leads elsewhere"),
+        _backend({"serviceRef": {**_SERVICE, "path": "v1"}}, _PATTERN),
+        _backend({"serviceRef": {**_SERVICE, "port": 0}}, _LOW),
+        _backend({"serviceRef": {**_SERVICE, "name": "vllm.other"}}, _PATTERN),
+        _backend({}, "set either `serviceRef` or `url`"),
+        _backend({**_HOSTED, "serviceRef": _SERVICE}, "set either `serviceRef` or `url`"),
+        _backend({"url": "http://a/v1", "apiKey": _SECRET}, "`apiKey` would be sent in the clear"),
+        _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "anneal-router", "key": "engineKey"}}}, "own keys"),
+        _backend({**_HOSTED, "model": "it's"}, _PATTERN),
+        _backend(_HOSTED, "set either `artifact`, for weights, or `backend`", artifact=artifact),
+        _backend(_HOSTED, f"`serving` {of_weights}", serving={}),
+        _backend(_HOSTED, f"`prompt` {of_weights}", prompt={}),
+        *(
+            Case(f"ModelVersion.backend.{field}", "ModelVersion", {"modelName": "m", "backend": backend}, _REQUIRED)
+            for field, backend in (
+                ("port", {"serviceRef": {"name": "vllm"}}),
+                ("key", {**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted"}}}),
+                ("secretKeyRef", {**_HOSTED, "apiKey": {}}),
+            )
+        ),
+    ]
+
+
 def _cached(uri: str, refused: str | None = None) -> Case:
     spec = _set(GOOD["ModelVersion"], "artifact.uri", uri)
     spec = _set(spec, "serving", {"cache": {"claimName": "models"}})
@@ -753,7 +812,8 @@ CASES = [
     _case("ModelVersion", "artifact.bytes", (1 << 50) + 1, _HIGH),
     _case("ModelVersion", "artifact.uri", "s3://models/spam/.cache/a.b/"),
     _case("ModelVersion", "artifact.format", "GGUF", _ENUM),
-    _case("ModelVersion", "artifact", ..., _REQUIRED),
+    _case("ModelVersion", "artifact", ..., "set either `artifact`, for weights, or `backend`"),
+    *_backends(),
     _case("ModelVersion", "serving", {"maxModelLength": 4096}),
     _case(
         "ModelVersion",

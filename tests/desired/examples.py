@@ -1,15 +1,19 @@
 """What the builders make of the example; `python -m tests.desired.examples` writes it to golden/."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.backend import Backend
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.serving import Serving, WarmUp
+from anneal_operator.desired.backends import asked_backend
+from anneal_operator.desired.gateway import GatewayEnvironment, http_route
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
@@ -219,6 +223,35 @@ def _secret() -> list[dict[str, Any]]:
     return [step.manifest for step in kept("team", KeyRing(_KEYS)) if isinstance(step, Create)]
 
 
+def _router_to_backends() -> list[dict[str, Any]]:
+    """A hosted API with a key, and another server of the namespace."""
+    hosted = Backend.parse(
+        {
+            "url": "https://api.example.com/v1",
+            "apiKey": {"secretKeyRef": {"name": "hosted", "key": "token"}},
+            "model": "large-2",
+        }
+    )
+    inside = Backend.parse({"serviceRef": {"name": "kserve", "port": 80, "path": "/openai/v1"}})
+    service = {"spec": {"ports": [{"name": "metrics", "port": 9090}, {"name": "http", "port": 80}]}}
+    versions = [
+        ServedVersion("hosted", "", backend=asked_backend("team", hosted, "large-2", None)),
+        ServedVersion("inside", "", backend=asked_backend("team", inside, "spam-filter", service)),
+    ]
+    owners = [_parent("ModelVersion", version.name) for version in versions]
+    table = route_table(versions, {"spam-filter": Destination("inside", {"1": "inside", "production": "inside"})})
+    keys = {version.name: version.backend.key for version in versions if version.backend and version.backend.key}
+    env = dataclasses.replace(_ROUTER, backend_keys=keys)
+    return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), env)
+
+
+def _http_route() -> list[dict[str, Any]]:
+    gateways = GatewayEnvironment(
+        [{"name": "public", "namespace": "gateways", "sectionName": "https"}], ["{namespace}.models.example.com"]
+    )
+    return [http_route("team", [_parent("ModelVersion", "spam-filter-base")], gateways)]
+
+
 EXAMPLES = {
     "training": _training_objects,
     "training-from-new-weights": _random_objects,
@@ -230,6 +263,8 @@ EXAMPLES = {
     "serving-from-elsewhere": _from_elsewhere,
     "serving-shared": _shared_objects,
     "router": _router_objects,
+    "router-to-backends": _router_to_backends,
+    "http-route": _http_route,
     "recorder": _recorder_objects,
     "keys": _secret,
     "policies": _policies,

@@ -49,7 +49,7 @@ def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
     asked = ({"resources": GPU} if field == "quantization" else {}) | ({field: value} if changed else {})
     spec = ModelVersionSpec.parse({"modelName": "spam", "artifact": ARTIFACT, "serving": asked})
     assert spec.serving is not None
-    deadline = startup_seconds(spec.serving, spec.artifact)
+    deadline = startup_seconds(spec.serving, spec.weights)
     made = deployment(PARENT, spec, spec.serving, 1, ENV, startup_seconds=deadline)
     return wish_of(spec.serving, KEYS), made["spec"]["template"]
 

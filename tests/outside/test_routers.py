@@ -14,7 +14,16 @@ from aiohttp.test_utils import TestServer
 from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters, RouterTraffic
-from serving_runtime.plan import DOWNLOAD_PATH, AdapterReport, Downloaded, LoadedAdapter, Stamp
+from serving_runtime.plan import (
+    BACKENDS_PATH,
+    DOWNLOAD_PATH,
+    AdapterReport,
+    BackendReport,
+    BackendReports,
+    Downloaded,
+    LoadedAdapter,
+    Stamp,
+)
 
 KEY = "admin-key"
 AT = "2026-03-01T11:00:00Z"
@@ -45,6 +54,37 @@ def test_what_a_router_has_applied() -> None:
         return web.Response(text=json.dumps({"format": 1, **TOLD, "models": {}}))  # nginx says text/plain
 
     assert _applied(answer) == Stamp(lineage="2026-03-01T12:00:00Z", generation=7, digest="d")
+
+
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [
+        ({"backends": {"v": {}}}, BackendReports(backends={"v": BackendReport()})),
+        (
+            {"backends": {"v": {"problem": "New", "more": 1}}},
+            BackendReports(backends={"v": BackendReport(problem="New")}),
+        ),
+        ({"backends": {}}, BackendReports()),
+        ({"backends": {"v": {"message": "m" * 601}}}, None),
+        ({"backends": [1]}, None),
+    ],
+)
+def test_a_router_tells_how_it_finds_backends(told: Any, heard: BackendReports | None) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {KEY}"
+        return web.Response(text=json.dumps(told))
+
+    async def run() -> BackendReports:
+        app = web.Application()
+        app.router.add_get(BACKENDS_PATH, answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).backends(str(server.make_url("")).rstrip("/"), KEY)
+
+    if heard is None:
+        with pytest.raises(RouterError, match="tells of no backends"):
+            asyncio.run(run())
+    else:
+        assert asyncio.run(run()) == heard
 
 
 @pytest.mark.parametrize(

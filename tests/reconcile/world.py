@@ -34,6 +34,8 @@ from anneal_operator.reconcile.shared_base import SharedBaseKind
 from anneal_operator.settings import Settings
 from serving_runtime.plan import (
     AdapterReport,
+    BackendReport,
+    BackendReports,
     Downloaded,
     ExperimentRoute,
     ModelRoute,
@@ -341,6 +343,10 @@ class FakeRouters:
     """Those that it was asked with."""
     loaded: dict[str, AdapterReport] = field(default_factory=dict)
     """What engines of several versions tell, by address; others do not answer."""
+    found: dict[str, BackendReport] = field(default_factory=dict)
+    """How each finds backends, by version."""
+    finds: dict[str, dict[str, BackendReport]] = field(default_factory=dict)
+    """How one finds them instead, by its address."""
     downloads: dict[str, Downloaded] = field(default_factory=dict)
     """How far each pod is, by its URL."""
 
@@ -365,6 +371,13 @@ class FakeRouters:
             raise RouterError("down")
         self.counts += 1
         return RouterTraffic(self.requests, self.lag)
+
+    async def backends(self, url: str, key: str) -> BackendReports:
+        address = url.removeprefix("http://").removesuffix(":8082")
+        self.keys.append(key)
+        if address in self.silent:
+            raise RouterError("down")
+        return BackendReports(backends=self.finds.get(address, self.found))
 
     async def adapters(self, url: str, key: str) -> AdapterReport:
         address = url.removeprefix("http://").removesuffix(":8000")

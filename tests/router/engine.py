@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tests.support.http_server import playing
 
-__all__ = ["Engine", "engine"]
+__all__ = ["Engine", "Handler", "engine"]
 
 _BIG = 1 << 20
 _CONTENTS = {"204": b"", "304": b"", "404": b"", "500": b"Internal"}
@@ -62,7 +62,9 @@ class Engine:
     go_on: threading.Event = field(default_factory=threading.Event)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """What it does by scenario."""
+
     state: Engine
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -211,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def engine() -> Iterator[Engine]:
     """Serve it."""
-    with playing(Engine(), _Handler) as state:
+    with playing(Engine(), Handler) as state:
         yield state
 
 

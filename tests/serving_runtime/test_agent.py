@@ -13,6 +13,7 @@ from serving_runtime.plan import FORMAT
 from serving_runtime.router import agent, watch
 from serving_runtime.router.agent import follow, take
 from serving_runtime.router.api_server import ApiServer
+from serving_runtime.router.backends import Backends
 from serving_runtime.router.files import replace_file
 from tests.support.played_api import PlayedApi
 
@@ -166,9 +167,13 @@ def test_the_mounted_copy_serves_until_the_api_server_answers(
 
     monkeypatch.setattr(agent, "follow", no_api_server)
     monkeypatch.setattr(agent, "follow_endpoints", no_api_server)
+    monkeypatch.setattr(Backends, "run", no_api_server)
     agent.main()
     api = ApiServer("fd00::1", 443, token=tmp_path / "token", authority=tmp_path / "ca.crt")
-    assert followed == [(api, "team", "c", "k", table), (api, "team", table, tmp_path / "endpoints.json")]
+    told, endpoints, (backends,) = followed
+    assert told == (api, "team", "c", "k", table)
+    assert endpoints == (api, "team", table, tmp_path / "endpoints.json", backends.known)
+    assert (backends.table, backends.target) == (table, tmp_path / "backends.json")
     assert table.read_text() == _text(expected)
 
 

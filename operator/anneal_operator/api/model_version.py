@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import ArtifactFormat
 
+from .backend import Backend
 from .conditions import Conditions
 from .prompt import Prompt
 from .schema import (
@@ -142,13 +143,25 @@ class ModelVersionProvenance(Schema):
     """Content address of the prepared data."""
 
 
+def _of_weights(field: str) -> Rule:
+    return Rule(
+        f"!has(self.backend) || !has(self.{field})",
+        f"`{field}` is of weights, and a `backend` is run by somebody else: leave `{field}` out",
+        lambda version: version.backend is None or getattr(version, field) is None,
+    )
+
+
 class ModelVersionSpec(Schema):
     """One version of a model."""
 
     model_name: ModelName
     """The registered model in MLflow, and the name that clients call."""
-    artifact: Artifact
-    """The weights."""
+    artifact: Artifact | None = None
+    """The weights; without them there is a `backend`."""
+    backend: Backend | None = None
+    """A server of yours that answers as this version. Nothing of ours is started for it: `serving`, `prompt` and
+    `provenance` are of weights alone. Of it only `apiKey` may change.
+    """
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases set in MLflow once, when they enter this list; one that somebody moves later is left where it is."""
     prompt: Prompt | None = None
@@ -165,32 +178,53 @@ class ModelVersionSpec(Schema):
     rules: ClassVar = (
         ALIASES_RULE,
         Rule(
-            "!has(self.serving) || self.artifact.format != 'Adapter' || self.serving.sharing == 'SharedBase'",
+            "has(self.artifact) != has(self.backend)",
+            "set either `artifact`, for weights, or `backend`, for a server of yours",
+            lambda version: (version.artifact is None) != (version.backend is None),
+        ),
+        *map(_of_weights, ("serving", "prompt", "provenance")),
+        Rule(
+            "!has(self.serving) || !has(self.artifact) || self.artifact.format != 'Adapter' || "
+            "self.serving.sharing == 'SharedBase'",
             "an adapter alone cannot be served: set `serving.sharing: SharedBase`, publish it with "
             "`output.formats: [Merged]`, or leave `serving` out",
-            lambda version: not version.has_pods_of_its_own or version.artifact.format != "Adapter",
+            lambda version: (
+                not version.has_pods_of_its_own or version.artifact is None or version.artifact.format != "Adapter"
+            ),
         ),
         Rule(
-            "!has(self.serving) || self.serving.sharing != 'SharedBase' || has(self.artifact.base)",
+            "!has(self.serving) || !has(self.artifact) || self.serving.sharing != 'SharedBase' || "
+            "has(self.artifact.base)",
             "`serving.sharing: SharedBase` serves an adapter on its base: name that in `artifact.base`, with its "
             "digest, or leave `sharing` out for a whole model",
-            lambda version: not version.shares_base or version.artifact.base is not None,
+            lambda version: not version.shares_base or version.artifact is None or version.artifact.base is not None,
         ),
         Rule(
-            f"!has(self.serving) || self.serving.sharing != 'SharedBase' || self.artifact.uri.startsWith('{_MLFLOW}')",
+            "!has(self.serving) || !has(self.artifact) || self.serving.sharing != 'SharedBase' || "
+            f"self.artifact.uri.startsWith('{_MLFLOW}')",
             "`serving.sharing: SharedBase` serves adapters that MLflow holds: set `artifact.uri` to one that begins "
             f"with `{_MLFLOW}`",
-            lambda version: not version.shares_base or version.artifact.uri.startswith(_MLFLOW),
+            lambda version: (
+                not version.shares_base or version.artifact is None or version.artifact.uri.startswith(_MLFLOW)
+            ),
         ),
         Rule(
-            "!has(self.serving) || !has(self.serving.cache) || !self.artifact.uri.matches('^(pvc|oci)://')",
+            "!has(self.serving) || !has(self.artifact) || !has(self.serving.cache) || "
+            "!self.artifact.uri.matches('^(pvc|oci)://')",
             "`serving.cache` keeps what is downloaded, and pvc:// and oci:// are mounted as they are: leave it out",
             lambda version: (
-                version.serving is None or version.serving.cache is None or not version.artifact.uri.startswith(MOUNTED)
+                version.serving is None
+                or version.serving.cache is None
+                or version.artifact is None
+                or not version.artifact.uri.startswith(MOUNTED)
             ),
         ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
+        Rule(
+            "has(self.backend) == has(oldSelf.backend)",
+            "`backend` cannot come or go: a version is what answers as it; create another ModelVersion",
+        ),
         immutable("prompt", "a version is asked as it was trained; create another ModelVersion"),
         immutable("provenance", "a version comes from where it comes from; create another ModelVersion"),
     )
@@ -202,11 +236,37 @@ class ModelVersionSpec(Schema):
 
     @property
     def weights(self) -> Artifact:
-        """What its engine starts on: the base, where it is an adapter that is loaded into that."""
+        """What its engine starts on: the base, where it is an adapter that is loaded into that.
+
+        Raises ValueError for a backend, which nobody starts.
+        """
+        if self.artifact is None:
+            raise ValueError("a `backend` has no weights")
         base = self.artifact.base
         if not self.shares_base or base is None:
             return self.artifact
         return Artifact(uri=base.uri, format="Full", digest=base.digest, bytes=base.bytes)
+
+    @property
+    def source(self) -> str:
+        """Where what answers comes from; of a backend its list of models, as MLflow takes no URL without a path."""
+        if self.artifact:
+            return self.artifact.uri
+        return f"{self.backend.address}/models" if self.backend else ""
+
+    @property
+    def digest(self) -> str:
+        """What tells one version from another: that of its weights, or of a backend, of which nobody knows the weights,
+        its address and the name of the model there.
+        """
+        if self.artifact:
+            return self.artifact.digest
+        return f"{self.backend.address if self.backend else ''}#{self.asked_as}"
+
+    @property
+    def asked_as(self) -> str:
+        """The name by which a backend knows the model."""
+        return (self.backend.model if self.backend else None) or self.model_name
 
     @property
     def has_pods_of_its_own(self) -> bool:

@@ -4,6 +4,7 @@ A version is wanted while it holds `production` in MLflow, is the one that clien
 in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. One that lost stays
 without pods, also when the experiment is deleted; one that held `production` keeps them for a while, for a rollback.
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
+A backend has none: it is asked as long as there is a version of it.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .autoscaling import ASKED_EVERY_SECONDS, replicas_for
+from .backend import LOOK_AGAIN_SECONDS as BACKEND_SECONDS
+from .backend import backend_ready
 from .cold_start import newest_start
 from .conditions import Finding, merged, without
 from .downloading import LOOK_AGAIN_SECONDS, brings_since, slowest_download
@@ -93,7 +96,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         )
         ready = replace(ready, message=stays)
     phase, idle_since, retires_at = _retired(seen, phase, now, is_left=is_left)
-    is_up = ready is not None and phase != "Draining"
+    is_up = ready is not None and phase != "Draining" and seen.spec.backend is None
     served = [*([loaded(seen.engine, seen.pods, seen.adapter_problem)] if is_up else []), *([ready] if ready else [])]
     findings = [_registered(seen, registry), *served, *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
@@ -115,12 +118,13 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         idle_since=timestamp(idle_since) if idle_since and registry else None,
         warm_until=timestamp(warm_until) if warm_until else None,
         selector=seen.selector,
-        endpoint=seen.endpoint if seen.spec.serving else None,
+        endpoint=seen.endpoint if seen.spec.serving or seen.spec.backend else None,
     )
     next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
     waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
     waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
     waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, seen.pods)) else []
+    waits += [BACKEND_SECONDS] if seen.spec.backend else []
     return Verdict(
         status,
         _progress(phase, registry),
@@ -349,6 +353,8 @@ def _idle_reason(seen: ObservedVersion, wanted: int, phase: VersionPhase) -> Rea
 def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[VersionPhase, Finding | None]:
     """The phase, and the condition Ready; what is Idle is neither ready nor on its way there."""
     kind = ConditionType.READY
+    if seen.spec.backend:
+        return backend_ready(seen)
     if is_ending:
         why = seen.route.waits_for or "routers are to leave it"
         why = "answers under way have their time" if _is_left(seen) else why

@@ -7,7 +7,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import LoadedOn, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest
-from serving_runtime.plan import Downloaded
+from serving_runtime.plan import BackendReport, Downloaded
 
 from .acknowledgement import RouteSeen
 from .autoscaling import Sample
@@ -59,7 +59,11 @@ class ObservedVersion:
     selector: str = ""
     """The pods' labels."""
     source_refusal: str = ""
-    """Why the installation serves no such artifact; nothing where it does."""
+    """Why the installation serves no such artifact, or asks no such backend; nothing where it does."""
+    service_problem: str = ""
+    """Why the Service of a backend cannot be asked."""
+    backend_told: Sequence[BackendReport | None] = ()
+    """Of a backend, how each router that takes requests found it; None where one has not told."""
     build: str = ""
     """What this installation makes pods of."""
     wish: str = ""

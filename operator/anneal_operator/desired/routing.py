@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.backend import SecretKey
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import (
@@ -23,6 +24,7 @@ from serving_runtime.plan import (
     boundaries,
 )
 
+from .backends import AskedBackend, key_mounts, key_volumes
 from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import (
     LEAVING,
@@ -77,7 +79,7 @@ _CHOSEN = {ROUTER_LABEL: ROUTER}
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A ModelVersion that has a Service."""
+    """A ModelVersion that has a Service, or is a backend."""
 
     name: str
     address: str
@@ -86,6 +88,7 @@ class ServedVersion:
     """The name of the model, where all its pods know that, beside the version's."""
     service: str = ""
     """The Service's name, where that is not the version's own."""
+    backend: AskedBackend | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class RouterEnvironment:
     image: str
     pull_policy: str
     keys: Keys
+    backend_keys: Mapping[str, SecretKey] = field(default_factory=dict)
+    """Those that backends demand, by version."""
 
 
 def router_url(namespace: str) -> str:
@@ -139,7 +144,7 @@ def pod_admin_url(address: str) -> str:
 
 
 def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, Destination]) -> RouteTable:
-    """Return where each model name goes."""
+    """Return where each model name goes, and all backends: a router tells how one stands before it sends it anybody."""
     models = {
         model: ModelRoute(
             default=to.default,
@@ -152,12 +157,14 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
     targets = {
         version.name: _target(version)
         for version in sorted(versions, key=lambda version: version.name)
-        if version.name in used
+        if version.name in used or version.backend
     }
     return RouteTable(targets=targets, models=models)
 
 
 def _target(version: ServedVersion) -> Target:
+    if asked := version.backend:
+        return Target(host="", port=0, model=asked.model, service=asked.service or None, backend=asked.target)
     service = version.service or server_name(version.name)
     return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
 
@@ -314,6 +321,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                     {"name": "routes", "configMap": {"name": ROUTER}},
                     {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
                     address_volume(),
+                    *key_volumes(env.backend_keys),
                 ],
             },
         },
@@ -335,7 +343,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made["env"] += map(key_variable, (ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
-    made["volumeMounts"].append(address_mount())
+    made["volumeMounts"] += [address_mount(), *key_mounts(env.backend_keys)]
     return made
 
 
@@ -345,6 +353,7 @@ def _agent(env: RouterEnvironment) -> Manifest:
     made = _router_container("agent", env, arguments, "128Mi")
     made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
     made["volumeMounts"].append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
+    made["volumeMounts"] += key_mounts(env.backend_keys)
     return made
 
 

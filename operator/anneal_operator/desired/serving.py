@@ -247,8 +247,8 @@ def plan_of(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
     """What a pod is told of the version that it serves."""
     return ServingPlan(
         tracking_uri=env.mlflow_url,
-        uri=spec.artifact.uri,
-        digest=spec.artifact.digest,
+        uri=spec.weights.uri,
+        digest=spec.weights.digest,
         served_name=name,
         public_name=spec.model_name,
         dtype=serving.dtype,

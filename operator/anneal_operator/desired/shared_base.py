@@ -75,7 +75,7 @@ def engine_name(spec: ModelVersionSpec) -> str:
 
     What is left at its default is not part of it, so that a field that a release adds gives nobody another engine.
     """
-    if not spec.shares_base or spec.serving is None or spec.artifact.base is None:
+    if not spec.shares_base or spec.serving is None or spec.artifact is None or spec.artifact.base is None:
         return ""
     base = spec.artifact.base.model_dump(mode="json", exclude_defaults=True)
     prompt = spec.prompt.model_dump(mode="json", exclude_defaults=True) if spec.prompt else {}

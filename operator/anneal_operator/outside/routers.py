@@ -1,5 +1,5 @@
-"""Asking a namespace's routers what each has applied and has under way, its recorder what it has counted, its engines
-what they have loaded, and a pod that is to serve how far its weights are.
+"""Asking a namespace's routers what each has applied, has under way, and finds of backends; its recorder what it has
+counted, its engines what they have loaded, and a pod that is to serve how far its weights are.
 """
 
 import json
@@ -11,7 +11,15 @@ import aiohttp
 from pydantic import ValidationError
 
 from anneal_operator.errors import RouterError
-from serving_runtime.plan import ADAPTERS_PATH, DOWNLOAD_PATH, AdapterReport, Downloaded, Stamp
+from serving_runtime.plan import (
+    ADAPTERS_PATH,
+    BACKENDS_PATH,
+    DOWNLOAD_PATH,
+    AdapterReport,
+    BackendReports,
+    Downloaded,
+    Stamp,
+)
 
 __all__ = ["HttpRouters", "RouterTraffic", "Routers"]
 
@@ -51,6 +59,9 @@ class Routers(Protocol):
 
     async def adapters(self, url: str, key: str) -> AdapterReport:
         """Return what an engine of several versions has loaded."""
+
+    async def backends(self, url: str, key: str) -> BackendReports:
+        """Return how one router found the backends that it asks in place of engines."""
 
     async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
         """Tell a recorder what an experiment measures."""
@@ -99,6 +110,14 @@ class HttpRouters:
             return AdapterReport.model_validate(await self._get(f"{url}{ADAPTERS_PATH}", key, {}, _TIMEOUT_SECONDS))
         except ValidationError as error:
             raise RouterError(f"{url} tells of no adapters") from error
+
+    async def backends(self, url: str, key: str) -> BackendReports:
+        """Return how one router found the backends that it asks in place of engines."""
+        try:
+            found = await self._get(f"{url}{BACKENDS_PATH}", key, {}, _ACKNOWLEDGED_SECONDS)
+            return BackendReports.model_validate(found)
+        except ValidationError as error:
+            raise RouterError(f"{url} tells of no backends") from error
 
     async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
         """Tell a recorder what an experiment measures."""

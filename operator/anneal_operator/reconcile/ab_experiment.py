@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
-from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionStatus
+from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
@@ -208,11 +208,20 @@ async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:
     return rivals
 
 
+def _digest(spec: Manifest) -> str:
+    """What tells this version from another of its name; of a backend where its spec can be parsed."""
+    if "backend" not in spec:
+        return str((spec.get("artifact") or {}).get("digest", ""))
+    with contextlib.suppress(ValueError):
+        return ModelVersionSpec.parse(spec).digest
+    return ""
+
+
 def _seen(version: Manifest | None) -> VariantSeen:
     if version is None:
         return VariantSeen(None, ready=False)
     spec = version.get("spec") or {}
-    model, digest = str(spec.get("modelName")), str((spec.get("artifact") or {}).get("digest", ""))
+    model, digest = str(spec.get("modelName")), _digest(spec)
     try:
         status = ModelVersionStatus.parse(version.get("status") or {})
     except ValueError:

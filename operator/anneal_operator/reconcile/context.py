@@ -18,6 +18,7 @@ from anneal_operator.settings import Settings
 
 from .acknowledgements import Acknowledgements
 from .adapter_reports import AdapterReports
+from .backend_reports import BackendsHeard
 from .leaving import Leaving
 from .left_runs import LeftRuns
 from .queue import Key
@@ -50,6 +51,8 @@ class Context:
     """How far each namespace's routes have come."""
     traffic: Traffic = field(default_factory=Traffic)
     """The requests that each namespace's routers have under way."""
+    backends: BackendsHeard = field(default_factory=BackendsHeard)
+    """How the routers find what they ask in place of engines."""
     adapter_reports: AdapterReports = field(default_factory=AdapterReports)
     """What pods told that several versions share."""
     leaving: Leaving = field(default_factory=Leaving)

@@ -15,6 +15,7 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.autoscaling import Sample
+from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.downloading import brings_since
 from anneal_operator.decide.model_version import (
     GiveProduction,
@@ -28,6 +29,7 @@ from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.sources import source_refusal
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.desired.backends import service_problem
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.pods import host_of
@@ -47,14 +49,15 @@ from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
-from serving_runtime.plan import Downloaded
+from serving_runtime.plan import BackendReport, Downloaded
 
 from .acknowledgements import route_seen
+from .backend_reports import reports_of
 from .context import Context
 from .engine_seen import engine_seen, serving_environment
 from .keys import key_ring
 from .kind import Item
-from .neighbours import ROUTER_KIND, experiments_on, may_share_base, neighbours
+from .neighbours import ROUTER_KIND, experiments_on, is_answered, may_share_base, neighbours
 from .queue import Key
 from .shared_view import SharedView, shared_view
 
@@ -112,7 +115,8 @@ class ModelVersionKind:
         experiments = await reader.list("ABExperiment", item.namespace)
         is_alone = item.spec.serving is not None and not shares
         pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if is_alone else []
-        ring = await key_ring(self._context, reader, item.namespace) if item.spec.serving or shares else None
+        is_asked = item.spec.serving or item.spec.backend or shares
+        ring = await key_ring(self._context, reader, item.namespace) if is_asked else None
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
         engine = _engine(made, item.uid)
         seen = SeenVersion(
@@ -125,16 +129,18 @@ class ModelVersionKind:
             registry_problem=models.problem(model),
             contests=_contests(experiments, item),
             engine=engine,
-            server_to_end=() if shares else await _server_to_end(reader, item, made),
+            server_to_end=() if shares or item.spec.backend else await _server_to_end(reader, item, made),
             pods=pods,
             samples=await self._samples(reader, item, ring, engine),
             default_replicas=await _default_replicas(reader, item.namespace, versions, route.default),
             route=route,
-            is_routed_here=any("serving" in (v.get("spec") or {}) for v in versions),
+            is_routed_here=any(map(is_answered, versions)),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
-            source_refusal=source_refusal(_sources(item.spec), self._context.settings.artifact_sources),
+            source_refusal=self._refusal(item.spec),
+            service_problem=await _service_problem(reader, item),
+            backend_told=await self._backend_told(reader, item, ring),
             build=self._environment(ring.keys).build if ring else "",
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
@@ -144,6 +150,22 @@ class ModelVersionKind:
         if shares and ring:
             seen = seen.on(await shared_view(self._context, reader, item, ring.keys, seen.build))
         return dataclasses.replace(seen, downloads=await self._downloads(seen.pods))
+
+    def _refusal(self, spec: ModelVersionSpec) -> str:
+        settings = self._context.settings
+        if spec.backend:
+            return url_refusal(spec.backend.url, settings.backend_urls)
+        return source_refusal(_sources(spec), settings.artifact_sources)
+
+    async def _backend_told(
+        self, reader: Reader, item: VersionItem, ring: KeyRing | None
+    ) -> list[BackendReport | None]:
+        """What each router told of a backend."""
+        if item.spec.backend is None or ring is None or not ring.is_kept:
+            return []
+        heard, now = self._context.backends, self._context.now()
+        told = await heard.ask(self._context.routers, ring.keys.admin, reader, item.namespace, now)
+        return reports_of(item.name, told)
 
     async def _samples(
         self, reader: Reader, item: VersionItem, ring: KeyRing | None, engine: Engine | None
@@ -185,7 +207,7 @@ class ModelVersionKind:
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
             return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
-        env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.artifact)
+        env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.weights)
         made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
         return [*first, Apply(made)]
 
@@ -198,8 +220,8 @@ class ModelVersionKind:
         match effect:
             case Register():
                 run_id = item.spec.provenance.mlflow_run_id if item.spec.provenance else ""
-                artifact = item.spec.artifact
-                wanted = Registration(item.namespace, item.name, item.uid, model, artifact.uri, artifact.digest, run_id)
+                source, digest = item.spec.source, item.spec.digest
+                wanted = Registration(item.namespace, item.name, item.uid, model, source, digest, run_id)
                 self._context.models.note_registered(item.uid, await registry.register(wanted))
             case SetAliases(version):
                 await registry.set_aliases(item.namespace, model, version, item.spec.aliases)
@@ -228,8 +250,13 @@ class ModelVersionKind:
 
 def _sources(spec: ModelVersionSpec) -> dict[str, str]:
     """The fields that say what its pods read."""
-    base = spec.artifact.base if spec.shares_base else None
-    return {"artifact.uri": spec.artifact.uri, **({"artifact.base.uri": base.uri} if base else {})}
+    base = spec.artifact.base if spec.artifact and spec.shares_base else None
+    return {"artifact.uri": spec.source, **({"artifact.base.uri": base.uri} if base else {})}
+
+
+async def _service_problem(reader: Reader, item: VersionItem) -> str:
+    of = item.spec.backend.service_ref if item.spec.backend else None
+    return service_problem(of, await reader.get("Service", item.namespace, of.name)) if of else ""
 
 
 async def _default_replicas(reader: Reader, namespace: str, versions: Sequence[Manifest], default: str | None) -> int:

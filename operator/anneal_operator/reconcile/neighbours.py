@@ -13,7 +13,15 @@ from anneal_operator.desired.shared_base import SHARED_BASES, engine_of
 
 from .queue import Key
 
-__all__ = ["ROUTER_KIND", "SHARED_BASE_KIND", "experiments_on", "may_share_base", "neighbours", "of_model"]
+__all__ = [
+    "ROUTER_KIND",
+    "SHARED_BASE_KIND",
+    "experiments_on",
+    "is_answered",
+    "may_share_base",
+    "neighbours",
+    "of_model",
+]
 
 ROUTER_KIND, SHARED_BASE_KIND = "Router", "SharedBase"
 
@@ -43,6 +51,12 @@ def may_share_base(version: Manifest) -> bool:
     serving = (version.get("spec") or {}).get("serving") or {}
     is_shared = isinstance(serving, dict) and serving.get("sharing") == "SharedBase"
     return is_shared or bool(engine_of(str((version.get("status") or {}).get("selector") or "")))
+
+
+def is_answered(version: Manifest) -> bool:
+    """Whether its clients are answered: by an engine of ours, or by a backend."""
+    spec = version.get("spec") or {}
+    return "serving" in spec or "backend" in spec
 
 
 def of_model(store: Store, model: str) -> list[Key]:

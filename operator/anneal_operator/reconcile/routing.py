@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.backend import Backend
 from anneal_operator.api.model_version import ANSWERING, ENDING
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import timestamp
@@ -26,9 +27,12 @@ from anneal_operator.decide.acknowledgement import (
     overdue,
     takes_requests,
 )
+from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.experiments import record_name
+from anneal_operator.desired.gateway import GatewayEnvironment, http_route
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
 from anneal_operator.desired.pods import LEAVING_SECONDS
@@ -53,7 +57,7 @@ from .context import Context
 from .experiment_records import record_of, remembered_in
 from .keys import key_ring
 from .kind import Item, NoSpec
-from .neighbours import ROUTER_KIND
+from .neighbours import ROUTER_KIND, is_answered
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
 
@@ -81,7 +85,9 @@ class ObservedRouter:
     """Those that take requests."""
     replaced: Replacements
     outdated: tuple[Deletion, ...]
-    """The Deployment of an earlier build, which chooses its pods by other labels: these never change."""
+    """The Deployment of an earlier build, which chooses its pods by other labels: these never change; and an HTTPRoute
+    where the installation wants none any more.
+    """
     ring: KeyRing
     recorder: ObservedRecorder
     is_held_up: bool
@@ -113,7 +119,7 @@ class RouterKind:
 
     async def subject(self, reader: Reader, key: Key) -> Manifest | None:
         """Return a stand-in for the object that a router has not, while a version is served."""
-        if not _served(await reader.list("ModelVersion", key.namespace)):
+        if not _answered(await reader.list("ModelVersion", key.namespace)):
             return None
         return {"kind": ROUTER_KIND, "metadata": {"namespace": key.namespace, "name": key.name, "uid": ""}}
 
@@ -132,7 +138,7 @@ class RouterKind:
         )
         routes = self._context.acknowledgements.routes(namespace, table)
         return ObservedRouter(
-            owners=_served(all_versions),
+            owners=_answered(all_versions),
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=[experiment for experiment in found if experiment],
@@ -140,11 +146,23 @@ class RouterKind:
             stamp=stamp,
             pods=await self._asked(reader, namespace, stamp, key, now),
             replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
-            outdated=_outdated(await reader.get("Deployment", namespace, ROUTER)),
+            outdated=(
+                *_outdated(await reader.get("Deployment", namespace, ROUTER)),
+                *await self._unwanted_route(reader, namespace),
+            ),
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
         )
+
+    async def _unwanted_route(self, reader: Reader, namespace: str) -> tuple[Deletion, ...]:
+        """Looked for where everything is read afresh: no watch tells of it, and mostly there is none."""
+        if self._context.settings.gateways or not reader.is_fresh:
+            return ()
+        made = await reader.get("HTTPRoute", namespace, ROUTER)
+        if made is None or made["metadata"].get("annotations", {}).get(OWNER_ANNOTATION) != ROUTER:
+            return ()
+        return (Deletion("HTTPRoute", ROUTER, made["metadata"]["uid"]),)
 
     async def _asked(
         self, reader: Reader, namespace: str, stamp: Stamp | None, key: str, now: datetime
@@ -172,13 +190,16 @@ class RouterKind:
         """
         metadata, status = item["metadata"], item.get("status") or {}
         registry, model = status.get("registry") or {}, str(item["spec"].get("modelName"))
+        backend = await self._backend(reader, item)
         try:
             number, read = int(registry["version"]), tuple(map(str, registry.get("aliases") or ()))
         except (KeyError, TypeError, ValueError):
-            return Version(metadata["name"], model, 0, (), ready=False, is_served=False), None
+            return Version(metadata["name"], model, 0, (), ready=False, is_served=False), backend
         heard = self._context.models.heard(model)
         aliases = tuple(sorted(a for a, to in heard.aliases.items() if to == str(number))) if heard else read
-        if not _is_served(item):
+        if backend:
+            return Version(metadata["name"], model, number, aliases, status.get("phase") in ANSWERING), backend
+        if "serving" not in (item.get("spec") or {}):
             return Version(metadata["name"], model, number, aliases, ready=False, is_served=False), None
         shared = engine_of(str(status.get("selector") or ""))
         service = await reader.get("Service", metadata["namespace"], shared or server_name(metadata["name"]))
@@ -192,6 +213,22 @@ class RouterKind:
         made = await reader.get("Deployment", metadata["namespace"], server_name(version.name))
         is_public = _knows_model(made, was_known=version.name in known)
         return version, ServedVersion(version.name, address, model if is_public else "")
+
+    async def _backend(self, reader: Reader, item: Manifest) -> ServedVersion | None:
+        """A version that is a backend, where that may be asked."""
+        name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+        if "backend" not in item["spec"]:
+            return None
+        try:
+            backend = Backend.parse(item["spec"]["backend"])
+        except ValueError:
+            return None
+        if url_refusal(backend.url, self._context.settings.backend_urls):
+            return None
+        of = backend.service_ref
+        service = await reader.get("Service", namespace, of.name) if of else None
+        model = backend.model or str(item["spec"].get("modelName"))
+        return ServedVersion(name, "", backend=asked_backend(namespace, backend, model, service))
 
     async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
         """One that may split clients is known to the routers by the uid that it had as counting began.
@@ -232,16 +269,20 @@ class RouterKind:
         return Verdict(ObjectStatus(), "Settled", delete=(*observed.outdated, *ended), apply=made, again=again)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
-        """Return everything that a router needs, then its recorder, and then who may reach them: a step that is refused
-        holds up those after it.
+        """Return everything that a router needs, then its recorder, who may reach them, and the way there from outside;
+        a step that is refused holds up those after it.
         """
         settings = self._context.settings
-        env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys)
+        asked = {version.name: version.backend for version in observed.served if version.backend}
+        backend_keys = {name: backend.key for name, backend in asked.items() if backend.key}
+        env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys, backend_keys)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
         keys = observed.ring.keys
         recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, keys, settings)
-        return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, guards)]
+        gateways = GatewayEnvironment(settings.gateways, settings.gateway_hostnames)
+        routes = [http_route(item.namespace, observed.owners, gateways)] if gateways.parents else []
+        return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, [*guards, *routes])]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
         """A router has no effects."""
@@ -261,6 +302,7 @@ class RouterKind:
         self._context.router_problems.pop(key.namespace, None)
         self._context.acknowledgements.forget(key.namespace)
         self._context.traffic.forget(key.namespace)
+        self._context.backends.forget(key.namespace)
 
     def written(self, item: RouterItem, status: ObjectStatus) -> None:
         """Keep what stopped it for the versions to tell, and say it once in the log."""
@@ -284,12 +326,8 @@ def _remaining(versions: Iterable[Manifest]) -> list[Manifest]:
     return [version for version in versions if not version["metadata"].get("deletionTimestamp")]
 
 
-def _served(versions: Iterable[Manifest]) -> list[Manifest]:
-    return [version for version in _remaining(versions) if _is_served(version)]
-
-
-def _is_served(version: Manifest) -> bool:
-    return "serving" in (version.get("spec") or {})
+def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
+    return [version for version in _remaining(versions) if is_answered(version)]
 
 
 def _destination(route: Route) -> Destination:

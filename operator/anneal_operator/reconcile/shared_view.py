@@ -54,7 +54,7 @@ async def shared_view(
 ) -> SharedView:
     """Return how a version stands; until the engine that it asks for has it, on the one where it answers."""
     asks_for, is_on = engine_name(item.spec), engine_of(item.status.selector)
-    version = SharedVersion(item.name, item.spec.artifact.digest, asks_for, is_on, item.status.replicas)
+    version = SharedVersion(item.name, item.spec.digest, asks_for, is_on, item.status.replicas)
     pods, standing = await shared_pods(reader, item.namespace), {}
     table = await reader.get("ConfigMap", item.namespace, ROUTER)
     routed_to = context.acknowledgements.read(item.namespace, table).services.get(item.name, "")

@@ -1,0 +1,87 @@
+"""A version's backend as its namespace's routers are told of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from anneal_operator.api.backend import Backend, SecretKey, ServiceReference
+from anneal_operator.api.resources import Manifest
+from serving_runtime.plan import BACKEND_KEYS_FOLDER, BackendTarget
+
+__all__ = ["AskedBackend", "asked_backend", "key_mounts", "key_volumes", "service_problem"]
+
+_VOLUME = "backend-keys"
+
+
+@dataclass(frozen=True)
+class AskedBackend:
+    """A server of somebody else's that answers as a ModelVersion."""
+
+    target: BackendTarget
+    model: str
+    """The name by which it knows the model."""
+    key: SecretKey | None = None
+    service: str = ""
+    """Its Service's name, where it has one."""
+
+
+def asked_backend(namespace: str, backend: Backend, model: str, service: Manifest | None) -> AskedBackend:
+    """Return how a backend is asked; `model` is what it calls the model, and `service` its Service, where it has one.
+
+    One whose Service is missing has no pods that could be asked: routers say so until there are some.
+    """
+    key = backend.api_key.secret_key_ref if backend.api_key else None
+    if of := backend.service_ref:
+        found = _port_of(of, service)
+        target = BackendTarget(
+            scheme="http",
+            host=f"{of.name}.{namespace}.svc",
+            port=of.port,
+            path=of.path,
+            has_key=key is not None,
+            port_name=str(found.get("name") or "") if found else "",
+        )
+        return AskedBackend(target, model, key, of.name)
+    split = urlsplit(backend.url or "")
+    target = BackendTarget(
+        scheme="https" if split.scheme == "https" else "http",
+        host=split.hostname or "",
+        port=split.port or (443 if split.scheme == "https" else 80),
+        path=split.path,
+        has_key=key is not None,
+    )
+    return AskedBackend(target, model, key)
+
+
+def key_volumes(keys: Mapping[str, SecretKey]) -> list[Manifest]:
+    """Return a router pod's volume with these keys, by version; none where there are none.
+
+    The kubelet keeps the files as the Secrets are; one that is missing keeps no router from starting.
+    """
+    sources = [
+        {"secret": {"name": of.name, "optional": True, "items": [{"key": of.key, "path": version}]}}
+        for version, of in sorted(keys.items())
+    ]
+    return [{"name": _VOLUME, "projected": {"sources": sources}}] if sources else []
+
+
+def key_mounts(keys: Mapping[str, SecretKey]) -> list[Manifest]:
+    """Return how a container has them."""
+    return [{"name": _VOLUME, "mountPath": BACKEND_KEYS_FOLDER, "readOnly": True}] if keys else []
+
+
+def _port_of(of: ServiceReference, service: Manifest | None) -> Manifest | None:
+    ports: list[Manifest] = (service or {}).get("spec", {}).get("ports") or []
+    return next((port for port in ports if port.get("port") == of.port), None)
+
+
+def service_problem(of: ServiceReference, service: Manifest | None) -> str:
+    """Return why a backend's Service cannot be asked, with the remedy; nothing where it can."""
+    if service is None:
+        return f"there is no Service {of.name} (`backend.serviceRef.name`): make it, or create the version with another"
+    if service["spec"].get("type") == "ExternalName":
+        return f"Service {of.name} is an ExternalName, which has no pods: create the version with `backend.url`"
+    if _port_of(of, service) is None:
+        has = ", ".join(str(port.get("port")) for port in service["spec"].get("ports") or ())
+        return f"Service {of.name} has the ports {has}, and not {of.port}: create the version with one of these"
+    return ""

@@ -1,0 +1,143 @@
+"""Look where backends are and whether they answer, beside the agent's watch of the route table.
+
+nginx connects to addresses alone, and the operator may read no Secret but its own: so the router's own pod looks hosts
+up, checks where they lead, and asks each with its key, which leaves this pod for that backend alone. One failure says
+little of one that answered: it takes two.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import addresses
+from .endpoints import Known, endpoints_document
+from .files import replace_file
+from .probe import Report, probed
+
+__all__ = ["Backends"]
+
+_ROUND_SECONDS, _AWAY_SECONDS, _SECONDS = 1.0, 5.0, 20.0
+"""Between looks at what is due, at a backend that may come back by itself, and at one that answers."""
+_LONGEST_SECONDS = 15.0
+_BY_ITSELF = frozenset({"AddressRefused", "KeyMissing", "Unreachable"})
+log = logging.getLogger("agent")
+
+
+@dataclass
+class _Looked:
+    """What was asked, and what came of it."""
+
+    asked: tuple[str, str]
+    """The target and the key, as they were."""
+    report: Report
+    due: float
+    failures: int = 0
+
+
+@dataclass
+class Backends:
+    """Of one namespace."""
+
+    known: Known
+    table: Path
+    target: Path
+    """The file that nginx tells the operator."""
+    keys: Path
+    """The folder with the backends' keys."""
+    clock: Callable[[], float] = time.monotonic
+    _looked: dict[str, _Looked] = field(default_factory=dict)
+    _written: str = ""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - a table that cannot be read, a full disk: what was told holds
+                log.warning("backends cannot be looked at: %s", str(error) or repr(error))
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    async def look(self) -> None:
+        """Ask the backends that are due, and write what changed."""
+        targets = json.loads(self.table.read_text())["targets"] if self.table.exists() else {}
+        backends = {name: target for name, target in targets.items() if target.get("backend")}
+        for gone in self._looked.keys() - backends.keys():
+            del self._looked[gone]
+            self.known.resolved.pop(gone, None)
+        await asyncio.gather(*(self._look_at(name, target) for name, target in backends.items()))
+        told = json.dumps({"backends": {name: dict(one.report) for name, one in sorted(self._looked.items())}})
+        if told != self._written and (backends or self._written):
+            replace_file(self.target, told)
+            self._written = told
+
+    async def _look_at(self, name: str, target: Mapping[str, Any]) -> None:
+        """Not before it is known which pods a Service has."""
+        if target.get("service") and self.known.slices is None:
+            return
+        key = self._key(name) if target["backend"]["has_key"] else ""
+        asked, before = (json.dumps(target), key), self._looked.get(name)
+        if before and before.asked == asked and self.clock() < before.due:
+            return
+        if before and before.asked[0] != asked[0]:
+            self.known.resolved.pop(name, None)
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                report = await asyncio.to_thread(self._found, name, target, key)
+        except TimeoutError:
+            report = {
+                "problem": "Unreachable",
+                "message": f"the backend took longer than {_LONGEST_SECONDS:g} s to answer",
+            }
+        self.known.changed.set()
+        failures = before.failures + 1 if before and report else int(bool(report))
+        if before and before.asked == asked and not before.report and failures == 1:
+            report = before.report
+        is_soon = failures and (not report or report["problem"] in _BY_ITSELF)
+        due = self.clock() + (_AWAY_SECONDS if is_soon else _SECONDS)
+        self._looked[name] = _Looked(asked, report, due, failures)
+
+    def _key(self, name: str) -> str:
+        """Nothing where it is not there; the kubelet replaces it as its Secret changes."""
+        try:
+            text = (self.keys / name).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return text if text.isascii() and text.isprintable() and " " not in text else ""
+
+    def _found(self, name: str, target: Mapping[str, Any], key: str) -> Report:
+        backend = target["backend"]
+        if not target.get("service") and (problem := self._resolve(name, backend)):
+            return problem
+        if backend["has_key"] and not key:
+            message = (
+                "the Secret of `backend.apiKey` is not there, or has no such key: make it, and routers have it soon"
+            )
+            return {"problem": "KeyMissing", "message": message}
+        slices = (self.known.slices or {}).values()
+        pods = endpoints_document(slices, {name: target}, self.known.resolved)["targets"][name]
+        if not pods:
+            return {"problem": "Unreachable", "message": f"no pod of Service {target['service']} is ready"}
+        return probed(backend, str(target["model"]), [(pod["address"], pod["port"]) for pod in pods], key)
+
+    def _resolve(self, name: str, backend: Mapping[str, Any]) -> Report | None:
+        """Look its host up; what cannot be looked up stays where it was."""
+        host = str(backend["host"])
+        try:
+            found = addresses.resolved(host, int(backend["port"]))
+        except (OSError, UnicodeError) as error:
+            if self.known.resolved.get(name):
+                return None
+            return {"problem": "Unreachable", "message": f"{host} cannot be looked up: {error}"}
+        taken = [address for address in found if not addresses.is_refused(address)]
+        self.known.resolved[name] = taken
+        if taken:
+            return None
+        message = (
+            f"{host} leads to {found[0]}, and no router asks a pod's own address, its link's, or a cloud's metadata"
+        )
+        return {"problem": "AddressRefused", "message": message}

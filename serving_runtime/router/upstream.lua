@@ -1,0 +1,51 @@
+-- How the server of a version is asked: an engine of ours with the namespace's key, by the name that the client used; a
+-- backend by its own name and path, over TLS where it says so, and with its own key alone.
+local keys = require "keys"
+
+local upstream = {}
+local ENGINE, VERSIONED = "http://engine", "/v1"
+local FRESH = 1 -- seconds
+local folder
+local held = {} -- what was read of each key's file, and when
+
+function upstream.start(path)
+  folder = path
+end
+
+-- The kubelet replaces the files as their Secrets change; nothing of one that is not there, or empty.
+local function key_of(version)
+  local known, now = held[version], ngx.now()
+  if known and now >= known.at and now < known.at + FRESH then return known.text end
+  local file = io.open(folder .. version)
+  local text = file and file:read("*a"):match("^%s*([^%s%c]+)%s*$")
+  if file then file:close() end
+  held[version] = { text = text, at = now }
+  return text
+end
+
+-- Where a backend has what is at this path here: what begins with /v1/ lies below its own path, and what vLLM has beside
+-- that, beside it; nil where it has none.
+local function path_of(backend, uri)
+  if uri:sub(1, #VERSIONED + 1) == VERSIONED .. "/" then return backend.path .. uri:sub(#VERSIONED + 1) end
+  if backend.path:sub(-#VERSIONED) == VERSIONED then return backend.path:sub(1, -#VERSIONED - 1) .. uri end
+end
+
+local function of_backend(version, backend, uri)
+  local path = path_of(backend, uri)
+  if not path then return nil, 404, "`" .. version .. "` is a backend that has nothing at " .. uri end
+  local key = backend.has_key and key_of(version)
+  if backend.has_key and not key then return nil, 503, "the key of `" .. version .. "` is not there yet; try again" end
+  local port = backend.port ~= (backend.scheme == "https" and 443 or 80) and ":" .. backend.port or ""
+  return {
+    address = backend.scheme .. "://backend", host = backend.host .. port, name = backend.host, uri = path,
+    key = key and "Bearer " .. key or "",
+  }
+end
+
+-- How it is asked: nil, a status and a sentence where it cannot be.
+function upstream.of(version, target, uri)
+  if type(target.backend) == "table" then return of_backend(version, target.backend, uri) end
+  return { address = ENGINE, host = ngx.var.host, name = "", uri = uri, key = keys.engine }
+end
+
+return upstream

@@ -1,0 +1,261 @@
+"""A router's pod looks where backends are, and asks them, over real HTTP and TLS."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
+from serving_runtime.router import addresses, backends, probe
+from serving_runtime.router.backends import Backends
+from serving_runtime.router.endpoints import Known, endpoints_document
+from tests.router.hosted import Hosted, hosted
+from tests.support.authority import Authority, authority
+
+HOST = "api.example.com"
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """Trusted by this process, in which a host's address is its own."""
+    made = authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.file))
+    monkeypatch.setattr(addresses, "REFUSED", ())
+    monkeypatch.setattr(addresses, "resolved", lambda *_: ["127.0.0.1"])
+    return made
+
+
+@pytest.fixture
+def api(trusted: Authority) -> Iterator[Hosted]:
+    with hosted(trusted.context(HOST)) as made:
+        yield made
+
+
+def _backends(folder: Path, port: int, known: Known | None = None, **changes: Any) -> Backends:
+    service = changes.pop("service", None)
+    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/v1", "has_key": True, **changes}
+    target = Target(host="", port=0, model="large-2", service=service, backend=BackendTarget.model_validate(fields))
+    table = RouteTable(targets={"v": target}, models={"m": ModelRoute(default=None, named={})})
+    routes = folder / "routes.json"
+    routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
+    (folder / "v").write_text("hosted-key\n")
+    return Backends(known or Known(), routes, folder / "backends.json", folder, lambda: 0.0)
+
+
+def _look(looking: Backends, times: int = 1) -> dict[str, str]:
+    """Look so many times, each time as if it were due."""
+
+    async def look() -> None:
+        for _ in range(times):
+            looking.clock = partial(float, looking.clock() + 60)
+            await looking.look()
+
+    asyncio.run(look())
+    return _told(looking)["v"]
+
+
+def _told(looking: Backends) -> dict[str, dict[str, str]]:
+    asyncio.run(looking.look())
+    told: dict[str, dict[str, str]] = json.loads(looking.target.read_text())["backends"]
+    return told
+
+
+def test_one_that_answers_and_has_the_model_is_told_of_with_its_addresses(tmp_path: Path, api: Hosted) -> None:
+    looking = _backends(tmp_path, api.port)
+    assert _look(looking) == {}
+    assert (api.keys, api.paths, set(api.names)) == (["Bearer hosted-key"], ["/v1/models"], {HOST})
+    assert looking.known.resolved == {"v": ["127.0.0.1"]}
+    targets = json.loads(looking.table.read_text())["targets"]
+    told = endpoints_document([], targets, looking.known.resolved)["targets"]
+    assert told == {"v": [{"address": "127.0.0.1", "port": api.port, "pod": HOST, "uid": HOST}]}
+
+
+def test_it_is_asked_again_only_when_it_is_due_or_its_key_has_changed(tmp_path: Path, api: Hosted) -> None:
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    asyncio.run(looking.look())
+    assert len(api.keys) == 1
+    (tmp_path / "v").write_text("another")
+    asyncio.run(looking.look())
+    assert api.keys[1:] == ["Bearer another"]
+    assert json.loads(looking.target.read_text())["backends"]["v"]["problem"] == "KeyRefused"
+
+
+@pytest.mark.parametrize(
+    ("status", "models", "problem", "said"),
+    [
+        (200, ["models/large-2"], None, ""),
+        (200, ["large-20"], "ModelUnknown", "lists no `large-2`"),
+        (200, [], "ModelUnknown", "lists no `large-2`"),
+        (429, [], None, ""),
+        (401, [], "KeyRefused", "does not take the key of `backend.apiKey`"),
+        (403, [], "KeyRefused", "does not take the key of `backend.apiKey`"),
+        (302, [], "Unusable", "leads elsewhere"),
+        (404, [], "Unusable", "has to be the API's `base_url`"),
+        (503, [], "Unreachable", "fails (status 503)"),
+    ],
+)
+def test_what_is_wrong_is_told_in_our_words(
+    tmp_path: Path, api: Hosted, status: int, models: list[str], problem: str | None, said: str
+) -> None:
+    api.lists_with, api.models = status, models
+    told = _look(_backends(tmp_path, api.port))
+    assert told.get("problem") == problem
+    assert said in told.get("message", "")
+    assert "hosted-k" not in json.dumps(told)
+
+
+def test_a_certificate_of_another_name_or_authority_is_told_of_and_gets_no_key(
+    tmp_path: Path, trusted: Authority
+) -> None:
+    (tmp_path / "other").mkdir()
+    for context in (trusted.context("other.example.com"), authority(tmp_path / "other").context(HOST)):
+        with hosted(context) as api:
+            told = _look(_backends(tmp_path, api.port))
+            assert told["problem"] == "Unreachable"
+            assert "its certificate does not hold" in told["message"]
+            assert api.keys == []
+
+
+def test_a_key_that_is_missing_is_told_of_and_nobody_is_asked(tmp_path: Path, api: Hosted) -> None:
+    looking = _backends(tmp_path, api.port)
+    for text in (None, "", "two words", "a\nb"):
+        (tmp_path / "v").unlink(missing_ok=True)
+        if text is not None:
+            (tmp_path / "v").write_text(text)
+        assert _look(looking)["problem"] == "KeyMissing"
+    assert api.keys == []
+    (tmp_path / "v").write_text("hosted-key")
+    assert _look(looking) == {}
+
+
+def test_one_failure_of_one_that_answered_is_not_told(tmp_path: Path, api: Hosted) -> None:
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    api.lists_with = 500
+    assert _look(looking) == {}
+    assert _look(looking)["problem"] == "Unreachable"
+    api.lists_with = 200
+    assert _look(looking) == {}
+
+
+def test_one_without_a_key_that_demands_one_is_told_of(tmp_path: Path, api: Hosted) -> None:
+    assert "name one in `backend.apiKey`" in _look(_backends(tmp_path, api.port, has_key=False))["message"]
+
+
+def test_a_host_that_leads_where_nobody_is_sent_is_not_asked(
+    tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(addresses, "resolved", lambda *_: ["169.254.169.254", "127.0.0.1"])
+    looking = _backends(tmp_path, api.port)
+    told = _look(looking)
+    assert told["problem"] == "AddressRefused"
+    assert looking.known.resolved == {"v": []}
+    assert api.keys == []
+
+
+def test_a_host_that_cannot_be_looked_up_stays_where_it_was(
+    tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> list[str]:
+        raise OSError("Name or service not known")
+
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    monkeypatch.setattr(addresses, "resolved", unknown)
+    assert _look(looking, 3) == {}
+    assert looking.known.resolved == {"v": ["127.0.0.1"]}
+    assert "cannot be looked up" in _look(_backends(tmp_path, api.port))["message"]
+
+
+def test_one_that_takes_too_long_holds_nobody_up(tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(*_: object) -> probe.Report:
+        api.go_on.wait(5)
+        return {}
+
+    monkeypatch.setattr(backends, "_LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "probed", hangs)
+    looking = _backends(tmp_path, api.port)
+
+    async def look() -> None:
+        await looking.look()
+        api.go_on.set()
+
+    asyncio.run(look())
+    assert json.loads(looking.target.read_text())["backends"]["v"]["problem"] == "Unreachable"
+
+
+def test_a_backend_that_is_gone_from_the_table_is_forgotten(tmp_path: Path, api: Hosted) -> None:
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    table = RouteTable(targets={}, models={})
+    looking.table.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 2))))
+    asyncio.run(looking.look())
+    assert (json.loads(looking.target.read_text()), looking.known.resolved) == ({"backends": {}}, {})
+
+
+def test_the_pods_of_a_service_are_asked_at_the_port_of_its_name(tmp_path: Path, trusted: Authority) -> None:
+    del trusted
+    with hosted(key="") as api:
+        ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": api.port}]
+        ready = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}, "targetRef": {"name": "p", "uid": "u"}}
+        metadata = {"name": "s", "labels": {"kubernetes.io/service-name": "vllm"}}
+        known = Known({"s": {"metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": [ready]}})
+        inner = {"scheme": "http", "host": "vllm.team.svc", "has_key": False, "port_name": "http", "service": "vllm"}
+        looking = _backends(tmp_path, 80, known, **inner)
+        assert _look(looking) == {}
+        assert api.paths == ["/v1/models"]
+        known.slices = {}
+        assert _look(looking, 2)["message"] == "no pod of Service vllm is ready"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_refused"),
+    [
+        ("169.254.169.254", True),
+        ("127.0.0.1", True),
+        ("0.1.2.3", True),
+        ("100.100.100.200", True),
+        ("168.63.129.16", True),
+        ("224.0.0.1", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("fd00:ec2::254", True),
+        ("::ffff:169.254.169.254", True),
+        ("64:ff9b::a9fe:a9fe", True),
+        ("2002:a9fe:a9fe::1", True),
+        ("metadata", True),
+        ("10.0.0.7", False),
+        ("192.168.1.1", False),
+        ("93.184.215.14", False),
+        ("2606:2800:21f::1", False),
+        ("64:ff9b::5db8:d70e", False),
+    ],
+)
+def test_which_addresses_are_asked_for_nobody(address: str, is_refused: bool) -> None:
+    assert addresses.is_refused(address) == is_refused
+
+
+def test_a_service_is_not_judged_before_its_pods_are_known(tmp_path: Path) -> None:
+    inner = {"scheme": "http", "host": "vllm.team.svc", "has_key": False, "port_name": "", "service": "vllm"}
+    looking = _backends(tmp_path, 80, None, **inner)
+    assert _told(looking) == {}
+
+
+def test_another_backend_of_the_same_name_is_not_asked_where_the_last_one_was(
+    tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> list[str]:
+        raise OSError("Name or service not known")
+
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    monkeypatch.setattr(addresses, "resolved", unknown)
+    _backends(tmp_path, api.port, host="other.example.com")
+    assert "cannot be looked up" in _look(looking)["message"]
+    assert looking.known.resolved == {}
