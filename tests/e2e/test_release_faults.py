@@ -29,7 +29,7 @@ _TIMES = {"lastTransitionTime", "decidedAt", "startedAt", "replacedAt", "idleSin
 _OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt", "played-router"}
 _PREPARED_AT_ONCE = 8
 _CONVERGED_SECONDS = 20.0
-_SPARED = 0.1
+_SPARED = 0.2
 """Of the lives of a sweep at most so many may have no such write."""
 
 
