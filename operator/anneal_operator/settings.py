@@ -2,12 +2,14 @@
 
 import socket
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings"]
+
+_Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -41,5 +43,7 @@ class Settings(BaseSettings):
     """How the addresses of artifacts begin that are served, as JSON."""
     server_environment: dict[str, str] = {}
     """More environment variables for pods that serve, as JSON."""
+    price_per_gpu_hour: _Price | dict[str, _Price] | None = None
+    """What a GPU costs, as JSON: one price of whole GPUs, or by the resource's name; nothing is a price of none."""
     scrapers: list[dict[str, Any]] = []
     """Who may scrape metrics of routers and engines, as JSON: peers of a NetworkPolicy."""
