@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import aiohttp
+from prometheus_client import REGISTRY
 
 from .cluster.child_watches import watch_children
 from .cluster.client import KubernetesApi, KubernetesClient
@@ -37,6 +38,7 @@ from .outside.registry import MlflowRegistry
 from .outside.routers import HttpRouters
 from .reconcile.ab_experiment import ABExperimentKind
 from .reconcile.context import Context
+from .reconcile.costs import CostCollector
 from .reconcile.fine_tune_job import FineTuneJobKind
 from .reconcile.harness import Harness
 from .reconcile.left_runs import LeftRuns, installation
@@ -118,6 +120,7 @@ async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, w
             wake=lambda key: queue.wake(key),
             now=client.now,
         )
+        collector = CostCollector(context.costs, client.now)
         queue = WorkQueue(_dispatch(context))
 
         async def review(token: str, namespace: str, audience: str) -> bool:
@@ -130,9 +133,11 @@ async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, w
 
         reports = progress_app(progress, TokenReviews(review), progress_audience, wake_job)
         endpoint = await start_server(reports, settings.progress_port, tls)
+        REGISTRY.register(collector)
         try:
             await _lead_forever(lease, client, context, queue, watching)
         finally:
+            REGISTRY.unregister(collector)
             await endpoint.cleanup()
 
 
@@ -160,6 +165,7 @@ async def _lead_forever(
             context.acknowledgements.clear()
             context.traffic.clear()
             context.backends.clear()
+            context.costs.clear()
             context.adapter_reports.clear()
             context.leaving.clear()
             context.shared_problems.clear()

@@ -2,12 +2,14 @@
 
 import socket
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings"]
+
+_Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -47,5 +49,7 @@ class Settings(BaseSettings):
     """The Gateways that lead to routers, as JSON: an HTTPRoute's `parentRefs`. Without any, there is no HTTPRoute."""
     gateway_hostnames: list[str] = []
     """By which hosts, as JSON; in each, `{namespace}` stands for the router's."""
+    price_per_gpu_hour: _Price | dict[str, _Price] | None = None
+    """What a GPU costs, as JSON: one price of whole GPUs, or by the resource's name; nothing is a price of none."""
     scrapers: list[dict[str, Any]] = []
     """Who may scrape metrics of routers and engines, as JSON: peers of a NetworkPolicy."""

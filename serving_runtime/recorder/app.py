@@ -52,6 +52,10 @@ def create_app(folder: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
     app.include_router(records_router(database))
     app.include_router(experiments_router(database))
 
+    @app.get("/versions/{name}")
+    def answered(name: Annotated[str, PathParameter(max_length=512)]) -> dict[str, int]:
+        return database.answered(name)
+
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
         return refusal_of(error)

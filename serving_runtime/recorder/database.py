@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import analysis, statistics
+from . import analysis, statistics, versions
 from .closing import Flow, close_windows
 from .definition import Definition, define
 from .feedback import Desk, Said, Told, key_of
@@ -58,6 +58,7 @@ class Database:
         with self._lock, self._connection:
             now = time.time()
             self._count(exposures)
+            versions.add(self._connection, exposures)
             self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, now))
             self._flow.heard(now)
 
@@ -80,6 +81,11 @@ class Database:
         """Return what `statistics.statistics` says."""
         with self._looking:
             return statistics.statistics(self._look, experiment, metric)
+
+    def answered(self, version: str) -> dict[str, int]:
+        """Return what `versions.answered` says."""
+        with self._looking:
+            return versions.answered(self._look, version)
 
     def erase(self, user: str) -> int:
         """Forget a user, by their hash; return how many rows that were. What they added to sums stays, unnamed.

@@ -21,6 +21,8 @@ class Exposure(BaseModel):
     completion: _Name | None = None
     """What the answer calls itself; an engine of ours puts the exposure's id in it."""
     model: _Name | None = None
+    version: _Name | None = None
+    """The ModelVersion that answered, or was to."""
     experiment: _Name | None = None
     variant: _Name | None = None
     user: _Name | None = None

@@ -9,7 +9,7 @@ by which feedback finds its user and a replay is known; `said` one per value.
 What later analyses need is in `sums`, by variant and the day on which users were enrolled: lists of whole numbers that
 are added (parts.py), and in `cells`, histograms. What of a user's row their window held stands in `windows` once the
 row holds more than that, and what they were like before the experiment in `histories`. `ranges` says between what
-values a metric lies.
+values a metric lies. `versions` has what each version answered, whoever asked.
 
 A later file is refused: what a release does not know it would not keep up. An earlier one is taken over (upgrade.py).
 """
@@ -88,6 +88,12 @@ CREATE TABLE residual_sums ({_LISTS}, PRIMARY KEY (scope, variant, day, name)) W
 CREATE TABLE cells ({_CELLS}, PRIMARY KEY (scope, variant, name, cell)) WITHOUT ROWID;
 CREATE TABLE residual_cells ({_CELLS}, PRIMARY KEY (scope, variant, name, cell)) WITHOUT ROWID;
 """
+_VERSIONS = """
+CREATE TABLE IF NOT EXISTS versions (
+    name TEXT PRIMARY KEY, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+# No other table depends on it, and who does not know it loses nothing but counts: so it has no format of its own.
 _CACHE_KIB = 64 << 10
 
 
@@ -111,6 +117,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {_TABLES} {_ANALYSED} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version < VERSION:
         upgrade(connection, _ANALYSED, VERSION)
+    connection.execute(_VERSIONS)
     return connection
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from anneal_operator.cluster.leader_label import LEADER_LABEL
 from anneal_operator.desired.policies import PolicyEnvironment, policies
+from anneal_operator.settings import Settings
 from local_cluster.build import build
 from local_cluster.layout import Layout
 from local_cluster.parts import PARTS
@@ -120,3 +121,28 @@ def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(hel
     assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][2:] == scrapers
     assert shared["spec"]["ingress"] == engines["spec"]["ingress"]
+
+
+@pytest.mark.parametrize(
+    ("option", "price"),
+    [
+        ("--set=operator.replicas=1", None),
+        ("--set=pricePerGpuHour=2.5", 2.5),
+        ("--set=pricePerGpuHour=3", 3.0),
+        (
+            '--set-json=pricePerGpuHour={"nvidia.com/gpu":2.5,"nvidia.com/mig-1g.10gb":0.4}',
+            {"nvidia.com/gpu": 2.5, "nvidia.com/mig-1g.10gb": 0.4},
+        ),
+    ],
+)
+def test_the_operator_is_told_what_a_gpu_costs(
+    helm: Path, option: str, price: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [pod] = [
+        made["spec"]["template"]["spec"]
+        for made in _rendered(helm, option)
+        if (made["kind"], made["metadata"]["name"]) == ("Deployment", "anneal-operator")
+    ]
+    for entry in pod["containers"][0]["env"]:
+        monkeypatch.setenv(entry["name"], entry.get("value", "operator-1"))
+    assert Settings().price_per_gpu_hour == price

@@ -8,6 +8,7 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
+from anneal_operator.api.model_version import Answered, Cost
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.comparison import Sample
@@ -434,3 +435,21 @@ def test_the_snapshot_recomputes_the_verdict() -> None:
     again = compare(samples["a"], samples["b"], 0.95)
     assert again is not None
     assert status.variants[1].metrics[0].lift == pytest.approx(again.lift, abs=1e-6)
+
+
+def test_what_each_variant_cost_is_told_while_it_runs_and_kept_by_the_decision() -> None:
+    def priced(amount: float, requests: int) -> dict[str, VariantSeen]:
+        cost = Cost(
+            gpus=1, gpu_seconds=1, amount=amount, counted_at=STARTED, answered=Answered(requests=requests, tokens=0)
+        )
+        return READY | {"a": replace(READY["a"], cost=cost)}
+
+    few = _counted((5, 3.0), (5, 4.0))
+    first = judge(_seen(few, variants=priced(2.0, 100)), NOW)
+    assert [variant.cost and variant.cost.amount for variant in first.variants] == [0, None]
+    later = judge(_seen(few, variants=priced(2.5, 600), previous=first), NOW)
+    assert later.variants[0].cost is not None
+    assert (later.variants[0].cost.amount, later.variants[0].cost.per_thousand_requests) == (0.5, 1.0)
+    enough = _seen(_counted((100, 3.0), (100, 4.0)), variants=priced(2.5, 600), previous=later)
+    decided = judge(enough, NOW)
+    assert decided.variants[0].cost == later.variants[0].cost

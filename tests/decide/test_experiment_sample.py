@@ -43,7 +43,7 @@ def test_a_split_is_unhealthy_where_chance_would_give_it_less_than_once_in_a_tho
 def test_a_variant_that_nobody_rated_has_no_users() -> None:
     found = sufficiency(EXPERIMENT, NOTHING)
     assert (found.status, found.message) == ("False", "the smaller variant has 0 of 100 users with rating")
-    told = variants_told(EXPERIMENT, NOTHING, {})
+    told = variants_told(EXPERIMENT, NOTHING, {}, {})
     assert [(one.name, one.users, one.requests, one.metrics) for one in told] == [("a", 0, 0, []), ("b", 0, 0, [])]
 
 

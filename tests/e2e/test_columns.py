@@ -10,7 +10,7 @@ import pytest
 from anneal_operator.api.ab_experiment import ABExperimentStatus, DecisionStatus, SampleRatio
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
-from anneal_operator.api.model_version import ModelVersionStatus, Registry
+from anneal_operator.api.model_version import Cost, ModelVersionStatus, Registry
 from anneal_operator.api.schema import Schema
 from anneal_operator.cluster.client import KubernetesClient
 from anneal_operator.decide.progress import progress_of
@@ -150,6 +150,42 @@ def test_the_columns_tell_each_phase(cluster: Cluster, plural: str) -> None:
     printed = cluster.kubectl("get", plural)
     without_age = [line[: printed.splitlines()[0].index("AGE")].rstrip() for line in printed.splitlines()]
     assert "\n".join(without_age) + "\n" == expected
+
+
+WIDE = {
+    "a-on-gpus": _of(
+        "1",
+        "Ready",
+        "Answers",
+        cost=Cost(
+            gpus=2,
+            per_hour=5.0,
+            gpu_seconds=520999.9,
+            amount=361.8056,
+            counted_at=NOW,
+            per_thousand_requests=0.7236,
+            per_million_tokens=1.809,
+        ),
+    ),
+    "b-shares": _of("2", "Ready", "Answers", cost=Cost(gpus=0.5, gpu_seconds=7, counted_at=NOW)),
+    "c-without": _of("3", "Ready", "Answers"),
+}
+
+
+def test_what_a_version_costs_is_told_by_wide_columns(cluster: Cluster) -> None:
+    left = ("delete", "deployment", "anneal-operator", "--ignore-not-found", "--cascade=foreground")
+    cluster.kubectl(*left, "-n", "anneal-system")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+    asyncio.run(_store(cluster, "ModelVersion", {f"wide-{name}": status for name, status in WIDE.items()}))
+    names = [f"wide-{name}" for name in WIDE]
+    printed = cluster.kubectl("get", "modelversions", *names, "-o", "wide").splitlines()
+    start = printed[0].index("GPUS")
+    assert [line[start:].split() for line in printed] == [
+        ["GPUS", "COST/HOUR", "COST", "COST/1K-REQUESTS", "COST/1M-TOKENS"],
+        ["2", "5", "361.8056", "0.7236", "1.809"],
+        ["0.5"],
+        [],
+    ]
 
 
 TOLD: dict[str, Schema] = {

@@ -5,8 +5,10 @@ newest routes afterwards. The engines are played (paced_engine), as a real one o
 answer 200 times a second; everything else is real. A sample in `make test`; each fault alone in `make soak`.
 """
 
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from demo.installation import SYSTEM, Installation
 from toolbox.polling import poll
 
 from .accounts import Account, account
-from .conftest import Cluster, Live
+from .conftest import CHECKOUT, Cluster, Live
 from .load import Attempt
 from .router_faults import FAULTS
 from .served import VERSIONS, Served, paced_engine, served, small_volume
@@ -115,6 +117,44 @@ def test_pods_follow_the_requests_that_are_under_way(scene: Served, tmp_path: Pa
     for version in VERSIONS:
         scene.change(version, autoscaling=None)
     scene.wait_until_settled()
+
+
+def test_what_a_versions_gpus_cost_is_told_by_kubectl_and_the_metrics(scene: Served) -> None:
+    """From the chart's value on. The node's GPUs are not real, but pods ask for them, and Kubernetes hands them out."""
+    priced, commands = VERSIONS[0], Commands(scene.cluster.layout)
+    chart = str(CHECKOUT / "charts/anneal")
+    commands.helm("upgrade", "anneal", chart, f"--namespace={SYSTEM}", "--reuse-values", "--set=pricePerGpuHour=3.6")
+    commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=180s")
+    scene.change(priced, resources={"limits": {"nvidia.com/gpu": 1}})
+    try:
+        scene.wait_until_settled()
+        assert poll(lambda: _cost(scene, priced).get("gpus") == 2, 60), scene.cluster.api.status("ModelVersion", priced)
+        assert _cost(scene, priced)["perHour"] == 7.2
+        assert poll(lambda: _cost(scene, priced)["amount"] > 0, 90, every=1.0), _cost(scene, priced)
+        cost = _cost(scene, priced)
+        assert cost["amount"] == pytest.approx(cost["gpuSeconds"] / 1000, abs=0.01)
+        header, row = scene.cluster.kubectl("get", "mv", priced, "-o", "wide").splitlines()
+        told = float(row[header.index(" COST ") :].split()[0])
+        assert cost["amount"] <= told < cost["amount"] + 1
+        assert _metric(scene, "anneal_version_cost_total", priced) >= told
+        assert _cost(scene, VERSIONS[1]) == {}, "it has no GPUs"
+    finally:
+        scene.change(priced, resources={"limits": None})
+        scene.wait_until_settled()
+    assert poll(lambda: _cost(scene, priced)["gpus"] == 0, 60), _cost(scene, priced)
+
+
+def _cost(scene: Served, version: str) -> dict[str, Any]:
+    found: dict[str, Any] = scene.cluster.api.status("ModelVersion", version).get("cost", {})
+    return found
+
+
+def _metric(scene: Served, name: str, version: str) -> float:
+    address = scene.cluster.get("service", "anneal-operator", "-n", SYSTEM)["spec"]["clusterIP"]
+    with urllib.request.urlopen(f"http://{address}:9090/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    [line] = [one for one in lines if one.startswith(f"{name}{{") and f'version="{version}"' in one]
+    return float(line.rpartition(" ")[2])
 
 
 def _pods(scene: Served) -> dict[str, int]:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from anneal_operator.api.model_version import Answered
 from anneal_operator.errors import RouterError
 from anneal_operator.outside import routers as module
 from anneal_operator.outside.routers import HttpRouters, RouterTraffic
@@ -111,6 +112,35 @@ def test_a_router_tells_what_it_has_under_way(told: Any, heard: RouterTraffic | 
 
     if heard is None:
         with pytest.raises(RouterError, match="does not tell how many requests are under way"):
+            asyncio.run(run())
+    else:
+        assert asyncio.run(run()) == heard
+
+
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [
+        ({"requests": 3, "prompt_tokens": 20, "completion_tokens": 5}, Answered(requests=3, tokens=25)),
+        ({"requests": -3, "prompt_tokens": 0, "completion_tokens": 0}, Answered(requests=0, tokens=0)),
+        ({"requests": 1e300, "prompt_tokens": 0, "completion_tokens": 0}, Answered(requests=10**15, tokens=0)),
+        ({"requests": "many", "prompt_tokens": 0, "completion_tokens": 0}, None),
+        ({"requests": 3, "prompt_tokens": 20}, None),
+        ({"requests": [3], "prompt_tokens": 20, "completion_tokens": 5}, None),
+    ],
+)
+def test_a_recorder_tells_what_a_version_answered(told: Any, heard: Answered | None) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {KEY}"
+        return web.json_response(told)
+
+    async def run() -> Answered:
+        app = web.Application()
+        app.router.add_get("/versions/m-1", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).answered(str(server.make_url("")).rstrip("/"), KEY, "m-1")
+
+    if heard is None:
+        with pytest.raises(RouterError, match="does not tell what m-1 answered"):
             asyncio.run(run())
     else:
         assert asyncio.run(run()) == heard

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from anneal_operator.api.model_version import Answered
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
 from anneal_operator.cluster.store import Store
@@ -24,6 +25,7 @@ from anneal_operator.outside.registry import Registered, RegisteredModel, Regist
 from anneal_operator.outside.routers import RouterTraffic
 from anneal_operator.reconcile.ab_experiment import ABExperimentKind
 from anneal_operator.reconcile.context import Context
+from anneal_operator.reconcile.costs import Costs
 from anneal_operator.reconcile.fine_tune_job import FineTuneJobKind
 from anneal_operator.reconcile.harness import Harness
 from anneal_operator.reconcile.left_runs import LeftRuns
@@ -347,8 +349,16 @@ class FakeRouters:
     """How each finds backends, by version."""
     finds: dict[str, dict[str, BackendReport]] = field(default_factory=dict)
     """How one finds them instead, by its address."""
+    recorded: dict[str, Answered] = field(default_factory=dict)
+    """What the recorder has, by version; of others it does not tell."""
     downloads: dict[str, Downloaded] = field(default_factory=dict)
     """How far each pod is, by its URL."""
+
+    async def answered(self, url: str, key: str, version: str) -> Answered:
+        self.keys.append(key)
+        if version not in self.recorded:
+            raise RouterError("down")
+        return self.recorded[version]
 
     async def downloaded(self, url: str) -> Downloaded:
         if (found := self.downloads.get(url)) is None:
@@ -468,6 +478,14 @@ class World:
             return again
 
         return asyncio.run(run())
+
+    def begin_anew(self, **settings: Any) -> None:
+        """Set the scene: another operator leads, that has heard of nothing, with these settings."""
+        told = self.context.settings.model_copy(update=settings)
+        self.context = replace(self.context, settings=told, costs=Costs())
+        self.context.readers.clear()
+        self.store.clear()
+        self._harnesses.clear()
 
     def later(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)

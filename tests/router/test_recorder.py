@@ -66,6 +66,14 @@ def _days(folder: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def _by_version(folder: Path) -> dict[str, int]:
+    """How many requests it counted of each version."""
+    database = sqlite3.connect(folder / "recorder.sqlite")
+    found = dict(database.execute("SELECT name, requests FROM versions"))
+    database.close()
+    return found
+
+
 def test_outside_experiments_users_have_sums_of_their_day_until_they_are_erased(tmp_path: Path) -> None:
     with standing(tmp_path) as router, recorder(tmp_path) as address, _shipping(tmp_path):
         (tmp_path / "address").write_text(address)
@@ -73,6 +81,7 @@ def test_outside_experiments_users_have_sums_of_their_day_until_they_are_erased(
         router.chat("down", X_User_Id="u1")
         router.chat("plain")
         assert poll(lambda: len(_stored(tmp_path)) == 4, 60, every=0.1)
+        assert poll(lambda: _by_version(tmp_path) == {"one": 4, "gone": 1}, 60, every=0.1), "whoever asked"
         for answer, value in zip(answers, (4, 2, 5), strict=True):
             assert poll(partial(_is_recorded, router, _said(answer, value)), 10)
         expected = {"plain": (2, 3, 0, 3, 3, 11), "down": (1, 1, 1, 0, None, None)}

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from serving_runtime.plan import USER_HEADER
 
 from .conditions import Conditions
+from .model_version import Answered
 from .quantities import Duration, bounded_duration, seconds
 from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, Time
 from .status import Number, ObjectStatus, StatusPart
@@ -24,6 +25,7 @@ __all__ = [
     "SampleRatio",
     "Stopping",
     "Variant",
+    "VariantCost",
     "VariantStatus",
 ]
 
@@ -194,6 +196,26 @@ class MetricStatus(StatusPart):
     """Two-sided p-value of the difference (Welch)."""
 
 
+class VariantCost(StatusPart):
+    """What a variant's version cost since its users are counted, as the version's own status told last.
+
+    In the currency of the chart's `pricePerGpuHour`, for whoever asked that version.
+    """
+
+    amount: float
+    """What its GPUs cost."""
+    answered: Answered
+    """What it answered."""
+    amount_before: float
+    """What they had cost before that."""
+    answered_before: Answered
+    """What it had answered before that."""
+    per_thousand_requests: Number | None = None
+    """`amount` over what it answered."""
+    per_million_tokens: Number | None = None
+    """`amount` over the tokens of what it was asked and answered."""
+
+
 class VariantStatus(StatusPart):
     """What was observed of one variant."""
 
@@ -207,6 +229,8 @@ class VariantStatus(StatusPart):
     """Requests it answered for them."""
     metrics: list[MetricStatus] = Field(default=[])
     """What was measured."""
+    cost: VariantCost | None = None
+    """What it cost, until the decision; nothing where its GPUs have no price."""
 
 
 class SampleRatio(StatusPart):

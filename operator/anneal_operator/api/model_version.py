@@ -25,16 +25,18 @@ from .schema import (
     immutable,
 )
 from .serving import Serving
-from .status import ObjectStatus, StatusPart
+from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "ANSWERING",
     "ENDING",
     "MOUNTED",
     "PRODUCTION",
+    "Answered",
     "Artifact",
     "ArtifactBase",
     "ColdStart",
+    "Cost",
     "Download",
     "LoadedOn",
     "ModelVersionProvenance",
@@ -336,6 +338,42 @@ class ColdStart(StatusPart):
     """From then until it answered: weights verified and loaded, and a question answered."""
 
 
+class Answered(StatusPart):
+    """What the namespace's recorder has of a version."""
+
+    requests: int = 0
+    """All that ended, failures included."""
+    tokens: int = 0
+    """Of what was asked and answered."""
+
+
+class Cost(StatusPart):
+    """What the version's GPUs cost, in the currency of the chart's `pricePerGpuHour`.
+
+    As of `countedAt`: that is when pods began or ended or a price changed, or else a tenth of the time before it ago at
+    most (a minute at least, an hour at most).
+    """
+
+    gpus: float
+    """The GPUs that it holds now: those of its pods, or its share of those of pods that it shares with others."""
+    per_hour: float | None = None
+    """What an hour of these costs; nothing where they have no price."""
+    gpu_seconds: float
+    """For how long it held how many, since the object was created."""
+    amount: float | None = None
+    """What that cost, each hour at the price of its time; nothing where there never was one."""
+    counted_at: Time
+    """When this was reckoned."""
+    answered: Answered = Field(default_factory=Answered)
+    """What it answered by then."""
+    answered_before: Answered = Field(default_factory=Answered)
+    """What the recorder had by the same name before: of another object. Negative where the recorder began anew."""
+    per_thousand_requests: Number | None = None
+    """`amount` over what it answered."""
+    per_million_tokens: Number | None = None
+    """`amount` over the tokens of what it was asked and answered."""
+
+
 class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
@@ -363,6 +401,8 @@ class ModelVersionStatus(ObjectStatus):
     """With `SharedBase`, the pods that tell that they have loaded it."""
     cold_start: ColdStart | None = None
     """How long the newest pod took to its first answer."""
+    cost: Cost | None = None
+    """What its GPUs cost; nothing where it never had any."""
     replaced_at: Time | None = None
     """When another took `production` from it."""
     idle_since: Time | None = None

@@ -10,7 +10,7 @@ from training_runtime.plan import RESERVED_ENVIRONMENT
 from .quantities import Quantity, amount
 from .schema import FreeObject, LabelValue, LocalReference, MapByName, QualifiedName, Rule, Schema, SubdomainName
 
-__all__ = ["Affinity", "EnvVar", "PodTemplate", "ResourceRequirements", "Toleration", "gpus_in_cel"]
+__all__ = ["Affinity", "EnvVar", "PodTemplate", "ResourceRequirements", "Toleration", "gpus_in_cel", "is_gpu"]
 
 _EnvName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[-._A-Za-z][-._A-Za-z0-9]*$")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._A-Za-z0-9]+$")]
@@ -24,7 +24,8 @@ def gpus_in_cel(resources: str) -> str:
     return "({})".format(" + ".join(f"(has({side}) ? {side}.filter(k, {is_gpu}) : [])" for side in asked))
 
 
-def _is_gpu(name: str) -> bool:
+def is_gpu(name: str) -> bool:
+    """Whether a resource of this name is GPUs, or slices of one."""
     return name.endswith("/gpu") or "/mig-" in name
 
 
@@ -51,7 +52,7 @@ class ResourceRequirements(Schema):
     @property
     def gpu_names(self) -> list[str]:
         """The names of the GPU-like resources."""
-        return sorted({name for name in {**self.requests, **self.limits} if _is_gpu(name)})
+        return sorted({name for name in {**self.requests, **self.limits} if is_gpu(name)})
 
     @property
     def gpus(self) -> int:

@@ -44,6 +44,8 @@ class CustomResource:
     status: type[ObjectStatus]
     columns: tuple[tuple[str, str, str], ...]
     description: str
+    wide: tuple[tuple[str, str, str], ...] = ()
+    """More columns, which `kubectl get -o wide` alone prints."""
     scale: dict[str, str] | None = None
     """Where `kubectl scale` and autoscalers find the replicas."""
 
@@ -99,7 +101,14 @@ MODEL_VERSION = CustomResource(
         ("AGE", "date", ".metadata.creationTimestamp"),
     ),
     "ModelVersion is one published result: registered in MLflow, served by vLLM.",
-    {
+    wide=(
+        ("GPUS", "number", ".status.cost.gpus"),
+        ("COST/HOUR", "number", ".status.cost.perHour"),
+        ("COST", "number", ".status.cost.amount"),
+        ("COST/1K-REQUESTS", "number", ".status.cost.perThousandRequests"),
+        ("COST/1M-TOKENS", "number", ".status.cost.perMillionTokens"),
+    ),
+    scale={
         "specReplicasPath": ".spec.serving.replicas",
         "statusReplicasPath": ".status.replicas",
         "labelSelectorPath": ".status.selector",

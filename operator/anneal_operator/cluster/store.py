@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from anneal_operator.api.fine_tune_job_status import has_ended
+from anneal_operator.api.pods import is_gpu
 
 from .kinds import Manifest
 
@@ -222,11 +223,18 @@ def _trimmed(manifest: Manifest) -> Manifest:
 
 def _trimmed_child(child: Manifest) -> Manifest:
     spec, status = child.get("spec", {}), child.get("status", {})
-    kept = _only(status, _CHILD_STATUS)
+    kept, asked = _only(status, _CHILD_STATUS), _only(spec, _CHILD_SPEC)
+    if gpus := [limits for container in spec.get("containers", ()) if (limits := _gpu_limits(container))]:
+        asked["containers"] = [{"resources": {"limits": limits}} for limits in gpus]
     for name, fields in _STATUS_LISTS.items():
         if name in status:
             kept[name] = [_only(item, fields) for item in status[name]]
-    return {"spec": _only(spec, _CHILD_SPEC), "status": kept}
+    return {"spec": asked, "status": kept}
+
+
+def _gpu_limits(container: Manifest) -> Manifest:
+    limits = container.get("resources", {}).get("limits", {})
+    return {name: quantity for name, quantity in limits.items() if is_gpu(name)}
 
 
 def _only(found: Manifest, names: Iterable[str]) -> Manifest:

@@ -34,7 +34,8 @@ class UnsupportedSchemaError(ValueError):
 def crd(resource: CustomResource) -> Json:
     """Return the CustomResourceDefinition of a kind."""
     names = {"kind": resource.kind, "plural": resource.plural, "singular": resource.singular}
-    columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in resource.columns]
+    columns: list[Json] = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in resource.columns]
+    columns += [{"name": name, "type": kind, "jsonPath": path, "priority": 1} for name, kind, path in resource.wide]
     schema = {
         "type": "object",
         "description": resource.description,

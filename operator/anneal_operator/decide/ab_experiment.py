@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from anneal_operator.api.ab_experiment import ABExperimentStatus, ExperimentPhase, SampleRatio
+from anneal_operator.api.ab_experiment import ABExperimentStatus, ExperimentPhase, SampleRatio, VariantCost
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import timestamp
@@ -17,6 +17,7 @@ from serving_runtime.plan import boundaries
 
 from .comparison import Comparison, sample_ratio
 from .conditions import Finding, merged, without
+from .cost import counted_since
 from .experiment_end import decided, followed_up
 from .experiment_sample import comparisons, decision_of, freshness, health, sufficiency, variants_told, verdict_of
 from .observed_experiment import (
@@ -222,10 +223,15 @@ def _counted(
         main=main,
         started_at=started,
         users=sum(counts),
-        variants=variants_told(seen.spec, observed, compared),
+        variants=variants_told(seen.spec, observed, compared, _costs(seen)),
         sample_ratio=SampleRatio(p_value=float(f"{ratio:.4g}")),
     )
     return status, gates, compared
+
+
+def _costs(seen: ObservedExperiment) -> dict[str, VariantCost | None]:
+    known = {variant.name: variant.cost for variant in seen.previous.variants}
+    return {name: counted_since(known.get(name), variant.cost) for name, variant in seen.variants.items()}
 
 
 def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -> ExperimentVerdict:

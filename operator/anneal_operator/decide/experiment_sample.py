@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, DecisionStatus, MetricStatus, VariantStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec, DecisionStatus, MetricStatus, VariantCost, VariantStatus
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
@@ -80,7 +80,10 @@ def comparisons(spec: ABExperimentSpec, observed: Observations) -> dict[str, Com
 
 
 def variants_told(
-    spec: ABExperimentSpec, observed: Observations, compared: Mapping[str, Comparison]
+    spec: ABExperimentSpec,
+    observed: Observations,
+    compared: Mapping[str, Comparison],
+    costs: Mapping[str, VariantCost | None],
 ) -> list[VariantStatus]:
     """Return what the status tells of each variant."""
     return [
@@ -90,6 +93,7 @@ def variants_told(
             users=observed.users.get(variant.name, 0),
             requests=observed.requests.get(variant.name, 0),
             metrics=_metrics(spec, observed.samples.get(variant.name), compared.get(variant.name)),
+            cost=costs.get(variant.name),
         )
         for variant in spec.variants
     ]

@@ -27,6 +27,7 @@ from .backend import LOOK_AGAIN_SECONDS as BACKEND_SECONDS
 from .backend import backend_ready
 from .cold_start import newest_start
 from .conditions import Finding, merged, without
+from .cost import due_in, settled
 from .downloading import LOOK_AGAIN_SECONDS, brings_since, slowest_download
 from .experiment_end import is_followed
 from .loaded import loaded
@@ -101,6 +102,8 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     findings = [_registered(seen, registry), *served, *_routed(seen, registry, phase)]
     main = findings[0] if registry is None else ready or findings[0]
     stamp = timestamp(now)
+    held = seen.held if pods or not seen.spec.shares_base else ()
+    cost = settled(seen.previous.cost, held, seen.recorded, now)
     told = {finding.type for finding in findings}
     kept = without(seen.previous.conditions, [kind for kind in _OF_SERVING if kind not in told])
     status = seen.previous.having(
@@ -114,6 +117,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         download=slowest_download(seen.downloads),
         loaded_on=list(seen.loaded_on) or None,
         cold_start=newest_start(seen.previous.cold_start, seen.pods),
+        cost=cost,
         replaced_at=replaced_at,
         idle_since=timestamp(idle_since) if idle_since and registry else None,
         warm_until=timestamp(warm_until) if warm_until else None,
@@ -123,6 +127,7 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
     waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
     waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
+    waits += [due] if (due := due_in(cost, held, now)) is not None else []
     waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, seen.pods)) else []
     waits += [BACKEND_SECONDS] if seen.spec.backend else []
     return Verdict(

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
+from anneal_operator.api.model_version import Cost
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
@@ -44,6 +45,8 @@ class VariantSeen:
     """Of its artifact."""
     holds_production: bool = False
     """As its status has read."""
+    cost: Cost | None = None
+    """As its status tells."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.model_version import LoadedOn, ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.api.model_version import Answered, LoadedOn, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest
 from serving_runtime.plan import BackendReport, Downloaded
 
 from .acknowledgement import RouteSeen
 from .autoscaling import Sample
+from .cost import Held
 from .serving_engine import Engine, Front
 from .verdict import Deletion
 
@@ -77,6 +78,10 @@ class ObservedVersion:
     """Why a pod does not load it."""
     adapter_waits: str = ""
     """What it waits for on its way to another engine."""
+    held: Sequence[Held] = ()
+    """The GPUs of its pods, those that end included; of shared ones its part."""
+    recorded: Answered | None = None
+    """What the recorder has of it, where that was asked and answered."""
 
     @property
     def is_refused(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import aiohttp
 from pydantic import ValidationError
 
+from anneal_operator.api.model_version import Answered
 from anneal_operator.errors import RouterError
 from serving_runtime.plan import (
     ADAPTERS_PATH,
@@ -27,6 +28,8 @@ _TIMEOUT_SECONDS, _ACKNOWLEDGED_SECONDS = 5.0, 1.0
 _LARGEST_BYTES = 8 * 1024 * 1024
 _MOST = 10**8
 """What is believed of a number of requests or seconds."""
+_MOST_COUNTED = 10**15
+"""What is believed of one that grows for years."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Routers(Protocol):
 
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
+
+    async def answered(self, url: str, key: str, version: str) -> Answered:
+        """Return what a recorder has of a version."""
 
     async def downloaded(self, url: str) -> Downloaded:
         """Return how far a pod's download of its weights is."""
@@ -96,6 +102,18 @@ class HttpRouters:
         """Return what a recorder counted for an experiment."""
         counted = f"{url}/experiments/{experiment_uid}/statistics"
         return await self._get(counted, key, {"metric": metric}, _TIMEOUT_SECONDS)
+
+    async def answered(self, url: str, key: str, version: str) -> Answered:
+        """Return what a recorder has of a version; a recorder of an earlier build counts none."""
+        found = await self._get(f"{url}/versions/{version}", key, {}, _ACKNOWLEDGED_SECONDS)
+        try:
+            requests, *tokens = (
+                min(max(0, int(found[name])), _MOST_COUNTED)
+                for name in ("requests", "prompt_tokens", "completion_tokens")
+            )
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise RouterError(f"{url} does not tell what {version} answered") from error
+        return Answered(requests=requests, tokens=sum(tokens))
 
     async def downloaded(self, url: str) -> Downloaded:
         """Return how far a pod's download of its weights is, which it tells anybody."""

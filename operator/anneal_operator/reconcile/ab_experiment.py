@@ -227,4 +227,4 @@ def _seen(version: Manifest | None) -> VariantSeen:
     except ValueError:
         return VariantSeen(model, ready=False, digest=digest)
     number, aliases = (status.registry.version, status.registry.aliases) if status.registry else ("", [])
-    return VariantSeen(model, status.phase in ANSWERING, number, digest, PRODUCTION in aliases)
+    return VariantSeen(model, status.phase in ANSWERING, number, digest, PRODUCTION in aliases, status.cost)

@@ -19,6 +19,7 @@ from anneal_operator.settings import Settings
 from .acknowledgements import Acknowledgements
 from .adapter_reports import AdapterReports
 from .backend_reports import BackendsHeard
+from .costs import Costs
 from .leaving import Leaving
 from .left_runs import LeftRuns
 from .queue import Key
@@ -57,6 +58,8 @@ class Context:
     """What pods told that several versions share."""
     leaving: Leaving = field(default_factory=Leaving)
     """The versions that have moved from such pods, until their routers have."""
+    costs: Costs = field(default_factory=Costs)
+    """What versions cost, as they were last told."""
     shared_problems: dict[str, Condition] = field(default_factory=dict)
     """What keeps a namespace's shared engines from being as they should be."""
     drawn_keys: dict[str, Keys] = field(default_factory=dict)

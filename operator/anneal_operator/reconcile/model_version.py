@@ -54,6 +54,7 @@ from serving_runtime.plan import BackendReport, Downloaded
 from .acknowledgements import route_seen
 from .backend_reports import reports_of
 from .context import Context
+from .cost_seen import gpus_held, recorded_where_due
 from .engine_seen import engine_seen, serving_environment
 from .keys import key_ring
 from .kind import Item
@@ -106,6 +107,7 @@ class ModelVersionKind:
     async def observe(self, reader: Reader, item: VersionItem) -> SeenVersion:
         """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
         models, model = self._context.models, item.spec.model_name
+        self._context.costs.note(item.namespace, model, item.name, item.status.cost)
         heard = models.heard(model)
         registered = models.registered(item.uid)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
@@ -114,7 +116,8 @@ class ModelVersionKind:
         made = None if shares else await reader.get("Deployment", item.namespace, server_name(item.name))
         experiments = await reader.list("ABExperiment", item.namespace)
         is_alone = item.spec.serving is not None and not shares
-        pods = await reader.list("Pod", item.namespace, f"{VERSION_LABEL}={item.name}") if is_alone else []
+        own = f"{VERSION_LABEL}={item.name}"
+        pods = await reader.list("Pod", item.namespace, own) if is_alone else []
         is_asked = item.spec.serving or item.spec.backend or shares
         ring = await key_ring(self._context, reader, item.namespace) if is_asked else None
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
@@ -147,9 +150,13 @@ class ModelVersionKind:
             other_engines=await _other_engines(reader, item, versions, experiments),
             ring=ring,
         )
+        left = await reader.list("Pod", item.namespace, own) if made and not is_alone else []
+        held = gpus_held(self._context, item, pods or left)
         if shares and ring:
-            seen = seen.on(await shared_view(self._context, reader, item, ring.keys, seen.build))
-        return dataclasses.replace(seen, downloads=await self._downloads(seen.pods))
+            view = await shared_view(self._context, reader, item, ring.keys, seen.build)
+            seen, held = seen.on(view), gpus_held(self._context, item, view.pods, view.sharers)
+        recorded = await recorded_where_due(self._context, reader, item, held)
+        return dataclasses.replace(seen, downloads=await self._downloads(seen.pods), held=held, recorded=recorded)
 
     def _refusal(self, spec: ModelVersionSpec) -> str:
         settings = self._context.settings
@@ -239,10 +246,12 @@ class ModelVersionKind:
     def forget(self, key: Key, uid: str) -> None:
         """Keep nothing of it, and tell the router, which may have sent clients to it."""
         self._context.models.forget(uid)
+        self._context.costs.forget(key.namespace, key.name)
         self._context.wake(Key(ROUTER_KIND, key.namespace, ROUTER))
 
     def written(self, item: VersionItem, status: ModelVersionStatus) -> None:
-        """Nothing is counted."""
+        """Tell what it costs from now on."""
+        self._context.costs.note(item.namespace, item.spec.model_name, item.name, status.cost)
 
     def deleted(self, item: VersionItem, gone: Deletion) -> None:
         """Nothing is kept."""

@@ -39,6 +39,8 @@ class SharedView:
     loaded_on: list[LoadedOn] = field(default_factory=list)
     problem: str = ""
     waits: str = ""
+    sharers: int = 1
+    """How many versions the pods are for."""
 
 
 async def shared_pods(reader: Reader, namespace: str) -> dict[str, list[Manifest]]:
@@ -86,6 +88,7 @@ async def shared_view(
         loaded_on=stands_there.loaded_on,
         problem=stands_there.problem,
         waits="; ".join(waits),
+        sharers=1 + await _others_on(reader, item, name),
     )
 
 
@@ -94,3 +97,13 @@ def _chosen(asks_for: str, is_on: str, standing: dict[str, Standing]) -> str:
         return asks_for or is_on
     next_one = standing[asks_for].engine
     return is_on if standing[is_on].may_answer and not (next_one and next_one.ready) else asks_for
+
+
+async def _others_on(reader: Reader, item: Item[ModelVersionSpec, ModelVersionStatus], engine: str) -> int:
+    """How many other versions have an engine's pods, by what their statuses say."""
+    told = [
+        v.get("status") or {}
+        for v in await reader.list("ModelVersion", item.namespace)
+        if v["metadata"]["name"] != item.name
+    ]
+    return sum(bool(one.get("replicas")) and engine_of(str(one.get("selector") or "")) == engine for one in told)
