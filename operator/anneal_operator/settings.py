@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving_runtime.plan import ANY_ENDPOINT
+
 __all__ = ["Settings"]
 
 
@@ -39,6 +41,12 @@ class Settings(BaseSettings):
     """The port of the progress endpoint."""
     artifact_sources: list[str] = ["mlflow-artifacts:/", "pvc://"]
     """How the addresses of artifacts begin that are served, as JSON."""
+    artifact_endpoints: list[str] = list(ANY_ENDPOINT)
+    """How the addresses of hubs and of S3 begin that artifacts are read from, as JSON."""
+    authorities_config_map: str = ""
+    """A ConfigMap of each namespace with certificate authorities that downloads trust; none where it is empty."""
+    authorities_key: str = "ca.crt"
+    """Its key that holds them."""
     server_environment: dict[str, str] = {}
     """More environment variables for pods that serve, as JSON."""
     scrapers: list[dict[str, Any]] = []

@@ -28,8 +28,9 @@ from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.sources import source_refusal
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.desired.fetching import fetch_job
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
-from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
@@ -52,6 +53,7 @@ from serving_runtime.plan import Downloaded
 from .acknowledgements import route_seen
 from .context import Context
 from .engine_seen import engine_seen, serving_environment
+from .fetching_seen import fetching_of, may_fetch
 from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND, experiments_on, may_share_base, neighbours
@@ -143,7 +145,11 @@ class ModelVersionKind:
         )
         if shares and ring:
             seen = seen.on(await shared_view(self._context, reader, item, ring.keys, seen.build))
-        return dataclasses.replace(seen, downloads=await self._downloads(seen.pods))
+        seen = dataclasses.replace(
+            seen, fetching=await fetching_of(reader, item), may_fetch=await may_fetch(reader, item, pods)
+        )
+        bringing = [*seen.pods, *(seen.fetching.pods if seen.fetching else ())]
+        return dataclasses.replace(seen, downloads=await self._downloads(bringing))
 
     async def _samples(
         self, reader: Reader, item: VersionItem, ring: KeyRing | None, engine: Engine | None
@@ -181,13 +187,15 @@ class ModelVersionKind:
             return []
         if item.spec.shares_base:
             return kept(item.namespace, observed.ring)
+        env = self._environment(observed.ring.keys)
         first = [*kept(item.namespace, observed.ring), Apply(service(item.manifest))]
+        last = [Create(fetch_job(item.manifest, item.spec, item.spec.serving, env))] if intent.fetches else []
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
-            return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
-        env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.artifact)
+            return [*first, *([] if is_scaled else [scaled(item.manifest, intent.replicas)]), *last]
+        deadline = startup_seconds(item.spec.serving, item.spec.artifact)
         made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
-        return [*first, Apply(made)]
+        return [*first, Apply(made), *last]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
         return serving_environment(self._context.settings, keys)
