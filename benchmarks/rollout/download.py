@@ -41,6 +41,7 @@ http {{
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
   sendfile on;
+  limit_rate {rate};
   server {{ listen 127.0.0.1:{port}; location / {{ root {root}; }} }}
 }}
 """
@@ -57,11 +58,11 @@ class Round:
     """Of curl alone."""
 
 
-def download_rounds(folder: Path, size: int, rounds: int) -> list[Round]:
-    """Download so many random bytes again and again."""
+def download_rounds(folder: Path, size: int, rounds: int, line: int) -> list[Round]:
+    """Download so many random bytes again and again, over a line of so many bytes per second (0: any)."""
     root = folder / "www"
     digest = _publish(root / _PLACE, size)
-    with _serving(folder / "nginx", root) as port:
+    with _serving(folder / "nginx", root, line // _STREAMS) as port:
         return [_round(folder, root / _PLACE, digest, port, ours_first=number % 2 == 0) for number in range(rounds)]
 
 
@@ -76,10 +77,10 @@ def _publish(folder: Path, size: int) -> str:
 
 
 @contextmanager
-def _serving(folder: Path, root: Path) -> Iterator[int]:
+def _serving(folder: Path, root: Path, rate: int) -> Iterator[int]:
     folder.mkdir()
     port, log = free_port(), folder / "log"
-    (folder / "nginx.conf").write_text(_NGINX.format(port=port, root=root))
+    (folder / "nginx.conf").write_text(_NGINX.format(port=port, root=root, rate=rate))
     with started(nginx_command(folder, "nginx.conf"), None, log, installed().environment) as process:
         asked = ["curl", "--silent", "--fail", "--output", "/dev/null", f"{_url(port)}/manifest.json"]
         if not poll(lambda: subprocess.run(asked, check=False).returncode == 0, 30) or process.poll() is not None:

@@ -19,7 +19,7 @@ LATE_SECONDS = 0.6
 
 
 def test_ours_and_curl_bring_the_same(tmp_path: Path) -> None:
-    rounds = download_rounds(tmp_path, 1_000_000, 1)
+    rounds = download_rounds(tmp_path, 1_000_000, 1, 8_000_000)
     assert all(0 < one.bare < one.same and one.ours > 0 for one in rounds)
     [ours] = (path for path in (tmp_path / "ours").iterdir() if path.is_dir())
     for path in ours.iterdir():
