@@ -26,7 +26,7 @@ import yaml
 
 from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, weights_folder
 from serving_runtime.weights import __main__ as weights
-from serving_runtime.weights import ranges, sources
+from serving_runtime.weights import download, published, ranges, sources
 from serving_runtime.weights.cache import bring
 from serving_runtime.weights.describe import describe, main
 from serving_runtime.weights.progress import Progress, told_at
@@ -83,6 +83,22 @@ def test_what_is_here_is_not_downloaded_again(files: Files, tmp_path: Path) -> N
     asked = files.asked.copy()
     brought(files, tmp_path / "cache")
     assert files.asked == asked
+
+
+def test_a_file_is_verified_while_others_are_on_their_way(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, int]] = []
+
+    def changed_files(folder: Path, names: dict[str, str]) -> list[str]:
+        read.extend((name, files.sent) for name in names)
+        return published.changed_files(folder, names)
+
+    monkeypatch.setattr(download, "changed_files", changed_files)
+    files.bytes_per_second = 2_000_000
+    brought(files, tmp_path / "cache")
+    assert [name for name, sent in read if sent < SIZE * 0.9] == ["empty.txt", "config.json", "other.safetensors"]
+    assert sorted(name for name, _ in read) == sorted(FILES), "each once"
 
 
 def test_a_connection_that_breaks_goes_on_where_it_was(files: Files, tmp_path: Path) -> None:
