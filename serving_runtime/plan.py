@@ -23,6 +23,8 @@ __all__ = [
     "ADMIN_PORT",
     "ALIVE_PATH",
     "ANSWERS_DIFFER",
+    "ANY_ENDPOINT",
+    "AUTHORITIES_VARIABLE",
     "BACKENDS_PATH",
     "BACKEND_KEYS_FOLDER",
     "BUCKETS",
@@ -32,6 +34,7 @@ __all__ = [
     "FORMAT",
     "LEFT_BY_ALL_SECONDS",
     "LONGEST_SILENCE_SECONDS",
+    "PROXY_VARIABLES",
     "RECORDER_PORT",
     "RECORDS_FOLDER",
     "SILENCE_VARIABLE",
@@ -90,6 +93,12 @@ WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS = "ANNEAL_LONGEST_SILENCE", 120
 """In the environment of engines: after how many seconds without a step or an answer one is dead; else that long."""
+AUTHORITIES_VARIABLE = "ANNEAL_AUTHORITIES"
+"""In the environment of what downloads weights: a file of certificate authorities to trust beside the public ones."""
+PROXY_VARIABLES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
+"""What a download's environment says of the way to servers, in capitals or not."""
+ANY_ENDPOINT = ("https://", "http://")
+"""How endpoints of hubs and S3 may begin where all are taken."""
 WEIGHTS_CONTAINER = "weights"
 """What goes before an engine in its pod, to bring its weights."""
 LEFT_BY_ALL_SECONDS = 90

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving_runtime.plan import ANY_ENDPOINT
+
 __all__ = ["Settings"]
 
 _Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -43,6 +45,12 @@ class Settings(BaseSettings):
     """How the addresses of artifacts begin that are served, as JSON."""
     backend_urls: list[str] = []
     """How the addresses of backends outside their namespaces begin that may be asked, as JSON."""
+    artifact_endpoints: list[str] = list(ANY_ENDPOINT)
+    """How the addresses of hubs and of S3 begin that artifacts are read from, as JSON."""
+    authorities_config_map: str = ""
+    """A ConfigMap of each namespace with certificate authorities that downloads trust; none where it is empty."""
+    authorities_key: str = "ca.crt"
+    """Its key that holds them."""
     server_environment: dict[str, str] = {}
     """More environment variables for pods that serve, as JSON."""
     gateways: list[dict[str, Any]] = []

@@ -6,6 +6,7 @@ end unless it listens; whenever it ends, what came stays.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving_runtime.plan import ServingPlan
+from serving_runtime.plan import ANY_ENDPOINT, ServingPlan
 
 from .cache import bring
 from .credentials import read_credentials
@@ -33,15 +34,17 @@ def main() -> None:
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where artifacts lie, each under its digest")
     parser.add_argument("--credentials", type=Path, help="a folder with a file for each that the source is read with")
+    parser.add_argument("--endpoints", type=json.loads, default=ANY_ENDPOINT, help="how a hub's address may begin")
+    parser.add_argument("--room", type=int, help="how many bytes they may have; any number without it")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda said, _: os._exit(128 + said))
     plan: ServingPlan = options.plan
     progress = Progress()
     try:
         known = read_credentials(options.credentials) if options.credentials else {}
-        source = source_of(plan.uri, plan.tracking_uri, known, lambda: datetime.now(UTC))
+        source = source_of(plan.uri, plan.tracking_uri, known, lambda: datetime.now(UTC), options.endpoints)
         with told_at(options.port, progress):
-            bring(source, plan.uri, plan.digest, options.folder, progress)
+            bring(source, plan.uri, plan.digest, options.folder, progress, options.room)
     except WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_NO_ACCESS)

@@ -36,10 +36,11 @@ _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def bring(source: Source, uri: str, digest: str, folder: Path, progress: Progress) -> Path:
+def bring(source: Source, uri: str, digest: str, folder: Path, progress: Progress, room: int | None = None) -> Path:
     """Have an artifact complete and verified; return its folder. Raise WeightsError where that cannot be done.
 
-    One that is here is verified; what was changed of it since is downloaded again.
+    One that is here is verified; what was changed of it since is downloaded again. Where it may have so many bytes
+    (`room`), one that is larger is refused before it is downloaded: the kubelet would end the pod, again and again.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def bring(source: Source, uri: str, digest: str, folder: Path, progress: Progres
             if found := _found(folder, uri, digest):
                 return found
         with _locked(lock, fcntl.LOCK_EX):
-            return _found(folder, uri, digest) or _downloaded(source, uri, digest, folder, progress)
+            return _found(folder, uri, digest) or _downloaded(source, uri, digest, folder, progress, room)
     except OSError as error:
         raise WeightsError(_why(error, folder)) from error
 
@@ -92,13 +93,14 @@ def _found(folder: Path, uri: str, digest: str) -> Path | None:
     return target
 
 
-def _downloaded(source: Source, uri: str, digest: str, folder: Path, progress: Progress) -> Path:
+def _downloaded(source: Source, uri: str, digest: str, folder: Path, progress: Progress, room: int | None) -> Path:
     name = weights_folder(digest)
     target, draft, journal = folder / name, folder / f".{name}.draft", folder / f".{name}.journal"
     _put_aside(target)
     ranges = Ranges(source)
     published = read_manifest(ranges.whole(MANIFEST), uri, digest)
     sizes = sizes_of(ranges, published)
+    _check_size(sum(sizes.values()), room)
     with ExitStack() as stack:
         drafts = {}
         for number, file in enumerate(sorted(sizes)):
@@ -119,6 +121,15 @@ def _put_aside(target: Path) -> None:
         target.rename(target.with_name(f"{aside}{uuid.uuid4().hex}"))
     for gone in target.parent.glob(f"{aside}*"):
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _check_size(size: int, room: int | None) -> None:
+    if room is not None and size > room:
+        raise WeightsError(
+            f"the weights have {size} bytes, and the pod has room for {room}, by what its version says of their size: "
+            f"create the version with `bytes: {size}` in `artifact`, or in `artifact.base` where that is what is "
+            "brought; or keep them on a claim (serving.cache)"
+        )
 
 
 def _check_room(folder: Path, missing: int) -> None:

@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError, LocationValueError
 
 from .published import WeightsError
 from .sources import Source
+from .ways import Ways, untrusted
 
 __all__ = ["Ranges", "RefusedError"]
 
@@ -18,7 +19,7 @@ _CHUNK = 1 << 20
 _LONGEST_MANIFEST = 64 << 20
 _ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 1.0
-_CONNECT_SECONDS, _SILENT_SECONDS = 10.0, 60.0
+_SILENT_SECONDS = 60.0
 _PASSING = frozenset({408, 425, 429})
 _OK, _PARTIAL, _OUTSIDE, _SERVER_ERROR = 200, 206, 416, 500
 _Read = TypeVar("_Read")
@@ -33,9 +34,7 @@ class Ranges:
 
     def __init__(self, source: Source) -> None:
         self._source, self.streams = source, source.streams
-        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=source.answers_within)
-        once = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5, raise_on_redirect=True)
-        self._pool = urllib3.PoolManager(maxsize=source.streams, timeout=timeout, retries=once)
+        self._ways = Ways(source.streams, source.answers_within)
 
     def whole(self, name: str) -> bytes:
         """Return a small file."""
@@ -99,7 +98,7 @@ class Ranges:
     @contextmanager
     def _answer(self, name: str, headers: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         url, own = self._source.asked(name)
-        answer = self._pool.request("GET", url, headers={**own, **headers}, preload_content=False)
+        answer = self._asked(url, {**own, **headers}, name)
         try:
             if answer.status not in {_OK, _PARTIAL, _OUTSIDE}:
                 said = f"the answer was {answer.status} {answer.reason or ''}".strip()
@@ -112,10 +111,20 @@ class Ranges:
         finally:
             answer.close()  # of one that was read to its end the connection is another's by now
 
+    def _asked(self, url: str, headers: dict[str, str], name: str) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._ways.get(url, headers)
+        except HTTPError as error:
+            if said := untrusted(error):
+                raise RefusedError(f"{self._told(name)} cannot be downloaded: {said}") from error
+            raise
+
     def _told(self, name: str) -> str:
-        """A file's address, without what may be a password or a signature."""
-        parts = urlsplit(self._source.asked(name)[0])
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """A file's address, without what may be a password or a signature, and the proxy on the way to it."""
+        url = self._source.asked(name)[0]
+        parts, proxy = urlsplit(url), self._ways.proxy_of(url)
+        through = f" (through the proxy {proxy}, as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say)" if proxy else ""
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{through}"
 
 
 class _Pauses:

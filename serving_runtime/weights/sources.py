@@ -6,11 +6,13 @@ Credentials are what a Secret has: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from urllib.parse import quote
+
+from serving_runtime.plan import ANY_ENDPOINT
 
 from .credentials import address_in
 from .published import WeightsError
@@ -22,6 +24,7 @@ _STRETCH, _STREAMS, _ANSWERS_WITHIN_SECONDS = 64 << 20, 8, 60.0
 _MLFLOW_STRETCH, _MLFLOW_STREAMS, _MLFLOW_ANSWERS_WITHIN_SECONDS = 1 << 62, 2, 900.0
 """MLflow may fetch a whole file from its own store, before the first byte, for each range that it is asked for."""
 _HUB = re.compile(r"hf://(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<path>.+))?")
+_REGION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _S3 = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<prefix>.+)")
 
 
@@ -77,21 +80,42 @@ class _Signed:
         return presigned(url, self.key_id, self.secret, self.region, self.now(), token=self.token), {}
 
 
-def source_of(uri: str, tracking_uri: str, credentials: Mapping[str, str], now: Callable[[], datetime]) -> Source:
-    """Return where an artifact's files are read from; raise WeightsError for what nothing is read from."""
+def source_of(
+    uri: str,
+    tracking_uri: str,
+    credentials: Mapping[str, str],
+    now: Callable[[], datetime],
+    endpoints: Sequence[str] = ANY_ENDPOINT,
+) -> Source:
+    """Return where an artifact's files are read from; raise WeightsError for what nothing is read from.
+
+    `endpoints` are how the address of a hub or of S3 may begin.
+    """
     if uri.startswith("mlflow-artifacts:/"):
         path = uri.removeprefix("mlflow-artifacts:/").strip("/")
         url = f"{tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{quote(path)}"
         return _Folder(url, _MLFLOW_STRETCH, {}, _MLFLOW_STREAMS, _MLFLOW_ANSWERS_WITHIN_SECONDS)
     if found := _HUB.fullmatch(uri):
-        return _hub(found, credentials)
+        return _hub(found, credentials, endpoints)
     if found := _S3.fullmatch(uri):
-        return _s3(found, credentials, now)
+        return _s3(found, credentials, now, endpoints)
     raise WeightsError(f"{uri} is nothing that is downloaded")
 
 
-def _hub(found: re.Match[str], credentials: Mapping[str, str]) -> Source:
-    endpoint = address_in(credentials, "HF_ENDPOINT", "https://huggingface.co")
+def _endpoint(credentials: Mapping[str, str], name: str, usual: str, allowed: Sequence[str]) -> str:
+    endpoint = address_in(credentials, name, usual)
+    if any(f"{endpoint}/".startswith(beginning) for beginning in allowed):
+        return endpoint
+    taken = f"what begins with {' or '.join(allowed)}" if allowed else "no endpoint"
+    said = f"{name} of artifact.secretRef is {endpoint}" if name in credentials else f"without {name} it is {endpoint}"
+    raise WeightsError(
+        f"{said}, and this installation reads from {taken}: name such a one in {name} of artifact.secretRef, or have "
+        "the chart's `server.endpoints` allow this one"
+    )
+
+
+def _hub(found: re.Match[str], credentials: Mapping[str, str], allowed: Sequence[str]) -> Source:
+    endpoint = _endpoint(credentials, "HF_ENDPOINT", "https://huggingface.co", allowed)
     url = f"{endpoint}/{quote(found['name'])}/resolve/{quote(found['revision'] or 'main', safe='')}"
     token = credentials.get("HF_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -99,9 +123,13 @@ def _hub(found: re.Match[str], credentials: Mapping[str, str]) -> Source:
     return _Folder(f"{url}/{quote(path)}" if path else url, _STRETCH, headers)
 
 
-def _s3(found: re.Match[str], credentials: Mapping[str, str], now: Callable[[], datetime]) -> Source:
+def _s3(
+    found: re.Match[str], credentials: Mapping[str, str], now: Callable[[], datetime], allowed: Sequence[str]
+) -> Source:
     region = credentials.get("AWS_REGION", "us-east-1")
-    endpoint = address_in(credentials, "AWS_ENDPOINT_URL", f"https://s3.{region}.amazonaws.com")
+    if not _REGION.fullmatch(region):
+        raise WeightsError("AWS_REGION of artifact.secretRef is no region: write one such as eu-central-1")
+    endpoint = _endpoint(credentials, "AWS_ENDPOINT_URL", f"https://s3.{region}.amazonaws.com", allowed)
     url = f"{endpoint}/{found['bucket']}/{quote(found['prefix'].strip('/'))}"
     key_id, secret = credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY")
     if not key_id or not secret:

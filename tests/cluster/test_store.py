@@ -95,7 +95,7 @@ def test_what_is_kept_of_a_pod_is_what_a_reconcile_reads(store: Store) -> None:
     state = {"state": {"running": {}}, "imageID": "long", "name": "engine"}
     store.observe(_pod("p", 5, containerStatuses=[state], podIPs=[{"ip": "1"}]))
     kept = store.get("Pod", "team", "p") or {}
-    assert kept["status"] == {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
+    assert kept["status"] == {"phase": "Running", "containerStatuses": [{"name": "engine", "state": {"running": {}}}]}
 
 
 def test_what_is_kept_of_a_deployment_says_whether_it_is_rolled_out(store: Store) -> None:

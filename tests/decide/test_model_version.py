@@ -12,6 +12,7 @@ from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.autoscaling import Sample
+from anneal_operator.decide.fetching import Fetching, wait_for_nodes
 from anneal_operator.decide.model_version import (
     GiveProduction,
     Register,
@@ -465,6 +466,12 @@ NO_NODE = {
     "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "2 Insufficient nvidia.com/gpu."}]}
 }
 EVICTED = {"status": {"phase": "Failed", "message": "low on resource: ephemeral-storage.", **CRASHED["status"]}}
+
+
+def _fetches(**state: Any) -> dict[str, Any]:
+    return {"status": {"containerStatuses": [{"name": "weights", "state": state}]}}
+
+
 LEAVING = {**CRASHED, "metadata": {"deletionTimestamp": "2026-03-01T11:59:00Z"}}
 QUOTA = Engine(0, "s:2", refusal="exceeded quota")
 WAITS = "the pod waits for a node: 2 Insufficient nvidia.com/gpu."
@@ -503,6 +510,117 @@ def test_what_keeps_an_engine_from_starting_is_told(
     some = decide(_seen(engine=replace(engine or Engine(0, "s:2"), ready=1), pods=pods), NOW).status.condition("Ready")
     assert some is not None
     assert (some.reason, some.message) == ("SomeAnswer", "1 of 2 pods answer" + (f": {why}" if why else ""))
+
+
+@pytest.mark.parametrize(
+    ("size", "serving", "remedy"),
+    [
+        (
+            65 * 10**9,
+            {},
+            "; its weights take 65.0 GB of a node's disk: free some, or keep them on a claim (serving.cache)",
+        ),
+        (65 * 10**9, {"cache": {"claimName": "models"}}, ""),
+        (None, {}, ""),
+    ],
+)
+def test_where_no_node_s_disk_has_room_the_remedy_is_told(
+    size: int | None, serving: dict[str, Any], remedy: str
+) -> None:
+    spec = _spec(**serving)
+    spec = spec.model_copy(update={"artifact": spec.weights.model_copy(update={"bytes": size})})
+    said = "0/2 nodes are available: 2 Insufficient ephemeral-storage."
+    full = {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": said}]}}
+    ready = decide(_seen(spec=spec, engine=Engine(0, "s:2"), pods=[full]), NOW).status.condition("Ready")
+    assert ready is not None
+    assert ready.message == f"0 of 2 pods answer: the pod waits for a node: {said}{remedy}"
+
+
+JOB = Deletion("Job", "m-1-weights", "u")
+FETCHING = Fetching(JOB, "models", pods=[_fetches(running={"startedAt": "2026-03-01T11:58:00Z"})])
+KEEPS = _spec(cache={"claimName": "models"})
+AWAITED: dict[str, Any] = {"spec": KEEPS, "engine": Engine(0, "s:2"), "pods": [NO_NODE], "may_fetch": True}
+TOLD = Downloaded(bytes=10**9, total_bytes=65 * 10**9, bytes_per_second=48_000_000)
+FAR = "1.0 of 65.0 GB are here, at 48.0 MB/s, about 23m left"
+UNWANTED = _spec(replicas=0, cache={"claimName": "models"})
+STUCK = replace(FETCHING, pods=[NO_NODE])
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins", "ends", "told"),
+    [
+        ({}, True, False, ""),
+        ({"may_fetch": False}, False, False, ""),
+        ({"fetching": FETCHING}, False, False, "; meanwhile its weights are brought to the claim"),
+        (
+            {"fetching": FETCHING, "downloads": [TOLD]},
+            False,
+            False,
+            f"; meanwhile its weights are brought to the claim: {FAR}",
+        ),
+        ({"fetching": replace(FETCHING, is_complete=True)}, False, False, "; its weights are on the claim by now"),
+        ({"fetching": STUCK}, False, False, f"; what brings its weights to the claim waits, too: {WAITS}"),
+        # one that is being deleted is waited for
+        ({"fetching": replace(FETCHING, is_leaving=True)}, False, False, ""),
+        # to another claim than is asked for by now
+        (
+            {"fetching": replace(FETCHING, claim="other")},
+            False,
+            True,
+            "; meanwhile its weights are brought to the claim",
+        ),
+        # nobody asks for pods any more
+        ({"fetching": FETCHING, "engine": Engine(0, "s:2", 0), "spec": UNWANTED}, False, True, None),
+        # a pod has a node: it goes on where the Job was
+        ({"fetching": FETCHING, "may_fetch": False, "pods": [DOWNLOADING]}, False, True, None),
+        ({"fetching": FETCHING, "may_fetch": False, "engine": Engine(2, "s:2"), "pods": []}, False, True, None),
+    ],
+)
+def test_weights_are_fetched_while_no_pod_has_a_node(
+    changes: dict[str, Any], begins: bool, ends: bool, told: str | None
+) -> None:
+    verdict = decide(_seen(**AWAITED | changes), NOW)
+    assert verdict.apply[0].fetches is begins
+    assert verdict.delete == ((JOB,) if ends else ())
+    ready = verdict.status.condition("Ready")
+    if told is not None:
+        assert ready is not None
+        assert (ready.reason, ready.message) == ("Unschedulable", f"0 of 2 pods answer: {WAITS}{told}")
+
+
+def test_how_far_weights_are_fetched_is_in_the_status_and_looked_at_again() -> None:
+    verdict = decide(_seen(**AWAITED, fetching=FETCHING, downloads=[TOLD]), NOW)
+    assert verdict.status.download is not None
+    assert (verdict.status.download.bytes, verdict.status.download.remaining) == (10**9, "23m")
+    assert verdict.again == 10.0
+
+
+def test_weights_that_cannot_be_fetched_are_told_before_a_node_is_there() -> None:
+    ended = {"reason": "Error", "exitCode": 77, "message": "error: the answer was 403 Forbidden"}
+    waits = _fetches(waiting={"reason": "CrashLoopBackOff"})
+    waits["status"]["containerStatuses"][0]["lastState"] = {"terminated": ended}
+    status = decide(_seen(**AWAITED, fetching=replace(FETCHING, pods=[waits])), NOW).status
+    assert (status.phase, status.reason) == ("Failed", "WeightsFailed")
+    done = _fetches(terminated={"reason": "Completed", "exitCode": 0})
+    status = decide(_seen(**AWAITED, fetching=replace(FETCHING, pods=[done], is_complete=True)), NOW).status
+    assert (status.phase, status.reason) == ("Loading", "Unschedulable")
+
+
+@pytest.mark.parametrize(
+    ("pods", "wait"),
+    [
+        ([], False),
+        ([NO_NODE], True),
+        ([NO_NODE, NO_NODE], True),
+        ([NO_NODE, DOWNLOADING], False),
+        ([NO_NODE, CREATING], False),
+        ([CREATING], False),
+        ([NO_NODE, EVICTED, LEAVING], True),
+        ([{**NO_NODE, "metadata": {"deletionTimestamp": "x"}}], False),
+    ],
+)
+def test_pods_wait_for_nodes_where_none_of_them_has_one(pods: list[dict[str, Any]], wait: bool) -> None:
+    assert wait_for_nodes(pods) is wait
 
 
 def test_a_source_that_the_installation_does_not_serve_gets_no_pods_and_what_is_served_goes_on() -> None:

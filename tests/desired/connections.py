@@ -36,6 +36,7 @@ EVERYBODY: Mapping[str, Pod] = {
     "recorder": Pod(TEAM, _labels("recorder")),
     "engine": Pod(TEAM, _labels("serving")),
     "shared-engine": Pod(TEAM, _labels("serving-shared")),
+    "fetcher": Pod(TEAM, _labels("weights-ahead")),
     "trainer": Pod(TEAM, _labels("training")),
     "stranger": Pod(TEAM, {}),
     "false-operator": Pod(TEAM, _OPERATOR),
@@ -50,6 +51,7 @@ MAY: Mapping[tuple[str, int], set[str]] = {
     ("recorder", 8081): {"router", "operator"},
     ("engine", 8000): {"router", "operator", "scraper"},
     ("shared-engine", 8000): {"router", "operator", "scraper"},
+    ("fetcher", 8000): {"operator"},
 }
 
 

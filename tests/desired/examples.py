@@ -1,6 +1,6 @@
 """What the builders make of the example; `python -m tests.desired.examples` writes it to golden/."""
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.serving import Serving, WarmUp
 from anneal_operator.desired.backends import asked_backend
+from anneal_operator.desired.fetching import fetch_job
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
@@ -32,6 +33,7 @@ from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, d
 from anneal_operator.desired.shared_base import Member, adapters_config, engine_name, shared_deployment, shared_service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
+from anneal_operator.desired.weights import Authorities
 from training_runtime.plan import Published
 
 __all__ = ["EXAMPLES", "GOLDEN", "text"]
@@ -180,6 +182,34 @@ def _from_elsewhere() -> list[dict[str, Any]]:
     return made
 
 
+def _behind_a_proxy() -> list[dict[str, Any]]:
+    """Weights of a hub, onto the node's disk, where an installation says which way and whom to trust."""
+    _, stored = _version()
+    proxies = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": ".svc,10.0.0.0/8"}
+    env = replace(
+        _SERVING,
+        variables=_ENGINE | proxies,
+        authorities=Authorities("our-authorities", "ca.crt"),
+        endpoints=["https://hub.example.com/"],
+    )
+    artifact = {**stored["spec"]["artifact"], "uri": "hf://our-team/spam@v1", "secretRef": {"name": "reader"}}
+    serving = {
+        **stored["spec"]["serving"],
+        "resources": {"requests": {"cpu": "2"}, "limits": {"ephemeral-storage": "20Gi"}},
+        "podTemplate": {"env": [{"name": "NO_PROXY", "value": ".svc,.example.com"}]},
+    }
+    spec = ModelVersionSpec.parse({**stored["spec"], "artifact": artifact, "serving": serving})
+    return [deployment(stored, spec, spec.serving or Serving(), 1, env, startup_seconds=900)]
+
+
+def _ahead_of_nodes() -> list[dict[str, Any]]:
+    """What brings weights to their claim while a GPU is awaited."""
+    _, stored = _version("expressway-assistant/h100/job")
+    serving = {**stored["spec"]["serving"], "cache": {"claimName": "models"}}
+    spec = ModelVersionSpec.parse({**stored["spec"], "serving": serving})
+    return [fetch_job(stored, spec, spec.serving or Serving(), _SERVING)]
+
+
 def _shared_objects() -> list[dict[str, Any]]:
     serving = {"sharing": "SharedBase", "dtype": "BF16", "adapters": {"maxRank": 32, "atOnce": 8}}
     members = [_adapter("spam-filter-german", "1", serving), _adapter("spam-filter-french", "2", serving)]
@@ -241,7 +271,7 @@ def _router_to_backends() -> list[dict[str, Any]]:
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": Destination("inside", {"1": "inside", "production": "inside"})})
     keys = {version.name: version.backend.key for version in versions if version.backend and version.backend.key}
-    env = dataclasses.replace(_ROUTER, backend_keys=keys)
+    env = replace(_ROUTER, backend_keys=keys)
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), env)
 
 
@@ -261,6 +291,8 @@ EXAMPLES = {
     "serving-one-after-the-other": _one_after_the_other,
     "serving-on-gpus": _serving_on_gpus,
     "serving-from-elsewhere": _from_elsewhere,
+    "serving-behind-a-proxy": _behind_a_proxy,
+    "weights-ahead": _ahead_of_nodes,
     "serving-shared": _shared_objects,
     "router": _router_objects,
     "router-to-backends": _router_to_backends,

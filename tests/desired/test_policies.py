@@ -11,6 +11,7 @@ GUARDED = {
     "anneal-router": "router",
     "anneal-engines": "serving",
     "anneal-shared-engines": "serving-shared",
+    "anneal-weights": "weights-ahead",
     "anneal-recorder": "recorder",
 }
 

@@ -15,6 +15,7 @@ from typing_extensions import override
 from anneal_operator.api.resources import CUSTOM_RESOURCES
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
+from anneal_operator.desired.fetching import FETCH_LABEL
 from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.shared_base import SHARED_BASES, SHARED_BASES_LABEL
@@ -158,7 +159,13 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
     store.observe(_object("FineTuneJob"))
     store.observe(_object("ModelVersion", "v"))
     told = children(lambda key, after=0.0: woken.append((key, after)), store)
-    labels = {JOB_LABEL: "a", VERSION_LABEL: "v", ROUTER_LABEL: ROUTER, SHARED_BASES_LABEL: SHARED_BASES}
+    labels = {
+        JOB_LABEL: "a",
+        VERSION_LABEL: "v",
+        FETCH_LABEL: "v",
+        ROUTER_LABEL: ROUTER,
+        SHARED_BASES_LABEL: SHARED_BASES,
+    }
     for kind, label, tell in told:
         child = _object(kind, f"{kind}-{label}")
         child["metadata"]["labels"] = {label: labels[label]}
@@ -169,13 +176,16 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
         ("Pod", JOB_LABEL),
         ("Deployment", VERSION_LABEL),
         ("Pod", VERSION_LABEL),
+        ("Job", FETCH_LABEL),
+        ("Pod", FETCH_LABEL),
         ("Pod", ROUTER_LABEL),
         ("Deployment", SHARED_BASES_LABEL),
         ("Pod", SHARED_BASES_LABEL),
     ]
     job, version = Key("FineTuneJob", "team", "a"), Key("ModelVersion", "team", "v")
     shared = Key("SharedBase", "team", SHARED_BASES)
-    assert [key for key, _ in woken] == [job, job, version, version, Key("Router", "team", ROUTER), shared, shared]
+    router = Key("Router", "team", ROUTER)
+    assert [key for key, _ in woken] == [job, job, *[version] * 4, router, shared, shared]
     assert [after for key, after in woken if key == job] == [0.5, 0.5], "a Job and its pod change together"
 
 

@@ -194,6 +194,58 @@ def test_an_engine_that_ends_says_what_it_said(world: World) -> None:
     assert _condition(world, "Stalled")[0] == "True"
 
 
+NO_NODE = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "1 Insufficient nvidia.com/gpu."}]}
+
+
+def _awaits_a_gpu(world: World, *, modes: list[str]) -> None:
+    """A version whose cache is a claim, and whose pod has no node."""
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"cache": {"claimName": "models"}}})
+    _look(world, times=2)
+    world.api.put("PersistentVolumeClaim", "models", status={"phase": "Bound", "accessModes": modes})
+    world.api.put("Pod", "p", metadata={"labels": {"anneal.dev/model-version": "one"}}, status=NO_NODE)
+    world.writes()
+
+
+def test_weights_are_fetched_to_the_claim_while_a_gpu_is_awaited(world: World) -> None:
+    _awaits_a_gpu(world, modes=["ReadWriteMany"])
+    _look(world)
+    assert world.writes() == ["Job/one-weights", "ModelVersion/one/status"]
+    world.routers.downloads["http://10.0.0.8:8000"] = Downloaded(bytes=10, total_bytes=100, bytes_per_second=9)
+    state = {"running": {"startedAt": "2026-03-01T12:00:00Z"}}
+    fetcher = {"podIP": "10.0.0.8", "containerStatuses": [{"name": "weights", "state": state}]}
+    world.api.put("Pod", "f", metadata={"labels": {"anneal.dev/weights-of": "one"}}, status=fetcher)
+    assert _look(world, times=2) == 10.0
+    assert (_status(world)["download"]["bytes"], _status(world)["phase"]) == (10, "Loading")
+    assert _condition(world, "Ready") == ("False", "Unschedulable")
+    assert "; meanwhile its weights are brought to the claim: " in _message(world, "Ready")
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+    world.api.edit("Job", "one-weights", status={"conditions": [{"type": "Complete", "status": "True"}]})
+    world.later(10)
+    _look(world)
+    assert _message(world, "Ready").endswith("; its weights are on the claim by now")
+    world.api.edit("Pod", "p", status={"conditions": [{"type": "PodScheduled", "status": "True"}]})
+    world.writes()
+    _look(world)
+    assert world.writes()[0] == "Job/one-weights/delete"
+    assert ("Job", "one-weights") not in world.api.objects
+
+
+@pytest.mark.parametrize("modes", [["ReadWriteOnce"], []])
+def test_a_claim_that_not_every_node_can_write_to_is_left_to_the_pods(world: World, modes: list[str]) -> None:
+    _awaits_a_gpu(world, modes=modes)
+    _look(world, times=2)
+    assert ("Job", "one-weights") not in world.api.objects
+
+
+def test_somebody_else_s_job_of_that_name_is_left_alone_and_told(world: World) -> None:
+    world.api.put("Job", "one-weights")
+    _awaits_a_gpu(world, modes=["ReadWriteMany"])
+    _look(world, times=2)
+    assert _condition(world, "Reconciling") == ("True", "NameTaken")
+
+
 def test_a_source_is_served_that_the_installation_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(world.context.settings), "artifact_sources", ["s3://models/"])
     _look(world, times=3)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,17 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import BinaryIO
 
 from typing_extensions import override
 
 from serving_runtime.plan import ServingPlan
 
-__all__ = ["URI", "FileServer", "Files", "plan_of", "publish"]
+__all__ = ["URI", "FileServer", "Files", "plan_of", "publish", "started"]
 
 URI = "mlflow-artifacts:/1/run/artifacts/model"
 PREFIX = "/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/model/"
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _PIECE = 1 << 16
+_CHECKOUT = Path(__file__).parents[2]
 
 
 def publish(folder: Path, files: Mapping[str, bytes], *, with_sizes: bool = True) -> str:
@@ -45,6 +49,13 @@ def plan_of(digest: str, port: int) -> ServingPlan:
         max_model_length=64,
         engine_args=[],
     )
+
+
+def started(files: "Files", folder: Path, digest: str, *more: str) -> "subprocess.Popen[str]":
+    """Begin a download in a process of its own."""
+    plan = plan_of(digest, files.port).model_dump_json()
+    command = [sys.executable, "-m", "serving_runtime.weights", "--port", "0", "--folder", str(folder), "--plan", plan]
+    return subprocess.Popen([*command, *more], cwd=_CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @dataclass
@@ -110,33 +121,35 @@ class FileServer(BaseHTTPRequestHandler):
             return
         if name != "manifest.json":
             time.sleep(state.begins_after)
-        content = path.read_bytes()
+        size = path.stat().st_size
         asked = _RANGE.fullmatch(self.headers.get("Range", "")) if state.knows_ranges else None
-        begin, end = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(content))
-        if asked and state.sends_from is not None and state.sends_from < len(content):
+        begin, end = (int(asked[1]), int(asked[2]) + 1) if asked else (0, size)
+        if asked and state.sends_from is not None and state.sends_from < size:
             begin, state.sends_from = state.sends_from, None
-        outside = asked and begin >= len(content)
+        end, outside = min(end, size), asked and begin >= size
         self.send_response((416 if outside else 206) if asked else 200)
         if asked:
-            named = "*" if outside else f"{begin}-{min(end, len(content)) - 1}"
-            self.send_header("Content-Range", f"bytes {named}/{len(content) if state.tells_sizes else '*'}")
+            named = "*" if outside else f"{begin}-{end - 1}"
+            self.send_header("Content-Range", f"bytes {named}/{size if state.tells_sizes else '*'}")
         if state.tells_sizes or asked or name == "manifest.json":
-            self.send_header("Content-Length", str(len(content[begin:end])))
+            self.send_header("Content-Length", str(max(0, end - begin)))
         else:
             self.close_connection = True
         self.end_headers()
-        self._send(content[begin:end], is_counted=name != "manifest.json")
+        with path.open("rb") as file:
+            file.seek(begin)
+            self._send(file, max(0, end - begin), is_counted=name != "manifest.json")
 
-    def _send(self, body: bytes, *, is_counted: bool) -> None:
+    def _send(self, body: BinaryIO, length: int, *, is_counted: bool) -> None:
         state = self.state
         with state.lock:
             longest = state.breaks_after or state.breaks_once_after
-            breaks = is_counted and 0 < longest < len(body)
+            breaks = is_counted and 0 < longest < length
             state.breaks_once_after = 0 if breaks else state.breaks_once_after
         if breaks:
-            body, self.close_connection = body[:longest], True
-        for begin in range(0, len(body), _PIECE):
-            piece = body[begin : begin + _PIECE]
+            length, self.close_connection = longest, True
+        for begin in range(0, length, _PIECE):
+            piece = body.read(min(_PIECE, length - begin))
             self.wfile.write(piece)
             with state.lock:
                 state.sent += len(piece) * is_counted

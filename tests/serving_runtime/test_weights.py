@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import yaml
 
 from serving_runtime.plan import DOWNLOAD_PATH, Downloaded, weights_folder
 from serving_runtime.weights import __main__ as weights
-from serving_runtime.weights import ranges, sources
+from serving_runtime.weights import download, published, ranges, sources
 from serving_runtime.weights.cache import bring
 from serving_runtime.weights.describe import describe, main
 from serving_runtime.weights.progress import Progress, told_at
@@ -34,7 +36,7 @@ from serving_runtime.weights.sources import source_of
 from tests.support.http_server import playing
 from toolbox.polling import poll
 
-from .published import URI, Files, FileServer, plan_of, publish
+from .published import URI, Files, FileServer, plan_of, publish, started
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CHECKOUT = Path(__file__).parents[2]
@@ -81,6 +83,22 @@ def test_what_is_here_is_not_downloaded_again(files: Files, tmp_path: Path) -> N
     asked = files.asked.copy()
     brought(files, tmp_path / "cache")
     assert files.asked == asked
+
+
+def test_a_file_is_verified_while_others_are_on_their_way(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, int]] = []
+
+    def changed_files(folder: Path, names: dict[str, str]) -> list[str]:
+        read.extend((name, files.sent) for name in names)
+        return published.changed_files(folder, names)
+
+    monkeypatch.setattr(download, "changed_files", changed_files)
+    files.bytes_per_second = 2_000_000
+    brought(files, tmp_path / "cache")
+    assert [name for name, sent in read if sent < SIZE * 0.9] == ["empty.txt", "config.json", "other.safetensors"]
+    assert sorted(name for name, _ in read) == sorted(FILES), "each once"
 
 
 def test_a_connection_that_breaks_goes_on_where_it_was(files: Files, tmp_path: Path) -> None:
@@ -179,12 +197,6 @@ def test_a_digest_of_something_else_is_told_to_be_none_of_a_manifest(files: File
     (files.folder / "manifest.json").write_text("[1]")
     with pytest.raises(WeightsError, match=r"lists no files: artifact.digest is to be that of a manifest"):
         brought(files, tmp_path / "cache", _digest(files.folder))
-
-
-def started(files: Files, folder: Path, digest: str, *more: str) -> "subprocess.Popen[str]":
-    plan = plan_of(digest, files.port).model_dump_json()
-    command = [sys.executable, "-m", "serving_runtime.weights", "--port", "0", "--folder", str(folder), "--plan", plan]
-    return subprocess.Popen([*command, *more], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_download_that_is_killed_goes_on_where_it_was(files: Files, tmp_path: Path) -> None:
@@ -584,3 +596,50 @@ def test_how_far_it_is_is_told_to_whoever_asks() -> None:
         assert told().bytes_per_second < 20, "one that stands still slows down"
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("uri", "credentials", "allowed", "told"),
+    [
+        ("hf://t/x", {"HF_ENDPOINT": "https://hub.example.com"}, ["https://hub.example.com/"], ""),
+        ("hf://t/x", {"HF_ENDPOINT": "https://hub.example.com/eu/"}, ["https://hub.example.com/"], ""),
+        ("hf://t/x", {"HF_ENDPOINT": "http://Hub.example.com:80"}, ["http://hub.example.com/"], ""),
+        ("hf://t/x", {}, ["https://huggingface.co/"], ""),
+        ("hf://t/x", {}, ["https://hub.example.com/"], "without HF_ENDPOINT it is https://huggingface.co, and"),
+        (
+            "hf://t/x",
+            {"HF_ENDPOINT": "https://hub.example.com.evil.net"},
+            ["https://hub.example.com/", "https://huggingface.co/"],
+            (
+                "HF_ENDPOINT of artifact.secretRef is https://hub.example.com.evil.net, and this installation reads "
+                "from what begins with https://hub.example.com/ or https://huggingface.co/: name such a one in "
+                "HF_ENDPOINT of artifact.secretRef, or have the chart's `server.endpoints` allow this one"
+            ),
+        ),
+        ("s3://b/x", {"AWS_ENDPOINT_URL": "http://minio:9000"}, ["http://minio:9000/"], ""),
+        ("s3://b/x", {"AWS_REGION": "eu-central-1"}, ["https://s3.eu-central-1.amazonaws.com/"], ""),
+        ("s3://b/x", {}, ["https://s3.eu-central-1.amazonaws.com/"], "without AWS_ENDPOINT_URL it is https://s3.us-ea"),
+        ("s3://b/x", {}, [], "this installation reads from no endpoint: name"),
+        ("s3://b/x", {"AWS_REGION": "x.evil.net/"}, ["https://s3."], "AWS_REGION of artifact.secretRef is no region"),
+        ("mlflow-artifacts:/1/r", {}, [], ""),
+    ],
+)
+def test_the_installation_says_which_endpoints_are_read_from(
+    uri: str, credentials: dict[str, str], allowed: list[str], told: str
+) -> None:
+    expected = pytest.raises(WeightsError, match=re.escape(told)) if told else nullcontext()
+    with expected:
+        source_of(uri, "http://mlflow", credentials, lambda: NOW, allowed)
+
+
+def test_weights_that_are_larger_than_a_pod_s_room_are_refused_before_they_are_downloaded(
+    files: Files, tmp_path: Path
+) -> None:
+    digest = digest_of(files)
+    refused = started(files, tmp_path / "cache", digest, "--room", str(SIZE - 1))
+    _, err = refused.communicate(timeout=60)
+    assert (refused.returncode, files.sent) == (77, 0)
+    assert err.startswith(f"error: the weights have {SIZE} bytes, and the pod has room for {SIZE - 1}, by what its ")
+    assert f"`bytes: {SIZE}` in `artifact`" in err
+    taken = started(files, tmp_path / "cache", digest, "--room", str(SIZE))
+    assert (taken.communicate(timeout=60)[1], taken.returncode) == ("", 0)

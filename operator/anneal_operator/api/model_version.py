@@ -90,7 +90,9 @@ class ArtifactBase(Schema):
     digest: _Digest
     """Digest of that folder's manifest; a server refuses to start on anything else."""
     bytes: int | None = Field(default=None, ge=1, le=1 << 50)
-    """The size of its files: how long an engine may take to start is reckoned from it."""
+    """The size of its files: how long an engine may take to start is reckoned from it, and how much of its node's disk
+    a pod asks for where `serving.cache` keeps nothing.
+    """
 
     rules: ClassVar = (_NO_WAY_ELSEWHERE,)
 
@@ -113,7 +115,9 @@ class Artifact(Schema):
     digest: _Digest
     """Digest of the folder's manifest; a server refuses to start on anything else."""
     bytes: int | None = Field(default=None, ge=1, le=1 << 50)
-    """The size of its files: how long an engine may take to start is reckoned from it."""
+    """The size of its files: how long an engine may take to start is reckoned from it, and how much of its node's disk
+    a pod asks for where `serving.cache` keeps nothing.
+    """
     base: ArtifactBase | None = None
     """Of an adapter, what it was trained on: needed to serve it with `serving.sharing: SharedBase`."""
 

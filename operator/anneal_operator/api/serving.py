@@ -22,7 +22,9 @@ class ServerPodTemplate(PodTemplate):
     """What every server's pod gets beside its own."""
 
     env: MapByName[EnvVar] = Field(default=[], max_length=64)
-    """Environment variables of the engine, for example of NCCL."""
+    """Environment variables of the engine, for example of NCCL. `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are those of
+    the download of its weights, too.
+    """
 
     rules: ClassVar = (
         Rule(

@@ -45,7 +45,7 @@ _CHILD_STATUS = (
 )
 _STATUS_LISTS = {
     "conditions": ("type", "status", "reason", "message", "lastTransitionTime"),
-    "containerStatuses": ("lastState", "state"),
+    "containerStatuses": ("lastState", "name", "state"),
     "initContainerStatuses": ("lastState", "name", "state"),
 }
 _WITH_OWNERS = WATCHED | {"ConfigMap", "PersistentVolumeClaim", "Service"}

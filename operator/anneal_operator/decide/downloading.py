@@ -19,9 +19,10 @@ _WORTH_SECONDS = 600
 
 
 def weights_container(pod: Manifest) -> Manifest:
-    """Return its status; empty where there is none. A mesh may have put others before the engine."""
-    found: list[Manifest] = pod.get("status", {}).get("initContainerStatuses") or []
-    return next((status for status in found if status.get("name") == WEIGHTS_CONTAINER), {})
+    """Return its status; empty where there is none. It goes before an engine, as others may, or has its own pod."""
+    status = pod.get("status", {})
+    found: list[Manifest] = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return next((one for one in found if one.get("name") == WEIGHTS_CONTAINER), {})
 
 
 def brings_since(pod: Manifest) -> str:

@@ -34,7 +34,7 @@ from .loaded import loaded
 from .observed_version import Contest, ObservedVersion
 from .serving_engine import Engine, standing
 from .shared_base import with_adapter
-from .verdict import Progress, Verdict
+from .verdict import Deletion, Progress, Verdict
 
 __all__ = [
     "GiveProduction",
@@ -57,6 +57,8 @@ class Serve:
 
     replicas: int
     as_they_are: bool = False
+    fetches: bool = False
+    """Whether a Job is to bring the weights to their claim, as no pod has a node."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,16 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
     waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
     waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
     waits += [due] if (due := due_in(cost, held, now)) is not None else []
-    waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, seen.pods)) else []
+    bringing = [*seen.pods, *(seen.fetching.pods if seen.fetching else ())]
+    waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, bringing)) else []
     waits += [BACKEND_SECONDS] if seen.spec.backend else []
     return Verdict(
         status,
         _progress(phase, registry),
-        delete=seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else (),
+        delete=(
+            *(seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else ()),
+            *_fetching_to_end(seen, pods),
+        ),
         apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" and not seen.is_refused else (),
         effects=_effects(seen, registry, phase),
         again=min(waits, default=None),
@@ -265,7 +271,17 @@ def _served(seen: ObservedVersion, wanted: int) -> Serve:
     """An engine stays what it was in an experiment, and while another or the router is being brought up to date: a pod
     that is evicted or ends there is made again as it was.
     """
-    return Serve(wanted, as_they_are=bool(_update_waits_for(seen)))
+    fetches = wanted > 0 and seen.may_fetch and seen.fetching is None
+    return Serve(wanted, as_they_are=bool(_update_waits_for(seen)), fetches=fetches)
+
+
+def _fetching_to_end(seen: ObservedVersion, wanted: int) -> tuple[Deletion, ...]:
+    """What brings weights where a pod goes on with that by now, or elsewhere than they are to lie."""
+    fetching, cache = seen.fetching, seen.spec.serving.cache if seen.spec.serving else None
+    if fetching is None or fetching.is_leaving:
+        return ()
+    is_right = cache is not None and cache.claim_name == fetching.claim and wanted > 0 and seen.may_fetch
+    return () if is_right else (fetching.deletion,)
 
 
 def _update_waits_for(seen: ObservedVersion) -> str:
@@ -369,7 +385,7 @@ def _ready(seen: ObservedVersion, wanted: int, *, is_ending: bool) -> tuple[Vers
     if seen.is_refused:
         return "Failed", Finding(kind, "False", Reason.SOURCE_REFUSED, seen.source_refusal)
     download = slowest_download(seen.downloads)
-    stands = standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download)
+    stands = standing(seen.engine, wanted, seen.pods, seen.spec, _update_waits_for(seen), download, seen.fetching)
     return with_adapter(*stands, seen.adapter_problem, seen.adapter_waits)
 
 

@@ -12,6 +12,7 @@ from serving_runtime.plan import BackendReport, Downloaded
 from .acknowledgement import RouteSeen
 from .autoscaling import Sample
 from .cost import Held
+from .fetching import Fetching
 from .serving_engine import Engine, Front
 from .verdict import Deletion
 
@@ -49,7 +50,11 @@ class ObservedVersion:
     default_replicas: int = 0
     """The pods of the version that clients get who ask for the model."""
     downloads: Sequence[Downloaded] = ()
-    """What those of them told that bring weights."""
+    """What those of them told that bring weights, and what brings them before there is a node."""
+    may_fetch: bool = False
+    """Whether no pod has a node, and any node can write to the claim that is to have their weights."""
+    fetching: Fetching | None = None
+    """What brings them there meanwhile."""
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
     is_routed_here: bool = True

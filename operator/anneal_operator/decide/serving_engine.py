@@ -13,11 +13,14 @@ from anneal_operator.reasons import ConditionType, Reason
 from .conditions import Finding
 from .downloading import brings_since, in_words, weights_container
 from .failures import held_back, is_deleted
+from .fetching import Fetching, fetched_in_words
 from .startup import startup_seconds
 
 __all__ = ["Engine", "Front", "standing"]
 
 _MESSAGE_LIMIT = 600
+_NO_ROOM = "Insufficient ephemeral-storage"
+"""The scheduler's words."""
 _ANSWERS = "weights are verified and the engine answers"
 _HELD_BACK: Mapping[FailureClass, Reason] = {
     "Unschedulable": Reason.UNSCHEDULABLE,
@@ -66,15 +69,21 @@ def standing(
     spec: ModelVersionSpec,
     update_waits_for: str,
     download: Download | None,
+    fetching: Fetching | None = None,
 ) -> tuple[VersionPhase, Finding]:
     """Return the phase, and the condition Ready. Pods that are to end count for nothing: they end in any way. Of those
     that were evicted, others are made; they count where that is all there is.
 
-    `update_waits_for` is what keeps the engine as an earlier build made it.
+    `update_waits_for` is what keeps the engine as an earlier build made it; `fetching`, what brings its weights
+    before its pods have a node.
     """
     ready, staying = engine.ready if engine else 0, [pod for pod in pods if not is_deleted(pod)]
     at_work = [pod for pod in staying if not _is_evicted(pod)]
     (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec, download)
+    if reason is Reason.UNSCHEDULABLE:
+        waiting += fetched_in_words(fetching, download)
+        if not problem and (problem := _weights_problem(fetching.pods if fetching else ())):
+            failed = Reason.WEIGHTS_FAILED
     if engine and ready < wanted and _suffices(ready, spec.serving):
         few = f"; {ready} of {wanted} pods answer" + (f": {problem or waiting}" if problem or waiting else "")
         return "Ready", Finding(ConditionType.READY, "True", Reason.ANSWERS, f"{_ANSWERS}{few}")
@@ -112,13 +121,20 @@ def _answers(update_waits_for: str, stuck: str, *, may_recreate: bool) -> Findin
 def _problem(pods: Iterable[Manifest]) -> tuple[Reason, str]:
     """What an engine that ended said last, or what was to bring its weights; one that runs again has no problem."""
     for pod in pods:
-        ended = _ended(weights_container(pod))
-        if ended.get("exitCode"):
-            return Reason.WEIGHTS_FAILED, f"what brings the weights ended with {_said(ended)}"[:_MESSAGE_LIMIT]
+        if problem := _weights_problem([pod]):
+            return Reason.WEIGHTS_FAILED, problem
         for container in pod.get("status", {}).get("containerStatuses", ()):
             if ended := _ended(container):
                 return Reason.ENGINE_FAILED, f"the engine ended with {_said(ended)}"[:_MESSAGE_LIMIT]
     return Reason.ENGINE_FAILED, ""
+
+
+def _weights_problem(pods: Iterable[Manifest]) -> str:
+    for pod in pods:
+        ended = _ended(weights_container(pod))
+        if ended.get("exitCode"):
+            return f"what brings the weights ended with {_said(ended)}"[:_MESSAGE_LIMIT]
+    return ""
 
 
 def _ended(container: Manifest) -> Manifest:
@@ -144,7 +160,7 @@ def _waiting(
     if evicted := next(filter(_is_evicted, pods), None):
         return Reason.EVICTED, f"a pod was evicted: {evicted['status'].get('message', '')}"[:_MESSAGE_LIMIT]
     if found := next((found for found in map(held_back, pods) if found), None):
-        return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT]
+        return _HELD_BACK.get(found[0], Reason.STARTING), found[1][:_MESSAGE_LIMIT] + _room_missing(found[1], spec)
     if since := min((since for pod in pods if (since := _loads_since(pod))), default=""):
         deadline = startup_seconds(spec.serving or Serving(), spec.weights)
         again = f"what takes longer than {worded(deadline)} is started again"
@@ -153,6 +169,16 @@ def _waiting(
         far = f": {in_words(download)}" if download else ""
         return Reason.DOWNLOADING, f"the weights are downloaded since {since}{far}"
     return Reason.STARTING, ""
+
+
+def _room_missing(said: str, spec: ModelVersionSpec) -> str:
+    """What to do where no node's disk has room for the weights."""
+    size = spec.weights.bytes
+    if _NO_ROOM not in said or size is None or (spec.serving and spec.serving.cache):
+        return ""
+    return (
+        f"; its weights take {size / 1e9:.1f} GB of a node's disk: free some, or keep them on a claim (serving.cache)"
+    )
 
 
 def _is_evicted(pod: Manifest) -> bool:

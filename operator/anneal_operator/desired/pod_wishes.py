@@ -3,6 +3,7 @@
 from typing import Any
 
 from anneal_operator.api.pods import PodTemplate
+from serving_runtime.plan import PROXY_VARIABLES
 
 from .pods import Manifest
 
@@ -20,11 +21,16 @@ def with_wishes(template: Manifest, wanted: PodTemplate) -> Manifest:
         if given:
             metadata[name] = {**given, **metadata.get(name, {})}
     spec: Manifest = dict(template["spec"])
-    chosen = {variable.name for variable in wanted.env}
+    chosen = {_one_name(variable.name) for variable in wanted.env}
     [made] = spec["containers"]
-    kept = [variable for variable in made["env"] if variable["name"] not in chosen]
+    kept = [variable for variable in made["env"] if _one_name(variable["name"]) not in chosen]
     spec["containers"] = [{**made, "env": [*kept, *(variable.dump() for variable in wanted.env)]}]
     return {**template, "metadata": metadata, "spec": {**spec, **placement(wanted, spec.get("tolerations", []))}}
+
+
+def _one_name(variable: str) -> str:
+    """A variable's name; those of proxies are the same in small letters, which would win."""
+    return variable.upper() if variable.upper() in PROXY_VARIABLES else variable
 
 
 def placement(wanted: PodTemplate, tolerations: list[Manifest]) -> Manifest:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT
 
+from .fetching import FETCH_LABEL
 from .pods import Manifest, labels, owned_by_all
 from .serving import ENGINE_PORT, VERSION_LABEL
 from .shared_base import SHARED_BASE_LABEL
@@ -46,6 +47,7 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
         ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, operator], RECORDER_PORT)]),
         ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-shared-engines", shared, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
+        ("anneal-weights", _with(FETCH_LABEL), [_from([operator], ENGINE_PORT)]),
     ]
     return [_policy(namespace, name, owners, pods, ingress) for name, pods, ingress in guarded]
 

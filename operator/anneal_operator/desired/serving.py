@@ -13,6 +13,7 @@ from anneal_operator.api.model_version import Artifact, ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import (
     ALIVE_PATH,
+    ANY_ENDPOINT,
     ENGINE_KEY_VARIABLE,
     LEFT_BY_ALL_SECONDS,
     SILENCE_VARIABLE,
@@ -26,7 +27,16 @@ from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .operations import Operation, Patch
 from .pod_wishes import with_wishes
 from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
-from .weights import MODEL_FOLDER, Weights, weights
+from .weights import (
+    MODEL_FOLDER,
+    Authorities,
+    Downloading,
+    Weights,
+    authorities_volumes,
+    trusting,
+    weights,
+    with_room,
+)
 
 __all__ = [
     "BUILD_ANNOTATION",
@@ -87,11 +97,20 @@ class ServingEnvironment:
     mlflow_url: str
     variables: dict[str, str]
     keys: Keys
+    authorities: Authorities | None = None
+    endpoints: Sequence[str] = ANY_ENDPOINT
+    """How the endpoints of hubs and S3 may begin."""
 
     @property
     def build(self) -> str:
         """Tells one installation's pods from another's; the keys are not its own."""
-        return digest_of([self.image, self.pull_policy, self.mlflow_url, self.variables])
+        trusted = [self.authorities.config_map, self.authorities.key] if self.authorities else []
+        return digest_of([self.image, self.pull_policy, self.mlflow_url, self.variables, trusted, [*self.endpoints]])
+
+    @property
+    def downloading(self) -> Downloading:
+        """How weights are downloaded."""
+        return Downloading(self.image, self.pull_policy, self.variables, self.authorities, self.endpoints)
 
 
 def server_name(version: str) -> str:
@@ -178,19 +197,22 @@ def engine_pod(
     startup_seconds: int,
 ) -> Manifest:
     """The spec of an engine's pod; `arguments` are the launcher's beside those that every engine has."""
-    brought = weights(artifact, serving, env.image, env.pull_policy, plan.model_dump_json(), ENGINE_PORT)
-    return _pod(serving, _engine(plan, serving, env, brought, startup_seconds, arguments), brought)
+    brought = weights(artifact, serving, env.downloading, plan.model_dump_json(), ENGINE_PORT)
+    engine = _engine(plan, serving, env, brought, startup_seconds, arguments)
+    engine["resources"] = with_room(engine["resources"], artifact, serving)
+    volumes = [*brought.volumes, *authorities_volumes(env.authorities)]
+    return _pod(serving, trusting(engine, env.authorities), brought.before, volumes)
 
 
-def _pod(serving: Serving, engine: Manifest, brought: Weights) -> Manifest:
+def _pod(serving: Serving, engine: Manifest, before: list[Manifest], volumes: list[Manifest]) -> Manifest:
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": LEFT_BY_ALL_SECONDS + serving.drain_seconds + _MARGIN_SECONDS,
         "securityContext": pod_security(),
-        **({"initContainers": brought.before} if brought.before else {}),
+        **({"initContainers": before} if before else {}),
         "containers": [engine],
-        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}, *brought.volumes],
+        "volumes": [scratch_volume(), {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}, *volumes],
     }
     if tolerations := gpu_tolerations(serving.resources):
         pod["tolerations"] = tolerations

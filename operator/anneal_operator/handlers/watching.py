@@ -12,6 +12,7 @@ from anneal_operator.api.resources import CUSTOM_RESOURCES, GROUP, VERSION
 from anneal_operator.cluster.child_watches import Tell
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
+from anneal_operator.desired.fetching import FETCH_LABEL
 from anneal_operator.desired.routing import ROUTER_LABEL
 from anneal_operator.desired.serving import VERSION_LABEL
 from anneal_operator.desired.shared_base import SHARED_BASES_LABEL
@@ -24,6 +25,7 @@ __all__ = ["OWNERS", "build_registry", "children"]
 OWNERS = {
     JOB_LABEL: "FineTuneJob",
     VERSION_LABEL: "ModelVersion",
+    FETCH_LABEL: "ModelVersion",
     ROUTER_LABEL: ROUTER_KIND,
     SHARED_BASES_LABEL: SHARED_BASE_KIND,
 }
@@ -33,6 +35,8 @@ _CHILDREN = (
     ("Pod", JOB_LABEL),
     ("Deployment", VERSION_LABEL),
     ("Pod", VERSION_LABEL),
+    ("Job", FETCH_LABEL),
+    ("Pod", FETCH_LABEL),
     ("Pod", ROUTER_LABEL),
     ("Deployment", SHARED_BASES_LABEL),
     ("Pod", SHARED_BASES_LABEL),

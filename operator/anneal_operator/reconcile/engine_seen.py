@@ -4,6 +4,7 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.serving_engine import Engine
 from anneal_operator.desired.keys import KEYS_ANNOTATION, Keys
 from anneal_operator.desired.serving import BUILD_ANNOTATION, WISH_ANNOTATION, ServingEnvironment
+from anneal_operator.desired.weights import Authorities
 from anneal_operator.settings import Settings
 
 __all__ = ["engine_seen", "serving_environment"]
@@ -14,8 +15,15 @@ _COMPLETE = "NewReplicaSetAvailable"
 
 def serving_environment(settings: Settings, keys: Keys) -> ServingEnvironment:
     """Return what every engine's pod gets."""
+    named = settings.authorities_config_map
     return ServingEnvironment(
-        settings.server_image, settings.image_pull_policy, settings.mlflow_url, settings.server_environment, keys
+        settings.server_image,
+        settings.image_pull_policy,
+        settings.mlflow_url,
+        settings.server_environment,
+        keys,
+        authorities=Authorities(named, settings.authorities_key) if named else None,
+        endpoints=settings.artifact_endpoints,
     )
 
 

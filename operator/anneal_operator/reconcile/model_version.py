@@ -30,8 +30,9 @@ from anneal_operator.decide.sources import source_refusal
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import service_problem
+from anneal_operator.desired.fetching import fetch_job
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
-from anneal_operator.desired.operations import Apply, Operation
+from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, router_url
 from anneal_operator.desired.serving import (
@@ -56,6 +57,7 @@ from .backend_reports import reports_of
 from .context import Context
 from .cost_seen import gpus_held, recorded_where_due
 from .engine_seen import engine_seen, serving_environment
+from .fetching_seen import fetching_of, may_fetch
 from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND, experiments_on, is_answered, may_share_base, neighbours
@@ -156,7 +158,16 @@ class ModelVersionKind:
             view = await shared_view(self._context, reader, item, ring.keys, seen.build)
             seen, held = seen.on(view), gpus_held(self._context, item, view.pods, view.sharers)
         recorded = await recorded_where_due(self._context, reader, item, held)
-        return dataclasses.replace(seen, downloads=await self._downloads(seen.pods), held=held, recorded=recorded)
+        fetching = await fetching_of(reader, item)
+        bringing = [*seen.pods, *(fetching.pods if fetching else ())]
+        return dataclasses.replace(
+            seen,
+            fetching=fetching,
+            may_fetch=await may_fetch(reader, item, pods),
+            downloads=await self._downloads(bringing),
+            held=held,
+            recorded=recorded,
+        )
 
     def _refusal(self, spec: ModelVersionSpec) -> str:
         settings = self._context.settings
@@ -210,13 +221,15 @@ class ModelVersionKind:
             return []
         if item.spec.shares_base:
             return kept(item.namespace, observed.ring)
+        env = self._environment(observed.ring.keys)
         first = [*kept(item.namespace, observed.ring), Apply(service(item.manifest))]
+        last = [Create(fetch_job(item.manifest, item.spec, item.spec.serving, env))] if intent.fetches else []
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
-            return first if is_scaled else [*first, scaled(item.manifest, intent.replicas)]
-        env, deadline = self._environment(observed.ring.keys), startup_seconds(item.spec.serving, item.spec.weights)
+            return [*first, *([] if is_scaled else [scaled(item.manifest, intent.replicas)]), *last]
+        deadline = startup_seconds(item.spec.serving, item.spec.weights)
         made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
-        return [*first, Apply(made)]
+        return [*first, Apply(made), *last]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
         return serving_environment(self._context.settings, keys)
