@@ -64,11 +64,29 @@ _WRONG: tuple[Any, ...] = (None, True, -1, 0, 1, 1.0, 1.5, 10**18, 10**30, -(10*
 def generated_spec(schema: Json, rng: random.Random) -> Any:
     """Return a spec: mostly as the schema says, in half of the cases with one to three mutations."""
     spec = _value(schema, rng)
-    if rng.random() < 0.7:
+    if rng.random() < 0.85:
+        _choose(spec, schema, rng)
         _fit_together(spec)
     for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
         _mutate(spec, rng)
     return spec
+
+
+def _choose(spec: Json, schema: Json, rng: random.Random) -> None:
+    """Keep one of what excludes each other."""
+    known = schema["properties"]
+    if "backend" not in known:
+        return
+    if "backend" not in spec:
+        spec["artifact"] = spec.get("artifact") or _value(known["artifact"], rng)
+        return
+    for name in ("artifact", "serving", "prompt", "provenance"):
+        spec.pop(name, None)
+    place = rng.choice(("serviceRef", "url"))
+    spec["backend"] = {
+        **{name: value for name, value in spec["backend"].items() if name not in {"serviceRef", "url"}},
+        place: _value(known["backend"]["properties"][place], rng),
+    }
 
 
 def _fit_together(spec: Json) -> None:
