@@ -276,12 +276,15 @@ def _served(seen: ObservedVersion, wanted: int) -> Serve:
 
 
 def _fetching_to_end(seen: ObservedVersion, wanted: int) -> tuple[Deletion, ...]:
-    """What brings weights where a pod goes on with that by now, or elsewhere than they are to lie."""
+    """What brings weights where a pod goes on with that by now, elsewhere than they are to lie, or as it was told
+    before somebody changed that: such as a proxy, after it could not bring them.
+    """
     fetching, cache = seen.fetching, seen.spec.serving.cache if seen.spec.serving else None
     if fetching is None or fetching.is_leaving:
         return ()
-    is_right = cache is not None and cache.claim_name == fetching.claim and wanted > 0 and seen.may_fetch
-    return () if is_right else (fetching.deletion,)
+    is_wanted = cache is not None and cache.claim_name == fetching.claim and wanted > 0 and seen.may_fetch
+    is_as_told = fetching.is_complete or (fetching.build, fetching.wish) == (seen.build, seen.wish)
+    return () if is_wanted and is_as_told else (fetching.deletion,)
 
 
 def _update_waits_for(seen: ObservedVersion) -> str:
