@@ -1,12 +1,14 @@
 """The ways to servers: through a proxy where the environment says so, and who vouches for their certificates.
 
 `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are read as curl reads them, in small letters first; a network (`10.0.0.0/8`)
-in the last holds for hosts that are written as addresses. A server that redirects chooses the next host, and that is
+in the last holds for hosts that are written as addresses, and `*.example.com` is `.example.com`. No proxy is asked for
+the cluster's own Services, such as MLflow: few know them. A server that redirects chooses the next host, and that is
 reached in its own way.
 """
 
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationValueError
 from urllib3.util import make_headers
 
 from serving_runtime.plan import AUTHORITIES_VARIABLE
@@ -27,6 +29,8 @@ __all__ = ["Ways", "untrusted"]
 _CONNECT_SECONDS = 10.0
 _REDIRECTS = 5
 _OF_ONE_HOST_ALONE = ("Authorization", "Cookie")
+_SERVICE = re.compile(r"[^.]+\.[^.]+\.svc(\..+)?")
+"""How a Service is called from other namespaces, with the cluster's domain or without."""
 
 
 class Ways:
@@ -54,7 +58,7 @@ class Ways:
             if not (location := answer.get_redirect_location()):
                 return answer
             answer.drain_conn()
-            before, url = url, urljoin(url, location)
+            before, url = url, _next(url, location)
             if _server(url) != _server(before):
                 said = {name: value for name, value in said.items() if name not in _OF_ONE_HOST_ALONE}
         raise HTTPError("it leads elsewhere again and again")
@@ -111,7 +115,10 @@ def _trusting() -> ssl.SSLContext:
 def _proxies() -> dict[str, str]:
     """By the scheme that they are for, with a scheme of their own; and under `no` who is reached without."""
     found = {name: value.strip() for name, value in getproxies_environment().items() if value.strip()}
-    made = {name: value for name, value in found.items() if name == "no"}
+    # Apart by white space, too, as curl has it.
+    made = {
+        name: ",".join(map(_suffix, value.replace(",", " ").split())) for name, value in found.items() if name == "no"
+    }
     for name in found.keys() & {"http", "https"}:
         proxy = found[name] if "://" in found[name] else f"http://{found[name]}"
         try:
@@ -125,12 +132,18 @@ def _proxies() -> dict[str, str]:
     return made
 
 
+def _suffix(excepted: str) -> str:
+    """A domain with all below it, as it is written for many a client."""
+    return excepted[1:] if excepted.startswith("*.") else excepted
+
+
 def _is_excepted(netloc: str, proxies: Mapping[str, str]) -> bool:
     """Whether a host is reached without a proxy."""
-    if proxy_bypass(netloc, dict(proxies)):
+    host = urlsplit(f"//{netloc}").hostname or ""
+    if _SERVICE.fullmatch(host) or proxy_bypass(netloc, dict(proxies)):
         return True
     try:
-        address = ipaddress.ip_address(urlsplit(f"//{netloc}").hostname or "")
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
     return any(address in network for network in _networks(proxies.get("no", "")))
@@ -143,6 +156,18 @@ def _networks(excepted: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Netwo
             found.append(ipaddress.ip_network(one.strip(), strict=False))
         except ValueError:
             continue
+    return found
+
+
+def _next(url: str, location: str) -> str:
+    """Where a redirect leads."""
+    try:
+        found = urljoin(url, location)
+        is_address = bool(urlsplit(found).hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise LocationValueError
     return found
 
 

@@ -164,6 +164,14 @@ def test_a_proxy_hears_its_user_and_no_message_has_the_password(
         ("example.com", "http://hub.example.com/", True),
         ("example.com", "http://hub.badexample.com/", False),
         ("localhost, .svc", "http://mlflow.anneal.svc:5000/", True),
+        ("localhost,.cluster.local", "http://anneal-mlflow.anneal.svc:5000/", True),
+        ("", "http://anneal-mlflow.anneal.svc.cluster.local:5000/", True),
+        ("", "http://svc.example.com/", False),
+        ("localhost .example.com", "http://hub.example.com/", True),
+        ("*.example.com", "http://hub.example.com/", True),
+        ("*.example.com", "http://hub.badexample.com/", False),
+        ("[fd00::7]", "http://[fd00::7]/", True),
+        ("fd00::7", "http://[fd00::7]:9000/", True),
         ("hub.example.com:8080", "http://hub.example.com:9090/", False),
         ("*", "http://hub.example.com/", True),
         ("10.0.0.0/8,fd00::/8", "http://10.96.0.7:9000/", True),
@@ -227,6 +235,25 @@ def test_one_that_only_redirects_is_given_up(tmp_path: Path) -> None:
     with (
         playing(Files(tmp_path / "www"), Redirecting) as hub,
         pytest.raises(WeightsError, match="cannot be downloaded: it leads elsewhere again and again"),
+    ):
+        brought(hub, tmp_path, f"http://127.0.0.1:{hub.port}")
+
+
+@pytest.mark.parametrize("location", ["http://[fd00::7", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_redirect_to_what_is_no_address_of_http_is_told(tmp_path: Path, location: str) -> None:
+    class Redirecting(FileServer):
+        state: Files
+
+        @override
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with (
+        playing(Files(tmp_path / "www"), Redirecting) as hub,
+        pytest.raises(WeightsError, match="cannot be downloaded: it leads to what is no address"),
     ):
         brought(hub, tmp_path, f"http://127.0.0.1:{hub.port}")
 
