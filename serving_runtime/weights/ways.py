@@ -29,6 +29,8 @@ __all__ = ["Ways", "untrusted"]
 _CONNECT_SECONDS = 10.0
 _REDIRECTS = 5
 _OF_ONE_HOST_ALONE = ("Authorization", "Cookie")
+_OF_SERVER = frozenset({9, 10, 62, 64})
+"""OpenSSL's codes for a certificate that is not valid yet, or no more, or of another host or address."""
 _SERVICE = re.compile(r"[^.]+\.[^.]+\.svc(\..+)?")
 """How a Service is called from other namespaces, with the cluster's domain or without."""
 
@@ -47,7 +49,9 @@ class Ways:
         }
         self._straight = urllib3.PoolManager(**self._made)
         self._proxies = _proxies()
-        self._through = {scheme: self._by(proxy) for scheme, proxy in self._proxies.items() if scheme != "no"}
+        self._through = {
+            scheme: self._by(proxy) for scheme, proxy in self._proxies.items() if scheme != "no" and _is_address(proxy)
+        }
 
     def get(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         """Return an answer that is not read yet, and is no redirect; what is said to one host is told to no other."""
@@ -64,10 +68,15 @@ class Ways:
         raise HTTPError("it leads elsewhere again and again")
 
     def proxy_of(self, url: str) -> str:
-        """Return the proxy on the way to an address, without its password; nothing where there is none."""
+        """Return the proxy on the way to an address, without its password; nothing where there is none.
+
+        Raise WeightsError where it cannot be asked; of one that is not on the way nothing is said.
+        """
         parts = urlsplit(url)
-        if parts.scheme not in self._through or _is_excepted(parts.netloc.rpartition("@")[2], self._proxies):
+        if parts.scheme not in self._proxies or _is_excepted(parts.netloc.rpartition("@")[2], self._proxies):
             return ""
+        if parts.scheme not in self._through:
+            raise WeightsError(f"{parts.scheme.upper()}_PROXY is no address of a proxy: write http://HOST:PORT")
         proxy = urlsplit(self._proxies[parts.scheme])
         return f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}"
 
@@ -87,6 +96,8 @@ def untrusted(error: BaseException) -> str:
     if not isinstance(inner, ssl.SSLCertVerificationError):
         return ""
     told = f"its certificate is not trusted ({inner.verify_message})"
+    if inner.verify_code in _OF_SERVER:
+        return f"{told}: name the server as its certificate does, or have it get another; no authority changes that"
     path = os.environ.get(AUTHORITIES_VARIABLE, "")
     if not path:
         return f"{told}: have the chart's `server.authorities` name a ConfigMap with the authority that issued it"
@@ -120,16 +131,16 @@ def _proxies() -> dict[str, str]:
         name: ",".join(map(_suffix, value.replace(",", " ").split())) for name, value in found.items() if name == "no"
     }
     for name in found.keys() & {"http", "https"}:
-        proxy = found[name] if "://" in found[name] else f"http://{found[name]}"
-        try:
-            parts = urlsplit(proxy)
-            is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            is_address = False
-        if not is_address:
-            raise WeightsError(f"{name.upper()}_PROXY is no address of a proxy: write http://HOST:PORT")
-        made[name] = proxy
+        made[name] = found[name] if "://" in found[name] else f"http://{found[name]}"
     return made
+
+
+def _is_address(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _suffix(excepted: str) -> str:

@@ -192,8 +192,10 @@ def test_no_proxy_is_asked_for_hosts_that_are_excepted(
 @pytest.mark.parametrize("written", ["socks5://proxy:1080", "http://", "proxy:none", "http://proxy:0"])
 def test_a_proxy_that_is_no_address_is_told(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", written)
+    monkeypatch.setenv("NO_PROXY", ".example.com")
     with pytest.raises(WeightsError, match="HTTPS_PROXY is no address of a proxy: write http://HOST:PORT"):
-        Ways(1, 1)
+        Ways(1, 1).proxy_of("https://hub.example.net/")
+    assert Ways(1, 1).proxy_of("https://hub.example.com/") == Ways(1, 1).proxy_of("http://hub.example.net/") == ""
 
 
 def test_a_redirect_is_followed_in_its_own_way_and_the_token_stays_behind(
@@ -293,6 +295,15 @@ def test_another_s_certificate_is_refused_at_once_with_the_remedy(
     with pytest.raises(WeightsError, match=r"cannot be downloaded: its certificate is not trusted \(") as told:
         brought(tls_files[0], tmp_path, f"https://localhost:{tls_files[0].port}")
     assert str(told.value).endswith(remedy)
+
+
+def test_a_certificate_of_another_host_is_nothing_that_an_authority_mends(
+    tls_files: tuple[Files, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, authority = tls_files
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(authority))
+    with pytest.raises(WeightsError, match=r"its certificate is not trusted \(.*mismatch.*\): name the server as its "):
+        brought(files, tmp_path, f"https://127.0.0.1:{files.port}")
 
 
 def test_a_file_of_authorities_without_any_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
