@@ -575,6 +575,9 @@ STUCK = replace(FETCHING, pods=[NO_NODE])
         ({"fetching": replace(FETCHING, build="s:1", is_complete=True)}, False, False, None),
         # nobody asks for pods any more
         ({"fetching": FETCHING, "engine": Engine(0, "s:2", 0), "spec": UNWANTED}, False, True, None),
+        # its pods are to end when routers have left it
+        ({"fetching": FETCHING, "spec": UNWANTED, "route": NAMED}, False, True, None),
+        ({"spec": UNWANTED, "route": NAMED}, False, False, None),
         # a pod has a node: it goes on where the Job was
         ({"fetching": FETCHING, "may_fetch": False, "pods": [DOWNLOADING]}, False, True, None),
         ({"fetching": FETCHING, "may_fetch": False, "engine": Engine(2, "s:2"), "pods": []}, False, True, None),

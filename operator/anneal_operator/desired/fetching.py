@@ -24,6 +24,10 @@ _RESTARTS = 1_000_000
 """More than there will be, the kubelet's pauses being what they are: a source may be away for days."""
 
 
+_OF_IMAGES = ("kubernetes.io/arch", "kubernetes.io/os")
+"""Labels of nodes that say what programs run there."""
+
+
 def fetch_name(version: str) -> str:
     """The Job of a version."""
     return f"{version}-weights"
@@ -75,5 +79,6 @@ def _pod(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnviro
 
 
 def _anywhere(wanted: PodTemplate) -> PodTemplate:
-    """What people wish, but for the nodes, which are those that there is no room on."""
-    return wanted.model_copy(update={"node_selector": {}, "affinity": None})
+    """What people wish, but for the nodes, which are those that there is no room on: any that the image runs on."""
+    kept = {name: value for name, value in wanted.node_selector.items() if name in _OF_IMAGES}
+    return wanted.model_copy(update={"node_selector": kept, "affinity": None})
