@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .published import WeightsError
 
@@ -47,10 +47,11 @@ def address_in(credentials: Mapping[str, str], name: str, default: str) -> str:
         is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_address = False
-    if not is_address or "@" in parts.netloc or parts.query or parts.fragment:
+    leads_elsewhere = is_address and {".", ".."} & set(re.split(r"[/\\]", unquote(parts.path)))
+    if not is_address or leads_elsewhere or "@" in parts.netloc or parts.query or parts.fragment:
         raise WeightsError(
             f"{name} of artifact.secretRef is no address: write https://HOST, with :PORT and /PATH where they are "
-            "needed, and without a user or password"
+            "needed, and without a user or password, `.` or `..`"
         )
     return _as_it_is_sent(given)
 

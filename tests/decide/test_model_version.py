@@ -537,7 +537,7 @@ def test_where_no_node_s_disk_has_room_the_remedy_is_told(
 
 
 JOB = Deletion("Job", "m-1-weights", "u")
-FETCHING = Fetching(JOB, "models", pods=[_fetches(running={"startedAt": "2026-03-01T11:58:00Z"})])
+FETCHING = Fetching(JOB, "models", pods=[_fetches(running={"startedAt": "2026-03-01T11:58:00Z"})], build="s:2")
 KEEPS = _spec(cache={"claimName": "models"})
 AWAITED: dict[str, Any] = {"spec": KEEPS, "engine": Engine(0, "s:2"), "pods": [NO_NODE], "may_fetch": True}
 TOLD = Downloaded(bytes=10**9, total_bytes=65 * 10**9, bytes_per_second=48_000_000)
@@ -569,8 +569,15 @@ STUCK = replace(FETCHING, pods=[NO_NODE])
             True,
             "; meanwhile its weights are brought to the claim",
         ),
+        # as this build, or people's wishes by now, would not have it made
+        ({"fetching": replace(FETCHING, build="s:1")}, False, True, None),
+        ({"fetching": FETCHING, "wish": "another proxy"}, False, True, None),
+        ({"fetching": replace(FETCHING, build="s:1", is_complete=True)}, False, False, None),
         # nobody asks for pods any more
         ({"fetching": FETCHING, "engine": Engine(0, "s:2", 0), "spec": UNWANTED}, False, True, None),
+        # its pods are to end when routers have left it
+        ({"fetching": FETCHING, "spec": UNWANTED, "route": NAMED}, False, True, None),
+        ({"spec": UNWANTED, "route": NAMED}, False, False, None),
         # a pod has a node: it goes on where the Job was
         ({"fetching": FETCHING, "may_fetch": False, "pods": [DOWNLOADING]}, False, True, None),
         ({"fetching": FETCHING, "may_fetch": False, "engine": Engine(2, "s:2"), "pods": []}, False, True, None),
@@ -601,6 +608,11 @@ def test_weights_that_cannot_be_fetched_are_told_before_a_node_is_there() -> Non
     waits["status"]["containerStatuses"][0]["lastState"] = {"terminated": ended}
     status = decide(_seen(**AWAITED, fetching=replace(FETCHING, pods=[waits])), NOW).status
     assert (status.phase, status.reason) == ("Failed", "WeightsFailed")
+    killed = _fetches(terminated={"reason": "Error", "exitCode": 143})
+    taken = {"status": {"phase": "Failed", **killed["status"]}}
+    for gone in (taken, {"metadata": {"deletionTimestamp": "2026-03-01T11:59:00Z"}, **killed}):
+        status = decide(_seen(**AWAITED, fetching=replace(FETCHING, pods=[gone, *FETCHING.pods])), NOW).status
+        assert (status.phase, status.reason) == ("Loading", "Unschedulable"), "another goes on where that one was"
     done = _fetches(terminated={"reason": "Completed", "exitCode": 0})
     status = decide(_seen(**AWAITED, fetching=replace(FETCHING, pods=[done], is_complete=True)), NOW).status
     assert (status.phase, status.reason) == ("Loading", "Unschedulable")

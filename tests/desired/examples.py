@@ -205,7 +205,8 @@ def _behind_a_proxy() -> list[dict[str, Any]]:
 def _ahead_of_nodes() -> list[dict[str, Any]]:
     """What brings weights to their claim while a GPU is awaited."""
     _, stored = _version("expressway-assistant/h100/job")
-    serving = {**stored["spec"]["serving"], "cache": {"claimName": "models"}}
+    chosen = {"nodeSelector": {"kubernetes.io/arch": "amd64", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}
+    serving = {**stored["spec"]["serving"], "cache": {"claimName": "models"}, "podTemplate": chosen}
     spec = ModelVersionSpec.parse({**stored["spec"], "serving": serving})
     return [fetch_job(stored, spec, spec.serving or Serving(), _SERVING)]
 

@@ -68,3 +68,34 @@ def test_what_people_wish_of_pods_changes_where_the_pods_do(field: str, value: A
 def test_what_was_stored_under_the_old_default_is_nobody_s_wish() -> None:
     stored = wish_of(Serving.parse({"startupDeadline": "15m"}), KEYS)
     assert stored == wish_of(Serving.parse({}), KEYS), "else an upgrade replaces the pods of an experiment"
+
+
+ROOM = 10 * 10**9 + (128 << 20)
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "asked", "most"),
+    [
+        (None, None, ROOM, None),
+        ("2Gi", None, (2 << 30) + ROOM, None),
+        # as before an engine asked for the disk of its weights by itself: a node has to have no more than then
+        ("40Gi", None, 40 << 30, None),
+        ("40Gi", "60Gi", 40 << 30, 60 << 30),
+        (None, "60Gi", 60 << 30, 60 << 30),
+        ("8Gi", "12Gi", 12 << 30, 12 << 30),
+        ("1Gi", "2Gi", (1 << 30) + ROOM, (2 << 30) + ROOM),
+        (None, "2Gi", (2 << 30) + ROOM, (2 << 30) + ROOM),
+        ("0", None, ROOM, None),
+    ],
+)
+def test_weights_take_of_a_node_s_disk_what_people_did_not_ask_for_already(
+    requests: str | None, limits: str | None, asked: int, most: int | None
+) -> None:
+    said = {"requests": requests, "limits": limits}
+    resources = {side: {"ephemeral-storage": much} for side, much in said.items() if much}
+    artifact = ARTIFACT | {"bytes": 10 * 10**9}
+    spec = ModelVersionSpec.parse({"modelName": "m", "artifact": artifact, "serving": {"resources": resources}})
+    made = deployment(PARENT, spec, spec.serving or Serving(), 1, ENV, startup_seconds=900)
+    [engine] = made["spec"]["template"]["spec"]["containers"]
+    found = {side: engine["resources"][side].get("ephemeral-storage") for side in ("requests", "limits")}
+    assert found == {"requests": str(asked), "limits": str(most) if most else None}

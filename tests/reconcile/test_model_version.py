@@ -232,6 +232,32 @@ def test_weights_are_fetched_to_the_claim_while_a_gpu_is_awaited(world: World) -
     assert ("Job", "one-weights") not in world.api.objects
 
 
+@pytest.mark.parametrize("serving", [{}, {"cache": {"claimName": "other"}}, None])
+def test_what_fetches_weights_goes_where_they_are_wanted_there_no_more(
+    world: World, serving: dict[str, Any] | None
+) -> None:
+    _awaits_a_gpu(world, modes=["ReadWriteMany"])
+    _look(world)
+    assert ("Job", "one-weights") in world.api.objects
+    world.api.edit("ModelVersion", "one", spec=UNSERVED if serving is None else SPEC | {"serving": serving})
+    _look(world, times=3)
+    assert ("Job", "one-weights") not in world.api.objects
+
+
+def test_what_fetches_weights_is_made_anew_when_people_say_how_else_they_are_reached(world: World) -> None:
+    _awaits_a_gpu(world, modes=["ReadWriteMany"])
+    _look(world)
+    env = [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
+    serving = {"cache": {"claimName": "models"}, "podTemplate": {"env": env}}
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": serving})
+    _look(world, times=4)
+    [made] = world.api.objects["Job", "one-weights"]["spec"]["template"]["spec"]["containers"]
+    assert env[0] in made["env"]
+    world.writes()
+    _look(world, times=2)
+    assert world.writes() == []
+
+
 @pytest.mark.parametrize("modes", [["ReadWriteOnce"], []])
 def test_a_claim_that_not_every_node_can_write_to_is_left_to_the_pods(world: World, modes: list[str]) -> None:
     _awaits_a_gpu(world, modes=modes)

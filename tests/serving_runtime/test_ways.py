@@ -164,6 +164,14 @@ def test_a_proxy_hears_its_user_and_no_message_has_the_password(
         ("example.com", "http://hub.example.com/", True),
         ("example.com", "http://hub.badexample.com/", False),
         ("localhost, .svc", "http://mlflow.anneal.svc:5000/", True),
+        ("localhost,.cluster.local", "http://anneal-mlflow.anneal.svc:5000/", True),
+        ("", "http://anneal-mlflow.anneal.svc.cluster.local:5000/", True),
+        ("", "http://svc.example.com/", False),
+        ("localhost .example.com", "http://hub.example.com/", True),
+        ("*.example.com", "http://hub.example.com/", True),
+        ("*.example.com", "http://hub.badexample.com/", False),
+        ("[fd00::7]", "http://[fd00::7]/", True),
+        ("fd00::7", "http://[fd00::7]:9000/", True),
         ("hub.example.com:8080", "http://hub.example.com:9090/", False),
         ("*", "http://hub.example.com/", True),
         ("10.0.0.0/8,fd00::/8", "http://10.96.0.7:9000/", True),
@@ -184,8 +192,10 @@ def test_no_proxy_is_asked_for_hosts_that_are_excepted(
 @pytest.mark.parametrize("written", ["socks5://proxy:1080", "http://", "proxy:none", "http://proxy:0"])
 def test_a_proxy_that_is_no_address_is_told(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", written)
+    monkeypatch.setenv("NO_PROXY", ".example.com")
     with pytest.raises(WeightsError, match="HTTPS_PROXY is no address of a proxy: write http://HOST:PORT"):
-        Ways(1, 1)
+        Ways(1, 1).proxy_of("https://hub.example.net/")
+    assert Ways(1, 1).proxy_of("https://hub.example.com/") == Ways(1, 1).proxy_of("http://hub.example.net/") == ""
 
 
 def test_a_redirect_is_followed_in_its_own_way_and_the_token_stays_behind(
@@ -231,6 +241,25 @@ def test_one_that_only_redirects_is_given_up(tmp_path: Path) -> None:
         brought(hub, tmp_path, f"http://127.0.0.1:{hub.port}")
 
 
+@pytest.mark.parametrize("location", ["http://[fd00::7", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_redirect_to_what_is_no_address_of_http_is_told(tmp_path: Path, location: str) -> None:
+    class Redirecting(FileServer):
+        state: Files
+
+        @override
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with (
+        playing(Files(tmp_path / "www"), Redirecting) as hub,
+        pytest.raises(WeightsError, match="cannot be downloaded: it leads to what is no address"),
+    ):
+        brought(hub, tmp_path, f"http://127.0.0.1:{hub.port}")
+
+
 def test_an_authority_of_the_installation_is_trusted(
     tls_files: tuple[Files, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +295,15 @@ def test_another_s_certificate_is_refused_at_once_with_the_remedy(
     with pytest.raises(WeightsError, match=r"cannot be downloaded: its certificate is not trusted \(") as told:
         brought(tls_files[0], tmp_path, f"https://localhost:{tls_files[0].port}")
     assert str(told.value).endswith(remedy)
+
+
+def test_a_certificate_of_another_host_is_nothing_that_an_authority_mends(
+    tls_files: tuple[Files, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, authority = tls_files
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(authority))
+    with pytest.raises(WeightsError, match=r"its certificate is not trusted \(.*mismatch.*\): name the server as its "):
+        brought(files, tmp_path, f"https://127.0.0.1:{files.port}")
 
 
 def test_a_file_of_authorities_without_any_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,9 +138,11 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         _progress(phase, registry),
         delete=(
             *(seen.server_to_end if is_left and not pods and (phase == "Retired" or not seen.spec.serving) else ()),
-            *_fetching_to_end(seen, pods),
+            *_fetching_to_end(seen, wanted),
         ),
-        apply=(_served(seen, pods),) if seen.spec.serving and phase != "Retired" and not seen.is_refused else (),
+        apply=(_served(seen, pods, wanted),)
+        if seen.spec.serving and phase != "Retired" and not seen.is_refused
+        else (),
         effects=_effects(seen, registry, phase),
         again=min(waits, default=None),
         polls=_waits_for_router(seen),
@@ -267,21 +269,24 @@ def _lost(name: str, contest: Contest) -> bool:
     return decision is not None and is_over and name != contest.spec.version_of(decision.winner)
 
 
-def _served(seen: ObservedVersion, wanted: int) -> Serve:
+def _served(seen: ObservedVersion, pods: int, wanted: int) -> Serve:
     """An engine stays what it was in an experiment, and while another or the router is being brought up to date: a pod
     that is evicted or ends there is made again as it was.
     """
     fetches = wanted > 0 and seen.may_fetch and seen.fetching is None
-    return Serve(wanted, as_they_are=bool(_update_waits_for(seen)), fetches=fetches)
+    return Serve(pods, as_they_are=bool(_update_waits_for(seen)), fetches=fetches)
 
 
 def _fetching_to_end(seen: ObservedVersion, wanted: int) -> tuple[Deletion, ...]:
-    """What brings weights where a pod goes on with that by now, or elsewhere than they are to lie."""
+    """What brings weights where a pod goes on with that by now, elsewhere than they are to lie, or as it was told
+    before somebody changed that: such as a proxy, after it could not bring them.
+    """
     fetching, cache = seen.fetching, seen.spec.serving.cache if seen.spec.serving else None
     if fetching is None or fetching.is_leaving:
         return ()
-    is_right = cache is not None and cache.claim_name == fetching.claim and wanted > 0 and seen.may_fetch
-    return () if is_right else (fetching.deletion,)
+    is_wanted = cache is not None and cache.claim_name == fetching.claim and wanted > 0 and seen.may_fetch
+    is_as_told = fetching.is_complete or (fetching.build, fetching.wish) == (seen.build, seen.wish)
+    return () if is_wanted and is_as_told else (fetching.deletion,)
 
 
 def _update_waits_for(seen: ObservedVersion) -> str:

@@ -82,7 +82,7 @@ def standing(
     (failed, problem), (reason, waiting) = _problem(at_work), _waiting(engine, at_work or staying, spec, download)
     if reason is Reason.UNSCHEDULABLE:
         waiting += fetched_in_words(fetching, download)
-        if not problem and (problem := _weights_problem(fetching.pods if fetching else ())):
+        if not problem and (problem := _weights_problem(fetching.at_work if fetching else ())):
             failed = Reason.WEIGHTS_FAILED
     if engine and ready < wanted and _suffices(ready, spec.serving):
         few = f"; {ready} of {wanted} pods answer" + (f": {problem or waiting}" if problem or waiting else "")

@@ -1,6 +1,7 @@
 """What brings a version's weights to its claim while its pods wait for a node: a Job, without GPUs, on any node.
 
-The pods' own containers then find them there, or wait for it where it holds the lock. It goes when a pod has a node.
+The pods' own containers then find them there, or wait for it where it holds the lock. It goes when a pod has a node,
+and another takes its place where it would be made otherwise by now.
 """
 
 from anneal_operator.api.model_version import ModelVersionSpec
@@ -9,7 +10,7 @@ from anneal_operator.api.serving import Serving
 
 from .pod_wishes import placement
 from .pods import Manifest, controller_of, labels, pod_security, scratch_volume
-from .serving import ENGINE_PORT, ServingEnvironment, plan_of
+from .serving import BUILD_ANNOTATION, ENGINE_PORT, WISH_ANNOTATION, ServingEnvironment, plan_of, wish_of
 from .weights import authorities_volumes, downloader
 
 __all__ = ["CLAIM_ANNOTATION", "FETCH_LABEL", "fetch_job", "fetch_name"]
@@ -21,8 +22,10 @@ CLAIM_ANNOTATION = "anneal.dev/claim"
 _GRACE_SECONDS = 10
 _RESTARTS = 1_000_000
 """More than there will be, the kubelet's pauses being what they are: a source may be away for days."""
-_KEPT_SECONDS = 86400
-"""Of a Job that is done, in case nobody removes it, as where `serving.cache` was left out meanwhile."""
+
+
+_OF_IMAGES = ("kubernetes.io/arch", "kubernetes.io/os")
+"""Labels of nodes that say what programs run there."""
 
 
 def fetch_name(version: str) -> str:
@@ -45,12 +48,15 @@ def fetch_job(parent: Manifest, spec: ModelVersionSpec, serving: Serving, env: S
             "name": fetch_name(name),
             "namespace": parent["metadata"]["namespace"],
             "labels": {**labels("weights", name), **own},
-            "annotations": {CLAIM_ANNOTATION: serving.cache.claim_name if serving.cache else ""},
+            "annotations": {
+                CLAIM_ANNOTATION: serving.cache.claim_name if serving.cache else "",
+                BUILD_ANNOTATION: env.build,
+                WISH_ANNOTATION: wish_of(serving, env.keys),
+            },
             "ownerReferences": [controller_of(parent)],
         },
         "spec": {
             "backoffLimit": _RESTARTS,
-            "ttlSecondsAfterFinished": _KEPT_SECONDS,
             "template": {"metadata": metadata, "spec": _pod(name, spec, serving, env)},
         },
     }
@@ -73,5 +79,6 @@ def _pod(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnviro
 
 
 def _anywhere(wanted: PodTemplate) -> PodTemplate:
-    """What people wish, but for the nodes, which are those that there is no room on."""
-    return wanted.model_copy(update={"node_selector": {}, "affinity": None})
+    """What people wish, but for the nodes, which are those that there is no room on: any that the image runs on."""
+    kept = {name: value for name, value in wanted.node_selector.items() if name in _OF_IMAGES}
+    return wanted.model_copy(update={"node_selector": kept, "affinity": None})

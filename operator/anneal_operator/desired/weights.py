@@ -90,13 +90,16 @@ def weights(artifact: Artifact, serving: Serving, by: Downloading, plan: str, po
 def with_room(resources: Manifest, artifact: Artifact, serving: Serving) -> Manifest:
     """Return an engine's resources with what its weights take of the node's disk, for as long as the pod lives.
 
-    A limit is for all that the pod writes, so it grows as well.
+    A limit is for all that the pod writes. Whoever asks for as much as the weights take, or more, meant them, too.
     """
     if not (room := _room_on_node(artifact, serving)):
         return resources
-    found = {side: amount(resources[side][_DISK]) for side in ("requests", "limits") if _DISK in resources[side]}
-    found.setdefault("requests", found.get("limits", amount(0)))
-    return {**resources, **{side: {**resources[side], _DISK: str(ceil(had) + room)} for side, had in found.items()}}
+    found = {side: ceil(amount(resources[side][_DISK])) for side in ("requests", "limits") if _DISK in resources[side]}
+    found.setdefault("requests", found.get("limits", 0))
+    needed = {side: had if had >= room else had + room for side, had in found.items()}
+    most = needed.get("limits", needed["requests"])
+    asked = needed | {"requests": min(needed["requests"], most)}
+    return {**resources, **{side: {**resources[side], _DISK: str(much)} for side, much in asked.items()}}
 
 
 def trusting(made: Manifest, authorities: Authorities | None) -> Manifest:

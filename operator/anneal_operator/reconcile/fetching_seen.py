@@ -9,6 +9,7 @@ from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.fetching import Fetching, wait_for_nodes
 from anneal_operator.decide.verdict import Deletion
 from anneal_operator.desired.fetching import CLAIM_ANNOTATION, FETCH_LABEL, fetch_name
+from anneal_operator.desired.serving import BUILD_ANNOTATION, WISH_ANNOTATION
 
 from .kind import Item
 
@@ -18,20 +19,23 @@ _BY_ALL_NODES = "ReadWriteMany"
 
 
 async def fetching_of(reader: Reader, item: Item[ModelVersionSpec, ModelVersionStatus]) -> Fetching | None:
-    """Return the version's Job; only one with a cache has any."""
-    if not _keeps_weights(item.spec):
+    """Return the version's Job, also where it is to have none any more; a backend never had any."""
+    if item.spec.backend:
         return None
     name = fetch_name(item.name)
     made = await reader.get("Job", item.namespace, name)
     if made is None or not owned_by(made, item.uid):
         return None
     metadata, told = made["metadata"], made.get("status", {}).get("conditions", ())
+    annotations = metadata.get("annotations", {})
     return Fetching(
         Deletion("Job", name, metadata["uid"]),
-        metadata.get("annotations", {}).get(CLAIM_ANNOTATION, ""),
+        annotations.get(CLAIM_ANNOTATION, ""),
         is_leaving="deletionTimestamp" in metadata,
         is_complete=any(found["type"] == "Complete" and found["status"] == "True" for found in told),
         pods=await reader.list("Pod", item.namespace, f"{FETCH_LABEL}={item.name}"),
+        build=annotations.get(BUILD_ANNOTATION, ""),
+        wish=annotations.get(WISH_ANNOTATION, ""),
     )
 
 
