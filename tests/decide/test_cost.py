@@ -94,8 +94,13 @@ def test_a_pod_that_is_to_end_holds_its_gpus_until_it_is_gone() -> None:
         (_cost(), [_held(), _held(since=_at(40))], 60, 120 + 40, 0.16),
         # one went: it is counted until now
         (_cost(), [], 60, 120, 0.12),
-        # one was replaced while nobody looked
-        (_cost(), [_held(since=_at(50))], 60, 120 + 20, 0.14),
+        # one was replaced while nobody looked: the other went on where it ended
+        (_cost(), [_held(since=_at(50))], 60, 120, 0.12),
+        (_cost(), [_held(1, 3.6), _held(1, 3.6, _at(20)), _held(1, 3.6, _at(50))], 60, 120 + 10, 0.13),
+        (_cost(), [_held(4, 14.4, _at(50))], 60, 120 + 20, 0.14),
+        # it was seen when it was placed, by a clock that is a little behind Kubernetes's
+        (_cost(), [_held(since=_at(1))], 60, 120, 0.12),
+        (_cost(), [_held(since=_at(90))], 60, 120, 0.12),
         # nothing was held between
         (_cost(gpus=0, per_hour=None), [_held(since=_at(3000))], 3600, 1200, 1.2),
         # the price changes: what was, at the old one

@@ -3,10 +3,11 @@
 What was reckoned is kept in a status, with how many GPUs were held from then on. So between two changes nothing has to
 be written, and an operator that begins anew goes on as if there had been no other: what is held is counted until it
 looks. Pods that began meanwhile count from when they were placed, as Kubernetes tells; what ended meanwhile, until it
-looks, as nobody tells of that any more.
+looks, as nobody tells of that any more. What is held by other pods than before went from one to the other: what counts
+is for how long so many GPUs were held, which clocks that differ a little change nothing of.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
@@ -22,7 +23,7 @@ __all__ = [
     "GpuPrice",
     "Held",
     "amount_of",
-    "begun_now",
+    "begun_at",
     "counted_since",
     "due_in",
     "held_by",
@@ -69,9 +70,9 @@ def held_by(pods: Iterable[Manifest], prices: GpuPrice, sharers: int = 1) -> lis
     return [held for pod in pods if (held := _held(pod, prices, sharers))]
 
 
-def begun_now(held: Iterable[Held], now: datetime) -> list[Held]:
-    """Return the same of a version that joins pods which others had before it."""
-    return [replace(one, since=now) for one in held]
+def begun_at(held: Iterable[Held], moment: datetime) -> list[Held]:
+    """Return the same of a version that pods which were there before are its own, or in part, from then on only."""
+    return [replace(one, since=max(one.since, moment)) for one in held]
 
 
 def _held(pod: Manifest, prices: GpuPrice, sharers: int) -> Held | None:
@@ -116,10 +117,9 @@ def settled(known: Cost | None, held: Sequence[Held], recorded: Answered | None,
         return known
     at = now.replace(microsecond=0)
     seconds, spent = until_now(known, at) if known else (0.0, None)
-    for one in held:
-        if known is None or one.since > datetime.fromisoformat(known.counted_at):
-            new = max(0.0, (at - one.since).total_seconds())
-            seconds, spent = seconds + one.gpus * new, _sum([spent, amount_of(one.per_hour, new)])
+    for one, part in _begun(known, held):
+        new = max(0.0, (at - one.since).total_seconds()) * part
+        seconds, spent = seconds + one.gpus * new, _sum([spent, amount_of(one.per_hour, new)])
     gpus, per_hour = _rate(held)
     first = Cost(gpus=0, gpu_seconds=0, counted_at="", answered_before=recorded or Answered())
     cost = (known or first).having(
@@ -130,6 +130,15 @@ def settled(known: Cost | None, held: Sequence[Held], recorded: Answered | None,
         counted_at=timestamp(at),
     )
     return _over(cost, recorded) if known and recorded else cost
+
+
+def _begun(known: Cost | None, held: Sequence[Held]) -> Iterator[tuple[Held, float]]:
+    """Yield what began since the last time beyond what was held then, the newest, and which part of it that is."""
+    left = known.gpus if known else 0.0
+    for one in sorted(held, key=lambda one: one.since):
+        more, left = max(0.0, one.gpus - left), max(0.0, left - one.gpus)
+        if more and (known is None or one.since > datetime.fromisoformat(known.counted_at)):
+            yield one, more / one.gpus
 
 
 def _over(cost: Cost, recorded: Answered) -> Cost:
