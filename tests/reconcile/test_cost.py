@@ -138,6 +138,77 @@ def test_nothing_is_lost_while_no_operator_leads(world: World) -> None:
     assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 4000
 
 
+def test_a_pod_that_is_replaced_at_once_is_not_charged_beside_its_successor(world: World) -> None:
+    """As Kubernetes evicts a pod: the next one is placed before anybody looks."""
+    world.later(86400)
+    _look(world)
+    before = _cost(world)["gpuSeconds"]
+    world.later(10)
+    world.api.remove("Pod", "one-server-1")
+    _place(world, "one-server-2")
+    _look(world)
+    world.later(3600)
+    _look(world)
+    assert _cost(world)["gpuSeconds"] == before + 2 * 3610
+
+
+def _make_anew(world: World) -> None:
+    """Set the scene: a version is deleted, and another of its name is there before anybody looks."""
+    for kind, name in (("ModelVersion", "one"), ("Deployment", "one-server"), ("Service", "one-server")):
+        world.api.remove(kind, name)
+    world.api.put("ModelVersion", "one", spec=SPEC, metadata={"creationTimestamp": timestamp(world.time)})
+
+
+def test_what_another_object_of_its_name_held_is_not_its_own(world: World) -> None:
+    """Deleted and created anew: the pods of the first end while the second is looked at already."""
+    world.later(86400 * 30)
+    _make_anew(world)
+    world.later(5)
+    _look(world, times=3)
+    assert _cost(world)["gpuSeconds"] == 2 * 5
+    assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 2 * 5
+
+
+def test_counters_never_go_down_as_prometheus_would_count_all_of_it_once_more(world: World) -> None:
+    """The clock is the API servers', of which one may be a little behind another, and statuses are rounded."""
+    world.later(100)
+    _look(world)
+    world.later(10)
+    before = _metrics(world)
+    world.later(-4)
+    assert _metrics(world) == before
+    _place(world, "one-server-2")
+    _look(world)
+    assert _metrics(world) == before
+    world.later(10)
+    now = _metrics(world)
+    assert all(now[name] > value for name, value in before.items())
+
+
+def test_a_version_that_is_made_anew_has_counters_of_its_own(world: World) -> None:
+    world.later(100)
+    _look(world)
+    assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 200
+    world.api.remove("Pod", "one-server-1")
+    _make_anew(world)
+    _look(world, times=3)
+    _place(world, "one-server-2")
+    _look(world)
+    assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 0
+
+
+def test_the_pods_of_a_version_whose_deployment_is_gone_already_are_charged_until_they_are(world: World) -> None:
+    world.api.edit("ModelVersion", "one", spec={name: value for name, value in SPEC.items() if name != "serving"})
+    world.api.remove("Deployment", "one-server")
+    _look(world)
+    world.later(100)
+    _look(world)
+    assert (_cost(world)["gpus"], _cost(world)["gpuSeconds"]) == (2, 200)
+    world.api.remove("Pod", "one-server-1")
+    _look(world)
+    assert _cost(world)["gpus"] == 0
+
+
 def test_a_pod_that_ends_holds_its_gpus_until_it_is_gone_and_then_nothing_is_written(world: World) -> None:
     world.later(100)
     world.programme(default="two")
