@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from anneal_operator.api.model_version import Answered
+from anneal_operator.api.model_version import Answered, ColdStart
 from anneal_operator.api.schema import timestamp
 from anneal_operator.cluster.store import Store
+from anneal_operator.errors import ApiError
 from anneal_operator.handlers.watching import OWNERS
 from anneal_operator.reconcile.costs import CostCollector
 
@@ -30,6 +31,7 @@ def _world(spec: dict[str, Any], price: Any = PRICE) -> World:
     made = World()
     made.begin_anew(price_per_gpu_hour=price)
     made.api.put("ModelVersion", "one", spec=spec)
+    made.routers.recorded["one"] = Answered()
     _look(made, times=3)
     return made
 
@@ -256,6 +258,48 @@ def test_requests_and_tokens_are_those_that_the_recorder_has(world: World) -> No
     world.later(100)
     _look(world)
     assert (_cost(world)["amount"], _cost(world)["perThousandRequests"]) == (0.4, 5), "the recorder is away"
+
+
+def test_what_the_recorder_had_of_another_object_is_not_counted_where_it_was_away_at_first(world: World) -> None:
+    _make_anew(world)
+    world.routers.recorded.clear()
+    _look(world, times=3)
+    world.routers.recorded["one"] = Answered(requests=9000, tokens=100)
+    world.later(100)
+    _look(world)
+    world.routers.recorded["one"] = Answered(requests=9040, tokens=5100)
+    world.later(100)
+    _look(world)
+    assert _cost(world)["answered"] == {"requests": 40, "tokens": 5000}
+
+
+def test_a_version_that_an_earlier_release_served_is_counted_from_now_on() -> None:
+    """What it answered until then no recorder has counted."""
+    world = _world(SPEC)
+    _place(world, "one-server-1")
+    started = ColdStart(
+        pod="one-server-1", ready_at=timestamp(world.time), scheduling_seconds=1, image_seconds=1, loading_seconds=1
+    )
+    status = world.api.status("ModelVersion", "one")
+    world.api.edit("ModelVersion", "one", status=status | {"coldStart": started.dump()})
+    world.later(86400 * 30)
+    world.begin_anew()
+    _look(world)
+    assert (_cost(world)["gpus"], _cost(world)["gpuSeconds"]) == (2, 0)
+
+
+def test_it_is_counted_where_what_is_to_be_done_is_refused(world: World) -> None:
+    world.later(100)
+    world.api.remove("Deployment", "one-server")
+    world.api.remove("Pod", "one-server-1")
+    world.api.refuses["Deployment"] = ApiError(403, "a quota")
+    _look(world)
+    assert world.api.status("ModelVersion", "one")["reason"] == "RefusedByApiServer"
+    assert (_cost(world)["gpus"], _cost(world)["gpuSeconds"]) == (0, 200)
+    world.writes()
+    world.later(3600)
+    _look(world)
+    assert world.writes() == []
 
 
 def test_of_a_version_that_is_gone_nothing_is_told(world: World) -> None:

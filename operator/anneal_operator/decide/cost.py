@@ -36,6 +36,7 @@ GpuPrice = float | Mapping[str, float] | None
 """Of a GPU's hour: one for all whole GPUs, or by the resource's name; None where there is none."""
 _HOUR_SECONDS = 3600.0
 _SOONEST, _LATEST, _PART = timedelta(minutes=1), timedelta(hours=1), 0.1
+_MONEY_DIGITS = 6
 _ENDED = frozenset({"Succeeded", "Failed"})
 _WHOLE_GPU = "/gpu"
 
@@ -79,11 +80,13 @@ def _held(pod: Manifest, prices: GpuPrice, sharers: int) -> Held | None:
     status, asked = pod.get("status") or {}, _gpus(pod)
     told = {one["type"]: one for one in status.get("conditions") or ()}
     placed = told.get("PodScheduled", {})
-    if not asked or status.get("phase") in _ENDED or placed.get("status") != "True":
+    since = placed.get("lastTransitionTime") or status.get("startTime")  # Kubernetes demands neither
+    if not asked or status.get("phase") in _ENDED or placed.get("status") != "True" or not since:
         return None
     per_hour = _sum(price * count for name, count in asked.items() if (price := price_of(name, prices)) is not None)
-    since = datetime.fromisoformat(placed["lastTransitionTime"])
-    return Held(sum(asked.values()) / sharers, None if per_hour is None else per_hour / sharers, since)
+    return Held(
+        sum(asked.values()) / sharers, None if per_hour is None else per_hour / sharers, datetime.fromisoformat(since)
+    )
 
 
 def _gpus(pod: Manifest) -> dict[str, int]:
@@ -121,15 +124,14 @@ def settled(known: Cost | None, held: Sequence[Held], recorded: Answered | None,
         new = max(0.0, (at - one.since).total_seconds()) * part
         seconds, spent = seconds + one.gpus * new, _sum([spent, amount_of(one.per_hour, new)])
     gpus, per_hour = _rate(held)
-    first = Cost(gpus=0, gpu_seconds=0, counted_at="", answered_before=recorded or Answered())
-    cost = (known or first).having(
+    cost = (known or Cost(gpus=0, gpu_seconds=0, counted_at="")).having(
         gpus=gpus,
         per_hour=per_hour,
         gpu_seconds=round(seconds, 3),
-        amount=None if spent is None else round(spent, 4),
+        amount=None if spent is None else round(spent, _MONEY_DIGITS),
         counted_at=timestamp(at),
     )
-    return _over(cost, recorded) if known and recorded else cost
+    return _over(cost, known, recorded) if recorded else cost
 
 
 def _begun(known: Cost | None, held: Sequence[Held]) -> Iterator[tuple[Held, float]]:
@@ -141,10 +143,17 @@ def _begun(known: Cost | None, held: Sequence[Held]) -> Iterator[tuple[Held, flo
             yield one, more / one.gpus
 
 
-def _over(cost: Cost, recorded: Answered) -> Cost:
-    """What the recorder has is new from where it stood; where it has less than once, it began anew."""
+def _over(cost: Cost, known: Cost | None, recorded: Answered) -> Cost:
+    """What the recorder has is new from where it stood; where it has less than once, it began anew.
+
+    Nothing is new where it was never heard before, nor of a time that cost nothing as GPUs had no price: what is told
+    by request is over the same time as the requests.
+    """
     before, answered = cost.answered_before, cost.answered
-    if recorded.requests < before.requests + answered.requests:
+    had_no_price = known is not None and known.gpus > 0 and known.per_hour is None
+    if before is None or had_no_price:
+        before = Answered(requests=recorded.requests - answered.requests, tokens=recorded.tokens - answered.tokens)
+    elif recorded.requests < before.requests + answered.requests:
         before = Answered(requests=-answered.requests, tokens=-answered.tokens)
     answered = Answered(requests=recorded.requests - before.requests, tokens=recorded.tokens - before.tokens)
     return cost.having(
@@ -171,7 +180,7 @@ def counted_since(known: VariantCost | None, cost: Cost | None) -> VariantCost |
         return VariantCost(amount=0, answered=nothing, amount_before=cost.amount, answered_before=cost.answered)
     before, answered = known.answered_before, cost.answered
     new = Answered(requests=answered.requests - before.requests, tokens=answered.tokens - before.tokens)
-    spent = round(cost.amount - known.amount_before, 4)
+    spent = round(cost.amount - known.amount_before, _MONEY_DIGITS)
     return known.having(
         amount=spent,
         answered=new,

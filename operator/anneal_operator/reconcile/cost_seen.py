@@ -24,10 +24,12 @@ def gpus_held(context: Context, item: VersionItem, pods: Sequence[Manifest], sha
     """Return the GPUs that it holds, since it was created; of those that others had before it, from now on, and none
     before it is wanted.
 
-    Pods of another object of its name may still be there.
+    Pods of another object of its name may still be there. Of one that answered before costs were told nobody knows what
+    it held, and answered, until then.
     """
     cost, created = item.status.cost, datetime.fromisoformat(item.manifest["metadata"]["creationTimestamp"])
-    held = begun_at(held_by(pods, context.settings.price_per_gpu_hour, sharers), created)
+    begins = context.now() if cost is None and item.status.cold_start else created
+    held = begun_at(held_by(pods, context.settings.price_per_gpu_hour, sharers), begins)
     if not item.spec.shares_base or (cost and cost.gpus):
         return held
     return begun_at(held, context.now()) if item.status.replicas else []
