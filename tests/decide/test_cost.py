@@ -35,6 +35,7 @@ def _held(gpus: float = 2, per_hour: float | None = 7.2, since: datetime = NOW) 
 
 def _cost(**told: Any) -> Cost:
     known: dict[str, Any] = {"gpus": 2, "per_hour": 7.2, "gpu_seconds": 0, "amount": 0, "counted_at": AT}
+    known |= {"answered_before": Answered()}
     return Cost(**known | told)
 
 
@@ -94,8 +95,13 @@ def test_a_pod_that_is_to_end_holds_its_gpus_until_it_is_gone() -> None:
         (_cost(), [_held(), _held(since=_at(40))], 60, 120 + 40, 0.16),
         # one went: it is counted until now
         (_cost(), [], 60, 120, 0.12),
-        # one was replaced while nobody looked
-        (_cost(), [_held(since=_at(50))], 60, 120 + 20, 0.14),
+        # one was replaced while nobody looked: the other went on where it ended
+        (_cost(), [_held(since=_at(50))], 60, 120, 0.12),
+        (_cost(), [_held(1, 3.6), _held(1, 3.6, _at(20)), _held(1, 3.6, _at(50))], 60, 120 + 10, 0.13),
+        (_cost(), [_held(4, 14.4, _at(50))], 60, 120 + 20, 0.14),
+        # it was seen when it was placed, by a clock that is a little behind Kubernetes's
+        (_cost(), [_held(since=_at(1))], 60, 120, 0.12),
+        (_cost(), [_held(since=_at(90))], 60, 120, 0.12),
         # nothing was held between
         (_cost(gpus=0, per_hour=None), [_held(since=_at(3000))], 3600, 1200, 1.2),
         # the price changes: what was, at the old one
@@ -130,7 +136,24 @@ def test_the_same_comes_of_it_whenever_it_is_looked_at() -> None:
     assert seldom is not None
     assert (cost.gpu_seconds, seldom.gpu_seconds) == (7200 + 2200, 7200 + 2200)
     assert seldom.amount == pytest.approx(2.5 * 9400 / 3600, abs=1e-4)
-    assert cost.amount == pytest.approx(2.5 * 9400 / 3600, abs=2e-3)
+    assert cost.amount == pytest.approx(2.5 * 9400 / 3600, abs=1e-4)
+
+
+def test_small_prices_are_not_rounded_away() -> None:
+    """A slice of a GPU that fifty versions share, looked at each hour."""
+    cost = settled(None, [_held(0.02, 0.4 / 50)], None, NOW)
+    for hour in range(1, 31):
+        cost = settled(cost, [_held(0.02, 0.4 / 50 + hour % 2 / 1e4)], None, _at(hour * 3600 + hour % 7))
+    assert cost is not None
+    assert cost.amount == pytest.approx(30 * (0.4 / 50 + 0.5 / 1e4), rel=1e-3)
+
+
+def test_a_pod_that_does_not_say_when_it_was_placed_counts_from_when_it_began() -> None:
+    pod = _pod(nvidia_com__gpu=1)
+    pod["status"]["conditions"][0]["lastTransitionTime"] = None
+    assert held_by([pod], 2.5) == []
+    pod["status"]["startTime"] = AT
+    assert held_by([pod], 2.5) == [Held(1, 2.5, NOW)]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +186,17 @@ def test_it_is_written_when_something_changes_and_seldom_else(
         (_cost(), Answered(requests=240, tokens=60000), (240, 60000), 0.5, 2.0),
         (_cost(), None, (0, 0), None, None),
         (_cost(), Answered(), (0, 0), None, None),
-        (_cost(amount=None, per_hour=None), Answered(requests=240, tokens=60000), (240, 60000), None, None),
+        # what was answered while there was no price cost nothing
+        (_cost(amount=None, per_hour=None), Answered(requests=240, tokens=60000), (0, 0), None, None),
+        (
+            _cost(per_hour=None, amount=0.12, answered=Answered(requests=200, tokens=60000)),
+            Answered(requests=7000, tokens=900000),
+            (200, 60000),
+            0.6,
+            2.0,
+        ),
+        # the recorder is heard for the first time, and may have another object's
+        (_cost(answered_before=None), Answered(requests=240, tokens=60000), (0, 0), None, None),
         # another object of the name had some
         (
             _cost(answered_before=Answered(requests=60, tokens=0)),

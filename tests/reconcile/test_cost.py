@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from anneal_operator.api.model_version import Answered
+from anneal_operator.api.model_version import Answered, ColdStart
 from anneal_operator.api.schema import timestamp
 from anneal_operator.cluster.store import Store
+from anneal_operator.errors import ApiError
 from anneal_operator.handlers.watching import OWNERS
 from anneal_operator.reconcile.costs import CostCollector
 
@@ -30,6 +31,7 @@ def _world(spec: dict[str, Any], price: Any = PRICE) -> World:
     made = World()
     made.begin_anew(price_per_gpu_hour=price)
     made.api.put("ModelVersion", "one", spec=spec)
+    made.routers.recorded["one"] = Answered()
     _look(made, times=3)
     return made
 
@@ -138,6 +140,77 @@ def test_nothing_is_lost_while_no_operator_leads(world: World) -> None:
     assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 4000
 
 
+def test_a_pod_that_is_replaced_at_once_is_not_charged_beside_its_successor(world: World) -> None:
+    """As Kubernetes evicts a pod: the next one is placed before anybody looks."""
+    world.later(86400)
+    _look(world)
+    before = _cost(world)["gpuSeconds"]
+    world.later(10)
+    world.api.remove("Pod", "one-server-1")
+    _place(world, "one-server-2")
+    _look(world)
+    world.later(3600)
+    _look(world)
+    assert _cost(world)["gpuSeconds"] == before + 2 * 3610
+
+
+def _make_anew(world: World) -> None:
+    """Set the scene: a version is deleted, and another of its name is there before anybody looks."""
+    for kind, name in (("ModelVersion", "one"), ("Deployment", "one-server"), ("Service", "one-server")):
+        world.api.remove(kind, name)
+    world.api.put("ModelVersion", "one", spec=SPEC, metadata={"creationTimestamp": timestamp(world.time)})
+
+
+def test_what_another_object_of_its_name_held_is_not_its_own(world: World) -> None:
+    """Deleted and created anew: the pods of the first end while the second is looked at already."""
+    world.later(86400 * 30)
+    _make_anew(world)
+    world.later(5)
+    _look(world, times=3)
+    assert _cost(world)["gpuSeconds"] == 2 * 5
+    assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 2 * 5
+
+
+def test_counters_never_go_down_as_prometheus_would_count_all_of_it_once_more(world: World) -> None:
+    """The clock is the API servers', of which one may be a little behind another, and statuses are rounded."""
+    world.later(100)
+    _look(world)
+    world.later(10)
+    before = _metrics(world)
+    world.later(-4)
+    assert _metrics(world) == before
+    _place(world, "one-server-2")
+    _look(world)
+    assert _metrics(world) == before
+    world.later(10)
+    now = _metrics(world)
+    assert all(now[name] > value for name, value in before.items())
+
+
+def test_a_version_that_is_made_anew_has_counters_of_its_own(world: World) -> None:
+    world.later(100)
+    _look(world)
+    assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 200
+    world.api.remove("Pod", "one-server-1")
+    _make_anew(world)
+    _look(world, times=3)
+    _place(world, "one-server-2")
+    _look(world)
+    assert _metrics(world)[f"anneal_version_gpu_seconds_total{LABELS}"] == 0
+
+
+def test_the_pods_of_a_version_whose_deployment_is_gone_already_are_charged_until_they_are(world: World) -> None:
+    world.api.edit("ModelVersion", "one", spec={name: value for name, value in SPEC.items() if name != "serving"})
+    world.api.remove("Deployment", "one-server")
+    _look(world)
+    world.later(100)
+    _look(world)
+    assert (_cost(world)["gpus"], _cost(world)["gpuSeconds"]) == (2, 200)
+    world.api.remove("Pod", "one-server-1")
+    _look(world)
+    assert _cost(world)["gpus"] == 0
+
+
 def test_a_pod_that_ends_holds_its_gpus_until_it_is_gone_and_then_nothing_is_written(world: World) -> None:
     world.later(100)
     world.programme(default="two")
@@ -185,6 +258,48 @@ def test_requests_and_tokens_are_those_that_the_recorder_has(world: World) -> No
     world.later(100)
     _look(world)
     assert (_cost(world)["amount"], _cost(world)["perThousandRequests"]) == (0.4, 5), "the recorder is away"
+
+
+def test_what_the_recorder_had_of_another_object_is_not_counted_where_it_was_away_at_first(world: World) -> None:
+    _make_anew(world)
+    world.routers.recorded.clear()
+    _look(world, times=3)
+    world.routers.recorded["one"] = Answered(requests=9000, tokens=100)
+    world.later(100)
+    _look(world)
+    world.routers.recorded["one"] = Answered(requests=9040, tokens=5100)
+    world.later(100)
+    _look(world)
+    assert _cost(world)["answered"] == {"requests": 40, "tokens": 5000}
+
+
+def test_a_version_that_an_earlier_release_served_is_counted_from_now_on() -> None:
+    """What it answered until then no recorder has counted."""
+    world = _world(SPEC)
+    _place(world, "one-server-1")
+    started = ColdStart(
+        pod="one-server-1", ready_at=timestamp(world.time), scheduling_seconds=1, image_seconds=1, loading_seconds=1
+    )
+    status = world.api.status("ModelVersion", "one")
+    world.api.edit("ModelVersion", "one", status=status | {"coldStart": started.dump()})
+    world.later(86400 * 30)
+    world.begin_anew()
+    _look(world)
+    assert (_cost(world)["gpus"], _cost(world)["gpuSeconds"]) == (2, 0)
+
+
+def test_it_is_counted_where_what_is_to_be_done_is_refused(world: World) -> None:
+    world.later(100)
+    world.api.remove("Deployment", "one-server")
+    world.api.remove("Pod", "one-server-1")
+    world.api.refuses["Deployment"] = ApiError(403, "a quota")
+    _look(world)
+    assert world.api.status("ModelVersion", "one")["reason"] == "RefusedByApiServer"
+    assert (_cost(world)["gpus"], _cost(world)["gpuSeconds"]) == (0, 200)
+    world.writes()
+    world.later(3600)
+    _look(world)
+    assert world.writes() == []
 
 
 def test_of_a_version_that_is_gone_nothing_is_told(world: World) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from anneal_operator.api.model_version import Answered
+from anneal_operator.api.schema import timestamp
 from anneal_operator.cluster.inputs import Inputs
 from anneal_operator.cluster.reading import Readers
 from anneal_operator.cluster.store import Store
@@ -83,7 +84,8 @@ class FakeApi:
     def put(self, kind: str, name: str, **fields: Any) -> Manifest:
         """Set the scene: an object that somebody else made."""
         metadata = {"name": name, "namespace": NAMESPACE, "uid": f"uid-{next(self._numbers)}", "generation": 1}
-        metadata |= {"creationTimestamp": f"2026-01-01T00:00:{next(self._numbers):02}Z"}
+        created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(self._numbers))
+        metadata |= {"creationTimestamp": timestamp(created)}
         metadata |= {"resourceVersion": str(next(self._numbers))} | fields.pop("metadata", {})
         made = {"apiVersion": "anneal.dev/v1alpha1", "kind": kind, "metadata": metadata, **fields}
         self.objects[kind, name] = made

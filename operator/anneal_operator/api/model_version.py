@@ -369,9 +369,11 @@ class Cost(StatusPart):
     counted_at: Time
     """When this was reckoned."""
     answered: Answered = Field(default_factory=Answered)
-    """What it answered by then."""
-    answered_before: Answered = Field(default_factory=Answered)
-    """What the recorder had by the same name before: of another object. Negative where the recorder began anew."""
+    """What it answered by then, while its GPUs had a price."""
+    answered_before: Answered | None = None
+    """What else the recorder has by the same name: of another object, or of a time without a price. Nothing until the
+    recorder was heard; negative where it began anew.
+    """
     per_thousand_requests: Number | None = None
     """`amount` over what it answered."""
     per_million_tokens: Number | None = None
@@ -382,6 +384,7 @@ class ModelVersionStatus(ObjectStatus):
     """Where the version stands."""
 
     VOLATILE: ClassVar = frozenset({"download"})
+    MEASURED: ClassVar = frozenset({"cost"})
 
     phase: str = "Registering"
     """`Registering`, `Loading`, `Ready`, `Degraded` (only some pods answer), `Draining` (its pods end once no router

@@ -40,6 +40,9 @@ class ObjectStatus(StatusPart):
     VOLATILE: ClassVar[frozenset[str]] = frozenset()
     """Fields that change all the time and that nothing follows from: written every ten seconds at most."""
 
+    MEASURED: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say what was seen: written also where nothing can come of the verdict, as a step was refused."""
+
     phase: str = ""
     """Where the object stands, in a word."""
     reason: str = ""

@@ -3,10 +3,11 @@
 What was reckoned is kept in a status, with how many GPUs were held from then on. So between two changes nothing has to
 be written, and an operator that begins anew goes on as if there had been no other: what is held is counted until it
 looks. Pods that began meanwhile count from when they were placed, as Kubernetes tells; what ended meanwhile, until it
-looks, as nobody tells of that any more.
+looks, as nobody tells of that any more. What is held by other pods than before went from one to the other: what counts
+is for how long so many GPUs were held, which clocks that differ a little change nothing of.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
@@ -22,7 +23,7 @@ __all__ = [
     "GpuPrice",
     "Held",
     "amount_of",
-    "begun_now",
+    "begun_at",
     "counted_since",
     "due_in",
     "held_by",
@@ -35,6 +36,7 @@ GpuPrice = float | Mapping[str, float] | None
 """Of a GPU's hour: one for all whole GPUs, or by the resource's name; None where there is none."""
 _HOUR_SECONDS = 3600.0
 _SOONEST, _LATEST, _PART = timedelta(minutes=1), timedelta(hours=1), 0.1
+_MONEY_DIGITS = 6
 _ENDED = frozenset({"Succeeded", "Failed"})
 _WHOLE_GPU = "/gpu"
 
@@ -69,20 +71,22 @@ def held_by(pods: Iterable[Manifest], prices: GpuPrice, sharers: int = 1) -> lis
     return [held for pod in pods if (held := _held(pod, prices, sharers))]
 
 
-def begun_now(held: Iterable[Held], now: datetime) -> list[Held]:
-    """Return the same of a version that joins pods which others had before it."""
-    return [replace(one, since=now) for one in held]
+def begun_at(held: Iterable[Held], moment: datetime) -> list[Held]:
+    """Return the same of a version that pods which were there before are its own, or in part, from then on only."""
+    return [replace(one, since=max(one.since, moment)) for one in held]
 
 
 def _held(pod: Manifest, prices: GpuPrice, sharers: int) -> Held | None:
     status, asked = pod.get("status") or {}, _gpus(pod)
     told = {one["type"]: one for one in status.get("conditions") or ()}
     placed = told.get("PodScheduled", {})
-    if not asked or status.get("phase") in _ENDED or placed.get("status") != "True":
+    since = placed.get("lastTransitionTime") or status.get("startTime")  # Kubernetes demands neither
+    if not asked or status.get("phase") in _ENDED or placed.get("status") != "True" or not since:
         return None
     per_hour = _sum(price * count for name, count in asked.items() if (price := price_of(name, prices)) is not None)
-    since = datetime.fromisoformat(placed["lastTransitionTime"])
-    return Held(sum(asked.values()) / sharers, None if per_hour is None else per_hour / sharers, since)
+    return Held(
+        sum(asked.values()) / sharers, None if per_hour is None else per_hour / sharers, datetime.fromisoformat(since)
+    )
 
 
 def _gpus(pod: Manifest) -> dict[str, int]:
@@ -116,26 +120,40 @@ def settled(known: Cost | None, held: Sequence[Held], recorded: Answered | None,
         return known
     at = now.replace(microsecond=0)
     seconds, spent = until_now(known, at) if known else (0.0, None)
-    for one in held:
-        if known is None or one.since > datetime.fromisoformat(known.counted_at):
-            new = max(0.0, (at - one.since).total_seconds())
-            seconds, spent = seconds + one.gpus * new, _sum([spent, amount_of(one.per_hour, new)])
+    for one, part in _begun(known, held):
+        new = max(0.0, (at - one.since).total_seconds()) * part
+        seconds, spent = seconds + one.gpus * new, _sum([spent, amount_of(one.per_hour, new)])
     gpus, per_hour = _rate(held)
-    first = Cost(gpus=0, gpu_seconds=0, counted_at="", answered_before=recorded or Answered())
-    cost = (known or first).having(
+    cost = (known or Cost(gpus=0, gpu_seconds=0, counted_at="")).having(
         gpus=gpus,
         per_hour=per_hour,
         gpu_seconds=round(seconds, 3),
-        amount=None if spent is None else round(spent, 4),
+        amount=None if spent is None else round(spent, _MONEY_DIGITS),
         counted_at=timestamp(at),
     )
-    return _over(cost, recorded) if known and recorded else cost
+    return _over(cost, known, recorded) if recorded else cost
 
 
-def _over(cost: Cost, recorded: Answered) -> Cost:
-    """What the recorder has is new from where it stood; where it has less than once, it began anew."""
+def _begun(known: Cost | None, held: Sequence[Held]) -> Iterator[tuple[Held, float]]:
+    """Yield what began since the last time beyond what was held then, the newest, and which part of it that is."""
+    left = known.gpus if known else 0.0
+    for one in sorted(held, key=lambda one: one.since):
+        more, left = max(0.0, one.gpus - left), max(0.0, left - one.gpus)
+        if more and (known is None or one.since > datetime.fromisoformat(known.counted_at)):
+            yield one, more / one.gpus
+
+
+def _over(cost: Cost, known: Cost | None, recorded: Answered) -> Cost:
+    """What the recorder has is new from where it stood; where it has less than once, it began anew.
+
+    Nothing is new where it was never heard before, nor of a time that cost nothing as GPUs had no price: what is told
+    by request is over the same time as the requests.
+    """
     before, answered = cost.answered_before, cost.answered
-    if recorded.requests < before.requests + answered.requests:
+    had_no_price = known is not None and known.gpus > 0 and known.per_hour is None
+    if before is None or had_no_price:
+        before = Answered(requests=recorded.requests - answered.requests, tokens=recorded.tokens - answered.tokens)
+    elif recorded.requests < before.requests + answered.requests:
         before = Answered(requests=-answered.requests, tokens=-answered.tokens)
     answered = Answered(requests=recorded.requests - before.requests, tokens=recorded.tokens - before.tokens)
     return cost.having(
@@ -162,7 +180,7 @@ def counted_since(known: VariantCost | None, cost: Cost | None) -> VariantCost |
         return VariantCost(amount=0, answered=nothing, amount_before=cost.amount, answered_before=cost.answered)
     before, answered = known.answered_before, cost.answered
     new = Answered(requests=answered.requests - before.requests, tokens=answered.tokens - before.tokens)
-    spent = round(cost.amount - known.amount_before, 4)
+    spent = round(cost.amount - known.amount_before, _MONEY_DIGITS)
     return known.having(
         amount=spent,
         answered=new,

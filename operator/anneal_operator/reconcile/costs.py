@@ -26,6 +26,8 @@ class Costs:
     """By namespace and version: its model, and its cost as last told."""
 
     told: dict[tuple[str, str], tuple[str, Cost]] = field(default_factory=dict)
+    _most: dict[tuple[str, str], tuple[float, float | None]] = field(default_factory=dict)
+    """What Prometheus was told: it takes whatever is less for a counter that began anew, and adds all of it again."""
 
     def note(self, namespace: str, model: str, version: str, cost: Cost | None) -> None:
         """Remember what a version's status says."""
@@ -37,10 +39,27 @@ class Costs:
     def forget(self, namespace: str, version: str) -> None:
         """Keep nothing of a version."""
         self.told.pop((namespace, version), None)
+        self._most.pop((namespace, version), None)
+
+    def until(self, now: datetime) -> Iterator[tuple[tuple[str, str, str], float, float | None]]:
+        """Yield namespace, model and version, GPU seconds and what they cost: never less than before.
+
+        Clocks are set back, and statuses are rounded.
+        """
+        for key, (model, cost) in sorted(self.told.items(), key=lambda told: told[0]):
+            seconds, amount = until_now(cost, now)
+            most_seconds, most = self._most.get(key, (0.0, None))
+            seconds, amount = (
+                max(seconds, most_seconds),
+                max((x for x in (amount, most) if x is not None), default=None),
+            )
+            self._most[key] = seconds, amount
+            yield (key[0], model, key[1]), seconds, amount
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
         self.told.clear()
+        self._most.clear()
 
 
 class CostCollector(Collector):
@@ -55,10 +74,7 @@ class CostCollector(Collector):
         """Return the counters."""
         seconds = CounterMetricFamily("anneal_version_gpu_seconds", _SECONDS, labels=_LABELS)
         spent = CounterMetricFamily("anneal_version_cost", _COST, labels=_LABELS)
-        now = self._now()
-        for (namespace, version), (model, cost) in sorted(self._costs.told.items(), key=lambda told: told[0]):
-            labels = (namespace, model, version)
-            held, amount = until_now(cost, now)
+        for labels, held, amount in self._costs.until(self._now()):
             seconds.add_metric(labels, held)
             if amount is not None:
                 spent.add_metric(labels, amount)

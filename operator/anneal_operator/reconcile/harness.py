@@ -246,13 +246,15 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
     ) -> Status:
         """The verdict's status with what stopped it, and with the two conditions that kstatus reads.
 
-        Where a step before the effects was refused, nothing has come of the verdict: the status stays what it was.
+        Where a step before the effects was refused, nothing has come of the verdict: the status stays what it was, but
+        for what was measured.
         """
         status, progress = verdict.status, verdict.progress
         if problem and problem.type == ConditionType.RECONCILING:
             kept = without(item.status.conditions, [ConditionType.STALLED])
             conditions = merged(kept, [problem], item.generation, now)
-            return item.status.having(conditions=conditions, reason=problem.reason.value)
+            measured = {name: getattr(status, name) for name in status.MEASURED}
+            return item.status.having(**measured, conditions=conditions, reason=problem.reason.value)
         if problem:
             status = status.having(conditions=merged(status.conditions, [problem], item.generation, now))
         if problem and not status.is_ended:

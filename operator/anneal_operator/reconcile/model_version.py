@@ -152,7 +152,8 @@ class ModelVersionKind:
             other_engines=await _other_engines(reader, item, versions, experiments),
             ring=ring,
         )
-        left = await reader.list("Pod", item.namespace, own) if made and not is_alone else []
+        may_hold = made or (item.status.cost and item.status.cost.gpus)
+        left = await reader.list("Pod", item.namespace, own) if may_hold and not is_alone else []
         held = gpus_held(self._context, item, pods or left)
         if shares and ring:
             view = await shared_view(self._context, reader, item, ring.keys, seen.build)
