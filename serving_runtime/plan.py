@@ -318,10 +318,16 @@ class BackendTarget(_Part):
     port: int
     path: str
     """What stands before `/chat/completions`, such as `/v1`."""
-    has_key: bool
-    """Whether it is sent a key, which is in a file of the version's name; never a namespace's own."""
-    port_name: str | None = None
-    """Of a Service, what its port is called: its pods may have others."""
+    key: str = ""
+    """The file of the key that it is sent, SECRET/KEY; never a namespace's own. It is called by what it holds, so a pod
+    that does not mount this one yet, as a version's of the same name, sends none.
+    """
+    service: str = ""
+    """The Service that says which pods are asked; the host's addresses are where it is empty. It is not in the target's
+    own field, by which a router of an earlier build would send these pods the engines' key.
+    """
+    port_name: str = ""
+    """What the Service's port is called: its pods may have others."""
 
     @property
     def authority(self) -> str:

@@ -77,9 +77,10 @@ class Backends:
 
     async def _look_at(self, name: str, target: Mapping[str, Any]) -> None:
         """Not before it is known which pods a Service has."""
-        if target.get("service") and self.known.slices is None:
+        backend = target["backend"]
+        if backend["service"] and self.known.slices is None:
             return
-        key = self._key(name) if target["backend"]["has_key"] else ""
+        key = self._key(backend["key"]) if backend["key"] else ""
         asked, before = (json.dumps(target), key), self._looked.get(name)
         if before and before.asked == asked and self.clock() < before.due:
             return
@@ -101,19 +102,19 @@ class Backends:
         due = self.clock() + (_AWAY_SECONDS if is_soon else _SECONDS)
         self._looked[name] = _Looked(asked, report, due, failures)
 
-    def _key(self, name: str) -> str:
+    def _key(self, file: str) -> str:
         """Nothing where it is not there; the kubelet replaces it as its Secret changes."""
         try:
-            text = (self.keys / name).read_text().strip()
+            text = (self.keys / file).read_text().strip()
         except (OSError, UnicodeDecodeError):
             return ""
         return text if text.isascii() and text.isprintable() and " " not in text else ""
 
     def _found(self, name: str, target: Mapping[str, Any], key: str) -> Report:
         backend = target["backend"]
-        if not target.get("service") and (problem := self._resolve(name, backend)):
+        if not backend["service"] and (problem := self._resolve(name, backend)):
             return problem
-        if backend["has_key"] and not key:
+        if backend["key"] and not key:
             message = (
                 "the Secret of `backend.apiKey` is not there, or has no such key: make it, and routers have it soon"
             )
@@ -121,7 +122,7 @@ class Backends:
         slices = (self.known.slices or {}).values()
         pods = endpoints_document(slices, {name: target}, self.known.resolved)["targets"][name]
         if not pods:
-            return {"problem": "Unreachable", "message": f"no pod of Service {target['service']} is ready"}
+            return {"problem": "Unreachable", "message": f"no pod of Service {backend['service']} is ready"}
         return probed(backend, str(target["model"]), [(pod["address"], pod["port"]) for pod in pods], key)
 
     def _resolve(self, name: str, backend: Mapping[str, Any]) -> Report | None:

@@ -56,7 +56,7 @@ def endpoints_document(
     told = {}
     for name, target in targets.items():
         if backend := target.get("backend"):
-            own = by_service.get(str(target["service"]), []) if target.get("service") else None
+            own = by_service.get(backend["service"], []) if backend["service"] else None
             told[name] = _of_backend(backend, own, (resolved or {}).get(name, ()))
             continue
         family = "IPv6" if ":" in str(target.get("host")) else "IPv4"
@@ -72,7 +72,7 @@ def _of_backend(backend: Manifest, slices: list[Manifest] | None, resolved: Sequ
         host = backend["host"]  # behind one address there may be several, each of which fails by itself
         return [{"address": one, "port": backend["port"], "pod": host, "uid": host} for one in resolved]
     families = sorted({str(one["addressType"]) for one in slices if one["addressType"] in {"IPv4", "IPv6"}})
-    pods = _pods([one for one in slices if one["addressType"] in families[:1]], backend.get("port_name"))
+    pods = _pods([one for one in slices if one["addressType"] in families[:1]], backend["port_name"])
     return [pod for pod in pods if not is_refused(pod["address"])]
 
 

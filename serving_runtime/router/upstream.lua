@@ -13,13 +13,13 @@ function upstream.start(path)
 end
 
 -- The kubelet replaces the files as their Secrets change; nothing of one that is not there, or empty.
-local function key_of(version)
-  local known, now = held[version], ngx.now()
+local function key_of(name)
+  local known, now = held[name], ngx.now()
   if known and now >= known.at and now < known.at + FRESH then return known.text end
-  local file = io.open(folder .. version)
+  local file = io.open(folder .. name)
   local text = file and file:read("*a"):match("^%s*([^%s%c]+)%s*$")
   if file then file:close() end
-  held[version] = { text = text, at = now }
+  held[name] = { text = text, at = now }
   return text
 end
 
@@ -33,8 +33,8 @@ end
 local function of_backend(version, backend, uri)
   local path = path_of(backend, uri)
   if not path then return nil, 404, "`" .. version .. "` is a backend that has nothing at " .. uri end
-  local key = backend.has_key and key_of(version)
-  if backend.has_key and not key then return nil, 503, "the key of `" .. version .. "` is not there yet; try again" end
+  local key = backend.key ~= "" and key_of(backend.key)
+  if backend.key ~= "" and not key then return nil, 503, "the key of `" .. version .. "` is not there yet; try again" end
   local port = backend.port ~= (backend.scheme == "https" and 443 or 80) and ":" .. backend.port or ""
   return {
     address = backend.scheme .. "://backend", host = backend.host .. port, name = backend.host, uri = path,

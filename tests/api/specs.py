@@ -244,6 +244,11 @@ def _backends() -> list[Case]:
         _backend({**_HOSTED, "serviceRef": _SERVICE}, "set either `serviceRef` or `url`"),
         _backend({"url": "http://a/v1", "apiKey": _SECRET}, "`apiKey` would be sent in the clear"),
         _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "anneal-router", "key": "engineKey"}}}, "own keys"),
+        *(
+            _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted", "key": key}}}, _PATTERN)
+            for key in (".", "..", "../token", "..token")
+        ),
+        _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted", "key": ".token"}}}),
         _backend({**_HOSTED, "model": "it's"}, _PATTERN),
         _backend(_HOSTED, "set either `artifact`, for weights, or `backend`", artifact=artifact),
         _backend(_HOSTED, f"`serving` {of_weights}", serving={}),

@@ -240,7 +240,7 @@ def _router_to_backends() -> list[dict[str, Any]]:
     ]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": Destination("inside", {"1": "inside", "production": "inside"})})
-    keys = {version.name: version.backend.key for version in versions if version.backend and version.backend.key}
+    keys = [version.backend.key for version in versions if version.backend and version.backend.key]
     env = dataclasses.replace(_ROUTER, backend_keys=keys)
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), env)
 

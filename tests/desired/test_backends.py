@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.backend import Backend
-from anneal_operator.desired.backends import asked_backend, service_problem
+from anneal_operator.api.backend import Backend, SecretKey
+from anneal_operator.desired.backends import asked_backend, key_volumes, service_problem
 
 SERVICE = {"spec": {"ports": [{"name": "metrics", "port": 9090}, {"name": "http", "port": 80}, {"port": 81}]}}
 
 
-def _asked(spec: dict[str, Any], service: dict[str, Any] | None = None) -> tuple[str, int, str, str | None]:
+def _asked(spec: dict[str, Any], service: dict[str, Any] | None = None) -> tuple[str, int, str, str]:
     asked = asked_backend("team", Backend.parse(spec), "m", service)
     return (
         f"{asked.target.scheme}://{asked.target.authority}",
@@ -23,15 +23,15 @@ def _asked(spec: dict[str, Any], service: dict[str, Any] | None = None) -> tuple
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ({"url": "https://api.example.com/v1"}, ("https://api.example.com", 443, "/v1", None)),
-        ({"url": "https://api.example.com:8443"}, ("https://api.example.com:8443", 8443, "", None)),
-        ({"url": "http://10.0.0.7/v1"}, ("http://10.0.0.7", 80, "/v1", None)),
+        ({"url": "https://api.example.com/v1"}, ("https://api.example.com", 443, "/v1", "")),
+        ({"url": "https://api.example.com:8443"}, ("https://api.example.com:8443", 8443, "", "")),
+        ({"url": "http://10.0.0.7/v1"}, ("http://10.0.0.7", 80, "/v1", "")),
         ({"serviceRef": {"name": "vllm", "port": 80}}, ("http://vllm.team.svc", 80, "/v1", "http")),
         ({"serviceRef": {"name": "vllm", "port": 81}}, ("http://vllm.team.svc:81", 81, "/v1", "")),
         ({"serviceRef": {"name": "vllm", "port": 82, "path": ""}}, ("http://vllm.team.svc:82", 82, "", "")),
     ],
 )
-def test_it_is_asked_where_it_is(spec: dict[str, Any], told: tuple[str, int, str, str | None]) -> None:
+def test_it_is_asked_where_it_is(spec: dict[str, Any], told: tuple[str, int, str, str]) -> None:
     assert _asked(spec, SERVICE) == told
 
 
@@ -50,3 +50,11 @@ def test_a_service_that_cannot_be_asked_is_told(service: dict[str, Any] | None, 
     found = service_problem(backend.service_ref, service)
     assert said in found
     assert bool(found) == bool(said)
+
+
+def test_a_key_that_several_demand_is_mounted_once() -> None:
+    """The API server refuses two files of one name, and with them the namespace's routers."""
+    one, other = SecretKey(name="api", key="token"), SecretKey(name="api", key="other")
+    (volume,) = key_volumes([one, other, one])
+    paths = [source["secret"]["items"][0]["path"] for source in volume["projected"]["sources"]]
+    assert paths == ["api/other", "api/token"]

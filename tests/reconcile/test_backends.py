@@ -69,7 +69,7 @@ def test_routers_mount_its_key_and_nothing_else_has_it(world: World) -> None:
     _settle(world, "hosted")
     pod = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]["spec"]
     (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "backend-keys"]
-    secret = {"name": "hosted", "optional": True, "items": [{"key": "token", "path": "hosted"}]}
+    secret = {"name": "hosted", "optional": True, "items": [{"key": "token", "path": "hosted/token"}]}
     assert volume["projected"]["sources"] == [{"secret": secret}]
     mounting = {c["name"] for c in pod["containers"] if "backend-keys" in {m["name"] for m in c["volumeMounts"]}}
     assert mounting == {"nginx", "agent"}
@@ -124,7 +124,8 @@ def test_a_service_that_is_not_there_is_told_and_waited_for(world: World) -> Non
     _settle(world, "inside", "inside")
     assert _ready(world, "inside")[:2] == ("Ready", "Answers")
     target = _table(world)["targets"]["inside"]
-    assert (target["service"], target["backend"]["port_name"], target["host"]) == ("vllm", "http", "")
+    assert (target["backend"]["service"], target["backend"]["port_name"]) == ("vllm", "http")
+    assert (target["service"], target["host"]) == (None, ""), "where an earlier build's router would send engines' key"
 
 
 def test_a_table_that_somebody_changed_leads_nobody_elsewhere(world: World) -> None:

@@ -21,7 +21,7 @@ HOST = "api.example.com"
 
 
 def _hosted(port: int, **changes: object) -> Target:
-    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/openai/v1", "has_key": True, **changes}
+    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/openai/v1", "key": "api/token", **changes}
     return Target(host="", port=0, model="large-2", backend=BackendTarget.model_validate(fields))
 
 
@@ -39,17 +39,16 @@ class Scene:
     inside: Hosted
     stranger: Hosted
 
-    def key(self, version: str, text: str) -> None:
-        (self.router.folder / "keys" / version).write_text(text)
+    def key(self, text: str) -> None:
+        (self.router.folder / "keys" / "api" / "token").write_text(text)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder, trusted = tmp_path_factory.mktemp("router"), authority(tmp_path_factory.mktemp("trusted"))
     other = authority(tmp_path_factory.mktemp("other"))
-    (folder / "keys").mkdir()
-    for version in ("hosted", "misnamed", "stranger"):
-        (folder / "keys" / version).write_text("hosted-key\n")
+    (folder / "keys" / "api").mkdir(parents=True)
+    (folder / "keys" / "api" / "token").write_text("hosted-key\n")
     changes = {"/etc/ssl/certs/ca-certificates.crt": str(trusted.file), "/etc/anneal/backend-keys/": f"{folder}/keys/"}
     with (
         hosted(trusted.context(HOST)) as api,
@@ -57,10 +56,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         hosted(other.context(HOST)) as stranger,
         engine() as own,
     ):
-        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "has_key": False}
+        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "key": ""}
         targets = {
             "hosted": _hosted(api.port),
-            "keyless": _hosted(api.port),
+            "keyless": _hosted(api.port, key="another/token"),
             "misnamed": _hosted(api.port, host="other.example.com"),
             "stranger": _hosted(stranger.port),
             "inside": _hosted(8000, **inner),
@@ -125,13 +124,13 @@ def test_paths_lie_below_its_own(scene: Scene, model: str, path: str, asked: str
 
 
 def test_a_key_that_changes_holds_without_a_restart(scene: Scene) -> None:
-    scene.key("hosted", "hosted-key-2")
+    scene.key("hosted-key-2")
     scene.hosted.key = "hosted-key-2"
     try:
         assert poll(lambda: scene.router.chat("hosted").status == 200, 5, every=0.05)
         assert scene.hosted.keys[-1] == "Bearer hosted-key-2"
     finally:
-        scene.key("hosted", "hosted-key")
+        scene.key("hosted-key")
         scene.hosted.key = "hosted-key"
         assert poll(lambda: scene.router.chat("hosted").status == 200, 5, every=0.05)
 
@@ -230,8 +229,8 @@ def test_the_operator_alone_is_told_how_backends_stand(scene: Scene) -> None:
 
 def test_a_router_that_ends_finishes_a_backend_s_stream(tmp_path: Path) -> None:
     folder, trusted = tmp_path, authority(tmp_path)
-    (folder / "keys").mkdir()
-    (folder / "keys" / "hosted").write_text("hosted-key")
+    (folder / "keys" / "api").mkdir(parents=True)
+    (folder / "keys" / "api" / "token").write_text("hosted-key")
     changes = {"/etc/ssl/certs/ca-certificates.crt": str(trusted.file), "/etc/anneal/backend-keys/": f"{folder}/keys/"}
     with hosted(trusted.context(HOST)) as api:
         models = {"hosted": ModelRoute(default="hosted", named={})}

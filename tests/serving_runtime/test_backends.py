@@ -36,13 +36,13 @@ def api(trusted: Authority) -> Iterator[Hosted]:
 
 
 def _backends(folder: Path, port: int, known: Known | None = None, **changes: Any) -> Backends:
-    service = changes.pop("service", None)
-    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/v1", "has_key": True, **changes}
-    target = Target(host="", port=0, model="large-2", service=service, backend=BackendTarget.model_validate(fields))
+    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/v1", "key": "api/token", **changes}
+    target = Target(host="", port=0, model="large-2", backend=BackendTarget.model_validate(fields))
     table = RouteTable(targets={"v": target}, models={"m": ModelRoute(default=None, named={})})
     routes = folder / "routes.json"
     routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
-    (folder / "v").write_text("hosted-key\n")
+    (folder / "api").mkdir(exist_ok=True)
+    (folder / "api" / "token").write_text("hosted-key\n")
     return Backends(known or Known(), routes, folder / "backends.json", folder, lambda: 0.0)
 
 
@@ -79,7 +79,7 @@ def test_it_is_asked_again_only_when_it_is_due_or_its_key_has_changed(tmp_path: 
     _look(looking)
     asyncio.run(looking.look())
     assert len(api.keys) == 1
-    (tmp_path / "v").write_text("another")
+    (tmp_path / "api" / "token").write_text("another")
     asyncio.run(looking.look())
     assert api.keys[1:] == ["Bearer another"]
     assert json.loads(looking.target.read_text())["backends"]["v"]["problem"] == "KeyRefused"
@@ -124,12 +124,12 @@ def test_a_certificate_of_another_name_or_authority_is_told_of_and_gets_no_key(
 def test_a_key_that_is_missing_is_told_of_and_nobody_is_asked(tmp_path: Path, api: Hosted) -> None:
     looking = _backends(tmp_path, api.port)
     for text in (None, "", "two words", "a\nb"):
-        (tmp_path / "v").unlink(missing_ok=True)
+        (tmp_path / "api" / "token").unlink(missing_ok=True)
         if text is not None:
-            (tmp_path / "v").write_text(text)
+            (tmp_path / "api" / "token").write_text(text)
         assert _look(looking)["problem"] == "KeyMissing"
     assert api.keys == []
-    (tmp_path / "v").write_text("hosted-key")
+    (tmp_path / "api" / "token").write_text("hosted-key")
     assert _look(looking) == {}
 
 
@@ -144,7 +144,7 @@ def test_one_failure_of_one_that_answered_is_not_told(tmp_path: Path, api: Hoste
 
 
 def test_one_without_a_key_that_demands_one_is_told_of(tmp_path: Path, api: Hosted) -> None:
-    assert "name one in `backend.apiKey`" in _look(_backends(tmp_path, api.port, has_key=False))["message"]
+    assert "name one in `backend.apiKey`" in _look(_backends(tmp_path, api.port, key=""))["message"]
 
 
 def test_a_host_that_leads_where_nobody_is_sent_is_not_asked(
@@ -206,7 +206,7 @@ def test_the_pods_of_a_service_are_asked_at_the_port_of_its_name(tmp_path: Path,
         ready = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}, "targetRef": {"name": "p", "uid": "u"}}
         metadata = {"name": "s", "labels": {"kubernetes.io/service-name": "vllm"}}
         known = Known({"s": {"metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": [ready]}})
-        inner = {"scheme": "http", "host": "vllm.team.svc", "has_key": False, "port_name": "http", "service": "vllm"}
+        inner = {"scheme": "http", "host": "vllm.team.svc", "key": "", "port_name": "http", "service": "vllm"}
         looking = _backends(tmp_path, 80, known, **inner)
         assert _look(looking) == {}
         assert api.paths == ["/v1/models"]
@@ -242,7 +242,7 @@ def test_which_addresses_are_asked_for_nobody(address: str, is_refused: bool) ->
 
 
 def test_a_service_is_not_judged_before_its_pods_are_known(tmp_path: Path) -> None:
-    inner = {"scheme": "http", "host": "vllm.team.svc", "has_key": False, "port_name": "", "service": "vllm"}
+    inner = {"scheme": "http", "host": "vllm.team.svc", "key": "", "port_name": "", "service": "vllm"}
     looking = _backends(tmp_path, 80, None, **inner)
     assert _told(looking) == {}
 
@@ -259,3 +259,12 @@ def test_another_backend_of_the_same_name_is_not_asked_where_the_last_one_was(
     _backends(tmp_path, api.port, host="other.example.com")
     assert "cannot be looked up" in _look(looking)["message"]
     assert looking.known.resolved == {}
+
+
+def test_another_backend_of_the_same_name_is_never_told_the_last_one_s_key(tmp_path: Path, api: Hosted) -> None:
+    """A pod mounts what it did as it was made, and its routes change at once."""
+    _look(_backends(tmp_path, api.port))
+    before = len(api.keys)
+    looking = _backends(tmp_path, api.port, key="another/token")
+    assert _look(looking)["problem"] == "KeyMissing"
+    assert len(api.keys) == before

@@ -19,7 +19,9 @@ _Url = Annotated[
 ]
 _Path = Annotated[str, StringConstraints(max_length=200, pattern=rf"^{_SEGMENTS}$")]
 _Model = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-A-Za-z0-9._:/@+]+$")]
-_Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+_Key = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")
+]  # a file's name, too
 _UP = "(^|/)[.][.]?(/|$)"
 _OWN = r"^https?://(localhost|[^/:]*[.]localhost|0+[.][^/:]*|127[.][^/:]*|169[.]254[.][^/:]*|[0-9]+|0x[^/:]*)(:|/|$)"
 """What leads into the router's own pod, to its node's metadata, or is an address that is written as nobody does."""

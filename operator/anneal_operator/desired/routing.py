@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.backend import SecretKey
@@ -129,8 +129,8 @@ class RouterEnvironment:
     image: str
     pull_policy: str
     keys: Keys
-    backend_keys: Mapping[str, SecretKey] = field(default_factory=dict)
-    """Those that backends demand, by version."""
+    backend_keys: Sequence[SecretKey] = ()
+    """Those that backends demand."""
 
 
 def router_url(namespace: str) -> str:
@@ -164,7 +164,7 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
 
 def _target(version: ServedVersion) -> Target:
     if asked := version.backend:
-        return Target(host="", port=0, model=asked.model, service=asked.service or None, backend=asked.target)
+        return Target(host="", port=0, model=asked.model, backend=asked.target)
     service = version.service or server_name(version.name)
     return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
 

@@ -273,8 +273,7 @@ class RouterKind:
         a step that is refused holds up those after it.
         """
         settings = self._context.settings
-        asked = {version.name: version.backend for version in observed.served if version.backend}
-        backend_keys = {name: backend.key for name, backend in asked.items() if backend.key}
+        backend_keys = [of.backend.key for of in observed.served if of.backend and of.backend.key]
         env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys, backend_keys)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
