@@ -30,7 +30,7 @@ log = logging.getLogger("agent")
 
 @dataclass
 class Known:
-    """The slices by name, None until they were listed, and where hosts of backends are, by version."""
+    """The slices by name, None until they were listed, and where the hosts of backends are."""
 
     slices: Mapping[str, Manifest] | None = None
     resolved: dict[str, list[str]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def endpoints_document(
     for name, target in targets.items():
         if backend := target.get("backend"):
             own = by_service.get(backend["service"], []) if backend["service"] else None
-            told[name] = _of_backend(backend, own, (resolved or {}).get(name, ()))
+            told[name] = _of_backend(backend, own, (resolved or {}).get(backend["host"], ()))
             continue
         family = "IPv6" if ":" in str(target.get("host")) else "IPv4"
         own = [one for one in by_service.get(str(target.get("service")), ()) if one["addressType"] == family]

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.backend import Backend, SecretKey
-from anneal_operator.desired.backends import asked_backend, key_volumes, service_problem
+from anneal_operator.api.backend import Backend
+from anneal_operator.desired.backends import asked_backend, service_problem
 
 SERVICE = {"spec": {"ports": [{"name": "metrics", "port": 9090}, {"name": "http", "port": 80}, {"port": 81}]}}
 
 
 def _asked(spec: dict[str, Any], service: dict[str, Any] | None = None) -> tuple[str, int, str, str]:
-    asked = asked_backend("team", Backend.parse(spec), "m", service)
+    asked = asked_backend("team", "v", Backend.parse(spec), "m", service)
     return (
         f"{asked.target.scheme}://{asked.target.authority}",
         asked.target.port,
@@ -52,9 +52,15 @@ def test_a_service_that_cannot_be_asked_is_told(service: dict[str, Any] | None, 
     assert bool(found) == bool(said)
 
 
-def test_a_key_that_several_demand_is_mounted_once() -> None:
-    """The API server refuses two files of one name, and with them the namespace's routers."""
-    one, other = SecretKey(name="api", key="token"), SecretKey(name="api", key="other")
-    (volume,) = key_volumes([one, other, one])
-    paths = [source["secret"]["items"][0]["path"] for source in volume["projected"]["sources"]]
-    assert paths == ["api/other", "api/token"]
+def test_a_key_is_called_by_the_version_and_by_where_it_goes() -> None:
+    """So that routers that mount it send it nowhere else, and go on with it until they mount another for that place."""
+
+    def file_of(version: str, url: str, secret: str) -> str:
+        key = {"secretKeyRef": {"name": secret, "key": "token"}}
+        return asked_backend("team", version, Backend.parse({"url": url, "apiKey": key}), "m", None).target.key
+
+    first = file_of("v", "https://a.example.com/v1", "one")
+    assert first.startswith("v/")
+    assert file_of("v", "https://a.example.com/v1", "two") == first
+    others = [("w", "https://a.example.com/v1"), ("v", "https://b.example.com/v1"), ("v", "https://a.example.com/v2")]
+    assert len({first, *(file_of(version, url, "one") for version, url in others)}) == 4

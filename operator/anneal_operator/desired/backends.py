@@ -1,6 +1,6 @@
 """A version's backend as its namespace's routers are told of it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,13 +23,12 @@ class AskedBackend:
     key: SecretKey | None = None
 
 
-def asked_backend(namespace: str, backend: Backend, model: str, service: Manifest | None) -> AskedBackend:
-    """Return how a backend is asked; `model` is what it calls the model, and `service` its Service, where it has one.
+def asked_backend(namespace: str, version: str, backend: Backend, model: str, service: Manifest | None) -> AskedBackend:
+    """Return how a version's backend is asked; `model` is what it calls the model, and `service` its Service, if any.
 
     One whose Service is missing has no pods that could be asked: routers say so until there are some.
     """
     key = backend.api_key.secret_key_ref if backend.api_key else None
-    file = _file_of(key) if key else ""
     if of := backend.service_ref:
         found = _port_of(of, service)
         target = BackendTarget(
@@ -37,39 +36,38 @@ def asked_backend(namespace: str, backend: Backend, model: str, service: Manifes
             host=f"{of.name}.{namespace}.svc",
             port=of.port,
             path=of.path,
-            key=file,
             service=of.name,
             port_name=str(found.get("name") or "") if found else "",
         )
-        return AskedBackend(target, model, key)
+        return _with_key(version, target, model, key)
     split = urlsplit(backend.url or "")
     target = BackendTarget(
         scheme="https" if split.scheme == "https" else "http",
         host=split.hostname or "",
         port=split.port or (443 if split.scheme == "https" else 80),
         path=split.path,
-        key=file,
     )
-    return AskedBackend(target, model, key)
+    return _with_key(version, target, model, key)
 
 
-def _file_of(key: SecretKey) -> str:
-    return f"{key.name}/{key.key}"
+def _with_key(version: str, target: BackendTarget, model: str, key: SecretKey | None) -> AskedBackend:
+    file = f"{version}/{target.key_file}" if key else ""
+    return AskedBackend(target.model_copy(update={"key": file}), model, key)
 
 
-def key_volumes(keys: Iterable[SecretKey]) -> list[Manifest]:
-    """Return a router pod's volume with these keys, each once; none where there are none.
+def key_volumes(keys: Mapping[str, SecretKey]) -> list[Manifest]:
+    """Return a router pod's volume with these keys, by file; none where there are none.
 
     The kubelet keeps the files as the Secrets are; one that is missing keeps no router from starting.
     """
     sources = [
-        {"secret": {"name": of.name, "optional": True, "items": [{"key": of.key, "path": _file_of(of)}]}}
-        for of in sorted(set(keys), key=_file_of)
+        {"secret": {"name": of.name, "optional": True, "items": [{"key": of.key, "path": file}]}}
+        for file, of in sorted(keys.items())
     ]
     return [{"name": _VOLUME, "projected": {"sources": sources}}] if sources else []
 
 
-def key_mounts(keys: Collection[SecretKey]) -> list[Manifest]:
+def key_mounts(keys: Mapping[str, SecretKey]) -> list[Manifest]:
     """Return how a container has them."""
     return [{"name": _VOLUME, "mountPath": BACKEND_KEYS_FOLDER, "readOnly": True}] if keys else []
 

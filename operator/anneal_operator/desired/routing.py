@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.backend import SecretKey
@@ -48,6 +48,7 @@ __all__ = [
     "RouterEnvironment",
     "ServedVersion",
     "SplitTraffic",
+    "backend_target",
     "known_routes",
     "known_services",
     "pod_admin_url",
@@ -129,8 +130,8 @@ class RouterEnvironment:
     image: str
     pull_policy: str
     keys: Keys
-    backend_keys: Sequence[SecretKey] = ()
-    """Those that backends demand."""
+    backend_keys: Mapping[str, SecretKey] = field(default_factory=dict)
+    """Those that backends demand, by file."""
 
 
 def router_url(namespace: str) -> str:
@@ -162,9 +163,14 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
     return RouteTable(targets=targets, models=models)
 
 
+def backend_target(asked: AskedBackend) -> Target:
+    """Return a backend as the table has it."""
+    return Target(host="", port=0, model=asked.model, backend=asked.target)
+
+
 def _target(version: ServedVersion) -> Target:
     if asked := version.backend:
-        return Target(host="", port=0, model=asked.model, backend=asked.target)
+        return backend_target(asked)
     service = version.service or server_name(version.name)
     return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
 
