@@ -121,7 +121,7 @@ function router.route()
   seen.version, ngx.ctx.target = answering, target
   metrics.begin(seen)
   ngx.var.exposure_id, ngx.var.engine_key, ngx.var.upstream = seen.exposure, to.key, to.address
-  ngx.var.upstream_host, ngx.var.upstream_name = to.host, to.name
+  ngx.var.upstream_host, ngx.var.upstream_name, ngx.var.upstream_marks = to.host, to.name, to.marks
   ngx.req.set_uri(to.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end

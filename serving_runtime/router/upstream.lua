@@ -30,7 +30,16 @@ local function path_of(backend, uri)
   if backend.path:sub(-#VERSIONED) == VERSIONED then return backend.path:sub(1, -#VERSIONED - 1) .. uri end
 end
 
+-- By whom the request went already, and this router (RFC 8586); nothing where it went by this one.
+local function marked()
+  local before = ngx.var.http_cdn_loop
+  if before and before:find(keys.mark, 1, true) then return nil end
+  return before and before .. ", " .. keys.mark or keys.mark
+end
+
 local function of_backend(version, backend, uri)
+  local marks = marked()
+  if not marks then return nil, 508, "the backend of `" .. version .. "` leads back to this router" end
   local path = path_of(backend, uri)
   if not path then return nil, 404, "`" .. version .. "` is a backend that has nothing at " .. uri end
   local key = backend.key ~= "" and key_of(backend.key)
@@ -38,14 +47,14 @@ local function of_backend(version, backend, uri)
   local port = backend.port ~= (backend.scheme == "https" and 443 or 80) and ":" .. backend.port or ""
   return {
     address = backend.scheme .. "://backend", host = backend.host .. port, name = backend.host, uri = path,
-    key = key and "Bearer " .. key or "",
+    key = key and "Bearer " .. key or "", marks = marks,
   }
 end
 
 -- How it is asked: nil, a status and a sentence where it cannot be.
 function upstream.of(version, target, uri)
   if type(target.backend) == "table" then return of_backend(version, target.backend, uri) end
-  return { address = ENGINE, host = ngx.var.host, name = "", uri = uri, key = keys.engine }
+  return { address = ENGINE, host = ngx.var.host, name = "", uri = uri, key = keys.engine, marks = "" }
 end
 
 return upstream

@@ -240,6 +240,7 @@ def _backends() -> list[Case]:
         _backend({"serviceRef": {**_SERVICE, "path": "v1"}}, _PATTERN),
         _backend({"serviceRef": {**_SERVICE, "port": 0}}, _LOW),
         _backend({"serviceRef": {**_SERVICE, "name": "vllm.other"}}, _PATTERN),
+        _backend({"serviceRef": {**_SERVICE, "name": "anneal-router"}}, "is the routers' own"),
         _backend({}, "set either `serviceRef` or `url`"),
         _backend({**_HOSTED, "serviceRef": _SERVICE}, "set either `serviceRef` or `url`"),
         _backend({"url": "http://a/v1", "apiKey": _SECRET}, "`apiKey` would be sent in the clear"),

@@ -65,11 +65,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "inside": _hosted(8000, **inner),
             "bare": _hosted(inside.port, **{**inner, "path": ""}),
             "gone": _hosted(1),
+            "loop": _hosted(8080, **inner),
             "own": Target(host="127.0.0.1", port=own.port, model="own", public="split"),
             "own-gone": Target(host="127.0.0.1", port=1, model="large-2"),
         }
         models = {name: ModelRoute(default=name, named={}) for name in targets}
         models |= {
+            "large-2": ModelRoute(default="loop", named={}),  # as which it is asked
             "split": ModelRoute(default="own", named={}, experiment=_split("own", "hosted")),
             "split-gone": ModelRoute(default="own", named={}, experiment=_split("own", "gone")),
             "split-to-hosted": ModelRoute(default="hosted", named={}, experiment=_split("hosted", "own-gone")),
@@ -77,7 +79,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         routes = RouteTable(targets=targets, models=models)
         with standing(folder, changes, routes=routes) as router:
             ports = {"hosted": [api.port], "keyless": [api.port], "misnamed": [api.port], "stranger": [stranger.port]}
-            router.write_endpoints({**ports, "inside": [inside.port], "bare": [inside.port], "gone": []})
+            known = {**ports, "inside": [inside.port], "bare": [inside.port], "gone": []}
+            router.write_endpoints({**known, "loop": [router.port]})
             assert poll(lambda: router.chat("hosted").status == 200, 5), (folder / "log").read_text()
             yield Scene(router, api, inside, stranger)
 
@@ -217,6 +220,18 @@ def test_a_backend_never_gets_what_was_meant_for_an_engine(scene: Scene) -> None
     before = len(scene.hosted.keys)
     assert scene.router.chat("split-to-hosted", X_User_Id="anna").status == 502
     assert len(scene.hosted.keys) == before, "an engine's key is in the request"
+
+
+def test_a_backend_that_leads_back_is_asked_once(scene: Scene) -> None:
+    """Without that, one request takes all of the router's connections."""
+    known = len((scene.router.folder / "log").read_text())
+    told = scene.router.chat("loop")
+    assert (told.status, told.error) == (508, "the backend of `loop` leads back to this router")
+    assert (scene.router.folder / "log").read_text()[known:] == ""
+    marks = scene.router.chat("hosted", CDN_Loop="other-cdn").json["headers"]["CDN-Loop"]
+    assert marks.startswith("other-cdn, anneal-")
+    assert scene.router.chat("hosted", CDN_Loop=marks).status == 508
+    assert scene.router.chat("own", CDN_Loop=marks).status == 200
 
 
 def test_the_operator_alone_is_told_how_backends_stand(scene: Scene) -> None:
