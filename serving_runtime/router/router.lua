@@ -18,9 +18,10 @@ local router = {}
 local MODELS, QUOTE = "/v1/models/", 34
 local NO_BACKENDS = '{"backends":{}}'
 local refuse = errors.refuse
-local backends_file
+local backends_file, most_at_once
 
-function router.start(path, folder, backend_keys)
+function router.start(path, folder, backend_keys, most_at_backend)
+  most_at_once = most_at_backend
   routes.start(path)
   endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
   backends_file = path:gsub("[^/]+$", "backends.json")
@@ -112,6 +113,9 @@ function router.route()
   end
   local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
   if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  if attempts.is_backend(target) and attempts.under_way(seen) >= most_at_once then
+    return refuse(503, "too many requests wait for the backend of `" .. answering .. "`; try again", "model")
+  end
   local to, why_not, said = upstream.of(answering, target, uri)
   if not to then return refuse(why_not, said, "model") end
   local text = path.text and found[path.text]

@@ -3,6 +3,7 @@
 import http.client
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,3 +261,23 @@ def test_a_router_that_ends_finishes_a_backend_s_stream(tmp_path: Path) -> None:
                 assert poll(lambda: not router.listens(), 10, every=0.02)
                 api.go_on.set()
                 assert '"finish_reason":"stop"' in response.read().decode()
+
+
+def test_a_backend_that_hangs_leaves_the_others_their_connections(tmp_path: Path) -> None:
+    """Nobody ends it, as the kubelet would an engine, and its clients wait for ten minutes."""
+    with hosted(key="") as api, engine() as own:
+        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "key": ""}
+        targets = {"hangs": _hosted(8000, **inner), "own": Target(host="127.0.0.1", port=own.port, model="own")}
+        routes = RouteTable(targets=targets, models={name: ModelRoute(default=name, named={}) for name in targets})
+        with standing(tmp_path, {"1024": "2"}, routes=routes) as router, ThreadPoolExecutor(2) as clients:
+            router.write_endpoints({"hangs": [api.port]})
+            assert poll(lambda: router.chat("hangs").status == 200, 5)
+            waiting = [clients.submit(router.chat, "hangs", "held") for _ in range(2)]
+            assert poll(lambda: api.asked["held"] == 2, 5)
+            told = router.chat("hangs")
+            assert (told.status, told.error) == (503, "too many requests wait for the backend of `hangs`; try again")
+            assert told.headers["retry-after"] == "1"
+            assert router.chat("own").status == 200
+            api.go_on.set()
+            assert [one.result().status for one in waiting] == [200, 200]
+            assert router.chat("hangs").status == 200
