@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from .api_server import ApiServer
 from .files import replace_file
 from .watch import Manifest, Watch
 
-__all__ = ["FORMAT", "Known", "endpoints_document", "follow_endpoints"]
+__all__ = ["FORMAT", "Known", "endpoints_document", "follow_endpoints", "hosts_before"]
 
 FORMAT = 1
 _SERVICE = "kubernetes.io/service-name"
@@ -40,6 +41,16 @@ class Known:
         """Take in what there is."""
         self.slices = slices
         self.changed.set()
+
+
+def hosts_before(file: Path) -> dict[str, list[str]]:
+    """Return where the hosts of backends were as this file was written: a process that begins anew knows no others."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        for pods in json.loads(file.read_text())["targets"].values():
+            for host in {pod["pod"] for pod in pods if pod.get("pod") and pod.get("pod") == pod.get("uid")}:
+                found[host] = [pod["address"] for pod in pods if not is_refused(pod["address"])]
+    return found
 
 
 def endpoints_document(

@@ -18,10 +18,12 @@ local router = {}
 local MODELS, QUOTE = "/v1/models/", 34
 local NO_BACKENDS = '{"backends":{}}'
 local refuse = errors.refuse
+local PATIENCE = 10 -- seconds
 local backends_file, most_at_once
+local began, has_settled = 0, false
 
 function router.start(path, folder, backend_keys, most_at_backend)
-  most_at_once = most_at_backend
+  most_at_once, began = most_at_backend, ngx.now()
   routes.start(path)
   endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
   backends_file = path:gsub("[^/]+$", "backends.json")
@@ -185,8 +187,16 @@ function router.tell_backends()
   if file then file:close() end
 end
 
+-- One that begins takes requests once it knows where to send them; but a backend that is nowhere keeps it for a while
+-- alone, and not at all once it has begun.
+local function has_begun()
+  has_settled = has_settled or ngx.now() >= began + PATIENCE or endpoints.have_backends(routes.targets)
+  return has_settled
+end
+
 function router.health()
   if not routes.models then return refuse(503, "the router has no routes yet") end
+  if not has_begun() then return refuse(503, "the router does not know yet where its backends are") end
   ngx.say('{"status": "ok"}')
 end
 

@@ -282,3 +282,21 @@ def test_a_backend_that_hangs_leaves_the_others_their_connections(tmp_path: Path
             api.go_on.set()
             assert [one.result().status for one in waiting] == [200, 200]
             assert router.chat("hangs").status == 200
+
+
+def test_a_router_takes_requests_once_it_knows_where_backends_are(tmp_path: Path) -> None:
+    """As every one that begins with the routes of a moment ago, and looks the host up only then."""
+    with hosted(key="") as api:
+        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "key": ""}
+        routes = RouteTable(targets={"v": _hosted(8000, **inner)}, models={"v": ModelRoute(default="v", named={})})
+        with standing(tmp_path, {}, routes=routes) as router:
+            assert router.ask("/health").status == 503
+            told = router.chat("v")
+            assert (told.status, told.error) == (503, "no pod of `v` is ready; try again")
+            router.write_endpoints({"v": []})
+            assert router.ask("/health").status == 503
+            router.write_endpoints({"v": [api.port]})
+            assert poll(lambda: router.ask("/health").status == 200, 5)
+            router.write_endpoints({"v": []})
+            assert poll(lambda: router.chat("v").status == 503, 5)
+            assert router.ask("/health").status == 200, "it may be away for long, and the others' clients have no other"

@@ -20,7 +20,7 @@ from typing_extensions import override
 from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
 from serving_runtime.router import addresses, backends, probe
 from serving_runtime.router.backends import Backends
-from serving_runtime.router.endpoints import Known, endpoints_document
+from serving_runtime.router.endpoints import Known, endpoints_document, hosts_before
 from serving_runtime.terms import digest_of_target
 from tests.router.hosted import Hosted, hosted
 from tests.support.authority import Authority, authority
@@ -367,3 +367,21 @@ def test_a_host_s_addresses_are_nobody_else_s_however_late_they_come(tmp_path: P
     _backends(tmp_path, api.port, host="other.example.com")
     targets = json.loads(looking.table.read_text())["targets"]
     assert endpoints_document([], targets, looking.known.resolved)["targets"] == {"v": []}
+
+
+def test_an_agent_that_begins_anew_knows_where_hosts_were(tmp_path: Path, api: Hosted) -> None:
+    """Else its first file would send the clients of all backends away."""
+    looking, file = _backends(tmp_path, api.port), tmp_path / "endpoints.json"
+    assert hosts_before(file) == {}
+    _look(looking)
+    targets = json.loads(looking.table.read_text())["targets"]
+    pod = {"addresses": ["10.0.0.7"], "targetRef": {"name": "p", "uid": "u"}}
+    metadata = {"name": "s", "labels": {"kubernetes.io/service-name": "own"}}
+    own = {"metadata": metadata, "addressType": "IPv4", "ports": [{"port": 8000}], "endpoints": [pod]}
+    told = endpoints_document([own], {**targets, "own": {"service": "own"}}, looking.known.resolved)
+    file.write_text(json.dumps(told))
+    assert told["targets"]["own"]
+    assert hosts_before(file) == {HOST: ["127.0.0.1"]}
+    for spoilt in ("", "[]", '{"targets":{"v":[1]}}'):
+        file.write_text(spoilt)
+        assert hosts_before(file) == {}
