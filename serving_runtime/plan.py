@@ -14,6 +14,7 @@ from .terms import (
     FORMAT,
     RECORDS_FOLDER,
     USER_KEY_VARIABLE,
+    digest_of_target,
 )
 
 __all__ = [
@@ -327,10 +328,22 @@ class BackendTarget(_Part):
     port: int
     path: str
     """What stands before `/chat/completions`, such as `/v1`."""
-    has_key: bool
-    """Whether it is sent a key, which is in a file of the version's name; never a namespace's own."""
-    port_name: str | None = None
-    """Of a Service, what its port is called: its pods may have others."""
+    key: str = ""
+    """The file of the key that it is sent; never a namespace's own. It is called by the version and by where the key
+    goes, so a pod that mounts the key of another backend, which had this version's name, sends none.
+    """
+    service: str = ""
+    """The Service that says which pods are asked; the host's addresses are where it is empty. It is not in the target's
+    own field, by which a router of an earlier build would send these pods the engines' key.
+    """
+    port_name: str = ""
+    """What the Service's port is called: its pods may have others."""
+
+    @property
+    def key_file(self) -> str:
+        """What the file of a key for this address is called, of one version's."""
+        address = f"{self.scheme}://{self.host}:{self.port}{self.path}"
+        return hashlib.sha256(address.encode()).hexdigest()[:16]
 
     @property
     def authority(self) -> str:
@@ -346,6 +359,8 @@ class BackendReport(_Told):
     """A BackendProblem; nothing where it answers."""
     message: str = Field(default="", max_length=600)
     """What that means there, in words; no key stands in it."""
+    asked: str = Field(default="", max_length=64)
+    """The digest of the Target that was asked: another of the same version says nothing of this one."""
 
 
 class BackendReports(_Told):
@@ -367,6 +382,10 @@ class Target(_Part):
     service: str | None = None
     """The Service's name: its EndpointSlices say which pods are asked. Without any, host and port are."""
     backend: BackendTarget | None = None
+
+    def digest(self) -> str:
+        """By which a router says what it asked of a backend."""
+        return digest_of_target(self.model_dump())
 
 
 class VariantRoute(_Part):

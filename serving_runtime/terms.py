@@ -3,6 +3,11 @@
 Beside plan.py, which has it too, because that brings pydantic: more than the rest of such a process takes at rest.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "ADMIN_KEY_VARIABLE",
     "BACKEND_KEYS_FOLDER",
@@ -10,6 +15,7 @@ __all__ = [
     "FORMAT",
     "RECORDS_FOLDER",
     "USER_KEY_VARIABLE",
+    "digest_of_target",
 ]
 
 ENGINE_KEY_VARIABLE = "ANNEAL_ENGINE_KEY"
@@ -24,4 +30,9 @@ refuses every other, and goes on with the last table that it knew."""
 RECORDS_FOLDER = "/shared/records"
 """Where a router's processes leave what they recorded for the one that ships it; `router.conf` cannot but repeat it."""
 BACKEND_KEYS_FOLDER = "/etc/anneal/backend-keys"
-"""In routers' pods, the keys of backends: each in a file of its version's name; `router.conf` says so, too."""
+"""In routers' pods, the keys of backends; `router.conf` says so, too."""
+
+
+def digest_of_target(target: Mapping[str, Any]) -> str:
+    """Return by which a router says what it asked of a backend: another of the same name has another."""
+    return hashlib.sha256(json.dumps(target, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,12 +16,13 @@ _NOBODYS = (
     "169.254.0.0/16",
     "224.0.0.0/4",
     "240.0.0.0/4",
-    "::/128",
-    "::1/128",
+    "::/96",
+    "2001::/32",
+    "64:ff9b:1::/48",
     "fe80::/10",
     "ff00::/8",
 )
-"""A pod's own, its link's, those of many, and none."""
+"""A pod's own, its link's, those of many, none, and those that lead to an address of IPv4 nobody knows where."""
 _METADATA = ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
 """Where clouds tell a node its credentials, beside 169.254.169.254."""
 REFUSED = tuple(map(ipaddress.ip_network, (*_NOBODYS, *_METADATA)))

@@ -19,7 +19,7 @@ from serving_runtime.terms import BACKEND_KEYS_FOLDER, FORMAT
 
 from .api_server import ApiServer, in_cluster
 from .backends import Backends
-from .endpoints import Known, follow_endpoints
+from .endpoints import Known, follow_endpoints, hosts_before
 from .files import replace_file
 from .watch import Manifest, Watch
 
@@ -47,8 +47,9 @@ def main() -> None:
 
 async def follow_all(api: ApiServer, namespace: str, name: str, key: str, target: Path) -> None:
     """Keep the table and, beside it, its endpoints and how its backends stand, until cancelled."""
-    known = Known()
-    endpoints = follow_endpoints(api, namespace, target, target.with_name("endpoints.json"), known)
+    file = target.with_name("endpoints.json")
+    known = Known(resolved=hosts_before(file))
+    endpoints = follow_endpoints(api, namespace, target, file, known)
     backends = Backends(known, target, target.with_name("backends.json"), Path(BACKEND_KEYS_FOLDER))
     await asyncio.gather(follow(api, namespace, name, key, target), endpoints, backends.run())
 

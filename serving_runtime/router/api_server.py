@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import h11
 
-__all__ = ["ApiServer", "ApiServerError", "in_cluster"]
+__all__ = ["ApiServer", "ApiServerError", "content", "in_cluster", "next_event"]
 
 _CONNECT_SECONDS = 5.0
 _PIECE = 1 << 16
@@ -70,9 +70,9 @@ class ApiServer:
             http = h11.Connection(h11.CLIENT)
             asked = h11.Request(method="GET", target=target, headers=self._headers())
             writer.write((http.send(asked) or b"") + (http.send(h11.EndOfMessage()) or b""))
-            while not isinstance(answer := await _event(http, reader), h11.Response):
+            while not isinstance(answer := await next_event(http, reader), h11.Response):
                 pass
-            yield answer.status_code, _content(http, reader)
+            yield answer.status_code, content(http, reader)
         finally:
             writer.transport.abort()  # at once: a server that is gone would not take leave
 
@@ -97,12 +97,13 @@ def in_cluster(account: Path) -> ApiServer:
     return ApiServer(host, port, token=account / "token", authority=account / "ca.crt")
 
 
-async def _content(http: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while isinstance(event := await _event(http, reader), h11.Data):
+async def content(http: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Give an answer's pieces as they come."""
+    while isinstance(event := await next_event(http, reader), h11.Data):
         yield bytes(event.data)
 
 
-async def _event(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Event:
+async def next_event(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Event:
     """The next that comes; h11 raises an error where an answer ends early."""
     while not isinstance(event := http.next_event(), h11.Event):
         http.receive_data(await reader.read(_PIECE))

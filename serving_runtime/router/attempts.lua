@@ -15,7 +15,7 @@ local function knows(target, name)
   return target.model == name or target.public == name
 end
 
-local function is_backend(target)
+function attempts.is_backend(target)
   return type(target.backend) == "table"
 end
 
@@ -34,7 +34,7 @@ function attempts.prepare(seen, targets, version, control, name)
   local asked = knows(target, name) and name or target.model
   -- All get the same body, so the control must know the model by the same name; and the same key, so a backend has no
   -- control, and is nobody's.
-  local is_alike = spare and knows(spare, asked) and not is_backend(target) and not is_backend(spare)
+  local is_alike = spare and knows(spare, asked) and not attempts.is_backend(target) and not attempts.is_backend(spare)
   if is_alike and #others > 0 then seen.control, seen.others = control, others end
   return version, target, asked
 end
@@ -42,6 +42,13 @@ end
 -- Whether the text's beginning matters for the choice.
 function attempts.is_choice(seen)
   return #seen.list > 1 or seen.others ~= nil and #seen.others > 1
+end
+
+-- How many requests this worker has under way where this one is to go.
+function attempts.under_way(seen)
+  local count = 0
+  for i = 1, #seen.list do count = count + seen.list[i].here end
+  return count
 end
 
 -- What became of the last attempt. nginx's lists end with it, or, in the balancer, with a place for the one that begins.

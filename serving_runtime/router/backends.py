@@ -2,7 +2,7 @@
 
 nginx connects to addresses alone, and the operator may read no Secret but its own: so the router's own pod looks hosts
 up, checks where they lead, and asks each with its key, which leaves this pod for that backend alone. One failure says
-little of one that answered: it takes two.
+little of one that answered: it takes two. What one does is no other's concern.
 """
 
 import asyncio
@@ -11,8 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from serving_runtime.terms import digest_of_target
 
 from . import addresses
 from .endpoints import Known, endpoints_document
@@ -23,7 +26,7 @@ __all__ = ["Backends"]
 
 _ROUND_SECONDS, _AWAY_SECONDS, _SECONDS = 1.0, 5.0, 20.0
 """Between looks at what is due, at a backend that may come back by itself, and at one that answers."""
-_LONGEST_SECONDS = 15.0
+_LOOKUP_SECONDS, _LONGEST_SECONDS = 4.0, 15.0
 _BY_ITSELF = frozenset({"AddressRefused", "KeyMissing", "Unreachable"})
 log = logging.getLogger("agent")
 
@@ -33,7 +36,7 @@ class _Looked:
     """What was asked, and what came of it."""
 
     asked: tuple[str, str]
-    """The target and the key, as they were."""
+    """The target's digest and the key, as they were."""
     report: Report
     due: float
     failures: int = 0
@@ -51,6 +54,8 @@ class Backends:
     """The folder with the backends' keys."""
     clock: Callable[[], float] = time.monotonic
     _looked: dict[str, _Looked] = field(default_factory=dict)
+    _lookups: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
+    """Of hosts, under way."""
     _written: str = ""
 
     async def run(self) -> None:
@@ -68,31 +73,25 @@ class Backends:
         backends = {name: target for name, target in targets.items() if target.get("backend")}
         for gone in self._looked.keys() - backends.keys():
             del self._looked[gone]
-            self.known.resolved.pop(gone, None)
+        for gone in self.known.resolved.keys() - {target["backend"]["host"] for target in backends.values()}:
+            del self.known.resolved[gone]
         await asyncio.gather(*(self._look_at(name, target) for name, target in backends.items()))
-        told = json.dumps({"backends": {name: dict(one.report) for name, one in sorted(self._looked.items())}})
+        reports = {name: {**one.report, "asked": one.asked[0]} for name, one in sorted(self._looked.items())}
+        told = json.dumps({"backends": reports})
         if told != self._written and (backends or self._written):
             replace_file(self.target, told)
             self._written = told
 
     async def _look_at(self, name: str, target: Mapping[str, Any]) -> None:
         """Not before it is known which pods a Service has."""
-        if target.get("service") and self.known.slices is None:
+        backend = target["backend"]
+        if backend["service"] and self.known.slices is None:
             return
-        key = self._key(name) if target["backend"]["has_key"] else ""
-        asked, before = (json.dumps(target), key), self._looked.get(name)
+        key = self._key(backend["key"]) if backend["key"] else ""
+        asked, before = (digest_of_target(target), key), self._looked.get(name)
         if before and before.asked == asked and self.clock() < before.due:
             return
-        if before and before.asked[0] != asked[0]:
-            self.known.resolved.pop(name, None)
-        try:
-            async with asyncio.timeout(_LONGEST_SECONDS):
-                report = await asyncio.to_thread(self._found, name, target, key)
-        except TimeoutError:
-            report = {
-                "problem": "Unreachable",
-                "message": f"the backend took longer than {_LONGEST_SECONDS:g} s to answer",
-            }
+        report = await self._tried(target, key)
         self.known.changed.set()
         failures = before.failures + 1 if before and report else int(bool(report))
         if before and before.asked == asked and not before.report and failures == 1:
@@ -101,43 +100,72 @@ class Backends:
         due = self.clock() + (_AWAY_SECONDS if is_soon else _SECONDS)
         self._looked[name] = _Looked(asked, report, due, failures)
 
-    def _key(self, name: str) -> str:
+    def _key(self, file: str) -> str:
         """Nothing where it is not there; the kubelet replaces it as its Secret changes."""
         try:
-            text = (self.keys / name).read_text().strip()
+            text = (self.keys / file).read_text().strip()
         except (OSError, UnicodeDecodeError):
             return ""
         return text if text.isascii() and text.isprintable() and " " not in text else ""
 
-    def _found(self, name: str, target: Mapping[str, Any], key: str) -> Report:
+    async def _tried(self, target: Mapping[str, Any], key: str) -> Report:
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                return await self._found(target, key)
+        except TimeoutError:
+            return _unreachable(f"the backend took longer than {_LONGEST_SECONDS:g} s to answer")
+        except Exception as error:  # noqa: BLE001 - whatever it answered, the others are told of
+            log.warning("a backend at %s cannot be asked: %r", target["backend"]["host"], error)
+            return _unreachable(f"the backend cannot be asked: {type(error).__name__}")
+
+    async def _found(self, target: Mapping[str, Any], key: str) -> Report:
         backend = target["backend"]
-        if not target.get("service") and (problem := self._resolve(name, backend)):
+        if not backend["service"] and (problem := await self._resolve(str(backend["host"]), int(backend["port"]))):
             return problem
-        if backend["has_key"] and not key:
+        if backend["key"] and not key:
             message = (
-                "the Secret of `backend.apiKey` is not there, or has no such key: make it, and routers have it soon"
+                "the Secret of `backend.apiKey` is not there, has no such key, or more in it than one word: mend it, "
+                "and routers have it soon"
             )
             return {"problem": "KeyMissing", "message": message}
         slices = (self.known.slices or {}).values()
-        pods = endpoints_document(slices, {name: target}, self.known.resolved)["targets"][name]
+        (pods,) = endpoints_document(slices, {"": target}, self.known.resolved)["targets"].values()
         if not pods:
-            return {"problem": "Unreachable", "message": f"no pod of Service {target['service']} is ready"}
-        return probed(backend, str(target["model"]), [(pod["address"], pod["port"]) for pod in pods], key)
+            return _unreachable(f"no pod of Service {backend['service']} is ready")
+        return await probed(backend, str(target["model"]), [(pod["address"], pod["port"]) for pod in pods], key)
 
-    def _resolve(self, name: str, backend: Mapping[str, Any]) -> Report | None:
-        """Look its host up; what cannot be looked up stays where it was."""
-        host = str(backend["host"])
+    async def _resolve(self, host: str, port: int) -> Report | None:
+        """Look a host up; what cannot be looked up stays where it was."""
         try:
-            found = addresses.resolved(host, int(backend["port"]))
+            found = await self._lookup(host, port)
         except (OSError, UnicodeError) as error:
-            if self.known.resolved.get(name):
+            if self.known.resolved.get(host):
                 return None
-            return {"problem": "Unreachable", "message": f"{host} cannot be looked up: {error}"}
+            why = str(error) or f"no name server answered within {_LOOKUP_SECONDS:g} s"
+            return _unreachable(f"{host} cannot be looked up: {why}")
         taken = [address for address in found if not addresses.is_refused(address)]
-        self.known.resolved[name] = taken
+        self.known.resolved[host] = taken
         if taken:
             return None
         message = (
             f"{host} leads to {found[0]}, and no router asks a pod's own address, its link's, or a cloud's metadata"
         )
         return {"problem": "AddressRefused", "message": message}
+
+    async def _lookup(self, host: str, port: int) -> list[str]:
+        """One of a host at a time: a name server that is silent holds a thread for longer than anybody waits."""
+        if host not in self._lookups:
+            self._lookups[host] = asyncio.create_task(asyncio.to_thread(addresses.resolved, host, port))
+            self._lookups[host].add_done_callback(partial(self._end_lookup, host))
+        async with asyncio.timeout(_LOOKUP_SECONDS):
+            return await asyncio.shield(self._lookups[host])
+
+    def _end_lookup(self, host: str, lookup: asyncio.Task[list[str]]) -> None:
+        """Nobody may be waiting for it any more."""
+        del self._lookups[host]
+        if not lookup.cancelled():
+            lookup.exception()
+
+
+def _unreachable(message: str) -> Report:
+    return {"problem": "Unreachable", "message": message}

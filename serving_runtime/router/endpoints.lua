@@ -5,7 +5,7 @@ local followed = require "followed"
 local peers = require "peers"
 
 local endpoints = {}
-local PERIOD, FORMAT = 0.25, 1
+local PERIOD, FORMAT, NONE = 0.25, 1, {}
 local lists
 
 local function text(value)
@@ -52,10 +52,20 @@ function endpoints.has(version)
   return not lists or lists[version] ~= nil and #lists[version] > 0
 end
 
--- The pods of a version; where they are not known yet, its Service's own address, as if it were one.
+-- Whether it is known where all backends are, to which no other address leads.
+function endpoints.have_backends(targets)
+  for version, target in pairs(targets) do
+    if type(target.backend) == "table" and not (lists and endpoints.has(version)) then return false end
+  end
+  return true
+end
+
+-- The pods of a version; where they are not known yet, its Service's own address, as if it were one, which a backend
+-- has not.
 function endpoints.of(version, target)
   local list = lists and lists[version]
   if list then return list end
+  if type(target.backend) == "table" then return NONE end
   target.service_alone = target.service_alone or { peers.of(target.host, target.port) }
   return target.service_alone
 end

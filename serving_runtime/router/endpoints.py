@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from .api_server import ApiServer
 from .files import replace_file
 from .watch import Manifest, Watch
 
-__all__ = ["FORMAT", "Known", "endpoints_document", "follow_endpoints"]
+__all__ = ["FORMAT", "Known", "endpoints_document", "follow_endpoints", "hosts_before"]
 
 FORMAT = 1
 _SERVICE = "kubernetes.io/service-name"
@@ -30,7 +31,7 @@ log = logging.getLogger("agent")
 
 @dataclass
 class Known:
-    """The slices by name, None until they were listed, and where hosts of backends are, by version."""
+    """The slices by name, None until they were listed, and where the hosts of backends are."""
 
     slices: Mapping[str, Manifest] | None = None
     resolved: dict[str, list[str]] = field(default_factory=dict)
@@ -40,6 +41,16 @@ class Known:
         """Take in what there is."""
         self.slices = slices
         self.changed.set()
+
+
+def hosts_before(file: Path) -> dict[str, list[str]]:
+    """Return where the hosts of backends were as this file was written: a process that begins anew knows no others."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        for pods in json.loads(file.read_text())["targets"].values():
+            for host in {pod["pod"] for pod in pods if pod.get("pod") and pod.get("pod") == pod.get("uid")}:
+                found[host] = [pod["address"] for pod in pods if not is_refused(pod["address"])]
+    return found
 
 
 def endpoints_document(
@@ -56,8 +67,8 @@ def endpoints_document(
     told = {}
     for name, target in targets.items():
         if backend := target.get("backend"):
-            own = by_service.get(str(target["service"]), []) if target.get("service") else None
-            told[name] = _of_backend(backend, own, (resolved or {}).get(name, ()))
+            own = by_service.get(backend["service"], []) if backend["service"] else None
+            told[name] = _of_backend(backend, own, (resolved or {}).get(backend["host"], ()))
             continue
         family = "IPv6" if ":" in str(target.get("host")) else "IPv4"
         own = [one for one in by_service.get(str(target.get("service")), ()) if one["addressType"] == family]
@@ -72,7 +83,7 @@ def _of_backend(backend: Manifest, slices: list[Manifest] | None, resolved: Sequ
         host = backend["host"]  # behind one address there may be several, each of which fails by itself
         return [{"address": one, "port": backend["port"], "pod": host, "uid": host} for one in resolved]
     families = sorted({str(one["addressType"]) for one in slices if one["addressType"] in {"IPv4", "IPv6"}})
-    pods = _pods([one for one in slices if one["addressType"] in families[:1]], backend.get("port_name"))
+    pods = _pods([one for one in slices if one["addressType"] in families[:1]], backend["port_name"])
     return [pod for pod in pods if not is_refused(pod["address"])]
 
 

@@ -23,6 +23,9 @@ local function hash_of(user)
   return ngx.encode_base64(ngx.hmac_sha1(USER, user))
 end
 
+-- By which this namespace's routers know what comes back to them.
+keys.mark = "anneal-" .. ngx.encode_base64(ngx.hmac_sha1(USER, "mark"), true):gsub("[^%w]", "-")
+
 -- A user as the records know them: the same in every experiment, and nobody's to guess who lacks the key. Who asks again
 -- soon is not hashed again: OpenSSL takes as long for it as everything else in a line.
 function keys.hashed(user)

@@ -18,9 +18,12 @@ local router = {}
 local MODELS, QUOTE = "/v1/models/", 34
 local NO_BACKENDS = '{"backends":{}}'
 local refuse = errors.refuse
-local backends_file
+local PATIENCE = 10 -- seconds
+local backends_file, most_at_once
+local began, has_settled = 0, false
 
-function router.start(path, folder, backend_keys)
+function router.start(path, folder, backend_keys, most_at_backend)
+  most_at_once, began = most_at_backend, ngx.now()
   routes.start(path)
   endpoints.start((path:gsub("[^/]+$", "endpoints.json")))
   backends_file = path:gsub("[^/]+$", "backends.json")
@@ -112,6 +115,9 @@ function router.route()
   end
   local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
   if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  if attempts.is_backend(target) and attempts.under_way(seen) >= most_at_once then
+    return refuse(503, "too many requests wait for the backend of `" .. answering .. "`; try again", "model")
+  end
   local to, why_not, said = upstream.of(answering, target, uri)
   if not to then return refuse(why_not, said, "model") end
   local text = path.text and found[path.text]
@@ -121,7 +127,7 @@ function router.route()
   seen.version, ngx.ctx.target = answering, target
   metrics.begin(seen)
   ngx.var.exposure_id, ngx.var.engine_key, ngx.var.upstream = seen.exposure, to.key, to.address
-  ngx.var.upstream_host, ngx.var.upstream_name = to.host, to.name
+  ngx.var.upstream_host, ngx.var.upstream_name, ngx.var.upstream_marks = to.host, to.name, to.marks
   ngx.req.set_uri(to.uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
@@ -181,8 +187,16 @@ function router.tell_backends()
   if file then file:close() end
 end
 
+-- One that begins takes requests once it knows where to send them; but a backend that is nowhere keeps it for a while
+-- alone, and not at all once it has begun.
+local function has_begun()
+  has_settled = has_settled or ngx.now() >= began + PATIENCE or endpoints.have_backends(routes.targets)
+  return has_settled
+end
+
 function router.health()
   if not routes.models then return refuse(503, "the router has no routes yet") end
+  if not has_begun() then return refuse(503, "the router does not know yet where its backends are") end
   ngx.say('{"status": "ok"}')
 end
 

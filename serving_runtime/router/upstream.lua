@@ -13,13 +13,13 @@ function upstream.start(path)
 end
 
 -- The kubelet replaces the files as their Secrets change; nothing of one that is not there, or empty.
-local function key_of(version)
-  local known, now = held[version], ngx.now()
+local function key_of(name)
+  local known, now = held[name], ngx.now()
   if known and now >= known.at and now < known.at + FRESH then return known.text end
-  local file = io.open(folder .. version)
+  local file = io.open(folder .. name)
   local text = file and file:read("*a"):match("^%s*([^%s%c]+)%s*$")
   if file then file:close() end
-  held[version] = { text = text, at = now }
+  held[name] = { text = text, at = now }
   return text
 end
 
@@ -30,22 +30,31 @@ local function path_of(backend, uri)
   if backend.path:sub(-#VERSIONED) == VERSIONED then return backend.path:sub(1, -#VERSIONED - 1) .. uri end
 end
 
+-- By whom the request went already, and this router (RFC 8586); nothing where it went by this one.
+local function marked()
+  local before = ngx.var.http_cdn_loop
+  if before and before:find(keys.mark, 1, true) then return nil end
+  return before and before .. ", " .. keys.mark or keys.mark
+end
+
 local function of_backend(version, backend, uri)
+  local marks = marked()
+  if not marks then return nil, 508, "the backend of `" .. version .. "` leads back to this router" end
   local path = path_of(backend, uri)
   if not path then return nil, 404, "`" .. version .. "` is a backend that has nothing at " .. uri end
-  local key = backend.has_key and key_of(version)
-  if backend.has_key and not key then return nil, 503, "the key of `" .. version .. "` is not there yet; try again" end
+  local key = backend.key ~= "" and key_of(backend.key)
+  if backend.key ~= "" and not key then return nil, 503, "the key of `" .. version .. "` is not there yet; try again" end
   local port = backend.port ~= (backend.scheme == "https" and 443 or 80) and ":" .. backend.port or ""
   return {
     address = backend.scheme .. "://backend", host = backend.host .. port, name = backend.host, uri = path,
-    key = key and "Bearer " .. key or "",
+    key = key and "Bearer " .. key or "", marks = marks,
   }
 end
 
 -- How it is asked: nil, a status and a sentence where it cannot be.
 function upstream.of(version, target, uri)
   if type(target.backend) == "table" then return of_backend(version, target.backend, uri) end
-  return { address = ENGINE, host = ngx.var.host, name = "", uri = uri, key = keys.engine }
+  return { address = ENGINE, host = ngx.var.host, name = "", uri = uri, key = keys.engine, marks = "" }
 end
 
 return upstream

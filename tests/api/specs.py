@@ -240,10 +240,16 @@ def _backends() -> list[Case]:
         _backend({"serviceRef": {**_SERVICE, "path": "v1"}}, _PATTERN),
         _backend({"serviceRef": {**_SERVICE, "port": 0}}, _LOW),
         _backend({"serviceRef": {**_SERVICE, "name": "vllm.other"}}, _PATTERN),
+        _backend({"serviceRef": {**_SERVICE, "name": "anneal-router"}}, "is the routers' own"),
         _backend({}, "set either `serviceRef` or `url`"),
         _backend({**_HOSTED, "serviceRef": _SERVICE}, "set either `serviceRef` or `url`"),
         _backend({"url": "http://a/v1", "apiKey": _SECRET}, "`apiKey` would be sent in the clear"),
         _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "anneal-router", "key": "engineKey"}}}, "own keys"),
+        *(
+            _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted", "key": key}}}, _PATTERN)
+            for key in (".", "..", "../token", "..token")
+        ),
+        _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted", "key": ".token"}}}),
         _backend({**_HOSTED, "model": "it's"}, _PATTERN),
         _backend(_HOSTED, "set either `artifact`, for weights, or `backend`", artifact=artifact),
         _backend(_HOSTED, f"`serving` {of_weights}", serving={}),

@@ -96,6 +96,8 @@ def test_what_is_wrong_with_its_address_comes_first(fields: dict[str, str], reas
         ("https://api.example.com/v1", ["https://api.example.com/v1/"], True),
         ("https://api.example.com/v10", ["https://api.example.com/v1/"], False),
         ("https://api.example.com.evil.example/v1", ["https://api.example.com/"], False),
+        ("https://api.example.com.evil.example/v1", ["https://api.example.com"], False),
+        ("https://api.example.com/v1", ["https://api.example.com"], True),
         ("https://api.example.com:8443/v1", ["https://api.example.com/"], False),
         ("http://api.example.com/v1", ["https://api.example.com/"], False),
     ],

@@ -266,12 +266,13 @@ def _router_to_backends() -> list[dict[str, Any]]:
     inside = Backend.parse({"serviceRef": {"name": "kserve", "port": 80, "path": "/openai/v1"}})
     service = {"spec": {"ports": [{"name": "metrics", "port": 9090}, {"name": "http", "port": 80}]}}
     versions = [
-        ServedVersion("hosted", "", backend=asked_backend("team", hosted, "large-2", None)),
-        ServedVersion("inside", "", backend=asked_backend("team", inside, "spam-filter", service)),
+        ServedVersion("hosted", "", backend=asked_backend("team", "hosted", hosted, "large-2", None)),
+        ServedVersion("inside", "", backend=asked_backend("team", "inside", inside, "spam-filter", service)),
     ]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": Destination("inside", {"1": "inside", "production": "inside"})})
-    keys = {version.name: version.backend.key for version in versions if version.backend and version.backend.key}
+    asked = [version.backend for version in versions if version.backend]
+    keys = {backend.target.key: backend.key for backend in asked if backend.key}
     env = replace(_ROUTER, backend_keys=keys)
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), env)
 

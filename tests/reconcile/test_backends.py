@@ -69,7 +69,8 @@ def test_routers_mount_its_key_and_nothing_else_has_it(world: World) -> None:
     _settle(world, "hosted")
     pod = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]["spec"]
     (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "backend-keys"]
-    secret = {"name": "hosted", "optional": True, "items": [{"key": "token", "path": "hosted"}]}
+    file = _table(world)["targets"]["hosted"]["backend"]["key"]
+    secret = {"name": "hosted", "optional": True, "items": [{"key": "token", "path": file}]}
     assert volume["projected"]["sources"] == [{"secret": secret}]
     mounting = {c["name"] for c in pod["containers"] if "backend-keys" in {m["name"] for m in c["volumeMounts"]}}
     assert mounting == {"nginx", "agent"}
@@ -124,7 +125,8 @@ def test_a_service_that_is_not_there_is_told_and_waited_for(world: World) -> Non
     _settle(world, "inside", "inside")
     assert _ready(world, "inside")[:2] == ("Ready", "Answers")
     target = _table(world)["targets"]["inside"]
-    assert (target["service"], target["backend"]["port_name"], target["host"]) == ("vllm", "http", "")
+    assert (target["backend"]["service"], target["backend"]["port_name"]) == ("vllm", "http")
+    assert (target["service"], target["host"]) == (None, ""), "where an earlier build's router would send engines' key"
 
 
 def test_a_table_that_somebody_changed_leads_nobody_elsewhere(world: World) -> None:
@@ -190,3 +192,20 @@ def test_backends_are_the_arms_of_an_experiment_and_known_by_what_they_are(world
     pinned = next(json.loads(data["start.json"]) for data in records if "start.json" in data)["variants"]
     assert pinned["hosted"]["digest"] == "https://api.example.com/v1#large-2"
     assert pinned["inside"]["digest"] == "http://vllm:80/v1#spam"
+
+
+def test_what_was_heard_of_another_of_its_name_is_not_heard_of_it(world: World) -> None:
+    """Routers tell of the one before until they have the new table, and have asked."""
+    world.routers.found["hosted"] = FINE
+    _settle(world, "hosted", "hosted")
+    world.api.remove("ModelVersion", "hosted")
+    world.registry.aliases.clear()
+    elsewhere = {**HOSTED, "backend": {"url": "https://api.example.com/v2"}}
+    world.api.put("ModelVersion", "hosted", spec=elsewhere)
+    for _ in range(3):
+        world.later(5)
+        world.reconcile("ModelVersion", "hosted")
+    assert _ready(world)[:2] == ("Loading", "BackendNotAsked")
+    assert world.registry.aliases == {}
+    _settle(world, "hosted")
+    assert _ready(world)[:2] == ("Ready", "Answers")

@@ -46,6 +46,7 @@ from serving_runtime.plan import (
     Stamp,
     VariantRoute,
 )
+from serving_runtime.terms import digest_of_target
 
 __all__ = ["FakeApi", "FakeRegistry", "FakeRouters", "World"]
 
@@ -389,7 +390,13 @@ class FakeRouters:
         self.keys.append(key)
         if address in self.silent:
             raise RouterError("down")
-        return BackendReports(backends=self.finds.get(address, self.found))
+        made = self.api.objects.get(("ConfigMap", ROUTER))
+        table = json.loads(made["data"]["routes.json"]) if made else {"targets": {}}
+        asked = {name: digest_of_target(target) for name, target in table["targets"].items()}
+        found = self.finds.get(address, self.found)
+        return BackendReports(
+            backends={name: report.model_copy(update={"asked": asked.get(name, "")}) for name, report in found.items()}
+        )
 
     async def adapters(self, url: str, key: str) -> AdapterReport:
         address = url.removeprefix("http://").removesuffix(":8000")

@@ -12,7 +12,21 @@ from tests.support.http_server import playing
 
 from .engine import Engine, Handler
 
-__all__ = ["Hosted", "hosted"]
+__all__ = ["OF_ITS_OWN", "Hosted", "hosted"]
+
+
+OF_ITS_OWN = (
+    "Alt-Svc",
+    "Clear-Site-Data",
+    "NEL",
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "Report-To",
+    "Reporting-Endpoints",
+    "Set-Cookie",
+    "Strict-Transport-Security",
+)
+"""Headers that hold of a host, or of whoever has its key, alone."""
 
 
 @dataclass
@@ -74,7 +88,7 @@ class _Handler(Handler):
     def _of_its_own(self, _: bytes) -> None:
         """What holds of this host alone."""
         self.send_response(200)
-        for name in ("Alt-Svc", "Set-Cookie", "Strict-Transport-Security"):
+        for name in OF_ITS_OWN:
             self.send_header(name, "hosted")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", "2")

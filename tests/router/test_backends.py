@@ -3,6 +3,7 @@
 import http.client
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,14 @@ from tests.support.authority import authority
 from toolbox.polling import poll
 
 from .engine import engine
-from .hosted import Hosted, hosted
+from .hosted import OF_ITS_OWN, Hosted, hosted
 from .stand import KEYS, SALT, Stand, standing
 
 HOST = "api.example.com"
 
 
 def _hosted(port: int, **changes: object) -> Target:
-    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/openai/v1", "has_key": True, **changes}
+    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/openai/v1", "key": "api/token", **changes}
     return Target(host="", port=0, model="large-2", backend=BackendTarget.model_validate(fields))
 
 
@@ -39,17 +40,16 @@ class Scene:
     inside: Hosted
     stranger: Hosted
 
-    def key(self, version: str, text: str) -> None:
-        (self.router.folder / "keys" / version).write_text(text)
+    def key(self, text: str) -> None:
+        (self.router.folder / "keys" / "api" / "token").write_text(text)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder, trusted = tmp_path_factory.mktemp("router"), authority(tmp_path_factory.mktemp("trusted"))
     other = authority(tmp_path_factory.mktemp("other"))
-    (folder / "keys").mkdir()
-    for version in ("hosted", "misnamed", "stranger"):
-        (folder / "keys" / version).write_text("hosted-key\n")
+    (folder / "keys" / "api").mkdir(parents=True)
+    (folder / "keys" / "api" / "token").write_text("hosted-key\n")
     changes = {"/etc/ssl/certs/ca-certificates.crt": str(trusted.file), "/etc/anneal/backend-keys/": f"{folder}/keys/"}
     with (
         hosted(trusted.context(HOST)) as api,
@@ -57,20 +57,22 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         hosted(other.context(HOST)) as stranger,
         engine() as own,
     ):
-        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "has_key": False}
+        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "key": ""}
         targets = {
             "hosted": _hosted(api.port),
-            "keyless": _hosted(api.port),
+            "keyless": _hosted(api.port, key="another/token"),
             "misnamed": _hosted(api.port, host="other.example.com"),
             "stranger": _hosted(stranger.port),
             "inside": _hosted(8000, **inner),
             "bare": _hosted(inside.port, **{**inner, "path": ""}),
             "gone": _hosted(1),
+            "loop": _hosted(8080, **inner),
             "own": Target(host="127.0.0.1", port=own.port, model="own", public="split"),
             "own-gone": Target(host="127.0.0.1", port=1, model="large-2"),
         }
         models = {name: ModelRoute(default=name, named={}) for name in targets}
         models |= {
+            "large-2": ModelRoute(default="loop", named={}),  # as which it is asked
             "split": ModelRoute(default="own", named={}, experiment=_split("own", "hosted")),
             "split-gone": ModelRoute(default="own", named={}, experiment=_split("own", "gone")),
             "split-to-hosted": ModelRoute(default="hosted", named={}, experiment=_split("hosted", "own-gone")),
@@ -78,7 +80,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         routes = RouteTable(targets=targets, models=models)
         with standing(folder, changes, routes=routes) as router:
             ports = {"hosted": [api.port], "keyless": [api.port], "misnamed": [api.port], "stranger": [stranger.port]}
-            router.write_endpoints({**ports, "inside": [inside.port], "bare": [inside.port], "gone": []})
+            known = {**ports, "inside": [inside.port], "bare": [inside.port], "gone": []}
+            router.write_endpoints({**known, "loop": [router.port]})
             assert poll(lambda: router.chat("hosted").status == 200, 5), (folder / "log").read_text()
             yield Scene(router, api, inside, stranger)
 
@@ -125,13 +128,13 @@ def test_paths_lie_below_its_own(scene: Scene, model: str, path: str, asked: str
 
 
 def test_a_key_that_changes_holds_without_a_restart(scene: Scene) -> None:
-    scene.key("hosted", "hosted-key-2")
+    scene.key("hosted-key-2")
     scene.hosted.key = "hosted-key-2"
     try:
         assert poll(lambda: scene.router.chat("hosted").status == 200, 5, every=0.05)
         assert scene.hosted.keys[-1] == "Bearer hosted-key-2"
     finally:
-        scene.key("hosted", "hosted-key")
+        scene.key("hosted-key")
         scene.hosted.key = "hosted-key"
         assert poll(lambda: scene.router.chat("hosted").status == 200, 5, every=0.05)
 
@@ -177,7 +180,8 @@ def test_its_own_refusals_come_through(scene: Scene) -> None:
 
 def test_what_it_tells_of_its_host_does_not_hold_of_the_router(scene: Scene) -> None:
     told = scene.router.chat("hosted", "of-its-own")
-    assert told.headers.keys() & {"alt-svc", "set-cookie", "strict-transport-security"} == set()
+    assert told.status == 200
+    assert told.headers.keys() & {name.lower() for name in OF_ITS_OWN} == set()
     claimed = scene.router.chat("hosted", "claim")
     assert claimed.headers["x-anneal-version"] == "hosted"
     assert claimed.headers.keys() & {"x-anneal-variant", "x-exposure-id"} == set()
@@ -220,6 +224,18 @@ def test_a_backend_never_gets_what_was_meant_for_an_engine(scene: Scene) -> None
     assert len(scene.hosted.keys) == before, "an engine's key is in the request"
 
 
+def test_a_backend_that_leads_back_is_asked_once(scene: Scene) -> None:
+    """Without that, one request takes all of the router's connections."""
+    known = len((scene.router.folder / "log").read_text())
+    told = scene.router.chat("loop")
+    assert (told.status, told.error) == (508, "the backend of `loop` leads back to this router")
+    assert (scene.router.folder / "log").read_text()[known:] == ""
+    marks = scene.router.chat("hosted", CDN_Loop="other-cdn").json["headers"]["CDN-Loop"]
+    assert marks.startswith("other-cdn, anneal-")
+    assert scene.router.chat("hosted", CDN_Loop=marks).status == 508
+    assert scene.router.chat("own", CDN_Loop=marks).status == 200
+
+
 def test_the_operator_alone_is_told_how_backends_stand(scene: Scene) -> None:
     assert scene.router.ask("/-/backends").json == {"backends": {}}
     told = {"backends": {"hosted": {"problem": "Unreachable", "message": "it is away"}}}
@@ -230,8 +246,8 @@ def test_the_operator_alone_is_told_how_backends_stand(scene: Scene) -> None:
 
 def test_a_router_that_ends_finishes_a_backend_s_stream(tmp_path: Path) -> None:
     folder, trusted = tmp_path, authority(tmp_path)
-    (folder / "keys").mkdir()
-    (folder / "keys" / "hosted").write_text("hosted-key")
+    (folder / "keys" / "api").mkdir(parents=True)
+    (folder / "keys" / "api" / "token").write_text("hosted-key")
     changes = {"/etc/ssl/certs/ca-certificates.crt": str(trusted.file), "/etc/anneal/backend-keys/": f"{folder}/keys/"}
     with hosted(trusted.context(HOST)) as api:
         models = {"hosted": ModelRoute(default="hosted", named={})}
@@ -246,3 +262,41 @@ def test_a_router_that_ends_finishes_a_backend_s_stream(tmp_path: Path) -> None:
                 assert poll(lambda: not router.listens(), 10, every=0.02)
                 api.go_on.set()
                 assert '"finish_reason":"stop"' in response.read().decode()
+
+
+def test_a_backend_that_hangs_leaves_the_others_their_connections(tmp_path: Path) -> None:
+    """Nobody ends it, as the kubelet would an engine, and its clients wait for ten minutes."""
+    with hosted(key="") as api, engine() as own:
+        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "key": ""}
+        targets = {"hangs": _hosted(8000, **inner), "own": Target(host="127.0.0.1", port=own.port, model="own")}
+        routes = RouteTable(targets=targets, models={name: ModelRoute(default=name, named={}) for name in targets})
+        with standing(tmp_path, {"1024": "2"}, routes=routes) as router, ThreadPoolExecutor(2) as clients:
+            router.write_endpoints({"hangs": [api.port]})
+            assert poll(lambda: router.chat("hangs").status == 200, 5)
+            waiting = [clients.submit(router.chat, "hangs", "held") for _ in range(2)]
+            assert poll(lambda: api.asked["held"] == 2, 5)
+            told = router.chat("hangs")
+            assert (told.status, told.error) == (503, "too many requests wait for the backend of `hangs`; try again")
+            assert told.headers["retry-after"] == "1"
+            assert router.chat("own").status == 200
+            api.go_on.set()
+            assert [one.result().status for one in waiting] == [200, 200]
+            assert router.chat("hangs").status == 200
+
+
+def test_a_router_takes_requests_once_it_knows_where_backends_are(tmp_path: Path) -> None:
+    """As every one that begins with the routes of a moment ago, and looks the host up only then."""
+    with hosted(key="") as api:
+        inner = {"scheme": "http", "host": "vllm.team.svc", "path": "/v1", "key": ""}
+        routes = RouteTable(targets={"v": _hosted(8000, **inner)}, models={"v": ModelRoute(default="v", named={})})
+        with standing(tmp_path, {}, routes=routes) as router:
+            assert router.ask("/health").status == 503
+            told = router.chat("v")
+            assert (told.status, told.error) == (503, "no pod of `v` is ready; try again")
+            router.write_endpoints({"v": []})
+            assert router.ask("/health").status == 503
+            router.write_endpoints({"v": [api.port]})
+            assert poll(lambda: router.ask("/health").status == 200, 5)
+            router.write_endpoints({"v": []})
+            assert poll(lambda: router.chat("v").status == 503, 5)
+            assert router.ask("/health").status == 200, "it may be away for long, and the others' clients have no other"

@@ -31,7 +31,7 @@ def test_there_is_a_worker_for_each_core_that_was_asked_for(
 
 def test_the_places_and_ports_are_those_of_the_configuration() -> None:
     text = (Path(router.__file__).parent / "router.conf").read_text()
-    assert f'router.start("/shared/routes.json", "{RECORDS_FOLDER}", "{BACKEND_KEYS_FOLDER}/")' in text
+    assert f'router.start("/shared/routes.json", "{RECORDS_FOLDER}", "{BACKEND_KEYS_FOLDER}/", 1024)' in text
     assert re.findall(r"^ *listen (.*);", text, re.MULTILINE) == [str(CLIENT_PORT), str(ADMIN_PORT)]
 
 

@@ -2,19 +2,29 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from http.server import BaseHTTPRequestHandler
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
 from serving_runtime.router import addresses, backends, probe
 from serving_runtime.router.backends import Backends
-from serving_runtime.router.endpoints import Known, endpoints_document
+from serving_runtime.router.endpoints import Known, endpoints_document, hosts_before
+from serving_runtime.terms import digest_of_target
 from tests.router.hosted import Hosted, hosted
 from tests.support.authority import Authority, authority
+from tests.support.http_server import playing
 
 HOST = "api.example.com"
 
@@ -36,13 +46,13 @@ def api(trusted: Authority) -> Iterator[Hosted]:
 
 
 def _backends(folder: Path, port: int, known: Known | None = None, **changes: Any) -> Backends:
-    service = changes.pop("service", None)
-    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/v1", "has_key": True, **changes}
-    target = Target(host="", port=0, model="large-2", service=service, backend=BackendTarget.model_validate(fields))
+    fields = {"scheme": "https", "host": HOST, "port": port, "path": "/v1", "key": "api/token", **changes}
+    target = Target(host="", port=0, model="large-2", backend=BackendTarget.model_validate(fields))
     table = RouteTable(targets={"v": target}, models={"m": ModelRoute(default=None, named={})})
     routes = folder / "routes.json"
     routes.write_text(json.dumps(table.document(table.stamped("2026-03-01T12:00:00Z", 1))))
-    (folder / "v").write_text("hosted-key\n")
+    (folder / "api").mkdir(exist_ok=True)
+    (folder / "api" / "token").write_text("hosted-key\n")
     return Backends(known or Known(), routes, folder / "backends.json", folder, lambda: 0.0)
 
 
@@ -55,7 +65,7 @@ def _look(looking: Backends, times: int = 1) -> dict[str, str]:
             await looking.look()
 
     asyncio.run(look())
-    return _told(looking)["v"]
+    return {field: text for field, text in _told(looking)["v"].items() if field != "asked"}
 
 
 def _told(looking: Backends) -> dict[str, dict[str, str]]:
@@ -66,9 +76,10 @@ def _told(looking: Backends) -> dict[str, dict[str, str]]:
 
 def test_one_that_answers_and_has_the_model_is_told_of_with_its_addresses(tmp_path: Path, api: Hosted) -> None:
     looking = _backends(tmp_path, api.port)
-    assert _look(looking) == {}
+    asked = digest_of_target(json.loads(looking.table.read_text())["targets"]["v"])
+    assert (_look(looking), _told(looking)["v"]) == ({}, {"asked": asked})
     assert (api.keys, api.paths, set(api.names)) == (["Bearer hosted-key"], ["/v1/models"], {HOST})
-    assert looking.known.resolved == {"v": ["127.0.0.1"]}
+    assert looking.known.resolved == {HOST: ["127.0.0.1"]}
     targets = json.loads(looking.table.read_text())["targets"]
     told = endpoints_document([], targets, looking.known.resolved)["targets"]
     assert told == {"v": [{"address": "127.0.0.1", "port": api.port, "pod": HOST, "uid": HOST}]}
@@ -79,7 +90,7 @@ def test_it_is_asked_again_only_when_it_is_due_or_its_key_has_changed(tmp_path: 
     _look(looking)
     asyncio.run(looking.look())
     assert len(api.keys) == 1
-    (tmp_path / "v").write_text("another")
+    (tmp_path / "api" / "token").write_text("another")
     asyncio.run(looking.look())
     assert api.keys[1:] == ["Bearer another"]
     assert json.loads(looking.target.read_text())["backends"]["v"]["problem"] == "KeyRefused"
@@ -124,12 +135,12 @@ def test_a_certificate_of_another_name_or_authority_is_told_of_and_gets_no_key(
 def test_a_key_that_is_missing_is_told_of_and_nobody_is_asked(tmp_path: Path, api: Hosted) -> None:
     looking = _backends(tmp_path, api.port)
     for text in (None, "", "two words", "a\nb"):
-        (tmp_path / "v").unlink(missing_ok=True)
+        (tmp_path / "api" / "token").unlink(missing_ok=True)
         if text is not None:
-            (tmp_path / "v").write_text(text)
+            (tmp_path / "api" / "token").write_text(text)
         assert _look(looking)["problem"] == "KeyMissing"
     assert api.keys == []
-    (tmp_path / "v").write_text("hosted-key")
+    (tmp_path / "api" / "token").write_text("hosted-key")
     assert _look(looking) == {}
 
 
@@ -144,7 +155,7 @@ def test_one_failure_of_one_that_answered_is_not_told(tmp_path: Path, api: Hoste
 
 
 def test_one_without_a_key_that_demands_one_is_told_of(tmp_path: Path, api: Hosted) -> None:
-    assert "name one in `backend.apiKey`" in _look(_backends(tmp_path, api.port, has_key=False))["message"]
+    assert "name one in `backend.apiKey`" in _look(_backends(tmp_path, api.port, key=""))["message"]
 
 
 def test_a_host_that_leads_where_nobody_is_sent_is_not_asked(
@@ -155,7 +166,7 @@ def test_a_host_that_leads_where_nobody_is_sent_is_not_asked(
     looking = _backends(tmp_path, api.port)
     told = _look(looking)
     assert told["problem"] == "AddressRefused"
-    assert looking.known.resolved == {"v": []}
+    assert looking.known.resolved == {HOST: []}
     assert api.keys == []
 
 
@@ -169,24 +180,19 @@ def test_a_host_that_cannot_be_looked_up_stays_where_it_was(
     _look(looking)
     monkeypatch.setattr(addresses, "resolved", unknown)
     assert _look(looking, 3) == {}
-    assert looking.known.resolved == {"v": ["127.0.0.1"]}
+    assert looking.known.resolved == {HOST: ["127.0.0.1"]}
     assert "cannot be looked up" in _look(_backends(tmp_path, api.port))["message"]
 
 
 def test_one_that_takes_too_long_holds_nobody_up(tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hangs(*_: object) -> probe.Report:
-        api.go_on.wait(5)
+    async def hangs(*_: object) -> probe.Report:
+        await asyncio.sleep(60)
         return {}
 
     monkeypatch.setattr(backends, "_LONGEST_SECONDS", 0.05)
     monkeypatch.setattr(backends, "probed", hangs)
     looking = _backends(tmp_path, api.port)
-
-    async def look() -> None:
-        await looking.look()
-        api.go_on.set()
-
-    asyncio.run(look())
+    asyncio.run(looking.look())
     assert json.loads(looking.target.read_text())["backends"]["v"]["problem"] == "Unreachable"
 
 
@@ -206,7 +212,7 @@ def test_the_pods_of_a_service_are_asked_at_the_port_of_its_name(tmp_path: Path,
         ready = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}, "targetRef": {"name": "p", "uid": "u"}}
         metadata = {"name": "s", "labels": {"kubernetes.io/service-name": "vllm"}}
         known = Known({"s": {"metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": [ready]}})
-        inner = {"scheme": "http", "host": "vllm.team.svc", "has_key": False, "port_name": "http", "service": "vllm"}
+        inner = {"scheme": "http", "host": "vllm.team.svc", "key": "", "port_name": "http", "service": "vllm"}
         looking = _backends(tmp_path, 80, known, **inner)
         assert _look(looking) == {}
         assert api.paths == ["/v1/models"]
@@ -227,7 +233,10 @@ def test_the_pods_of_a_service_are_asked_at_the_port_of_its_name(tmp_path: Path,
         ("fe80::1%eth0", True),
         ("fd00:ec2::254", True),
         ("::ffff:169.254.169.254", True),
+        ("::169.254.169.254", True),
         ("64:ff9b::a9fe:a9fe", True),
+        ("64:ff9b:1::a9fe:a9fe", True),
+        ("2001:0:a9fe:a9fe::1", True),
         ("2002:a9fe:a9fe::1", True),
         ("metadata", True),
         ("10.0.0.7", False),
@@ -242,7 +251,7 @@ def test_which_addresses_are_asked_for_nobody(address: str, is_refused: bool) ->
 
 
 def test_a_service_is_not_judged_before_its_pods_are_known(tmp_path: Path) -> None:
-    inner = {"scheme": "http", "host": "vllm.team.svc", "has_key": False, "port_name": "", "service": "vllm"}
+    inner = {"scheme": "http", "host": "vllm.team.svc", "key": "", "port_name": "", "service": "vllm"}
     looking = _backends(tmp_path, 80, None, **inner)
     assert _told(looking) == {}
 
@@ -259,3 +268,120 @@ def test_another_backend_of_the_same_name_is_not_asked_where_the_last_one_was(
     _backends(tmp_path, api.port, host="other.example.com")
     assert "cannot be looked up" in _look(looking)["message"]
     assert looking.known.resolved == {}
+
+
+def test_another_backend_of_the_same_name_is_never_told_the_last_one_s_key(tmp_path: Path, api: Hosted) -> None:
+    """A pod mounts what it did as it was made, and its routes change at once."""
+    _look(_backends(tmp_path, api.port))
+    before = len(api.keys)
+    looking = _backends(tmp_path, api.port, key="another/token")
+    assert _look(looking)["problem"] == "KeyMissing"
+    assert len(api.keys) == before
+
+
+@dataclass
+class _Saying:
+    """A server that answers so, and goes on with the last piece for as long as it is listened to."""
+
+    pieces: Sequence[bytes]
+    port: int = 0
+
+
+class _Speaker(BaseHTTPRequestHandler):
+    state: _Saying
+
+    @override
+    def handle(self) -> None:
+        self.request.recv(4096)
+        with suppress(OSError):
+            for piece in chain(self.state.pieces, repeat(self.state.pieces[-1])):
+                self.request.sendall(piece)
+                time.sleep(0.01 if len(piece) < 1000 else 0)
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([OK, b'{"data":' + b"[" * 100_000], "lists no `large-2`"),
+        ([OK, b'{"data":[' + b"{}," * 100_000], "lists no `large-2`"),
+        ([OK, b'{"data":[{"id":"\\ud8'], "took longer than 0.5 s"),
+        ([b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"], "took longer than 0.5 s"),
+        ([b"HTTP/1.1 103 Early Hints\r\n\r\n"], "took longer than 0.5 s"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"], "RemoteProtocolError"),
+        ([b"no HTTP at all\r\n\r\n"], "RemoteProtocolError"),
+    ],
+)
+def test_whatever_one_answers_the_others_are_told_of(
+    tmp_path: Path, trusted: Authority, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes], said: str
+) -> None:
+    """Nor do its words lie in this process, which has little memory."""
+    monkeypatch.setattr(probe, "_SECONDS", 0.5)
+    with hosted(trusted.context(HOST)) as api, playing(_Saying(pieces), _Speaker) as speaking:
+        looking = _backends(tmp_path, api.port)
+        table = json.loads(looking.table.read_text())
+        hostile = {**table["targets"]["v"]["backend"], "scheme": "http", "port": speaking.port, "key": ""}
+        table["targets"]["hostile"] = {**table["targets"]["v"], "backend": hostile}
+        looking.table.write_text(json.dumps(table))
+        tracemalloc.start()
+        assert _look(looking) == {}
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert said in _told(looking)["hostile"]["message"]
+    assert peak < 4 << 20
+
+
+def test_a_name_server_that_is_silent_is_asked_once_and_what_was_known_holds(
+    tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> list[str]:
+        asked.append(1)
+        over.wait(20)
+        return ["127.0.0.9"]
+
+    asked: list[int] = []
+    over = threading.Event()
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    monkeypatch.setattr(backends, "_LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(addresses, "resolved", silent)
+
+    async def look() -> None:
+        for _ in range(3):
+            looking.clock = partial(float, looking.clock() + 60)
+            await looking.look()
+        over.set()
+
+    asyncio.run(look())
+    assert asked == [1]
+    assert looking.known.resolved == {HOST: ["127.0.0.1"]}
+    assert _told(looking)["v"].get("problem") is None
+
+
+def test_a_host_s_addresses_are_nobody_else_s_however_late_they_come(tmp_path: Path, api: Hosted) -> None:
+    """As where a version is made anew under its name before its last host was looked up."""
+    looking = _backends(tmp_path, api.port)
+    _look(looking)
+    _backends(tmp_path, api.port, host="other.example.com")
+    targets = json.loads(looking.table.read_text())["targets"]
+    assert endpoints_document([], targets, looking.known.resolved)["targets"] == {"v": []}
+
+
+def test_an_agent_that_begins_anew_knows_where_hosts_were(tmp_path: Path, api: Hosted) -> None:
+    """Else its first file would send the clients of all backends away."""
+    looking, file = _backends(tmp_path, api.port), tmp_path / "endpoints.json"
+    assert hosts_before(file) == {}
+    _look(looking)
+    targets = json.loads(looking.table.read_text())["targets"]
+    pod = {"addresses": ["10.0.0.7"], "targetRef": {"name": "p", "uid": "u"}}
+    metadata = {"name": "s", "labels": {"kubernetes.io/service-name": "own"}}
+    own = {"metadata": metadata, "addressType": "IPv4", "ports": [{"port": 8000}], "endpoints": [pod]}
+    told = endpoints_document([own], {**targets, "own": {"service": "own"}}, looking.known.resolved)
+    file.write_text(json.dumps(told))
+    assert told["targets"]["own"]
+    assert hosts_before(file) == {HOST: ["127.0.0.1"]}
+    for spoilt in ("", "[]", '{"targets":{"v":[1]}}'):
+        file.write_text(spoilt)
+        assert hosts_before(file) == {}

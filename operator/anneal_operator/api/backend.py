@@ -19,13 +19,15 @@ _Url = Annotated[
 ]
 _Path = Annotated[str, StringConstraints(max_length=200, pattern=rf"^{_SEGMENTS}$")]
 _Model = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-A-Za-z0-9._:/@+]+$")]
-_Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+_Key = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")
+]  # a file's name, too
 _UP = "(^|/)[.][.]?(/|$)"
 _OWN = r"^https?://(localhost|[^/:]*[.]localhost|0+[.][^/:]*|127[.][^/:]*|169[.]254[.][^/:]*|[0-9]+|0x[^/:]*)(:|/|$)"
 """What leads into the router's own pod, to its node's metadata, or is an address that is written as nobody does."""
 _BY_NUMBER = "^https://[0-9.]+(:|/|$)"
-_KEYS = "anneal-router"
-"""The Secret of the namespace's own keys."""
+_KEYS = _ROUTER = "anneal-router"
+"""The Secret of the namespace's own keys, and the Service of its routers."""
 
 
 def _goes_nowhere_else(path: str) -> bool:
@@ -47,6 +49,11 @@ class ServiceReference(Schema):
             f"!self.path.matches('{_UP}')",
             "`path` leads elsewhere: leave `..` and `.` out",
             lambda service: _goes_nowhere_else(service.path),
+        ),
+        Rule(
+            f"self.name != '{_ROUTER}'",
+            f"the Service `{_ROUTER}` is the routers' own, which would ask themselves: name that of another server",
+            lambda service: service.name != _ROUTER,
         ),
     )
 

@@ -72,7 +72,7 @@ def _unheard(previous: ModelVersionStatus, before: Condition | None) -> tuple[Ve
 
 def url_refusal(url: str | None, allowed: Sequence[str]) -> str:
     """Return why a backend outside its namespace is not asked, with the remedy; nothing where it may be."""
-    if url is None or any(f"{url}/".startswith(beginning) for beginning in allowed):
+    if url is None or any(f"{url}/".startswith(f"{beginning.removesuffix('/')}/") for beginning in allowed):
         return ""
     taken = f"those that begin with {' or '.join(allowed)}" if allowed else "none"
     return (

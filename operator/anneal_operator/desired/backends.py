@@ -21,12 +21,10 @@ class AskedBackend:
     model: str
     """The name by which it knows the model."""
     key: SecretKey | None = None
-    service: str = ""
-    """Its Service's name, where it has one."""
 
 
-def asked_backend(namespace: str, backend: Backend, model: str, service: Manifest | None) -> AskedBackend:
-    """Return how a backend is asked; `model` is what it calls the model, and `service` its Service, where it has one.
+def asked_backend(namespace: str, version: str, backend: Backend, model: str, service: Manifest | None) -> AskedBackend:
+    """Return how a version's backend is asked; `model` is what it calls the model, and `service` its Service, if any.
 
     One whose Service is missing has no pods that could be asked: routers say so until there are some.
     """
@@ -38,29 +36,33 @@ def asked_backend(namespace: str, backend: Backend, model: str, service: Manifes
             host=f"{of.name}.{namespace}.svc",
             port=of.port,
             path=of.path,
-            has_key=key is not None,
+            service=of.name,
             port_name=str(found.get("name") or "") if found else "",
         )
-        return AskedBackend(target, model, key, of.name)
+        return _with_key(version, target, model, key)
     split = urlsplit(backend.url or "")
     target = BackendTarget(
         scheme="https" if split.scheme == "https" else "http",
         host=split.hostname or "",
         port=split.port or (443 if split.scheme == "https" else 80),
         path=split.path,
-        has_key=key is not None,
     )
-    return AskedBackend(target, model, key)
+    return _with_key(version, target, model, key)
+
+
+def _with_key(version: str, target: BackendTarget, model: str, key: SecretKey | None) -> AskedBackend:
+    file = f"{version}/{target.key_file}" if key else ""
+    return AskedBackend(target.model_copy(update={"key": file}), model, key)
 
 
 def key_volumes(keys: Mapping[str, SecretKey]) -> list[Manifest]:
-    """Return a router pod's volume with these keys, by version; none where there are none.
+    """Return a router pod's volume with these keys, by file; none where there are none.
 
     The kubelet keeps the files as the Secrets are; one that is missing keeps no router from starting.
     """
     sources = [
-        {"secret": {"name": of.name, "optional": True, "items": [{"key": of.key, "path": version}]}}
-        for version, of in sorted(keys.items())
+        {"secret": {"name": of.name, "optional": True, "items": [{"key": of.key, "path": file}]}}
+        for file, of in sorted(keys.items())
     ]
     return [{"name": _VOLUME, "projected": {"sources": sources}}] if sources else []
 

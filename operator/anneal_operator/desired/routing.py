@@ -48,6 +48,7 @@ __all__ = [
     "RouterEnvironment",
     "ServedVersion",
     "SplitTraffic",
+    "backend_target",
     "known_routes",
     "known_services",
     "pod_admin_url",
@@ -130,7 +131,7 @@ class RouterEnvironment:
     pull_policy: str
     keys: Keys
     backend_keys: Mapping[str, SecretKey] = field(default_factory=dict)
-    """Those that backends demand, by version."""
+    """Those that backends demand, by file."""
 
 
 def router_url(namespace: str) -> str:
@@ -162,9 +163,14 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
     return RouteTable(targets=targets, models=models)
 
 
+def backend_target(asked: AskedBackend) -> Target:
+    """Return a backend as the table has it."""
+    return Target(host="", port=0, model=asked.model, backend=asked.target)
+
+
 def _target(version: ServedVersion) -> Target:
     if asked := version.backend:
-        return Target(host="", port=0, model=asked.model, service=asked.service or None, backend=asked.target)
+        return backend_target(asked)
     service = version.service or server_name(version.name)
     return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
 

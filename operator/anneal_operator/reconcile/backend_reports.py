@@ -12,7 +12,7 @@ from anneal_operator.desired.pods import LEAVING_SECONDS
 from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL, pod_admin_url
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
-from serving_runtime.plan import BackendReport, BackendReports
+from serving_runtime.plan import BackendReport, BackendReports, Target
 
 __all__ = ["BackendsHeard", "reports_of"]
 
@@ -71,9 +71,10 @@ class BackendsHeard:
             kept.clear()
 
 
-def reports_of(version: str, told: list[BackendReports | None]) -> list[BackendReport | None]:
-    """Return what routers told of one version."""
-    return [one.backends.get(version) if one else None for one in told]
+def reports_of(version: str, target: Target, told: list[BackendReports | None]) -> list[BackendReport | None]:
+    """Return what routers told of one version, as it is now: they may not know yet that another had its name."""
+    found, asked = [one.backends.get(version) if one else None for one in told], target.digest()
+    return [report if report and report.asked == asked else None for report in found]
 
 
 async def _told(routers: Routers, key: str, pod: Manifest) -> BackendReports | None:

@@ -29,12 +29,12 @@ from anneal_operator.decide.serving_engine import Engine, Front
 from anneal_operator.decide.sources import source_refusal
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
-from anneal_operator.desired.backends import service_problem
+from anneal_operator.desired.backends import asked_backend, service_problem
 from anneal_operator.desired.fetching import fetch_job
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.pods import host_of
-from anneal_operator.desired.routing import ROUTER, router_url
+from anneal_operator.desired.routing import ROUTER, backend_target, router_url
 from anneal_operator.desired.serving import (
     ENGINE_PORT,
     VERSION_LABEL,
@@ -123,7 +123,7 @@ class ModelVersionKind:
         is_asked = item.spec.serving or item.spec.backend or shares
         ring = await key_ring(self._context, reader, item.namespace) if is_asked else None
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
-        engine = _engine(made, item.uid)
+        engine, of_backend = _engine(made, item.uid), await _service(reader, item)
         seen = SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -144,8 +144,8 @@ class ModelVersionKind:
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             source_refusal=self._refusal(item.spec),
-            service_problem=await _service_problem(reader, item),
-            backend_told=await self._backend_told(reader, item, ring),
+            service_problem=_service_problem(item, of_backend),
+            backend_told=await self._backend_told(reader, item, ring, of_backend),
             build=self._environment(ring.keys).build if ring else "",
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
@@ -177,14 +177,16 @@ class ModelVersionKind:
         return source_refusal(_sources(spec), settings.artifact_sources)
 
     async def _backend_told(
-        self, reader: Reader, item: VersionItem, ring: KeyRing | None
+        self, reader: Reader, item: VersionItem, ring: KeyRing | None, service: Manifest | None
     ) -> list[BackendReport | None]:
         """What each router told of a backend."""
-        if item.spec.backend is None or ring is None or not ring.is_kept:
+        backend = item.spec.backend
+        if backend is None or ring is None or not ring.is_kept:
             return []
+        asked = asked_backend(item.namespace, item.name, backend, item.spec.asked_as, service)
         heard, now = self._context.backends, self._context.now()
         told = await heard.ask(self._context.routers, ring.keys.admin, reader, item.namespace, now)
-        return reports_of(item.name, told)
+        return reports_of(item.name, backend_target(asked), told)
 
     async def _samples(
         self, reader: Reader, item: VersionItem, ring: KeyRing | None, engine: Engine | None
@@ -277,9 +279,14 @@ def _sources(spec: ModelVersionSpec) -> dict[str, str]:
     return {"artifact.uri": spec.source, **({"artifact.base.uri": base.uri} if base else {})}
 
 
-async def _service_problem(reader: Reader, item: VersionItem) -> str:
+async def _service(reader: Reader, item: VersionItem) -> Manifest | None:
     of = item.spec.backend.service_ref if item.spec.backend else None
-    return service_problem(of, await reader.get("Service", item.namespace, of.name)) if of else ""
+    return await reader.get("Service", item.namespace, of.name) if of else None
+
+
+def _service_problem(item: VersionItem, service: Manifest | None) -> str:
+    of = item.spec.backend.service_ref if item.spec.backend else None
+    return service_problem(of, service) if of else ""
 
 
 async def _default_replicas(reader: Reader, namespace: str, versions: Sequence[Manifest], default: str | None) -> int:

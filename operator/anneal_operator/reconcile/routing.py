@@ -228,7 +228,7 @@ class RouterKind:
         of = backend.service_ref
         service = await reader.get("Service", namespace, of.name) if of else None
         model = backend.model or str(item["spec"].get("modelName"))
-        return ServedVersion(name, "", backend=asked_backend(namespace, backend, model, service))
+        return ServedVersion(name, "", backend=asked_backend(namespace, name, backend, model, service))
 
     async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
         """One that may split clients is known to the routers by the uid that it had as counting began.
@@ -273,8 +273,8 @@ class RouterKind:
         a step that is refused holds up those after it.
         """
         settings = self._context.settings
-        asked = {version.name: version.backend for version in observed.served if version.backend}
-        backend_keys = {name: backend.key for name, backend in asked.items() if backend.key}
+        asked = [version.backend for version in observed.served if version.backend]
+        backend_keys = {backend.target.key: backend.key for backend in asked if backend.key}
         env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys, backend_keys)
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
