@@ -115,20 +115,23 @@ function router.route()
   end
   local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
   if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
-  if attempts.is_backend(target) and attempts.under_way(seen) >= most_at_once then
-    return refuse(503, "too many requests wait for the backend of `" .. answering .. "`; try again", "model")
+  local to, why_not, said = nil, nil, nil
+  if attempts.is_backend(target) then
+    if attempts.under_way(seen) >= most_at_once then
+      return refuse(503, "too many requests wait for the backend of `" .. answering .. "`; try again", "model")
+    end
+    to, why_not, said = upstream.of(answering, target.backend, uri)
+    if not to then return refuse(why_not, said, "model") end
   end
-  local to, why_not, said = upstream.of(answering, target, uri)
-  if not to then return refuse(why_not, said, "model") end
   local text = path.text and found[path.text]
   if text and attempts.is_choice(seen) then seen.hash = affinity.hash(text, name) end
   local edits = edits_of(path, seen, found, name, asked)
   if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = answering, target
   metrics.begin(seen)
-  ngx.var.exposure_id, ngx.var.engine_key, ngx.var.upstream = seen.exposure, to.key, to.address
-  ngx.var.upstream_host, ngx.var.upstream_name, ngx.var.upstream_marks = to.host, to.name, to.marks
-  ngx.req.set_uri(to.uri) -- as it was understood, not as it was written
+  ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
+  if to then upstream.ask(to) end
+  ngx.req.set_uri(to and to.uri or uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
 end
 

@@ -1,9 +1,9 @@
--- How the server of a version is asked: an engine of ours with the namespace's key, by the name that the client used; a
--- backend by its own name and path, over TLS where it says so, and with its own key alone.
+-- How a backend is asked: by its own name and path, over TLS where it says so, and with its own key alone. An engine of
+-- ours is asked as router.conf has it.
 local keys = require "keys"
 
 local upstream = {}
-local ENGINE, VERSIONED = "http://engine", "/v1"
+local VERSIONED = "/v1"
 local FRESH = 1 -- seconds
 local folder
 local held = {} -- what was read of each key's file, and when
@@ -37,7 +37,8 @@ local function marked()
   return before and before .. ", " .. keys.mark or keys.mark
 end
 
-local function of_backend(version, backend, uri)
+-- How a version's backend is asked for what is at this path here; nil, a status and a sentence where it cannot be.
+function upstream.of(version, backend, uri)
   local marks = marked()
   if not marks then return nil, 508, "the backend of `" .. version .. "` leads back to this router" end
   local path = path_of(backend, uri)
@@ -51,10 +52,10 @@ local function of_backend(version, backend, uri)
   }
 end
 
--- How it is asked: nil, a status and a sentence where it cannot be.
-function upstream.of(version, target, uri)
-  if type(target.backend) == "table" then return of_backend(version, target.backend, uri) end
-  return { address = ENGINE, host = ngx.var.host, name = "", uri = uri, key = keys.engine, marks = "" }
+-- Have this request go there.
+function upstream.ask(to)
+  ngx.var.upstream, ngx.var.engine_key = to.address, to.key
+  ngx.var.upstream_host, ngx.var.upstream_name, ngx.var.upstream_marks = to.host, to.name, to.marks
 end
 
 return upstream
