@@ -349,8 +349,11 @@ def _children(pid: int) -> list[int]:
 
 def _is_leaving(pid: int) -> bool:
     """Whether a worker takes no new connections."""
-    command = Path(f"/proc/{pid}/cmdline")
-    return not command.exists() or b"shutting down" in command.read_bytes() or not command.read_bytes()
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return True
+    return b"shutting down" in command or not command
 
 
 def _listens(port: int) -> bool:
