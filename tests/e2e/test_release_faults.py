@@ -25,7 +25,7 @@ _CHILDREN = (
     "deployments,replicasets,services,configmaps,serviceaccounts,roles,rolebindings,persistentvolumeclaims,"
     "poddisruptionbudgets,networkpolicies"
 )
-_TIMES = {"lastTransitionTime", "decidedAt", "startedAt", "replacedAt", "idleSince", "coldStart"}
+_TIMES = {"lastTransitionTime", "decidedAt", "startedAt", "replacedAt", "idleSince", "coldStart", "cost"}
 _OF_THE_NAMESPACE = {"rows", "tiny", "default", "kube-root-ca.crt", "played-router"}
 _PREPARED_AT_ONCE = 8
 _CONVERGED_SECONDS = 20.0
