@@ -74,6 +74,10 @@ def _told(looking: Backends) -> dict[str, dict[str, str]]:
     return told
 
 
+def _unknown(*_: object) -> list[str]:
+    raise OSError("Name or service not known")
+
+
 def test_one_that_answers_and_has_the_model_is_told_of_with_its_addresses(tmp_path: Path, api: Hosted) -> None:
     looking = _backends(tmp_path, api.port)
     asked = digest_of_target(json.loads(looking.table.read_text())["targets"]["v"])
@@ -173,12 +177,9 @@ def test_a_host_that_leads_where_nobody_is_sent_is_not_asked(
 def test_a_host_that_cannot_be_looked_up_stays_where_it_was(
     tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(*_: object) -> list[str]:
-        raise OSError("Name or service not known")
-
     looking = _backends(tmp_path, api.port)
     _look(looking)
-    monkeypatch.setattr(addresses, "resolved", unknown)
+    monkeypatch.setattr(addresses, "resolved", _unknown)
     assert _look(looking, 3) == {}
     assert looking.known.resolved == {HOST: ["127.0.0.1"]}
     assert "cannot be looked up" in _look(_backends(tmp_path, api.port))["message"]
@@ -259,12 +260,9 @@ def test_a_service_is_not_judged_before_its_pods_are_known(tmp_path: Path) -> No
 def test_another_backend_of_the_same_name_is_not_asked_where_the_last_one_was(
     tmp_path: Path, api: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(*_: object) -> list[str]:
-        raise OSError("Name or service not known")
-
     looking = _backends(tmp_path, api.port)
     _look(looking)
-    monkeypatch.setattr(addresses, "resolved", unknown)
+    monkeypatch.setattr(addresses, "resolved", _unknown)
     _backends(tmp_path, api.port, host="other.example.com")
     assert "cannot be looked up" in _look(looking)["message"]
     assert looking.known.resolved == {}

@@ -127,12 +127,6 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         endpoint=seen.endpoint if seen.spec.serving or seen.spec.backend else None,
     )
     next_at = warm_until or (ends_at if pods and is_left else None) or retires_at
-    waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
-    waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
-    waits += [due] if (due := due_in(cost, held, now)) is not None else []
-    bringing = [*seen.pods, *(seen.fetching.pods if seen.fetching else ())]
-    waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, bringing)) else []
-    waits += [BACKEND_SECONDS] if seen.spec.backend else []
     return Verdict(
         status,
         _progress(phase, registry),
@@ -144,9 +138,21 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         if seen.spec.serving and phase != "Retired" and not seen.is_refused
         else (),
         effects=_effects(seen, registry, phase),
-        again=min(waits, default=None),
+        again=_again(seen, pods, next_at, due_in(cost, held, now), now),
         polls=_waits_for_router(seen),
     )
+
+
+def _again(
+    seen: ObservedVersion, pods: int, next_at: datetime | None, cost_due: float | None, now: datetime
+) -> float | None:
+    """After how many seconds there is something to look at that no watch tells of; None where there is nothing."""
+    waits = [(next_at - now).total_seconds() + 0.5] if next_at else []
+    waits += [ASKED_EVERY_SECONDS] if pods and seen.spec.serving and seen.spec.serving.autoscaling else []
+    waits += [cost_due] if cost_due is not None else []
+    waits += [LOOK_AGAIN_SECONDS] if any(map(brings_since, seen.bringing)) else []
+    waits += [BACKEND_SECONDS] if seen.spec.backend else []
+    return min(waits, default=None)
 
 
 def _retired(

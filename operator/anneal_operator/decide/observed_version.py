@@ -95,6 +95,11 @@ class ObservedVersion:
         return bool(self.source_refusal) and not is_made and self.spec.serving is not None
 
     @property
+    def bringing(self) -> Sequence[Manifest]:
+        """The pods that may have weights to bring: its own, and what fetches them ahead."""
+        return [*self.pods, *(self.fetching.pods if self.fetching else ())]
+
+    @property
     def registry(self) -> Registry | None:
         """The version in MLflow with the aliases that it holds, as far as was ever heard."""
         known = self.registered or self.previous.registry

@@ -159,13 +159,11 @@ class ModelVersionKind:
             view = await shared_view(self._context, reader, item, ring.keys, seen.build)
             seen, held = seen.on(view), gpus_held(self._context, item, view.pods, view.sharers)
         recorded = await recorded_where_due(self._context, reader, item, held)
-        fetching = await fetching_of(reader, item)
-        bringing = [*seen.pods, *(fetching.pods if fetching else ())]
+        seen = dataclasses.replace(seen, fetching=await fetching_of(reader, item))
         return dataclasses.replace(
             seen,
-            fetching=fetching,
             may_fetch=await may_fetch(reader, item, pods),
-            downloads=await self._downloads(bringing),
+            downloads=await self._downloads(seen.bringing),
             held=held,
             recorded=recorded,
         )
