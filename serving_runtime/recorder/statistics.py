@@ -1,4 +1,5 @@
-"""Statistics of an experiment, read from the arms' sums: a few rows, however many users and answers there were.
+"""Statistics of an experiment, read from the arms' sums: a few rows, however many users and answers there were, and
+a histogram of 10,081 cells at most.
 
 In one statement, so that a look is of one moment, and does not wait at each of several for the thread that counts.
 """
@@ -8,7 +9,8 @@ import sqlite3
 from typing import Any
 
 from .columns import ARM
-from .sums import Moments, mean_log, unscaled
+from .parts import NAMES
+from .sums import GRID, Moments, mean_log, unscaled
 
 __all__ = ["statistics"]
 
@@ -25,25 +27,36 @@ SELECT
     (SELECT json_array(low, high) FROM ranges WHERE scope = (SELECT id FROM scope) AND metric = ?2),
     (SELECT MAX(at) FROM sources),
     (SELECT COUNT(*) FROM waiting),
-    (SELECT json_group_object(reason, count) FROM dead_letters)
+    (SELECT json_group_object(reason, count) FROM dead_letters),
+    (
+        SELECT json_group_array(json_array(variant, name, json(parts))) FROM sums
+        WHERE scope = (SELECT id FROM scope) AND name IN ('closed', 'value ' || ?2)
+    ),
+    (
+        SELECT json_group_array(json_array(variant, cell, count)) FROM cells
+        WHERE scope = (SELECT id FROM scope) AND name = ?2
+    )
 """  # noqa: S608
 
 
 def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> dict[str, Any]:
     """Return per variant its users, requests, what became of these, and of users' mean values the count, mean and
-    squared deviations. `moved_users` were given more than one variant: 0 unless assignment is broken.
+    squared deviations; `closed` is the same of those whose window is over. `moved_users` were given more than one
+    variant: 0 unless assignment is broken.
 
     `newest` is when the newest answer was asked for, and `reported` when a router last told of any (seconds since 1970,
     None: never), by which it is seen whether the numbers are fresh. `feedback` is the namespace's: what waits for its
     answer, and what was given up. `control` and `range` are what the experiment was said to measure, if it was.
     """
-    newest, arms, metrics, control, limits, reported, waiting, dead = connection.execute(
+    newest, arms, metrics, control, limits, reported, waiting, dead, lists, cells = connection.execute(
         _LOOK, (experiment, metric)
     ).fetchone()
     counted = {name: dict(zip(ARM, arm, strict=True)) for name, *arm in json.loads(arms)}
     variants = {name: _told(arm) for name, arm in counted.items() if arm["users"]}
     for name, *moments in json.loads(metrics):
         variants[name]["metric"] = Moments(*map(int, moments)).told()
+    for name, closed in _closed(json.loads(lists), json.loads(cells)).items():
+        variants[name]["closed"] = closed
     return {
         "variants": variants,
         "moved_users": sum(arm["moved"] for arm in counted.values()),
@@ -55,6 +68,25 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
         "reported": reported,
         "feedback": {"waiting": waiting, "dead": json.loads(dead)},
     }
+
+
+def _closed(lists: list[Any], cells: list[Any]) -> dict[str, dict[str, Any]]:
+    """Add up the days of enrolment."""
+    found: dict[str, dict[str, Any]] = {}
+    for variant, name, parts in lists:
+        kind = name.partition(" ")[0]
+        closed = found.setdefault(variant, _nothing())
+        if kind == "closed":
+            closed["users"] += parts[0]
+        else:
+            closed["sums"] = {n: closed["sums"][n] + part for n, part in zip(NAMES[kind], parts, strict=True)}
+    for variant, cell, count in cells:
+        found[variant]["cells"][str(cell)] = count
+    return found
+
+
+def _nothing() -> dict[str, Any]:
+    return {"users": 0, "sums": dict.fromkeys(NAMES["value"], 0), "parts": GRID, "cells": {}}
 
 
 def _told(arm: dict[str, int]) -> dict[str, Any]:

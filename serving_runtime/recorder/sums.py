@@ -11,6 +11,7 @@ Where a range is known, a user's mean is a whole number of 1,048,320ths of it: s
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 __all__ = ["GRID", "LOG_PARTS", "Moments", "log_of", "mean_log", "on_grid", "scaled", "stored", "unscaled"]
 
@@ -77,12 +78,16 @@ class Moments:
     def __sub__(self, other: "Moments") -> "Moments":
         return Moments(self.users - other.users, self.total - other.total, self.squares - other.squares)
 
-    def told(self) -> dict[str, float]:
-        """Return the users, their values' mean, and the sum of squared deviations from it; there is one at least."""
+    def told(self) -> dict[str, Any]:
+        """Return the users, their values' mean, the sum of squared deviations from it, and all of it in whole numbers,
+        of which `parts` make one; there is one user at least.
+        """
         unit = _PARTS * _MEAN_PARTS
         squares = self.users * self.squares - self.total**2
         return {
             "users": self.users,
             "mean": self.total / (self.users * unit),
             "squares": squares / (self.users * unit**2),
+            "sums": {"n": self.users, "y": self.total, "yy": self.squares},
+            "parts": unit,
         }

@@ -134,8 +134,14 @@ def test_a_user_s_value_is_the_mean_of_theirs(folder: Path, database: Database) 
     for number, value in ((1, 1.0), (2, 3.0), (3, 4.0), (4, 5.0)):
         database.record_feedback([Said("rating", scaled(value), f"{number:032x}")])
     variants = _counted(database.statistics("e", "rating"))
-    assert variants["a"] == {"users": 2, "requests": 3, "metric": {"users": 2, "mean": 3.0, "squares": 2.0}}
-    assert variants["b"] == {"users": 2, "requests": 2, "metric": {"users": 1, "mean": 5.0, "squares": 0.0}}
+    one = 2520 * 10**9
+    whole = [{"n": 2, "y": 6 * one, "yy": 20 * one**2}, {"n": 1, "y": 5 * one, "yy": 25 * one**2}]
+    told = [
+        {"users": 2, "mean": 3.0, "squares": 2.0, "sums": whole[0], "parts": one},
+        {"users": 1, "mean": 5.0, "squares": 0.0, "sums": whole[1], "parts": one},
+    ]
+    assert variants["a"] == {"users": 2, "requests": 3, "metric": told[0]}
+    assert variants["b"] == {"users": 2, "requests": 2, "metric": told[1]}
 
 
 def test_feedback_before_its_exposure_counts_when_that_arrives(folder: Path, database: Database) -> None:

@@ -403,6 +403,28 @@ def _rows_and_residual_are_the_sums(player: Player) -> None:
     assert counted == +cells
 
 
+def test_a_look_has_the_closed_sums_of_all_days_of_enrolment_together() -> None:
+    lines = [_line(number, f"u{number}", number * 3 * HOUR, FATES[0], "ab"[number % 2]) for number in range(6)]
+    said = [Said("rating", scaled(1.0 + number % 5), f"{number:032x}") for number in range(5)]
+    events = [Event(line["at"] - START, line=line) for line in lines] + [Event(16 * HOUR, said=one) for one in said]
+    with _player() as player:
+        for event in events:
+            player.play(event.at, [event])
+        assert all("closed" not in arm for arm in player.database.statistics("e", "rating")["variants"].values())
+        player.close_windows(60 * HOUR)
+        look, page = player.database.statistics("e", "rating"), player.database.sums("e", "rating")["variants"]
+        for variant, arm in page.items():
+            assert len(arm["days"]) == 2
+            closed = look["variants"][variant]["closed"]
+            days = arm["days"].values()
+            assert closed["users"] == sum(day["closed"]["users"] for day in days) == 3
+            told = Counter[str]()
+            for day in days:
+                told.update(day.get("value rating", {}))
+            assert (+told, closed["parts"]) == (+Counter(closed["sums"]), GRID)
+            assert closed["cells"] == arm["cells"]["rating"]
+
+
 def test_a_page_of_sums_is_of_one_moment_and_of_an_unknown_experiment_empty() -> None:
     with _player() as player:
         assert player.database.sums("other", "rating") == {

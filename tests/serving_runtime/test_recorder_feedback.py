@@ -64,7 +64,8 @@ def test_a_completion_s_id_finds_its_answer(database: Database, completion: str,
     database.record_exposures("s", 1, [_answer(1, completion=completion), _answer(2, "v", completion="other")])
     if not is_early:
         assert database.record_feedback(said) == [Outcome.RECORDED]
-    assert database.statistics("e", "rating")["variants"]["a"]["metric"] == {"users": 1, "mean": 4.0, "squares": 0.0}
+    metric = database.statistics("e", "rating")["variants"]["a"]["metric"]
+    assert (metric["users"], metric["mean"], metric["squares"]) == (1, 4.0, 0.0)
     assert database.statistics("e", "rating")["feedback"] == {"waiting": 0, "dead": {}}
 
 

@@ -88,7 +88,8 @@ def test_killed_after_the_commit_and_before_the_answer_feedback_counts_once(tmp_
     assert _told(tmp_path)["variants"]["a"]["metric"]["users"] == 3
     with _recorder(tmp_path) as (_, address):
         assert _status(f"{address}/v1/feedback", _said(2, 3)) == 200
-    assert _told(tmp_path)["variants"]["a"]["metric"] == {"users": 3, "mean": 2.0, "squares": 2.0}
+    metric = _told(tmp_path)["variants"]["a"]["metric"]
+    assert (metric["users"], metric["mean"], metric["squares"]) == (3, 2.0, 2.0)
 
 
 @pytest.mark.parametrize("commits", [1, 2, 3])
@@ -132,4 +133,7 @@ def test_one_user_is_erased_by_their_hash(tmp_path: Path) -> None:
         erased = [_erase(f"{address}/users/qUqP5cyxm6%2FcTAhz05Hph%2Bgvu9M%3D") for _ in range(2)]
         assert not [file for file in tmp_path.glob("recorder.sqlite*") if b"qUqP5cyxm6" in file.read_bytes()]
     assert erased == [{"rows": 1}, {"rows": 0}]
-    assert _told(tmp_path)["variants"] == before["variants"]
+    now = _told(tmp_path)
+    for arm in now["variants"].values():
+        arm.pop("closed", None)  # their windows are long over, and may be closed by now
+    assert now["variants"] == before["variants"]
