@@ -1,4 +1,4 @@
-"""Start everything: `python -m anneal_operator`.
+"""Start everything: `python -m anneal_operator`; with `verdict record.json` it makes a decision again, and ends.
 
 The order matters: the API client, the work queue on it, the endpoints, then the lease, and under it kopf, whose watches
 wake the queue.
@@ -11,8 +11,10 @@ import logging
 import random
 import signal
 import ssl
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 import aiohttp
 from prometheus_client import REGISTRY
@@ -24,6 +26,7 @@ from .cluster.leader_label import LeaderLabel
 from .cluster.lease import Lease
 from .cluster.reading import Readers
 from .cluster.store import Store
+from .decide.statistics.recomputed import recomputed
 from .desired.training_names import progress_audience
 from .endpoints.certificate import SECRET_NAME, certificate_secret, serving_context
 from .endpoints.progress import ProgressBook, progress_app, start_server
@@ -49,7 +52,7 @@ from .reconcile.routing import RouterKind
 from .reconcile.shared_base import SharedBaseKind
 from .settings import Settings
 
-__all__ = ["ensure_certificate", "main", "run"]
+__all__ = ["ensure_certificate", "main", "run", "verdict"]
 
 _STATUS_PORT = 9090
 _PAUSE_SECONDS = 2.0
@@ -58,12 +61,28 @@ log = logging.getLogger("anneal")
 
 
 def main() -> None:
-    """Run until the process is told to end."""
+    """Run until the process is told to end; or make a decision again, and end."""
+    if len(sys.argv) > 1:
+        sys.exit(verdict(sys.argv[1:]))
     configure()
     gc.freeze()  # the modules never go; each full collection walked over them, for a quarter of all processor time
     gc.set_threshold(*_COLLECT_AFTER)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(run(Settings()))
+
+
+def verdict(arguments: Sequence[str]) -> int:
+    """Print a record's decision as it is kept, and as it follows from its numbers; return 1 where they differ."""
+    if len(arguments) != 2 or arguments[0] != "verdict":
+        print("usage: python -m anneal_operator [verdict RECORD.json]", file=sys.stderr)
+        return 2
+    try:
+        told, agrees = recomputed(Path(arguments[1]).read_text())
+    except (OSError, ValueError) as error:
+        print(f"{arguments[1]} cannot be recomputed: {error}", file=sys.stderr)
+        return 2
+    print(told)
+    return 0 if agrees else 1
 
 
 async def run(settings: Settings) -> None:

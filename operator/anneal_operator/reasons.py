@@ -98,6 +98,8 @@ class Reason(StrEnum):
     SAMPLE_RATIO_MISMATCH = "SampleRatioMismatch"
     AS_WEIGHTED = "AsWeighted"
     COLLECTING = "Collecting"
+    RESPONSE_DIFFERS = "ResponseDiffers"
+    ANSWERED_BY_OTHERS = "AnsweredByOthers"
     RECORDER_SILENT = "RecorderSilent"
     RECORDS_WAITING = "RecordsWaiting"
     RECORDS_STORED = "RecordsStored"

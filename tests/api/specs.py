@@ -79,6 +79,10 @@ def _case(kind: str, path: str, value: Any, refused: str | None = None) -> Case:
     return Case(name, kind, _set(GOOD[kind], path, value), refused)
 
 
+def _variant(number: int) -> Json:
+    return {"name": f"v{number}", "modelVersionRef": {"name": f"v{number}"}, "weight": 50}
+
+
 def _gated(gate: Json) -> Json:
     return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
 
@@ -272,6 +276,7 @@ def _cached(uri: str, refused: str | None = None) -> Case:
 
 
 _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
+_WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
@@ -717,6 +722,12 @@ CASES = [
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": _EXPERIMENT}),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {**_EXPERIMENT, "candidatePercent": 100}}, _HIGH),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {}}, _REQUIRED),
+    _case(
+        "FineTuneJob",
+        "output",
+        {**_OUTPUT, "experiment": {"metrics": _WINDOWED, "stopping": {"minDuration": "1h", "maxDuration": "26h"}}},
+        "`stopping.maxDuration` must be 27h at least",
+    ),
     _case("FineTuneJob", "output.experiment", _EXPERIMENT, "`experiment` compares versions that answer"),
     _case("FineTuneJob", "training.learningRate", 1),
     _case("FineTuneJob", "training.learningRate", 0, _LOW),
@@ -848,6 +859,8 @@ CASES = [
     _case("ABExperiment", "variants.1.weight", 0, _LOW),
     _case("ABExperiment", "variants.1.weight", ..., _REQUIRED),
     _case("ABExperiment", "variants", GOOD["ABExperiment"]["variants"][:1], "should have at least 2 items"),
+    _case("ABExperiment", "variants", [*GOOD["ABExperiment"]["variants"], *map(_variant, range(6))]),
+    _case("ABExperiment", "variants", [*GOOD["ABExperiment"]["variants"], *map(_variant, range(7))], "at most 8 items"),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X-Session"}, {"header": "X-User-Id"}]),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X User"}], _PATTERN),
     _case("ABExperiment", "assignment.salt", "", "should be at least 1 chars long"),
@@ -858,6 +871,23 @@ CASES = [
     _case("ABExperiment", "metrics.primary.range", {"min": 1}, _REQUIRED),
     _case("ABExperiment", "metrics.primary.range", {"min": 0, "max": 1e13}, _HIGH),
     _case("ABExperiment", "metrics.primary.name", "User Rating", _PATTERN),
+    _case("ABExperiment", "metrics.primary", {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}),
+    _case("ABExperiment", "metrics.primary", {"name": "r", "window": "1h", "range": {"min": 1, "max": 5}}, _ENUM),
+    _case("ABExperiment", "metrics.primary.window", "24h", "`window` needs a `range`"),
+    Case(
+        "ABExperiment: a window that is not over before the end",
+        "ABExperiment",
+        {
+            **GOOD["ABExperiment"],
+            "metrics": _WINDOWED,
+            "stopping": {"minDuration": "0s", "maxDuration": "26h"},
+        },
+        "`stopping.maxDuration` must be 27h at least",
+    ),
+    _case("ABExperiment", "metrics.primary.minimumDetectableEffect", 0.2),
+    _case("ABExperiment", "metrics.primary.minimumDetectableEffect", 0, _LOW),
+    _case("ABExperiment", "stopping.method", "FixedHorizon"),
+    _case("ABExperiment", "stopping.method", "Bayesian", _ENUM),
     _case("ABExperiment", "stopping.minDuration", "24h"),
     _case("ABExperiment", "stopping.minDuration", "1h30m"),
     _case("ABExperiment", "stopping.minDuration", "1 day", _PATTERN),

@@ -1,6 +1,7 @@
 """Where an experiment stands, as a table of what was observed."""
 
-from dataclasses import replace
+import json
+from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,13 +12,13 @@ from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import Answered, Cost
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
-from anneal_operator.decide.comparison import Sample
+from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
     KeepDecision,
+    KeepLatches,
     KeepStart,
     MoveAlias,
-    Observations,
     ObservedExperiment,
     Pin,
     Record,
@@ -27,14 +28,18 @@ from anneal_operator.decide.observed_experiment import (
     Stored,
     VariantSeen,
 )
+from anneal_operator.decide.statistics.snapshot import Snapshot
+from anneal_operator.decide.statistics.sums import Scale, Sums
+from anneal_operator.decide.statistics.terms import Counts
 from serving_runtime.plan import Stamp
+from tests.support.counted import PARTS, sums_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STARTED = "2026-03-01T10:00:00Z"
 
 
 def _spec(**changes: Any) -> ABExperimentSpec:
-    stopping = {"minUsersPerVariant": 100, "minDuration": "1h", "maxDuration": "24h"}
+    stopping = {"method": "FixedHorizon", "minUsersPerVariant": 100, "minDuration": "1h", "maxDuration": "24h"}
     spec = {
         "modelName": "m",
         "control": "a",
@@ -48,10 +53,13 @@ def _spec(**changes: Any) -> ABExperimentSpec:
     return ABExperimentSpec.parse(spec | changes)
 
 
-def _counted(a: tuple[int, float], b: tuple[int, float], spread: float = 1.0, **changes: Any) -> Observations:
-    users = {"a": a[0], "b": b[0]}
-    samples = {name: Sample(n, mean, spread * (n - 1)) for name, (n, mean) in {"a": a, "b": b}.items()}
-    return replace(Observations(users, users, samples), **changes)
+def _counted(a: tuple[int, float], b: tuple[int, float], spread: float = 1.0, **changes: Any) -> Counts:
+    users = (a[0], b[0])
+    sums = tuple(sums_of(n, mean, spread * (n - 1)) for n, mean in (a, b))
+    return replace(Counts(users, users, (0, 0), sums, Scale(PARTS)), **changes)
+
+
+NOBODY = Counts((0, 0), (0, 0), (0, 0), (Sums(), Sums()))
 
 
 def judge(seen: ObservedExperiment, now: datetime) -> ABExperimentStatus:
@@ -72,9 +80,10 @@ SPLIT = RouteSeen(split_by="u", arrival=Arrival(STAMP, 2))
 WON = RouteSeen(default="m-2", arrival=Arrival(STAMP, 2))
 
 
-def _seen(observations: Observations | None = None, **changes: Any) -> ObservedExperiment:
+def _seen(observations: Counts | None = None, **changes: Any) -> ObservedExperiment:
     previous = ABExperimentStatus(phase="Running", started_at=STARTED)
-    record = Record(STARTED) if changes.get("previous", previous).started_at else None
+    terms = terms_of(changes.get("spec") or _spec())
+    record = Record(STARTED, terms=terms) if changes.get("previous", previous).started_at else None
     seen = ObservedExperiment(
         1, _spec(), previous, READY, uid="u", route=SPLIT, observations=observations, record=record
     )
@@ -128,16 +137,16 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
             ("False", "VersionNotReady"),
         ),
         (_seen(route=RouteSeen()), "Running", "RouteProgrammed", ("False", "RouterBehind")),
-        (_seen(_counted((99, 3.0), (200, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
+        (_seen(_counted((100, 3.0), (300, 9.0))), "Running", "AssignmentHealthy", ("False", "SampleRatioMismatch")),
         (_seen(None), "Running", "DataFresh", ("Unknown", "RecorderSilent")),
         (_seen(ENOUGH, stored=None), "Running", "DataFresh", ("Unknown", "RecordsWaiting")),
         (_seen(ENOUGH, stored=_stored(301)), "Running", "DataFresh", ("False", "RecordsWaiting")),
         (_seen(ENOUGH, stored=_stored(300)), "Promoted", "DataFresh", ("True", "RecordsStored")),
-        # p = 0.005: chance gives that too often to stop for
+        # by chance as often as once in a hundred experiments
         (_seen(_counted((100, 3.0), (144, 4.0))), "Promoted", "AssignmentHealthy", ("True", "AsWeighted")),
         (_seen(_counted((99, 3.0), (101, 9.0))), "Running", "SampleSufficient", ("False", "Collecting")),
         (
-            _seen(_counted((100, 3.0), (101, 3.0), moved_users=1)),
+            _seen(_counted((100, 3.0), (101, 3.0), moved=6)),
             "Running",
             "AssignmentHealthy",
             ("False", "SampleRatioMismatch"),
@@ -246,7 +255,7 @@ def test_of_those_that_have_not_started_the_oldest_goes_first(
 
 def test_no_data_is_a_hold() -> None:
     assert judge(_seen(None), NOW).phase == "Running"
-    assert judge(_seen(Observations({}, {}, {})), NOW).phase == "Running"
+    assert judge(_seen(NOBODY), NOW).phase == "Running"
 
 
 def test_a_decision_stands() -> None:
@@ -255,6 +264,11 @@ def test_a_decision_stands() -> None:
     later = _seen(_counted((900, 9.0), (900, 1.0)), previous=decided, record=record, production="1")
     assert judge(later, NOW + timedelta(days=3)).decision == decided.decision
     assert judge(replace(later, previous=FRESH), NOW + timedelta(days=3)).decision == decided.decision
+
+
+def _first(at: str) -> Record:
+    """As this build begins one."""
+    return replace(_begun(at), terms=terms_of(_spec()))
 
 
 def _begun(at: str) -> Record:
@@ -337,7 +351,7 @@ def test_it_does_not_begin_before_mlflow_says_that_it_has_not_begun() -> None:
 
 
 def test_start_and_decision_are_kept_before_they_are_told() -> None:
-    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart(_begun("2026-03-01T12:00:00Z")),)
+    assert decide(_seen(previous=FRESH), NOW).apply == (KeepStart(_first("2026-03-01T12:00:00Z")),)
     verdict = decide(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
     assert verdict.status.decision is not None
     assert verdict.apply == (KeepDecision(verdict.status.decision, closes=False),)
@@ -346,7 +360,7 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
     assert verdict.status.decision is not None
     assert verdict.apply == (KeepDecision(verdict.status.decision, closes=True),), "nothing follows"
     lost = decide(_seen(_counted((200, 3.0), (200, 4.0)), record=None), NOW + timedelta(days=2))
-    assert (lost.status.decision, lost.apply) == (None, (KeepStart(_begun(STARTED)),)), "first there is a record"
+    assert (lost.status.decision, lost.apply) == (None, (KeepStart(_first(STARTED)),)), "first there is a record"
 
 
 @pytest.mark.parametrize(
@@ -425,16 +439,76 @@ def test_a_variant_of_another_artifact_ends_it_without_a_winner() -> None:
 
 
 def test_the_snapshot_recomputes_the_verdict() -> None:
-    import json
-
-    from anneal_operator.decide.comparison import compare
-
     status = judge(_seen(_counted((200, 3.0), (190, 4.0))), NOW)
     assert status.decision is not None
-    samples = {name: Sample(*values) for name, values in json.loads(status.decision.snapshot)["samples"].items()}
-    again = compare(samples["a"], samples["b"], 0.95)
-    assert again is not None
-    assert status.variants[1].metrics[0].lift == pytest.approx(again.lift, abs=1e-6)
+    found = Snapshot.read(json.loads(status.decision.snapshot)).conclusion()
+    assert found is not None
+    decided = status.decision
+    assert astuple(found) == (decided.outcome, decided.winner, decided.rule, decided.reason)
+
+
+def _sequential(observations: Counts | None = None, **changes: Any) -> ObservedExperiment:
+    spec = _spec(stopping={"method": "Sequential"} | changes.pop("stopping", {}), **changes.pop("said", {}))
+    return _seen(observations, spec=spec, **changes)
+
+
+def test_a_sequence_is_looked_at_until_it_shows_something() -> None:
+    nothing_yet = judge(_sequential(_counted((200, 3.0), (200, 3.1))), NOW)
+    assert (nothing_yet.phase, nothing_yet.decision, nothing_yet.reason) == ("Running", None, "Sufficient")
+    decided = judge(_sequential(_counted((400, 3.0), (400, 3.5))), NOW)
+    assert decided.decision is not None
+    assert (decided.phase, decided.decision.rule) == ("Promoted", "sequence-0.95")
+    over = judge(_sequential(_counted((200, 3.0), (200, 3.1))), NOW + timedelta(days=1))
+    assert over.decision is not None
+    assert (over.phase, over.decision.rule) == ("Inconclusive", "max-duration")
+    assert "no variant was shown to be better" in over.decision.reason
+
+
+def test_what_a_fixed_horizon_shows_is_not_told_before_its_look() -> None:
+    for seen, is_told in (
+        (_seen(_counted((99, 3.0), (99, 4.0))), False),
+        (_seen(_counted((200, 3.0), (200, 4.0)), spec=_spec(stopping={"minDuration": "3h"})), False),
+        (_seen(_counted((200, 3.0), (200, 4.0)), stored=_stored(301)), False),
+        (_seen(_counted((200, 3.0), (200, 4.0))), True),
+        (_sequential(_counted((99, 3.0), (99, 4.0))), False),
+        (_sequential(_counted((200, 3.0), (200, 3.1))), True),
+    ):
+        (metric,) = judge(seen, NOW).variants[1].metrics
+        assert (metric.mean > 3.0, metric.lift is not None, metric.p_value is not None) == (True, is_told, is_told)
+
+
+def test_a_split_that_was_found_skewed_is_kept_and_stands_when_it_looks_well_again() -> None:
+    """Also where the status was lost, and after a restart."""
+    skewed = decide(_seen(_counted((200, 3.0), (400, 4.0))), NOW)
+    assert (skewed.apply, skewed.again) == ((KeepLatches(frozenset({"sampleRatio", "response"})),), 0.0)
+    stale = decide(_seen(_counted((200, 3.0), (400, 4.0)), stored=_stored(301)), NOW)
+    assert (stale.apply, stale.status.phase) == ((), "Running"), "what is missing may be of one variant"
+    latched = Record(STARTED, terms=terms_of(_spec()), latches=frozenset({"sampleRatio"}))
+    well = _seen(_counted((400, 3.0), (400, 4.0)), record=latched)
+    verdict = decide(well, NOW)
+    assert (verdict.status.phase, verdict.apply) == ("Running", ())
+    assert _condition(verdict.status, "AssignmentHealthy") == ("False", "SampleRatioMismatch")
+    over = judge(well, NOW + timedelta(days=1))
+    assert over.decision is not None
+    assert (over.phase, "the split does not match the weights" in over.decision.reason) == ("Inconclusive", True)
+
+
+def test_an_alias_that_was_moved_in_the_middle_holds_the_verdict() -> None:
+    moved = judge(_seen(_counted((200, 3.0), (200, 4.0)), production="7"), NOW)
+    assert (moved.phase, moved.reason) == ("Running", "ControlNotInProduction")
+    assert judge(_seen(_counted((200, 3.0), (200, 4.0)), production="1"), NOW).phase == "Promoted"
+
+
+def test_how_many_users_it_takes_is_told_from_the_least_effect_that_matters() -> None:
+    primary = {"name": "rating", "minimumDetectableEffect": 0.2}
+    counted = _counted((200, 3.0), (200, 3.0))
+    told = judge(_sequential(counted, said={"metrics": {"primary": primary}}), NOW).power
+    assert told is not None
+    assert told.required_users_per_variant == 654
+    assert told.estimated_decision_time == "2026-03-01T16:33:00Z", "two hours for the first 200"
+    assert judge(_sequential(counted), NOW).power is None
+    fixed = judge(_seen(counted, spec=_spec(metrics={"primary": primary})), NOW)
+    assert (fixed.phase, _condition(fixed, "SampleSufficient")) == ("Running", ("False", "Collecting"))
 
 
 def test_what_each_variant_cost_is_told_while_it_runs_and_kept_by_the_decision() -> None:

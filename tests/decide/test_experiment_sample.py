@@ -1,25 +1,24 @@
 """What an experiment's counts say, on the edges of each judgement."""
 
-import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec
-from anneal_operator.decide.comparison import SRM_ALPHA, Comparison, Sample
-from anneal_operator.decide.experiment_sample import (
-    comparisons,
-    decision_of,
-    health,
-    sufficiency,
-    variants_told,
-    verdict_of,
-)
-from anneal_operator.decide.observed_experiment import Observations
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.decide.experiment_sample import decision_of, health, power_told, sufficiency, variants_told
+from anneal_operator.decide.experiment_terms import terms_of
+from anneal_operator.decide.observed_experiment import ObservedExperiment, Record, VariantSeen
+from anneal_operator.decide.statistics.comparison import Comparison
+from anneal_operator.decide.statistics.judgement import judge
+from anneal_operator.decide.statistics.snapshot import Snapshot
+from anneal_operator.decide.statistics.sums import Scale, Sums
+from anneal_operator.decide.statistics.terms import Counts
+from tests.support.counted import PARTS, sums_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-NOTHING = Observations({}, {}, {})
-SPEC = {
+SPEC: dict[str, Any] = {
     "modelName": "m",
     "control": "a",
     "variants": [
@@ -30,65 +29,146 @@ SPEC = {
     "stopping": {"minUsersPerVariant": 100, "minDuration": "1h", "maxDuration": "24h"},
 }
 EXPERIMENT = ABExperimentSpec.parse(SPEC)
-MANY, ONE = Sample(200, 3.0, 199.0), Sample(1, 3.0, 0.0)
+MANY, FEW = sums_of(200, 3.0, 199.0), sums_of(20, 3.0, 19.0)
+STARTED = "2026-03-01T10:00:00Z"
 
 
-@pytest.mark.parametrize(("ratio", "status"), [(SRM_ALPHA, "True"), (SRM_ALPHA * 0.99, "False")])
+def _counts(a: Sums = MANY, b: Sums = MANY, **changes: Any) -> Counts:
+    users = (max(a.n, b.n), max(a.n, b.n))
+    return replace(Counts(users, (400, 400), (0, 0), (a, b), Scale(PARTS)), **changes)
+
+
+def _seen(spec: ABExperimentSpec = EXPERIMENT, **changes: Any) -> ObservedExperiment:
+    variants = {name: VariantSeen("m", ready=True, number=number) for name, number in (("a", "1"), ("b", "2"))}
+    return ObservedExperiment(1, spec, ABExperimentStatus(), variants, **changes)
+
+
+def _spec(**stopping: Any) -> ABExperimentSpec:
+    return ABExperimentSpec.parse({**SPEC, "stopping": {**SPEC["stopping"], **stopping}})
+
+
+def _health(counts: Counts, production: str | None = None) -> tuple[str, str]:
+    seen = _seen(production=production)
+    found = health(seen, counts, judge(seen.terms, counts))
+    return found.status, found.message
+
+
+@pytest.mark.parametrize(("users", "status"), [((560, 440), "True"), ((620, 380), "False")])
 def test_a_split_is_unhealthy_where_chance_would_give_it_less_than_once_in_a_thousand(
-    ratio: float, status: str
+    users: tuple[int, int], status: str
 ) -> None:
-    assert health(NOTHING, ratio).status == status
+    assert _health(_counts(users=users))[0] == status
 
 
-def test_a_variant_that_nobody_rated_has_no_users() -> None:
-    found = sufficiency(EXPERIMENT, NOTHING)
-    assert (found.status, found.message) == ("False", "the smaller variant has 0 of 100 users with rating")
-    told = variants_told(EXPERIMENT, NOTHING, {}, {})
-    assert [(one.name, one.users, one.requests, one.metrics) for one in told] == [("a", 0, 0, []), ("b", 0, 0, [])]
+@pytest.mark.parametrize(("moved", "status"), [(0, "True"), (5, "True"), (6, "False")])
+def test_a_few_users_who_were_given_more_than_one_variant_hold_up_nothing(moved: int, status: str) -> None:
+    found, message = _health(_counts(moved=moved))
+    assert (found, f"{moved} users were given" in message) == (status, status == "False")
+
+
+@pytest.mark.parametrize(("production", "status"), [(None, "True"), ("1", "True"), ("7", "False")])
+def test_nothing_is_decided_while_something_else_than_the_control_is_in_production(
+    production: str | None, status: str
+) -> None:
+    assert _health(_counts(), production)[0] == status
 
 
 @pytest.mark.parametrize(
-    ("samples", "compared"),
+    ("counts", "expected"),
     [
-        ({"a": MANY, "b": MANY}, ["b"]),
-        ({"a": MANY}, []),
-        ({"b": MANY}, []),
-        ({"a": MANY, "b": ONE}, []),
-        ({"a": ONE, "b": MANY}, []),
+        (_counts(Sums(), Sums()), ("False", "Collecting", "the smallest variant has 0 of 100 users with rating")),
+        (_counts(MANY, sums_of(99, 3.0, 9.0)), ("False", "Collecting", "the smallest variant has 99 of 100 users")),
+        (_counts(MANY, sums_of(100, 3.0, 9.0)), ("True", "Sufficient", "the smallest variant has 100 of 100 users")),
+        (_counts(MANY, sums_of(200, 3.0, 0.0)), ("False", "Collecting", "a variant all say the same")),
+        (_counts(fallbacks=(0, 20)), ("True", "Sufficient", "")),
+        (
+            _counts(fallbacks=(0, 21)),
+            ("False", "AnsweredByOthers", "more than 5 % of the requests of b: keep its pods"),
+        ),
+        (_counts(MANY, sums_of(400, 3.0, 9.0)), ("False", "ResponseDiffers", "users of one variant give rating more")),
     ],
 )
-def test_a_variant_is_compared_with_the_control_where_both_were_rated_by_two_users(
-    samples: dict[str, Sample], compared: list[str]
-) -> None:
-    assert list(comparisons(EXPERIMENT, Observations({}, {}, samples))) == compared
+def test_a_sample_is_enough_where_every_variant_has_it(counts: Counts, expected: tuple[str, str, str]) -> None:
+    found = sufficiency(EXPERIMENT, counts, judge(terms_of(EXPERIMENT), counts))
+    assert (found.status, found.reason.value) == expected[:2]
+    assert expected[2] in found.message
+
+
+def test_a_variant_that_nobody_rated_has_no_metric() -> None:
+    told = variants_told(EXPERIMENT, _counts(Sums(), Sums()), {}, {})
+    assert [(one.name, one.users, one.requests, one.metrics) for one in told] == [("a", 0, 400, []), ("b", 0, 400, [])]
+
+
+def test_a_comparison_is_told_where_it_may_be() -> None:
+    compared = {"b": Comparison(0.12345678, 0.1, 0.2, 0.0001234567)}
+    (b,) = variants_told(EXPERIMENT, _counts(), compared, {})[1].metrics
+    assert (b.mean, b.stddev, b.lift, b.p_value) == (3.0, 1.0, 0.1235, 0.0001235), "short enough to be read"
+    (b,) = variants_told(EXPERIMENT, _counts(), {}, {})[1].metrics
+    assert (b.lift, b.lower, b.upper, b.p_value) == (None, None, None, None)
 
 
 @pytest.mark.parametrize(
-    ("lower", "upper", "increase", "decrease"),
+    ("spec", "counts", "required", "at"),
     [
-        (0.1, 0.5, "b", "a"),
-        (-0.5, -0.1, "a", "b"),
-        (0.0, 0.5, None, None),
-        (-0.5, 0.0, None, None),
-        (-0.1, 0.5, None, None),
+        (_spec(), _counts(), None, None),
+        (_spec(method="FixedHorizon"), _counts(FEW, FEW), 100, "2026-03-01T20:00:00Z"),
+        (_spec(method="FixedHorizon"), _counts(FEW, MANY), 100, "2026-03-01T20:00:00Z"),
+        (_spec(method="FixedHorizon"), _counts(FEW, Sums()), 100, None),
+        (_spec(method="FixedHorizon"), _counts(), 100, None),
     ],
 )
-def test_a_winner_s_interval_lies_on_one_side_of_zero(
-    lower: float, upper: float, increase: str | None, decrease: str | None
+def test_when_the_sample_will_be_there_is_told_by_the_pace_so_far(
+    spec: ABExperimentSpec, counts: Counts, required: int | None, at: str | None
 ) -> None:
-    compared = {"b": Comparison((lower + upper) / 2, lower, upper, 0.05)}
-    winners = []
-    for direction in ("Increase", "Decrease"):
-        spec = ABExperimentSpec.parse(SPEC | {"metrics": {"primary": {"name": "rating", "direction": direction}}})
-        found = decision_of(spec, NOTHING, compared, NOW)
-        assert found is not None
-        winners.append(found.winner)
-    assert winners == [increase, decrease]
+    seen = _seen(spec)
+    told = power_told(seen, counts, judge(seen.terms, counts), STARTED, NOW)
+    assert (told and told.required_users_per_variant, told and told.estimated_decision_time) == (required, at)
 
 
-def test_a_decision_keeps_the_numbers_that_it_was_made_from_whatever_their_order() -> None:
-    counted = Observations({"a": 3, "b": 4}, {}, {"a": MANY, "b": ONE})
-    turned = Observations({"b": 4, "a": 3}, {}, {"b": ONE, "a": MANY})
-    found, again = (verdict_of("Inconclusive", None, "r", "why", one, NOW).snapshot for one in (counted, turned))
-    assert json.loads(found) == {"users": {"a": 3, "b": 4}, "samples": {"a": [200, 3.0, 199.0], "b": [1, 3.0, 0.0]}}
-    assert found == again
+def _snapshot(counts: Counts, spec: ABExperimentSpec = EXPERIMENT) -> Snapshot:
+    return Snapshot("rating", ("a", "b"), terms_of(spec), counts)
+
+
+@pytest.mark.parametrize(
+    ("spec", "b", "outcome", "reason"),
+    [
+        (EXPERIMENT, 4.0, "Winner", "b is better than a: rating +1 [+0.694, +1.31], p = 1.5e-20"),
+        (EXPERIMENT, 2.0, "ControlWins", "a is better than b: rating -1 [-1.31, -0.694], p = 1.5e-20"),
+        (_spec(method="FixedHorizon"), 3.01, "Inconclusive", "no difference between b and a is shown: rating +0.01 ["),
+    ],
+)
+def test_a_decision_says_what_it_rests_on(spec: ABExperimentSpec, b: float, outcome: str, reason: str) -> None:
+    decision = decision_of(_snapshot(_counts(b=sums_of(200, b, 199.0)), spec), NOW)
+    assert decision is not None
+    assert decision.outcome == outcome
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        (_counts(b=sums_of(200, 4.0, 199.0), fallbacks=(0, 30)), "other variants' servers answered too many of its"),
+        (_counts(b=sums_of(400, 4.0, 399.0)), "users of one variant give rating more often than those of another"),
+    ],
+)
+def test_a_look_that_may_not_promote_says_why(counts: Counts, why: str) -> None:
+    decision = decision_of(_snapshot(counts, _spec(method="FixedHorizon")), NOW)
+    assert decision is not None
+    assert (decision.outcome, decision.winner) == ("Inconclusive", None)
+    assert f"b looks better than a, but {why}" in decision.reason
+
+
+def test_nothing_is_decided_by_numbers_that_show_nothing() -> None:
+    assert decision_of(_snapshot(_counts()), NOW) is None
+
+
+def test_a_decision_keeps_the_numbers_that_it_was_made_from() -> None:
+    decision = decision_of(_snapshot(_counts(b=sums_of(200, 4.0, 199.0))), NOW)
+    assert decision is not None
+    assert decision.snapshot == _snapshot(_counts(b=sums_of(200, 4.0, 199.0))).text()
+
+
+def test_one_that_began_under_an_earlier_build_takes_its_one_look() -> None:
+    assert _seen(record=Record(STARTED)).terms.method == "FixedHorizon"
+    assert _seen(record=Record(STARTED, terms=terms_of(EXPERIMENT))).terms.method == "Sequential"
+    assert _seen().terms.method == "Sequential"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentStatus
+from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import KeepStart, ObservedExperiment, Pin, Record, VariantSeen
 
 from .test_experiment_sample import EXPERIMENT
@@ -47,7 +48,9 @@ def test_only_variants_whose_version_and_artifact_are_known_are_pinned() -> None
         "b": VariantSeen("m", ready=True, number="2"),
         "c": VariantSeen("m", ready=True, digest="sha256:c"),
     }
-    assert _seen(variants=variants).start("t") == KeepStart(Record("t", pins={"a": Pin("1", "sha256:a")}))
+    assert _seen(variants=variants).start("t") == KeepStart(
+        Record("t", pins={"a": Pin("1", "sha256:a")}, terms=terms_of(EXPERIMENT))
+    )
 
 
 def test_the_record_tells_when_counting_began_before_the_status_does() -> None:

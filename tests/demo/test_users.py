@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from anneal_operator.decide.comparison import Sample, compare
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.decide.experiment_terms import terms_of
+from anneal_operator.decide.statistics.judgement import judge
+from anneal_operator.decide.statistics.sums import Scale, Sums
+from anneal_operator.decide.statistics.terms import Counts
 from demo.story import QUESTIONS, USERS
 from demo.users import Mail, is_right, new_mails, rating
 
 EXPERIMENT = Path(__file__).parents[2] / "examples/spam-filter/experiment.yaml"
-STOPPING = yaml.safe_load(EXPERIMENT.read_text())["spec"]["stopping"]
+TERMS = terms_of(ABExperimentSpec.parse(yaml.safe_load(EXPERIMENT.read_text())["spec"]))
 RUNS = 300
 
 
@@ -45,12 +49,9 @@ def test_the_mails_are_in_both_languages_alike() -> None:
     assert all((mail.language == "ko") == any("가" <= letter <= "힣" for letter in mail.question) for mail in mails)
 
 
-def _sample(rng: random.Random, users: int, accuracy: float) -> Sample:
-    values = [
-        sum(rating(rng, right=rng.random() < accuracy) for _ in range(QUESTIONS)) / QUESTIONS for _ in range(users)
-    ]
-    mean = sum(values) / users
-    return Sample(users, mean, sum((value - mean) ** 2 for value in values))
+def _sample(rng: random.Random, users: int, accuracy: float) -> Sums:
+    values = [sum(rating(rng, right=rng.random() < accuracy) for _ in range(QUESTIONS)) for _ in range(users)]
+    return Sums(users, sum(values), sum(value * value for value in values))
 
 
 def _decisions(base: float, tuned: float) -> tuple[int, int, int]:
@@ -59,12 +60,12 @@ def _decisions(base: float, tuned: float) -> tuple[int, int, int]:
     wins = losses = few = 0
     for _ in range(RUNS):
         arms = [rng.random() < 0.5 for _ in range(USERS)]
-        needed = STOPPING["minUsersPerVariant"]
+        needed = TERMS.least
         few += min(sum(arms), USERS - sum(arms)) < needed
-        found = compare(_sample(rng, needed, base), _sample(rng, needed, tuned), STOPPING["confidence"])
-        assert found is not None
-        wins += found.lower > 0
-        losses += found.upper < 0
+        sums = _sample(rng, needed, base), _sample(rng, needed, tuned)
+        judged = judge(TERMS, Counts((needed,) * 2, (needed,) * 2, (0, 0), sums, Scale(QUESTIONS)))
+        wins += judged.outcome == "Winner"
+        losses += judged.outcome == "ControlWins"
     return wins, losses, few
 
 

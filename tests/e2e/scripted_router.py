@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from tests.support.counted import metric_told
 from tests.support.http_server import serving
 
 __all__ = ["ScriptedRouter", "scripted_router"]
@@ -29,8 +30,10 @@ class ScriptedRouter:
 
     def count(self, **means: float) -> None:
         """Have a hundred users of each variant, whose values have these means."""
-        metric = {name: {"users": 100, "mean": mean, "squares": 1.0} for name, mean in means.items()}
-        self.counted = {name: {"users": 100, "requests": 100, "metric": metric[name]} for name in means}
+        self.counted = {
+            name: {"users": 100, "requests": 100, "fallbacks": 0, "metric": metric_told(100, mean, 1.0)}
+            for name, mean in means.items()
+        }
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.control_plane.managers import cpu_seconds
 from tests.api.specs import GOOD
+from tests.support.counted import metric_told
 
 from .conftest import Cluster
 from .scripted_pods import at_home
@@ -36,8 +37,8 @@ def scene(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def _count(scene: Stand, requests: int) -> None:
     """Half of them each, by users who come back ten times."""
     users = max(1, requests // 20)
-    metric = {"users": users, "mean": 3.0 + 0.001 * users, "squares": float(users)}
-    counted = {"users": users, "requests": requests // 2, "metric": metric}
+    metric = metric_told(users, 3.0 + 0.001 * users, float(users))
+    counted = {"users": users, "requests": requests // 2, "fallbacks": 0, "metric": metric}
     scene.router.counted = dict.fromkeys(("stable", "tuned"), counted)
 
 

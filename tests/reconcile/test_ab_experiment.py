@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.errors import ConflictError, RegistryError
 from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.queue import Key
+from tests.support.counted import metric_told
 
 from .world import NAMESPACE, Manifest, World
 
@@ -20,7 +23,7 @@ SPEC: dict[str, Any] = {
         {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
     ],
     "metrics": {"primary": {"name": "rating"}},
-    "stopping": {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "1h"},
+    "stopping": {"method": "FixedHorizon", "minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "1h"},
 }
 
 
@@ -72,7 +75,7 @@ def _start(world: World) -> None:
 
 def _count(world: World, a: tuple[int, float], b: tuple[int, float]) -> None:
     variants = {
-        name: {"users": n, "requests": 2 * n, "metric": {"users": n, "mean": mean, "squares": float(n)}}
+        name: {"users": n, "requests": 2 * n, "fallbacks": 0, "metric": metric_told(n, mean, float(n))}
         for name, (n, mean) in {"a": a, "b": b}.items()
     }
     world.routers.counted = {"variants": variants, "moved_users": 0}
@@ -197,6 +200,119 @@ def test_after_a_restore_a_decision_is_as_it_was_and_nothing_follows_anew(world:
     world.writes()
     _look(world)
     assert world.writes() == []
+
+
+def _counts_skewed(world: World, users: tuple[int, int]) -> None:
+    _count(world, (users[0], 3.0), (users[1], 3.0))
+    _look(world, 2)
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the status", "the namespace"])
+def test_a_split_that_was_found_skewed_once_stays_so_whatever_is_lost(world: World, lost: str) -> None:
+    _start(world)
+    _counts_skewed(world, (10, 400))
+    assert json.loads(_record(world)["data"]["latches.json"]) == ["response", "sampleRatio"]
+    _counts_skewed(world, (400, 400))
+    if lost == "the status":
+        world.api.edit("ABExperiment", "x", status={})
+    elif lost == "the namespace":
+        world.later(600)
+        _restore(world)
+    world.later(60)
+    _look(world, 3)
+    assert (_status(world)["phase"], _condition(world, "AssignmentHealthy")) == (
+        "Running",
+        ("False", "SampleRatioMismatch"),
+    )
+    assert json.loads(_record(world)["data"]["latches.json"]) == ["response", "sampleRatio"]
+    world.writes()
+    _look(world)
+    assert world.writes() == []
+
+
+def test_the_start_freezes_what_the_verdict_is_reached_by(world: World) -> None:
+    _start(world)
+    terms = json.loads(_record(world)["data"]["start.json"])["terms"]
+    frozen = {"method": "FixedHorizon", "shares": [5000, 5000], "level": 0.05, "least": 100, "planned": 200, "rule": 1}
+    assert {name: terms[name] for name in frozen} == frozen
+
+
+def test_an_experiment_that_an_earlier_build_began_goes_on_with_its_one_look(world: World) -> None:
+    _start(world)
+    record = _record(world)
+    begun = {name: told for name, told in json.loads(record["data"]["start.json"]).items() if name != "terms"}
+    world.api.edit("ConfigMap", record["metadata"]["name"], data={"start.json": json.dumps(begun)})
+    world.later(60)
+    _count(world, (110, 3.0), (105, 3.0))
+    _look(world)
+    decision = _status(world)["decision"]
+    assert (decision["outcome"], decision["rule"]) == ("Inconclusive", "welch-0.95")
+
+
+def test_the_best_of_several_challengers_is_promoted(world: World) -> None:
+    spec = world.api.objects["ABExperiment", "x"]["spec"]
+    third = {"name": "c", "modelVersionRef": {"name": "three"}, "weight": 50}
+    stopping = {**spec["stopping"], "method": "Sequential"}
+    world.api.edit("ABExperiment", "x", spec={**spec, "variants": [*spec["variants"], third], "stopping": stopping})
+    _version(world, "three", "3")
+    _start(world)
+    world.later(60)
+    told = {name: metric_told(200, mean, 200.0) for name, mean in (("a", 3.0), ("b", 4.0), ("c", 4.2))}
+    variants = {
+        name: {"users": 200, "requests": 400, "fallbacks": 0, "metric": metric} for name, metric in told.items()
+    }
+    world.routers.counted = {"variants": variants, "moved_users": 0}
+    _look(world)
+    assert _status(world)["decision"]["winner"] == "c"
+    assert [variant["weight"] for variant in _status(world)["variants"]] == [0, 0, 150]
+
+
+def _closed(n: int, place: int, spread: int) -> dict[str, Any]:
+    """Of users whose window is over: values around a place in the range, as far apart as what they were like before."""
+    values = [place + spread * (number % 3 - 1) for number in range(n)]
+    products = sum(value * value for value in values)
+    sums = {"n": n, "y": sum(values), "yy": products, "h": n, "yh": sum(values), "x": sum(values)}
+    cells = Counter(str(round(value / 104)) for value in values)
+    return {"users": n, "sums": sums | {"xx": products, "xy": products}, "parts": 1_048_320, "cells": dict(cells)}
+
+
+def test_with_a_window_values_count_once_it_is_over(world: World) -> None:
+    spec = world.api.objects["ABExperiment", "x"]["spec"]
+    primary = {**spec["metrics"]["primary"], "range": {"min": 1, "max": 5}, "window": "24h"}
+    stopping = {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "48h"}
+    world.api.edit("ABExperiment", "x", spec={**spec, "metrics": {"primary": primary}, "stopping": stopping})
+    _start(world)
+    world.later(60)
+    _count(world, (500, 3.0), (500, 4.0))
+    assert world.routers.counted is not None
+    world.routers.counted["range"] = {"min": 1.0, "max": 5.0}
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "SampleSufficient")) == ("Running", ("False", "Collecting"))
+    assert "has 0 of 100 users" in _message(world, "SampleSufficient")
+    for name, place in (("a", 524_160), ("b", 530_000)):
+        world.routers.counted["variants"][name]["closed"] = _closed(300, place, 100_000)
+    _look(world)
+    told = _status(world)["variants"][1]["metrics"][0]
+    assert (told["users"], told["mean"], told["superiority"]["probability"]) == (300, 3.022, 0.6667)
+    assert (_status(world)["phase"], told["lift"]) == ("Running", 0.0), "it was to be expected of these users"
+    for name, place in (("a", 224_160), ("b", 830_000)):
+        world.routers.counted["variants"][name]["closed"] = _closed(300, place, 100_000) | {"users": 400}
+        history = world.routers.counted["variants"][name]["closed"]["sums"]
+        history.update(dict.fromkeys(("h", "yh", "x", "xx", "xy"), 0))
+    _look(world)
+    decision = _status(world)["decision"]
+    assert decision["winner"] == "b"
+    assert recomputed(json.dumps(decision))[1], "from what is kept alone"
+
+
+def test_a_recorder_that_knows_no_whole_numbers_yet_is_a_hold(world: World) -> None:
+    """As while it is replaced by this build's."""
+    _start(world)
+    earlier = {"users": 200, "requests": 400, "metric": {"users": 200, "mean": 3.0, "squares": 200.0}}
+    world.routers.counted = {"variants": {"a": earlier, "b": earlier}, "moved_users": 0}
+    world.later(60)
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "DataFresh")) == ("Running", ("Unknown", "RecorderSilent"))
 
 
 def _spoil(world: World, how: str) -> None:

@@ -1,54 +1,112 @@
 """What MLflow keeps of an experiment: all of it, in what its database takes."""
 
-import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
-from anneal_operator.decide.comparison import Comparison, Sample
-from anneal_operator.decide.experiment_sample import decision_of
-from anneal_operator.decide.observed_experiment import Observations, Pin, Record
-from anneal_operator.reconcile.experiment_records import remembered_in, text_of
+from anneal_operator.decide.experiment_sample import verdict_of
+from anneal_operator.decide.experiment_terms import terms_of
+from anneal_operator.decide.observed_experiment import Pin, Record
+from anneal_operator.decide.statistics.comparison import Comparison
+from anneal_operator.decide.statistics.cuped import History
+from anneal_operator.decide.statistics.snapshot import Snapshot, shown
+from anneal_operator.decide.statistics.sums import Scale, Sums
+from anneal_operator.decide.statistics.terms import Counts, Cut
+from anneal_operator.desired.experiments import start_kept
+from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
 COLUMN = 5000
 """Characters of `registered_model_tags.value` in MLflow's database; its client lets 100,000 pass."""
+
+
+MOST_USERS, LARGEST = 10**8, 10**12
+"""The greatest sample that may be asked for, and the greatest value that the recorder takes."""
+PARTS = 2520 * 10**9
+"""The recorder's."""
+GRID = 1_048_320
 
 
 def _largest_spec(direction: str) -> ABExperimentSpec:
     """As many variants as the API takes, and every name as long as it may be."""
     most = ABExperimentSpec.model_json_schema()["properties"]["variants"]["maxItems"]
     names = [f"{number:x}".rjust(63, "v") for number in range(most)]
+    primary = {
+        "name": "r" * 63,
+        "direction": direction,
+        "range": {"min": -999999999999.9999, "max": 999999999999.9999},
+        "minimumDetectableEffect": 999999999999.9999,
+    }
     return ABExperimentSpec.parse(
         {
             "modelName": "m" * 63,
             "control": names[0],
             "variants": [{"name": name, "modelVersionRef": {"name": name}, "weight": 10000} for name in names],
-            "metrics": {"primary": {"name": "r" * 63, "direction": direction}},
-            "stopping": {"confidence": 0.9999},
+            "metrics": {"primary": primary},
+            "stopping": {"confidence": 0.9999, "minUsersPerVariant": MOST_USERS},
         }
     )
 
 
-def _largest(direction: str, sign: float) -> Record:
+def _largest(direction: str, sign: int, *, is_closed: bool = False) -> Record:
     """The record of a decision whose numbers have as many digits as there are."""
-    spec, number = _largest_spec(direction), sign * math.nextafter(1e300, math.inf)
-    names = [variant.name for variant in spec.variants]
-    counted = dict.fromkeys(names, 2**63)
-    observed = Observations(counted, counted, {name: Sample(2**63, number, -number) for name in names})
-    compared = {name: Comparison(number, number, number, 1.2e-300) for name in names[1:]}
-    decision = decision_of(spec, observed, compared, datetime(2026, 3, 1, tzinfo=UTC))
-    assert decision is not None
+    spec = _largest_spec(direction)
+    names, terms = [variant.name for variant in spec.variants], terms_of(spec)
+    total = MOST_USERS * LARGEST * PARTS
+    sums = (Sums(MOST_USERS, sign * total, total * LARGEST * PARTS),) * len(names)
+    counted = (10 * MOST_USERS,) * len(names)
+    latches = frozenset({"sampleRatio", "response"})
+    counts = Counts(counted, counted, counted, sums, Scale(PARTS), moved=MOST_USERS, latched=latches)
+    if is_closed:
+        most = (MOST_USERS, MOST_USERS * GRID, MOST_USERS * GRID**2)
+        sums, cut = (Sums(*most),) * len(names), (None, *[Cut(len(names), Sums(*most))] * (len(names) - 1))
+        histories = (History(*most[:2], most[1], most[2], most[2]),) * len(names)
+        scale = Scale(GRID, -999999999999.9999, 1999999999999.9998)
+        counts = replace(counts, sums=sums, scale=scale, histories=histories, cut=cut)
+        terms = replace(terms, closed=True)
+    widest = shown(Comparison(-1.23e-100, -1.23e-100, -1.23e-100, 1.2e-300))
+    reason = f"{names[0]} is better than every challenger; {names[1]} came nearest: {'r' * 63} {widest}"
+    snapshot = Snapshot("r" * 63, tuple(names), terms, counts)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    decision = verdict_of("ControlWins", names[0], "sequence-0.9999", reason, snapshot, now)
     pins = {name: Pin(str(2**31), "sha256:" + "f" * 64) for name in names}
-    return Record("2026-03-01T12:00:00Z", decision, pins, is_closed=True, uid="u" * 36)
+    started = "2026-03-01T12:00:00Z"
+    return Record(started, decision, pins, is_closed=True, uid="u" * 36, terms=terms, latches=latches)
 
 
 @pytest.mark.parametrize("direction", ["Increase", "Decrease"])
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_the_largest_record_fits_into_a_tag_of_mlflow_s_and_is_read_again(direction: str, sign: float) -> None:
-    record = _largest(direction, sign)
+@pytest.mark.parametrize(("sign", "is_closed"), [(1, False), (-1, False), (1, True)])
+def test_the_largest_record_fits_into_a_tag_of_mlflow_s_and_is_read_again(
+    direction: str, sign: int, is_closed: bool
+) -> None:
+    record = _largest(direction, sign, is_closed=is_closed)
     assert len(text_of(record)) <= COLUMN
     assert remembered_in(text_of(record)) == record
+    assert record.decision is not None
+    assert len(record.decision.model_dump_json(by_alias=True)) <= COLUMN, "on the version that won"
+
+
+MANIFEST = {"metadata": {"name": "x", "namespace": "n"}, "spec": _largest_spec("Increase").dump()}
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_config_map_has_the_whole_record(closes: bool) -> None:
+    record = replace(_largest("Increase", 1), is_closed=closes)
+    assert record.decision is not None
+    made = start_kept(MANIFEST, start_of(record), record.decision.dump(), closes=closes).manifest
+    assert record_of(made, "x") == record
+
+
+def test_records_of_an_earlier_build_are_read() -> None:
+    earlier = '{"closed":false,"decision":null,"startedAt":"t","uid":"u","variants":{"a":{"digest":"d","number":"1"}}}'
+    record = Record("t", pins={"a": Pin("1", "d")}, uid="u")
+    assert remembered_in(earlier) == record
+    assert text_of(record) == earlier, "else MLflow would be told anew"
+    made = start_kept(MANIFEST, start_of(record)).manifest
+    assert list(made["data"]) == ["start.json"]
+    assert "terms" not in made["data"]["start.json"]
+    assert record_of(made, "x") == record
 
 
 def test_a_record_has_no_characters_to_spare() -> None:

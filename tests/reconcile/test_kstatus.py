@@ -8,6 +8,7 @@ import pytest
 
 from anneal_operator.errors import ApiError
 from anneal_operator.outside.registry import Registration
+from tests.support.counted import metric_told
 from tests.support.kstatus import Verdict, kstatus
 
 from .jobs import change, job_world, look, register_base, result, until
@@ -160,7 +161,7 @@ def _experiment(*, ready: bool = True, mode: str = "Automatic", b: float | None 
         if b is not None:
             world.later(60 if users > 100 else 3600)
             counted = {
-                name: {"users": users, "requests": users, "metric": {"users": users, "mean": mean, "squares": users}}
+                name: {"users": users, "requests": users, "metric": metric_told(users, mean, float(users))}
                 for name, mean in {"a": 3.0, "b": b}.items()
             }
             world.routers.counted = {"variants": counted, "moved_users": 0}

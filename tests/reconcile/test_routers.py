@@ -9,6 +9,7 @@ import pytest
 from anneal_operator.desired.routing import stamp_of
 from anneal_operator.errors import ApiError
 from serving_runtime.plan import Stamp
+from tests.support.counted import metric_told
 
 from .world import NAMESPACE, World
 
@@ -266,10 +267,9 @@ def _begin(world: World) -> None:
 
 
 def _decide(world: World) -> None:
-    metric = {"users": 110, "squares": 110.0}
     world.routers.counted = {
         "variants": {
-            name: {"users": 110, "requests": 220, "metric": metric | {"mean": mean}}
+            name: {"users": 110, "requests": 220, "metric": metric_told(110, mean, 110.0)}
             for name, mean in (("a", 3.0), ("b", 4.0))
         },
         "moved_users": 0,

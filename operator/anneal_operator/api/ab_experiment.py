@@ -13,6 +13,7 @@ from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Sche
 from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
+    "WINDOW_RULE",
     "ABExperimentSpec",
     "ABExperimentStatus",
     "Assignment",
@@ -21,9 +22,11 @@ __all__ = [
     "ExperimentPhase",
     "MetricStatus",
     "Metrics",
+    "Power",
     "Range",
     "SampleRatio",
     "Stopping",
+    "Superiority",
     "Variant",
     "VariantCost",
     "VariantStatus",
@@ -92,8 +95,27 @@ class PrimaryMetric(Schema):
     """Which way is better."""
     range: Range | None = None
     """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
-    analyses of the metric needs it.
+    analyses of the metric needs it. Where all users say the same, only a metric with a range can have a verdict.
     """
+    window: Literal["24h"] | None = None
+    """For how long after their first answer what a user says counts. A user then enters the analysis once, when that
+    time is over, and a tenth of it more: everybody is observed for the same time, what users were like before the
+    experiment is taken into account, and where those of one variant give values more often that is, too. Left out,
+    all that was said so far counts at once. The recorder keeps no other window.
+    """
+    minimum_detectable_effect: float | None = Field(default=None, ge=0.000001, le=1e12)
+    """The least difference of the means that matters, in the metric's own unit: `status.power` tells how many users it
+    takes to find it, a fixed horizon takes as many, and a sequence ends without a winner once it shows that no
+    challenger is better by as much.
+    """
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.window) || has(self.range)",
+            "`window` needs a `range`: the recorder keeps what was said within it on a scale from `min` to `max`",
+            lambda metric: metric.window is None or metric.range is not None,
+        ),
+    )
 
 
 class Metrics(Schema):
@@ -106,14 +128,21 @@ class Metrics(Schema):
 class Stopping(Schema):
     """When the verdict is due."""
 
+    method: Literal["Sequential", "FixedHorizon"] = "Sequential"
+    """`Sequential`: the numbers are looked at all the time, by intervals that allow for it, and the verdict comes as
+    soon as they show one. `FixedHorizon`: there is one look, by Welch's test, at a sample whose size is set before, and
+    no interval is told until then.
+    """
     confidence: float = Field(default=0.95, ge=0.5, le=0.9999)
-    """The confidence of the interval that must exclude 0."""
+    """The confidence of the intervals that must exclude 0, for all challengers together."""
     min_users_per_variant: int = Field(default=200, ge=2, le=100000000)
-    """The sample: the one look at the numbers is taken when every variant has as many users with a value."""
+    """Nothing is looked at before every variant has as many users with a value. With `FixedHorizon` this is the sample,
+    or what `minimumDetectableEffect` takes, where that is more.
+    """
     min_duration: Duration = "24h"
-    """The look is not taken earlier, so that no time of day is left out."""
+    """No verdict comes earlier, so that no time of day is left out."""
     max_duration: Duration = "336h"
-    """After this time it ends: with the sample's verdict where that is sound and large enough, else Inconclusive."""
+    """After this time it ends: with the verdict that sound numbers show by then, else Inconclusive."""
 
     rules: ClassVar = (
         Rule(
@@ -136,6 +165,13 @@ class Decision(Schema):
     rules: ClassVar = (bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "24h"),)
 
 
+WINDOW_RULE = Rule(
+    "!has(self.metrics.primary.window) || duration(self.stopping.maxDuration) >= duration('27h')",
+    "a `window` is analysed after 26.4 hours at the earliest: `stopping.maxDuration` must be 27h at least",
+    lambda holder: holder.metrics.primary.window is None or seconds(holder.stopping.max_duration) >= 97200,
+)
+
+
 class ABExperimentSpec(Schema):
     """Which versions are compared, on whom, and by what."""
 
@@ -143,8 +179,8 @@ class ABExperimentSpec(Schema):
     """The name that clients call."""
     control: ObjectName
     """The variant that the others are compared with; it also gets the requests that name no user."""
-    variants: MapByName[Variant] = Field(min_length=2, max_length=2)
-    """The arms: the control and the one that challenges it."""
+    variants: MapByName[Variant] = Field(min_length=2, max_length=8)
+    """The arms: the control and those that challenge it."""
     assignment: Assignment = Field(default_factory=Assignment)
     """How users are spread."""
     metrics: Metrics
@@ -168,11 +204,23 @@ class ABExperimentSpec(Schema):
             "each variant needs a ModelVersion of its own",
             lambda spec: len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants),
         ),
+        WINDOW_RULE,
     )
 
     def version_of(self, variant: str | None) -> str:
         """Return the ModelVersion of a variant; raise KeyError where there is no such variant."""
         return {found.name: found.model_version_ref.name for found in self.variants}[variant or ""]
+
+
+class Superiority(StatusPart):
+    """How often a user's value is greater than one of the control's; half of what is equal counts."""
+
+    probability: Number
+    """The probability; 0.5 where there is no difference."""
+    lower: Number
+    """Lower end of its interval (Brunner and Munzel)."""
+    upper: Number
+    """Upper end of it."""
 
 
 class MetricStatus(StatusPart):
@@ -187,13 +235,15 @@ class MetricStatus(StatusPart):
     stddev: Number
     """Standard deviation of the users' values."""
     lift: Number | None = None
-    """Difference of the means to the control's."""
+    """Difference of the means to the control's; like what follows, with `FixedHorizon` not before the one look."""
     lower: Number | None = None
-    """Lower end of the difference's confidence interval (Welch)."""
+    """Lower end of the difference's interval, at the challenger's share of the error that `confidence` leaves."""
     upper: Number | None = None
-    """Upper end of the difference's confidence interval (Welch)."""
+    """Upper end of it."""
     p_value: Number | None = None
-    """Two-sided p-value of the difference (Welch)."""
+    """Two-sided p-value of the difference, of this challenger alone."""
+    superiority: Superiority | None = None
+    """How often its users' values are the greater ones, where there is a `window`; nothing is decided by it."""
 
 
 class VariantCost(StatusPart):
@@ -237,7 +287,18 @@ class SampleRatio(StatusPart):
     """Whether the users are spread as the weights say."""
 
     p_value: Number
-    """Chi-square; below 0.001 one variant is losing users, and nothing is decided."""
+    """It may be looked at at any time. At 0.001 one variant is losing users, and nothing is decided any more, whatever
+    it is later.
+    """
+
+
+class Power(StatusPart):
+    """How long it takes to find `minimumDetectableEffect`, or, with `FixedHorizon`, to have the sample."""
+
+    required_users_per_variant: int
+    """Users with a value of the smallest variant; with them such a difference is found four times in five."""
+    estimated_decision_time: Time | None = None
+    """When the variants have them, at the pace so far (RFC 3339, UTC)."""
 
 
 class DecisionStatus(StatusPart):
@@ -254,13 +315,15 @@ class DecisionStatus(StatusPart):
     decided_at: Time
     """When (RFC 3339, UTC)."""
     snapshot: str
-    """The sufficient statistics it was computed from, as JSON."""
+    """What it follows from, as JSON: what the start froze, and sums of whole numbers. The same numbers give the same
+    decision: `python -m anneal_operator verdict`.
+    """
 
 
 class ABExperimentStatus(ObjectStatus):
     """Where the experiment stands."""
 
-    VOLATILE: ClassVar[frozenset[str]] = frozenset({"users", "variants", "sample_ratio"})
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"users", "variants", "sample_ratio", "power"})
 
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Promoted`, `RolledBack` (the control won), `Observed` (a winner that nothing
@@ -280,5 +343,7 @@ class ABExperimentStatus(ObjectStatus):
     """What was observed of each variant."""
     sample_ratio: SampleRatio | None = None
     """Whether the users are spread as the weights say."""
+    power: Power | None = None
+    """How long it takes yet."""
     decision: DecisionStatus | None = None
     """The verdict."""

@@ -6,29 +6,35 @@ whatever becomes of the status. The end of the maximum duration comes first, wha
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 
-from anneal_operator.api.ab_experiment import ABExperimentStatus, ExperimentPhase, SampleRatio, VariantCost
+from anneal_operator.api.ab_experiment import (
+    ABExperimentStatus,
+    DecisionStatus,
+    ExperimentPhase,
+    SampleRatio,
+    VariantCost,
+)
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
-from serving_runtime.plan import boundaries
 
-from .comparison import Comparison, sample_ratio
 from .conditions import Finding, merged, without
 from .cost import counted_since
 from .experiment_end import decided, followed_up
-from .experiment_sample import comparisons, decision_of, freshness, health, sufficiency, variants_told, verdict_of
+from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .observed_experiment import (
     ExperimentVerdict,
     Intent,
+    KeepLatches,
     KeepStart,
-    Observations,
     ObservedExperiment,
     Record,
     VariantSeen,
 )
+from .statistics.judgement import judge
+from .statistics.snapshot import Snapshot
+from .statistics.terms import Counts
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -193,40 +199,48 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
 
 def _running(seen: ObservedExperiment, findings: list[Finding], started: str, now: datetime) -> ExperimentVerdict:
     start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
-    if seen.observations is None:
+    counts = seen.counted
+    if counts is None:
         silent = freshness(None, None, now)
         return _working(_status(seen, "Running", [*findings, silent], now, started_at=started, main=silent), *start)
-    status, gates, compared = _counted(seen, seen.observations, findings, started, now)
     young = now - datetime.fromisoformat(started) < _duration(seen.spec.stopping.min_duration)
-    if start or young or any(gate.status != "True" for gate in gates):
-        return _working(status, *start)
-    decision = decision_of(seen.spec, seen.observations, compared, now)
-    return decided(seen, status, decision, now) if decision else _working(status)
+    status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young))
+    latches = judge(seen.terms, counts).latched
+    is_fresh = freshness(counts, seen.stored, now).status == "True"
+    if seen.record and is_fresh and latches != seen.record.latches:
+        return _working(status, KeepLatches(latches), period=0.0)
+    return decided(seen, status, decision, now) if decision else _working(status, *start)
 
 
-def _counted(
-    seen: ObservedExperiment, observed: Observations, findings: list[Finding], started: str, now: datetime
-) -> tuple[ABExperimentStatus, list[Finding], dict[str, Comparison]]:
-    """The status with what was counted, whether that is sound and enough, and the comparisons."""
-    counts = [observed.users.get(variant.name, 0) for variant in seen.spec.variants]
-    ends = boundaries([variant.weight for variant in seen.spec.variants])
-    ratio = sample_ratio(counts, [end - begin for begin, end in pairwise([0, *ends])])
-    compared = comparisons(seen.spec, observed)
-    fresh = freshness(observed, seen.stored, now)
-    gates = [fresh, health(observed, ratio), sufficiency(seen.spec, observed)]
-    main = next((gate for gate in gates if gate.status != "True"), gates[-1])
+def _looked(
+    seen: ObservedExperiment, counts: Counts, findings: list[Finding], started: str, now: datetime, *, may_decide: bool
+) -> tuple[ABExperimentStatus, DecisionStatus | None]:
+    """The status with what was counted, and the decision where it is time for one and the numbers show it."""
+    judged = judge(seen.terms, counts)
+    gates = [freshness(counts, seen.stored, now), health(seen, counts, judged), sufficiency(seen.spec, counts, judged)]
+    may_decide = may_decide and all(gate.status == "True" for gate in gates[:2])
+    decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
+    is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
+    compared = {v.name: one for v, one in zip(seen.spec.variants, judged.compared, strict=True) if one and is_told}
     status = _status(
         seen,
         "Running",
         [*findings, *gates],
         now,
-        main=main,
+        main=next((gate for gate in gates if gate.status != "True"), gates[-1]),
         started_at=started,
-        users=sum(counts),
-        variants=variants_told(seen.spec, observed, compared, _costs(seen)),
-        sample_ratio=SampleRatio(p_value=float(f"{ratio:.4g}")),
+        users=sum(counts.users),
+        variants=variants_told(seen.spec, counts, compared, _costs(seen)),
+        sample_ratio=SampleRatio(p_value=judged.spread_p),
+        power=power_told(seen, counts, judged, started, now),
     )
-    return status, gates, compared
+    return status, decision
+
+
+def _snapshot(seen: ObservedExperiment, counts: Counts) -> Snapshot:
+    """The numbers as a decision keeps them."""
+    names = tuple(variant.name for variant in seen.spec.variants)
+    return Snapshot(seen.spec.metrics.primary.name, names, seen.terms, counts)
 
 
 def _costs(seen: ObservedExperiment) -> dict[str, VariantCost | None]:
@@ -245,27 +259,28 @@ def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -
 def _inconclusive(
     seen: ObservedExperiment, status: ABExperimentStatus, rule: str, reason: str, now: datetime
 ) -> ExperimentVerdict:
-    counted = seen.observations or Observations({}, {}, {})
-    return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, counted, now), now)
+    snapshot = _snapshot(seen, seen.counted) if seen.counted else None
+    return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, snapshot, now), now)
 
 
 def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: datetime) -> ExperimentVerdict:
-    """The time is over: the verdict is what a sound and sufficient sample says, and Inconclusive without one."""
-    observed = seen.observations
-    fresh = freshness(observed, seen.stored, now)
+    """The time is over: the verdict is what sound numbers show by now, and Inconclusive where they show nothing."""
+    counts = seen.counted
+    fresh = freshness(counts, seen.stored, now)
     if fresh.status != "True" and now - end < _SILENCE:
         late = replace(fresh, message=f"the time is over, and what was counted is waited for: {fresh.message}")
         return _working(_status(seen, "Running", [late], now, started_at=started))
     status = _status(seen, "Running", [], now, started_at=started)
-    if observed is not None:
-        status, gates, compared = _counted(seen, observed, [], started, now)
-        decision = decision_of(seen.spec, observed, compared, now) if all(g.status == "True" for g in gates) else None
+    missing = f"what was counted could not be read since: {fresh.message}"
+    if counts is not None:
+        status, decision = _looked(seen, counts, [], started, now, may_decide=True)
         if decision:
             return decided(seen, status, decision, now)
-    reason = "maxDuration passed before all variants had a sound and sufficient sample"
-    if fresh.status != "True":
-        reason = f"maxDuration passed, and what was counted could not be read since: {fresh.message}"
-    return _inconclusive(seen, status, "max-duration", reason, now)
+        kinds = (ConditionType.ASSIGNMENT_HEALTHY, ConditionType.SAMPLE_SUFFICIENT)
+        found = [one.message for one in map(status.condition, kinds) if one and one.status != "True"]
+        if fresh.status == "True":
+            missing = "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"
+    return _inconclusive(seen, status, "max-duration", f"maxDuration passed: {missing}", now)
 
 
 def _status(

@@ -1,24 +1,39 @@
-"""What the counts of an ABExperiment say: whether they are sound and enough, and the one look at them."""
+"""What the counts of an ABExperiment say: whether they are sound and enough, what is told of them, and the verdict."""
 
-import json
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, DecisionStatus, MetricStatus, VariantCost, VariantStatus
+from anneal_operator.api.ab_experiment import (
+    ABExperimentSpec,
+    DecisionStatus,
+    MetricStatus,
+    Power,
+    Superiority,
+    VariantCost,
+    VariantStatus,
+)
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
-from .comparison import SRM_ALPHA, Comparison, Sample, compare
 from .conditions import Finding
-from .observed_experiment import FRESH_FOR, Observations, Stored
+from .experiment_terms import terms_of
+from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
+from .statistics.comparison import Comparison
+from .statistics.judgement import RESPONSE, SPREAD, Judgement
+from .statistics.ranks import superiority
+from .statistics.snapshot import Snapshot
+from .statistics.terms import Counts, Terms
 
-__all__ = ["comparisons", "decision_of", "freshness", "health", "sufficiency", "variants_told", "verdict_of"]
-
+__all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "variants_told", "verdict_of"]
 
 _SILENT_FOR = timedelta(seconds=30)
+_LONGEST_WAIT = timedelta(days=3650)
+_CLOSED_AFTER = timedelta(hours=26.4)
+"""The window of 24 hours, and the time in which what is under way arrives."""
 
 
-def freshness(observed: Observations | None, stored: Stored | None, now: datetime) -> Finding:
+def freshness(observed: Counts | None, stored: Stored | None, now: datetime) -> Finding:
     """Say whether the recorder answers, and has what all routers counted: what is missing may be of one variant."""
     kind, held_up = ConditionType.DATA_FRESH, "nothing is decided until it does"
     if observed is None:
@@ -40,115 +55,141 @@ def freshness(observed: Observations | None, stored: Stored | None, now: datetim
     return Finding(kind, "False", Reason.RECORDS_WAITING, f"{message}nothing is decided until it has")
 
 
-def health(observed: Observations, ratio: float) -> Finding:
-    """Say whether users are spread as the weights say, each in one variant; `ratio` is the p-value of the spread."""
+def health(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding:
+    """Say whether users are spread as the weights say, each in one variant, and compared with what is in production."""
     kind = ConditionType.ASSIGNMENT_HEALTHY
-    if ratio < SRM_ALPHA:
-        message = f"the split does not match the weights (p = {ratio:.2g}): one variant is losing users"
-        return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, f"{message}; no decision until this is fixed")
-    if observed.moved_users:
-        moved = f"{observed.moved_users} users were given more than one variant, so nothing is decided"
+    if SPREAD in judged.latched:
+        message = f"the split does not match the weights (p = {judged.spread_p:.2g} now): one variant is losing users"
+        remedy = "no decision can be had of these numbers any more: mend it, and begin another experiment"
+        return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, f"{message}; {remedy}")
+    if judged.too_many_moved:
+        moved = f"{counts.moved} users were given more than one variant, so nothing is decided"
         message = f"{moved}: begin another experiment, with clients that always send the same key"
         return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, message)
-    return Finding(kind, "True", Reason.AS_WEIGHTED, f"users are spread as the weights say (p = {ratio:.2g})")
+    control = seen.number_of(seen.spec.control)
+    if control and seen.production not in {None, control}:
+        message = (
+            f"version {seen.production} of {seen.spec.model_name} holds `production` in MLflow, and not the control"
+        )
+        remedy = f"nothing is decided until it is version {control}'s again"
+        return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, f"{message}: {remedy}")
+    told = f"users are spread as the weights say (p = {judged.spread_p:.2g})"
+    return Finding(kind, "True", Reason.AS_WEIGHTED, told)
 
 
-def sufficiency(spec: ABExperimentSpec, observed: Observations) -> Finding:
-    """Say whether every variant has the users that were asked for."""
-    kind, needed = ConditionType.SAMPLE_SUFFICIENT, spec.stopping.min_users_per_variant
-    least = min(_users_with_value(observed, variant.name) for variant in spec.variants)
-    message = f"the smaller variant has {least} of {needed} users with {spec.metrics.primary.name}"
-    if least < needed:
+def sufficiency(spec: ABExperimentSpec, counts: Counts, judged: Judgement) -> Finding:
+    """Say whether every variant has the users that it takes, and whether those who gave a value are of all alike."""
+    kind, metric = ConditionType.SAMPLE_SUFFICIENT, spec.metrics.primary.name
+    least = min(sums.n for sums in counts.sums)
+    message = f"the smallest variant has {least} of {judged.needed} users with {metric}"
+    if not judged.has_sample:
+        return Finding(kind, "False", Reason.COLLECTING, message)
+    if RESPONSE in judged.latched:
+        message += f", but users of one variant give {metric} more often than those of another"
+        remedy = "no challenger is promoted, as only a `window` lets it be told what that may be worth"
+        if counts.histograms:
+            remedy = "a challenger is promoted only if it is better, too, without the best of what was given more often"
+        return Finding(kind, "False", Reason.RESPONSE_DIFFERS, f"{message}; {remedy}")
+    if judged.fell_back:
+        names = ", ".join(spec.variants[place].name for place in judged.fell_back)
+        message += f", but other variants' servers answered more than 5 % of the requests of {names}"
+        return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}: keep its pods ready; it is not promoted")
+    if any(one is None for place, one in enumerate(judged.compared) if spec.variants[place].name != spec.control):
+        message += "; those of a variant all say the same, and only a `range` tells what that is worth"
         return Finding(kind, "False", Reason.COLLECTING, message)
     return Finding(kind, "True", Reason.SUFFICIENT, message)
 
 
-def _users_with_value(observed: Observations, variant: str) -> int:
-    sample = observed.samples.get(variant)
-    return sample.users if sample else 0
+def power_told(
+    seen: ObservedExperiment, counts: Counts, judged: Judgement, started: str, now: datetime
+) -> Power | None:
+    """Return how many users it takes, and when they are there at the pace so far, in whole minutes."""
+    terms = seen.terms
+    required = judged.needed if terms.method == "FixedHorizon" else judged.powered
+    if required is None:
+        return None
+    return Power(
+        required_users_per_variant=required,
+        estimated_decision_time=_estimate(terms, counts, required, datetime.fromisoformat(started), now),
+    )
 
 
-def comparisons(spec: ABExperimentSpec, observed: Observations) -> dict[str, Comparison]:
-    """Compare each variant with the control, where both have been measured."""
-    control = observed.samples.get(spec.control)
-    results = {
-        variant.name: compare(control, observed.samples[variant.name], spec.stopping.confidence)
-        for variant in spec.variants
-        if control and variant.name != spec.control and variant.name in observed.samples
-    }
-    return {name: result for name, result in results.items() if result}
+def _estimate(terms: Terms, counts: Counts, required: int, started: datetime, now: datetime) -> str | None:
+    """The slowest variant's; what a greater one needs follows from its share."""
+    passed, smallest = now - started - (_CLOSED_AFTER if terms.closed else timedelta()), min(terms.shares)
+    waits = timedelta()
+    for sums, share in zip(counts.sums, terms.shares, strict=True):
+        missing = math.ceil(required * share / smallest) - sums.n
+        if missing > 0:
+            if not sums.n or passed <= timedelta():
+                return None
+            waits = max(waits, min(passed * (missing / sums.n), _LONGEST_WAIT))
+    if not waits:
+        return None
+    return timestamp((now + waits + timedelta(seconds=59)).replace(second=0, microsecond=0))
 
 
 def variants_told(
     spec: ABExperimentSpec,
-    observed: Observations,
+    counts: Counts,
     compared: Mapping[str, Comparison],
     costs: Mapping[str, VariantCost | None],
 ) -> list[VariantStatus]:
-    """Return what the status tells of each variant."""
+    """Return what the status tells of each variant; `compared` is what may be told of the comparisons."""
     return [
         VariantStatus(
             name=variant.name,
             weight=variant.weight,
-            users=observed.users.get(variant.name, 0),
-            requests=observed.requests.get(variant.name, 0),
-            metrics=_metrics(spec, observed.samples.get(variant.name), compared.get(variant.name)),
+            users=counts.users[place],
+            requests=counts.requests[place],
+            metrics=_metrics(spec, counts, place, compared.get(variant.name)),
             cost=costs.get(variant.name),
         )
-        for variant in spec.variants
+        for place, variant in enumerate(spec.variants)
     ]
 
 
-def _metrics(spec: ABExperimentSpec, sample: Sample | None, compared: Comparison | None) -> list[MetricStatus]:
-    if sample is None:
+def _metrics(spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None) -> list[MetricStatus]:
+    sums = counts.sums[place]
+    if not sums.n:
         return []
     metric = MetricStatus(
         name=spec.metrics.primary.name,
-        users=sample.users,
-        mean=sample.mean,
-        stddev=sample.stddev,
+        users=sums.n,
+        mean=sums.mean(counts.scale),
+        stddev=math.sqrt(sums.variance(counts.scale)),
         lift=compared.lift if compared else None,
         lower=compared.lower if compared else None,
         upper=compared.upper if compared else None,
         p_value=compared.p_value if compared else None,
+        superiority=_superiority(spec, counts, place) if compared else None,
     )
     return [metric]
 
 
-def decision_of(
-    spec: ABExperimentSpec, observed: Observations, compared: Mapping[str, Comparison], now: datetime
-) -> DecisionStatus | None:
-    """The one look at the numbers."""
-    rule = f"welch-{spec.stopping.confidence:g}"
-    for name, result in compared.items():
-        interval = f"[{result.lower:+.3f}, {result.upper:+.3f}]"
-        shown = f"{spec.metrics.primary.name} {result.lift:+.3f} {interval}, p = {result.p_value:.2g}"
-        low, high = result.lower, result.upper
-        if spec.metrics.primary.direction == "Decrease":
-            low, high = -high, -low
-        if low > 0:
-            return verdict_of("Winner", name, rule, f"{name} is better than {spec.control}: {shown}", observed, now)
-        if high < 0:
-            reason = f"{spec.control} is better than {name}: {shown}"
-            return verdict_of("ControlWins", spec.control, rule, reason, observed, now)
-        reason = f"no difference between {name} and {spec.control} is shown: {shown}"
-        return verdict_of("Inconclusive", None, rule, reason, observed, now)
-    return None
+def _superiority(spec: ABExperimentSpec, counts: Counts, place: int) -> Superiority | None:
+    if not counts.histograms:
+        return None
+    terms = terms_of(spec)
+    found = superiority(counts.histograms[terms.control], counts.histograms[place], terms.share_of_level)
+    return Superiority(probability=found.probability, lower=found.lower, upper=found.upper) if found else None
+
+
+def decision_of(snapshot: Snapshot, now: datetime) -> DecisionStatus | None:
+    """Return what the counts decide, if they do."""
+    found = snapshot.conclusion()
+    return verdict_of(found.outcome, found.winner, found.rule, found.reason, snapshot, now) if found else None
 
 
 def verdict_of(
-    outcome: str, winner: str | None, rule: str, reason: str, observed: Observations, now: datetime
+    outcome: str, winner: str | None, rule: str, reason: str, snapshot: Snapshot | None, now: datetime
 ) -> DecisionStatus:
-    """Return a decision with the numbers that it can be recomputed from."""
-    snapshot = {
-        "users": dict(observed.users),
-        "samples": {name: [s.users, s.mean, s.squares] for name, s in observed.samples.items()},
-    }
+    """Return a decision with the numbers that it can be recomputed from, where there are any."""
     return DecisionStatus(
         outcome=outcome,
         winner=winner,
         rule=rule,
         reason=reason,
         decided_at=timestamp(now),
-        snapshot=json.dumps(snapshot, sort_keys=True),
+        snapshot=snapshot.text() if snapshot else "{}",
     )

@@ -10,7 +10,9 @@ from anneal_operator.api.model_version import Cost
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
-from .comparison import Sample
+from .experiment_terms import terms_of
+from .statistics.lee import with_cuts
+from .statistics.terms import Counts, Terms
 from .verdict import Verdict
 
 __all__ = [
@@ -20,9 +22,9 @@ __all__ = [
     "ExperimentVerdict",
     "Intent",
     "KeepDecision",
+    "KeepLatches",
     "KeepStart",
     "MoveAlias",
-    "Observations",
     "ObservedExperiment",
     "Pin",
     "Record",
@@ -47,16 +49,6 @@ class VariantSeen:
     """As its status has read."""
     cost: Cost | None = None
     """As its status tells."""
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What the recorder counted, by variant."""
-
-    users: Mapping[str, int]
-    requests: Mapping[str, int]
-    samples: Mapping[str, Sample]
-    moved_users: int = 0
 
 
 FRESH_FOR = timedelta(minutes=5)
@@ -109,6 +101,10 @@ class Record:
     """The experiment's as counting began, by which recorder and routers know it: one that is applied again goes on
     with its numbers. An earlier build kept none.
     """
+    terms: Terms | None = None
+    """What the verdict is reached by. An earlier build kept none: it took one look at a sample of a fixed size."""
+    latches: frozenset[str] = frozenset()
+    """What was found against the data, for good."""
     revision: str = ""
     """The API server's, so that a decision is never kept over another."""
 
@@ -127,7 +123,8 @@ class ObservedExperiment:
     uid: str = ""
     route: RouteSeen = field(default_factory=RouteSeen)
     """Where the routers send the model's clients."""
-    observations: Observations | None = None
+    observations: Counts | None = None
+    """What the recorder counted, by variant."""
     stored: Stored | None = None
     """Of the router whose records are stored least far; None where no router is known."""
     record: Record | None = None
@@ -152,6 +149,21 @@ class ObservedExperiment:
         """What was decided, wherever that is told."""
         kept = (record.decision for record in (self.record, self.remembered) if record)
         return self.previous.decision or next(filter(None, kept), None)
+
+    @property
+    def terms(self) -> Terms:
+        """What the verdict is reached by: as it was as counting began, where it has."""
+        if self.record is None:
+            return terms_of(self.spec)
+        return self.record.terms or terms_of(self.spec, "FixedHorizon")
+
+    @property
+    def counted(self) -> Counts | None:
+        """What the recorder counted, with what was found before."""
+        if self.observations is None:
+            return None
+        latches = self.record.latches if self.record else frozenset()
+        return with_cuts(self.terms, replace(self.observations, latched=latches))
 
     @property
     def identity(self) -> str:
@@ -180,7 +192,7 @@ class ObservedExperiment:
         """Return what makes the record."""
         known = {name: variant for name, variant in self.variants.items() if variant.number and variant.digest}
         pins = {name: Pin(variant.number, variant.digest) for name, variant in known.items()}
-        return KeepStart(Record(at, pins=pins, uid=self.uid))
+        return KeepStart(Record(at, pins=pins, uid=self.uid, terms=terms_of(self.spec)))
 
     @property
     def to_remember(self) -> "tuple[Remember, ...]":
@@ -205,6 +217,13 @@ class KeepDecision:
 
     decision: DecisionStatus
     closes: bool
+
+
+@dataclass(frozen=True)
+class KeepLatches:
+    """Add to the record what was found against the data: it stands when the numbers look well again."""
+
+    latches: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -236,6 +255,6 @@ class MoveAlias:
     version: str
 
 
-Intent = KeepStart | KeepDecision | CloseRecord
+Intent = KeepStart | KeepLatches | KeepDecision | CloseRecord
 Effect = Remember | RecordDecision | MoveAlias
 ExperimentVerdict = Verdict[ABExperimentStatus, Intent, Effect]

@@ -7,7 +7,7 @@ was made, and never another, and one that runs goes on. To run an experiment onc
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
@@ -16,9 +16,19 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from .operations import Create, Patch
 from .pods import Manifest, labels
 
-__all__ = ["DECISION_KEY", "START_KEY", "Start", "decision_kept", "record_closed", "record_name", "start_kept"]
+__all__ = [
+    "DECISION_KEY",
+    "LATCHES_KEY",
+    "START_KEY",
+    "Start",
+    "decision_kept",
+    "latches_kept",
+    "record_closed",
+    "record_name",
+    "start_kept",
+]
 
-START_KEY, DECISION_KEY = "start.json", "decision.json"
+START_KEY, DECISION_KEY, LATCHES_KEY = "start.json", "decision.json", "latches.json"
 
 
 def record_name(experiment: Manifest) -> str:
@@ -37,13 +47,21 @@ class Start:
     """By which recorder and routers know it."""
     variants: Mapping[str, Mapping[str, str]]
     """Of each its version in MLflow and its digest."""
+    terms: Manifest | None = None
+    """What the verdict is reached by."""
+    latches: Collection[str] = ()
+    """What was found against the data, for good."""
 
 
 def start_kept(experiment: Manifest, start: Start, decision: Manifest | None = None, *, closes: bool = False) -> Create:
     """The record as counting begins, and what was asked; where it is made anew, with the decision."""
     metadata = experiment["metadata"]
     begun = {"startedAt": start.at, "uid": start.uid, "spec": experiment["spec"], "variants": start.variants}
+    if start.terms is not None:
+        begun["terms"] = start.terms
     data = {START_KEY: json.dumps(begun, sort_keys=True)}
+    if start.latches:
+        data[LATCHES_KEY] = json.dumps(sorted(start.latches))
     if decision is not None:
         data[DECISION_KEY] = json.dumps(decision, sort_keys=True)
     return Create(
@@ -67,6 +85,12 @@ def decision_kept(experiment: Manifest, revision: str, decision: Manifest, *, cl
     data = {DECISION_KEY: json.dumps(decision, sort_keys=True)}
     changes: Manifest = {"metadata": {"resourceVersion": revision}, "data": data}
     return Patch("ConfigMap", record_name(experiment), {**changes, **({"immutable": True} if closes else {})})
+
+
+def latches_kept(experiment: Manifest, revision: str, latches: Collection[str]) -> Patch:
+    """The record once something is found against the data; refused where the record is not as it was seen."""
+    data = {LATCHES_KEY: json.dumps(sorted(latches))}
+    return Patch("ConfigMap", record_name(experiment), {"metadata": {"resourceVersion": revision}, "data": data})
 
 
 def record_closed(experiment: Manifest) -> Patch:

@@ -12,15 +12,14 @@ from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersio
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
-from anneal_operator.decide.comparison import Sample
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
     Effect,
     Intent,
     KeepDecision,
+    KeepLatches,
     KeepStart,
     MoveAlias,
-    Observations,
     ObservedExperiment,
     RecordDecision,
     Remember,
@@ -28,10 +27,13 @@ from anneal_operator.decide.observed_experiment import (
     Stored,
     VariantSeen,
 )
+from anneal_operator.decide.statistics.cuped import History
+from anneal_operator.decide.statistics.sums import Scale, Sums
+from anneal_operator.decide.statistics.terms import Counts, Histogram
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.experiments import (
-    Start,
     decision_kept,
+    latches_kept,
     record_closed,
     record_name,
     start_kept,
@@ -44,7 +46,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
 from .context import Context
-from .experiment_records import record_of, remembered_in, text_of, variants_of
+from .experiment_records import record_of, remembered_in, start_of, text_of
 from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
@@ -111,13 +113,15 @@ class ABExperimentKind:
 
     def build(self, item: ExperimentItem, observed: ObservedExperiment, intent: Intent) -> Sequence[Operation]:
         """Return the record's beginning, or its end."""
+        revision = observed.record.revision if observed.record else ""
         match intent:
             case KeepStart(record):
-                start = Start(record.started_at, record.uid, variants_of(record))
+                start = start_of(record)
                 decision = record.decision.dump() if record.decision else None
                 return [start_kept(item.manifest, start, decision, closes=record.is_closed)]
+            case KeepLatches(latches):
+                return [latches_kept(item.manifest, revision, latches)]
             case KeepDecision(decision, closes):
-                revision = observed.record.revision if observed.record else ""
                 return [decision_kept(item.manifest, revision, decision.dump(), closes=closes)]
             case CloseRecord():
                 return [record_closed(item.manifest)]
@@ -158,7 +162,7 @@ class ABExperimentKind:
         await traffic.ask(self._context.routers, key, reader, item.namespace, self._context.now())
         return traffic.stored(item.namespace)
 
-    async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Observations | None:
+    async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Counts | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
         routers, measured = self._context.routers, item.spec.metrics.primary
         try:
@@ -169,7 +173,7 @@ class ABExperimentKind:
             with contextlib.suppress(RouterError):
                 await routers.define(url, key, uid, _definition(item.spec))
         try:
-            return _observations(found)
+            return _counts(item.spec, found)
         except (AttributeError, KeyError, TypeError, ValueError):
             return None  # another version's, or another's: as if nothing had been answered
 
@@ -181,18 +185,34 @@ def _definition(spec: ABExperimentSpec) -> dict[str, Any]:
     return {"control": spec.control, "ranges": ranges}
 
 
-def _observations(found: dict[str, Any]) -> Observations:
-    variants = found["variants"].items()
-    fields = [field.name for field in dataclasses.fields(Sample)]
-    samples = {
-        name: {field: counted["metric"][field] for field in fields} for name, counted in variants if "metric" in counted
-    }
-    return Observations(
-        users={name: int(counted["users"]) for name, counted in variants},
-        requests={name: int(counted["requests"]) for name, counted in variants},
-        samples={name: Sample(**sample) for name, sample in samples.items()},
-        moved_users=int(found["moved_users"]),
+def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
+    """What a recorder told, in the order of the variants; of some of them it may know nothing yet."""
+    arms = [found["variants"].get(variant.name, {}) for variant in spec.variants]
+    users, requests, fallbacks = (
+        tuple(int(arm.get(name, 0)) for arm in arms) for name in ("users", "requests", "fallbacks")
     )
+    kind = "closed" if spec.metrics.primary.window else "metric"
+    metrics = [arm.get(kind) or {"sums": {}} for arm in arms]
+    sums = tuple(Sums(*_whole(metric["sums"], Sums)) for metric in metrics)
+    parts = max(int(metric.get("parts", 1)) for metric in metrics)
+    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=int(found["moved_users"]))
+    if kind == "metric" or not found["range"]:
+        return counted
+    low, high = float(found["range"]["min"]), float(found["range"]["max"])
+    return replace(
+        counted,
+        scale=Scale(parts, low, high - low),
+        histories=tuple(History(*_whole(metric["sums"], History)) for metric in metrics),
+        histograms=tuple(_histogram(metric) for metric in metrics),
+    )
+
+
+def _whole(told: dict[str, Any], kind: type[Sums | History]) -> list[int]:
+    return [int(told.get(field.name, 0)) for field in dataclasses.fields(kind)]
+
+
+def _histogram(told: dict[str, Any]) -> Histogram:
+    return Histogram(int(told.get("users", 0)), {int(cell): int(n) for cell, n in told.get("cells", {}).items()})
 
 
 async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:

@@ -1,0 +1,28 @@
+"""What an ABExperiment's spec says of its verdict, as the start freezes it."""
+
+from itertools import pairwise
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from serving_runtime.plan import boundaries
+
+from .statistics.terms import Method, Terms
+
+__all__ = ["terms_of"]
+
+
+def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
+    """Return the terms, of the spec's method or of this one."""
+    primary, stopping = spec.metrics.primary, spec.stopping
+    ends = boundaries([variant.weight for variant in spec.variants])
+    return Terms(
+        method=method or stopping.method,
+        level=round(1 - stopping.confidence, 9),
+        control=[variant.name for variant in spec.variants].index(spec.control),
+        shares=tuple(end - begin for begin, end in pairwise([0, *ends])),
+        least=stopping.min_users_per_variant,
+        planned=2 * stopping.min_users_per_variant,
+        increases=primary.direction == "Increase",
+        width=primary.range.max - primary.range.min if primary.range else None,
+        effect=primary.minimum_detectable_effect,
+        closed=primary.window is not None,
+    )

@@ -1,0 +1,177 @@
+"""The rule itself: what was counted, by the terms of the start, is a winner, an end without one, or not enough yet.
+
+The first that applies decides. What is found against the assignment withholds every verdict, however good the numbers
+look. The current evidence counts, not the best that ever was; only what is found against the data stands for good.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .comparison import LEAST_P, Comparison, sequence, welch
+from .cuped import adjusted_pair
+from .holm import adjusted
+from .power import fixed_users, sequential_factor
+from .spread import LATCH, log_evidence
+from .sums import arm_of, together
+from .terms import Counts, Terms
+
+__all__ = ["RESPONSE", "SPREAD", "Judgement", "Outcome", "judge"]
+
+Outcome = Literal["Winner", "ControlWins", "Inconclusive"]
+SPREAD, RESPONSE = "sampleRatio", "response"
+"""What is latched: users are not spread as their buckets say; those who gave a value are not."""
+_MOST_MOVED, _MOST_MOVED_SHARE = 5, 0.001
+_MOST_FALLBACK = 0.05
+"""What part of a winner's requests another variant's server may have answered."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What follows from the counts."""
+
+    compared: tuple[Comparison | None, ...]
+    """In the order of the variants, nothing for the control and where nothing can be said."""
+    spread: float
+    """The logarithm of the evidence against the users' spread over the variants."""
+    latched: frozenset[str]
+    too_many_moved: bool
+    needed: int
+    """Users with a value that each variant must have before anything is looked at."""
+    powered: int | None
+    """Users with a value of the smallest variant by which a difference of `effect` is found four times in five."""
+    has_sample: bool
+    fell_back: tuple[int, ...] = ()
+    """The challengers of whose requests another variant's server answered too many."""
+    outcome: Outcome | None = None
+    winner: int | None = None
+    basis: int | None = None
+    """The challenger whose comparison the outcome rests on."""
+
+    @property
+    def spread_p(self) -> float:
+        """The p-value of the users' spread, which holds however often it is looked at."""
+        return max(math.exp(-max(self.spread, 0.0)), LEAST_P)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether users are spread as their buckets say, each in one variant."""
+        return SPREAD not in self.latched and not self.too_many_moved
+
+
+def judge(terms: Terms, counts: Counts) -> Judgement:
+    """Judge the counts by the terms."""
+    with_value = [sums.n for sums in counts.sums]
+    spread, response = (log_evidence(users, terms.shares) for users in (counts.users, with_value))
+    found = {name for name, evidence in ((SPREAD, spread), (RESPONSE, response)) if evidence >= LATCH}
+    powered = _powered(terms, counts)
+    needed = max(terms.least, powered or 0) if terms.method == "FixedHorizon" else terms.least
+    judgement = Judgement(
+        compared=tuple(_compared(terms, counts, place) for place in range(len(terms.shares))),
+        spread=spread,
+        latched=counts.latched | found,
+        too_many_moved=counts.moved > max(_MOST_MOVED, _MOST_MOVED_SHARE * sum(counts.users)),
+        needed=needed,
+        powered=powered,
+        has_sample=min(with_value) >= needed,
+        fell_back=tuple(place for place in _challengers(terms) if _fell_back(counts, place)),
+    )
+    return _decided(terms, counts, judgement) if judgement.is_sound and judgement.has_sample else judgement
+
+
+def _compared(terms: Terms, counts: Counts, place: int) -> Comparison | None:
+    """Compare a challenger with the control, by what was to be expected of their users where that is known."""
+    pair = counts.sums[terms.control], counts.sums[place]
+    if place == terms.control or min(sums.n for sums in pair) < 2:
+        return None
+    told = [(sums.mean(counts.scale), sums.variance(counts.scale)) for sums in pair]
+    if counts.histories:
+        told = adjusted_pair(pair, (counts.histories[terms.control], counts.histories[place]), counts.scale)
+    return _tested(terms, [(mean, variance, sums.n) for (mean, variance), sums in zip(told, pair, strict=True)])
+
+
+def _tested(terms: Terms, pair: Sequence[tuple[float, float, int]]) -> Comparison | None:
+    control, challenger = (arm_of(mean, variance, n, terms.width) for mean, variance, n in pair)
+    if control is None or challenger is None:
+        return None
+    if terms.method == "FixedHorizon":
+        return welch(control, challenger, terms.share_of_level)
+    return sequence(control, challenger, terms.share_of_level, terms.rho2)
+
+
+def _powered(terms: Terms, counts: Counts) -> int | None:
+    """By the variance of all values together: which variant they are of is not looked at."""
+    everybody = together(counts.sums)
+    variance = everybody.variance(counts.scale)
+    if terms.effect is None or variance == 0.0:
+        return None
+    factor = sequential_factor(terms.share_of_level) if terms.method == "Sequential" else 1.0
+    ratios = [terms.shares[place] / terms.shares[terms.control] for place in _challengers(terms)]
+    return max(
+        math.ceil(factor * min(1.0, ratio) * fixed_users(variance, terms.effect, terms.share_of_level, ratio))
+        for ratio in ratios
+    )
+
+
+def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
+    places = _challengers(terms)
+    wanted = [_wanted(terms, judgement.compared[place]) for place in places]
+    better = adjusted([one.p_value if one and one.lift > 0 else 1.0 for one in wanted])
+    worse = adjusted([one.p_value if one and one.lift < 0 else 1.0 for one in wanted])
+    candidates = [
+        (one.lower, place)
+        for place, one, p_value in zip(places, wanted, better, strict=True)
+        if one and p_value <= terms.level and _may_be_promoted(terms, counts, judgement, place)
+    ]
+    if candidates:
+        best = max(candidates, key=lambda candidate: candidate[0])[1]
+        return replace(judgement, outcome="Winner", winner=best, basis=best)
+    basis = _nearest(places, wanted)
+    if all(p_value <= terms.level for p_value in worse):
+        return replace(judgement, outcome="ControlWins", winner=terms.control, basis=basis)
+    is_futile = terms.effect is not None and all(one and one.upper < terms.effect for one in wanted)
+    is_over = terms.method == "FixedHorizon" and all(wanted)
+    if is_futile or is_over:
+        return replace(judgement, outcome="Inconclusive", basis=basis)
+    return judgement
+
+
+def _wanted(terms: Terms, found: Comparison | None) -> Comparison | None:
+    """Return a comparison so that above 0 is better."""
+    if found is None or terms.increases:
+        return found
+    return Comparison(-found.lift, -found.upper, -found.lower, found.p_value)
+
+
+def _may_be_promoted(terms: Terms, counts: Counts, judgement: Judgement, place: int) -> bool:
+    """Whether it answered by itself, and is better whoever else would have given a value."""
+    if place in judgement.fell_back:
+        return False
+    return RESPONSE not in judgement.latched or _is_better_at_worst(terms, counts, place)
+
+
+def _challengers(terms: Terms) -> list[int]:
+    return [place for place in range(len(terms.shares)) if place != terms.control]
+
+
+def _fell_back(counts: Counts, place: int) -> bool:
+    return counts.fallbacks[place] > _MOST_FALLBACK * counts.requests[place]
+
+
+def _is_better_at_worst(terms: Terms, counts: Counts, place: int) -> bool:
+    cut = counts.cut[place] if counts.cut else None
+    if cut is None:
+        return False
+    pair = [cut.sums if cut.place == one else counts.sums[one] for one in (terms.control, place)]
+    if min(sums.n for sums in pair) < 2:
+        return False
+    told = [(sums.mean(counts.scale), sums.variance(counts.scale), sums.n) for sums in pair]
+    found = _wanted(terms, _tested(terms, told))
+    return found is not None and found.lower > 0
+
+
+def _nearest(places: Sequence[int], wanted: Sequence[Comparison | None]) -> int | None:
+    """The challenger that came nearest to winning."""
+    known = [(one.lower, place) for place, one in zip(places, wanted, strict=True) if one]
+    return max(known)[1] if known else None

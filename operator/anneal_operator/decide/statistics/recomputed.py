@@ -1,0 +1,48 @@
+"""A decision that was made, made again from the numbers that are kept with it: by anybody, and without a cluster.
+
+What time, silence or a person decided is not in the numbers; these then say what they show, and contradict nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .snapshot import Snapshot
+
+__all__ = ["recomputed"]
+
+_BY_NUMBERS = ("sequence-", "welch-")
+_DECISION_KEY = "decision.json"
+
+
+def recomputed(text: str) -> tuple[str, bool]:
+    """Return what is recorded and what follows from its numbers, and whether they agree; raise ValueError where nothing
+    can be told.
+
+    `text` is the JSON of an experiment's record (a ConfigMap), of the ABExperiment, or of the decision alone.
+    """
+    try:
+        decision = _decision_in(json.loads(text))
+        snapshot = Snapshot.read(json.loads(decision["snapshot"])) if decision["snapshot"] != "{}" else None
+        recorded = [decision["outcome"], decision.get("winner"), decision["rule"], decision["reason"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("there is no decision of an ABExperiment in it") from error
+    found = snapshot.conclusion() if snapshot else None
+    again = [found.outcome, found.winner, found.rule, found.reason] if found else None
+    lines = [f"recorded:   {_line(recorded)}", f"recomputed: {_line(again) if again else 'the numbers decide nothing'}"]
+    if not recorded[2].startswith(_BY_NUMBERS):
+        return "\n".join([*lines, f"it ended by the rule {recorded[2]}, which is not a matter of numbers"]), True
+    agrees = recorded == again
+    return "\n".join([*lines, "they agree" if agrees else "they do not agree"]), agrees
+
+
+def _decision_in(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    if _DECISION_KEY in (found.get("data") or {}):
+        decision: Mapping[str, Any] = json.loads(found["data"][_DECISION_KEY])
+        return decision
+    return (found.get("status") or {}).get("decision") or found
+
+
+def _line(told: list[str | None]) -> str:
+    outcome, winner, rule, reason = told
+    return f"{outcome}{f' {winner}' if winner else ''}, by {rule}: {reason}"

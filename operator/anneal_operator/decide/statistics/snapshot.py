@@ -1,0 +1,86 @@
+"""The numbers that a decision follows from, as they are kept with it, and the decision as it follows from them alone:
+whoever reads them again comes to the same words.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from .comparison import LEAST_P, Comparison
+from .judgement import Judgement, Outcome, judge
+from .terms import RULE, Counts, Terms
+
+__all__ = ["Conclusion", "Snapshot", "shown"]
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What was decided, in words."""
+
+    outcome: Outcome
+    winner: str | None
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What an experiment measures, by which terms, and what was counted."""
+
+    metric: str
+    variants: tuple[str, ...]
+    terms: Terms
+    counts: Counts
+
+    def text(self) -> str:
+        """Return it as it is kept."""
+        told = {"metric": self.metric, "variants": self.variants, "terms": self.terms.told()}
+        return json.dumps({**told, "counts": self.counts.told()}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """Return it as it was kept; raise ValueError where another rule than this build's is to be applied."""
+        if "terms" not in told:
+            raise ValueError("it was made by a build that kept means, and no whole numbers")
+        if told["terms"]["rule"] != RULE:
+            raise ValueError(f"it was made by rule {told['terms']['rule']}, and this build knows rule {RULE}")
+        terms, counts = Terms.read(told["terms"]), Counts.read(told["counts"])
+        return cls(str(told["metric"]), tuple(told["variants"]), terms, counts)
+
+    def conclusion(self) -> Conclusion | None:
+        """Return the decision; None where the numbers are not sound, not enough, or show nothing yet."""
+        judged = judge(self.terms, self.counts)
+        if judged.outcome is None:
+            return None
+        winner = None if judged.winner is None else self.variants[judged.winner]
+        rule = f"{'sequence' if self.terms.method == 'Sequential' else 'welch'}-{1 - self.terms.level:g}"
+        return Conclusion(judged.outcome, winner, rule, self._sentence(judged))
+
+    def _sentence(self, judged: Judgement) -> str:
+        control, place = self.variants[self.terms.control], judged.basis
+        found = None if place is None else judged.compared[place]
+        if place is None or found is None:
+            return f"no challenger can be compared with {control}"
+        name, numbers = self.variants[place], f"{self.metric} {shown(found)}"
+        nearest = f"; {name} came nearest" if len(self.variants) > 2 else ""
+        if judged.outcome == "Winner":
+            return f"{name} is better than {control}: {numbers}"
+        if judged.outcome == "ControlWins":
+            others = "every challenger" if nearest else name
+            return f"{control} is better than {others}{nearest}: {numbers}"
+        if found.lower > 0 if self.terms.increases else found.upper < 0:
+            why = "other variants' servers answered too many of its requests"
+            if place not in judged.fell_back:
+                why = f"users of one variant give {self.metric} more often than those of another"
+            return f"{name} looks better than {control}, but {why}: {numbers}"
+        others = "any challenger" if nearest else name
+        if self.terms.method == "Sequential":
+            return f"{others} is not better than {control} by {self.terms.effect:g}{nearest}: {numbers}"
+        return f"no difference between {others} and {control} is shown{nearest}: {numbers}"
+
+
+def shown(found: Comparison) -> str:
+    """Return a comparison for people."""
+    p_value = f"p < {LEAST_P:g}" if found.p_value <= LEAST_P else f"p = {found.p_value:.2g}"
+    return f"{found.lift:+.3g} [{found.lower:+.3g}, {found.upper:+.3g}], {p_value}"

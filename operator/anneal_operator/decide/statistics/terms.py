@@ -1,0 +1,127 @@
+"""What an experiment's start freezes of its verdict: with the sums, all that a decision follows from."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from .comparison import rho2_of
+from .cuped import History
+from .sums import Scale, Sums
+
+__all__ = ["RULE", "Counts", "Cut", "Histogram", "Method", "Terms"]
+
+Method = Literal["Sequential", "FixedHorizon"]
+_WHOLE = Scale(1)
+RULE = 1
+"""The version of the rule: another one would decide otherwise from the same numbers."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """All lists are in the order of the variants."""
+
+    method: Method
+    level: float
+    """By how much chance may promote, over all challengers."""
+    control: int
+    """Its place among the variants."""
+    shares: tuple[int, ...]
+    """The variants' buckets."""
+    least: int
+    """Of no variant may there be fewer users with a value."""
+    planned: int
+    """The users of a pair of arms for which the confidence sequence is narrowest."""
+    increases: bool
+    """Whether more is better."""
+    width: float | None = None
+    """How far two values can be apart, where that is known."""
+    effect: float | None = None
+    """The least difference that matters."""
+    closed: bool = False
+    """Whether a user's values count once their window is over, and not before."""
+    rule: int = RULE
+
+    @property
+    def share_of_level(self) -> float:
+        """What one challenger has of the level."""
+        return self.level / (len(self.shares) - 1)
+
+    @property
+    def rho2(self) -> float:
+        """The confidence sequence's parameter; it follows from the start alone, never from what was counted."""
+        return rho2_of(self.share_of_level, self.planned)
+
+    def told(self) -> dict[str, Any]:
+        """Return it for JSON, without what is not said."""
+        unsaid = {field.name: field.default for field in dataclasses.fields(self) if field.name != "rule"}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value != unsaid.get(name, ...)}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """Return it from JSON; raise TypeError or KeyError where it is none."""
+        return cls(**{**told, "shares": tuple(told["shares"])})
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Of the pair of a challenger and the control, the one whose users answer more often, without its surplus."""
+
+    place: int
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Of users whose window is over: how many, and how many values are in each cell."""
+
+    users: int
+    cells: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted of each variant, in the order of the terms' lists."""
+
+    users: tuple[int, ...]
+    requests: tuple[int, ...]
+    fallbacks: tuple[int, ...]
+    """Of the requests, those that another variant's server answered."""
+    sums: tuple[Sums, ...]
+    """Of the users' values."""
+    scale: Scale = _WHOLE
+    histories: tuple[History, ...] = ()
+    """What the users were like before; nothing where that is not known."""
+    cut: tuple[Cut | None, ...] = ()
+    """Where users of one variant give a value more often: what is left when that is held against the challenger."""
+    moved: int = 0
+    """Users who were given more than one variant."""
+    latched: frozenset[str] = field(default_factory=frozenset)
+    """What an earlier look has found for good."""
+    histograms: tuple[Histogram, ...] = ()
+    """What `cut` is made from; it is not kept."""
+
+    def told(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        lists: dict[str, Sequence[Any]] = {"users": self.users, "requests": self.requests, "fallbacks": self.fallbacks}
+        lists |= {"sums": [dataclasses.astuple(one) for one in self.sums], "scale": dataclasses.astuple(self.scale)}
+        if self.histories:
+            lists["histories"] = [dataclasses.astuple(one) for one in self.histories]
+        if self.cut:
+            lists["cut"] = [one and (one.place, *dataclasses.astuple(one.sums)) for one in self.cut]
+        return {**lists, "moved": self.moved, "latched": sorted(self.latched)}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """Return it from JSON; raise TypeError or KeyError where it is none."""
+        return cls(
+            users=tuple(told["users"]),
+            requests=tuple(told["requests"]),
+            fallbacks=tuple(told["fallbacks"]),
+            sums=tuple(Sums(*one) for one in told["sums"]),
+            scale=Scale(*told["scale"]),
+            histories=tuple(History(*one) for one in told.get("histories", ())),
+            cut=tuple(one and Cut(one[0], Sums(*one[1:])) for one in told.get("cut", ())),
+            moved=told["moved"],
+            latched=frozenset(told["latched"]),
+        )
