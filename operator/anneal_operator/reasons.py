@@ -100,6 +100,7 @@ class Reason(StrEnum):
     COLLECTING = "Collecting"
     RESPONSE_DIFFERS = "ResponseDiffers"
     ANSWERED_BY_OTHERS = "AnsweredByOthers"
+    RULE_UNKNOWN = "RuleUnknown"
     RECORDER_SILENT = "RecorderSilent"
     RECORDS_WAITING = "RecordsWaiting"
     RECORDS_STORED = "RecordsStored"

@@ -30,7 +30,7 @@ from anneal_operator.decide.observed_experiment import (
 )
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import Counts
+from anneal_operator.decide.statistics.terms import Counts, Terms
 from serving_runtime.plan import Stamp
 from tests.support.counted import PARTS, sums_of
 
@@ -491,6 +491,15 @@ def test_a_split_that_was_found_skewed_is_kept_and_stands_when_it_looks_well_aga
     over = judge(well, NOW + timedelta(days=1))
     assert over.decision is not None
     assert (over.phase, "the split does not match the weights" in over.decision.reason) == ("Inconclusive", True)
+
+
+def test_one_that_began_by_another_build_s_rule_is_left_to_that_build_until_its_time_is_over() -> None:
+    later = Terms.read({**terms_of(_spec()).told(), "rule": 2, "margin": 0.1})
+    seen = _seen(_counted((200, 3.0), (200, 4.0)), record=Record(STARTED, terms=later))
+    assert (judge(seen, NOW).phase, judge(seen, NOW).reason) == ("Running", "RuleUnknown")
+    over = judge(seen, NOW + timedelta(days=1))
+    assert over.decision is not None
+    assert (over.phase, "began by rule 2 of another build" in over.decision.reason) == ("Inconclusive", True)
 
 
 def test_an_alias_that_was_moved_in_the_middle_holds_the_verdict() -> None:

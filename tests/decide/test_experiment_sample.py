@@ -14,7 +14,7 @@ from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import Counts
+from anneal_operator.decide.statistics.terms import Counts, Terms
 from tests.support.counted import PARTS, sums_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -45,6 +45,12 @@ def _seen(spec: ABExperimentSpec = EXPERIMENT, **changes: Any) -> ObservedExperi
 
 def _spec(**stopping: Any) -> ABExperimentSpec:
     return ABExperimentSpec.parse({**SPEC, "stopping": {**SPEC["stopping"], **stopping}})
+
+
+def _effect(least: float) -> ABExperimentSpec:
+    return ABExperimentSpec.parse(
+        {**SPEC, "metrics": {"primary": {"name": "rating", "minimumDetectableEffect": least}}}
+    )
 
 
 def _health(counts: Counts, production: str | None = None) -> tuple[str, str]:
@@ -89,7 +95,7 @@ def test_nothing_is_decided_while_something_else_than_the_control_is_in_producti
     ],
 )
 def test_a_sample_is_enough_where_every_variant_has_it(counts: Counts, expected: tuple[str, str, str]) -> None:
-    found = sufficiency(EXPERIMENT, counts, judge(terms_of(EXPERIMENT), counts))
+    found = sufficiency(_seen(), counts, judge(terms_of(EXPERIMENT), counts))
     assert (found.status, found.reason.value) == expected[:2]
     assert expected[2] in found.message
 
@@ -135,6 +141,7 @@ def _snapshot(counts: Counts, spec: ABExperimentSpec = EXPERIMENT) -> Snapshot:
         (EXPERIMENT, 4.0, "Winner", "b is better than a: rating +1 [+0.694, +1.31], p = 1.5e-20"),
         (EXPERIMENT, 2.0, "ControlWins", "a is better than b: rating -1 [-1.31, -0.694], p = 1.5e-20"),
         (_spec(method="FixedHorizon"), 3.01, "Inconclusive", "no difference between b and a is shown: rating +0.01 ["),
+        (_effect(0.5), 3.01, "Inconclusive", "b is not better than a by 0.5: rating +0.01 ["),
     ],
 )
 def test_a_decision_says_what_it_rests_on(spec: ABExperimentSpec, b: float, outcome: str, reason: str) -> None:
@@ -142,6 +149,26 @@ def test_a_decision_says_what_it_rests_on(spec: ABExperimentSpec, b: float, outc
     assert decision is not None
     assert decision.outcome == outcome
     assert reason in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("method", "means", "why"),
+    [
+        ("Sequential", (3.0, 4.0, 3.5), "b is better than a: "),
+        ("Sequential", (3.0, 2.0, 2.5), "a is better than every challenger; c came nearest: rating -0.5 ["),
+        ("Sequential", (3.0, 3.0, 3.1), "no challenger is better than a by 0.6; c came nearest: rating +0.1 ["),
+        ("FixedHorizon", (3.0, 3.0, 3.1), "no difference between any challenger and a is shown; c came nearest: "),
+    ],
+)
+def test_of_several_challengers_the_one_that_came_nearest_is_shown(
+    method: Any, means: tuple[float, ...], why: str
+) -> None:
+    terms = Terms(method, 0.05, 0, (3334, 3333, 3333), 100, 200, increases=True, effect=0.6)
+    sums = tuple(sums_of(400, mean, 399.0) for mean in means)
+    counts = Counts((400,) * 3, (400,) * 3, (0,) * 3, sums, Scale(PARTS))
+    decision = decision_of(Snapshot("rating", ("a", "b", "c"), terms, counts), NOW)
+    assert decision is not None
+    assert decision.reason.startswith(why)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from .observed_experiment import (
 )
 from .statistics.judgement import judge
 from .statistics.snapshot import Snapshot
-from .statistics.terms import Counts
+from .statistics.terms import RULE, Counts
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -217,8 +217,9 @@ def _looked(
 ) -> tuple[ABExperimentStatus, DecisionStatus | None]:
     """The status with what was counted, and the decision where it is time for one and the numbers show it."""
     judged = judge(seen.terms, counts)
-    gates = [freshness(counts, seen.stored, now), health(seen, counts, judged), sufficiency(seen.spec, counts, judged)]
-    may_decide = may_decide and all(gate.status == "True" for gate in gates[:2])
+    gates = [freshness(counts, seen.stored, now), health(seen, counts, judged), sufficiency(seen, counts, judged)]
+    is_ours = seen.terms.rule == RULE
+    may_decide = may_decide and is_ours and all(gate.status == "True" for gate in gates[:2])
     decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
     is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
     compared = {v.name: one for v, one in zip(seen.spec.variants, judged.compared, strict=True) if one and is_told}

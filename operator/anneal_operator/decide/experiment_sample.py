@@ -23,7 +23,7 @@ from .statistics.comparison import Comparison
 from .statistics.judgement import RESPONSE, SPREAD, Judgement
 from .statistics.ranks import superiority
 from .statistics.snapshot import Snapshot
-from .statistics.terms import Counts, Terms
+from .statistics.terms import RULE, Counts, Terms
 
 __all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "variants_told", "verdict_of"]
 
@@ -77,9 +77,13 @@ def health(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Findi
     return Finding(kind, "True", Reason.AS_WEIGHTED, told)
 
 
-def sufficiency(spec: ABExperimentSpec, counts: Counts, judged: Judgement) -> Finding:
+def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding:
     """Say whether every variant has the users that it takes, and whether those who gave a value are of all alike."""
-    kind, metric = ConditionType.SAMPLE_SUFFICIENT, spec.metrics.primary.name
+    kind, spec, metric = ConditionType.SAMPLE_SUFFICIENT, seen.spec, seen.spec.metrics.primary.name
+    if seen.terms.rule != RULE:
+        began = f"it began by rule {seen.terms.rule} of another build, and this one knows rule {RULE}"
+        message = f"{began}: nothing is decided until that build is back"
+        return Finding(kind, "False", Reason.RULE_UNKNOWN, message)
     least = min(sums.n for sums in counts.sums)
     message = f"the smallest variant has {least} of {judged.needed} users with {metric}"
     if not judged.has_sample:

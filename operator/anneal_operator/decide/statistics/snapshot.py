@@ -51,33 +51,32 @@ class Snapshot:
     def conclusion(self) -> Conclusion | None:
         """Return the decision; None where the numbers are not sound, not enough, or show nothing yet."""
         judged = judge(self.terms, self.counts)
-        if judged.outcome is None:
+        found = None if judged.basis is None else judged.compared[judged.basis]
+        if judged.outcome is None or judged.basis is None or found is None:
             return None
         winner = None if judged.winner is None else self.variants[judged.winner]
         rule = f"{'sequence' if self.terms.method == 'Sequential' else 'welch'}-{1 - self.terms.level:g}"
-        return Conclusion(judged.outcome, winner, rule, self._sentence(judged))
+        why = self._why(judged, judged.basis, found)
+        return Conclusion(judged.outcome, winner, rule, f"{why}: {self.metric} {shown(found)}")
 
-    def _sentence(self, judged: Judgement) -> str:
-        control, place = self.variants[self.terms.control], judged.basis
-        found = None if place is None else judged.compared[place]
-        if place is None or found is None:
-            return f"no challenger can be compared with {control}"
-        name, numbers = self.variants[place], f"{self.metric} {shown(found)}"
-        nearest = f"; {name} came nearest" if len(self.variants) > 2 else ""
+    def _why(self, judged: Judgement, place: int, found: Comparison) -> str:
+        name, control, several = self.variants[place], self.variants[self.terms.control], len(self.variants) > 2
+        nearest = f"; {name} came nearest" if several else ""
         if judged.outcome == "Winner":
-            return f"{name} is better than {control}: {numbers}"
+            return f"{name} is better than {control}"
         if judged.outcome == "ControlWins":
-            others = "every challenger" if nearest else name
-            return f"{control} is better than {others}{nearest}: {numbers}"
+            return f"{control} is better than {'every challenger' if several else name}{nearest}"
         if found.lower > 0 if self.terms.increases else found.upper < 0:
-            why = "other variants' servers answered too many of its requests"
-            if place not in judged.fell_back:
-                why = f"users of one variant give {self.metric} more often than those of another"
-            return f"{name} looks better than {control}, but {why}: {numbers}"
-        others = "any challenger" if nearest else name
+            return f"{name} looks better than {control}, but {self._withheld(judged, place)}"
         if self.terms.method == "Sequential":
-            return f"{others} is not better than {control} by {self.terms.effect:g}{nearest}: {numbers}"
-        return f"no difference between {others} and {control} is shown{nearest}: {numbers}"
+            nobody = "no challenger is" if several else f"{name} is not"
+            return f"{nobody} better than {control} by {self.terms.effect:g}{nearest}"
+        return f"no difference between {'any challenger' if several else name} and {control} is shown{nearest}"
+
+    def _withheld(self, judged: Judgement, place: int) -> str:
+        if place in judged.fell_back:
+            return "other variants' servers answered too many of its requests"
+        return f"users of one variant give {self.metric} more often than those of another"
 
 
 def shown(found: Comparison) -> str:

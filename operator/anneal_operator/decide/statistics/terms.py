@@ -59,8 +59,9 @@ class Terms:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        """Return it from JSON; raise TypeError or KeyError where it is none."""
-        return cls(**{**told, "shares": tuple(told["shares"])})
+        """Return it from JSON, without what only another rule knows; raise TypeError or KeyError where it is none."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])})
 
 
 @dataclass(frozen=True)
