@@ -66,10 +66,11 @@ def _largest(direction: str, sign: int, *, is_closed: bool = False) -> Record:
         counts = replace(counts, sums=sums, scale=scale, histories=histories, cut=cut)
         terms = replace(terms, closed=True)
     widest = shown(Comparison(-1.23e-100, -1.23e-100, -1.23e-100, 1.2e-300))
-    reason = f"{names[0]} is better than every challenger; {names[1]} came nearest: {'r' * 63} {widest}"
+    why = f"users of one variant give {'r' * 63} more often than those of another"
+    reason = f"{names[1]} looks better than {names[0]}, but {why}: {'r' * 63} {widest}"
     snapshot = Snapshot("r" * 63, tuple(names), terms, counts)
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    decision = verdict_of("ControlWins", names[0], "sequence-0.9999", reason, snapshot, now)
+    decision = verdict_of("Inconclusive", names[0], "sequence-0.9999", reason, snapshot, now)
     pins = {name: Pin(str(2**31), "sha256:" + "f" * 64) for name in names}
     started = "2026-03-01T12:00:00Z"
     return Record(started, decision, pins, is_closed=True, uid="u" * 36, terms=terms, latches=latches)
