@@ -527,7 +527,18 @@ def test_a_recorder_that_cannot_be_told_what_is_measured_holds_up_nothing(world:
 
 @pytest.mark.parametrize(
     "answer",
-    [None, {}, {"variants": []}, {"variants": {"a": None}, "moved_users": 0}, {"variants": {}, "moved_users": "many"}],
+    [
+        None,
+        {},
+        {"variants": []},
+        {"variants": {"a": None}, "moved_users": 0},
+        {"variants": {}, "moved_users": "many"},
+        {"variants": {}, "moved_users": -1},
+        {"variants": {}, "moved_users": float("inf")},
+        {"variants": {"a": {"users": 10**101}}, "moved_users": 0},
+        {"variants": {"a": {"metric": {"sums": {"n": -1}}}}, "moved_users": 0},
+        {"variants": {"a": {"metric": {"sums": {"n": 2, "y": -(10**101)}}}}, "moved_users": 0},
+    ],
 )
 def test_a_recorder_that_gives_no_answer_is_a_hold(world: World, answer: dict[str, Any] | None) -> None:
     _start(world)
@@ -536,6 +547,17 @@ def test_a_recorder_that_gives_no_answer_is_a_hold(world: World, answer: dict[st
     world.later(60)
     _look(world)
     assert world.writes() == []
+    assert _status(world)["phase"] == "Running"
+
+
+def test_sums_that_cannot_be_are_no_error(world: World) -> None:
+    """Squares of less than the sum's have no variance; whoever tells that is no recorder of ours."""
+    _start(world)
+    world.later(60)
+    metric = {"sums": {"n": 200, "y": -(10**99), "yy": 1}, "parts": 0}
+    arm = {"users": 200, "requests": 200, "metric": metric}
+    world.routers.counted = {"variants": {"a": arm, "b": arm}, "moved_users": 0}
+    _look(world)
     assert _status(world)["phase"] == "Running"
 
 

@@ -54,6 +54,8 @@ from .queue import Key
 
 __all__ = ["ABExperimentKind"]
 
+_LARGEST = 10**100
+"""What is believed of a sum: 100,000,000 users' greatest values, squared, have 57 digits."""
 ExperimentItem = Item[ABExperimentSpec, ABExperimentStatus]
 
 
@@ -174,7 +176,7 @@ class ABExperimentKind:
                 await routers.define(url, key, uid, _definition(item.spec))
         try:
             return _counts(item.spec, found)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return None  # another version's, or another's: as if nothing had been answered
 
 
@@ -189,13 +191,13 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
     """What a recorder told, in the order of the variants; of some of them it may know nothing yet."""
     arms = [found["variants"].get(variant.name, {}) for variant in spec.variants]
     users, requests, fallbacks = (
-        tuple(int(arm.get(name, 0)) for arm in arms) for name in ("users", "requests", "fallbacks")
+        tuple(_number(arm.get(name, 0)) for arm in arms) for name in ("users", "requests", "fallbacks")
     )
     kind = "closed" if spec.metrics.primary.window else "metric"
     metrics = [arm.get(kind) or {"sums": {}} for arm in arms]
     sums = tuple(Sums(*_whole(metric["sums"], Sums)) for metric in metrics)
-    parts = max(int(metric.get("parts", 1)) for metric in metrics)
-    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=int(found["moved_users"]))
+    parts = max(1, *(_number(metric.get("parts", 1)) for metric in metrics))
+    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=_number(found["moved_users"]))
     if kind == "metric" or not found["range"]:
         return counted
     low, high = float(found["range"]["min"]), float(found["range"]["max"])
@@ -208,11 +210,22 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
 
 
 def _whole(told: dict[str, Any], kind: type[Sums | History]) -> list[int]:
-    return [int(told.get(field.name, 0)) for field in dataclasses.fields(kind)]
+    """Return the numbers; only a sum of values may be below 0."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return [_number(told.get(name, 0), least=-_LARGEST if name == "y" else 0) for name in names]
+
+
+def _number(told: Any, least: int = 0) -> int:  # noqa: ANN401 - whatever is told
+    """Return a whole number; raise ValueError for what no recorder of ours tells."""
+    number = int(told)
+    if not least <= number <= _LARGEST:
+        raise ValueError(f"{number} was not counted")
+    return number
 
 
 def _histogram(told: dict[str, Any]) -> Histogram:
-    return Histogram(int(told.get("users", 0)), {int(cell): int(n) for cell, n in told.get("cells", {}).items()})
+    cells = {int(cell): _number(n) for cell, n in told.get("cells", {}).items()}
+    return Histogram(_number(told.get("users", 0)), cells)
 
 
 async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:

@@ -34,7 +34,7 @@ class Sums:
         """Return the sample variance; 0 for fewer than two users."""
         if self.n < 2:
             return 0.0
-        spread = (self.n * self.yy - self.y**2) / (self.n * (self.n - 1) * scale.parts**2)
+        spread = max(0, self.n * self.yy - self.y**2) / (self.n * (self.n - 1) * scale.parts**2)
         return scale.width**2 * spread
 
 
