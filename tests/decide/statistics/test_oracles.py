@@ -1,12 +1,15 @@
 """Against scipy on the raw values of random data; what else there is to compare with is in test_golden.py."""
 
 import random
+from collections import Counter
 
 import pytest
 from scipy import stats
 
 from anneal_operator.decide.statistics.comparison import welch
+from anneal_operator.decide.statistics.ranks import superiority
 from anneal_operator.decide.statistics.sums import Scale, arm_of
+from anneal_operator.decide.statistics.terms import Histogram
 from tests.support.counted import PARTS, sums_over
 
 
@@ -31,3 +34,16 @@ def test_welch_is_scipy_s_on_random_values(seed: int) -> None:
         expected = (interval.low, interval.high)
         assert (found.lower, found.upper) == pytest.approx(expected, rel=1e-6)
         assert found.p_value == pytest.approx(max(oracle.pvalue, 1e-300), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_how_often_a_value_is_the_greater_one_is_scipy_s_on_random_stars(seed: int) -> None:
+    """Its interval ends in the middle exactly where the error is scipy's p-value."""
+    rng = random.Random(seed)
+    for _ in range(100):
+        control, challenger = ([rng.randint(1, 5) for _ in range(rng.randint(20, 300))] for _ in range(2))
+        p_value = float(stats.brunnermunzel(control, challenger).pvalue)
+        found = superiority(Histogram(0, Counter(control)), Histogram(0, Counter(challenger)), p_value)
+        assert found is not None
+        nearer = min((found.lower, found.upper), key=lambda end: abs(end - 0.5))
+        assert nearer == pytest.approx(0.5, rel=1e-6)
