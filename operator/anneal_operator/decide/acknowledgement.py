@@ -142,12 +142,12 @@ class RouteSeen:
         return version not in self.versions and self.arrival is not None and not self.arrival.behind
 
 
-def next_stamp(table: RouteTable, current: Stamp | None, applied: Iterable[Stamp], now: str) -> Stamp:
-    """Return what the table is called: what it is called already, or one more than all that a router has applied.
+def next_stamp(table: RouteTable, current: Stamp | None, had: Iterable[Stamp | None], now: str) -> Stamp:
+    """Return what the table is called: what it is called already, or one more than all that a router has, or may have.
 
     So a ConfigMap that was lost, or set back by a restore, holds up nobody for longer than its routers' next word.
     """
-    known = [stamp for stamp in (current, *applied) if stamp is not None]
+    known = [stamp for stamp in (current, *had) if stamp is not None]
     newest = max(known, key=lambda stamp: stamp.order, default=None)
     if newest is None:
         return table.stamped(now, 1)

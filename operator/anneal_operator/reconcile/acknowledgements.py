@@ -47,6 +47,7 @@ class Acknowledgements:
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
     _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
     _read: dict[str, TableRead] = field(default_factory=dict)
+    _newest: dict[str, Stamp] = field(default_factory=dict)
 
     async def ask(
         self, routers: Routers, key: str, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
@@ -88,7 +89,17 @@ class Acknowledgements:
             kept = self._read[namespace] = TableRead(
                 revision, stamp_of(table), known_routes(table), known_services(table)
             )
+            self._note(namespace, kept.stamp)
         return kept
+
+    def _note(self, namespace: str, stamp: Stamp | None) -> None:
+        newest = self._newest.get(namespace)
+        if stamp and (newest is None or stamp.order > newest.order):
+            self._newest[namespace] = stamp
+
+    def newest(self, namespace: str) -> Stamp | None:
+        """Return the newest table that was read there: it may have been set back, but a router may have it."""
+        return self._newest.get(namespace)
 
     def routes(self, namespace: str, table: Manifest | None) -> Mapping[str, KnownRoute]:
         """Return where a router's ConfigMap sends clients; of one that is lost, or spoilt, where it last did."""
@@ -104,6 +115,7 @@ class Acknowledgements:
         self._pods.pop(namespace, None)
         self._routes.pop(namespace, None)
         self._read.pop(namespace, None)
+        self._newest.pop(namespace, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
@@ -112,6 +124,7 @@ class Acknowledgements:
         self._pods.clear()
         self._routes.clear()
         self._read.clear()
+        self._newest.clear()
 
 
 def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, model: str) -> RouteSeen:

@@ -81,6 +81,8 @@ class ObservedRouter:
     last: dict[str, Last]
     stamp: Stamp | None
     """Of the table in the ConfigMap."""
+    newest: Stamp | None
+    """Of the newest that was read there."""
     pods: Sequence[RouterPod]
     """Those that take requests."""
     replaced: Replacements
@@ -144,6 +146,7 @@ class RouterKind:
             experiments=[experiment for experiment in found if experiment],
             last={model: Last(route.default, route.named) for model, route in routes.items()},
             stamp=stamp,
+            newest=self._context.acknowledgements.newest(namespace),
             pods=await self._asked(reader, namespace, stamp, key, now),
             replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
             outdated=(
@@ -256,8 +259,8 @@ class RouterKind:
             for model in models
         }
         table = route_table(observed.served, {model: _destination(route) for model, route in routes.items()})
-        applied = [pod.applied for pod in observed.pods if pod.applied]
-        stamp = next_stamp(table, observed.stamp, applied, timestamp(now))
+        had = [observed.newest, *(pod.applied for pod in observed.pods)]
+        stamp = next_stamp(table, observed.stamp, had, timestamp(now))
         gone = overdue(observed.pods, observed.replaced, now)
         ended = (Deletion("Pod", gone.name, gone.uid, gone.fault(now)),) if gone else ()
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
