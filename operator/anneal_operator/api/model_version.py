@@ -29,6 +29,7 @@ from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "ANSWERING",
+    "BACKEND_SOURCE",
     "ENDING",
     "MOUNTED",
     "PRODUCTION",
@@ -47,6 +48,9 @@ __all__ = [
 ]
 
 VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Retired", "Failed"]
+
+BACKEND_SOURCE = "backend-"
+"""What a version's source begins with in MLflow that no weights are known of."""
 
 ANSWERING = frozenset({"Ready", "Degraded"})
 """The phases in which a version answers."""
@@ -255,10 +259,12 @@ class ModelVersionSpec(Schema):
 
     @property
     def source(self) -> str:
-        """Where what answers comes from; of a backend its list of models, as MLflow takes no URL without a path."""
+        """Where what answers comes from. Of a backend, whose weights nobody has, its list of models, by a scheme of our
+        own: MLflow takes no `http`, for it would go there.
+        """
         if self.artifact:
             return self.artifact.uri
-        return f"{self.backend.address}/models" if self.backend else ""
+        return f"{BACKEND_SOURCE}{self.backend.address}/models" if self.backend else ""
 
     @property
     def digest(self) -> str:
