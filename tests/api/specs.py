@@ -310,6 +310,8 @@ _SERVED: tuple[Json, ...] = (
     {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
     {"autoscaling": {"maxReplicas": 1}},
+    {"autoscaling": {"minReplicas": 0, "maxReplicas": 1}},
+    {"autoscaling": {"minReplicas": 0, "maxReplicas": 4, "idleAfter": "1h"}},
     {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "1m"}},
     {"cache": {"claimName": "models.shared"}},
 )
@@ -321,7 +323,13 @@ _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
     ({"maxModelLength": 64, "warmUp": {"maxTokens": 64}}, "leaves no room for a prompt within `maxModelLength`"),
     ({"autoscaling": {}}, _REQUIRED),
-    ({"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, _LOW),
+    ({"autoscaling": {"minReplicas": -1, "maxReplicas": 2}}, _LOW),
+    ({"autoscaling": {"minReplicas": 0, "maxReplicas": 0}}, _LOW),
+    ({"autoscaling": {"maxReplicas": 2, "idleAfter": "30m"}}, "`minReplicas` says that there always are"),
+    (
+        {"autoscaling": {"minReplicas": 0, "maxReplicas": 2, "idleAfter": "30s"}},
+        "`idleAfter` must be from 1m to 168h",
+    ),
     ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "`minReplicas` is more than `maxReplicas`"),
     ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "30s"}}, "`scaleDownDelay` must be from 1m to 1h"),
     (

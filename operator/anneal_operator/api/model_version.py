@@ -46,7 +46,9 @@ __all__ = [
     "VersionPhase",
 ]
 
-VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Retired", "Failed"]
+VersionPhase = Literal[
+    "Registering", "Loading", "Ready", "Degraded", "Draining", "Sleeping", "Idle", "Retired", "Failed"
+]
 
 ANSWERING = frozenset({"Ready", "Degraded"})
 """The phases in which a version answers."""

@@ -15,6 +15,7 @@ from .schema import MapByName, Rule, Schema, SubdomainName
 __all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Serving", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
+_IDLE_AFTER = "10m"
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
 
 
@@ -67,14 +68,18 @@ def _takes_more(serving: "Serving", requests: int) -> bool:
 class Autoscaling(Schema):
     """How many pods answer, by the requests that routers have under way."""
 
-    min_replicas: int = Field(default=1, ge=1, le=100)
-    """The fewest pods."""
+    min_replicas: int = Field(default=1, ge=0, le=100)
+    """The fewest pods. With 0 there are none while nobody asks the version (`Sleeping`), and the next request starts
+    one: it waits for that, or is told to come again. So not in an experiment, and not within `rollbackWindow`.
+    """
     max_replicas: int = Field(ge=1, le=100)
     """The most pods."""
     target_requests: int = Field(default=8, ge=1, le=4096)
     """How many requests each pod has at a time, those that wait in it included: more of them take another pod. About as
     many as the engine answers at once as fast as users need.
     """
+    idle_after: Duration | None = None
+    """With `minReplicas: 0`, after how long without a request there are no pods; 10 minutes where it is left out."""
     scale_down_delay: Duration = "5m"
     """For how long fewer pods have to suffice before there are fewer."""
 
@@ -84,6 +89,13 @@ class Autoscaling(Schema):
             "self.minReplicas <= self.maxReplicas",
             "`minReplicas` is more than `maxReplicas`",
             lambda wanted: wanted.min_replicas <= wanted.max_replicas,
+        ),
+        bounded_duration("idleAfter", "idle_after", "1m", "168h", is_optional=True),
+        Rule(
+            "!has(self.idleAfter) || self.minReplicas == 0",
+            "`idleAfter` is when there are no pods any more, and `minReplicas` says that there always are: set that to "
+            "0, or leave `idleAfter` out",
+            lambda wanted: wanted.idle_after is None or wanted.min_replicas == 0,
         ),
     )
 
@@ -221,6 +233,16 @@ class Serving(Schema):
             lambda serving: _slices_alone(serving.resources),
         ),
     )
+
+    @property
+    def wakes(self) -> bool:
+        """Whether it may have no pods, and a request starts one."""
+        return self.autoscaling is not None and self.autoscaling.min_replicas == 0
+
+    @property
+    def idles_for(self) -> str:
+        """After how long without a request it has none."""
+        return (self.autoscaling.idle_after if self.autoscaling else None) or _IDLE_AFTER
 
     @property
     def tensor_parallel(self) -> int:

@@ -46,7 +46,6 @@ from anneal_operator.desired.serving import (
     service,
     wish_of,
 )
-from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
@@ -54,6 +53,7 @@ from serving_runtime.plan import BackendReport, Downloaded
 
 from .acknowledgements import route_seen
 from .backend_reports import reports_of
+from .capacity_seen import pods_to_take_over
 from .context import Context
 from .cost_seen import gpus_held, recorded_where_due
 from .engine_seen import engine_seen, serving_environment
@@ -137,7 +137,7 @@ class ModelVersionKind:
             server_to_end=() if shares or item.spec.backend else await _server_to_end(reader, item, made),
             pods=pods,
             samples=await self._samples(reader, item, ring, engine),
-            default_replicas=await _default_replicas(reader, item.namespace, versions, route.default),
+            replicas_to_take_over=await self._to_take_over(reader, item, versions, route.default),
             route=route,
             is_routed_here=any(map(is_answered, versions)),
             router_problem=self._context.router_problems.get(item.namespace),
@@ -160,8 +160,11 @@ class ModelVersionKind:
             seen, held = seen.on(view), gpus_held(self._context, item, view.pods, view.sharers)
         recorded = await recorded_where_due(self._context, reader, item, held)
         seen = dataclasses.replace(seen, fetching=await fetching_of(reader, item))
+        traffic = self._context.traffic
         return dataclasses.replace(
             seen,
+            asked_at=traffic.asked_at(item.namespace, item.name),
+            quiet_since=traffic.quiet_since(item.namespace, item.name),
             may_fetch=await may_fetch(reader, item, pods),
             downloads=await self._downloads(seen.bringing),
             held=held,
@@ -197,6 +200,15 @@ class ModelVersionKind:
         if engine is None or engine.ready < engine.replicas:
             traffic.note_short(item.namespace, item.name, now)
         return traffic.samples(item.namespace, item.name)
+
+    async def _to_take_over(
+        self, reader: Reader, item: VersionItem, versions: Sequence[Manifest], default: str | None
+    ) -> int:
+        if item.spec.serving is None or not default:
+            return 0
+        return await pods_to_take_over(
+            self._context, reader, item.namespace, item.spec.serving, item.name, default, versions
+        )
 
     async def _downloads(self, pods: Sequence[Manifest]) -> list[Downloaded]:
         """Ask the pods that bring weights how far they are; one that does not answer at once is left out."""
@@ -285,16 +297,6 @@ async def _service(reader: Reader, item: VersionItem) -> Manifest | None:
 def _service_problem(item: VersionItem, service: Manifest | None) -> str:
     of = item.spec.backend.service_ref if item.spec.backend else None
     return service_problem(of, service) if of else ""
-
-
-async def _default_replicas(reader: Reader, namespace: str, versions: Sequence[Manifest], default: str | None) -> int:
-    """How many pods the version has that clients get who ask for the model."""
-    found = next((version for version in versions if version["metadata"]["name"] == default), None)
-    if not default or not found:
-        return 0
-    shared = engine_of(str((found.get("status") or {}).get("selector") or ""))
-    made = await reader.get("Deployment", namespace, shared or server_name(default))
-    return int(made["spec"].get("replicas", 0)) if made else 0
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
