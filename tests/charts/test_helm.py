@@ -116,7 +116,7 @@ def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(hel
     pod = by_name["Deployment", "anneal-operator"]["spec"]["template"]
     environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
     told = PolicyEnvironment(environment["ANNEAL_NAMESPACE"], json.loads(environment["ANNEAL_SCRAPERS"]))
-    router, _, engines, shared, _ = policies("team", [], told)
+    router, _, engines, shared, _, _ = policies("team", [], told)
     admin = next(rule for rule in router["spec"]["ingress"] if rule["ports"][0]["port"] == ADMIN_PORT)
     assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][2:] == scrapers
@@ -146,3 +146,17 @@ def test_the_operator_is_told_what_a_gpu_costs(
     for entry in pod["containers"][0]["env"]:
         monkeypatch.setenv(entry["name"], entry.get("value", "operator-1"))
     assert Settings().price_per_gpu_hour == price
+
+
+def test_the_operator_may_make_groups_of_pods_and_see_no_others(helm: Path) -> None:
+    rules = next(
+        made["rules"]
+        for made in _rendered(helm)
+        if (made["kind"], made["metadata"]["name"]) == ("ClusterRole", "anneal-operator")
+    )
+    [rule] = [rule for rule in rules if "leaderworkersets" in rule["resources"]]
+    assert rule == {
+        "apiGroups": ["leaderworkerset.x-k8s.io"],
+        "resources": ["leaderworkersets"],
+        "verbs": ["get", "create", "patch", "delete"],
+    }

@@ -15,6 +15,7 @@ from anneal_operator.api.serving import Serving, WarmUp
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.fetching import fetch_job
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
+from anneal_operator.desired.groups import workload
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
@@ -163,6 +164,19 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
     return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901)]
 
 
+def _on_several_nodes() -> list[dict[str, Any]]:
+    """An engine of two nodes with eight GPUs each."""
+    _, stored = _version("expressway-assistant/h100/job")
+    more = {
+        "nodes": 2,
+        "cache": {"claimName": "models"},
+        "resources": {"limits": {"nvidia.com/gpu": 8}},
+        "podTemplate": {"env": [{"name": "NCCL_SOCKET_IFNAME", "value": "eth0"}]},
+    }
+    spec = ModelVersionSpec.parse({**stored["spec"], "serving": {**stored["spec"]["serving"], **more}})
+    return [workload(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901), service(stored)]
+
+
 def _from_elsewhere() -> list[dict[str, Any]]:
     """Weights that are mounted as they are, and such as are read with credentials and kept."""
     _, stored = _version()
@@ -295,6 +309,7 @@ EXAMPLES = {
     "serving-from-elsewhere": _from_elsewhere,
     "serving-behind-a-proxy": _behind_a_proxy,
     "weights-ahead": _ahead_of_nodes,
+    "serving-group": _on_several_nodes,
     "serving-shared": _shared_objects,
     "router": _router_objects,
     "router-to-backends": _router_to_backends,

@@ -227,6 +227,11 @@ class ModelVersionSpec(Schema):
                 or not version.artifact.uri.startswith(MOUNTED)
             ),
         ),
+        Rule(
+            "!has(oldSelf.serving) || oldSelf.serving.nodes == (has(self.serving) ? self.serving.nodes : 1)",
+            "`serving.nodes` cannot change, nor `serving` be removed with more than one: set `serving.replicas: 0`, or "
+            "create another ModelVersion",
+        ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
         Rule(

@@ -154,6 +154,11 @@ class Serving(Schema):
     """CPU, memory and GPUs of each pod. Several GPUs share each layer of the model (tensor parallelism), so their
     number has to divide that of its attention heads, and to divide or to be a multiple of that of its key-value heads.
     """
+    nodes: int = Field(default=1, ge=1, le=16)
+    """How many nodes share one engine, where a model does not fit into the GPUs of one: each has a pod with `resources`
+    and some of the model's layers (pipeline parallelism). `replicas` are engines. More than one takes LeaderWorkerSet
+    in the cluster, and cannot change later.
+    """
     pod_template: ServerPodTemplate = Field(default_factory=ServerPodTemplate)
     """What every pod gets beside its own: environment, labels, placement."""
     cache: Cache | None = None
@@ -197,6 +202,16 @@ class Serving(Schema):
             "`autoscaling` goes by one version's requests, and pods that versions share have those of all: set "
             "`replicas`, or leave `sharing` out",
             lambda serving: serving.autoscaling is None or serving.sharing != "SharedBase",
+        ),
+        Rule(
+            f"self.nodes == 1 || size({gpus_in_cel('self.resources')}) > 0",
+            "`nodes` share an engine between their GPUs: ask for GPUs in `resources`, or leave `nodes` out",
+            lambda serving: serving.nodes == 1 or bool(serving.resources.gpu_names),
+        ),
+        Rule(
+            "self.nodes == 1 || self.sharing != 'SharedBase'",
+            "pods that versions share are on one node each: leave `nodes` or `sharing` out",
+            lambda serving: serving.nodes == 1 or serving.sharing != "SharedBase",
         ),
         bounded_duration("startupDeadline", "startup_deadline", "10s", "24h", is_optional=True),
         bounded_duration("rollbackWindow", "rollback_window", "0s", "8760h"),

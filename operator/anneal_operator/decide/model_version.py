@@ -240,5 +240,13 @@ def _ready(seen: ObservedVersion, wanted: Wanted, *, is_ending: bool) -> tuple[V
     if seen.is_refused:
         return "Failed", Finding(kind, "False", Reason.SOURCE_REFUSED, seen.source_refusal)
     download = slowest_download(seen.downloads)
-    stands = standing(seen.engine, wanted.pods, seen.pods, seen.spec, update_waits_for(seen), download, seen.fetching)
+    stands = standing(
+        seen.engine,
+        wanted.pods,
+        [*seen.pods, *seen.workers],
+        seen.spec,
+        update_waits_for(seen),
+        download,
+        seen.fetching,
+    )
     return with_adapter(*stands, seen.adapter_problem, seen.adapter_waits)

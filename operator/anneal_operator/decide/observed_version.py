@@ -46,6 +46,8 @@ class ObservedVersion:
     server_to_end: tuple[Deletion, ...] = ()
     """What is left of a server that is not asked for any more."""
     pods: Sequence[Manifest] = ()
+    workers: Sequence[Manifest] = ()
+    """Those pods of its engines that have no server, where several nodes share one."""
     samples: Sequence[Sample] = ()
     """What the routers told of its requests, where it is scaled by that."""
     asked_at: datetime | None = None
@@ -102,7 +104,7 @@ class ObservedVersion:
     @property
     def bringing(self) -> Sequence[Manifest]:
         """The pods that may have weights to bring: its own, and what fetches them ahead."""
-        return [*self.pods, *(self.fetching.pods if self.fetching else ())]
+        return [*self.pods, *self.workers, *(self.fetching.pods if self.fetching else ())]
 
     @property
     def registry(self) -> Registry | None:

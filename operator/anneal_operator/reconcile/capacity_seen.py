@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from anneal_operator.api.model_version import ColdStart, ModelVersionSpec
 from anneal_operator.api.serving import Serving
-from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.autoscaling import replicas_to_take_over
@@ -13,11 +12,10 @@ from anneal_operator.decide.cold_start import expected_start
 from anneal_operator.decide.routing import Capacity, Version
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.desired.routing import KnownRoute
-from anneal_operator.desired.serving import server_name
 from anneal_operator.desired.shared_base import engine_of
 
 from .context import Context
-from .engine_seen import engine_seen
+from .workload_seen import own_engine, own_workload
 
 __all__ = ["pods_to_take_over", "wakes_after", "with_capacity"]
 
@@ -49,8 +47,7 @@ async def with_capacity(
         spec = ModelVersionSpec.parse(item["spec"])
     except ValueError:
         return version
-    made = await reader.get("Deployment", namespace, server_name(version.name))
-    engine = engine_seen(made) if made and owned_by(made, item["metadata"]["uid"]) else None
+    engine = await own_engine(reader, item)
     if spec.serving is None or engine is None or default is None:
         return version
     needed = await pods_to_take_over(context, reader, namespace, spec.serving, version.name, default, versions)
@@ -78,5 +75,5 @@ async def _replicas_of(reader: Reader, namespace: str, versions: Sequence[Manife
     if not found:
         return 0
     shared = engine_of(str((found.get("status") or {}).get("selector") or ""))
-    made = await reader.get("Deployment", namespace, shared or server_name(name))
+    made = await reader.get("Deployment", namespace, shared) if shared else await own_workload(reader, found)
     return int(made["spec"].get("replicas", 0)) if made else 0

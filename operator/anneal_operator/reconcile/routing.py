@@ -63,6 +63,7 @@ from .kind import Item, NoSpec
 from .neighbours import ROUTER_KIND, is_answered
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
+from .workload_seen import own_workload
 
 __all__ = ["RouterKind"]
 
@@ -230,7 +231,7 @@ class RouterKind:
             return version, None
         if shared:  # where all versions have the same pods, each is asked by its own name
             return version, ServedVersion(version.name, address, service=shared)
-        made = await reader.get("Deployment", metadata["namespace"], server_name(version.name))
+        made = await own_workload(reader, item)
         is_public = _knows_model(made, was_known=version.name in known)
         public = model if is_public else ""
         return version, ServedVersion(version.name, address, public, wakes_after=wakes_after(item))
@@ -382,6 +383,8 @@ def _knows_model(made: Manifest | None, *, was_known: bool) -> bool:
     """Whether all its pods know the model's name, as those do that were made with a key: once so, for good."""
     if made is None or KEYS_ANNOTATION not in made["metadata"].get("annotations", {}):
         return False
+    if made["spec"].get("leaderWorkerTemplate"):  # no build made one whose pods do not
+        return True
     status = made.get("status", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
     return was_known or (is_current and 0 < status.get("replicas", 0) == status.get("updatedReplicas", 0))
