@@ -148,15 +148,11 @@ def test_the_operator_is_told_what_a_gpu_costs(
     assert Settings().price_per_gpu_hour == price
 
 
-def test_the_operator_may_make_groups_of_pods_and_see_no_others(helm: Path) -> None:
-    rules = next(
-        made["rules"]
-        for made in _rendered(helm)
-        if (made["kind"], made["metadata"]["name"]) == ("ClusterRole", "anneal-operator")
-    )
-    [rule] = [rule for rule in rules if "leaderworkersets" in rule["resources"]]
-    assert rule == {
-        "apiGroups": ["leaderworkerset.x-k8s.io"],
-        "resources": ["leaderworkersets"],
-        "verbs": ["get", "create", "patch", "delete"],
-    }
+@pytest.mark.parametrize(
+    ("group", "kind"), [("leaderworkerset.x-k8s.io", "leaderworkersets"), ("keda.sh", "scaledobjects")]
+)
+def test_the_operator_may_make_what_others_bring_and_list_none_of_them(helm: Path, group: str, kind: str) -> None:
+    by_name = {(made["kind"], made["metadata"]["name"]): made for made in _rendered(helm)}
+    rules = by_name["ClusterRole", "anneal-operator"]["rules"]
+    [rule] = [rule for rule in rules if kind in rule["resources"]]
+    assert rule == {"apiGroups": [group], "resources": [kind], "verbs": ["get", "create", "patch", "delete"]}

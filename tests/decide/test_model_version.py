@@ -182,7 +182,7 @@ def test_one_that_sleeps_says_how_it_is_woken_and_is_left_where_it_is() -> None:
     status = decide(_seen(**QUIET), NOW).status
     ready = status.condition("Ready")
     assert ready is not None
-    assert (ready.status, ready.reason, status.reason) == ("False", "Sleeping", "Sleeping")
+    assert (ready.status, ready.reason, status.reason) == ("True", "Sleeping", "Sleeping")
     assert ready.message == ("nobody asked it for 30m, so it has no pods; a request starts one, which takes about 60 s")
     assert status.idle_since == "2026-03-01T12:00:00Z"
     later = decide(_seen(**{**ASLEEP, "previous": status}), NOW + timedelta(hours=2))

@@ -1,21 +1,23 @@
 """How a version is served: part of ModelVersion, and of the FineTuneJob that makes one."""
 
 import re
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from serving_runtime.plan import AdapterRank, Dtype, Quantization, ReasoningParser, ToolCallParser
 
 from .engine_arguments import EngineArgument
 from .pods import EnvVar, PodTemplate, ResourceRequirements, gpus_in_cel
 from .quantities import Duration, bounded_duration
-from .schema import MapByName, Rule, Schema, SubdomainName
+from .schema import LocalReference, MapByName, Rule, Schema, SubdomainName
 
-__all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Serving", "WarmUp"]
+__all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Serving", "Trigger", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
 _IDLE_AFTER = "10m"
+_Key = Annotated[str, StringConstraints(max_length=63, pattern="^[A-Za-z][A-Za-z0-9_.-]*$")]
+_Value = Annotated[str, StringConstraints(max_length=2048)]
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
 
 
@@ -65,8 +67,19 @@ def _takes_more(serving: "Serving", requests: int) -> bool:
     return all(int(limit) > requests for limit in limits if re.fullmatch("[1-9][0-9]{0,11}", limit))
 
 
+class Trigger(Schema):
+    """What KEDA scales by, as in a ScaledObject of its own."""
+
+    type: Annotated[str, StringConstraints(max_length=63, pattern="^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    """KEDA's name for it, such as `prometheus` or `cron`."""
+    metadata: dict[_Key, _Value] = Field(max_length=32)
+    """What it is told, as KEDA's page on it says."""
+    authentication_ref: LocalReference | None = None
+    """The TriggerAuthentication of this namespace with what it needs to ask."""
+
+
 class Autoscaling(Schema):
-    """How many pods answer, by the requests that routers have under way."""
+    """How many pods answer, by the requests that routers have under way, or by what KEDA is told."""
 
     min_replicas: int = Field(default=1, ge=0, le=100)
     """The fewest pods. With 0 there are none while nobody asks the version (`Sleeping`), and the next request starts
@@ -80,6 +93,10 @@ class Autoscaling(Schema):
     """
     idle_after: Duration | None = None
     """With `minReplicas: 0`, after how long without a request there are no pods; 10 minutes where it is left out."""
+    triggers: list[Trigger] = Field(default=[], max_length=8)
+    """With any, KEDA scales by these between the bounds, by a ScaledObject that is made for it, and nobody else does;
+    `targetRequests` then only says how many pods a release needs. They may change, but not come or go.
+    """
     scale_down_delay: Duration = "5m"
     """For how long fewer pods have to suffice before there are fewer."""
 
@@ -122,7 +139,7 @@ class Serving(Schema):
 
     replicas: int = Field(default=1, ge=0, le=100)
     """How many pods answer. An experiment or a promotion may scale a version down on its own, and leaves this field
-    as it is. With `autoscaling` it is how many there are at first; 0 are none with it, too.
+    as it is. With `autoscaling` it is how many there are at first, unless KEDA says; 0 are none with it, too.
     """
     autoscaling: Autoscaling | None = None
     """Without it there are `replicas` pods, whatever is asked of them."""
@@ -248,6 +265,11 @@ class Serving(Schema):
             lambda serving: _slices_alone(serving.resources),
         ),
     )
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        """What KEDA scales it by; nothing where the operator does."""
+        return self.autoscaling.triggers if self.autoscaling else []
 
     @property
     def wakes(self) -> bool:

@@ -16,7 +16,15 @@ from itertools import pairwise
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Autoscaling, Serving
 
-__all__ = ["ASKED_EVERY_SECONDS", "LONGEST_GAP", "LONGEST_KEPT", "Sample", "replicas_for", "replicas_to_take_over"]
+__all__ = [
+    "ASKED_EVERY_SECONDS",
+    "LONGEST_GAP",
+    "LONGEST_KEPT",
+    "Sample",
+    "fewest",
+    "replicas_for",
+    "replicas_to_take_over",
+]
 
 ASKED_EVERY_SECONDS = 5.0
 LONGEST_GAP = timedelta(seconds=3 * ASKED_EVERY_SECONDS)
@@ -41,11 +49,14 @@ def replicas_for(
 ) -> int:
     """Return how many pods a version that is wanted should have, given how many it has (None: no engine yet).
 
-    `samples` are in the order of their time. As with a HorizontalPodAutoscaler, 0 `replicas` switch it off.
+    `samples` are in the order of their time. What KEDA scales has as many as it has, and no fewer than it is to. As
+    with a HorizontalPodAutoscaler, 0 `replicas` switch it off.
     """
     wanted = serving.autoscaling
     if wanted is None or serving.replicas == 0:
         return serving.replicas
+    if wanted.triggers:
+        return max(current or 0, _within(wanted, at_least))
     if not current:
         return _within(wanted, max(serving.replicas, at_least))
     newest = min(_pods(wanted, samples[-1]) if samples else 0, max(2 * current, current + _MOST_MORE))
@@ -61,6 +72,11 @@ def replicas_to_take_over(serving: Serving, before: int, samples: Sequence[Sampl
         return serving.replicas
     newest = _pods(wanted, samples[-1]) if samples else 0
     return _within(wanted, max(newest, _most_lately(wanted, before, samples, now)))
+
+
+def fewest(serving: Serving, at_least: int) -> int:
+    """Return the fewest pods that KEDA may leave a version that is to have any."""
+    return _within(serving.autoscaling, at_least) if serving.autoscaling else serving.replicas
 
 
 def _most_lately(wanted: Autoscaling, current: int, samples: Sequence[Sample], now: datetime) -> int:

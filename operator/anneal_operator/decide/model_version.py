@@ -53,6 +53,8 @@ class Serve:
     as_they_are: bool = False
     fetches: bool = False
     """Whether a Job is to bring the weights to their claim, as no pod has a node."""
+    fewest: int | None = None
+    """Where KEDA says how many there are, the fewest that it may leave; None where it does not, for the time being."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,9 @@ def decide(seen: ObservedVersion, now: datetime) -> Verdict[ModelVersionStatus, 
         delete=(
             *(seen.server_to_end if has_left and not pods and (phase == "Retired" or not seen.spec.serving) else ()),
             *_fetching_to_end(seen, wanted.pods),
+            *(seen.scaled_object if not pods and not wanted.is_asleep else ()),
         ),
-        apply=(_served(seen, pods, wanted.pods),)
+        apply=(_served(seen, pods, wanted),)
         if seen.spec.serving and phase != "Retired" and not seen.is_refused
         else (),
         effects=_effects(seen, registry, phase),
@@ -165,12 +168,19 @@ def _retired(
     return ("Retired", since, None) if now >= due and is_left else (phase, since, due if is_left else None)
 
 
-def _served(seen: ObservedVersion, pods: int, wanted: int) -> Serve:
+def _served(seen: ObservedVersion, pods: int, wanted: Wanted) -> Serve:
     """An engine stays what it was in an experiment, and while another or the router is being brought up to date: a pod
     that is evicted or ends there is made again as it was.
     """
-    fetches = wanted > 0 and seen.may_fetch and seen.fetching is None
-    return Serve(pods, as_they_are=bool(update_waits_for(seen)), fetches=fetches)
+    fetches = wanted.pods > 0 and seen.may_fetch and seen.fetching is None
+    return Serve(pods, as_they_are=bool(update_waits_for(seen)), fetches=fetches, fewest=_fewest(seen, pods, wanted))
+
+
+def _fewest(seen: ObservedVersion, pods: int, wanted: Wanted) -> int | None:
+    """Pods that are to end go on until nobody is sent to them; then they are taken from KEDA."""
+    if seen.spec.serving is None or not seen.spec.serving.triggers or not (pods or wanted.is_asleep):
+        return None
+    return wanted.fewest if wanted.pods or wanted.is_asleep else 1
 
 
 def _fetching_to_end(seen: ObservedVersion, wanted: int) -> tuple[Deletion, ...]:

@@ -45,6 +45,8 @@ class ObservedVersion:
     engine: Engine | None = None
     server_to_end: tuple[Deletion, ...] = ()
     """What is left of a server that is not asked for any more."""
+    scaled_object: tuple[Deletion, ...] = ()
+    """What has KEDA scale it."""
     pods: Sequence[Manifest] = ()
     workers: Sequence[Manifest] = ()
     """Those pods of its engines that have no server, where several nodes share one."""

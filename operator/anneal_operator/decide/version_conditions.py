@@ -68,11 +68,11 @@ def _was(seen: ObservedVersion, kind: ConditionType, *statuses: str) -> bool:
 
 
 def asleep(seen: ObservedVersion) -> Finding:
-    """Return what Ready says of a version that a request is to wake."""
+    """Return what Ready says of a version that a request is to wake: nothing is missing, and nothing on its way."""
     quiet = f" for {seen.spec.serving.idles_for}" if seen.spec.serving else ""
     message = f"nobody asked it{quiet}, so it has no pods; a request starts one, which takes about"
     message += f" {expected_start(seen.previous.cold_start)} s"
-    return Finding(ConditionType.READY, "False", Reason.SLEEPING, message)
+    return Finding(ConditionType.READY, "True", Reason.SLEEPING, message)
 
 
 def _awaited(seen: ObservedVersion) -> Awaited | None:

@@ -17,7 +17,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
-from .autoscaling import replicas_for
+from .autoscaling import fewest, replicas_for
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
 
@@ -38,19 +38,23 @@ class Wanted:
     """Until when, where they are there for a rollback alone."""
     is_asleep: bool = False
     """Whether there are none as nobody asks it, so that a request is to bring them back."""
+    fewest: int = 0
+    """Of what KEDA scales, the fewest that it may leave."""
 
 
 def wanted_pods(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> Wanted:
     """Return how many pods are wanted; `replaced_at` is when `production` left it."""
     if seen.spec.serving is None:
         return Wanted(0)
-    if _is_asked_for(seen) and is_asleep(seen, now, replaced_at):
-        return Wanted(0, is_asleep=True)
-    pods = replicas_for(seen.spec.serving, _current(seen), seen.samples, now, at_least=_at_least(seen, replaced_at))
+    serving, current, at_least = seen.spec.serving, _current(seen), _at_least(seen, replaced_at)
+    may_sleep = _is_asked_for(seen) and is_asleep(seen, now, replaced_at)
+    if may_sleep:
+        return Wanted(current or 0, is_asleep=not current) if serving.triggers else Wanted(0, is_asleep=True)
+    pods, least = replicas_for(serving, current, seen.samples, now, at_least=at_least), fewest(serving, at_least)
     if not pods or _is_asked_for(seen) or not replaced_at:
-        return Wanted(pods if _is_asked_for(seen) else 0)
-    until = _rollback_until(seen.spec.serving, replaced_at)
-    return Wanted(pods, until) if now < until else Wanted(0)
+        return Wanted(pods, fewest=least) if _is_asked_for(seen) else Wanted(0)
+    until = _rollback_until(serving, replaced_at)
+    return Wanted(pods, until, fewest=least) if now < until else Wanted(0)
 
 
 def _rollback_until(serving: Serving, replaced_at: str) -> datetime:
@@ -161,7 +165,7 @@ def is_asleep(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> 
     if before.phase == "Sleeping" and before.idle_since:
         return seen.asked_at is None or seen.asked_at <= datetime.fromisoformat(before.idle_since)
     is_quiet = seen.quiet_since is not None and now - seen.quiet_since >= timedelta(seconds=seconds(serving.idles_for))
-    return is_quiet and bool(_current(seen)) and is_named(seen)
+    return is_quiet and (bool(_current(seen)) or bool(serving.triggers)) and is_named(seen)
 
 
 def _is_awaited(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> bool:

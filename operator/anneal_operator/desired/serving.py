@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anneal_operator.api.model_version import Artifact, ModelVersionSpec
+from anneal_operator.api.artifact import Artifact
+from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import (
     ALIVE_PATH,

@@ -35,6 +35,7 @@ from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, backend_target, router_url
+from anneal_operator.desired.scaling import scaled_object, without_replicas
 from anneal_operator.desired.serving import (
     ENGINE_PORT,
     VERSION_LABEL,
@@ -137,6 +138,7 @@ class ModelVersionKind:
             contests=_contests(experiments, item),
             engine=engine,
             server_to_end=() if shares or item.spec.backend else await _server_to_end(reader, item, made),
+            scaled_object=await _scaled_object(reader, item),
             pods=pods,
             workers=workers,
             samples=await self._samples(reader, item, ring, engine),
@@ -239,13 +241,20 @@ class ModelVersionKind:
             return kept(item.namespace, observed.ring)
         env = self._environment(observed.ring.keys)
         first = [*kept(item.namespace, observed.ring), Apply(service(item.manifest))]
-        last = [Create(fetch_job(item.manifest, item.spec, item.spec.serving, env))] if intent.fetches else []
+        last: list[Operation] = (
+            [Create(fetch_job(item.manifest, item.spec, item.spec.serving, env))] if intent.fetches else []
+        )
+        scaling = item.spec.serving.autoscaling
+        if intent.fewest is not None and scaling is not None:
+            last.append(Apply(scaled_object(item.manifest, item.spec.serving, scaling, intent.fewest)))
+        if intent.as_they_are and intent.fewest is not None:
+            return [*first, *last]
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
             return [*first, *([] if is_scaled else [scaled(item.manifest, item.spec.serving, intent.replicas)]), *last]
         deadline = startup_seconds(item.spec.serving, item.spec.weights)
         made = workload(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
-        return [*first, Apply(made), *last]
+        return [*first, Apply(made if intent.fewest is None else without_replicas(made)), *last]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
         return serving_environment(self._context.settings, keys)
@@ -300,6 +309,16 @@ async def _service(reader: Reader, item: VersionItem) -> Manifest | None:
 def _service_problem(item: VersionItem, service: Manifest | None) -> str:
     of = item.spec.backend.service_ref if item.spec.backend else None
     return service_problem(of, service) if of else ""
+
+
+async def _scaled_object(reader: Reader, item: VersionItem) -> tuple[Deletion, ...]:
+    """What has KEDA scale it, where that is to."""
+    if item.spec.serving is None or not item.spec.serving.triggers:
+        return ()
+    made = await reader.get("ScaledObject", item.namespace, server_name(item.name))
+    if made is None or not owned_by(made, item.uid):
+        return ()
+    return (Deletion("ScaledObject", made["metadata"]["name"], made["metadata"]["uid"]),)
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:

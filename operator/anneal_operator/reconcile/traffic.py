@@ -23,6 +23,7 @@ __all__ = ["Traffic"]
 _PERIOD = timedelta(seconds=ASKED_EVERY_SECONDS) - timedelta(seconds=0.5)
 _STARTS_WITHIN = timedelta(minutes=1)
 _JITTER = timedelta(seconds=2)
+_MOST_VERSIONS = 1000
 _REST = "other"
 """The version under which routers count those that they have no place for."""
 
@@ -45,8 +46,8 @@ class Traffic:
     """By the pod's uid; of one that is gone for a while yet."""
     _short_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When a version last had pods that did not answer."""
-    _asked: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    """When a version was last asked by a client, or was answering one."""
+    _asked: dict[str, dict[str, datetime]] = field(default_factory=lambda: defaultdict(dict))
+    """When each version was last asked by a client, or was answering one; of a namespace the newest thousand."""
     _watched_since: dict[str, datetime] = field(default_factory=dict)
     """Since when all routers have told so of all versions, without a gap."""
     _asked_at: dict[str, datetime] = field(default_factory=dict)
@@ -72,10 +73,13 @@ class Traffic:
             self._watched_since.pop(namespace, None)
         if is_whole:
             self._watched_since.setdefault(namespace, now)
+        asked = self._asked[namespace]
         for router in told:
             for version, ago in ((router.asked_seconds_ago if router else None) or {}).items():
-                known, at = self._asked.get((namespace, version)), now - timedelta(seconds=ago)
-                self._asked[namespace, version] = max(at, known) if known and known <= now else at
+                known, at = asked.get(version), now - timedelta(seconds=ago)
+                asked[version] = max(at, known) if known and known <= now else at
+        for version in sorted(asked, key=lambda version: asked[version], reverse=True)[_MOST_VERSIONS:]:
+            del asked[version]
 
     def _note_requests(self, namespace: str, told: Sequence[RouterTraffic | None], now: datetime) -> None:
         heard = [router.requests for router in told if router]
@@ -131,31 +135,28 @@ class Traffic:
 
     def asked_at(self, namespace: str, version: str) -> datetime | None:
         """Return when a version was last asked, as far as a router told."""
-        return self._asked.get((namespace, version))
+        return self._asked.get(namespace, {}).get(version)
 
     def quiet_since(self, namespace: str, version: str) -> datetime | None:
         """Return since when nobody has asked a version, all of whose pods answered; None where that is not known."""
         since, moments = self._watched_since.get(namespace), self._moments.get(namespace)
         if since is None or not moments or not moments[-1].is_whole or moments[-1].requests.get(version):
             return None
-        asked = [self._asked.get((namespace, name)) for name in (version, _REST)]
+        asked = [self.asked_at(namespace, name) for name in (version, _REST)]
         known = (since, *asked, self._short_at.get((namespace, version)))
         return max(at for at in known if at)
 
     def forget(self, namespace: str) -> None:
         """Keep nothing of a namespace."""
-        for kept in (self._moments, self._stored, self._watched_since, self._asked_at, self._turns):
+        for kept in (self._moments, self._stored, self._asked, self._watched_since, self._asked_at, self._turns):
             kept.pop(namespace, None)
-        for by_version in (self._short_at, self._asked):
-            for key in [key for key in by_version if key[0] == namespace]:
-                del by_version[key]
+        self._short_at = {key: at for key, at in self._short_at.items() if key[0] != namespace}
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
-        for kept in (self._moments, self._stored, self._watched_since, self._asked_at, self._turns):
+        for kept in (self._moments, self._stored, self._asked, self._watched_since, self._asked_at, self._turns):
             kept.clear()
-        for by_version in (self._short_at, self._asked):
-            by_version.clear()
+        self._short_at.clear()
 
 
 def _address(pod: Manifest) -> str:
