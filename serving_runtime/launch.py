@@ -39,12 +39,20 @@ def main() -> None:
         is_keyed = ENGINE_KEY_VARIABLE in os.environ
         command = engine_command(plan, folder, options.port, is_keyed=is_keyed)
         if options.nodes > 1:
-            command = on_nodes(command, options.nodes, os.environ)
+            command = _on_nodes(command, options.nodes)
         os.environ |= engine_environment(plan, folder)
     except (OSError, WeightsError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_BAD_SETTINGS if isinstance(error, SettingsError) else _NO_ACCESS)
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _on_nodes(command: list[str], nodes: int) -> list[str]:
+    try:
+        return on_nodes(command, nodes, os.environ)
+    except KeyError as error:
+        told = f"{error} is not set, by which LeaderWorkerSet tells a pod its place: are its webhooks there?"
+        raise SettingsError(told) from error
 
 
 def _with_adapters(plan: ServingPlan, base: Path, wanted: Path) -> Path:

@@ -113,8 +113,8 @@ local function prepare_woken(seen, version, name)
     if answering then return answering, target, asked end
   end
   ngx.header["Retry-After"] = seconds
-  return refuse(503, "`" .. version .. "` has no pod, as nobody asked for it, and is being started; try again"
-    .. (seconds and " in " .. seconds .. " s" or ""), "model")
+  local again = "no pod of `" .. version .. "` is ready, and one is being started; try again"
+  return refuse(503, again .. (seconds and " in " .. seconds .. " s" or ""), "model")
 end
 
 function router.route()
