@@ -46,9 +46,9 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
         ("anneal-router", {"matchLabels": _ROUTER}, to_router),
         ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, operator], RECORDER_PORT)]),
         ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
-        ("anneal-groups", group, [{"from": [{"podSelector": group}]}, _from([operator], ENGINE_PORT)]),
         ("anneal-shared-engines", shared, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-weights", _with(FETCH_LABEL), [_from([operator], ENGINE_PORT)]),
+        ("anneal-groups", group, [{"from": [{"podSelector": group}]}, _from([operator], ENGINE_PORT)]),
     ]
     return [_policy(namespace, name, owners, pods, ingress) for name, pods, ingress in guarded]
 
