@@ -5,7 +5,7 @@ is taken out, so nothing waits for it for long; but only while another has answe
 ends none. One that reaches some of them alone, by a fault of the network, ends ever fewer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from serving_runtime.plan import RouteTable, Stamp
 
 __all__ = [
     "Arrival",
+    "Awaited",
     "Replacements",
     "RouteSeen",
     "RouterPod",
@@ -116,16 +117,36 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Awaited:
+    """A version that is to get all clients of a model, and has too few pods for them."""
+
+    version: str
+    ready: int
+    needed: int
+    until: datetime
+    """When it gets them all the same."""
+
+    @property
+    def in_words(self) -> str:
+        """What is waited for."""
+        return f"{self.ready} of {self.needed} pods answer, as many as the clients' requests need"
+
+
+@dataclass(frozen=True)
 class RouteSeen:
     """Where the newest table sends the clients of a model."""
 
     default: str | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
+    """By what stands behind `@`."""
     split_by: str | None = None
     """The uid of the experiment that splits them."""
     versions: frozenset[str] = field(default_factory=frozenset)
     """All that the table names, of all models."""
     arrival: Arrival | None = None
     """None where the routers were not asked for this table yet."""
+    awaited: Awaited | None = None
+    """What a change of the default waits for."""
 
     @property
     def has_arrived(self) -> bool:

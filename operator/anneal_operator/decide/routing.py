@@ -14,7 +14,17 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .experiment_end import is_followed
 
-__all__ = ["Experiment", "Last", "Route", "Split", "Version", "route_of"]
+__all__ = ["Capacity", "Experiment", "Last", "Route", "Split", "Version", "promoted", "route_of", "split_by"]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The pods of a version, against those that it needs for all clients of its model."""
+
+    ready: int
+    needed: int
+    patience_seconds: int
+    """How long these are waited for."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,10 @@ class Version:
     ready: bool
     is_served: bool = True
     """Whether clients may be sent to it: it has a server that is not about to end."""
+    is_asleep: bool = False
+    """Whether it has no pods until a request wakes it: so it keeps its number, whatever was known before."""
+    capacity: Capacity | None = None
+    """Where it has pods of its own."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Last:
 
     default: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
+    split_by: str | None = None
+    """The uid of the experiment that splits them."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,11 @@ def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Expe
     if PRODUCTION in _aliases(own) and default:
         named[PRODUCTION] = default
     known = set(last.named.values())
-    numbers = {str(version.number): name for name, version in served.items() if version.ready or name in known}
+    numbers = {
+        str(version.number): name
+        for name, version in served.items()
+        if version.ready or version.is_asleep or name in known
+    }
     return Route(default, {**named, **numbers}, _split(served, experiments))
 
 
@@ -116,7 +136,7 @@ def _default(
     """
     before = served.get(last or "")
     for experiment in experiments:
-        winner = served.get(_promoted(experiment) or "")
+        winner = served.get(promoted(experiment) or "")
         if winner and (winner.ready or winner is before):
             return winner.name
     if PRODUCTION in _aliases(own):
@@ -134,9 +154,14 @@ def _split(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> 
     for experiment in experiments:
         named = {variant.model_version_ref.name for variant in experiment.spec.variants}
         if _splits(experiment) and named <= set(served):
-            salt = experiment.spec.assignment.salt or f"{experiment.namespace}/{experiment.name}"
-            return Split(experiment.name, experiment.uid, experiment.spec, salt)
+            return split_by(experiment)
     return None
+
+
+def split_by(experiment: Experiment) -> Split:
+    """Return how an experiment splits the clients."""
+    salt = experiment.spec.assignment.salt or f"{experiment.namespace}/{experiment.name}"
+    return Split(experiment.name, experiment.uid, experiment.spec, salt)
 
 
 def _splits(experiment: Experiment) -> bool:
@@ -149,8 +174,8 @@ def _splits(experiment: Experiment) -> bool:
     return status.phase == "WarmingUp" and ready is not None and ready.status == "True"
 
 
-def _promoted(experiment: Experiment) -> str | None:
-    """The winner, while MLflow has yet to move the alias."""
+def promoted(experiment: Experiment) -> str | None:
+    """Return the winner, while MLflow has yet to move the alias."""
     status = experiment.status
     if status.decision is None or status.phase != "Promoted" or is_followed(status):
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.acknowledgement import Arrival, Replacements, RouterPod, RouteSeen
+from anneal_operator.decide.acknowledgement import Arrival, Awaited, Replacements, RouterPod, RouteSeen
 from anneal_operator.desired.routing import KnownRoute, known_routes, known_services, pod_admin_url, stamp_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
@@ -44,6 +44,8 @@ class Acknowledgements:
     """How far the newest table of each namespace has come."""
     replaced: dict[str, Replacements] = field(default_factory=dict)
     """The routers of each namespace that were taken out lately."""
+    awaited: dict[str, Mapping[str, Awaited]] = field(default_factory=dict)
+    """What changes of each namespace's routes wait for, by model."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
     _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
     _read: dict[str, TableRead] = field(default_factory=dict)
@@ -112,6 +114,7 @@ class Acknowledgements:
         """Keep nothing of a namespace."""
         self.arrivals.pop(namespace, None)
         self.replaced.pop(namespace, None)
+        self.awaited.pop(namespace, None)
         self._pods.pop(namespace, None)
         self._routes.pop(namespace, None)
         self._read.pop(namespace, None)
@@ -121,6 +124,7 @@ class Acknowledgements:
         """Forget everything: another operator leads."""
         self.arrivals.clear()
         self.replaced.clear()
+        self.awaited.clear()
         self._pods.clear()
         self._routes.clear()
         self._read.clear()
@@ -133,9 +137,11 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
     read = told.read(namespace, table)
     return RouteSeen(
         default=route.default if route else None,
+        named=route.named if route else {},
         split_by=route.experiment if route else None,
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
+        awaited=told.awaited.get(namespace, {}).get(model),
     )
 
 
