@@ -16,7 +16,6 @@ __all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Servin
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
 _IDLE_AFTER = "10m"
-_Key = Annotated[str, StringConstraints(max_length=63, pattern="^[A-Za-z][A-Za-z0-9_.-]*$")]
 _Value = Annotated[str, StringConstraints(max_length=2048)]
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
 
@@ -72,7 +71,7 @@ class Trigger(Schema):
 
     type: Annotated[str, StringConstraints(max_length=63, pattern="^[a-z]([-a-z0-9]*[a-z0-9])?$")]
     """KEDA's name for it, such as `prometheus` or `cron`."""
-    metadata: dict[_Key, _Value] = Field(max_length=32)
+    metadata: dict[str, _Value] = Field(max_length=32)
     """What it is told, as KEDA's page on it says."""
     authentication_ref: LocalReference | None = None
     """The TriggerAuthentication of this namespace with what it needs to ask."""
