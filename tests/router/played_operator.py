@@ -90,8 +90,10 @@ class Operator:
         await self.api.put("configmaps", ROUTER, made if data else None)
 
     def _table(self, route: Route) -> RouteTable:
-        split = route.split
-        traffic = SplitTraffic(split.name, split.uid, split.salt, split.spec) if split else None
+        traffic = [
+            SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+            for split in route.splits
+        ]
         served = [version for version in self.versions if not version.is_to_end]
         listeners = {version.name: version.service.listener for version in served}
         known = [ServedVersion(name, listener.address, MODEL) for name, listener in listeners.items()]
@@ -145,7 +147,7 @@ class Operator:
         if not self.experiments or not seen.has_arrived:
             return False
         last = self.experiments[-1]
-        if last.status.phase == "WarmingUp" and seen.split_by == last.uid:
+        if last.status.phase == "WarmingUp" and last.uid in seen.split_by:
             self._say(_status("Running"))
             return True
         if last.status.phase != "Promoted" or last.status.condition(ConditionType.ALIAS_MOVED):

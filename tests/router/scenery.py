@@ -322,8 +322,7 @@ class Namespace:
         routes = [table.models[MODEL] for table in tables]
         told = f"router {self.routers.index(router)}: {asked} got {got}; Ready: {ready}; dead: {dead}; routes: {routes}"
         assert held, told
-        splits = [table.models[MODEL].experiment for table in held]
-        names = {split.name if split else "" for split in splits}
+        names = {",".join(split.name for split in table.models[MODEL].experiments) for table in held}
         if asked.user and got.told_variant and len(names) == 1:
             enrolled = self.enrolled.setdefault((names.pop(), asked.user), got.told_variant)
             assert enrolled == got.told_variant, f"{asked.user} moved from {enrolled}; {told}"

@@ -5,7 +5,7 @@ is taken out, so nothing waits for it for long; but only while another has answe
 ends none. One that reaches some of them alone, by a fault of the network, ends ever fewer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -120,8 +120,8 @@ class RouteSeen:
     """Where the newest table sends the clients of a model."""
 
     default: str | None = None
-    split_by: str | None = None
-    """The uid of the experiment that splits them."""
+    split_by: Mapping[str, int] = field(default_factory=dict)
+    """The uids of the experiments that split them, each with the step of its ramp."""
     versions: frozenset[str] = field(default_factory=frozenset)
     """All that the table names, of all models."""
     arrival: Arrival | None = None

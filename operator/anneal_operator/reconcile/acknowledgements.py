@@ -45,6 +45,8 @@ class Acknowledgements:
     replaced: dict[str, Replacements] = field(default_factory=dict)
     """The routers of each namespace that were taken out lately."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
+    _formats: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The newest that a pod reads, by its uid."""
     _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
     _read: dict[str, TableRead] = field(default_factory=dict)
 
@@ -72,6 +74,23 @@ class Acknowledgements:
         self._pods[namespace] = {pod.uid: pod for pod in found}
         self.replaced[namespace] = self.replaced.get(namespace, Replacements()).seen(found, now)
         return found
+
+    async def all_read(
+        self, routers: Routers, key: str, namespace: str, format_: int, pods: Sequence[Manifest]
+    ) -> bool:
+        """Return whether these pods read tables of a format: those of an earlier build would keep the one they have."""
+        known, free = self._formats.get(namespace, {}), asyncio.Semaphore(_AT_ONCE)
+
+        async def told(pod: Manifest) -> tuple[str, int]:
+            uid = pod["metadata"]["uid"]
+            if uid in known:
+                return uid, known[uid]
+            async with free:
+                return uid, await _newest_format(routers, key, pod)
+
+        found = dict(await asyncio.gather(*map(told, pods)))
+        self._formats[namespace] = {uid: newest for uid, newest in found.items() if newest}
+        return all(newest >= format_ for newest in found.values())
 
     def note_replaced(self, namespace: str, now: datetime) -> None:
         """Keep that a router was just taken out, so that the next has longer."""
@@ -102,6 +121,7 @@ class Acknowledgements:
         self.arrivals.pop(namespace, None)
         self.replaced.pop(namespace, None)
         self._pods.pop(namespace, None)
+        self._formats.pop(namespace, None)
         self._routes.pop(namespace, None)
         self._read.pop(namespace, None)
 
@@ -110,6 +130,7 @@ class Acknowledgements:
         self.arrivals.clear()
         self.replaced.clear()
         self._pods.clear()
+        self._formats.clear()
         self._routes.clear()
         self._read.clear()
 
@@ -120,7 +141,7 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
     read = told.read(namespace, table)
     return RouteSeen(
         default=route.default if route else None,
-        split_by=route.experiment if route else None,
+        split_by=route.experiments if route else {},
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
     )
@@ -134,3 +155,12 @@ async def _applied(routers: Routers, key: str, pod: Manifest) -> Stamp | None:
         return await routers.applied(pod_admin_url(address), key)
     except RouterError:
         return None
+
+
+async def _newest_format(routers: Routers, key: str, pod: Manifest) -> int:
+    """0 of one that does not tell."""
+    address = (pod.get("status") or {}).get("podIP")
+    try:
+        return await routers.newest_format(pod_admin_url(address), key) if address else 0
+    except RouterError:
+        return 0
