@@ -22,11 +22,23 @@ local function header(key)
   return value
 end
 
+local function is_blank(byte)
+  return byte == BLANK or byte == TAB
+end
+
 -- Whether a cookie begins at this place: nothing but blanks stands between it and the one before.
 local function begins(cookies, first)
   local before = first - 1
-  while cookies:byte(before) == BLANK or cookies:byte(before) == TAB do before = before - 1 end
+  while is_blank(cookies:byte(before)) do before = before - 1 end
   return before == 0 or cookies:byte(before) == SEMICOLON
+end
+
+-- The cookie's value from this place on, without blanks around it.
+local function value_from(cookies, first)
+  local last = (cookies:find(";", first, true) or #cookies + 1) - 1
+  while is_blank(cookies:byte(first)) do first = first + 1 end
+  while last >= first and is_blank(cookies:byte(last)) do last = last - 1 end
+  return cookies:sub(first, last)
 end
 
 local function cookie(key)
@@ -36,7 +48,7 @@ local function cookie(key)
     if not first then break end
     if begins(cookies, first) then
       if value then return nil, "the cookie `" .. key.name .. "` is there twice: send it once" end
-      value = cookies:match("^[^;]*", last + 1):match("^[ \t]*(.-)[ \t]*$")
+      value = value_from(cookies, last + 1)
     end
     from = last + 1
   end

@@ -505,7 +505,8 @@ def _splits(world: World) -> list[dict[str, Any]]:
 
 
 def test_a_ramp_goes_step_by_step_each_when_every_router_has_the_one_before(world: World) -> None:
-    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}})
+    stopping = EXPERIMENT["stopping"] | {"maxDuration": "24h"}
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}, "stopping": stopping})
     assert _judge(world)["coverage"] == 10
     steps = ((10, 1000, 60), (20, 2000, 30), (100, 10_000, 0))
     for step, (coverage, covered, minutes) in enumerate(steps, start=1):
@@ -524,24 +525,22 @@ def test_a_ramp_goes_step_by_step_each_when_every_router_has_the_one_before(worl
 
 
 def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_them(world: World) -> None:
-    (address, *_) = dict.fromkeys(world.routers.asked)
-    world.routers.formats[address] = 1
+    world.routers.formats["10.1.0.1"] = 1
     before = _table(world)
     world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}})
     _judge(world)
     _route(world)
     assert _table(world) == before
     assert _judge(world)["phase"] == "WarmingUp"
-    del world.routers.formats[address]
+    world.api.remove("Pod", "router-1")
+    world.router_pod("router-3", "10.1.0.3")
     _route(world)
     assert (_table(world)["format"], [split["name"] for split in _splits(world)]) == (2, ["x"])
-    # one that comes later and does not tell takes nobody's variant away
-    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}})
-    world.router_pod("router-9", "10.1.0.9")
-    world.routers.silent.add("10.1.0.9")
+    world.router_pod("router-4", "10.1.0.4")
+    world.routers.silent.add("10.1.0.4")
     _judge(world)
     _route(world)
-    assert [split["name"] for split in _splits(world)] == ["x"]
+    assert [split["name"] for split in _splits(world)] == ["x"], "one that does not tell takes nobody's variant away"
 
 
 def test_two_experiments_on_one_model_run_at_once_in_disjoint_ranges_of_a_layer(world: World) -> None:

@@ -103,8 +103,9 @@ class Operator:
         }
         return made.model_copy(update={"targets": targets})
 
-    def start(self, control: str, other: str, weights: tuple[int, int]) -> None:
-        """An experiment whose variants answer."""
+    def start(self, control: str, other: str, weights: tuple[int, int], coverages: Sequence[int]) -> None:
+        """An experiment whose variants answer, with as many steps of a ramp."""
+        ramp = [{"coverage": coverage, "for": "1h"} for coverage in coverages[:-1]] + [{"coverage": coverages[-1]}]
         pairs = zip(("stable", "tuned"), (control, other), weights, strict=True)
         spec = ABExperimentSpec.parse(
             {
@@ -115,24 +116,41 @@ class Operator:
                     for name, version, weight in pairs
                 ],
                 "metrics": {"primary": {"name": "rating"}},
+                "assignment": {"ramp": ramp} if coverages != [100] else {},
             }
         )
         number = len(self.experiments)
-        self.experiments.append(Experiment(f"x{number}", NAMESPACE, f"uid-{number}", spec, _status("WarmingUp")))
+        self.experiments.append(
+            Experiment(f"x{number}", NAMESPACE, f"uid-{number}", spec, _status("WarmingUp", coverages[0]))
+        )
+
+    @property
+    def next_coverage(self) -> int | None:
+        """Of the last experiment's ramp, where another step is to come."""
+        if self.phase != "Running":
+            return None
+        told, ramp = self.experiments[-1].status.coverage or 0, self.experiments[-1].spec.assignment.ramp
+        return next((step.coverage for step in ramp if step.coverage > told), None)
+
+    def take_more_in(self, coverage: int) -> None:
+        """The next step of the ramp."""
+        self._say(_status("Running", coverage))
 
     def decide(self, winner: str | None) -> None:
         """The one that runs ends."""
         outcomes = {"tuned": ("Winner", "Promoted"), "stable": ("ControlWins", "RolledBack")}
         outcome, phase = outcomes.get(winner or "", ("Inconclusive", "Inconclusive"))
         decision = DecisionStatus(outcome=outcome, winner=winner, rule="r", reason="", decided_at="t", snapshot="")
-        self._say(_status(phase, decision=decision))
+        self._say(_status(phase, None, decision))
 
     def restore(self) -> None:
         """All is made anew from manifests, without statuses; only MLflow is as it was."""
         self.told = Acknowledgements()
         self.experiments = [
             replace(
-                one, uid=f"{one.uid}-again", status=_status("WarmingUp") if one.status.decision is None else one.status
+                one,
+                uid=f"{one.uid}-again",
+                status=one.status if one.status.decision else _status("WarmingUp", one.status.coverage),
             )
             for one in self.experiments
         ]
@@ -148,20 +166,22 @@ class Operator:
             return False
         last = self.experiments[-1]
         if last.status.phase == "WarmingUp" and last.uid in seen.split_by:
-            self._say(_status("Running"))
+            self._say(_status("Running", last.status.coverage))
             return True
         if last.status.phase != "Promoted" or last.status.condition(ConditionType.ALIAS_MOVED):
             return False
         winner, control = last.spec.version_of("tuned"), last.spec.version_of("stable")
         if self.aliases.get("production") not in {None, control}:
             self._say(
-                _status("Promoted", last.status.decision, (ConditionType.ALIAS_MOVED, "False", Reason.HELD_BY_ANOTHER))
+                _status(
+                    "Promoted", None, last.status.decision, (ConditionType.ALIAS_MOVED, "False", Reason.HELD_BY_ANOTHER)
+                )
             )
             return True
         if seen.default != winner:
             return False
         self.aliases["production"] = winner
-        self._say(_status("Promoted", last.status.decision, (ConditionType.ALIAS_MOVED, "True", Reason.MOVED)))
+        self._say(_status("Promoted", None, last.status.decision, (ConditionType.ALIAS_MOVED, "True", Reason.MOVED)))
         return True
 
     def _say(self, status: ABExperimentStatus) -> None:
@@ -170,6 +190,7 @@ class Operator:
 
 def _status(
     phase: str,
+    coverage: int | None,
     decision: DecisionStatus | None = None,
     *found: tuple[ConditionType, Literal["True", "False"], Reason],
 ) -> ABExperimentStatus:
@@ -178,4 +199,4 @@ def _status(
         Condition(type=kind, status=status, reason=reason, message="", last_transition_time="t", observed_generation=1)
         for kind, status, reason in told
     ]
-    return ABExperimentStatus(phase=phase, conditions=conditions, decision=decision)
+    return ABExperimentStatus(phase=phase, conditions=conditions, decision=decision, coverage=coverage)
