@@ -540,7 +540,7 @@ def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_th
     world.routers.silent.add("10.1.0.4")
     _judge(world)
     _route(world)
-    assert [split["name"] for split in _splits(world)] == ["x"], "one that does not tell takes nobody's variant away"
+    assert [split["name"] for split in _splits(world)] == ["x"], "a router that is silent takes nobody's variant away"
 
 
 def test_two_experiments_on_one_model_run_at_once_in_disjoint_ranges_of_a_layer(world: World) -> None:

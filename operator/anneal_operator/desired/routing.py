@@ -287,11 +287,9 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
 def _key(source: KeySource) -> KeyRoute:
     if source.header:
         return KeyRoute(kind="header", name=source.header.lower())
-    return (
-        KeyRoute(kind="cookie", name=source.cookie)
-        if source.cookie
-        else KeyRoute(kind="body", name=str(source.body_field))
-    )
+    if source.cookie:
+        return KeyRoute(kind="cookie", name=source.cookie)
+    return KeyRoute(kind="body", name=str(source.body_field))
 
 
 def router_objects(

@@ -78,7 +78,10 @@ class Acknowledgements:
     async def all_read(
         self, routers: Routers, key: str, namespace: str, format_: int, pods: Sequence[Manifest]
     ) -> bool:
-        """Return whether these pods read tables of a format: those of an earlier build would keep the one they have."""
+        """Return whether none of these pods tells that it knows earlier formats alone: it would keep the table it has.
+
+        One that is silent is replaced, whatever it is sent.
+        """
         known, free = self._formats.get(namespace, {}), asyncio.Semaphore(_AT_ONCE)
 
         async def told(pod: Manifest) -> tuple[str, int]:
@@ -90,7 +93,7 @@ class Acknowledgements:
 
         found = dict(await asyncio.gather(*map(told, pods)))
         self._formats[namespace] = {uid: newest for uid, newest in found.items() if newest}
-        return all(newest >= format_ for newest in found.values())
+        return all(newest >= format_ for newest in found.values() if newest)
 
     def note_replaced(self, namespace: str, now: datetime) -> None:
         """Keep that a router was just taken out, so that the next has longer."""

@@ -94,7 +94,7 @@ class ObservedRouter:
     is_held_up: bool
     """Whether a step was refused the last time."""
     may_be_new: bool
-    """Whether the table may be of this build's format: all routers read that, or it is already."""
+    """Whether the table may be of this build's format: no router is of an earlier build, or it is already."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class RouterKind:
     async def _may_be_new(
         self, reader: Reader, namespace: str, table: Manifest | None, key: str, now: datetime
     ) -> bool:
-        """A table that is of it stays so, whichever router comes or does not tell: nobody is moved."""
+        """A table that is of it stays so, whichever router comes: nobody is moved."""
         if format_of(table) == FORMAT:
             return True
         pods = await self._reached(reader, namespace, now)
@@ -172,10 +172,8 @@ class RouterKind:
 
     async def _reached(self, reader: Reader, namespace: str, now: datetime) -> list[Manifest]:
         """The routers that clients reach."""
-        pods, leaving = (
-            await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}"),
-            timedelta(seconds=LEAVING_SECONDS),
-        )
+        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
+        leaving = timedelta(seconds=LEAVING_SECONDS)
         return [pod for pod in pods if takes_requests(pod, now, leaving)]
 
     async def _unwanted_route(self, reader: Reader, namespace: str) -> tuple[Deletion, ...]:
