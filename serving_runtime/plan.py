@@ -389,6 +389,8 @@ class Target(_Part):
     service: str | None = None
     """The Service's name: its EndpointSlices say which pods are asked. Without any, host and port are."""
     backend: BackendTarget | None = None
+    wakes_after: int | None = None
+    """Where it may have no pods, which a request starts: in how many seconds one is there. None where it always has."""
 
     def digest(self) -> str:
         """By which a router says what it asked of a backend."""

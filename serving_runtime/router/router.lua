@@ -14,6 +14,7 @@ local request = require "request"
 local routes = require "routes"
 local surface = require "surface"
 local upstream = require "upstream"
+local waking = require "waking"
 
 local router = {}
 local MODELS = "/v1/models/"
@@ -106,6 +107,22 @@ local function edits_of(path, seen, found, name, asked)
   return edits
 end
 
+-- The same as attempts.prepare, of a version without a pod, once it has one; where it has none, the client is told so.
+local function prepare_woken(seen, version, name)
+  local expected = routes.targets[version].wakes_after
+  if type(expected) ~= "number" then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  seen.version = version
+  metrics.begin(seen)
+  local seconds = waking.await(version, expected)
+  if not seconds and routes.targets[version] then
+    local answering, target, asked = attempts.prepare(seen, routes.targets, version, nil, name)
+    if answering then return answering, target, asked end
+  end
+  ngx.header["Retry-After"] = seconds
+  local again = "no pod of `" .. version .. "` is ready, and one is being started; try again"
+  return refuse(503, again .. (seconds and " in " .. seconds .. " s" or ""), "model")
+end
+
 function router.route()
   local uri = ngx.var.uri
   local path = surface.paths[uri]
@@ -120,7 +137,7 @@ function router.route()
     return refuse(status or 404, sentence or "this version is not served", param or "model")
   end
   local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
-  if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  if not answering then answering, target, asked = prepare_woken(seen, version, name) end
   local to, why_not, said = nil, nil, nil
   if attempts.is_backend(target) then
     if attempts.under_way(seen) >= most_at_once then
@@ -134,7 +151,7 @@ function router.route()
   local edits = edits_of(path, seen, found, name, asked)
   if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = answering, target
-  metrics.begin(seen)
+  if not seen.in_flight then metrics.begin(seen) end
   ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
   if to then upstream.ask(to) end
   ngx.req.set_uri(to and to.uri or uri) -- as it was understood, not as it was written
@@ -186,7 +203,8 @@ function router.tell_metrics()
 end
 
 function router.tell_requests()
-  ngx.say(cjson.encode({ under_way = metrics.under_way(), recorder_lag_seconds = records.lag() }))
+  local under_way, asked_ago = metrics.under_way(), metrics.asked_ago()
+  ngx.say(cjson.encode({ under_way = under_way, asked_seconds_ago = asked_ago, recorder_lag_seconds = records.lag() }))
 end
 
 -- How the agent found the backends.

@@ -113,6 +113,10 @@ def test_a_router_tells_how_it_finds_backends(told: Any, heard: BackendReports |
     [
         ({"under_way": {"m-1": 3, "m-2": 0}}, RouterTraffic({"m-1": 3, "m-2": 0})),
         ({"under_way": {}, "recorder_lag_seconds": 7}, RouterTraffic({}, 7.0)),
+        (
+            {"under_way": {}, "asked_seconds_ago": {"m-1": 3, "m-2": -1}},
+            RouterTraffic({}, None, {"m-1": 3.0, "m-2": 0.0}),
+        ),
         ({"under_way": {"m-1": -1}}, RouterTraffic({"m-1": 0})),
         ({"under_way": {}, "recorder_lag_seconds": "long"}, None),
         ({"under_way": [1]}, None),

@@ -118,6 +118,25 @@ def test_a_config_map_that_was_lost_begins_after_what_the_routers_have(world: Wo
     assert _stamp(world).order > has.order
 
 
+def test_a_table_that_is_set_back_is_written_anew_as_a_router_may_have_the_one_after_it(world: World) -> None:
+    """Even where it says what is wanted again: which routers had the later one was never heard."""
+    before = _table(world)
+    world.routers.has = dict.fromkeys(("10.1.0.1", "10.1.0.2"), _stamp(world))
+    world.registry.aliases["spam", "golden"] = "1"
+    world.later(60)
+    _look(world, "one")
+    for _ in range(2):  # it is asked for at once
+        _route(world)
+    later = _stamp(world)
+    del world.registry.aliases["spam", "golden"]
+    world.api.edit("ConfigMap", "anneal-router", data={"routes.json": json.dumps(before)})
+    world.later(60)
+    _look(world, "one")
+    _route(world)
+    assert (_table(world)["models"], _table(world)["digest"]) == (before["models"], before["digest"])
+    assert _stamp(world).order > later.order
+
+
 def test_routes_that_were_edited_by_hand_are_put_right_by_a_new_generation(world: World) -> None:
     """Routers may have applied the edited ones: what they tell of that generation says nothing of its content."""
     before, found = _stamp(world), world.api.objects["ConfigMap", "anneal-router"]

@@ -338,6 +338,8 @@ class FakeRouters:
     """The uids of the experiments whose statistics were asked for."""
     requests: dict[str, int] = field(default_factory=dict)
     """What each has under way, by version."""
+    asked_ago: dict[str, float] | None = field(default_factory=dict)
+    """How many seconds ago each version was asked, as each tells."""
     lag: float | None = 0.0
     """For how long the recorder has not had all that they counted."""
     counts: int = 0
@@ -391,7 +393,7 @@ class FakeRouters:
         if address in self.silent:
             raise RouterError("down")
         self.counts += 1
-        return RouterTraffic(self.requests, self.lag)
+        return RouterTraffic(self.requests, self.lag, self.asked_ago)
 
     async def backends(self, url: str, key: str) -> BackendReports:
         address = url.removeprefix("http://").removesuffix(":8082")

@@ -76,7 +76,8 @@ class Operator:
             self.told.arrivals[NAMESPACE] = arrival(stamp, pods, now)
         seen = [version.seen(self.aliases) for version in self.versions]
         made = self._table(route_of(MODEL, seen, self.experiments, last.get(MODEL, Last())))
-        new = next_stamp(made, stamp, [pod.applied for pod in pods if pod.applied], timestamp(now))
+        had = [self.told.newest(NAMESPACE), *(pod.applied for pod in pods)]
+        new = next_stamp(made, stamp, had, timestamp(now))
         data = {"routes.json": json.dumps(made.document(new), indent=1)}
         if table is None or table["data"] != data:
             self.tables.append((new, made))

@@ -15,7 +15,17 @@ from anneal_operator.reasons import ConditionType, Reason
 from .experiment_end import is_followed
 from .layers import clash
 
-__all__ = ["Experiment", "Last", "Route", "Split", "Version", "route_of"]
+__all__ = ["Capacity", "Experiment", "Last", "Route", "Split", "Version", "promoted", "route_of", "split_by"]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The pods of a version, against those that it needs for all clients of its model."""
+
+    ready: int
+    needed: int
+    patience_seconds: int
+    """How long these are waited for."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,10 @@ class Version:
     ready: bool
     is_served: bool = True
     """Whether clients may be sent to it: it has a server that is not about to end."""
+    is_asleep: bool = False
+    """Whether it has no pods until a request wakes it: so it keeps its number, whatever was known before."""
+    capacity: Capacity | None = None
+    """Where it has pods of its own."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ class Last:
 
     default: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
+    split_by: frozenset[str] = frozenset()
+    """The uids of the experiments that split them."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,11 @@ def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Expe
     if PRODUCTION in _aliases(own) and default:
         named[PRODUCTION] = default
     known = set(last.named.values())
-    numbers = {str(version.number): name for name, version in served.items() if version.ready or name in known}
+    numbers = {
+        str(version.number): name
+        for name, version in served.items()
+        if version.ready or version.is_asleep or name in known
+    }
     return Route(default, {**named, **numbers}, _splits(served, experiments))
 
 
@@ -123,7 +143,7 @@ def _default(
     before = served.get(last or "")
     holders = {version.name for version in own if PRODUCTION in version.aliases}
     for experiment in experiments:
-        winner = served.get(_promoted(experiment) or "")
+        winner = served.get(promoted(experiment) or "")
         compared = {variant.model_version_ref.name for variant in experiment.spec.variants}
         if winner and holders <= compared and (winner.ready or winner is before):
             return winner.name
@@ -148,12 +168,15 @@ def _splits(served: Mapping[str, Version], experiments: Iterable[Experiment]) ->
         if not _is_split(experiment) or not named <= set(served):
             continue
         if not any(clash(experiment.spec, other.name, other.spec) for other in found):
-            found.append(_split(experiment))
+            found.append(split_by(experiment))
     return tuple(found)
 
 
-def _split(experiment: Experiment) -> Split:
-    """A slash more than any experiment's own salt by its name has keeps a layer's apart from all of these."""
+def split_by(experiment: Experiment) -> Split:
+    """Return how an experiment splits the clients.
+
+    A slash more than any experiment's own salt by its name has keeps a layer's apart from all of these.
+    """
     assignment = experiment.spec.assignment
     return Split(
         experiment.name,
@@ -175,8 +198,8 @@ def _is_split(experiment: Experiment) -> bool:
     return status.phase == "WarmingUp" and ready is not None and ready.status == "True"
 
 
-def _promoted(experiment: Experiment) -> str | None:
-    """The winner, while MLflow has yet to move the alias."""
+def promoted(experiment: Experiment) -> str | None:
+    """Return the winner, while MLflow has yet to move the alias."""
     status = experiment.status
     if status.decision is None or status.phase != "Promoted" or is_followed(status):
         return None

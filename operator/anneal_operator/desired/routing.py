@@ -95,6 +95,8 @@ class ServedVersion:
     service: str = ""
     """The Service's name, where that is not the version's own."""
     backend: AskedBackend | None = None
+    wakes_after: int | None = None
+    """In how many seconds a request starts a pod where there is none; None where there always is."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,14 @@ def _target(version: ServedVersion) -> Target:
     if asked := version.backend:
         return backend_target(asked)
     service = version.service or server_name(version.name)
-    return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
+    return Target(
+        host=version.address,
+        port=ENGINE_PORT,
+        model=version.name,
+        public=version.public,
+        service=service,
+        wakes_after=version.wakes_after,
+    )
 
 
 def publicly_known(table: Manifest | None) -> frozenset[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.acknowledgement import Arrival, Replacements, RouterPod, RouteSeen
+from anneal_operator.decide.acknowledgement import Arrival, Awaited, Replacements, RouterPod, RouteSeen
 from anneal_operator.desired.routing import KnownRoute, known_routes, known_services, pod_admin_url, stamp_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
@@ -44,11 +44,14 @@ class Acknowledgements:
     """How far the newest table of each namespace has come."""
     replaced: dict[str, Replacements] = field(default_factory=dict)
     """The routers of each namespace that were taken out lately."""
+    awaited: dict[str, Mapping[str, Awaited]] = field(default_factory=dict)
+    """What changes of each namespace's routes wait for, by model."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
     _formats: dict[str, dict[str, int]] = field(default_factory=dict)
     """The newest that a pod reads, by its uid."""
     _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
     _read: dict[str, TableRead] = field(default_factory=dict)
+    _newest: dict[str, Stamp] = field(default_factory=dict)
 
     async def ask(
         self, routers: Routers, key: str, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
@@ -110,7 +113,17 @@ class Acknowledgements:
             kept = self._read[namespace] = TableRead(
                 revision, stamp_of(table), known_routes(table), known_services(table)
             )
+            self._note(namespace, kept.stamp)
         return kept
+
+    def _note(self, namespace: str, stamp: Stamp | None) -> None:
+        newest = self._newest.get(namespace)
+        if stamp and (newest is None or stamp.order > newest.order):
+            self._newest[namespace] = stamp
+
+    def newest(self, namespace: str) -> Stamp | None:
+        """Return the newest table that was read there: it may have been set back, but a router may have it."""
+        return self._newest.get(namespace)
 
     def routes(self, namespace: str, table: Manifest | None) -> Mapping[str, KnownRoute]:
         """Return where a router's ConfigMap sends clients; of one that is lost, or spoilt, where it last did."""
@@ -123,19 +136,23 @@ class Acknowledgements:
         """Keep nothing of a namespace."""
         self.arrivals.pop(namespace, None)
         self.replaced.pop(namespace, None)
+        self.awaited.pop(namespace, None)
         self._pods.pop(namespace, None)
         self._formats.pop(namespace, None)
         self._routes.pop(namespace, None)
         self._read.pop(namespace, None)
+        self._newest.pop(namespace, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
         self.arrivals.clear()
         self.replaced.clear()
+        self.awaited.clear()
         self._pods.clear()
         self._formats.clear()
         self._routes.clear()
         self._read.clear()
+        self._newest.clear()
 
 
 def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, model: str) -> RouteSeen:
@@ -144,9 +161,11 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
     read = told.read(namespace, table)
     return RouteSeen(
         default=route.default if route else None,
+        named=route.named if route else {},
         split_by=route.experiments if route else {},
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
+        awaited=told.awaited.get(namespace, {}).get(model),
     )
 
 
