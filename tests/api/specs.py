@@ -79,6 +79,12 @@ def _case(kind: str, path: str, value: Any, refused: str | None = None) -> Case:
     return Case(name, kind, _set(GOOD[kind], path, value), refused)
 
 
+def _among(mode: str, refused: str | None = None, **assignment: Any) -> Case:
+    name = f"ABExperiment.decision.mode: {mode} with {assignment}"
+    spec = {**GOOD["ABExperiment"], "assignment": assignment, "decision": {"mode": mode}}
+    return Case(name, "ABExperiment", spec, refused)
+
+
 def _gated(gate: Json) -> Json:
     return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
 
@@ -275,6 +281,8 @@ _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
+_LAST_STEP, _GROWS = "each step of `ramp` but the last says", "must be above the one before"
+_ONE_SOURCE = "each entry of `keyFrom` names one source"
 _GPU = {"limits": {"nvidia.com/gpu": 2}}
 
 
@@ -731,6 +739,12 @@ CASES = [
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": _EXPERIMENT}),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {**_EXPERIMENT, "candidatePercent": 100}}, _HIGH),
     _case("FineTuneJob", "output", {**_OUTPUT, "experiment": {}}, _REQUIRED),
+    _case(
+        "FineTuneJob",
+        "output",
+        {**_OUTPUT, "experiment": {**_EXPERIMENT, "assignment": {"trust": "Anyone"}}},
+        "set `decision.mode: Observe`",
+    ),
     _case("FineTuneJob", "output.experiment", _EXPERIMENT, "`experiment` compares versions that answer"),
     _case("FineTuneJob", "training.learningRate", 1),
     _case("FineTuneJob", "training.learningRate", 0, _LOW),
@@ -864,7 +878,61 @@ CASES = [
     _case("ABExperiment", "variants", GOOD["ABExperiment"]["variants"][:1], "should have at least 2 items"),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X-Session"}, {"header": "X-User-Id"}]),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X User"}], _PATTERN),
+    _case("ABExperiment", "assignment.keyFrom", [{"cookie": "session_id"}, {"bodyField": "user"}]),
+    _case("ABExperiment", "assignment.keyFrom", [{"bodyField": "safety_identifier"}, {"header": "X-User-Id"}]),
+    _case("ABExperiment", "assignment.keyFrom", [{"header": "X-User-Id", "cookie": "session_id"}], _ONE_SOURCE),
+    _case("ABExperiment", "assignment.keyFrom", [{}], _ONE_SOURCE),
+    _case("ABExperiment", "assignment.keyFrom", [{"jwtClaim": "sub"}], _ONE_SOURCE),
+    _case("ABExperiment", "assignment.keyFrom", [{"cookie": "session id"}], _PATTERN),
+    _case("ABExperiment", "assignment.keyFrom", [{"bodyField": "model"}], _ENUM),
+    _case("ABExperiment", "assignment.trust", "Gateway"),
+    _case("ABExperiment", "assignment.trust", "Authenticated", _ENUM),
+    _case(
+        "ABExperiment", "assignment.trust", "Anyone", "set `decision.mode: Observe`, or have a gateway name the users"
+    ),
+    _among("Observe", trust="Anyone"),
     _case("ABExperiment", "assignment.salt", "", "should be at least 1 chars long"),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 100}]),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 50}]),
+    _case("ABExperiment", "assignment.ramp", []),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5}, {"coverage": 100}], _LAST_STEP),
+    _case(
+        "ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 100, "for": "1h"}], _LAST_STEP
+    ),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5}, {"coverage": 100, "for": "1h"}], _LAST_STEP),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 5}], _GROWS),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 50, "for": "1h"}, {"coverage": 5}], _GROWS),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 0}], _LOW),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 101}], _HIGH),
+    _case("ABExperiment", "assignment.ramp", [{"for": "1h"}, {"coverage": 100}], _REQUIRED),
+    _case(
+        "ABExperiment",
+        "assignment.ramp",
+        [{"coverage": 5, "for": "9s"}, {"coverage": 100}],
+        "`for` must be from 10s to 8760h",
+    ),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 0, "to": 5000}),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 9999, "to": 10000}),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 5, "to": 5}, "`from` must be below `to`"),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 0, "to": 10001}, _HIGH),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "to": 5000}, _REQUIRED),
+    _case("ABExperiment", "assignment.holdoutPercent", 10),
+    _case("ABExperiment", "assignment.holdoutPercent", 91, _HIGH),
+    _case("ABExperiment", "assignment.override", {"header": "X-Variant", "users": ["alice"]}),
+    _case("ABExperiment", "assignment.override", {"header": "X-Variant", "users": []}, "should have at least 1 items"),
+    _case("ABExperiment", "assignment.override", {"header": "X-Variant", "users": ["a", "a"]}, "Duplicate value"),
+    _case(
+        "ABExperiment",
+        "assignment",
+        {"keyFrom": [{"header": "X-Me"}], "override": {"header": "x-me", "users": ["alice"]}},
+        "`override.header` names a variant",
+    ),
+    _among(
+        "Observe",
+        "everybody may call themselves a tester",
+        trust="Anyone",
+        override={"header": "X-Variant", "users": ["alice"]},
+    ),
     _case("ABExperiment", "metrics.primary.source", "Latency", _ENUM),
     _case("ABExperiment", "metrics.primary.range", {"min": 1, "max": 5}),
     _case("ABExperiment", "metrics.primary.range", {"min": -0.5, "max": 0.5}),

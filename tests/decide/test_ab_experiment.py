@@ -68,7 +68,7 @@ PINS = {"a": Pin("1", "sha256:a"), "b": Pin("2", "sha256:b")}
 
 
 STAMP = Stamp(lineage="2026", generation=1, digest="d")
-SPLIT = RouteSeen(split_by="u", arrival=Arrival(STAMP, 2))
+SPLIT = RouteSeen(split_by={"u": 0}, arrival=Arrival(STAMP, 2))
 WON = RouteSeen(default="m-2", arrival=Arrival(STAMP, 2))
 
 
@@ -114,7 +114,7 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
             ("False", "VersionNotReady"),
         ),
         (
-            _seen(previous=FRESH, route=RouteSeen(split_by="u")),
+            _seen(previous=FRESH, route=RouteSeen(split_by={"u": 0})),
             "WarmingUp",
             "RouteProgrammed",
             ("False", "RouterBehind"),
@@ -356,7 +356,7 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
         # first every router has to send everybody to the winner
         ({"production": "1", "route": SPLIT}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, default="m-1")}, "RouterBehind", 0),
-        ({"production": "1", "route": replace(WON, split_by="u")}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, split_by={"u": 0})}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, arrival=None)}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, arrival=Arrival(STAMP, 1, ("r",)))}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, arrival=Arrival(STAMP, 0))}, "RouterBehind", 0),

@@ -76,10 +76,11 @@ def test_they_come_in_the_end_where_there_is_no_room_for_more_pods() -> None:
     )
 
 
-@pytest.mark.parametrize(("split_by", "splits"), [(WON.uid, True), (None, False), ("another", False)])
-def test_users_of_the_winner_stay_with_it_meanwhile(split_by: str | None, splits: bool) -> None:
+@pytest.mark.parametrize(("uids", "names"), [([WON.uid], [WON.name]), ([], []), (["another"], [])])
+def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list[str]) -> None:
+    split_by = frozenset(uids)
     route, _ = _route([OLD, replace(NEW, aliases=())], [WON], Last("one", split_by=split_by))
-    assert (route.split is not None) is splits
+    assert [split.name for split in route.splits] == names
     assert route.default == "one"
     route, _ = _route([OLD, replace(NEW, aliases=(), capacity=ENOUGH)], [WON], Last("one", split_by=split_by))
-    assert (route.default, route.split) == ("two", None)
+    assert (route.default, route.splits) == ("two", ())

@@ -267,7 +267,7 @@ def _router_objects() -> list[dict[str, Any]]:
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
     base, tuned = "spam-filter-base", "spam-filter-tuned"
     named = {"1": base, "base": base, "production": base, "2": tuned}
-    to = Destination(base, named, SplitTraffic(name, "uid-x", f"team/{name}", spec))
+    to = Destination(base, named, [SplitTraffic(name, "uid-x", f"team/{name}", spec)])
     versions = [ServedVersion(base, "10.0.0.1", public="spam-filter"), ServedVersion(tuned, "10.0.0.2")]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": to})

@@ -47,6 +47,26 @@ def _applied(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> 
     return asyncio.run(run())
 
 
+def _newest_format(told: dict[str, Any]) -> int:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(told)
+
+    async def run() -> int:
+        app = web.Application()
+        app.router.add_get("/-/routes", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).newest_format(str(server.make_url("")).rstrip("/"), KEY)
+
+    return asyncio.run(run())
+
+
+def test_which_tables_a_router_reads() -> None:
+    assert _newest_format({"format": 2}) == 2
+    for told in ({}, {"format": None}, {"format": "newest"}):
+        with pytest.raises(RouterError, match="does not tell which tables it reads"):
+            _newest_format(told)
+
+
 TOLD = {"lineage": "2026-03-01T12:00:00Z", "generation": 7, "digest": "d"}
 
 

@@ -114,14 +114,26 @@ class Life(RuleBasedStateMachine):
             self._take(f"production is moved to {version.name}, which wakes", self.here.wake(version))
 
     @precondition(lambda self: self.here.operator.phase not in {"WarmingUp", "Running"} and len(self._answering()) > 1)
-    @rule(number=NUMBERS, weights=st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    def an_experiment_begins(self, number: int, weights: tuple[int, int]) -> None:
+    @rule(
+        number=NUMBERS,
+        weights=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        coverages=st.sampled_from([[100], [30, 60, 100], [50, 80]]),
+    )
+    def an_experiment_begins(self, number: int, weights: tuple[int, int], coverages: list[int]) -> None:
         control, *others = sorted(
             self._answering(), key=lambda name: name != self.here.operator.aliases.get("production")
         )
         other = others[number % len(others)]
-        self.here.operator.start(control, other, weights)
-        self._take(f"{control} and {other} are compared, {weights[0]} to {weights[1]}")
+        self.here.operator.start(control, other, weights, coverages)
+        self._take(f"{control} and {other} are compared, {weights[0]} to {weights[1]}, on {coverages} percent")
+
+    @precondition(lambda self: self.here.operator.next_coverage is not None)
+    @rule()
+    def more_users_take_part(self) -> None:
+        coverage = self.here.operator.next_coverage
+        assert coverage is not None
+        self.here.operator.take_more_in(coverage)
+        self._take(f"{coverage} percent take part")
 
     def _answering(self) -> list[str]:
         versions = self.here.operator.versions

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import Initialize, OutputFormat
 
-from .ab_experiment import Assignment, Decision, Metrics, Stopping
+from .ab_experiment import TRUST_RULE, Assignment, Decision, Metrics, Stopping
 from .dataset import Dataset
 from .evaluation import Evaluation
 from .pods import PodTemplate, gpus_in_cel
@@ -128,6 +128,8 @@ class ExperimentTemplate(Schema):
     """When the verdict is due."""
     decision: Decision = Field(default_factory=Decision)
     """What follows from it."""
+
+    rules: ClassVar = (TRUST_RULE,)
 
 
 class Output(Schema):

@@ -139,8 +139,8 @@ class RouteSeen:
     default: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
     """By what stands behind `@`."""
-    split_by: str | None = None
-    """The uid of the experiment that splits them."""
+    split_by: Mapping[str, int] = field(default_factory=dict)
+    """The uids of the experiments that split them, each with the step of its ramp."""
     versions: frozenset[str] = field(default_factory=frozenset)
     """All that the table names, of all models."""
     arrival: Arrival | None = None

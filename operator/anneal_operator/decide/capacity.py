@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from anneal_operator.api.model_version import PRODUCTION
 
 from .acknowledgement import Awaited
+from .layers import clash
 from .routing import Experiment, Last, Route, Version, promoted, split_by
 
 __all__ = ["awaited", "held_back"]
@@ -48,5 +49,6 @@ def held_back(
     if waits_for is None or now >= waits_for.until or last.default is None:
         return route
     named = {**route.named, PRODUCTION: last.default} if PRODUCTION in route.named else route.named
-    won = [one for one in experiments if promoted(one) == waits_for.version and one.uid == last.split_by]
-    return replace(route, default=last.default, named=named, split=split_by(won[0]) if won else route.split)
+    won = [one for one in experiments if promoted(one) == waits_for.version and one.uid in last.split_by]
+    others = [split for split in route.splits if not any(clash(one.spec, split.name, split.spec) for one in won)]
+    return replace(route, default=last.default, named=named, splits=(*map(split_by, won), *others))

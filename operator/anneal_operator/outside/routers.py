@@ -53,6 +53,9 @@ class Routers(Protocol):
     async def applied(self, url: str, key: str) -> Stamp:
         """Return the newest table that all workers of one router have applied."""
 
+    async def newest_format(self, url: str, key: str) -> int:
+        """Return the newest format of tables that one router reads."""
+
     async def traffic(self, url: str, key: str) -> RouterTraffic:
         """Return what one router has under way."""
 
@@ -88,6 +91,14 @@ class HttpRouters:
             return Stamp(**{name: found[name] for name in Stamp.model_fields})
         except (KeyError, ValidationError) as error:
             raise RouterError(f"{url} tells of no table") from error
+
+    async def newest_format(self, url: str, key: str) -> int:
+        """Return the newest format of tables that one router reads."""
+        found = await self._get(f"{url}/-/routes", key, {}, _ACKNOWLEDGED_SECONDS)
+        try:
+            return int(found["format"])
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise RouterError(f"{url} does not tell which tables it reads") from error
 
     async def traffic(self, url: str, key: str) -> RouterTraffic:
         """Return what one router has under way."""

@@ -47,6 +47,8 @@ class Acknowledgements:
     awaited: dict[str, Mapping[str, Awaited]] = field(default_factory=dict)
     """What changes of each namespace's routes wait for, by model."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
+    _formats: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The newest that a pod reads, by its uid."""
     _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
     _read: dict[str, TableRead] = field(default_factory=dict)
     _newest: dict[str, Stamp] = field(default_factory=dict)
@@ -75,6 +77,26 @@ class Acknowledgements:
         self._pods[namespace] = {pod.uid: pod for pod in found}
         self.replaced[namespace] = self.replaced.get(namespace, Replacements()).seen(found, now)
         return found
+
+    async def all_read(
+        self, routers: Routers, key: str, namespace: str, format_: int, pods: Sequence[Manifest]
+    ) -> bool:
+        """Return whether none of these pods tells that it knows earlier formats alone: it would keep the table it has.
+
+        One that is silent is replaced, whatever it is sent.
+        """
+        known, free = self._formats.get(namespace, {}), asyncio.Semaphore(_AT_ONCE)
+
+        async def told(pod: Manifest) -> tuple[str, int]:
+            uid = pod["metadata"]["uid"]
+            if uid in known:
+                return uid, known[uid]
+            async with free:
+                return uid, await _newest_format(routers, key, pod)
+
+        found = dict(await asyncio.gather(*map(told, pods)))
+        self._formats[namespace] = {uid: newest for uid, newest in found.items() if newest}
+        return all(newest >= format_ for newest in found.values() if newest)
 
     def note_replaced(self, namespace: str, now: datetime) -> None:
         """Keep that a router was just taken out, so that the next has longer."""
@@ -116,6 +138,7 @@ class Acknowledgements:
         self.replaced.pop(namespace, None)
         self.awaited.pop(namespace, None)
         self._pods.pop(namespace, None)
+        self._formats.pop(namespace, None)
         self._routes.pop(namespace, None)
         self._read.pop(namespace, None)
         self._newest.pop(namespace, None)
@@ -126,6 +149,7 @@ class Acknowledgements:
         self.replaced.clear()
         self.awaited.clear()
         self._pods.clear()
+        self._formats.clear()
         self._routes.clear()
         self._read.clear()
         self._newest.clear()
@@ -138,7 +162,7 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
     return RouteSeen(
         default=route.default if route else None,
         named=route.named if route else {},
-        split_by=route.experiment if route else None,
+        split_by=route.experiments if route else {},
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
         awaited=told.awaited.get(namespace, {}).get(model),
@@ -153,3 +177,12 @@ async def _applied(routers: Routers, key: str, pod: Manifest) -> Stamp | None:
         return await routers.applied(pod_admin_url(address), key)
     except RouterError:
         return None
+
+
+async def _newest_format(routers: Routers, key: str, pod: Manifest) -> int:
+    """0 of one that does not tell."""
+    address = (pod.get("status") or {}).get("podIP")
+    try:
+        return await routers.newest_format(pod_admin_url(address), key) if address else 0
+    except RouterError:
+        return 0

@@ -46,6 +46,7 @@ from anneal_operator.desired.routing import (
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
+    format_of,
     publicly_known,
     route_table,
     router_objects,
@@ -53,7 +54,7 @@ from anneal_operator.desired.routing import (
 from anneal_operator.desired.serving import server_name
 from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.reasons import ConditionType
-from serving_runtime.plan import RouteTable, Stamp
+from serving_runtime.plan import FORMAT, RouteTable, Stamp
 
 from .capacity_seen import wakes_after, with_capacity
 from .context import Context
@@ -99,6 +100,8 @@ class ObservedRouter:
     recorder: ObservedRecorder
     is_held_up: bool
     """Whether a step was refused the last time."""
+    may_be_new: bool
+    """Whether the table may be of this build's format: no router is of an earlier build, or it is already."""
     awaited: Mapping[str, Awaited] = field(default_factory=dict)
     """What changes of the default waited for, by model."""
 
@@ -150,18 +153,21 @@ class RouterKind:
             (await with_capacity(self._context, reader, version, found, all_versions, routes), served)
             for (version, served), found in zip(versions, all_versions, strict=True)
         ]
-        found = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
+        read = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = (
             self._context.acknowledgements.read(namespace, table).stamp,
             ring.keys.admin if ring.is_kept else "",
         )
+        found = [experiment for experiment in read if experiment]
         return ObservedRouter(
             owners=_answered(all_versions),
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
-            experiments=[experiment for experiment in found if experiment],
-            last={model: Last(route.default, route.named, route.experiment) for model, route in routes.items()},
+            experiments=found,
+            last={
+                model: Last(route.default, route.named, frozenset(route.experiments)) for model, route in routes.items()
+            },
             stamp=stamp,
             newest=self._context.acknowledgements.newest(namespace),
             pods=await self._asked(reader, namespace, stamp, key, now),
@@ -173,8 +179,25 @@ class RouterKind:
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
+            may_be_new=all(one.spec.assignment.is_plain for one in found)
+            or await self._may_be_new(reader, namespace, table, key, now),
             awaited=self._context.acknowledgements.awaited.get(namespace, {}),
         )
+
+    async def _may_be_new(
+        self, reader: Reader, namespace: str, table: Manifest | None, key: str, now: datetime
+    ) -> bool:
+        """A table that is of it stays so, whichever router comes: nobody is moved."""
+        if format_of(table) == FORMAT:
+            return True
+        pods = await self._reached(reader, namespace, now)
+        return await self._context.acknowledgements.all_read(self._context.routers, key, namespace, FORMAT, pods)
+
+    async def _reached(self, reader: Reader, namespace: str, now: datetime) -> list[Manifest]:
+        """The routers that clients reach."""
+        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
+        leaving = timedelta(seconds=LEAVING_SECONDS)
+        return [pod for pod in pods if takes_requests(pod, now, leaving)]
 
     async def _unwanted_route(self, reader: Reader, namespace: str) -> tuple[Deletion, ...]:
         """Looked for where everything is read afresh: no watch tells of it, and mostly there is none."""
@@ -189,9 +212,7 @@ class RouterKind:
         self, reader: Reader, namespace: str, stamp: Stamp | None, key: str, now: datetime
     ) -> list[RouterPod]:
         """Ask the routers, and tell those who wait for their word."""
-        told, leaving = self._context.acknowledgements, timedelta(seconds=LEAVING_SECONDS)
-        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
-        reached = [pod for pod in pods if takes_requests(pod, now, leaving)]
+        told, reached = self._context.acknowledgements, await self._reached(reader, namespace, now)
         asked = await told.ask(self._context.routers, key, namespace, stamp, reached, now)
         before = told.arrivals.pop(namespace, None)
         if stamp:
@@ -284,7 +305,8 @@ class RouterKind:
             if found := awaited(route, own, of_model, last, observed.awaited.get(model), now):
                 waits[model] = found
             routes[model] = held_back(route, found, of_model, last, now)
-        table = route_table(observed.served, {model: _destination(route) for model, route in routes.items()})
+        destinations = {model: _destination(route) for model, route in routes.items()}
+        table = route_table(observed.served, destinations, only_plain=not observed.may_be_new)
         had = [observed.newest, *(pod.applied for pod in observed.pods)]
         stamp = next_stamp(table, observed.stamp, had, timestamp(now))
         gone = overdue(observed.pods, observed.replaced, now)
@@ -367,10 +389,11 @@ def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
 
 
 def _destination(route: Route) -> Destination:
-    split = route.split
-    return Destination(
-        route.default, route.named, SplitTraffic(split.name, split.uid, split.salt, split.spec) if split else None
-    )
+    splits = [
+        SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+        for split in route.splits
+    ]
+    return Destination(route.default, route.named, splits)
 
 
 def _outdated(made: Manifest | None) -> tuple[Deletion, ...]:
