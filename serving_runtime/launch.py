@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .adapter_folder import PLACES_VARIABLE, AdapterError, Places, brought, check, joined, wanted_in
 from .command import SettingsError, engine_command, engine_environment
+from .nodes import on_nodes
 from .plan import ENGINE_KEY_VARIABLE, ServingPlan, WantedAdapter
 from .weights.published import WeightsError, verify
 
@@ -26,6 +27,9 @@ def main() -> None:
     parser.add_argument("--plan", type=ServingPlan.model_validate_json, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where the weights are")
     parser.add_argument("--wanted", type=Path, help="the file that says which adapters a base is to have")
+    parser.add_argument(
+        "--nodes", type=int, default=1, help="how many of the group that this pod is in share the engine"
+    )
     options = parser.parse_args()
     plan: ServingPlan = options.plan
     try:
@@ -34,11 +38,21 @@ def main() -> None:
         folder = _with_adapters(plan, options.folder, options.wanted) if plan.adapters else options.folder
         is_keyed = ENGINE_KEY_VARIABLE in os.environ
         command = engine_command(plan, folder, options.port, is_keyed=is_keyed)
+        if options.nodes > 1:
+            command = _on_nodes(command, options.nodes)
         os.environ |= engine_environment(plan, folder)
     except (OSError, WeightsError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_BAD_SETTINGS if isinstance(error, SettingsError) else _NO_ACCESS)
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _on_nodes(command: list[str], nodes: int) -> list[str]:
+    try:
+        return on_nodes(command, nodes, os.environ)
+    except KeyError as error:
+        told = f"{error} is not set, by which LeaderWorkerSet tells a pod its place: are its webhooks there?"
+        raise SettingsError(told) from error
 
 
 def _with_adapters(plan: ServingPlan, base: Path, wanted: Path) -> Path:

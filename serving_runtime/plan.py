@@ -1,7 +1,7 @@
 """What the operator hands to the serving side: the plan of one server, and the route table of a namespace."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from .terms import (
     BACKEND_KEYS_FOLDER,
     ENGINE_KEY_VARIABLE,
     FORMAT,
+    PLAIN_FORMAT,
     RECORDS_FOLDER,
     USER_KEY_VARIABLE,
     digest_of_target,
@@ -35,6 +36,7 @@ __all__ = [
     "FORMAT",
     "LEFT_BY_ALL_SECONDS",
     "LONGEST_SILENCE_SECONDS",
+    "PLAIN_FORMAT",
     "PROXY_VARIABLES",
     "RECORDER_PORT",
     "RECORDS_FOLDER",
@@ -55,8 +57,11 @@ __all__ = [
     "Downloaded",
     "Dtype",
     "ExperimentRoute",
+    "KeyRoute",
+    "LayerRoute",
     "LoadedAdapter",
     "ModelRoute",
+    "OverrideRoute",
     "Quantization",
     "ReasoningParser",
     "RouteTable",
@@ -70,6 +75,8 @@ __all__ = [
     "WarmUp",
     "boundaries",
     "bucket",
+    "covered",
+    "places",
     "weights_folder",
 ]
 
@@ -382,6 +389,8 @@ class Target(_Part):
     service: str | None = None
     """The Service's name: its EndpointSlices say which pods are asked. Without any, host and port are."""
     backend: BackendTarget | None = None
+    wakes_after: int | None = None
+    """Where it may have no pods, which a request starts: in how many seconds one is there. None where it always has."""
 
     def digest(self) -> str:
         """By which a router says what it asked of a backend."""
@@ -396,16 +405,64 @@ class VariantRoute(_Part):
     up_to: int
 
 
+class KeyRoute(_Part):
+    """Where a request may name its user."""
+
+    kind: Literal["header", "cookie", "body"]
+    name: str
+
+
+class LayerRoute(_Part):
+    """The users whom one experiment of several has: those from one bucket of the layer's salt to before another."""
+
+    salt: str
+    begin: int
+    end: int
+
+
+class OverrideRoute(_Part):
+    """By which header testers choose their variant, and who they are."""
+
+    header: str
+    users: list[str]
+
+
 class ExperimentRoute(_Part):
     """How one experiment assigns users."""
 
     name: str
     uid: str
     salt: str
-    headers: list[str]
-    """Request headers that may name the user, in order of preference."""
+    keys: list[KeyRoute]
+    """What may name the user, in order of preference."""
     control: str
     variants: list[VariantRoute]
+    covered: int = BUCKETS
+    """Users whose second place is below take part."""
+    epoch: int = 0
+    """The step of its ramp, from 1; 0 without a ramp."""
+    layer: LayerRoute | None = None
+    """Without one, all users are its own."""
+    override: OverrideRoute | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a router of an earlier build does the same, which knows nothing but headers."""
+        is_whole = self.covered == BUCKETS and not self.epoch and self.layer is None and self.override is None
+        return is_whole and all(key.kind == "header" for key in self.keys)
+
+    def assigned(self, user: str) -> tuple[str, bool] | None:
+        """Return a user's variant and whether they take part, which testers do not; None of whom it does not have.
+
+        The router's Lua computes the same.
+        """
+        if self.layer and not self.layer.begin <= bucket(self.layer.salt, user) < self.layer.end:
+            return None
+        own, second = places(self.salt, user)
+        if second >= self.covered:
+            return self.control, False
+        variant = next(variant.name for variant in self.variants if own < variant.up_to)
+        return variant, not (self.override and user in self.override.users)
 
 
 class ModelRoute(_Part):
@@ -415,7 +472,13 @@ class ModelRoute(_Part):
     """The target without an experiment; None until a version holds `production`."""
     named: dict[str, str]
     """Targets by what stands behind `@`: a version's number, or an alias."""
-    experiment: ExperimentRoute | None = None
+    experiments: list[ExperimentRoute] = []
+    """Several have users of one layer, each its own, and name them by the same keys."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a router of an earlier build does the same."""
+        return len(self.experiments) < 2 and all(experiment.is_plain for experiment in self.experiments)
 
 
 class Stamp(_Part):
@@ -448,9 +511,55 @@ class RouteTable(_Part):
         """Return what this table is called as a generation of a lineage."""
         return Stamp(lineage=lineage, generation=generation, digest=self.digest())
 
+    @property
+    def format(self) -> int:
+        """The first in which it can be told, so that routers of an earlier build read what they can obey."""
+        return PLAIN_FORMAT if all(route.is_plain for route in self.models.values()) else FORMAT
+
     def document(self, stamp: Stamp) -> dict[str, Any]:
         """What the router reads."""
-        return {"format": FORMAT, **stamp.model_dump(), **self.model_dump()}
+        told = {"format": self.format, **stamp.model_dump(), **self.model_dump()}
+        if self.format == PLAIN_FORMAT:
+            told["models"] = {name: _plain(route) for name, route in told["models"].items()}
+        return told
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "RouteTable":
+        """Return the table of a document of any format; raise an error of one that this build would not write."""
+        models = document["models"]
+        if document.get("format") == PLAIN_FORMAT:
+            models = {name: _of_plain(route) for name, route in models.items()}
+        return cls(targets=document["targets"], models=models)
+
+
+_PLAIN_FIELDS = ("name", "uid", "salt", "control", "variants")
+
+
+def _plain(route: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's route as the first format has it: one experiment at most, whose users headers name."""
+    split = next(iter(route["experiments"]), None)
+    told = split and {
+        **{name: split[name] for name in _PLAIN_FIELDS},
+        "headers": [key["name"] for key in split["keys"]],
+    }
+    return {"default": route["default"], "named": route["named"], "experiment": told}
+
+
+def _of_plain(route: Mapping[str, Any]) -> dict[str, Any]:
+    split = route.get("experiment")
+    keys = [{"kind": "header", "name": name} for name in split["headers"]] if split else []
+    own = {name: value for name, value in route.items() if name != "experiment"}
+    rest = {name: value for name, value in split.items() if name != "headers"} if split else {}
+    return {**own, "experiments": [{**rest, "keys": keys}] if split else []}
+
+
+def covered(coverage: int, holdout: int = 0) -> int:
+    """The second place before which users take part, at a coverage and without a share that is held out, in percent.
+
+    More coverage leaves whoever took part where they were; and as it looks at another place than the variants do, these
+    have the same shares at each.
+    """
+    return (BUCKETS - BUCKETS // 100 * holdout) * coverage // 100
 
 
 def boundaries(weights: Sequence[int]) -> list[int]:
@@ -464,8 +573,16 @@ def bucket(salt: str, user: str) -> int:
 
     The router's Lua computes the same. Not CRC32, which is linear: two experiments' splits would be correlated.
     """
+    return places(salt, user)[0]
+
+
+def places(salt: str, user: str) -> tuple[int, int]:
+    """The user's bucket, and their second place, by which a ramp takes users in: the same of the next 32 bits.
+
+    Apart from each other, so that however few take part, the variants have exactly their shares of them.
+    """
     digest = hashlib.sha1(f"{salt}:{user}".encode(), usedforsecurity=False).digest()
-    return int.from_bytes(digest[:4], "big") % BUCKETS
+    return int.from_bytes(digest[:4], "big") % BUCKETS, int.from_bytes(digest[4:8], "big") % BUCKETS
 
 
 def weights_folder(digest: str) -> str:

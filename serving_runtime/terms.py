@@ -13,6 +13,7 @@ __all__ = [
     "BACKEND_KEYS_FOLDER",
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
+    "PLAIN_FORMAT",
     "RECORDS_FOLDER",
     "USER_KEY_VARIABLE",
     "digest_of_target",
@@ -24,9 +25,11 @@ ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
 """In that of routers and recorders: what they demand of whoever asks what is not for clients."""
 USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 """In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
-FORMAT = 1
+FORMAT, PLAIN_FORMAT = 2, 1
 """Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
-refuses every other, and goes on with the last table that it knew."""
+refuses every other, and goes on with the last table that it knew. The first has one experiment per model, for all
+users, whom headers name: such a table is still written in it, so routers of an earlier build read it; and still read.
+"""
 RECORDS_FOLDER = "/shared/records"
 """Where a router's processes leave what they recorded for the one that ships it; `router.conf` cannot but repeat it."""
 BACKEND_KEYS_FOLDER = "/etc/anneal/backend-keys"

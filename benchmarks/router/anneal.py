@@ -15,6 +15,7 @@ from serving_runtime.plan import (
     ENGINE_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
+    KeyRoute,
     ModelRoute,
     RouteTable,
     Target,
@@ -98,9 +99,14 @@ def two_arms(first: int, second: int, up_to: int = BUCKETS // 2) -> RouteTable:
         VariantRoute(name="candidate", target="bench-2", up_to=BUCKETS),
     ]
     experiment = ExperimentRoute(
-        name="bench", uid="bench", salt="bench", headers=["x-user-id"], control="control", variants=arms
+        name="bench",
+        uid="bench",
+        salt="bench",
+        keys=[KeyRoute(kind="header", name="x-user-id")],
+        control="control",
+        variants=arms,
     )
-    route = ModelRoute(default="bench-1", named={"1": "bench-1", "2": "bench-2"}, experiment=experiment)
+    route = ModelRoute(default="bench-1", named={"1": "bench-1", "2": "bench-2"}, experiments=[experiment])
     return RouteTable(targets=targets, models={"bench": route})
 
 

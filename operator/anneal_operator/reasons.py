@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     ROUTABLE = "Routable"
     ALIAS_DRIFTED = "AliasDrifted"
+    CAPACITY_READY = "CapacityReady"
     VARIANTS_READY = "VariantsReady"
     ROUTE_PROGRAMMED = "RouteProgrammed"
     ASSIGNMENT_HEALTHY = "AssignmentHealthy"
@@ -57,6 +58,7 @@ class Reason(StrEnum):
     NOT_SERVED = "NotServed"
     SCALED_DOWN = "ScaledDown"
     RETIRED = "Retired"
+    SLEEPING = "Sleeping"
     DRAINING = "Draining"
     DOWNLOADING = "Downloading"
     STARTING = "Starting"
@@ -84,6 +86,7 @@ class Reason(StrEnum):
     NOT_ROUTED = "NotRouted"
     HELD_BY_ANOTHER = "HeldByAnother"
     AS_ROUTED = "AsRouted"
+    PODS_MISSING = "PodsMissing"
     # ABExperiment
     VERSION_NOT_FOUND = "VersionNotFound"
     VERSION_OF_ANOTHER_MODEL = "VersionOfAnotherModel"

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from serving_runtime.terms import BACKEND_KEYS_FOLDER, FORMAT
+from serving_runtime.terms import BACKEND_KEYS_FOLDER, FORMAT, PLAIN_FORMAT
 
 from .api_server import ApiServer, in_cluster
 from .backends import Backends
@@ -79,9 +79,9 @@ def _order_there(table: str) -> tuple[str, int]:
 def _order(table: str) -> tuple[str, int]:
     """Where a table stands among all; raise an error that says why it is none."""
     found = json.loads(table)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in (PLAIN_FORMAT, FORMAT):
         told = found.get("format") if isinstance(found, dict) else "that of no table"
-        raise ValueError(f"its format is {told}, and this build knows {FORMAT}")
+        raise ValueError(f"its format is {told}, and this build knows {PLAIN_FORMAT} and {FORMAT}")
     return str(found["lineage"]), int(found["generation"])
 
 

@@ -278,6 +278,12 @@ function Scanner:feed(bytes, length)
   return true
 end
 
+-- What a short value of JSON is; without an escape, a string is what stands there.
+function body.value(text)
+  if text:byte(1) == QUOTE and not text:find("\\", 1, true) then return text:sub(2, -2) end
+  return (cjson.decode("[" .. text .. "]") or {})[1]
+end
+
 -- What was found, by name: `first` and `last`, the positions of a value's first byte and of the one behind its last,
 -- counted from 0, `text`, as it is written, where that is short, and `turn`, the position behind a list's first message of a
 -- user; of an object that is looked into, `first`, that it `is_opened`, and whether it `has_keys`.

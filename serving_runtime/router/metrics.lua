@@ -32,6 +32,11 @@ function metrics.under_way()
   return registry.totals("requests_in_flight", "version")
 end
 
+-- How many seconds ago each version was last asked, or answered, by version: what one has under way counts as well.
+function metrics.asked_ago()
+  return registry.ages("requests_in_flight", "version")
+end
+
 metrics.start, metrics.finish, metrics.page = registry.start, registry.finish, registry.page
 
 -- Count one more, or `amount`; `labels` are by name.

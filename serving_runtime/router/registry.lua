@@ -154,6 +154,19 @@ function registry.totals(name, label)
   return totals
 end
 
+-- How many seconds ago a metric last changed, by the values of one of its labels.
+function registry.ages(name, label)
+  publish()
+  local ages, now, own = {}, ngx.now(), families[name].name .. "{"
+  for _, key in ipairs(shared:get_keys(0)) do
+    local is_whole = key:sub(1, #own) == own and not key:find(SEPARATOR, 1, true)
+    local value = is_whole and key:match(label .. '="([^"\\]*)"')
+    local changed = value and shared:get(key)
+    if changed then ages[value] = math.min(ages[value] or math.huge, math.max(0, now - changed)) end
+  end
+  return ages
+end
+
 local function tell_histogram(page, own, labels, values)
   local count, start = 0, own.name .. "_bucket{" .. labels .. ',le="'
   for i = 1, #own.buckets + 1 do

@@ -4,6 +4,7 @@ local affinity = require "affinity"
 local answer = require "answer"
 local assignment = require "assignment"
 local attempts = require "attempts"
+local body = require "body"
 local endpoints = require "endpoints"
 local errors = require "errors"
 local keys = require "keys"
@@ -13,9 +14,10 @@ local request = require "request"
 local routes = require "routes"
 local surface = require "surface"
 local upstream = require "upstream"
+local waking = require "waking"
 
 local router = {}
-local MODELS, QUOTE = "/v1/models/", 34
+local MODELS = "/v1/models/"
 local NO_BACKENDS = '{"backends":{}}'
 local refuse = errors.refuse
 local PATIENCE = 10 -- seconds
@@ -49,43 +51,48 @@ local function route_of(name)
   return route, reference
 end
 
--- The version that answers; nil, a status, a sentence, and the header that it is about, where none does.
-local function version_of(name, path, seen)
+-- The variant's version, for a request of the experiment's; nil, a status, a sentence and the header that it is about where
+-- a tester asks for none. Who does not take part yet is recorded as outside of it; a tester without their name, so that
+-- they count nowhere.
+local function version_in(split, user, path, seen)
+  local is_tester, chosen, sentence, header = assignment.tester(split, user)
+  if sentence then return nil, 400, sentence, header end
+  local variant, takes_part = assignment.variant(split, user)
+  if is_tester then
+    variant, takes_part, user, seen.tester = chosen or variant, true, nil, true
+  end
+  if path.counts then seen.user, seen.experiment = user, takes_part and split or nil end
+  seen.variant = variant.name
+  if variant ~= split.control then seen.spare = split.control.target end
+  return variant.target
+end
+
+-- The version that answers; nil, a status, a sentence, and the header or field that it is about, where none does.
+local function version_of(name, path, seen, found)
   local route, reference = route_of(name)
   if not route then return nil, 404, reference end
   seen.model = name
   if reference then return route.named[reference] end
-  if type(route.experiment) == "table" then
-    local variant, user, header = assignment.assign(route.experiment)
-    if not variant then return nil, 400, user, header end
-    if user and path.counts then seen.user, seen.experiment = user, route.experiment end
-    seen.variant = variant.name
-    seen.spare = assignment.control(route.experiment, variant)
-    return variant.target
-  end
+  local splits = route.splits
+  local user, sentence, key = assignment.user(splits and splits[1].keys or assignment.OUTSIDE, found)
+  if sentence then return nil, 400, sentence, key end
+  local split = splits and assignment.owner(splits, user)
+  if split then return version_in(split, user, path, seen) end
   if route.default == cjson.null then
     return nil, 404, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
   end
-  local user, twice, header = assignment.user()
-  if twice then return nil, 400, twice, header end
   if path.counts then seen.user = user end
   return route.default
 end
 
--- What a value of JSON is; without an escape, a string is what stands there.
-local function text_of(value)
-  if value:byte(1) == QUOTE and not value:find("\\", 1, true) then return value:sub(2, -2) end
-  return (cjson.decode("[" .. value .. "]") or {})[1]
-end
-
 -- The name of the model that is asked for, and what was found in the body.
 local function asked_model(path)
-  local found, sentence, key = request.keys(path.wanted, surface.opened)
+  local found, sentence, key = request.keys(routes.names_in_body and path.naming or path.wanted, surface.opened)
   if not found then return refuse(400, "the body is no JSON object as it should be: " .. sentence, key) end
   local field, why = surface.refused(path, found)
   if field then return refuse(400, why, field) end
   local value = found.model
-  local name = value and value.text and text_of(value.text)
+  local name = value and value.text and body.value(value.text)
   if type(name) ~= "string" then return refuse(400, "`model` must name a model; GET /v1/models lists them", "model") end
   return name, found
 end
@@ -100,6 +107,22 @@ local function edits_of(path, seen, found, name, asked)
   return edits
 end
 
+-- The same as attempts.prepare, of a version without a pod, once it has one; where it has none, the client is told so.
+local function prepare_woken(seen, version, name)
+  local expected = routes.targets[version].wakes_after
+  if type(expected) ~= "number" then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  seen.version = version
+  metrics.begin(seen)
+  local seconds = waking.await(version, expected)
+  if not seconds and routes.targets[version] then
+    local answering, target, asked = attempts.prepare(seen, routes.targets, version, nil, name)
+    if answering then return answering, target, asked end
+  end
+  ngx.header["Retry-After"] = seconds
+  local again = "no pod of `" .. version .. "` is ready, and one is being started; try again"
+  return refuse(503, again .. (seconds and " in " .. seconds .. " s" or ""), "model")
+end
+
 function router.route()
   local uri = ngx.var.uri
   local path = surface.paths[uri]
@@ -109,12 +132,12 @@ function router.route()
   if not routes.models then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
   local name, found = asked_model(path)
-  local version, status, sentence, param = version_of(name, path, seen)
+  local version, status, sentence, param = version_of(name, path, seen, found)
   if not routes.targets[version] then
     return refuse(status or 404, sentence or "this version is not served", param or "model")
   end
   local answering, target, asked = attempts.prepare(seen, routes.targets, version, seen.spare, name)
-  if not answering then return refuse(503, "no pod of `" .. version .. "` is ready; try again", "model") end
+  if not answering then answering, target, asked = prepare_woken(seen, version, name) end
   local to, why_not, said = nil, nil, nil
   if attempts.is_backend(target) then
     if attempts.under_way(seen) >= most_at_once then
@@ -128,7 +151,7 @@ function router.route()
   local edits = edits_of(path, seen, found, name, asked)
   if edits then request.edit(edits) end
   seen.version, ngx.ctx.target = answering, target
-  metrics.begin(seen)
+  if not seen.in_flight then metrics.begin(seen) end
   ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
   if to then upstream.ask(to) end
   ngx.req.set_uri(to and to.uri or uri) -- as it was understood, not as it was written
@@ -180,7 +203,8 @@ function router.tell_metrics()
 end
 
 function router.tell_requests()
-  ngx.say(cjson.encode({ under_way = metrics.under_way(), recorder_lag_seconds = records.lag() }))
+  local under_way, asked_ago = metrics.under_way(), metrics.asked_ago()
+  ngx.say(cjson.encode({ under_way = under_way, asked_seconds_ago = asked_ago, recorder_lag_seconds = records.lag() }))
 end
 
 -- How the agent found the backends.

@@ -2,13 +2,15 @@
 -- a reload. A table that this build does not know, or that is older than the one that holds, is refused. What each worker
 -- has applied lies in a shared dictionary, so that any of them can tell what all have.
 local cjson = require "cjson.safe"
+local assignment = require "assignment"
 local endpoints = require "endpoints"
 local followed = require "followed"
 local metrics = require "metrics"
 
 local routes = {} -- `models`, `targets` and `lineage` of the table that holds; none of them before the first
+routes.names_in_body = false -- whether a user may be
 local PERIOD, PATIENCE = 0.25, 2 -- seconds
-local FORMAT = 1 -- plan.py says so, too
+local PLAIN_FORMAT, FORMAT = 1, 2 -- terms.py says so, too
 local applied
 local waits_since -- when a table was found early
 
@@ -21,8 +23,8 @@ end
 -- What is wrong with a table; nothing where it may be applied.
 local function objection(table)
   if type(table) ~= "table" then return "the file of routes holds no table" end
-  if table.format ~= FORMAT then
-    return "the table's format is " .. tostring(table.format) .. ", and this build knows " .. FORMAT
+  if table.format ~= PLAIN_FORMAT and table.format ~= FORMAT then
+    return "the table's format is " .. tostring(table.format) .. ", and this build knows " .. PLAIN_FORMAT .. " and " .. FORMAT
   end
   for field, kind in pairs { models = "table", targets = "table", lineage = "string", generation = "number", digest = "string" } do
     if type(table[field]) ~= kind then return "the file of routes holds no table: it has no " .. field end
@@ -37,8 +39,8 @@ local function led_to(models)
   local versions = {}
   for _, route in pairs(models) do
     if type(route.default) == "string" then versions[route.default] = true end
-    for _, variant in ipairs(type(route.experiment) == "table" and route.experiment.variants or {}) do
-      versions[variant.target] = true
+    for _, split in ipairs(route.splits or {}) do
+      for _, variant in ipairs(split.variants) do versions[variant.target] = true end
     end
   end
   return versions
@@ -68,6 +70,16 @@ local function tell()
   if not done then ngx.log(ngx.ERR, "what was applied cannot be told: ", problem) end
 end
 
+-- Take the experiments apart, once for all requests; whether a user may be named in the body.
+local function prepare(models)
+  local reads_body = false
+  for _, route in pairs(models) do
+    route.splits = assignment.splits(route)
+    reads_body = reads_body or route.splits ~= nil and assignment.reads_body(route.splits)
+  end
+  return reads_body
+end
+
 local function apply(text)
   local found = cjson.decode(text)
   local problem = objection(found)
@@ -75,9 +87,15 @@ local function apply(text)
     ngx.log(ngx.ERR, problem, "; keeping the last one")
     return
   end
+  local is_whole, reads_body = pcall(prepare, found.models)
+  if not is_whole then
+    ngx.log(ngx.ERR, "the file of routes holds no table: ", reads_body, "; keeping the last one")
+    return
+  end
   if is_early(found) and may_wait() then return followed.TOO_EARLY end
   waits_since = nil
   applied, routes.models, routes.targets, routes.lineage = found, found.models, found.targets, found.lineage
+  routes.names_in_body = reads_body
   tell()
 end
 
@@ -111,8 +129,9 @@ function routes.told()
   if not all then return nil end
   local models = {}
   for name, route in pairs(routes.models) do
-    local experiment = type(route.experiment) == "table" and { uid = route.experiment.uid } or nil
-    models[name] = { default = route.default, named = route.named, experiment = experiment }
+    local experiments = {}
+    for i, split in ipairs(route.splits or {}) do experiments[i] = split.uid end
+    models[name] = { default = route.default, named = route.named, experiments = experiments[1] and experiments }
   end
   return cjson.encode {
     format = FORMAT, lineage = all.lineage, generation = all.generation, digest = all.digest, models = models,

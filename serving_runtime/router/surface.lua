@@ -46,6 +46,7 @@ local UNSAID = { ["null"] = true, ["false"] = true }
 local TRUTHS, PLAIN = { ["true"] = true, ["null"] = true, ["false"] = true }, { "stream", "stream_options.include_usage" }
 
 surface.opened = { structured_outputs = true, response_format = true, stream_options = true }
+local NAMING = { user = true, safety_identifier = true } -- ab_experiment.py says so, too
 local COUNTED = {
   stream = true,
   stream_options = true,
@@ -66,7 +67,10 @@ for _, path in pairs(surface.paths) do
   path.refused = path.kind == "responses" and RESPONSES or ALWAYS
   path.asks_usage = path.kind == "chat" or path.kind == "completions" -- other streams tell their tokens unasked
   path.wanted = names(ALWAYS, path.kind == "responses" and RESPONSES or {}, path.asks_usage and COUNTED or {})
-  if path.text then path.wanted[path.text] = "turns" end
+  path.naming = names(path.wanted, NAMING) -- where a user may be named in the body
+  for _, wanted in ipairs { path.wanted, path.naming } do
+    if path.text then wanted[path.text] = "turns" end
+  end
 end
 
 local function is_refused(path, name, value)

@@ -83,6 +83,12 @@ def _variant(number: int) -> Json:
     return {"name": f"v{number}", "modelVersionRef": {"name": f"v{number}"}, "weight": 50}
 
 
+def _among(mode: str, refused: str | None = None, **assignment: Any) -> Case:
+    name = f"ABExperiment.decision.mode: {mode} with {assignment}"
+    spec = {**GOOD["ABExperiment"], "assignment": assignment, "decision": {"mode": mode}}
+    return Case(name, "ABExperiment", spec, refused)
+
+
 def _gated(gate: Json) -> Json:
     return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
 
@@ -280,6 +286,8 @@ _WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1,
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
+_LAST_STEP, _GROWS = "each step of `ramp` but the last says", "must be above the one before"
+_ONE_SOURCE = "each entry of `keyFrom` names one source"
 _GPU = {"limits": {"nvidia.com/gpu": 2}}
 
 
@@ -314,7 +322,11 @@ _SERVED: tuple[Json, ...] = (
     {"quantization": "FP8", "dtype": "BF16", "resources": {"requests": {"nvidia.com/mig-3g.40gb": "1"}}},
     {"podTemplate": {"nodeSelector": {"gpu": "h100"}, "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]}},
     {"podTemplate": {"env": [{"name": "HOMEPAGE", "value": "1"}]}},
+    {"nodes": 2, "resources": _GPU},
     {"autoscaling": {"maxReplicas": 1}},
+    {"autoscaling": {"minReplicas": 0, "maxReplicas": 1}},
+    {"autoscaling": {"maxReplicas": 1, "triggers": [{"type": "cpu", "metadata": {"value": "60"}}]}},
+    {"autoscaling": {"minReplicas": 0, "maxReplicas": 4, "idleAfter": "1h"}},
     {"autoscaling": {"minReplicas": 2, "maxReplicas": 8, "targetRequests": 32, "scaleDownDelay": "1m"}},
     {"cache": {"claimName": "models.shared"}},
 )
@@ -325,8 +337,18 @@ _NOT_SERVED: tuple[tuple[Json, str], ...] = (
     ({"quantization": "FP8"}, "`quantization: FP8` needs a GPU"),
     ({"quantization": "FP8", "dtype": "FP32", "resources": _GPU}, "are reckoned with in 16 bits"),
     ({"maxModelLength": 64, "warmUp": {"maxTokens": 64}}, "leaves no room for a prompt within `maxModelLength`"),
+    ({"autoscaling": {"maxReplicas": 1, "triggers": [{"type": "cpu"}]}}, _REQUIRED),
+    ({"autoscaling": {"maxReplicas": 1, "triggers": [{"type": "CPU", "metadata": {}}]}}, _PATTERN),
+    ({"nodes": 2}, "`nodes` share an engine between their GPUs"),
+    ({"nodes": 17, "resources": _GPU}, _HIGH),
     ({"autoscaling": {}}, _REQUIRED),
-    ({"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, _LOW),
+    ({"autoscaling": {"minReplicas": -1, "maxReplicas": 2}}, _LOW),
+    ({"autoscaling": {"minReplicas": 0, "maxReplicas": 0}}, _LOW),
+    ({"autoscaling": {"maxReplicas": 2, "idleAfter": "30m"}}, "`minReplicas` says that there always are"),
+    (
+        {"autoscaling": {"minReplicas": 0, "maxReplicas": 2, "idleAfter": "30s"}},
+        "`idleAfter` must be from 1m to 168h",
+    ),
     ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "`minReplicas` is more than `maxReplicas`"),
     ({"autoscaling": {"maxReplicas": 2, "scaleDownDelay": "30s"}}, "`scaleDownDelay` must be from 1m to 1h"),
     (
@@ -728,6 +750,12 @@ CASES = [
         {**_OUTPUT, "experiment": {"metrics": _WINDOWED, "stopping": {"minDuration": "1h", "maxDuration": "26h"}}},
         "`stopping.maxDuration` must be 27h at least",
     ),
+    _case(
+        "FineTuneJob",
+        "output",
+        {**_OUTPUT, "experiment": {**_EXPERIMENT, "assignment": {"trust": "Anyone"}}},
+        "set `decision.mode: Observe`",
+    ),
     _case("FineTuneJob", "output.experiment", _EXPERIMENT, "`experiment` compares versions that answer"),
     _case("FineTuneJob", "training.learningRate", 1),
     _case("FineTuneJob", "training.learningRate", 0, _LOW),
@@ -863,7 +891,61 @@ CASES = [
     _case("ABExperiment", "variants", [*GOOD["ABExperiment"]["variants"], *map(_variant, range(7))], "at most 8 items"),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X-Session"}, {"header": "X-User-Id"}]),
     _case("ABExperiment", "assignment.keyFrom", [{"header": "X User"}], _PATTERN),
+    _case("ABExperiment", "assignment.keyFrom", [{"cookie": "session_id"}, {"bodyField": "user"}]),
+    _case("ABExperiment", "assignment.keyFrom", [{"bodyField": "safety_identifier"}, {"header": "X-User-Id"}]),
+    _case("ABExperiment", "assignment.keyFrom", [{"header": "X-User-Id", "cookie": "session_id"}], _ONE_SOURCE),
+    _case("ABExperiment", "assignment.keyFrom", [{}], _ONE_SOURCE),
+    _case("ABExperiment", "assignment.keyFrom", [{"jwtClaim": "sub"}], _ONE_SOURCE),
+    _case("ABExperiment", "assignment.keyFrom", [{"cookie": "session id"}], _PATTERN),
+    _case("ABExperiment", "assignment.keyFrom", [{"bodyField": "model"}], _ENUM),
+    _case("ABExperiment", "assignment.trust", "Gateway"),
+    _case("ABExperiment", "assignment.trust", "Authenticated", _ENUM),
+    _case(
+        "ABExperiment", "assignment.trust", "Anyone", "set `decision.mode: Observe`, or have a gateway name the users"
+    ),
+    _among("Observe", trust="Anyone"),
     _case("ABExperiment", "assignment.salt", "", "should be at least 1 chars long"),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 100}]),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 50}]),
+    _case("ABExperiment", "assignment.ramp", []),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5}, {"coverage": 100}], _LAST_STEP),
+    _case(
+        "ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 100, "for": "1h"}], _LAST_STEP
+    ),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5}, {"coverage": 100, "for": "1h"}], _LAST_STEP),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 5}], _GROWS),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 50, "for": "1h"}, {"coverage": 5}], _GROWS),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 0}], _LOW),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 101}], _HIGH),
+    _case("ABExperiment", "assignment.ramp", [{"for": "1h"}, {"coverage": 100}], _REQUIRED),
+    _case(
+        "ABExperiment",
+        "assignment.ramp",
+        [{"coverage": 5, "for": "9s"}, {"coverage": 100}],
+        "`for` must be from 10s to 8760h",
+    ),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 0, "to": 5000}),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 9999, "to": 10000}),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 5, "to": 5}, "`from` must be below `to`"),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 0, "to": 10001}, _HIGH),
+    _case("ABExperiment", "assignment.layer", {"name": "checkout", "to": 5000}, _REQUIRED),
+    _case("ABExperiment", "assignment.holdoutPercent", 10),
+    _case("ABExperiment", "assignment.holdoutPercent", 91, _HIGH),
+    _case("ABExperiment", "assignment.override", {"header": "X-Variant", "users": ["alice"]}),
+    _case("ABExperiment", "assignment.override", {"header": "X-Variant", "users": []}, "should have at least 1 items"),
+    _case("ABExperiment", "assignment.override", {"header": "X-Variant", "users": ["a", "a"]}, "Duplicate value"),
+    _case(
+        "ABExperiment",
+        "assignment",
+        {"keyFrom": [{"header": "X-Me"}], "override": {"header": "x-me", "users": ["alice"]}},
+        "`override.header` names a variant",
+    ),
+    _among(
+        "Observe",
+        "everybody may call themselves a tester",
+        trust="Anyone",
+        override={"header": "X-Variant", "users": ["alice"]},
+    ),
     _case("ABExperiment", "metrics.primary.source", "Latency", _ENUM),
     _case("ABExperiment", "metrics.primary.range", {"min": 1, "max": 5}),
     _case("ABExperiment", "metrics.primary.range", {"min": -0.5, "max": 0.5}),

@@ -116,7 +116,7 @@ def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(hel
     pod = by_name["Deployment", "anneal-operator"]["spec"]["template"]
     environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
     told = PolicyEnvironment(environment["ANNEAL_NAMESPACE"], json.loads(environment["ANNEAL_SCRAPERS"]))
-    router, _, engines, shared, _ = policies("team", [], told)
+    router, _, engines, shared, *_ = policies("team", [], told)
     admin = next(rule for rule in router["spec"]["ingress"] if rule["ports"][0]["port"] == ADMIN_PORT)
     assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][2:] == scrapers
@@ -146,3 +146,13 @@ def test_the_operator_is_told_what_a_gpu_costs(
     for entry in pod["containers"][0]["env"]:
         monkeypatch.setenv(entry["name"], entry.get("value", "operator-1"))
     assert Settings().price_per_gpu_hour == price
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"), [("leaderworkerset.x-k8s.io", "leaderworkersets"), ("keda.sh", "scaledobjects")]
+)
+def test_the_operator_may_make_what_others_bring_and_list_none_of_them(helm: Path, group: str, kind: str) -> None:
+    by_name = {(made["kind"], made["metadata"]["name"]): made for made in _rendered(helm)}
+    rules = by_name["ClusterRole", "anneal-operator"]["rules"]
+    [rule] = [rule for rule in rules if kind in rule["resources"]]
+    assert rule == {"apiGroups": [group], "resources": [kind], "verbs": ["get", "create", "patch", "delete"]}

@@ -213,6 +213,13 @@ def test_a_refusal_keeps_its_status_and_its_words(
     assert not isinstance(caught.value, ConflictError)
 
 
+def test_a_kind_that_the_cluster_has_not_is_named() -> None:
+    group = {"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "metadata": JOB["metadata"]}
+    with pytest.raises(ApiError, match=r"has no LeaderWorkerSet \(leaderworkerset.x-k8s.io/v1\): install") as caught:
+        _ask(lambda c: c.apply(group), web.Response(status=404, text="404 page not found\n"))
+    assert caught.value.status == 404
+
+
 def test_an_answer_that_is_no_status_object_is_quoted_in_part() -> None:
     with pytest.raises(ApiError, match=r"^bad gateway x{288}$") as caught:
         _ask(lambda c: c.get("Job", "team", "a"), web.Response(status=502, text="bad gateway " + "x" * 5000))

@@ -15,6 +15,7 @@ from anneal_operator.crdgen.__main__ import main
 from anneal_operator.crdgen.definitions import UnsupportedSchemaError, crd, generate, structural
 
 _Short = Annotated[str, StringConstraints(max_length=9)]
+_Patterned = Annotated[str, StringConstraints(pattern="^a$")]
 
 
 class Inner(Schema):
@@ -67,6 +68,7 @@ def _model(annotation: Any, **field: Any) -> type[BaseModel]:
     [
         (_model(str | int, description="d"), "spec.it: a CRD cannot hold `anyOf`"),
         (_model(int, gt=3, lt=5, description="d"), "spec.it: a CRD cannot hold `exclusiveMinimum`"),
+        (_model(dict[_Patterned, _Short], max_length=3, description="d"), "spec.it: a CRD cannot hold `patternProp"),
         (_model(str, description="d"), "spec.it: it needs a bound (maxLength or enum)"),
         (_model(int, description="d"), "spec.it: it needs a bound (maximum)"),
         (_model(list[_Short], description="d"), "spec.it: it needs a bound (maxItems)"),

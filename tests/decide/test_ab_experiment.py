@@ -11,7 +11,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStat
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import Answered, Cost
 from anneal_operator.decide.ab_experiment import decide
-from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
+from anneal_operator.decide.acknowledgement import Arrival, Awaited, RouteSeen
 from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
@@ -76,7 +76,7 @@ PINS = {"a": Pin("1", "sha256:a"), "b": Pin("2", "sha256:b")}
 
 
 STAMP = Stamp(lineage="2026", generation=1, digest="d")
-SPLIT = RouteSeen(split_by="u", arrival=Arrival(STAMP, 2))
+SPLIT = RouteSeen(split_by={"u": 0}, arrival=Arrival(STAMP, 2))
 WON = RouteSeen(default="m-2", arrival=Arrival(STAMP, 2))
 
 
@@ -123,7 +123,7 @@ BUSY = Rival("x", STARTED, "Running", has_started=True)
             ("False", "VersionNotReady"),
         ),
         (
-            _seen(previous=FRESH, route=RouteSeen(split_by="u")),
+            _seen(previous=FRESH, route=RouteSeen(split_by={"u": 0})),
             "WarmingUp",
             "RouteProgrammed",
             ("False", "RouterBehind"),
@@ -370,7 +370,7 @@ def test_start_and_decision_are_kept_before_they_are_told() -> None:
         # first every router has to send everybody to the winner
         ({"production": "1", "route": SPLIT}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, default="m-1")}, "RouterBehind", 0),
-        ({"production": "1", "route": replace(WON, split_by="u")}, "RouterBehind", 0),
+        ({"production": "1", "route": replace(WON, split_by={"u": 0})}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, arrival=None)}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, arrival=Arrival(STAMP, 1, ("r",)))}, "RouterBehind", 0),
         ({"production": "1", "route": replace(WON, arrival=Arrival(STAMP, 0))}, "RouterBehind", 0),
@@ -399,6 +399,20 @@ def test_the_alias_follows_a_promotion_unless_somebody_moved_it(
     record = replace(record, is_closed=True)
     closed = decide(_seen(previous=decided, record=record, **{"route": WON} | changes), NOW)
     assert (closed.effects, closed.apply) == ((), ()), "what was done once is never done again"
+
+
+def test_a_promotion_says_that_it_waits_for_pods_for_all_clients() -> None:
+    decided = judge(_seen(_counted((200, 3.0), (200, 4.0))), NOW)
+    record = Record(STARTED, decided.decision, PINS)
+    route = replace(SPLIT, default="m-1", awaited=Awaited("m-2", 1, 4, NOW + timedelta(minutes=15)))
+    verdict = decide(_seen(previous=decided, record=record, route=route, production="1"), NOW)
+    moved = verdict.status.condition("AliasMoved")
+    assert moved is not None
+    assert moved.message == (
+        "it moves when all clients get version 2: ModelVersion m-2 is to have pods for all of them: 1 of 4 pods "
+        "answer, as many as the clients' requests need"
+    )
+    assert verdict.effects == ()
 
 
 LOST = {"a": VariantSeen("m", ready=True, number="1"), "b": VariantSeen("m", ready=False, number="2")}

@@ -64,6 +64,13 @@ def test_it_begins_with_its_replicas_and_none_are_none(replicas: int, current: i
     assert replicas_for(_serving(replicas), current, _told(*[30] * MINUTE), NOW) == wanted
 
 
+def test_one_that_may_have_no_pods_has_one_while_it_is_to_have_any() -> None:
+    serving = _serving(0, minReplicas=0)
+    assert replicas_for(serving, None, [], NOW) == 0
+    assert replicas_for(_serving(1, minReplicas=0), 0, [], NOW) == 1
+    assert replicas_for(_serving(1, minReplicas=0), 3, _told(*[0] * MINUTE), NOW) == 1
+
+
 def test_where_a_router_did_not_tell_there_may_be_more_requests_and_never_fewer() -> None:
     told = [Sample(sample.at, sample.requests, is_whole=number != 4) for number, sample in enumerate(_told(*[11] * 13))]
     assert replicas_for(_serving(), 5, told, NOW) == 5

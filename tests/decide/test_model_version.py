@@ -123,6 +123,72 @@ def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: 
     assert _replicas(_seen(name, **changes)) == replicas
 
 
+NAMED = RouteSeen(default="m-1", named={"base": "m-1"}, versions=frozenset({"m-1"}))
+SLEEPS = _spec(replicas=1, autoscaling={"minReplicas": 0, "maxReplicas": 8, "idleAfter": "30m"})
+QUIET: dict[str, Any] = {
+    "spec": SLEEPS,
+    "engine": Engine(1, "s:2", 1),
+    "quiet_since": NOW - timedelta(minutes=30),
+    "route": NAMED,
+}
+ASLEEP: dict[str, Any] = QUIET | {
+    "engine": Engine(0, "s:2", 0),
+    "quiet_since": None,
+    "previous": ModelVersionStatus(phase="Sleeping", registry=REGISTRY, idle_since="2026-03-01T11:00:00Z"),
+}
+ASKED_BEFORE, ASKED_SINCE = (datetime(2026, 3, 1, 11, 0, second, tzinfo=UTC) for second in (0, 1))
+REPLACED = ModelVersionStatus(registry=REGISTRY, replaced_at="2026-03-01T11:30:00Z")
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase"),
+    [
+        (QUIET, "Sleeping"),
+        (QUIET | {"quiet_since": NOW - timedelta(minutes=29)}, "Ready"),
+        (QUIET | {"quiet_since": None}, "Ready"),
+        (QUIET | {"spec": SCALED}, "Ready"),
+        # what nobody can wake: no table names it
+        (QUIET | {"route": RouteSeen(named={"base": "m-1"})}, "Ready"),
+        # an arm of an experiment, and what is to get clients who are elsewhere yet, or may get them back
+        (QUIET | {"contests": [_contest(None)]}, "Ready"),
+        (QUIET | {"contests": [_contest("a", alias="Moving")]}, "Ready"),
+        (QUIET | {"aliases": {"production": "3"}}, "Sleeping"),
+        (QUIET | {"aliases": {"production": "3"}, "route": replace(NAMED, default="m-2")}, "Ready"),
+        (QUIET | {"route": replace(NAMED, named={"base": "m-2"})}, "Ready"),
+        (QUIET | {"previous": REPLACED}, "Ready"),
+        (QUIET | {"previous": REPLACED.having(replaced_at="2026-03-01T10:59:59Z")}, "Sleeping"),
+        # it stays so until it is asked, whatever another operator knows
+        (ASLEEP, "Sleeping"),
+        (ASLEEP | {"asked_at": ASKED_BEFORE}, "Sleeping"),
+        (ASLEEP | {"route": RouteSeen(named={"base": "m-1"})}, "Sleeping"),
+        (ASLEEP | {"asked_at": ASKED_SINCE}, "Loading"),
+        (ASLEEP | {"contests": [_contest(None)]}, "Loading"),
+        (ASLEEP | {"aliases": {"production": "3"}, "route": replace(NAMED, default="m-2")}, "Loading"),
+        (ASLEEP | {"spec": SCALED}, "Loading"),
+        (ASLEEP | {"spec": _spec(replicas=0, autoscaling={"minReplicas": 0, "maxReplicas": 8})}, "Idle"),
+        (ASLEEP | {"contests": [_contest("b")], "route": RouteSeen()}, "Idle"),
+    ],
+)
+def test_a_version_that_nobody_asks_sleeps_until_a_request_wakes_it(changes: dict[str, Any], phase: str) -> None:
+    verdict = decide(_seen(**changes), NOW)
+    assert verdict.status.phase == phase
+    is_up = phase in {"Ready", "Loading"}
+    assert verdict.status.replicas == verdict.apply[0].replicas
+    assert (verdict.status.replicas > 0) is is_up
+    assert verdict.again == (None if phase == "Idle" else 5.0), "routers are asked, also for one that sleeps"
+
+
+def test_one_that_sleeps_says_how_it_is_woken_and_is_left_where_it_is() -> None:
+    status = decide(_seen(**QUIET), NOW).status
+    ready = status.condition("Ready")
+    assert ready is not None
+    assert (ready.status, ready.reason, status.reason) == ("True", "Sleeping", "Sleeping")
+    assert ready.message == ("nobody asked it for 30m, so it has no pods; a request starts one, which takes about 60 s")
+    assert status.idle_since == "2026-03-01T12:00:00Z"
+    later = decide(_seen(**{**ASLEEP, "previous": status}), NOW + timedelta(hours=2))
+    assert (later.status, later.progress, later.delete) == (status, "Settled", ())
+
+
 HELD = Registry(version="3", url="u", aliases=["production"])
 WARM = {"registry": REGISTRY, "replaced_at": "2026-03-01T11:30:00Z", "phase": "Ready", "observed_generation": 4}
 KEPT = WARM | {"warm_until": "2026-03-01T12:30:00Z"}

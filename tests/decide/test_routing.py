@@ -93,7 +93,9 @@ ELSEWHERE = UNREAD.spec.model_copy(update={"model_name": "other"})
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("True", "Moved"))], "two", "one"),
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("False", "HeldByAnother"))], "two", "one"),
         ([ONE], [_experiment("Promoted", "b")], "one", "one"),
-        # but a winner that does not answer gets nobody who was not sent there already
+        # but not where somebody, or another experiment, has given it to a third
+        ([NOBODY, TWO, _version("three", 3, "production")], [_experiment("Promoted", "b")], "three", "three"),
+        # and a winner that does not answer gets nobody who was not sent there already
         ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "one", "one"),
         ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "two", "two"),
         ([ONE, _version("two", 2, is_served=False)], [_experiment("Promoted", "b")], "one", "one"),
@@ -167,12 +169,42 @@ def test_of_another_model_nothing_is_routed() -> None:
     ],
 )
 def test_who_splits(experiment: Experiment, versions: list[Version], splits: bool) -> None:
-    assert (route_of("m", versions, [experiment], Last()).split is not None) is splits
+    assert bool(route_of("m", versions, [experiment], Last()).splits) is splits
+
+
+def _in_layer(name: str, begin: int, end: int, **changes: Any) -> Experiment:
+    layered = _experiment(assignment={"layer": {"name": "l", "from": begin, "to": end}}, **changes)
+    return replace(layered, name=name, uid=f"uid-{name}")
+
+
+@pytest.mark.parametrize(
+    ("experiments", "splits"),
+    [
+        ([_in_layer("x", 0, 5000), _in_layer("y", 5000, 10000)], ["x", "y"]),
+        ([_in_layer("x", 0, 5001), _in_layer("y", 5000, 10000)], ["x"]),
+        ([_in_layer("x", 0, 5000), _experiment()], ["x"]),
+        ([_experiment(), _in_layer("y", 0, 5000)], ["x"]),
+        ([_in_layer("x", 0, 5000, phase="Pending"), _in_layer("y", 0, 5000)], ["y"]),
+        ([_in_layer("x", 0, 5000, phase="Promoted", winner="b"), _in_layer("y", 5000, 10000)], ["y"]),
+    ],
+)
+def test_experiments_with_other_users_split_at_once(experiments: list[Experiment], splits: list[str]) -> None:
+    found = route_of("m", [ONE, TWO], experiments, Last()).splits
+    assert [split.name for split in found] == splits
+    assert {split.layer_salt for split in found} <= {"team/layers/l", ""}
+
+
+def test_the_split_has_the_step_of_the_ramp_that_the_status_tells() -> None:
+    ramp = [{"coverage": 5, "for": "1h"}, {"coverage": 20, "for": "1h"}, {"coverage": 100}]
+    for coverage, step in ((None, 1), (5, 1), (20, 2), (100, 3)):
+        begun = _experiment(assignment={"ramp": ramp})
+        begun = replace(begun, status=begun.status.having(coverage=coverage))
+        assert [split.step for split in route_of("m", [ONE, TWO], [begun], Last()).splits] == [step]
+    assert [split.step for split in route_of("m", [ONE, TWO], [_experiment()], Last()).splits] == [0]
 
 
 def test_the_salt_follows_from_the_name_so_that_a_restore_moves_nobody() -> None:
     cases: list[tuple[str, dict[str, Any]]] = [("team/x", {}), ("s", {"assignment": {"salt": "s"}})]
     for salt, changes in cases:
-        split = route_of("m", [ONE, TWO], [_experiment(**changes)], Last()).split
-        assert split is not None
+        (split,) = route_of("m", [ONE, TWO], [_experiment(**changes)], Last()).splits
         assert split.salt == salt

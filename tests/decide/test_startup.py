@@ -2,7 +2,7 @@
 
 import pytest
 
-from anneal_operator.api.model_version import Artifact
+from anneal_operator.api.artifact import Artifact
 from anneal_operator.api.quantities import seconds, worded
 from anneal_operator.api.serving import Serving
 from anneal_operator.decide.startup import reading_seconds, startup_seconds

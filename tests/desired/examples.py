@@ -15,6 +15,7 @@ from anneal_operator.api.serving import Serving, WarmUp
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.fetching import fetch_job
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
+from anneal_operator.desired.groups import workload
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
@@ -29,6 +30,7 @@ from anneal_operator.desired.routing import (
     route_table,
     router_objects,
 )
+from anneal_operator.desired.scaling import scaled_object, without_replicas
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.desired.shared_base import Member, adapters_config, engine_name, shared_deployment, shared_service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
@@ -163,6 +165,39 @@ def _serving_on_gpus() -> list[dict[str, Any]]:
     return [deployment(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901)]
 
 
+def _on_several_nodes() -> list[dict[str, Any]]:
+    """An engine of two nodes with eight GPUs each."""
+    _, stored = _version("expressway-assistant/h100/job")
+    more = {
+        "nodes": 2,
+        "cache": {"claimName": "models"},
+        "resources": {"limits": {"nvidia.com/gpu": 8}},
+        "podTemplate": {"env": [{"name": "NCCL_SOCKET_IFNAME", "value": "eth0"}]},
+    }
+    spec = ModelVersionSpec.parse({**stored["spec"], "serving": {**stored["spec"]["serving"], **more}})
+    return [workload(stored, spec, spec.serving or Serving(), 1, _SERVING, startup_seconds=901), service(stored)]
+
+
+def _scaled_by_keda() -> list[dict[str, Any]]:
+    """By what Prometheus says, and by the time of day."""
+    _, stored = _version()
+    prometheus = {
+        "serverAddress": "http://prometheus.monitoring:9090",
+        "query": 'sum(vllm:num_requests_waiting{namespace="team"})',
+        "threshold": "4",
+    }
+    hours = {"timezone": "Asia/Seoul", "start": "0 8 * * *", "end": "0 20 * * *", "desiredReplicas": "2"}
+    triggers = [
+        {"type": "prometheus", "metadata": prometheus, "authenticationRef": {"name": "monitoring"}},
+        {"type": "cron", "metadata": hours},
+    ]
+    scaling = {"minReplicas": 0, "maxReplicas": 6, "idleAfter": "20m", "scaleDownDelay": "2m", "triggers": triggers}
+    serving = Serving.parse({"autoscaling": scaling})
+    spec = ModelVersionSpec.parse({**stored["spec"], "serving": {"autoscaling": scaling}})
+    made = without_replicas(workload(stored, spec, serving, 1, _SERVING, startup_seconds=900))
+    return [made, scaled_object(stored, serving, serving.autoscaling, 0)] if serving.autoscaling else []
+
+
 def _from_elsewhere() -> list[dict[str, Any]]:
     """Weights that are mounted as they are, and such as are read with credentials and kept."""
     _, stored = _version()
@@ -232,7 +267,7 @@ def _router_objects() -> list[dict[str, Any]]:
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
     base, tuned = "spam-filter-base", "spam-filter-tuned"
     named = {"1": base, "base": base, "production": base, "2": tuned}
-    to = Destination(base, named, SplitTraffic(name, "uid-x", f"team/{name}", spec))
+    to = Destination(base, named, [SplitTraffic(name, "uid-x", f"team/{name}", spec)])
     versions = [ServedVersion(base, "10.0.0.1", public="spam-filter"), ServedVersion(tuned, "10.0.0.2")]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": to})
@@ -295,6 +330,8 @@ EXAMPLES = {
     "serving-from-elsewhere": _from_elsewhere,
     "serving-behind-a-proxy": _behind_a_proxy,
     "weights-ahead": _ahead_of_nodes,
+    "serving-group": _on_several_nodes,
+    "serving-keda": _scaled_by_keda,
     "serving-shared": _shared_objects,
     "router": _router_objects,
     "router-to-backends": _router_to_backends,

@@ -23,7 +23,7 @@ from anneal_operator.desired.routing import (
     router_objects,
     stamp_of,
 )
-from serving_runtime.plan import FORMAT, RouteTable
+from serving_runtime.plan import PLAIN_FORMAT, RouteTable
 from serving_runtime.router.shipper import _MOST_WAITING
 
 ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
@@ -49,7 +49,9 @@ def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> SplitTraffic:
 
 
 def _table(*, split: SplitTraffic | None = None, named: dict[str, str] | None = None) -> RouteTable:
-    return route_table([TWO, ONE], {"m": Destination("one", NAMED if named is None else named, split)})
+    return route_table(
+        [TWO, ONE], {"m": Destination("one", NAMED if named is None else named, [split] if split else [])}
+    )
 
 
 def _objects(table: RouteTable) -> list[dict[str, Any]]:
@@ -61,7 +63,7 @@ def test_what_is_routed_can_be_read_back_from_the_config_map() -> None:
     table = _table(split=_split(), named={"1": "one"})
     config_map = _objects(table)[0]
     known = known_routes(config_map)["m"]
-    assert (known.default, known.named, known.experiment) == ("one", {"1": "one"}, "uid")
+    assert (known.default, known.named, known.experiments) == ("one", {"1": "one"}, {"uid": 0})
     assert routed_versions(config_map) == {"one", "two"}, "also one that only an experiment sends clients to"
     assert stamp_of(config_map) == table.stamped("2026-03-01T12:00:00Z", 7)
     assert (known_routes(None), routed_versions(None), stamp_of(None)) == ({}, frozenset(), None)
@@ -85,7 +87,7 @@ def test_of_a_table_of_another_build_is_known_what_can_be_read() -> None:
 
 def test_a_router_reads_which_table_it_is() -> None:
     document = json.loads(_objects(_table())[0]["data"]["routes.json"])
-    assert document["format"] == FORMAT
+    assert document["format"] == PLAIN_FORMAT, "so routers of an earlier build read it"
     assert (document["generation"], document["lineage"]) == (7, "2026-03-01T12:00:00Z")
     assert document["digest"] == _table().digest()
     assert set(_table(named={"1": "one"}).targets) == {"one"}, "nobody is sent to the other"
@@ -102,8 +104,7 @@ def test_each_router_is_asked_at_its_own_address(address: str, url: str) -> None
     ("weights", "bounds"), [((50, 50), [5000, 10000]), ((80, 20), [8000, 10000]), ((1, 2), [3333, 10000])]
 )
 def test_weights_become_buckets(weights: tuple[int, int], bounds: list[int]) -> None:
-    experiment = _table(split=_split(weights)).models["m"].experiment
-    assert experiment is not None
+    (experiment,) = _table(split=_split(weights)).models["m"].experiments
     assert [variant.up_to for variant in experiment.variants] == bounds
 
 

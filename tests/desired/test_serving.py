@@ -43,6 +43,9 @@ OF_NO_POD: dict[str, Any] = {
 OF_SHARED_PODS = ("sharing", "adapters")
 """What a version has no pods of its own with: tests/desired/test_shared_base.py."""
 
+UNCHANGED = ("nodes",)
+"""What never changes of one version: tests/desired/test_groups.py."""
+
 
 def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
     """What people wish, and the pods made for it; quantization needs a GPU before and after."""
@@ -56,7 +59,7 @@ def _made(field: str, value: Any, changed: bool) -> tuple[str, Any]:
 
 def test_each_field_of_serving_is_known_to_change_pods_or_not_to() -> None:
     names = {info.alias or name for name, info in Serving.model_fields.items()}
-    assert {*OF_PODS, *OF_NO_POD, *OF_SHARED_PODS} == names
+    assert {*OF_PODS, *OF_NO_POD, *OF_SHARED_PODS, *UNCHANGED} == names
 
 
 @pytest.mark.parametrize(("field", "value"), [*OF_PODS.items(), *OF_NO_POD.items()])

@@ -350,6 +350,30 @@ def test_mlflow_has_one_run_and_one_version_per_job_and_the_aliases(told: tuple[
         assert {"model/model.safetensors", "model/manifest.json"} <= {file["path"] for file in artifacts}
 
 
+def test_a_server_of_somebody_else_s_is_a_version_with_its_key(told: tuple[Story, Killer]) -> None:
+    """Here it is the winner's engine, which takes no request without a key."""
+    story, name = told[0], "hosted"
+    commands = story.commands
+    key = commands.get(f"secret/{KEYS}", "-n", NAMESPACE)["data"]["engineKey"]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {"token": key}}
+    service = {"name": f"{story.winner}-server", "port": 8000}
+    held = {"secretKeyRef": {"name": name, "key": "token"}}
+    backend = {"serviceRef": service, "model": "spam-filter", "apiKey": held}
+    spec = {"modelName": name, "aliases": ["production"], "backend": backend}
+    version = {"apiVersion": "anneal.dev/v1alpha1", "kind": "ModelVersion", "metadata": {"name": name}, "spec": spec}
+    for manifest in (secret, version):
+        commands.kubectl("apply", "-n", NAMESPACE, "-f", "-", given=json.dumps(manifest))
+    for condition in ("Ready", "Routable"):
+        commands.kubectl("wait", "-n", NAMESPACE, f"--for=condition={condition}", f"mv/{name}", "--timeout=180s")
+    asked: Any = question(new_mails(1)[0], "spam-filter")
+    with OpenAI(base_url=f"{story.router}/v1", api_key="nobody's", max_retries=0, timeout=180) as client:
+        own = client.chat.completions.create(**asked)
+        answer = client.chat.completions.with_raw_response.create(**{**asked, "model": name})
+    assert answer.headers["X-Anneal-Version"] == name
+    assert answer.parse().choices[0].message.content == own.choices[0].message.content
+    commands.kubectl("delete", "-n", NAMESPACE, f"mv/{name}", f"secret/{name}")
+
+
 def test_bad_data_fails_once_before_any_training_and_says_which_lines(told: tuple[Story, Killer]) -> None:
     commands = told[0].commands
     rows = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bad"}, "data": {"rows.jsonl": '{"x": 1}\n{'}}

@@ -15,6 +15,7 @@ from serving_runtime.plan import (
     ENGINE_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
+    KeyRoute,
     ModelRoute,
     RouteTable,
     Target,
@@ -51,7 +52,12 @@ def _table() -> RouteTable:
         VariantRoute(name="tuned", target="two", up_to=10000),
     ]
     experiment = ExperimentRoute(
-        name="x", uid="uid", salt=SALT, headers=["x-user-id", "x-session"], control="stable", variants=arms
+        name="x",
+        uid="uid",
+        salt=SALT,
+        keys=[KeyRoute(kind="header", name="x-user-id"), KeyRoute(kind="header", name="x-session")],
+        control="stable",
+        variants=arms,
     )
     targets = {name: Target(host="127.0.0.1", port=8000, model=f"engine-{name}") for name in ("one", "two")}
     targets["gone"] = Target(host="127.0.0.1", port=8001, model="engine-gone")
@@ -59,7 +65,7 @@ def _table() -> RouteTable:
         targets=targets,
         models={
             "plain": ModelRoute(default="one", named={"1": "one", "production": "one", "2": "two"}),
-            "split": ModelRoute(default="one", named={}, experiment=experiment),
+            "split": ModelRoute(default="one", named={}, experiments=[experiment]),
             "unborn": ModelRoute(default=None, named={"1": "one"}),
             "down": ModelRoute(default="gone", named={}),
         },

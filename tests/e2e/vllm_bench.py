@@ -16,6 +16,14 @@ made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
 PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>").save_pretrained("/tmp/tokenizer")
 """
 """Of words that a random prompt is made of: no hub is asked for one."""
+_BENCH = """
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+"""`vllm bench serve`. The command itself looks for a distribution called vllm, which is not that for processors."""
 _ENVIRONMENT = {"HOME": "/tmp", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": ""}  # noqa: S108
 
 
@@ -37,14 +45,15 @@ def bench_pod(name: str, image: str, router: str, model: str, endpoint: str, req
         "--result-filename": "result.json",
     }
     words = " ".join(f"{name} {value}" for name, value in options.items())
-    bench = f"python -m vllm.entrypoints.cli.main bench serve {words} --save-result --save-detailed --disable-tqdm"
+    bench = f'python -c "$BENCH" {words} --save-result --save-detailed --disable-tqdm'
     script = f'python -c "$TOKENIZER" && {bench} && echo && cat /tmp/result.json'
+    environment = {**_ENVIRONMENT, "TOKENIZER": _TOKENIZER, "BENCH": _BENCH}
     container = {
         "name": "main",
         "image": image,
         "imagePullPolicy": "Never",
         "command": ["sh", "-c", script],
-        "env": [{"name": key, "value": value} for key, value in {**_ENVIRONMENT, "TOKENIZER": _TOKENIZER}.items()],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
         "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}},
         "securityContext": HARDENED,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108

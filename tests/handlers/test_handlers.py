@@ -17,7 +17,7 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.fetching import FETCH_LABEL
 from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL
-from anneal_operator.desired.serving import VERSION_LABEL
+from anneal_operator.desired.serving import VERSION_LABEL, WORKER_LABEL
 from anneal_operator.desired.shared_base import SHARED_BASES, SHARED_BASES_LABEL
 from anneal_operator.desired.training_names import JOB_LABEL
 from anneal_operator.handlers import supervising
@@ -162,6 +162,7 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
     labels = {
         JOB_LABEL: "a",
         VERSION_LABEL: "v",
+        WORKER_LABEL: "v",
         FETCH_LABEL: "v",
         ROUTER_LABEL: ROUTER,
         SHARED_BASES_LABEL: SHARED_BASES,
@@ -176,6 +177,7 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
         ("Pod", JOB_LABEL),
         ("Deployment", VERSION_LABEL),
         ("Pod", VERSION_LABEL),
+        ("Pod", WORKER_LABEL),
         ("Job", FETCH_LABEL),
         ("Pod", FETCH_LABEL),
         ("Pod", ROUTER_LABEL),
@@ -185,7 +187,7 @@ def test_a_child_wakes_its_owner_once_for_each_news() -> None:
     job, version = Key("FineTuneJob", "team", "a"), Key("ModelVersion", "team", "v")
     shared = Key("SharedBase", "team", SHARED_BASES)
     router = Key("Router", "team", ROUTER)
-    assert [key for key, _ in woken] == [job, job, *[version] * 4, router, shared, shared]
+    assert [key for key, _ in woken] == [job, job, *[version] * 5, router, shared, shared]
     assert [after for key, after in woken if key == job] == [0.5, 0.5], "a Job and its pod change together"
 
 

@@ -158,6 +158,12 @@ class MlflowServer:
         return {"registered_model": {"name": name}}
 
     def _create_version(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["source"].startswith(("http://", "https://")):
+            raise _RefusalError(
+                "INVALID_PARAMETER_VALUE",
+                "'source' cannot use the 'http' scheme: the 'http' scheme addresses a host other than the tracking "
+                "server's configured artifact storage",
+            )
         root = (self.artifact_roots or {}).get(asked.get("run_id", ""))
         if self.artifact_roots is not None and (root is None or not asked["source"].startswith(f"{root}/")):
             raise _RefusalError(

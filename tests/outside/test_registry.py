@@ -4,10 +4,12 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.errors import ForeignModelError, RefusedVersionError, RegistryError
 from anneal_operator.outside import registry as module
 from anneal_operator.outside.registry import MlflowRegistry, Registered, RegisteredModel, Registration, RunAtWork
@@ -62,6 +64,15 @@ def test_a_manifest_that_is_applied_again_stays_the_version_that_it_was(mlflow: 
     assert mlflow.tags("spam", "1") == TAGS | {UID: "u2"}
     assert _register(registry, uid="u3", digest="sha256:2").version == "2", "another artifact is another version"
     assert _register(registry, uid="u4", name="spam-2").version == "3"
+
+
+def test_a_backend_is_registered_though_mlflow_takes_no_address_of_a_server(mlflow: MlflowServer) -> None:
+    registry = MlflowRegistry(mlflow.url)
+    spec = ModelVersionSpec.parse({"modelName": "spam", "backend": {"url": "https://api.example.com/v1"}})
+    made = Registration("team", "spam-1", "u1", "spam", spec.source, spec.digest, "")
+    assert asyncio.run(registry.register(made)).uri == "backend-https://api.example.com/v1/models"
+    with pytest.raises(RefusedVersionError, match="'http' scheme"):
+        asyncio.run(registry.register(replace(made, uid="u2", name="other", uri="https://api.example.com/v1/models")))
 
 
 def test_what_is_no_answer_of_mlflow_s_is_told(mlflow: MlflowServer) -> None:

@@ -47,6 +47,26 @@ def _applied(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> 
     return asyncio.run(run())
 
 
+def _newest_format(told: dict[str, Any]) -> int:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(told)
+
+    async def run() -> int:
+        app = web.Application()
+        app.router.add_get("/-/routes", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await HttpRouters(session).newest_format(str(server.make_url("")).rstrip("/"), KEY)
+
+    return asyncio.run(run())
+
+
+def test_which_tables_a_router_reads() -> None:
+    assert _newest_format({"format": 2}) == 2
+    for told in ({}, {"format": None}, {"format": "newest"}):
+        with pytest.raises(RouterError, match="does not tell which tables it reads"):
+            _newest_format(told)
+
+
 TOLD = {"lineage": "2026-03-01T12:00:00Z", "generation": 7, "digest": "d"}
 
 
@@ -93,6 +113,10 @@ def test_a_router_tells_how_it_finds_backends(told: Any, heard: BackendReports |
     [
         ({"under_way": {"m-1": 3, "m-2": 0}}, RouterTraffic({"m-1": 3, "m-2": 0})),
         ({"under_way": {}, "recorder_lag_seconds": 7}, RouterTraffic({}, 7.0)),
+        (
+            {"under_way": {}, "asked_seconds_ago": {"m-1": 3, "m-2": -1}},
+            RouterTraffic({}, None, {"m-1": 3.0, "m-2": 0.0}),
+        ),
         ({"under_way": {"m-1": -1}}, RouterTraffic({"m-1": 0})),
         ({"under_way": {}, "recorder_lag_seconds": "long"}, None),
         ({"under_way": [1]}, None),

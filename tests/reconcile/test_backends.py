@@ -54,7 +54,7 @@ def test_it_is_registered_asked_by_the_routers_and_routed_once_it_answers(world:
     _settle(world, "hosted")
     assert _ready(world)[:2] == ("Ready", "Answers")
     assert world.registry.aliases == {("spam", "production"): "1"}
-    assert world.registry.versions[0].uri == "https://api.example.com/v1/models"
+    assert world.registry.versions[0].uri == "backend-https://api.example.com/v1/models"
     assert _table(world)["models"]["spam"]["default"] == "hosted"
     assert {name for kind, name in world.api.objects if kind == "Deployment"} == {"anneal-router", "anneal-recorder"}
     world.api.writes.clear()

@@ -167,6 +167,16 @@ def test_the_base_is_resolved_once(world: World) -> None:
     assert status(world)["provenance"]["modelRevision"] == "models:/spam/1"
 
 
+def test_a_base_whose_weights_nobody_has_is_said_to_be_one(world: World) -> None:
+    backend = Registration(NAMESPACE, "x", "u2", "spam", "backend-https://api.example.com/v1/models", "d", "")
+    asyncio.run(world.registry.register(backend))
+    world.registry.aliases["spam", "base"] = "1"
+    look(world)
+    found = status(world)
+    assert (found["phase"], found["reason"]) == ("Pending", "BaseNotFound")
+    assert "version 1 of spam, which has the alias base, is a backend" in found["conditions"][0]["message"]
+
+
 def test_progress_alone_is_written_every_ten_seconds_at_most(world: World) -> None:
     register_base(world)
     for _ in range(2):

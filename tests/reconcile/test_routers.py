@@ -119,6 +119,25 @@ def test_a_config_map_that_was_lost_begins_after_what_the_routers_have(world: Wo
     assert _stamp(world).order > has.order
 
 
+def test_a_table_that_is_set_back_is_written_anew_as_a_router_may_have_the_one_after_it(world: World) -> None:
+    """Even where it says what is wanted again: which routers had the later one was never heard."""
+    before = _table(world)
+    world.routers.has = dict.fromkeys(("10.1.0.1", "10.1.0.2"), _stamp(world))
+    world.registry.aliases["spam", "golden"] = "1"
+    world.later(60)
+    _look(world, "one")
+    for _ in range(2):  # it is asked for at once
+        _route(world)
+    later = _stamp(world)
+    del world.registry.aliases["spam", "golden"]
+    world.api.edit("ConfigMap", "anneal-router", data={"routes.json": json.dumps(before)})
+    world.later(60)
+    _look(world, "one")
+    _route(world)
+    assert (_table(world)["models"], _table(world)["digest"]) == (before["models"], before["digest"])
+    assert _stamp(world).order > later.order
+
+
 def test_routes_that_were_edited_by_hand_are_put_right_by_a_new_generation(world: World) -> None:
     """Routers may have applied the edited ones: what they tell of that generation says nothing of its content."""
     before, found = _stamp(world), world.api.objects["ConfigMap", "anneal-router"]
@@ -494,3 +513,72 @@ def test_nothing_is_kept_of_a_namespace_that_serves_nothing(world: World) -> Non
         world.api.remove("ModelVersion", name)
     _route(world)
     assert NAMESPACE not in world.context.acknowledgements.arrivals
+
+
+RAMP = [{"coverage": 10, "for": "1h"}, {"coverage": 20, "for": "30m"}, {"coverage": 100}]
+
+
+def _splits(world: World) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _table(world)["models"]["spam"]["experiments"]
+    return found
+
+
+def test_a_ramp_goes_step_by_step_each_when_every_router_has_the_one_before(world: World) -> None:
+    stopping = EXPERIMENT["stopping"] | {"maxDuration": "24h"}
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}, "stopping": stopping})
+    assert _judge(world)["coverage"] == 10
+    steps = ((10, 1000, 60), (20, 2000, 30), (100, 10_000, 0))
+    for step, (coverage, covered, minutes) in enumerate(steps, start=1):
+        _route(world)
+        _route(world)
+        (split,) = _splits(world)
+        assert (split["covered"], split["epoch"]) == (covered, step)
+        told = _judge(world)
+        assert (told["coverage"], told["phase"]) == (coverage, "Running")
+        since = told["coverageSince"]
+        if minutes:
+            world.later(minutes * 60 - 1)
+            assert _judge(world)["coverageSince"] == since
+            world.later(1)
+            assert "coverageSince" not in _judge(world)
+
+
+def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_them(world: World) -> None:
+    world.routers.formats["10.1.0.1"] = 1
+    before = _table(world)
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}})
+    _judge(world)
+    _route(world)
+    assert _table(world) == before
+    assert _judge(world)["phase"] == "WarmingUp"
+    world.api.remove("Pod", "router-1")
+    world.router_pod("router-3", "10.1.0.3")
+    _route(world)
+    assert (_table(world)["format"], [split["name"] for split in _splits(world)]) == (2, ["x"])
+    world.router_pod("router-4", "10.1.0.4")
+    world.routers.silent.add("10.1.0.4")
+    _judge(world)
+    _route(world)
+    assert [split["name"] for split in _splits(world)] == ["x"], "a router that is silent takes nobody's variant away"
+
+
+def test_two_experiments_on_one_model_run_at_once_in_disjoint_ranges_of_a_layer(world: World) -> None:
+    """Of three, the one that shares users with the first waits, and names it."""
+    ranges = {"x": (0, 5000), "y": (5000, 9000), "z": (4000, 5001)}
+    for name, (begin, end) in ranges.items():
+        spec = EXPERIMENT | {"assignment": {"layer": {"name": "l", "from": begin, "to": end}}}
+        world.api.put("ABExperiment", name, spec=spec)
+    for _ in range(2):
+        for name in ranges:
+            world.reconcile("ABExperiment", name)
+        _route(world)
+        _route(world)
+    for name in ranges:
+        world.reconcile("ABExperiment", name)
+    told = {name: world.api.status("ABExperiment", name) for name in ranges}
+    assert {name: status["phase"] for name, status in told.items()} == {"x": "Running", "y": "Running", "z": "Pending"}
+    assert [split["name"] for split in _splits(world)] == ["x", "y"]
+    (waits,) = [found for found in told["z"]["conditions"] if found["type"] == "VariantsReady"]
+    assert waits["reason"] == "ModelBusy"
+    assert "experiment x" in waits["message"]
+    assert "the buckets from 0 to 5000" in waits["message"]

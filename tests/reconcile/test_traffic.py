@@ -1,6 +1,8 @@
 """A version that is scaled by its requests: routers are asked every five seconds, and nothing else is written."""
 
 import asyncio
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -138,6 +140,165 @@ def test_what_lost_production_keeps_its_pods_for_a_rollback_whoever_asks_it(worl
         world.reconcile("Router", "anneal-router")
     _wait(world, 100)
     assert _replicas(world) == 4
+
+
+def _released(world: World) -> None:
+    """Clients keep four pods of `one` busy; `production` was just moved to `two`, of whose pods one answers."""
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    world.api.put("ModelVersion", "two", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/two"}})
+    _look(world, "two", 2)
+    _answer(world, "two")
+    _look(world, "two")
+    world.registry.aliases["spam", "production"] = "2"
+    _look(world, "two", 2)
+    _answer(world, "two", missing=3)
+    _settle(world)
+
+
+def _settle(world: World) -> None:
+    for _ in range(3):
+        _look(world, "two")
+        world.reconcile("Router", "anneal-router")
+        _look(world)
+
+
+def _default(world: World) -> str:
+    table = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])
+    return str(table["models"]["spam"]["default"])
+
+
+def _told(world: World, kind: str) -> dict[str, Any]:
+    found = world.api.status("ModelVersion", "two")["conditions"]
+    return next((condition for condition in found if condition["type"] == kind), {})
+
+
+def test_clients_are_sent_to_a_new_version_once_it_has_pods_for_all_of_them(world: World) -> None:
+    _released(world)
+    assert (_default(world), _phase(world, "two"), _replicas(world, "two")) == ("one", "Ready", 4)
+    waits = _told(world, "CapacityReady")
+    assert (waits["status"], waits["reason"]) == ("False", "PodsMissing")
+    assert "clients of spam stay with one" in waits["message"]
+    assert "1 of 4 pods answer" in waits["message"]
+    assert "1 of 4 pods answer" in _told(world, "AliasDrifted")["message"]
+    _answer(world, "two")
+    _settle(world)
+    assert _default(world) == "two"
+    assert _told(world, "CapacityReady") == {}
+    assert _told(world, "AliasDrifted")["status"] == "False"
+
+
+def test_where_there_is_no_room_for_them_clients_come_once_they_have_waited(world: World) -> None:
+    _released(world)
+    world.later(899)
+    _settle(world)
+    assert _default(world) == "one"
+    world.later(2)
+    _settle(world)
+    assert _default(world) == "two"
+    assert _told(world, "CapacityReady") == {}
+
+
+def test_a_new_version_needs_pods_for_requests_and_not_as_many_as_the_one_before_it_has(world: World) -> None:
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 6}})
+    _look(world)
+    _answer(world)
+    world.api.put("ModelVersion", "two", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/two"}})
+    _look(world, "two", 2)
+    _answer(world, "two")
+    world.routers.requests = {"one": 8, "two": 2}
+    for _ in range(14):
+        world.later(5)
+        _look(world, "two")
+    world.registry.aliases["spam", "production"] = "2"
+    _look(world, "two", 2)
+    assert _replicas(world, "two") == 2
+
+
+def _sleepy(world: World) -> None:
+    """It may have no pods, and has had no request for as long as that takes."""
+    scaling = SPEC["serving"]["autoscaling"] | {"minReplicas": 0, "idleAfter": "2m"}
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"autoscaling": scaling}})
+    _look(world)
+    _wait(world, 130)
+
+
+def _phase(world: World, name: str = "one") -> str:
+    return str(world.api.status("ModelVersion", name)["phase"])
+
+
+def test_one_that_nobody_asks_sleeps_and_a_request_wakes_it(world: World) -> None:
+    _sleepy(world)
+    assert (_phase(world), _replicas(world)) == ("Sleeping", 0)
+    world.reconcile("Router", "anneal-router")
+    table = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])
+    assert table["models"]["spam"]["default"] == "one", "it keeps its clients"
+    assert table["targets"]["one"]["wakes_after"] == 60
+    world.writes()
+    _wait(world, 60)
+    assert world.writes() == []
+    world.routers.asked_ago = {"one": 2.0}
+    world.later(5)
+    _look(world)
+    assert (_phase(world), _replicas(world)) == ("Loading", 1)
+    world.routers.asked_ago = {"one": 100.0}
+    for _ in range(60):  # what takes longer to start than it may be idle is not ended before it answers
+        world.later(5)
+        _look(world)
+    assert (_phase(world), _replicas(world)) == ("Loading", 1)
+    _answer(world)
+    world.routers.asked_ago = {"one": 500.0}
+    _wait(world, 100)
+    assert (_phase(world), _replicas(world)) == ("Ready", 1)
+    _wait(world, 30)
+    assert (_phase(world), _replicas(world)) == ("Sleeping", 0)
+
+
+def _by_requests(world: World) -> None:
+    world.routers.requests = {"one": 1}
+
+
+def _by_one_that_ended(world: World) -> None:
+    world.routers.asked_ago = {"one": 30.0}
+
+
+def _by_one_that_no_router_has_a_place_for(world: World) -> None:
+    world.routers.asked_ago = {"other": 30.0}
+
+
+def _by_a_silent_router(world: World) -> None:
+    world.routers.silent = {"10.1.0.2"}
+
+
+def _by_a_router_that_does_not_know(world: World) -> None:
+    world.routers.asked_ago = None
+
+
+def _by_another_operator(world: World) -> None:
+    world.context.traffic.clear()
+
+
+@pytest.mark.parametrize(
+    "disturbed",
+    [
+        _by_requests,
+        _by_one_that_ended,
+        _by_one_that_no_router_has_a_place_for,
+        _by_a_silent_router,
+        _by_a_router_that_does_not_know,
+        _by_another_operator,
+    ],
+)
+def test_it_does_not_sleep_before_all_routers_have_told_of_no_request_for_so_long(
+    world: World, disturbed: Callable[[World], None]
+) -> None:
+    scaling = SPEC["serving"]["autoscaling"] | {"minReplicas": 0, "idleAfter": "2m"}
+    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"autoscaling": scaling}})
+    _look(world)
+    _wait(world, 60)
+    disturbed(world)
+    _wait(world, 65)
+    assert _phase(world) == "Ready"
 
 
 def test_nothing_is_written_while_the_number_of_pods_holds(world: World) -> None:

@@ -36,6 +36,7 @@ from anneal_operator.reconcile.routing import RouterKind
 from anneal_operator.reconcile.shared_base import SharedBaseKind
 from anneal_operator.settings import Settings
 from serving_runtime.plan import (
+    FORMAT,
     AdapterReport,
     BackendReport,
     BackendReports,
@@ -330,11 +331,15 @@ class FakeRouters:
     """Their addresses."""
     has: dict[str, Stamp] = field(default_factory=dict)
     """What one has instead, by its address."""
+    formats: dict[str, int] = field(default_factory=dict)
+    """Which tables those of another build read, by their address."""
     asked: list[str] = field(default_factory=list)
     asked_of: list[str] = field(default_factory=list)
     """The uids of the experiments whose statistics were asked for."""
     requests: dict[str, int] = field(default_factory=dict)
     """What each has under way, by version."""
+    asked_ago: dict[str, float] | None = field(default_factory=dict)
+    """How many seconds ago each version was asked, as each tells."""
     lag: float | None = 0.0
     """For how long the recorder has not had all that they counted."""
     counts: int = 0
@@ -377,13 +382,18 @@ class FakeRouters:
             raise RouterError("down")
         return stamp
 
+    async def newest_format(self, url: str, key: str) -> int:
+        if (address := url.removeprefix("http://").removesuffix(":8082")) in self.silent:
+            raise RouterError("down")
+        return self.formats.get(address, FORMAT)
+
     async def traffic(self, url: str, key: str) -> RouterTraffic:
         address = url.removeprefix("http://").removesuffix(":8082")
         self.keys.append(key)
         if address in self.silent:
             raise RouterError("down")
         self.counts += 1
-        return RouterTraffic(self.requests, self.lag)
+        return RouterTraffic(self.requests, self.lag, self.asked_ago)
 
     async def backends(self, url: str, key: str) -> BackendReports:
         address = url.removeprefix("http://").removesuffix(":8082")
@@ -461,8 +471,8 @@ class World:
     def programme(self, default: str = "one", split_by: str | None = None, *, arrived: bool = True) -> None:
         """Set the scene: the routes of model `spam`, and whether every router has them."""
         arms = [VariantRoute(name=name, target=name, up_to=10000) for name in ("one", "two")]
-        experiment = ExperimentRoute(name="x", uid=split_by or "", salt="s", headers=[], control="one", variants=arms)
-        route = ModelRoute(default=default, named={}, experiment=experiment if split_by else None)
+        experiment = ExperimentRoute(name="x", uid=split_by or "", salt="s", keys=[], control="one", variants=arms)
+        route = ModelRoute(default=default, named={}, experiments=[experiment] if split_by else [])
         table = RouteTable(targets={}, models={"spam": route})
         stamp = table.stamped("2026-03-01T00:00:00Z", next(self._generations))
         self.api.put("ConfigMap", ROUTER, data={"routes.json": json.dumps(table.document(stamp))})

@@ -3,7 +3,16 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from serving_runtime.plan import ModelRoute, RouteTable, VariantRoute, bucket
+from serving_runtime.plan import (
+    BUCKETS,
+    ExperimentRoute,
+    LayerRoute,
+    ModelRoute,
+    RouteTable,
+    VariantRoute,
+    bucket,
+    places,
+)
 
 __all__ = ["Answered", "Asked", "explains"]
 
@@ -47,27 +56,43 @@ def explains(table: RouteTable, ready: Ready, dead: Collection[str], asked: Aske
     return any(
         _is_answer(own, spare, set(dead), target, got)
         for own in ready[target]
-        for spare in _spares(route, variant, ready)
+        for spare in _spares(route, asked.user, variant, ready)
     )
 
 
+def _experiment(route: ModelRoute, user: str | None) -> ExperimentRoute | None:
+    """The one that has this user."""
+    layers = [one.layer for one in route.experiments]
+    if layers and layers[0] is None:
+        return route.experiments[0]
+    if user is None:
+        return None
+    owners = [one for one in route.experiments if one.layer and _is_in(one.layer, user)]
+    return owners[0] if owners else None
+
+
+def _is_in(layer: LayerRoute, user: str) -> bool:
+    return layer.begin <= bucket(layer.salt, user) < layer.end
+
+
 def _variant(route: ModelRoute, user: str | None) -> VariantRoute | None:
-    experiment = route.experiment
+    experiment = _experiment(route, user)
     if experiment is None:
         return None
-    if user is None:
+    place, second = places(experiment.salt, user) if user is not None else (0, BUCKETS)
+    if second >= experiment.covered:
         return next(one for one in experiment.variants if one.name == experiment.control)
-    place = bucket(experiment.salt, user)
     return next(one for one in experiment.variants if place < one.up_to)
 
 
 def _spares(
-    route: ModelRoute, variant: VariantRoute | None, ready: Ready
+    route: ModelRoute, user: str | None, variant: VariantRoute | None, ready: Ready
 ) -> list[tuple[str, frozenset[str]]] | list[None]:
     """The control, with what may be known of its pods, where it may answer in this variant's place."""
-    if route.experiment is None or variant is None or variant.name == route.experiment.control:
+    experiment = _experiment(route, user)
+    if experiment is None or variant is None or variant.name == experiment.control:
         return [None]
-    control = next(one.target for one in route.experiment.variants if one.name == route.experiment.control)
+    control = next(one.target for one in experiment.variants if one.name == experiment.control)
     return [(control, pods) for pods in ready[control]]
 
 

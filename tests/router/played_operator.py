@@ -76,7 +76,8 @@ class Operator:
             self.told.arrivals[NAMESPACE] = arrival(stamp, pods, now)
         seen = [version.seen(self.aliases) for version in self.versions]
         made = self._table(route_of(MODEL, seen, self.experiments, last.get(MODEL, Last())))
-        new = next_stamp(made, stamp, [pod.applied for pod in pods if pod.applied], timestamp(now))
+        had = [self.told.newest(NAMESPACE), *(pod.applied for pod in pods)]
+        new = next_stamp(made, stamp, had, timestamp(now))
         data = {"routes.json": json.dumps(made.document(new), indent=1)}
         if table is None or table["data"] != data:
             self.tables.append((new, made))
@@ -90,8 +91,10 @@ class Operator:
         await self.api.put("configmaps", ROUTER, made if data else None)
 
     def _table(self, route: Route) -> RouteTable:
-        split = route.split
-        traffic = SplitTraffic(split.name, split.uid, split.salt, split.spec) if split else None
+        traffic = [
+            SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+            for split in route.splits
+        ]
         served = [version for version in self.versions if not version.is_to_end]
         listeners = {version.name: version.service.listener for version in served}
         known = [ServedVersion(name, listener.address, MODEL) for name, listener in listeners.items()]
@@ -101,8 +104,9 @@ class Operator:
         }
         return made.model_copy(update={"targets": targets})
 
-    def start(self, control: str, other: str, weights: tuple[int, int]) -> None:
-        """An experiment whose variants answer."""
+    def start(self, control: str, other: str, weights: tuple[int, int], coverages: Sequence[int]) -> None:
+        """An experiment whose variants answer, with as many steps of a ramp."""
+        ramp = [{"coverage": coverage, "for": "1h"} for coverage in coverages[:-1]] + [{"coverage": coverages[-1]}]
         pairs = zip(("stable", "tuned"), (control, other), weights, strict=True)
         spec = ABExperimentSpec.parse(
             {
@@ -113,24 +117,41 @@ class Operator:
                     for name, version, weight in pairs
                 ],
                 "metrics": {"primary": {"name": "rating"}},
+                "assignment": {"ramp": ramp} if coverages != [100] else {},
             }
         )
         number = len(self.experiments)
-        self.experiments.append(Experiment(f"x{number}", NAMESPACE, f"uid-{number}", spec, _status("WarmingUp")))
+        self.experiments.append(
+            Experiment(f"x{number}", NAMESPACE, f"uid-{number}", spec, _status("WarmingUp", coverages[0]))
+        )
+
+    @property
+    def next_coverage(self) -> int | None:
+        """Of the last experiment's ramp, where another step is to come."""
+        if self.phase != "Running":
+            return None
+        told, ramp = self.experiments[-1].status.coverage or 0, self.experiments[-1].spec.assignment.ramp
+        return next((step.coverage for step in ramp if step.coverage > told), None)
+
+    def take_more_in(self, coverage: int) -> None:
+        """The next step of the ramp."""
+        self._say(_status("Running", coverage))
 
     def decide(self, winner: str | None) -> None:
         """The one that runs ends."""
         outcomes = {"tuned": ("Winner", "Promoted"), "stable": ("ControlWins", "RolledBack")}
         outcome, phase = outcomes.get(winner or "", ("Inconclusive", "Inconclusive"))
         decision = DecisionStatus(outcome=outcome, winner=winner, rule="r", reason="", decided_at="t", snapshot="")
-        self._say(_status(phase, decision=decision))
+        self._say(_status(phase, None, decision))
 
     def restore(self) -> None:
         """All is made anew from manifests, without statuses; only MLflow is as it was."""
         self.told = Acknowledgements()
         self.experiments = [
             replace(
-                one, uid=f"{one.uid}-again", status=_status("WarmingUp") if one.status.decision is None else one.status
+                one,
+                uid=f"{one.uid}-again",
+                status=one.status if one.status.decision else _status("WarmingUp", one.status.coverage),
             )
             for one in self.experiments
         ]
@@ -145,21 +166,23 @@ class Operator:
         if not self.experiments or not seen.has_arrived:
             return False
         last = self.experiments[-1]
-        if last.status.phase == "WarmingUp" and seen.split_by == last.uid:
-            self._say(_status("Running"))
+        if last.status.phase == "WarmingUp" and last.uid in seen.split_by:
+            self._say(_status("Running", last.status.coverage))
             return True
         if last.status.phase != "Promoted" or last.status.condition(ConditionType.ALIAS_MOVED):
             return False
         winner, control = last.spec.version_of("tuned"), last.spec.version_of("stable")
         if self.aliases.get("production") not in {None, control}:
             self._say(
-                _status("Promoted", last.status.decision, (ConditionType.ALIAS_MOVED, "False", Reason.HELD_BY_ANOTHER))
+                _status(
+                    "Promoted", None, last.status.decision, (ConditionType.ALIAS_MOVED, "False", Reason.HELD_BY_ANOTHER)
+                )
             )
             return True
         if seen.default != winner:
             return False
         self.aliases["production"] = winner
-        self._say(_status("Promoted", last.status.decision, (ConditionType.ALIAS_MOVED, "True", Reason.MOVED)))
+        self._say(_status("Promoted", None, last.status.decision, (ConditionType.ALIAS_MOVED, "True", Reason.MOVED)))
         return True
 
     def _say(self, status: ABExperimentStatus) -> None:
@@ -168,6 +191,7 @@ class Operator:
 
 def _status(
     phase: str,
+    coverage: int | None,
     decision: DecisionStatus | None = None,
     *found: tuple[ConditionType, Literal["True", "False"], Reason],
 ) -> ABExperimentStatus:
@@ -176,4 +200,4 @@ def _status(
         Condition(type=kind, status=status, reason=reason, message="", last_transition_time="t", observed_generation=1)
         for kind, status, reason in told
     ]
-    return ABExperimentStatus(phase=phase, conditions=conditions, decision=decision)
+    return ABExperimentStatus(phase=phase, conditions=conditions, decision=decision, coverage=coverage)

@@ -322,10 +322,9 @@ class Namespace:
         routes = [table.models[MODEL] for table in tables]
         told = f"router {self.routers.index(router)}: {asked} got {got}; Ready: {ready}; dead: {dead}; routes: {routes}"
         assert held, told
-        splits = [table.models[MODEL].experiment for table in held]
-        names = {split.name if split else "" for split in splits}
-        if asked.user and got.told_variant and len(names) == 1:
-            enrolled = self.enrolled.setdefault((names.pop(), asked.user), got.told_variant)
+        names = {_taking_part(table, asked.user) for table in held}
+        if asked.user and got.told_variant and len(names) == 1 and (name := names.pop()):
+            enrolled = self.enrolled.setdefault((name, asked.user), got.told_variant)
             assert enrolled == got.told_variant, f"{asked.user} moved from {enrolled}; {told}"
 
     # Answers that take long.
@@ -373,3 +372,9 @@ class Namespace:
         await self.operator.write({"routes.json": text} if text else None)
         await asyncio.sleep(_SHORT)
         await self.check()
+
+
+def _taking_part(table: RouteTable, user: str | None) -> str:
+    """The experiment that a user takes part in."""
+    told = {split.name: split.assigned(user) for split in table.models[MODEL].experiments if user}
+    return next((name for name, found in told.items() if found and found[1]), "")

@@ -23,6 +23,7 @@ from serving_runtime.plan import (
     ENGINE_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
+    KeyRoute,
     ModelRoute,
     RouteTable,
     Target,
@@ -230,7 +231,12 @@ def table(engine_port: int, closed_port: int) -> RouteTable:
         VariantRoute(name="tuned", target="two", up_to=10000),
     ]
     experiment = ExperimentRoute(
-        name="x", uid="uid", salt=SALT, headers=["x-user-id", "x-session"], control="stable", variants=arms
+        name="x",
+        uid="uid",
+        salt=SALT,
+        keys=[KeyRoute(kind="header", name="x-user-id"), KeyRoute(kind="header", name="x-session")],
+        control="stable",
+        variants=arms,
     )
     targets = {name: Target(host="127.0.0.1", port=engine_port, model=f"engine-{name}") for name in ("one", "two")}
     targets["alike"] = Target(host="127.0.0.1", port=engine_port, model="alike")
@@ -245,8 +251,8 @@ def table(engine_port: int, closed_port: int) -> RouteTable:
             "plain": ModelRoute(default="one", named={"1": "one", "production": "one", "2": "two"}),
             "alike": ModelRoute(default="alike", named={}),
             "known": ModelRoute(default="known", named={"1": "known"}),
-            "split": ModelRoute(default="one", named={}, experiment=experiment),
-            "split-down": ModelRoute(default="gone", named={}, experiment=gone),
+            "split": ModelRoute(default="one", named={}, experiments=[experiment]),
+            "split-down": ModelRoute(default="gone", named={}, experiments=[gone]),
             "unborn": ModelRoute(default=None, named={"1": "one"}),
             "down": ModelRoute(default="gone", named={}),
         },

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving_runtime.plan import BackendTarget, ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute
+from serving_runtime.plan import BackendTarget, ExperimentRoute, KeyRoute, ModelRoute, RouteTable, Target, VariantRoute
 from tests.support.authority import authority
 from toolbox.polling import poll
 
@@ -28,7 +28,14 @@ def _hosted(port: int, **changes: object) -> Target:
 
 def _split(stable: str, tuned: str) -> ExperimentRoute:
     arms = [VariantRoute(name="stable", target=stable, up_to=1), VariantRoute(name="tuned", target=tuned, up_to=10000)]
-    return ExperimentRoute(name="x", uid="uid", salt=SALT, headers=["x-user-id"], control="stable", variants=arms)
+    return ExperimentRoute(
+        name="x",
+        uid="uid",
+        salt=SALT,
+        keys=[KeyRoute(kind="header", name="x-user-id")],
+        control="stable",
+        variants=arms,
+    )
 
 
 @dataclass
@@ -73,9 +80,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         models = {name: ModelRoute(default=name, named={}) for name in targets}
         models |= {
             "large-2": ModelRoute(default="loop", named={}),  # as which it is asked
-            "split": ModelRoute(default="own", named={}, experiment=_split("own", "hosted")),
-            "split-gone": ModelRoute(default="own", named={}, experiment=_split("own", "gone")),
-            "split-to-hosted": ModelRoute(default="hosted", named={}, experiment=_split("hosted", "own-gone")),
+            "split": ModelRoute(default="own", named={}, experiments=[_split("own", "hosted")]),
+            "split-gone": ModelRoute(default="own", named={}, experiments=[_split("own", "gone")]),
+            "split-to-hosted": ModelRoute(default="hosted", named={}, experiments=[_split("hosted", "own-gone")]),
         }
         routes = RouteTable(targets=targets, models=models)
         with standing(folder, changes, routes=routes) as router:

@@ -114,14 +114,26 @@ class Life(RuleBasedStateMachine):
             self._take(f"production is moved to {version.name}, which wakes", self.here.wake(version))
 
     @precondition(lambda self: self.here.operator.phase not in {"WarmingUp", "Running"} and len(self._answering()) > 1)
-    @rule(number=NUMBERS, weights=st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    def an_experiment_begins(self, number: int, weights: tuple[int, int]) -> None:
+    @rule(
+        number=NUMBERS,
+        weights=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        coverages=st.sampled_from([[100], [30, 60, 100], [50, 80]]),
+    )
+    def an_experiment_begins(self, number: int, weights: tuple[int, int], coverages: list[int]) -> None:
         control, *others = sorted(
             self._answering(), key=lambda name: name != self.here.operator.aliases.get("production")
         )
         other = others[number % len(others)]
-        self.here.operator.start(control, other, weights)
-        self._take(f"{control} and {other} are compared, {weights[0]} to {weights[1]}")
+        self.here.operator.start(control, other, weights, coverages)
+        self._take(f"{control} and {other} are compared, {weights[0]} to {weights[1]}, on {coverages} percent")
+
+    @precondition(lambda self: self.here.operator.next_coverage is not None)
+    @rule()
+    def more_users_take_part(self) -> None:
+        coverage = self.here.operator.next_coverage
+        assert coverage is not None
+        self.here.operator.take_more_in(coverage)
+        self._take(f"{coverage} percent take part")
 
     def _answering(self) -> list[str]:
         versions = self.here.operator.versions
@@ -147,23 +159,23 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: not self.here.is_away)
     @rule(what=FOREIGN, number=NUMBERS)
     def somebody_writes_routes(self, what: str, number: int) -> None:
-        text = self._foreign(what, number)
+        text = self._foreign(what, number, self.here.operator.tables[-1][0].order)
         self._take(f"somebody writes routes: {what}", self.here.overwrite(text or None))
 
     @rule(router=ROUTERS, what=FOREIGN.filter(lambda what: what not in {"by hand", "nothing"}), number=NUMBERS)
     def a_file_of_routes_is_replaced(self, router: int, what: str, number: int) -> None:
-        text = self._foreign(what, number)
+        text = self._foreign(what, number, self.routers[router].newest)
         self._take(f"router {router} finds routes: {what}", self.here.spoil(self.routers[router], text))
 
-    def _foreign(self, what: str, number: int) -> str:
-        """Routes that lead everybody to one version, which the newest table does not."""
+    def _foreign(self, what: str, number: int, held: tuple[str, int]) -> str:
+        """Routes that lead everybody to one version, which the newest table does not; or older ones than are `held`."""
         operator = self.here.operator
         (stamp, table), names = operator.tables[-1], sorted(operator.tables[-1][1].targets)
         name = names[number % len(names)] if names else None
         route = table.models[MODEL].model_copy(update={"default": name, "experiment": None})
         other = RouteTable(targets=table.targets, models={MODEL: route})
         if what == "older":
-            older = [one for one in operator.tables if one[0].order < stamp.order]
+            older = [one for one in operator.tables if one[0].order < held]
             return (
                 json.dumps(older[-1 - number % len(older)][1].document(older[-1 - number % len(older)][0]))
                 if older

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import ExperimentRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
+from serving_runtime.plan import ExperimentRoute, KeyRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
 from serving_runtime.router.endpoints import FORMAT
 from toolbox.polling import poll
 
@@ -94,12 +94,19 @@ def _table(closed: int) -> RouteTable:
         VariantRoute(name="stable", target="one", up_to=5000),
         VariantRoute(name="tuned", target="two", up_to=10000),
     ]
-    split = ExperimentRoute(name="x", uid="uid", salt=SALT, headers=["x-user-id"], control="stable", variants=arms)
+    split = ExperimentRoute(
+        name="x",
+        uid="uid",
+        salt=SALT,
+        keys=[KeyRoute(kind="header", name="x-user-id")],
+        control="stable",
+        variants=arms,
+    )
     targets = {name: Target(host="127.0.0.1", port=closed, model="m", service=name) for name in ("one", "two")}
     named = {"1": "one", "2": "two"}
     models = {
         "m": ModelRoute(default="one", named=named),
-        "split": ModelRoute(default="one", named=named, experiment=split),
+        "split": ModelRoute(default="one", named=named, experiments=[split]),
     }
     return RouteTable(targets=targets, models=models)
 

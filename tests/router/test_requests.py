@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import BUCKETS, ExperimentRoute, ModelRoute, Stamp, VariantRoute, bucket
+from serving_runtime.plan import (
+    BUCKETS,
+    FORMAT,
+    PLAIN_FORMAT,
+    ExperimentRoute,
+    KeyRoute,
+    ModelRoute,
+    Stamp,
+    VariantRoute,
+    bucket,
+)
 from toolbox.polling import poll
 
 from .stand import LINEAGE, SALT, Stand, standing, table
@@ -204,8 +214,10 @@ def test_lua_and_python_put_every_user_in_the_same_bucket(tmp_path_factory: pyte
     arms = [VariantRoute(name=str(number), target="one", up_to=number + 1) for number in range(BUCKETS)]
     with standing(tmp_path_factory.mktemp("router")) as router:
         routes = table(router.engine.port, 0)
-        experiment = ExperimentRoute(name="x", uid="uid", salt=SALT, headers=["x-user-id"], control="0", variants=arms)
-        exact = ModelRoute(default="one", named={}, experiment=experiment)
+        experiment = ExperimentRoute(
+            name="x", uid="uid", salt=SALT, keys=[KeyRoute(kind="header", name="x-user-id")], control="0", variants=arms
+        )
+        exact = ModelRoute(default="one", named={}, experiments=[experiment])
         router.write(routes.model_copy(update={"models": {"exact": exact}}))
         assert poll(lambda: router.chat("exact").status == 200, 5)
         answers = [router.chat("exact", X_User_Id=user.encode().decode("latin-1")) for user in USERS]
@@ -250,10 +262,11 @@ def test_models_are_listed_and_told_of(router: Stand) -> None:
 def test_routes_are_told_without_salt_or_bounds_on_a_port_that_clients_do_not_use(router: Stand) -> None:
     routes = router.ask("/-/routes").json
     assert set(routes) == {"format", "lineage", "generation", "digest", "models"}
-    assert routes["models"]["split"] == {"default": "one", "named": {}, "experiment": {"uid": "uid"}}
+    assert routes["models"]["split"] == {"default": "one", "named": {}, "experiments": ["uid"]}
     assert routes["models"]["unborn"] == {"default": None, "named": {"1": "one"}}
     written = json.loads((router.folder / "routes.json").read_text())
-    assert {name: routes[name] for name in ("format", *Stamp.model_fields)}.items() <= written.items()
+    assert {name: routes[name] for name in Stamp.model_fields}.items() <= written.items()
+    assert (routes["format"], written["format"]) == (FORMAT, PLAIN_FORMAT), "what it reads, and what it has"
     assert b"404" in router.raw(b"GET /-/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import FORMAT, ModelRoute, RouteTable, Target
+from serving_runtime.plan import FORMAT, PLAIN_FORMAT, ModelRoute, RouteTable, Target
 from toolbox.polling import poll
 
 from .engine import engine
@@ -91,7 +91,7 @@ def test_a_table_that_is_older_or_of_a_format_that_is_not_known_is_refused(
             assert (router.chat("kept").status, router.chat("other").status) == (200, 404)
             assert _has_told(router, 7)
         log = (router.folder / "log").read_text()
-        assert f"the table's format is {FORMAT + 1}, and this build knows {FORMAT}" in log
+        assert f"the table's format is {FORMAT + 1}, and this build knows {PLAIN_FORMAT} and {FORMAT}" in log
         assert "the table of generation 6 is older than that of 7" in log
 
 

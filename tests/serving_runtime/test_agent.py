@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import FORMAT
+from serving_runtime.plan import FORMAT, PLAIN_FORMAT
 from serving_runtime.router import agent, watch
 from serving_runtime.router.agent import follow, take
 from serving_runtime.router.api_server import ApiServer
@@ -83,6 +83,7 @@ def test_the_last_table_is_kept_when(event: dict[str, Any], table: Path) -> None
         (_text(99, lineage="2026-02-01T00:00:00Z"), False),
         # a ConfigMap that is begun anew
         (_text(1, lineage="2026-03-01T12:00:01Z"), True),
+        (_text(8, format=PLAIN_FORMAT), True),
         (_text(8, format=FORMAT + 1), False),
         ('{"models": {}, "targets": {}}', False),
         ("{half", False),
@@ -113,7 +114,7 @@ def test_a_table_of_a_format_that_is_not_known_is_refused_though_there_is_no_oth
 ) -> None:
     take(table, _text(format=99))
     assert not table.exists()
-    assert f"its format is 99, and this build knows {FORMAT}" in caplog.text
+    assert f"its format is 99, and this build knows {PLAIN_FORMAT} and {FORMAT}" in caplog.text
 
 
 def test_a_table_that_cannot_be_written_is_asked_for_again(tmp_path: Path) -> None:

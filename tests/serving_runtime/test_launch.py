@@ -173,3 +173,24 @@ def test_a_base_none_of_whose_adapters_fits_does_not_start(
         _launch_shared(shared_plan, tmp_path, wanted, monkeypatch)
     assert raised.value.code == 77
     assert told in capsys.readouterr().err
+
+
+def test_on_several_nodes_each_begins_its_part_and_one_without_a_place_says_why(
+    plan: ServingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
+    command = ["launch", "--port", "8000", "--plan", plan.model_dump_json(), "--folder", str(tmp_path / "model")]
+    monkeypatch.setattr("sys.argv", [*command, "--nodes", "2"])
+    with pytest.raises(SystemExit) as ended:
+        launch.main()
+    assert (ended.value.code, started) == (64, [])
+    assert "'LWS_WORKER_INDEX' is not set, by which LeaderWorkerSet tells a pod its place" in capsys.readouterr().err
+    monkeypatch.setenv("LWS_LEADER_ADDRESS", "m-group-0.m-group.team")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LWS_WORKER_INDEX", rank)
+        launch.main()
+    assert [("--headless" in made, made[made.index("--node-rank") + 1]) for made in started] == [
+        (False, "0"),
+        (True, "1"),
+    ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anneal_operator.api.model_version import Artifact
+from anneal_operator.api.artifact import Artifact
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Serving
 from anneal_operator.decide.downloading import slowest_download

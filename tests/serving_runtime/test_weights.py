@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import random
@@ -371,23 +372,21 @@ def test_a_folder_that_leads_elsewhere_is_neither_served_nor_described(tmp_path:
 
 
 def test_a_pod_that_waits_for_another_says_for_what(
-    files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest, cache = digest_of(files), tmp_path / "cache"
+    digest, cache, said = digest_of(files), tmp_path / "cache", io.StringIO()
+    monkeypatch.setattr(
+        sys, "stdout", said
+    )  # what pytest captures is lost where it is read while another thread writes
     cache.mkdir()
     with (cache / f".{weights_folder(digest)}.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
         fcntl.flock(held, fcntl.LOCK_EX)
         waits = pool.submit(brought, files, cache, digest)
-        said: list[str] = []
-
-        def has_spoken() -> bool:
-            said.append(capfd.readouterr().out)
-            return any(said)
-
-        assert poll(has_spoken, 60)
+        assert poll(lambda: said.getvalue().endswith("\n"), 60)
+        told = said.getvalue()
         fcntl.flock(held, fcntl.LOCK_UN)
         waits.result()
-    assert "".join(said) == f"waiting for another pod that brings these weights: it holds {held.name}\n"
+    assert told == f"waiting for another pod that brings these weights: it holds {held.name}\n"
 
 
 def test_a_file_system_without_locks_is_told(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

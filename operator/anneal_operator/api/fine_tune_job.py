@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import Initialize, OutputFormat
 
-from .ab_experiment import WINDOW_RULE, Assignment, Decision, Metrics, Stopping
+from .ab_experiment import TRUST_RULE, WINDOW_RULE, Assignment, Decision, Metrics, Stopping
 from .dataset import Dataset
 from .evaluation import Evaluation
 from .pods import PodTemplate, gpus_in_cel
@@ -129,7 +129,7 @@ class ExperimentTemplate(Schema):
     decision: Decision = Field(default_factory=Decision)
     """What follows from it."""
 
-    rules: ClassVar = (WINDOW_RULE,)
+    rules: ClassVar = (TRUST_RULE, WINDOW_RULE)
 
 
 class Output(Schema):

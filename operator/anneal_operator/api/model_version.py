@@ -1,20 +1,16 @@
 """ModelVersion: one published result, registered in MLflow and served by vLLM."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from training_runtime.plan import ArtifactFormat
-
+from .artifact import MLFLOW, MOUNTED, Artifact
 from .backend import Backend
 from .conditions import Conditions
 from .prompt import Prompt
 from .schema import (
     ALIASES_RULE,
-    CHARACTER,
-    WORD,
     Alias,
     LocalReference,
     ModelName,
@@ -29,12 +25,10 @@ from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
     "ANSWERING",
+    "BACKEND_SOURCE",
     "ENDING",
-    "MOUNTED",
     "PRODUCTION",
     "Answered",
-    "Artifact",
-    "ArtifactBase",
     "ColdStart",
     "Cost",
     "Download",
@@ -46,7 +40,12 @@ __all__ = [
     "VersionPhase",
 ]
 
-VersionPhase = Literal["Registering", "Loading", "Ready", "Degraded", "Draining", "Idle", "Retired", "Failed"]
+VersionPhase = Literal[
+    "Registering", "Loading", "Ready", "Degraded", "Draining", "Sleeping", "Idle", "Retired", "Failed"
+]
+
+BACKEND_SOURCE = "backend-"
+"""What a version's source begins with in MLflow that no weights are known of."""
 
 ANSWERING = frozenset({"Ready", "Degraded"})
 """The phases in which a version answers."""
@@ -54,86 +53,7 @@ ENDING = frozenset({"Draining", "Idle", "Retired"})
 """The phases in which no client is sent to a version: its pods are about to end, or there are none."""
 PRODUCTION = "production"
 """The alias in MLflow whose holder answers whoever names the model alone."""
-_Uri = Annotated[
-    str,
-    StringConstraints(
-        max_length=1000,
-        pattern=r"^(mlflow-artifacts:/[-A-Za-z0-9._/]+"
-        rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/{CHARACTER}+|s3://{WORD}+/{CHARACTER}+"
-        rf"|hf://{WORD}+/{WORD}+(@{WORD}+)?(/{CHARACTER}+)?"
-        r"|oci://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?/[a-z0-9][-a-z0-9._/]*(:[A-Za-z0-9_][-A-Za-z0-9._]{0,127})?"
-        r"(@sha256:[0-9a-f]{64})?)$",
-    ),
-]
-_MLFLOW = "mlflow-artifacts:/"
-_MlflowUri = Annotated[str, StringConstraints(max_length=1000, pattern=rf"^{_MLFLOW}[-A-Za-z0-9._/]+$")]
-MOUNTED = ("pvc://", "oci://")
-"""How artifacts begin that are mounted as they are; others are downloaded."""
-_NO_FOLDER = "^mlflow-artifacts://|^[-a-z0-9]+:/.*//|[/@][.][.]?([/@]|$)"
-_WITH_CREDENTIALS = ("hf://", "s3://")
-_Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-
-
-_NO_WAY_ELSEWHERE = Rule(
-    f"!self.uri.matches('{_NO_FOLDER}')",
-    "`uri` names a folder without leading elsewhere: leave `..`, `.` and empty names out",
-    lambda artifact: re.search(_NO_FOLDER, artifact.uri) is None,
-)
-
-
-class ArtifactBase(Schema):
-    """The model that an adapter was trained on."""
-
-    uri: _MlflowUri
-    """Its folder in MLflow's artifact store."""
-    digest: _Digest
-    """Digest of that folder's manifest; a server refuses to start on anything else."""
-    bytes: int | None = Field(default=None, ge=1, le=1 << 50)
-    """The size of its files: how long an engine may take to start is reckoned from it, and how much of its node's disk
-    a pod asks for where `serving.cache` keeps nothing.
-    """
-
-    rules: ClassVar = (_NO_WAY_ELSEWHERE,)
-
-
-class Artifact(Schema):
-    """The weights."""
-
-    uri: _Uri
-    """A folder with a `manifest.json`, in which a complete Transformers model in safetensors is, or an adapter:
-    `mlflow-artifacts:/PATH` in MLflow's store, `pvc://CLAIM/PATH`, `s3://BUCKET/PREFIX`, `hf://OWNER/NAME[@REVISION][/PATH]`
-    on a hub, or `oci://IMAGE`, an image that holds nothing else. The chart's `server.sources` says which are taken.
-    """
-    secret_ref: LocalReference | None = None
-    """The Secret with the credentials of `hf://` (`HF_TOKEN`, `HF_ENDPOINT`) or `s3://` (`AWS_ACCESS_KEY_ID`,
-    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `AWS_REGION`). Those of an image are
-    `serving.podTemplate.imagePullSecrets`.
-    """
-    format: ArtifactFormat
-    """What it is: an adapter, without its base; a base with its adapter merged in; or all weights trained."""
-    digest: _Digest
-    """Digest of the folder's manifest; a server refuses to start on anything else."""
-    bytes: int | None = Field(default=None, ge=1, le=1 << 50)
-    """The size of its files: how long an engine may take to start is reckoned from it, and how much of its node's disk
-    a pod asks for where `serving.cache` keeps nothing.
-    """
-    base: ArtifactBase | None = None
-    """Of an adapter, what it was trained on: needed to serve it with `serving.sharing: SharedBase`."""
-
-    rules: ClassVar = (
-        _NO_WAY_ELSEWHERE,
-        Rule(
-            "!has(self.secretRef) || self.uri.matches('^(hf|s3)://')",
-            "only hf:// and s3:// sources read credentials: leave `secretRef` out",
-            lambda artifact: artifact.secret_ref is None or artifact.uri.startswith(_WITH_CREDENTIALS),
-        ),
-        Rule(
-            "!has(self.base) || self.format == 'Adapter'",
-            "`base` is what an adapter was trained on: leave it out, or set `format: Adapter`",
-            lambda artifact: artifact.base is None or artifact.format == "Adapter",
-        ),
-    )
 
 
 class ModelVersionProvenance(Schema):
@@ -155,6 +75,12 @@ def _of_weights(field: str) -> Rule:
         f"`{field}` is of weights, and a `backend` is run by somebody else: leave `{field}` out",
         lambda version: version.backend is None or getattr(version, field) is None,
     )
+
+
+def _triggered(version: str) -> str:
+    """Whether KEDA scales it, in CEL."""
+    scaling = f"{version}.serving.autoscaling"
+    return f"has({version}.serving) && has({scaling}) && size({scaling}.triggers) > 0"
 
 
 class ModelVersionSpec(Schema):
@@ -207,11 +133,11 @@ class ModelVersionSpec(Schema):
         ),
         Rule(
             "!has(self.serving) || !has(self.artifact) || self.serving.sharing != 'SharedBase' || "
-            f"self.artifact.uri.startsWith('{_MLFLOW}')",
+            f"self.artifact.uri.startsWith('{MLFLOW}')",
             "`serving.sharing: SharedBase` serves adapters that MLflow holds: set `artifact.uri` to one that begins "
-            f"with `{_MLFLOW}`",
+            f"with `{MLFLOW}`",
             lambda version: (
-                not version.shares_base or version.artifact is None or version.artifact.uri.startswith(_MLFLOW)
+                not version.shares_base or version.artifact is None or version.artifact.uri.startswith(MLFLOW)
             ),
         ),
         Rule(
@@ -224,6 +150,16 @@ class ModelVersionSpec(Schema):
                 or version.artifact is None
                 or not version.artifact.uri.startswith(MOUNTED)
             ),
+        ),
+        Rule(
+            "!has(oldSelf.serving) || oldSelf.serving.nodes == (has(self.serving) ? self.serving.nodes : 1)",
+            "`serving.nodes` cannot change, nor `serving` be removed with more than one: set `serving.replicas: 0`, or "
+            "create another ModelVersion",
+        ),
+        Rule(
+            f"!has(oldSelf.serving) || ({_triggered('oldSelf')}) == ({_triggered('self')})",
+            "`serving.autoscaling.triggers` cannot come or go, as two would set the number of pods meanwhile: create "
+            "another ModelVersion",
         ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),
@@ -255,10 +191,12 @@ class ModelVersionSpec(Schema):
 
     @property
     def source(self) -> str:
-        """Where what answers comes from; of a backend its list of models, as MLflow takes no URL without a path."""
+        """Where what answers comes from. Of a backend, whose weights nobody has, its list of models, by a scheme of our
+        own: MLflow takes no `http`, for it would go there.
+        """
         if self.artifact:
             return self.artifact.uri
-        return f"{self.backend.address}/models" if self.backend else ""
+        return f"{BACKEND_SOURCE}{self.backend.address}/models" if self.backend else ""
 
     @property
     def digest(self) -> str:

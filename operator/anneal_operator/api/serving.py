@@ -1,20 +1,22 @@
 """How a version is served: part of ModelVersion, and of the FineTuneJob that makes one."""
 
 import re
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from serving_runtime.plan import AdapterRank, Dtype, Quantization, ReasoningParser, ToolCallParser
 
 from .engine_arguments import EngineArgument
 from .pods import EnvVar, PodTemplate, ResourceRequirements, gpus_in_cel
 from .quantities import Duration, bounded_duration
-from .schema import MapByName, Rule, Schema, SubdomainName
+from .schema import LocalReference, MapByName, Rule, Schema, SubdomainName
 
-__all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Serving", "WarmUp"]
+__all__ = ["AdapterLimits", "Autoscaling", "Cache", "ServerPodTemplate", "Serving", "Trigger", "WarmUp"]
 
 _OURS = "HOME$|PATH$|ANNEAL_|HF_|LD_|PYTHON|SAGEMAKER_|VLLM_"
+_IDLE_AFTER = "10m"
+_Value = Annotated[str, StringConstraints(max_length=2048)]
 _SIXTEEN_BITS = ("FP8", "AWQ", "GPTQ")
 
 
@@ -64,16 +66,35 @@ def _takes_more(serving: "Serving", requests: int) -> bool:
     return all(int(limit) > requests for limit in limits if re.fullmatch("[1-9][0-9]{0,11}", limit))
 
 
-class Autoscaling(Schema):
-    """How many pods answer, by the requests that routers have under way."""
+class Trigger(Schema):
+    """What KEDA scales by, as in a ScaledObject of its own."""
 
-    min_replicas: int = Field(default=1, ge=1, le=100)
-    """The fewest pods."""
+    type: Annotated[str, StringConstraints(max_length=63, pattern="^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    """KEDA's name for it, such as `prometheus` or `cron`."""
+    metadata: dict[str, _Value] = Field(max_length=32)
+    """What it is told, as KEDA's page on it says."""
+    authentication_ref: LocalReference | None = None
+    """The TriggerAuthentication of this namespace with what it needs to ask."""
+
+
+class Autoscaling(Schema):
+    """How many pods answer, by the requests that routers have under way, or by what KEDA is told."""
+
+    min_replicas: int = Field(default=1, ge=0, le=100)
+    """The fewest pods. With 0 there are none while nobody asks the version (`Sleeping`), and the next request starts
+    one: it waits for that, or is told to come again. So not in an experiment, and not within `rollbackWindow`.
+    """
     max_replicas: int = Field(ge=1, le=100)
     """The most pods."""
     target_requests: int = Field(default=8, ge=1, le=4096)
     """How many requests each pod has at a time, those that wait in it included: more of them take another pod. About as
     many as the engine answers at once as fast as users need.
+    """
+    idle_after: Duration | None = None
+    """With `minReplicas: 0`, after how long without a request there are no pods; 10 minutes where it is left out."""
+    triggers: list[Trigger] = Field(default=[], max_length=8)
+    """With any, KEDA scales by these between the bounds, by a ScaledObject that is made for it, and nobody else does;
+    `targetRequests` then only says how many pods a release needs. They may change, but not come or go.
     """
     scale_down_delay: Duration = "5m"
     """For how long fewer pods have to suffice before there are fewer."""
@@ -84,6 +105,13 @@ class Autoscaling(Schema):
             "self.minReplicas <= self.maxReplicas",
             "`minReplicas` is more than `maxReplicas`",
             lambda wanted: wanted.min_replicas <= wanted.max_replicas,
+        ),
+        bounded_duration("idleAfter", "idle_after", "1m", "168h", is_optional=True),
+        Rule(
+            "!has(self.idleAfter) || self.minReplicas == 0",
+            "`idleAfter` is when there are no pods any more, and `minReplicas` says that there always are: set that to "
+            "0, or leave `idleAfter` out",
+            lambda wanted: wanted.idle_after is None or wanted.min_replicas == 0,
         ),
     )
 
@@ -110,7 +138,7 @@ class Serving(Schema):
 
     replicas: int = Field(default=1, ge=0, le=100)
     """How many pods answer. An experiment or a promotion may scale a version down on its own, and leaves this field
-    as it is. With `autoscaling` it is how many there are at first; 0 are none with it, too.
+    as it is. With `autoscaling` it is how many there are at first, unless KEDA says; 0 are none with it, too.
     """
     autoscaling: Autoscaling | None = None
     """Without it there are `replicas` pods, whatever is asked of them."""
@@ -141,6 +169,11 @@ class Serving(Schema):
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """CPU, memory and GPUs of each pod. Several GPUs share each layer of the model (tensor parallelism), so their
     number has to divide that of its attention heads, and to divide or to be a multiple of that of its key-value heads.
+    """
+    nodes: int = Field(default=1, ge=1, le=16)
+    """How many nodes share one engine, where a model does not fit into the GPUs of one: each has a pod with `resources`
+    and some of the model's layers (pipeline parallelism). `replicas` are engines. More than one takes LeaderWorkerSet
+    in the cluster, and cannot change later.
     """
     pod_template: ServerPodTemplate = Field(default_factory=ServerPodTemplate)
     """What every pod gets beside its own: environment, labels, placement."""
@@ -186,6 +219,16 @@ class Serving(Schema):
             "`replicas`, or leave `sharing` out",
             lambda serving: serving.autoscaling is None or serving.sharing != "SharedBase",
         ),
+        Rule(
+            f"self.nodes == 1 || size({gpus_in_cel('self.resources')}) > 0",
+            "`nodes` share an engine between their GPUs: ask for GPUs in `resources`, or leave `nodes` out",
+            lambda serving: serving.nodes == 1 or bool(serving.resources.gpu_names),
+        ),
+        Rule(
+            "self.nodes == 1 || self.sharing != 'SharedBase'",
+            "pods that versions share are on one node each: leave `nodes` or `sharing` out",
+            lambda serving: serving.nodes == 1 or serving.sharing != "SharedBase",
+        ),
         bounded_duration("startupDeadline", "startup_deadline", "10s", "24h", is_optional=True),
         bounded_duration("rollbackWindow", "rollback_window", "0s", "8760h"),
         Rule(
@@ -221,6 +264,21 @@ class Serving(Schema):
             lambda serving: _slices_alone(serving.resources),
         ),
     )
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        """What KEDA scales it by; nothing where the operator does."""
+        return self.autoscaling.triggers if self.autoscaling else []
+
+    @property
+    def wakes(self) -> bool:
+        """Whether it may have no pods, and a request starts one."""
+        return self.autoscaling is not None and self.autoscaling.min_replicas == 0
+
+    @property
+    def idles_for(self) -> str:
+        """After how long without a request it has none."""
+        return (self.autoscaling.idle_after if self.autoscaling else None) or _IDLE_AFTER
 
     @property
     def tensor_parallel(self) -> int:

@@ -38,6 +38,8 @@ _FIRST_NAMESPACE = "kube-system"
 _TOLERATED = timedelta(seconds=2)
 """So much the API server's clock may seem to be behind: its answers tell whole seconds, and took a while to come."""
 _NOT_FOUND, _CONFLICT = 404, 409
+_NO_SUCH_KIND = "404 page not found"
+"""All that the API server says of a kind that it does not know."""
 
 
 class KubernetesApi(Protocol):
@@ -236,7 +238,14 @@ class KubernetesClient:
         query: dict[str, str] | None = None,
         content: str = "application/json",
     ) -> Manifest:
-        result = await self._while_it_leads(lambda: self._call(method, path, query, body, content))
+        try:
+            result = await self._while_it_leads(lambda: self._call(method, path, query, body, content))
+        except ApiError as error:
+            if error.status == _NOT_FOUND and _NO_SUCH_KIND in str(error):
+                raise ApiError(
+                    _NOT_FOUND, f"this cluster has no {kind.name} ({kind.api_version}): install it"
+                ) from error
+            raise
         API_WRITES.labels(method.lower(), kind.name).inc()  # a DELETE is answered with a Status
         return result
 

@@ -19,7 +19,17 @@ from .reference import render_reference
 __all__ = ["UnsupportedSchemaError", "crd", "generate", "structural"]
 
 _DROPPED = ("title", "additionalProperties", "$defs")
-_REFUSED = ("anyOf", "oneOf", "allOf", "not", "discriminator", "exclusiveMinimum", "exclusiveMaximum", "prefixItems")
+_REFUSED = (
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "not",
+    "discriminator",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "patternProperties",
+    "prefixItems",
+)
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _LIST_TYPE = "x-kubernetes-list-type"
 _BOUNDS = {"string": ("maxLength", "enum"), "array": ("maxItems",), "integer": ("maximum",), "number": ("maximum",)}

@@ -23,6 +23,7 @@ from .conditions import Finding, merged, without
 from .cost import counted_since
 from .experiment_end import decided, followed_up
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
+from .layers import clash
 from .observed_experiment import (
     ExperimentVerdict,
     Intent,
@@ -32,6 +33,7 @@ from .observed_experiment import (
     Record,
     VariantSeen,
 )
+from .ramp import ramped
 from .statistics.judgement import judge
 from .statistics.snapshot import Snapshot
 from .statistics.terms import RULE, Counts
@@ -53,6 +55,11 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     """
     if seen.spoilt_record:
         return _held(seen, now)
+    verdict = _followed(seen, now)
+    return replace(verdict, status=ramped(seen, verdict.status, now))
+
+
+def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     seen = replace(seen, previous=_without(seen.previous, ConditionType.RECORDED))
     if seen.record is None and seen.remembered:
         return _restored(seen, seen.remembered, now)
@@ -106,7 +113,7 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         return _working(_status(seen, "Running" if started else phase, [obstacle], now))
     ready = Finding(ConditionType.VARIANTS_READY, "True", Reason.VARIANTS_READY, "every variant answers")
     if not _is_programmed(seen, started is not None):
-        why = seen.route.waits_for if seen.route.split_by == seen.identity else "the routers are being told"
+        why = seen.route.waits_for if seen.identity in seen.route.split_by else "the routers are being told"
         behind = Finding(ConditionType.ROUTE_PROGRAMMED, "False", Reason.ROUTER_BEHIND, why)
         status = _status(seen, "Running" if started else "WarmingUp", [ready, behind], now, main=behind)
         return _working(status, period=_WARM_UP_PERIOD_SECONDS)
@@ -120,7 +127,7 @@ def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
     """Whether all routers split by it; once they did, a change of other routes, on its way, changes nothing."""
     before = seen.previous.condition(ConditionType.ROUTE_PROGRAMMED)
     was = started and before is not None and before.status == "True"
-    return seen.route.split_by == seen.identity and (was or seen.route.has_arrived)
+    return seen.identity in seen.route.split_by and (was or seen.route.has_arrived)
 
 
 def _late(seen: ObservedExperiment) -> str:
@@ -149,9 +156,8 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
                 f"ModelVersion {variant.model_version_ref.name} is of model {version.model}, not {seen.spec.model_name}"
             )
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
-    if rival := _busy_with(seen):
-        message = f"experiment {rival} has the traffic of {seen.spec.model_name}; this one waits for its end"
-        return Finding(kind, "False", Reason.MODEL_BUSY, message)
+    if busy := _busy_with(seen):
+        return Finding(kind, "False", Reason.MODEL_BUSY, busy)
     for variant in seen.spec.variants:
         if not seen.variants[variant.name].ready:
             message = f"ModelVersion {variant.model_version_ref.name} does not answer"
@@ -174,16 +180,17 @@ def _not_to_begin(seen: ObservedExperiment) -> Finding | None:
     return None
 
 
-def _busy_with(seen: ObservedExperiment) -> str | None:
-    """The experiment that has the model's traffic: one that has started, else the oldest that only waits to.
+def _busy_with(seen: ObservedExperiment) -> str:
+    """Which experiment has its users, and the remedy: one that has started, else the oldest that only waits to.
 
     One that cannot start holds up nobody; nobody holds up one that has started, which may be younger after a restore.
     """
     own = seen.created_at, seen.name
     for rival in () if seen.started_at else seen.rivals:
-        if rival.has_started or ((rival.created_at, rival.name) < own and rival.phase == "WarmingUp"):
-            return rival.name
-    return None
+        is_first = rival.has_started or ((rival.created_at, rival.name) < own and rival.phase == "WarmingUp")
+        if is_first and (why := clash(seen.spec, rival.name, rival.spec)):
+            return why
+    return ""
 
 
 def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started: bool) -> Finding:

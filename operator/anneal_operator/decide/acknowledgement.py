@@ -5,7 +5,7 @@ is taken out, so nothing waits for it for long; but only while another has answe
 ends none. One that reaches some of them alone, by a fault of the network, ends ever fewer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from serving_runtime.plan import RouteTable, Stamp
 
 __all__ = [
     "Arrival",
+    "Awaited",
     "Replacements",
     "RouteSeen",
     "RouterPod",
@@ -116,16 +117,36 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Awaited:
+    """A version that is to get all clients of a model, and has too few pods for them."""
+
+    version: str
+    ready: int
+    needed: int
+    until: datetime
+    """When it gets them all the same."""
+
+    @property
+    def in_words(self) -> str:
+        """What is waited for."""
+        return f"{self.ready} of {self.needed} pods answer, as many as the clients' requests need"
+
+
+@dataclass(frozen=True)
 class RouteSeen:
     """Where the newest table sends the clients of a model."""
 
     default: str | None = None
-    split_by: str | None = None
-    """The uid of the experiment that splits them."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """By what stands behind `@`."""
+    split_by: Mapping[str, int] = field(default_factory=dict)
+    """The uids of the experiments that split them, each with the step of its ramp."""
     versions: frozenset[str] = field(default_factory=frozenset)
     """All that the table names, of all models."""
     arrival: Arrival | None = None
     """None where the routers were not asked for this table yet."""
+    awaited: Awaited | None = None
+    """What a change of the default waits for."""
 
     @property
     def has_arrived(self) -> bool:
@@ -142,12 +163,12 @@ class RouteSeen:
         return version not in self.versions and self.arrival is not None and not self.arrival.behind
 
 
-def next_stamp(table: RouteTable, current: Stamp | None, applied: Iterable[Stamp], now: str) -> Stamp:
-    """Return what the table is called: what it is called already, or one more than all that a router has applied.
+def next_stamp(table: RouteTable, current: Stamp | None, had: Iterable[Stamp | None], now: str) -> Stamp:
+    """Return what the table is called: what it is called already, or one more than all that a router has, or may have.
 
     So a ConfigMap that was lost, or set back by a restore, holds up nobody for longer than its routers' next word.
     """
-    known = [stamp for stamp in (current, *applied) if stamp is not None]
+    known = [stamp for stamp in (current, *had) if stamp is not None]
     newest = max(known, key=lambda stamp: stamp.order, default=None)
     if newest is None:
         return table.stamped(now, 1)

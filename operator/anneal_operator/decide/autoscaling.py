@@ -5,7 +5,7 @@ tell of too few pods before users do. As the Kubernetes HorizontalPodAutoscaler 
 not those that are ready, so that a slow start is not answered by ever more of them; and it goes down to the most that
 any moment of the last while asked for.
 
-What it does not do: fewer than one pod. A request to none would have to be held for as long as a model loads.
+What it does not do: fewer than one pod. When there are none, `wanted_pods.py` says.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,21 @@ from itertools import pairwise
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Autoscaling, Serving
 
-__all__ = ["ASKED_EVERY_SECONDS", "LONGEST_KEPT", "Sample", "replicas_for"]
+__all__ = [
+    "ASKED_EVERY_SECONDS",
+    "LONGEST_GAP",
+    "LONGEST_KEPT",
+    "Sample",
+    "fewest",
+    "replicas_for",
+    "replicas_to_take_over",
+]
 
 ASKED_EVERY_SECONDS = 5.0
-_LONGEST_GAP = timedelta(seconds=3 * ASKED_EVERY_SECONDS)
+LONGEST_GAP = timedelta(seconds=3 * ASKED_EVERY_SECONDS)
 _MOST_MORE = 4
 """Pods that come at once where that is more than twice as many, as with the HorizontalPodAutoscaler."""
-LONGEST_KEPT = timedelta(hours=1) + _LONGEST_GAP
+LONGEST_KEPT = timedelta(hours=1) + LONGEST_GAP
 """The longest `scaleDownDelay`, and a sample that is older."""
 
 
@@ -41,15 +49,34 @@ def replicas_for(
 ) -> int:
     """Return how many pods a version that is wanted should have, given how many it has (None: no engine yet).
 
-    `samples` are in the order of their time. As with a HorizontalPodAutoscaler, 0 `replicas` switch it off.
+    `samples` are in the order of their time. What KEDA scales has as many as it has, and no fewer than it is to. As
+    with a HorizontalPodAutoscaler, 0 `replicas` switch it off.
     """
     wanted = serving.autoscaling
     if wanted is None or serving.replicas == 0:
         return serving.replicas
+    if wanted.triggers:
+        return max(current or 0, _within(wanted, at_least))
     if not current:
         return _within(wanted, max(serving.replicas, at_least))
     newest = min(_pods(wanted, samples[-1]) if samples else 0, max(2 * current, current + _MOST_MORE))
     return _within(wanted, max(at_least, newest, min(current, _most_lately(wanted, current, samples, now))))
+
+
+def replicas_to_take_over(serving: Serving, before: int, samples: Sequence[Sample], now: datetime) -> int:
+    """Return how many pods a version needs for clients whose version has `before`: by their requests, which `samples`
+    are with its own; as many as that one, where these are not known.
+    """
+    wanted = serving.autoscaling
+    if wanted is None or serving.replicas == 0:
+        return serving.replicas
+    newest = _pods(wanted, samples[-1]) if samples else 0
+    return _within(wanted, max(newest, _most_lately(wanted, before, samples, now)))
+
+
+def fewest(serving: Serving, at_least: int) -> int:
+    """Return the fewest pods that KEDA may leave a version that is to have any."""
+    return _within(serving.autoscaling, at_least) if serving.autoscaling else serving.replicas
 
 
 def _most_lately(wanted: Autoscaling, current: int, samples: Sequence[Sample], now: datetime) -> int:
@@ -58,7 +85,7 @@ def _most_lately(wanted: Autoscaling, current: int, samples: Sequence[Sample], n
     at_first = [sample for sample in samples if sample.at <= since][-1:]
     lately = [*at_first, *(sample for sample in samples if sample.at > since)]
     moments = [*(sample.at for sample in lately), now]
-    is_known = bool(at_first) and all(later - at <= _LONGEST_GAP for at, later in pairwise(moments))
+    is_known = bool(at_first) and all(later - at <= LONGEST_GAP for at, later in pairwise(moments))
     if not is_known or not all(sample.is_whole for sample in lately):
         return current
     return max(_pods(wanted, sample) for sample in lately)
@@ -69,4 +96,4 @@ def _pods(wanted: Autoscaling, sample: Sample) -> int:
 
 
 def _within(wanted: Autoscaling, pods: int) -> int:
-    return max(wanted.min_replicas, min(wanted.max_replicas, pods))
+    return max(1, wanted.min_replicas, min(wanted.max_replicas, pods))

@@ -6,10 +6,23 @@ from datetime import datetime
 from anneal_operator.api.model_version import ColdStart
 from anneal_operator.api.resources import Manifest
 
+from .autoscaling import ASKED_EVERY_SECONDS
 from .downloading import weights_container
 from .failures import is_deleted
 
-__all__ = ["newest_start"]
+__all__ = ["expected_start", "newest_start"]
+
+_UNKNOWN_SECONDS, _STEP_SECONDS = 60, 10
+
+
+def expected_start(known: ColdStart | None) -> int:
+    """Return in how many seconds a version that is woken now will answer: as long as its last start took, and until
+    the operator has heard of the request. Roughly, as each change of it is one of the routes.
+    """
+    if known is None:
+        return _UNKNOWN_SECONDS
+    phases = (known.scheduling_seconds, known.image_seconds, known.download_seconds or 0, known.loading_seconds)
+    return -(-(sum(phases) + round(ASKED_EVERY_SECONDS)) // _STEP_SECONDS) * _STEP_SECONDS
 
 
 def newest_start(known: ColdStart | None, pods: Iterable[Manifest]) -> ColdStart | None:

@@ -134,7 +134,9 @@ def _route_waits_for(seen: ObservedExperiment, decision: DecisionStatus) -> str:
     name, route = seen.spec.version_of(decision.winner), seen.route
     if not seen.variants[decision.winner or ""].ready and route.default != name:
         return f"ModelVersion {name} does not answer, so they stay with the control until it does"
-    if route.default != name or route.split_by == seen.identity:
+    if route.awaited and route.awaited.version == name and route.default != name:
+        return f"ModelVersion {name} is to have pods for all of them: {route.awaited.in_words}"
+    if route.default != name or seen.identity in route.split_by:
         return "the routers are being told"
     return "" if route.has_arrived else route.waits_for
 

@@ -75,6 +75,8 @@ class Rival:
     created_at: str
     phase: str
     has_started: bool
+    spec: ABExperimentSpec | None = None
+    """None of one that cannot be parsed."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.conditions import Condition
@@ -44,11 +45,19 @@ class ObservedVersion:
     engine: Engine | None = None
     server_to_end: tuple[Deletion, ...] = ()
     """What is left of a server that is not asked for any more."""
+    scaled_object: tuple[Deletion, ...] = ()
+    """What has KEDA scale it."""
     pods: Sequence[Manifest] = ()
+    workers: Sequence[Manifest] = ()
+    """Those pods of its engines that have no server, where several nodes share one."""
     samples: Sequence[Sample] = ()
     """What the routers told of its requests, where it is scaled by that."""
-    default_replicas: int = 0
-    """The pods of the version that clients get who ask for the model."""
+    asked_at: datetime | None = None
+    """When it was last asked, as far as they told."""
+    quiet_since: datetime | None = None
+    """Since when they told all the time that it was not, while all its pods answered; None where that is not known."""
+    replicas_to_take_over: int = 0
+    """The pods that it needs for all clients who ask for the model."""
     downloads: Sequence[Downloaded] = ()
     """What those of them told that bring weights, and what brings them before there is a node."""
     may_fetch: bool = False
@@ -97,7 +106,7 @@ class ObservedVersion:
     @property
     def bringing(self) -> Sequence[Manifest]:
         """The pods that may have weights to bring: its own, and what fetches them ahead."""
-        return [*self.pods, *(self.fetching.pods if self.fetching else ())]
+        return [*self.pods, *self.workers, *(self.fetching.pods if self.fetching else ())]
 
     @property
     def registry(self) -> Registry | None:

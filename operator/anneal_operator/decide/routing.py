@@ -1,4 +1,4 @@
-"""Where a model's clients go: which version is the default, what each alias names, and which experiment splits them.
+"""Where a model's clients go: which version is the default, what each alias names, and which experiments split them.
 
 One function of what is there, whatever has changed: a first version, weights, a promotion, a rollback, an alias moved
 by hand, a version deleted. What follows from a change (the alias in MLflow, the end of the loser's pods) waits until
@@ -13,8 +13,19 @@ from anneal_operator.api.model_version import PRODUCTION
 from anneal_operator.reasons import ConditionType, Reason
 
 from .experiment_end import is_followed
+from .layers import clash
 
-__all__ = ["Experiment", "Last", "Route", "Split", "Version", "route_of"]
+__all__ = ["Capacity", "Experiment", "Last", "Route", "Split", "Version", "promoted", "route_of", "split_by"]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The pods of a version, against those that it needs for all clients of its model."""
+
+    ready: int
+    needed: int
+    patience_seconds: int
+    """How long these are waited for."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,10 @@ class Version:
     ready: bool
     is_served: bool = True
     """Whether clients may be sent to it: it has a server that is not about to end."""
+    is_asleep: bool = False
+    """Whether it has no pods until a request wakes it: so it keeps its number, whatever was known before."""
+    capacity: Capacity | None = None
+    """Where it has pods of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,16 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Split:
-    """The experiment that splits a model's clients now."""
+    """An experiment that splits a model's clients now, or those in its range of a layer."""
 
     name: str
     uid: str
     spec: ABExperimentSpec
     salt: str
+    step: int = 0
+    """Of its ramp, from 1; 0 without one."""
+    layer_salt: str = ""
+    """Where it has a range of a layer."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,8 @@ class Last:
 
     default: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
+    split_by: frozenset[str] = frozenset()
+    """The uids of the experiments that split them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,7 @@ class Route:
     default: str | None
     named: Mapping[str, str]
     """By what stands behind `@`: a version's number, or an alias."""
-    split: Split | None = None
+    splits: Sequence[Split] = ()
 
 
 def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Experiment], last: Last) -> Route:
@@ -84,8 +105,12 @@ def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Expe
     if PRODUCTION in _aliases(own) and default:
         named[PRODUCTION] = default
     known = set(last.named.values())
-    numbers = {str(version.number): name for name, version in served.items() if version.ready or name in known}
-    return Route(default, {**named, **numbers}, _split(served, experiments))
+    numbers = {
+        str(version.number): name
+        for name, version in served.items()
+        if version.ready or version.is_asleep or name in known
+    }
+    return Route(default, {**named, **numbers}, _splits(served, experiments))
 
 
 def _aliases(versions: Iterable[Version]) -> set[str]:
@@ -109,15 +134,18 @@ def _default(
 ) -> str | None:
     """Return who answers the bare name.
 
-    An experiment's winner does from its promotion, once it answers, until the alias has followed. Otherwise the holder
-    of `production` does, and until it answers, or while it has no server, clients stay where they are: nobody chose
-    another for them. Where no version here holds it (its ModelVersion was deleted, or nothing was given it yet), they
-    stay, too, or go to the newest that answers; but to none while one may turn out to hold it, as after a restore.
+    An experiment's winner does from its promotion, once it answers, until the alias has followed; not where a version
+    has that by now which it was not compared with. Otherwise the holder of `production` does, and until it answers, or
+    while it has no server, clients stay where they are: nobody chose another for them. Where no version here holds it
+    (its ModelVersion was deleted, or nothing was given it yet), they stay, too, or go to the newest that answers; but
+    to none while one may turn out to hold it, as after a restore.
     """
     before = served.get(last or "")
+    holders = {version.name for version in own if PRODUCTION in version.aliases}
     for experiment in experiments:
-        winner = served.get(_promoted(experiment) or "")
-        if winner and (winner.ready or winner is before):
+        winner = served.get(promoted(experiment) or "")
+        compared = {variant.model_version_ref.name for variant in experiment.spec.variants}
+        if winner and holders <= compared and (winner.ready or winner is before):
             return winner.name
     if PRODUCTION in _aliases(own):
         return _effective(PRODUCTION, own, served, last)
@@ -129,17 +157,38 @@ def _default(
     return max(ready, key=lambda version: version.number).name if ready else None
 
 
-def _split(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> Split | None:
-    """Return the experiment that splits the clients; one that lost a variant sends everybody to the default."""
+def _splits(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> tuple[Split, ...]:
+    """Return the experiments that split the clients; one that lost a variant sends everybody to the default.
+
+    Each has other users than the rest: of two that share some, the first has them.
+    """
+    found: list[Split] = []
     for experiment in experiments:
         named = {variant.model_version_ref.name for variant in experiment.spec.variants}
-        if _splits(experiment) and named <= set(served):
-            salt = experiment.spec.assignment.salt or f"{experiment.namespace}/{experiment.name}"
-            return Split(experiment.name, experiment.uid, experiment.spec, salt)
-    return None
+        if not _is_split(experiment) or not named <= set(served):
+            continue
+        if not any(clash(experiment.spec, other.name, other.spec) for other in found):
+            found.append(split_by(experiment))
+    return tuple(found)
 
 
-def _splits(experiment: Experiment) -> bool:
+def split_by(experiment: Experiment) -> Split:
+    """Return how an experiment splits the clients.
+
+    A slash more than any experiment's own salt by its name has keeps a layer's apart from all of these.
+    """
+    assignment = experiment.spec.assignment
+    return Split(
+        experiment.name,
+        experiment.uid,
+        experiment.spec,
+        assignment.salt or f"{experiment.namespace}/{experiment.name}",
+        assignment.step_of(experiment.status.coverage),
+        f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else "",
+    )
+
+
+def _is_split(experiment: Experiment) -> bool:
     status = experiment.status
     if status.decision is not None:
         return False
@@ -149,8 +198,8 @@ def _splits(experiment: Experiment) -> bool:
     return status.phase == "WarmingUp" and ready is not None and ready.status == "True"
 
 
-def _promoted(experiment: Experiment) -> str | None:
-    """The winner, while MLflow has yet to move the alias."""
+def promoted(experiment: Experiment) -> str | None:
+    """Return the winner, while MLflow has yet to move the alias."""
     status = experiment.status
     if status.decision is None or status.phase != "Promoted" or is_followed(status):
         return None

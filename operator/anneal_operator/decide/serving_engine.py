@@ -103,7 +103,7 @@ def standing(
 
 def _suffices(ready: int, serving: Serving | None) -> bool:
     """Whether a version that is scaled has its fewest pods: those above answer when they do."""
-    return serving is not None and serving.autoscaling is not None and ready >= serving.autoscaling.min_replicas
+    return serving is not None and serving.autoscaling is not None and ready >= max(1, serving.autoscaling.min_replicas)
 
 
 def _answers(update_waits_for: str, stuck: str, *, may_recreate: bool) -> Finding:

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from anneal_operator.api.model_version import Artifact
+from anneal_operator.api.artifact import Artifact
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.serving import Serving
 

@@ -12,7 +12,7 @@ from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT
 
 from .fetching import FETCH_LABEL
 from .pods import Manifest, labels, owned_by_all
-from .serving import ENGINE_PORT, VERSION_LABEL
+from .serving import ENGINE_PORT, GROUP_LABEL, VERSION_LABEL
 from .shared_base import SHARED_BASE_LABEL
 
 __all__ = ["PolicyEnvironment", "policies"]
@@ -40,7 +40,7 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
     system = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": env.operator_namespace}}}
     operator: Manifest = {**system, "podSelector": {"matchLabels": _OPERATOR}}
     router: Manifest = {"podSelector": {"matchLabels": _ROUTER}}
-    engines, shared = _with(VERSION_LABEL), _with(SHARED_BASE_LABEL)
+    engines, shared, group = _with(VERSION_LABEL), _with(SHARED_BASE_LABEL), _with(GROUP_LABEL)
     to_router = [{"ports": [_port(CLIENT_PORT)]}, _from([operator, *env.scrapers], ADMIN_PORT)]
     guarded: list[tuple[str, Manifest, list[Manifest]]] = [
         ("anneal-router", {"matchLabels": _ROUTER}, to_router),
@@ -48,6 +48,7 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
         ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-shared-engines", shared, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-weights", _with(FETCH_LABEL), [_from([operator], ENGINE_PORT)]),
+        ("anneal-groups", group, [{"from": [{"podSelector": group}]}, _from([operator], ENGINE_PORT)]),
     ]
     return [_policy(namespace, name, owners, pods, ingress) for name, pods, ingress in guarded]
 

@@ -1,8 +1,9 @@
 """What a FineTuneJob ends as: a ModelVersion, and the experiment it enters. Without an owner, they outlive the job."""
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, Variant
+from anneal_operator.api.artifact import Artifact, ArtifactBase
 from anneal_operator.api.fine_tune_job import ExperimentTemplate, FineTuneJobSpec
-from anneal_operator.api.model_version import Artifact, ArtifactBase, ModelVersionProvenance, ModelVersionSpec
+from anneal_operator.api.model_version import ModelVersionProvenance, ModelVersionSpec
 from anneal_operator.api.resources import GROUP, VERSION
 from anneal_operator.api.schema import LocalReference
 from training_runtime.plan import Published

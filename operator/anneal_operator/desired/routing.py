@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment import ABExperimentSpec, KeySource
 from anneal_operator.api.backend import SecretKey
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
@@ -16,12 +16,16 @@ from serving_runtime.plan import (
     RECORDS_FOLDER,
     USER_KEY_VARIABLE,
     ExperimentRoute,
+    KeyRoute,
+    LayerRoute,
     ModelRoute,
+    OverrideRoute,
     RouteTable,
     Stamp,
     Target,
     VariantRoute,
     boundaries,
+    covered,
 )
 
 from .backends import AskedBackend, key_mounts, key_volumes
@@ -49,6 +53,7 @@ __all__ = [
     "ServedVersion",
     "SplitTraffic",
     "backend_target",
+    "format_of",
     "known_routes",
     "known_services",
     "pod_admin_url",
@@ -90,6 +95,8 @@ class ServedVersion:
     service: str = ""
     """The Service's name, where that is not the version's own."""
     backend: AskedBackend | None = None
+    wakes_after: int | None = None
+    """In how many seconds a request starts a pod where there is none; None where there always is."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,10 @@ class SplitTraffic:
     uid: str
     salt: str
     spec: ABExperimentSpec
+    step: int = 0
+    """Of its ramp, from 1; 0 without one."""
+    layer_salt: str = ""
+    """Where it has a range of a layer."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ class Destination:
 
     default: str | None
     named: Mapping[str, str]
-    split: SplitTraffic | None = None
+    splits: Sequence[SplitTraffic] = ()
 
 
 @dataclass(frozen=True)
@@ -117,8 +128,8 @@ class KnownRoute:
 
     default: str | None
     named: Mapping[str, str]
-    experiment: str | None
-    """The uid of the one that splits."""
+    experiments: Mapping[str, int]
+    """The uids of those that split, each with the step of its ramp."""
     versions: frozenset[str]
     """All that it sends anybody to."""
 
@@ -144,16 +155,14 @@ def pod_admin_url(address: str) -> str:
     return f"http://{host_of(address)}:{_ADMIN}"
 
 
-def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, Destination]) -> RouteTable:
-    """Return where each model name goes, and all backends: a router tells how one stands before it sends it anybody."""
-    models = {
-        model: ModelRoute(
-            default=to.default,
-            named=dict(sorted(to.named.items())),
-            experiment=_experiment_route(to.split) if to.split else None,
-        )
-        for model, to in sorted(destinations.items())
-    }
+def route_table(
+    versions: Sequence[ServedVersion], destinations: Mapping[str, Destination], *, only_plain: bool = False
+) -> RouteTable:
+    """Return where each model name goes, and all backends: a router tells how one stands before it sends it anybody.
+
+    `only_plain` leaves experiments out that routers of an earlier build could not obey: these wait.
+    """
+    models = {model: _model_route(to, only_plain=only_plain) for model, to in sorted(destinations.items())}
     used = frozenset().union(*(_known(route.model_dump()).versions for route in models.values()))
     targets = {
         version.name: _target(version)
@@ -161,6 +170,15 @@ def route_table(versions: Sequence[ServedVersion], destinations: Mapping[str, De
         if version.name in used or version.backend
     }
     return RouteTable(targets=targets, models=models)
+
+
+def _model_route(to: Destination, *, only_plain: bool) -> ModelRoute:
+    made = ModelRoute(
+        default=to.default,
+        named=dict(sorted(to.named.items())),
+        experiments=[_experiment_route(split) for split in to.splits],
+    )
+    return made.model_copy(update={"experiments": []}) if only_plain and not made.is_plain else made
 
 
 def backend_target(asked: AskedBackend) -> Target:
@@ -172,7 +190,14 @@ def _target(version: ServedVersion) -> Target:
     if asked := version.backend:
         return backend_target(asked)
     service = version.service or server_name(version.name)
-    return Target(host=version.address, port=ENGINE_PORT, model=version.name, public=version.public, service=service)
+    return Target(
+        host=version.address,
+        port=ENGINE_PORT,
+        model=version.name,
+        public=version.public,
+        service=service,
+        wakes_after=version.wakes_after,
+    )
 
 
 def publicly_known(table: Manifest | None) -> frozenset[str]:
@@ -197,11 +222,19 @@ def stamp_of(table: Manifest | None) -> Stamp | None:
     return stamp.model_copy(update={"digest": _digest(found)})
 
 
+def format_of(table: Manifest | None) -> int:
+    """Return the format of a router's table; 0 where there is none, or none that can be read."""
+    try:
+        return int(json.loads(table["data"][_TABLE_KEY])["format"]) if table else 0
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
 def _digest(document: Manifest) -> str:
     """Of the content; empty of one that this build would not have written."""
     try:
-        return RouteTable(**{name: document[name] for name in RouteTable.model_fields}).digest()
-    except (KeyError, ValueError):
+        return RouteTable.read(document).digest()
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ""
 
 
@@ -230,17 +263,17 @@ def known_services(table: Manifest | None) -> dict[str, str]:
 
 def _known(route: Manifest) -> KnownRoute:
     """Leniently: what another build wrote may say more."""
-    split = route.get("experiment") or {}
-    targets = {
-        *route["named"].values(),
-        route["default"],
-        *(variant["target"] for variant in split.get("variants", ())),
-    }
-    return KnownRoute(route["default"], dict(route["named"]), split.get("uid"), frozenset(targets - {None}))
+    splits = route["experiments"] if "experiments" in route else filter(None, [route.get("experiment")])
+    steps, targets = {}, {*route["named"].values(), route["default"]}
+    for split in splits:
+        steps[str(split["uid"])] = int(split.get("epoch", 0))
+        targets |= {variant["target"] for variant in split.get("variants", ())}
+    return KnownRoute(route["default"], dict(route["named"]), steps, frozenset(targets - {None}))
 
 
 def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
-    spec = experiment.spec
+    spec, assignment = experiment.spec, experiment.spec.assignment
+    layer, override = assignment.layer, assignment.override
     ends = boundaries([variant.weight for variant in spec.variants])
     variants = [
         VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to)
@@ -250,10 +283,22 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
         name=experiment.name,
         uid=experiment.uid,
         salt=experiment.salt,
-        headers=[source.header.lower() for source in spec.assignment.key_from],
+        keys=[_key(source) for source in assignment.key_from],
         control=spec.control,
         variants=variants,
+        covered=covered(assignment.coverage_at(experiment.step), assignment.holdout_percent),
+        epoch=experiment.step,
+        layer=layer and LayerRoute(salt=experiment.layer_salt, begin=layer.begin, end=layer.end),
+        override=override and OverrideRoute(header=override.header.lower(), users=override.users),
     )
+
+
+def _key(source: KeySource) -> KeyRoute:
+    if source.header:
+        return KeyRoute(kind="header", name=source.header.lower())
+    if source.cookie:
+        return KeyRoute(kind="cookie", name=source.cookie)
+    return KeyRoute(kind="body", name=str(source.body_field))
 
 
 def router_objects(

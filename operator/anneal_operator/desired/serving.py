@@ -1,4 +1,4 @@
-"""What serves a ModelVersion: a Deployment of vLLM and its Service.
+"""What serves a ModelVersion: a Deployment of vLLM and its Service; `groups.py`, where several nodes share an engine.
 
 Whatever an operator changes in the pods replaces all of them, so engines that another build made stay as they are until
 it is their turn (`decide/model_version.py`): a Deployment says what it was made of.
@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anneal_operator.api.model_version import Artifact, ModelVersionSpec
+from anneal_operator.api.artifact import Artifact
+from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
 from serving_runtime.plan import (
     ALIVE_PATH,
@@ -24,7 +25,6 @@ from serving_runtime.plan import (
 )
 
 from .keys import KEYS_ANNOTATION, Keys, key_variable
-from .operations import Operation, Patch
 from .pod_wishes import with_wishes
 from .pods import Manifest, container, controller_of, gpu_tolerations, labels, pod_security, scratch_volume
 from .weights import (
@@ -41,15 +41,20 @@ from .weights import (
 __all__ = [
     "BUILD_ANNOTATION",
     "ENGINE_PORT",
+    "GROUP_LABEL",
+    "MARGIN_SECONDS",
+    "ROLLOUTS",
     "VERSION_LABEL",
     "WISH_ANNOTATION",
+    "WORKER_LABEL",
     "ServingEnvironment",
     "deployment",
     "deployment_of",
     "digest_of",
     "engine_pod",
+    "metadata_of",
     "plan_of",
-    "scaled",
+    "runs",
     "selector",
     "server_name",
     "service",
@@ -59,6 +64,10 @@ __all__ = [
 
 ENGINE_PORT = 8000
 VERSION_LABEL = "anneal.dev/model-version"
+GROUP_LABEL = "anneal.dev/engine-group"
+"""On all pods of engines that several nodes share: they talk to each other, on ports of their choice."""
+WORKER_LABEL = "anneal.dev/model-version-worker"
+"""On pods that have a part of an engine, and no server: whom they work for."""
 BUILD_ANNOTATION = "anneal.dev/build"
 """On a Deployment: what an installation makes pods of, so that what a watch keeps of it tells. Another release has
 another image, which holds the same code.
@@ -70,7 +79,7 @@ _LIVENESS_PROBES = 12
 """For two minutes: while it reads a long prompt or compiles, an engine's server may not answer at all."""
 _LONGEST_SILENCE_SECONDS = "600"
 """Of an engine without a GPU, whose step with a long prompt may take that long."""
-_MARGIN_SECONDS = 10
+MARGIN_SECONDS = 10
 _LIMITS = {
     "VLLM_MAX_COMPLETION_PROMPTS": "64",
     "VLLM_MAX_N_SEQUENCES": "16",
@@ -82,7 +91,7 @@ _PROGRESS_DEADLINE_SECONDS = 30 * 86400
 """A download may take hours. Not 2**31 - 1: with that Kubernetes tells of no progress, and so of no rollout's end."""
 _ONCE_THE_DEADLINE = "15m"
 """What an earlier API wrote into every object, so that nobody may have asked for it."""
-_ROLLOUTS: dict[str, Manifest] = {
+ROLLOUTS: dict[str, Manifest] = {
     "Surge": {"maxSurge": 1, "maxUnavailable": 0},
     "Recreate": {"maxSurge": 0, "maxUnavailable": 1},
 }
@@ -136,11 +145,6 @@ def digest_of(what: object) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def scaled(parent: Manifest, replicas: int) -> Operation:
-    """Another number of pods, which stay as they are."""
-    return Patch("Deployment", server_name(parent["metadata"]["name"]), {"spec": {"replicas": replicas}})
-
-
 def deployment(
     parent: Manifest,
     spec: ModelVersionSpec,
@@ -155,7 +159,7 @@ def deployment(
     """
     plan = plan_of(parent["metadata"]["name"], spec, serving, env)
     pod = engine_pod(spec.weights, plan, serving, env, startup_seconds=startup_seconds)
-    return deployment_of(_metadata(parent), _chosen(parent), pod, serving, replicas, env)
+    return deployment_of(metadata_of(parent), _chosen(parent), pod, serving, replicas, env)
 
 
 def deployment_of(
@@ -178,7 +182,7 @@ def deployment_of(
             "replicas": replicas,
             "selector": {"matchLabels": chosen},
             "progressDeadlineSeconds": _PROGRESS_DEADLINE_SECONDS,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLOUTS[serving.rollout]},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": ROLLOUTS[serving.rollout]},
             "template": with_wishes(template, serving.pod_template),
         },
     }
@@ -208,7 +212,7 @@ def _pod(serving: Serving, engine: Manifest, before: list[Manifest], volumes: li
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": LEFT_BY_ALL_SECONDS + serving.drain_seconds + _MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": LEFT_BY_ALL_SECONDS + serving.drain_seconds + MARGIN_SECONDS,
         "securityContext": pod_security(),
         **({"initContainers": before} if before else {}),
         "containers": [engine],
@@ -243,7 +247,7 @@ def _engine(
     made["startupProbe"] = _killing_probe(STARTED_PATH, _STARTUP_PROBE_SECONDS, deadline)
     made["readinessProbe"] = _probe("/health", _PROBE_SECONDS, _READINESS_PROBES)
     made["livenessProbe"] = _killing_probe(ALIVE_PATH, 2 * _PROBE_SECONDS, _LIVENESS_PROBES)
-    made["lifecycle"] = _runs(
+    made["lifecycle"] = runs(
         "serving_runtime.leave", "--port", str(ENGINE_PORT), "--seconds", str(serving.drain_seconds)
     )
     made["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - torch's workers
@@ -258,10 +262,11 @@ def _probe(path: str, period: int, failures: int) -> Manifest:
 
 def _killing_probe(path: str, period: int, failures: int) -> Manifest:
     """What ends an engine that fails it, without waiting for answers: they do not come."""
-    return {**_probe(path, period, failures), "terminationGracePeriodSeconds": _MARGIN_SECONDS}
+    return {**_probe(path, period, failures), "terminationGracePeriodSeconds": MARGIN_SECONDS}
 
 
-def _runs(module: str, *arguments: str) -> Manifest:
+def runs(module: str, *arguments: str) -> Manifest:
+    """What a pod does before its container is asked to end."""
     return {"preStop": {"exec": {"command": ["python", "-m", module, *arguments]}}}
 
 
@@ -290,7 +295,7 @@ def plan_of(name: str, spec: ModelVersionSpec, serving: Serving, env: ServingEnv
 
 def service(parent: Manifest) -> Manifest:
     """The Service in front of the Deployment."""
-    return service_of(_metadata(parent), _chosen(parent))
+    return service_of(metadata_of(parent), _chosen(parent))
 
 
 def service_of(metadata: Manifest, chosen: dict[str, str]) -> Manifest:
@@ -299,7 +304,8 @@ def service_of(metadata: Manifest, chosen: dict[str, str]) -> Manifest:
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": chosen, "ports": ports}}
 
 
-def _metadata(parent: Manifest) -> Manifest:
+def metadata_of(parent: Manifest) -> Manifest:
+    """Of all that serves a version."""
     name = parent["metadata"]["name"]
     return {
         "name": server_name(name),

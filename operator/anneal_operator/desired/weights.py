@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from anneal_operator.api.model_version import MOUNTED, Artifact
+from anneal_operator.api.artifact import MOUNTED, Artifact
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.quantities import amount
 from anneal_operator.api.serving import Serving

@@ -14,7 +14,7 @@ from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.store import Store
 from anneal_operator.desired.fetching import FETCH_LABEL
 from anneal_operator.desired.routing import ROUTER_LABEL
-from anneal_operator.desired.serving import VERSION_LABEL
+from anneal_operator.desired.serving import VERSION_LABEL, WORKER_LABEL
 from anneal_operator.desired.shared_base import SHARED_BASES_LABEL
 from anneal_operator.desired.training_names import JOB_LABEL
 from anneal_operator.reconcile.neighbours import ROUTER_KIND, SHARED_BASE_KIND, neighbours
@@ -25,6 +25,7 @@ __all__ = ["OWNERS", "build_registry", "children"]
 OWNERS = {
     JOB_LABEL: "FineTuneJob",
     VERSION_LABEL: "ModelVersion",
+    WORKER_LABEL: "ModelVersion",
     FETCH_LABEL: "ModelVersion",
     ROUTER_LABEL: ROUTER_KIND,
     SHARED_BASES_LABEL: SHARED_BASE_KIND,
@@ -35,6 +36,7 @@ _CHILDREN = (
     ("Pod", JOB_LABEL),
     ("Deployment", VERSION_LABEL),
     ("Pod", VERSION_LABEL),
+    ("Pod", WORKER_LABEL),
     ("Job", FETCH_LABEL),
     ("Pod", FETCH_LABEL),
     ("Pod", ROUTER_LABEL),

@@ -40,6 +40,8 @@ class RouterTraffic:
     """By ModelVersion."""
     recorder_lag_seconds: float | None = None
     """For how long the recorder has not had all of its records."""
+    asked_seconds_ago: Mapping[str, float] | None = None
+    """When each version was asked last, or was answering; None of a router of an earlier build, which does not say."""
 
 
 class Routers(Protocol):
@@ -50,6 +52,9 @@ class Routers(Protocol):
 
     async def applied(self, url: str, key: str) -> Stamp:
         """Return the newest table that all workers of one router have applied."""
+
+    async def newest_format(self, url: str, key: str) -> int:
+        """Return the newest format of tables that one router reads."""
 
     async def traffic(self, url: str, key: str) -> RouterTraffic:
         """Return what one router has under way."""
@@ -87,6 +92,14 @@ class HttpRouters:
         except (KeyError, ValidationError) as error:
             raise RouterError(f"{url} tells of no table") from error
 
+    async def newest_format(self, url: str, key: str) -> int:
+        """Return the newest format of tables that one router reads."""
+        found = await self._get(f"{url}/-/routes", key, {}, _ACKNOWLEDGED_SECONDS)
+        try:
+            return int(found["format"])
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise RouterError(f"{url} does not tell which tables it reads") from error
+
     async def traffic(self, url: str, key: str) -> RouterTraffic:
         """Return what one router has under way."""
         found = await self._get(f"{url}/-/requests", key, {}, _ACKNOWLEDGED_SECONDS)
@@ -94,7 +107,9 @@ class HttpRouters:
             told = found["under_way"].items()
             requests = {str(version): min(max(0, int(count)), _MOST) for version, count in told}
             lag = found.get("recorder_lag_seconds")
-            return RouterTraffic(requests, None if lag is None else min(max(0.0, float(lag)), _MOST))
+            ago = found.get("asked_seconds_ago")
+            asked = None if ago is None else {str(name): min(max(0.0, float(age)), _MOST) for name, age in ago.items()}
+            return RouterTraffic(requests, None if lag is None else min(max(0.0, float(lag)), _MOST), asked)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise RouterError(f"{url} does not tell how many requests are under way") from error
 

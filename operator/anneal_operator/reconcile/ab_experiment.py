@@ -103,7 +103,7 @@ class ABExperimentKind:
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
         )
-        is_counted = not seen.decision and (record is not None or route.split_by == seen.identity)
+        is_counted = not seen.decision and (record is not None or seen.identity in route.split_by)
         if not is_counted:
             return seen
         stored = await self._stored(reader, item)
@@ -237,8 +237,16 @@ async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:
         is_over = bool(status.get("decision")) or "deletionTimestamp" in metadata
         if of_model and not is_over and metadata["name"] != item.name:
             created, started = metadata.get("creationTimestamp", ""), bool(status.get("startedAt"))
-            rivals.append(Rival(metadata["name"], created, str(status.get("phase")), started))
+            spec = _parsed(other)
+            rivals.append(Rival(metadata["name"], created, str(status.get("phase")), started, spec))
     return rivals
+
+
+def _parsed(experiment: Manifest) -> ABExperimentSpec | None:
+    try:
+        return ABExperimentSpec.parse(experiment["spec"])
+    except ValueError:
+        return None
 
 
 def _digest(spec: Manifest) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from anneal_operator.cluster.kinds import Manifest
-from anneal_operator.decide.acknowledgement import Arrival, Replacements, RouterPod, RouteSeen
+from anneal_operator.decide.acknowledgement import Arrival, Awaited, Replacements, RouterPod, RouteSeen
 from anneal_operator.desired.routing import KnownRoute, known_routes, known_services, pod_admin_url, stamp_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.routers import Routers
@@ -44,9 +44,14 @@ class Acknowledgements:
     """How far the newest table of each namespace has come."""
     replaced: dict[str, Replacements] = field(default_factory=dict)
     """The routers of each namespace that were taken out lately."""
+    awaited: dict[str, Mapping[str, Awaited]] = field(default_factory=dict)
+    """What changes of each namespace's routes wait for, by model."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
+    _formats: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The newest that a pod reads, by its uid."""
     _routes: dict[str, Mapping[str, KnownRoute]] = field(default_factory=dict)
     _read: dict[str, TableRead] = field(default_factory=dict)
+    _newest: dict[str, Stamp] = field(default_factory=dict)
 
     async def ask(
         self, routers: Routers, key: str, namespace: str, stamp: Stamp | None, pods: Sequence[Manifest], now: datetime
@@ -73,6 +78,26 @@ class Acknowledgements:
         self.replaced[namespace] = self.replaced.get(namespace, Replacements()).seen(found, now)
         return found
 
+    async def all_read(
+        self, routers: Routers, key: str, namespace: str, format_: int, pods: Sequence[Manifest]
+    ) -> bool:
+        """Return whether none of these pods tells that it knows earlier formats alone: it would keep the table it has.
+
+        One that is silent is replaced, whatever it is sent.
+        """
+        known, free = self._formats.get(namespace, {}), asyncio.Semaphore(_AT_ONCE)
+
+        async def told(pod: Manifest) -> tuple[str, int]:
+            uid = pod["metadata"]["uid"]
+            if uid in known:
+                return uid, known[uid]
+            async with free:
+                return uid, await _newest_format(routers, key, pod)
+
+        found = dict(await asyncio.gather(*map(told, pods)))
+        self._formats[namespace] = {uid: newest for uid, newest in found.items() if newest}
+        return all(newest >= format_ for newest in found.values() if newest)
+
     def note_replaced(self, namespace: str, now: datetime) -> None:
         """Keep that a router was just taken out, so that the next has longer."""
         self.replaced[namespace] = self.replaced.get(namespace, Replacements()).one_more(now)
@@ -88,7 +113,17 @@ class Acknowledgements:
             kept = self._read[namespace] = TableRead(
                 revision, stamp_of(table), known_routes(table), known_services(table)
             )
+            self._note(namespace, kept.stamp)
         return kept
+
+    def _note(self, namespace: str, stamp: Stamp | None) -> None:
+        newest = self._newest.get(namespace)
+        if stamp and (newest is None or stamp.order > newest.order):
+            self._newest[namespace] = stamp
+
+    def newest(self, namespace: str) -> Stamp | None:
+        """Return the newest table that was read there: it may have been set back, but a router may have it."""
+        return self._newest.get(namespace)
 
     def routes(self, namespace: str, table: Manifest | None) -> Mapping[str, KnownRoute]:
         """Return where a router's ConfigMap sends clients; of one that is lost, or spoilt, where it last did."""
@@ -101,17 +136,23 @@ class Acknowledgements:
         """Keep nothing of a namespace."""
         self.arrivals.pop(namespace, None)
         self.replaced.pop(namespace, None)
+        self.awaited.pop(namespace, None)
         self._pods.pop(namespace, None)
+        self._formats.pop(namespace, None)
         self._routes.pop(namespace, None)
         self._read.pop(namespace, None)
+        self._newest.pop(namespace, None)
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
         self.arrivals.clear()
         self.replaced.clear()
+        self.awaited.clear()
         self._pods.clear()
+        self._formats.clear()
         self._routes.clear()
         self._read.clear()
+        self._newest.clear()
 
 
 def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, model: str) -> RouteSeen:
@@ -120,9 +161,11 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
     read = told.read(namespace, table)
     return RouteSeen(
         default=route.default if route else None,
-        split_by=route.experiment if route else None,
+        named=route.named if route else {},
+        split_by=route.experiments if route else {},
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
+        awaited=told.awaited.get(namespace, {}).get(model),
     )
 
 
@@ -134,3 +177,12 @@ async def _applied(routers: Routers, key: str, pod: Manifest) -> Stamp | None:
         return await routers.applied(pod_admin_url(address), key)
     except RouterError:
         return None
+
+
+async def _newest_format(routers: Routers, key: str, pod: Manifest) -> int:
+    """0 of one that does not tell."""
+    address = (pod.get("status") or {}).get("podIP")
+    try:
+        return await routers.newest_format(pod_admin_url(address), key) if address else 0
+    except RouterError:
+        return 0

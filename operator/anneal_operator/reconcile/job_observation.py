@@ -6,7 +6,7 @@ from typing import Literal
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
-from anneal_operator.api.model_version import PRODUCTION, ModelVersionStatus
+from anneal_operator.api.model_version import BACKEND_SOURCE, PRODUCTION, ModelVersionStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
@@ -194,6 +194,11 @@ class _Observer:
                 Reason.BASE_NOT_FOUND,
                 f"no version of {model} has the alias {alias} in MLflow yet: set it, and the job goes on",
             )
+        if found.uri.startswith(BACKEND_SOURCE):
+            message = (
+                f"version {found.version} of {model}, which has the alias {alias}, is a backend, whose weights nobody"
+            )
+            return Obstacle(Reason.BASE_NOT_FOUND, f"{message} has: give the alias to another version, or name another")
         return ObservedBase(found.uri, f"models:/{model}/{found.version}", found.digest or None)
 
     async def _missing(self) -> Obstacle | None:

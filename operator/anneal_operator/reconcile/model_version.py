@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus
@@ -31,22 +30,22 @@ from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend, service_problem
 from anneal_operator.desired.fetching import fetch_job
+from anneal_operator.desired.groups import scaled, workload
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Apply, Create, Operation
 from anneal_operator.desired.pods import host_of
 from anneal_operator.desired.routing import ROUTER, backend_target, router_url
+from anneal_operator.desired.scaling import scaled_object, without_replicas
 from anneal_operator.desired.serving import (
     ENGINE_PORT,
     VERSION_LABEL,
+    WORKER_LABEL,
     ServingEnvironment,
-    deployment,
-    scaled,
     selector,
     server_name,
     service,
     wish_of,
 )
-from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.errors import RouterError
 from anneal_operator.outside.registry import Registered, Registration
 from anneal_operator.reasons import ConditionType
@@ -54,15 +53,17 @@ from serving_runtime.plan import BackendReport, Downloaded
 
 from .acknowledgements import route_seen
 from .backend_reports import reports_of
+from .capacity_seen import pods_to_take_over
 from .context import Context
 from .cost_seen import gpus_held, recorded_where_due
-from .engine_seen import engine_seen, serving_environment
+from .engine_seen import serving_environment
 from .fetching_seen import fetching_of, may_fetch
 from .keys import key_ring
 from .kind import Item
 from .neighbours import ROUTER_KIND, experiments_on, is_answered, may_share_base, neighbours
 from .queue import Key
 from .shared_view import SharedView, shared_view
+from .workload_seen import kind_of, own_engine, own_workload
 
 __all__ = ["ModelVersionKind"]
 
@@ -115,15 +116,17 @@ class ModelVersionKind:
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         versions = await reader.list("ModelVersion", item.namespace)
         shares = may_share_base(item.manifest)
-        made = None if shares else await reader.get("Deployment", item.namespace, server_name(item.name))
+        made = None if shares else await own_workload(reader, item.manifest)
         experiments = await reader.list("ABExperiment", item.namespace)
         is_alone = item.spec.serving is not None and not shares
         own = f"{VERSION_LABEL}={item.name}"
         pods = await reader.list("Pod", item.namespace, own) if is_alone else []
+        of_group = is_alone and kind_of(item.manifest) == "LeaderWorkerSet"
+        workers = await reader.list("Pod", item.namespace, f"{WORKER_LABEL}={item.name}") if of_group else []
         is_asked = item.spec.serving or item.spec.backend or shares
         ring = await key_ring(self._context, reader, item.namespace) if is_asked else None
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
-        engine, of_backend = _engine(made, item.uid), await _service(reader, item)
+        engine, of_backend = await own_engine(reader, item.manifest) if made else None, await _service(reader, item)
         seen = SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -135,9 +138,11 @@ class ModelVersionKind:
             contests=_contests(experiments, item),
             engine=engine,
             server_to_end=() if shares or item.spec.backend else await _server_to_end(reader, item, made),
+            scaled_object=await _scaled_object(reader, item),
             pods=pods,
+            workers=workers,
             samples=await self._samples(reader, item, ring, engine),
-            default_replicas=await _default_replicas(reader, item.namespace, versions, route.default),
+            replicas_to_take_over=await self._to_take_over(reader, item, versions, route.default),
             route=route,
             is_routed_here=any(map(is_answered, versions)),
             router_problem=self._context.router_problems.get(item.namespace),
@@ -154,14 +159,17 @@ class ModelVersionKind:
         )
         may_hold = made or (item.status.cost and item.status.cost.gpus)
         left = await reader.list("Pod", item.namespace, own) if may_hold and not is_alone else []
-        held = gpus_held(self._context, item, pods or left)
+        held = gpus_held(self._context, item, [*pods, *workers] or left)
         if shares and ring:
             view = await shared_view(self._context, reader, item, ring.keys, seen.build)
             seen, held = seen.on(view), gpus_held(self._context, item, view.pods, view.sharers)
         recorded = await recorded_where_due(self._context, reader, item, held)
         seen = dataclasses.replace(seen, fetching=await fetching_of(reader, item))
+        traffic = self._context.traffic
         return dataclasses.replace(
             seen,
+            asked_at=traffic.asked_at(item.namespace, item.name),
+            quiet_since=traffic.quiet_since(item.namespace, item.name),
             may_fetch=await may_fetch(reader, item, pods),
             downloads=await self._downloads(seen.bringing),
             held=held,
@@ -198,6 +206,15 @@ class ModelVersionKind:
             traffic.note_short(item.namespace, item.name, now)
         return traffic.samples(item.namespace, item.name)
 
+    async def _to_take_over(
+        self, reader: Reader, item: VersionItem, versions: Sequence[Manifest], default: str | None
+    ) -> int:
+        if item.spec.serving is None or not default:
+            return 0
+        return await pods_to_take_over(
+            self._context, reader, item.namespace, item.spec.serving, item.name, default, versions
+        )
+
     async def _downloads(self, pods: Sequence[Manifest]) -> list[Downloaded]:
         """Ask the pods that bring weights how far they are; one that does not answer at once is left out."""
         addresses = [pod["status"]["podIP"] for pod in pods if brings_since(pod) and pod["status"].get("podIP")]
@@ -224,13 +241,20 @@ class ModelVersionKind:
             return kept(item.namespace, observed.ring)
         env = self._environment(observed.ring.keys)
         first = [*kept(item.namespace, observed.ring), Apply(service(item.manifest))]
-        last = [Create(fetch_job(item.manifest, item.spec, item.spec.serving, env))] if intent.fetches else []
+        last: list[Operation] = (
+            [Create(fetch_job(item.manifest, item.spec, item.spec.serving, env))] if intent.fetches else []
+        )
+        scaling = item.spec.serving.autoscaling
+        if intent.fewest is not None and scaling is not None:
+            last.append(Apply(scaled_object(item.manifest, item.spec.serving, scaling, intent.fewest)))
+        if intent.as_they_are and intent.fewest is not None:
+            return [*first, *last]
         if intent.as_they_are:
             is_scaled = observed.engine is not None and observed.engine.replicas == intent.replicas
-            return [*first, *([] if is_scaled else [scaled(item.manifest, intent.replicas)]), *last]
+            return [*first, *([] if is_scaled else [scaled(item.manifest, item.spec.serving, intent.replicas)]), *last]
         deadline = startup_seconds(item.spec.serving, item.spec.weights)
-        made = deployment(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
-        return [*first, Apply(made), *last]
+        made = workload(item.manifest, item.spec, item.spec.serving, intent.replicas, env, startup_seconds=deadline)
+        return [*first, Apply(made if intent.fewest is None else without_replicas(made)), *last]
 
     def _environment(self, keys: Keys) -> ServingEnvironment:
         return serving_environment(self._context.settings, keys)
@@ -287,14 +311,14 @@ def _service_problem(item: VersionItem, service: Manifest | None) -> str:
     return service_problem(of, service) if of else ""
 
 
-async def _default_replicas(reader: Reader, namespace: str, versions: Sequence[Manifest], default: str | None) -> int:
-    """How many pods the version has that clients get who ask for the model."""
-    found = next((version for version in versions if version["metadata"]["name"] == default), None)
-    if not default or not found:
-        return 0
-    shared = engine_of(str((found.get("status") or {}).get("selector") or ""))
-    made = await reader.get("Deployment", namespace, shared or server_name(default))
-    return int(made["spec"].get("replicas", 0)) if made else 0
+async def _scaled_object(reader: Reader, item: VersionItem) -> tuple[Deletion, ...]:
+    """What has KEDA scale it, where that is to."""
+    if item.spec.serving is None or not item.spec.serving.triggers:
+        return ()
+    made = await reader.get("ScaledObject", item.namespace, server_name(item.name))
+    if made is None or not owned_by(made, item.uid):
+        return ()
+    return (Deletion("ScaledObject", made["metadata"]["name"], made["metadata"]["uid"]),)
 
 
 async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
@@ -307,9 +331,11 @@ async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | Non
     if not may_retire or (made is None and item.status.phase in {"Idle", "Retired"}):
         return ()
     name = server_name(item.name)
-    found = {"Service": await reader.get("Service", item.namespace, name), "Deployment": made}
+    found = {"Service": await reader.get("Service", item.namespace, name), kind_of(item.manifest): made}
     own = {kind: manifest for kind, manifest in found.items() if manifest and owned_by(manifest, item.uid)}
-    return tuple(Deletion(kind, name, manifest["metadata"]["uid"]) for kind, manifest in own.items())
+    return tuple(
+        Deletion(kind, manifest["metadata"]["name"], manifest["metadata"]["uid"]) for kind, manifest in own.items()
+    )
 
 
 async def _other_engines(
@@ -322,8 +348,7 @@ async def _other_engines(
         name = other["metadata"]["name"]
         if name == item.name or experiments_on(undecided, name) or not _is_served(other):
             continue
-        made = await reader.get("Deployment", item.namespace, server_name(name))
-        if engine := _engine(made, other["metadata"]["uid"]):
+        if engine := await own_engine(reader, other):
             has_answered = bool((other.get("status") or {}).get("coldStart"))
             engines[name] = dataclasses.replace(engine, has_answered=has_answered)
     return engines
@@ -346,11 +371,6 @@ def _contests(experiments: Sequence[Manifest], item: VersionItem) -> list[Contes
         except ValueError:
             continue
     return contests
-
-
-def _engine(made: dict[str, Any] | None, uid: str) -> Engine | None:
-    """What a version's Deployment says; one that is not its own, or ends, is none."""
-    return engine_seen(made) if made is not None and owned_by(made, uid) else None
 
 
 def _front(router: Manifest | None) -> Front | None:

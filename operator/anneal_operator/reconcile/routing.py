@@ -5,8 +5,8 @@ versions' and experiments' conditions tell.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
@@ -19,6 +19,7 @@ from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.acknowledgement import (
+    Awaited,
     Replacements,
     RouterPod,
     arrival,
@@ -28,6 +29,7 @@ from anneal_operator.decide.acknowledgement import (
     takes_requests,
 )
 from anneal_operator.decide.backend import url_refusal
+from anneal_operator.decide.capacity import awaited, held_back
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
@@ -44,6 +46,7 @@ from anneal_operator.desired.routing import (
     RouterEnvironment,
     ServedVersion,
     SplitTraffic,
+    format_of,
     publicly_known,
     route_table,
     router_objects,
@@ -51,8 +54,9 @@ from anneal_operator.desired.routing import (
 from anneal_operator.desired.serving import server_name
 from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.reasons import ConditionType
-from serving_runtime.plan import RouteTable, Stamp
+from serving_runtime.plan import FORMAT, RouteTable, Stamp
 
+from .capacity_seen import wakes_after, with_capacity
 from .context import Context
 from .experiment_records import record_of, remembered_in
 from .keys import key_ring
@@ -60,6 +64,7 @@ from .kind import Item, NoSpec
 from .neighbours import ROUTER_KIND, is_answered
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
+from .workload_seen import own_workload
 
 __all__ = ["RouterKind"]
 
@@ -67,6 +72,7 @@ _TOLD_SECONDS = 0.1
 """After which to ask for a table that was just written."""
 _ADDRESS_SECONDS = 0.5
 """After which to look for the address of the recorder's Service, of which nobody tells."""
+_MARGIN_SECONDS = 0.5
 log = logging.getLogger("anneal.router")
 
 
@@ -81,6 +87,8 @@ class ObservedRouter:
     last: dict[str, Last]
     stamp: Stamp | None
     """Of the table in the ConfigMap."""
+    newest: Stamp | None
+    """Of the newest that was read there."""
     pods: Sequence[RouterPod]
     """Those that take requests."""
     replaced: Replacements
@@ -92,6 +100,10 @@ class ObservedRouter:
     recorder: ObservedRecorder
     is_held_up: bool
     """Whether a step was refused the last time."""
+    may_be_new: bool
+    """Whether the table may be of this build's format: no router is of an earlier build, or it is already."""
+    awaited: Mapping[str, Awaited] = field(default_factory=dict)
+    """What changes of the default waited for, by model."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,13 @@ class Programme:
 
     table: RouteTable
     stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Await:
+    """Remember what changes of the default wait for, and have it told."""
+
+    awaited: Mapping[str, Awaited]
 
 
 RouterItem = Item[NoSpec, ObjectStatus]
@@ -128,22 +147,29 @@ class RouterKind:
         namespace, now = item.namespace, self._context.now()
         all_versions = _remaining(await reader.list("ModelVersion", namespace))
         table = await reader.get("ConfigMap", namespace, ROUTER)
-        known = publicly_known(table)
+        known, routes = publicly_known(table), self._context.acknowledgements.routes(namespace, table)
         versions = [await self._version(reader, found, known) for found in all_versions]
-        found = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
+        versions = [
+            (await with_capacity(self._context, reader, version, found, all_versions, routes), served)
+            for (version, served), found in zip(versions, all_versions, strict=True)
+        ]
+        read = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
         stamp, key = (
             self._context.acknowledgements.read(namespace, table).stamp,
             ring.keys.admin if ring.is_kept else "",
         )
-        routes = self._context.acknowledgements.routes(namespace, table)
+        found = [experiment for experiment in read if experiment]
         return ObservedRouter(
             owners=_answered(all_versions),
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
-            experiments=[experiment for experiment in found if experiment],
-            last={model: Last(route.default, route.named) for model, route in routes.items()},
+            experiments=found,
+            last={
+                model: Last(route.default, route.named, frozenset(route.experiments)) for model, route in routes.items()
+            },
             stamp=stamp,
+            newest=self._context.acknowledgements.newest(namespace),
             pods=await self._asked(reader, namespace, stamp, key, now),
             replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
             outdated=(
@@ -153,7 +179,25 @@ class RouterKind:
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
+            may_be_new=all(one.spec.assignment.is_plain for one in found)
+            or await self._may_be_new(reader, namespace, table, key, now),
+            awaited=self._context.acknowledgements.awaited.get(namespace, {}),
         )
+
+    async def _may_be_new(
+        self, reader: Reader, namespace: str, table: Manifest | None, key: str, now: datetime
+    ) -> bool:
+        """A table that is of it stays so, whichever router comes: nobody is moved."""
+        if format_of(table) == FORMAT:
+            return True
+        pods = await self._reached(reader, namespace, now)
+        return await self._context.acknowledgements.all_read(self._context.routers, key, namespace, FORMAT, pods)
+
+    async def _reached(self, reader: Reader, namespace: str, now: datetime) -> list[Manifest]:
+        """The routers that clients reach."""
+        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
+        leaving = timedelta(seconds=LEAVING_SECONDS)
+        return [pod for pod in pods if takes_requests(pod, now, leaving)]
 
     async def _unwanted_route(self, reader: Reader, namespace: str) -> tuple[Deletion, ...]:
         """Looked for where everything is read afresh: no watch tells of it, and mostly there is none."""
@@ -168,9 +212,7 @@ class RouterKind:
         self, reader: Reader, namespace: str, stamp: Stamp | None, key: str, now: datetime
     ) -> list[RouterPod]:
         """Ask the routers, and tell those who wait for their word."""
-        told, leaving = self._context.acknowledgements, timedelta(seconds=LEAVING_SECONDS)
-        pods = await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}")
-        reached = [pod for pod in pods if takes_requests(pod, now, leaving)]
+        told, reached = self._context.acknowledgements, await self._reached(reader, namespace, now)
         asked = await told.ask(self._context.routers, key, namespace, stamp, reached, now)
         before = told.arrivals.pop(namespace, None)
         if stamp:
@@ -204,15 +246,19 @@ class RouterKind:
         shared = engine_of(str(status.get("selector") or ""))
         service = await reader.get("Service", metadata["namespace"], shared or server_name(metadata["name"]))
         address = service["spec"].get("clusterIP") if service and owned_by(service, metadata["uid"]) else None
-        is_served = bool(address) and status.get("phase") not in ENDING
-        version = Version(metadata["name"], model, number, aliases, status.get("phase") in ANSWERING, is_served)
+        phase = status.get("phase")
+        is_served = bool(address) and phase not in ENDING
+        version = Version(
+            metadata["name"], model, number, aliases, phase in ANSWERING, is_served, is_asleep=phase == "Sleeping"
+        )
         if not is_served or not address:
             return version, None
         if shared:  # where all versions have the same pods, each is asked by its own name
             return version, ServedVersion(version.name, address, service=shared)
-        made = await reader.get("Deployment", metadata["namespace"], server_name(version.name))
+        made = await own_workload(reader, item)
         is_public = _knows_model(made, was_known=version.name in known)
-        return version, ServedVersion(version.name, address, model if is_public else "")
+        public = model if is_public else ""
+        return version, ServedVersion(version.name, address, public, wakes_after=wakes_after(item))
 
     async def _backend(self, reader: Reader, item: Manifest) -> ServedVersion | None:
         """A version that is a backend, where that may be asked."""
@@ -248,16 +294,21 @@ class RouterKind:
             record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
         return Experiment(name, namespace, record.uid if record and record.uid else uid, spec, status)
 
-    def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, None]:
+    def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, Await]:
         """Return where clients go, and which router is replaced."""
         models = sorted({version.model for version in observed.versions if version.is_served})
-        routes = {
-            model: route_of(model, observed.versions, observed.experiments, observed.last.get(model, Last()))
-            for model in models
-        }
-        table = route_table(observed.served, {model: _destination(route) for model, route in routes.items()})
-        applied = [pod.applied for pod in observed.pods if pod.applied]
-        stamp = next_stamp(table, observed.stamp, applied, timestamp(now))
+        routes, waits = {}, {}
+        for model in models:
+            last, own = observed.last.get(model, Last()), [one for one in observed.versions if one.model == model]
+            route = route_of(model, observed.versions, observed.experiments, last)
+            of_model = [one for one in observed.experiments if one.spec.model_name == model]
+            if found := awaited(route, own, of_model, last, observed.awaited.get(model), now):
+                waits[model] = found
+            routes[model] = held_back(route, found, of_model, last, now)
+        destinations = {model: _destination(route) for model, route in routes.items()}
+        table = route_table(observed.served, destinations, only_plain=not observed.may_be_new)
+        had = [observed.newest, *(pod.applied for pod in observed.pods)]
+        stamp = next_stamp(table, observed.stamp, had, timestamp(now))
         gone = overdue(observed.pods, observed.replaced, now)
         ended = (Deletion("Pod", gone.name, gone.uid, gone.fault(now)),) if gone else ()
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
@@ -265,8 +316,11 @@ class RouterKind:
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
         if made and not observed.recorder.address and not observed.is_held_up:
             looks.append(_ADDRESS_SECONDS)
+        looks += [(one.until - now).total_seconds() + _MARGIN_SECONDS for one in waits.values() if now < one.until]
         again = min((seconds for seconds in looks if seconds is not None), default=None)
-        return Verdict(ObjectStatus(), "Settled", delete=(*observed.outdated, *ended), apply=made, again=again)
+        told = (Await(waits),) if waits != observed.awaited else ()
+        gone_or_outdated = (*observed.outdated, *ended)
+        return Verdict(ObjectStatus(), "Settled", delete=gone_or_outdated, apply=made, effects=told, again=again)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
         """Return everything that a router needs, then its recorder, who may reach them, and the way there from outside;
@@ -284,8 +338,12 @@ class RouterKind:
         routes = [http_route(item.namespace, observed.owners, gateways)] if gateways.parents else []
         return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, [*guards, *routes])]
 
-    async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: None) -> None:
-        """A router has no effects."""
+    async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: Await) -> None:
+        """Keep what is waited for; the versions and experiments tell it."""
+        del observed
+        self._context.acknowledgements.awaited[item.namespace] = effect.awaited
+        for waiting in self._readers_of(item.namespace):
+            self._context.wake(waiting)
 
     def dependents(self, item: RouterItem) -> Iterable[Key]:
         """Return the versions and experiments of the namespace: they tell whether the routers know of them."""
@@ -331,10 +389,11 @@ def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
 
 
 def _destination(route: Route) -> Destination:
-    split = route.split
-    return Destination(
-        route.default, route.named, SplitTraffic(split.name, split.uid, split.salt, split.spec) if split else None
-    )
+    splits = [
+        SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+        for split in route.splits
+    ]
+    return Destination(route.default, route.named, splits)
 
 
 def _outdated(made: Manifest | None) -> tuple[Deletion, ...]:
@@ -350,6 +409,8 @@ def _knows_model(made: Manifest | None, *, was_known: bool) -> bool:
     """Whether all its pods know the model's name, as those do that were made with a key: once so, for good."""
     if made is None or KEYS_ANNOTATION not in made["metadata"].get("annotations", {}):
         return False
+    if made["spec"].get("leaderWorkerTemplate"):  # no build made one whose pods do not
+        return True
     status = made.get("status", {})
     is_current = status.get("observedGeneration") == made["metadata"].get("generation")
     return was_known or (is_current and 0 < status.get("replicas", 0) == status.get("updatedReplicas", 0))

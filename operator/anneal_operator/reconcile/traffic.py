@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.autoscaling import ASKED_EVERY_SECONDS, LONGEST_KEPT, Sample
+from anneal_operator.decide.autoscaling import ASKED_EVERY_SECONDS, LONGEST_GAP, LONGEST_KEPT, Sample
 from anneal_operator.decide.observed_experiment import FRESH_FOR, Stored
 from anneal_operator.desired.routing import ROUTER, ROUTER_LABEL, pod_admin_url
 from anneal_operator.errors import RouterError
@@ -23,6 +23,7 @@ __all__ = ["Traffic"]
 _PERIOD = timedelta(seconds=ASKED_EVERY_SECONDS) - timedelta(seconds=0.5)
 _STARTS_WITHIN = timedelta(minutes=1)
 _JITTER = timedelta(seconds=2)
+_MOST_VERSIONS = 1000
 _REST = "other"
 """The version under which routers count those that they have no place for."""
 
@@ -45,6 +46,10 @@ class Traffic:
     """By the pod's uid; of one that is gone for a while yet."""
     _short_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When a version last had pods that did not answer."""
+    _asked: dict[str, dict[str, datetime]] = field(default_factory=lambda: defaultdict(dict))
+    """When each version was last asked by a client, or was answering one; of a namespace the newest thousand."""
+    _watched_since: dict[str, datetime] = field(default_factory=dict)
+    """Since when all routers have told so of all versions, without a gap."""
     _asked_at: dict[str, datetime] = field(default_factory=dict)
     _turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
@@ -57,8 +62,24 @@ class Traffic:
             self._asked_at[namespace] = now
             pods = [pod for pod in await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}") if _address(pod)]
             told = await asyncio.gather(*(_told(routers, key, pod) for pod in pods))
+            self._note_asked(namespace, told, now)
             self._note_requests(namespace, told, now)
             self._note_stored(namespace, pods, told, now)
+
+    def _note_asked(self, namespace: str, told: Sequence[RouterTraffic | None], now: datetime) -> None:
+        before = self._moments[namespace][-1].at if self._moments[namespace] else now
+        is_whole = bool(told) and all(router and router.asked_seconds_ago is not None for router in told)
+        if not is_whole or not timedelta(0) <= now - before <= LONGEST_GAP:
+            self._watched_since.pop(namespace, None)
+        if is_whole:
+            self._watched_since.setdefault(namespace, now)
+        asked = self._asked[namespace]
+        for router in told:
+            for version, ago in ((router.asked_seconds_ago if router else None) or {}).items():
+                known, at = asked.get(version), now - timedelta(seconds=ago)
+                asked[version] = max(at, known) if known and known <= now else at
+        for version in sorted(asked, key=lambda version: asked[version], reverse=True)[_MOST_VERSIONS:]:
+            del asked[version]
 
     def _note_requests(self, namespace: str, told: Sequence[RouterTraffic | None], now: datetime) -> None:
         heard = [router.requests for router in told if router]
@@ -100,27 +121,40 @@ class Traffic:
         """Keep that pods of a version do not answer: what it has under way then tells of no need."""
         self._short_at[namespace, version] = now
 
-    def samples(self, namespace: str, version: str) -> list[Sample]:
-        """Return what was told of a version, in the order of time."""
+    def samples(self, namespace: str, version: str, beside: Sequence[str] = ()) -> list[Sample]:
+        """Return what was told of a version, in the order of time; with the requests of those `beside` it."""
         short_at = self._short_at.get((namespace, version))
         return [
             Sample(
                 moment.at,
-                moment.requests.get(version, 0),
+                sum(moment.requests.get(name, 0) for name in {version, *beside}),
                 is_whole=moment.is_whole and (short_at is None or moment.at > short_at),
             )
             for moment in self._moments.get(namespace, ())
         ]
 
+    def asked_at(self, namespace: str, version: str) -> datetime | None:
+        """Return when a version was last asked, as far as a router told."""
+        return self._asked.get(namespace, {}).get(version)
+
+    def quiet_since(self, namespace: str, version: str) -> datetime | None:
+        """Return since when nobody has asked a version, all of whose pods answered; None where that is not known."""
+        since, moments = self._watched_since.get(namespace), self._moments.get(namespace)
+        if since is None or not moments or not moments[-1].is_whole or moments[-1].requests.get(version):
+            return None
+        asked = [self.asked_at(namespace, name) for name in (version, _REST)]
+        known = (since, *asked, self._short_at.get((namespace, version)))
+        return max(at for at in known if at)
+
     def forget(self, namespace: str) -> None:
         """Keep nothing of a namespace."""
-        for kept in (self._moments, self._stored, self._asked_at, self._turns):
+        for kept in (self._moments, self._stored, self._asked, self._watched_since, self._asked_at, self._turns):
             kept.pop(namespace, None)
         self._short_at = {key: at for key, at in self._short_at.items() if key[0] != namespace}
 
     def clear(self) -> None:
         """Forget everything: another operator leads."""
-        for kept in (self._moments, self._stored, self._asked_at, self._turns):
+        for kept in (self._moments, self._stored, self._asked, self._watched_since, self._asked_at, self._turns):
             kept.clear()
         self._short_at.clear()
 

@@ -1,0 +1,54 @@
+"""What is waited for before a version gets all clients of a model: that it has the pods for them.
+
+A step between a version's first answer and the route that leads everybody to it, at a promotion and where `production`
+is moved by hand. It is bounded: where no node has room for more pods, clients come in the end, as they were to.
+
+A move to an older version is a rollback, and waits for nothing: what clients get now may be what is wrong. Nor is
+anything waited for where what they get now does not answer, or is gone.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from anneal_operator.api.model_version import PRODUCTION
+
+from .acknowledgement import Awaited
+from .layers import clash
+from .routing import Experiment, Last, Route, Version, promoted, split_by
+
+__all__ = ["awaited", "held_back"]
+
+
+def awaited(
+    route: Route,
+    versions: Iterable[Version],
+    experiments: Iterable[Experiment],
+    last: Last,
+    known: Awaited | None,
+    now: datetime,
+) -> Awaited | None:
+    """Return what a change of the default waits for, or did for as long as it may; `known` is what it waited for."""
+    found = {version.name: version for version in versions}
+    before, following = found.get(last.default or ""), found.get(route.default or "")
+    if before is None or following is None or before is following or not (before.is_served and before.ready):
+        return None
+    has_won = any(promoted(experiment) == following.name for experiment in experiments)
+    capacity = following.capacity
+    if capacity is None or capacity.ready >= capacity.needed or not (has_won or following.number > before.number):
+        return None
+    is_known = known is not None and known.version == following.name
+    until = known.until if known and is_known else now + timedelta(seconds=capacity.patience_seconds)
+    return Awaited(following.name, capacity.ready, capacity.needed, until)
+
+
+def held_back(
+    route: Route, waits_for: Awaited | None, experiments: Sequence[Experiment], last: Last, now: datetime
+) -> Route:
+    """Return the route that holds meanwhile: the default stays, and whoever an experiment led elsewhere stays there."""
+    if waits_for is None or now >= waits_for.until or last.default is None:
+        return route
+    named = {**route.named, PRODUCTION: last.default} if PRODUCTION in route.named else route.named
+    won = [one for one in experiments if promoted(one) == waits_for.version and one.uid in last.split_by]
+    others = [split for split in route.splits if not any(clash(one.spec, split.name, split.spec) for one in won)]
+    return replace(route, default=last.default, named=named, splits=(*map(split_by, won), *others))

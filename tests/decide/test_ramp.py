@@ -1,0 +1,112 @@
+"""How many users take part, step by step."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.schema import timestamp
+from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
+from anneal_operator.decide.observed_experiment import ObservedExperiment, Record, VariantSeen
+from serving_runtime.plan import Stamp
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+STARTED = timestamp(NOW - timedelta(hours=2))
+RAMP: list[dict[str, Any]] = [{"coverage": 5, "for": "1h"}, {"coverage": 20, "for": "30m"}, {"coverage": 100}]
+SPEC: dict[str, Any] = {
+    "modelName": "m",
+    "control": "a",
+    "variants": [
+        {"name": "a", "modelVersionRef": {"name": "m-1"}, "weight": 50},
+        {"name": "b", "modelVersionRef": {"name": "m-2"}, "weight": 50},
+    ],
+    "metrics": {"primary": {"name": "rating"}},
+    "stopping": {"minDuration": "1h", "maxDuration": "24h"},
+}
+READY = {name: VariantSeen("m", ready=True, number="1", digest=f"sha256:{name}") for name in ("a", "b")}
+STAMP = Stamp(lineage="2026", generation=1, digest="d")
+ARRIVED, BEHIND = Arrival(STAMP, 2), Arrival(STAMP, 1, ("router-1",))
+
+
+def _seen(
+    coverage: int | None,
+    since: timedelta | None = None,
+    *,
+    step: int | None = 1,
+    arrival: Arrival = ARRIVED,
+    ramp: list[dict[str, Any]] = RAMP,
+    **changes: Any,
+) -> ObservedExperiment:
+    told = timestamp(NOW - since) if since is not None else None
+    status = ABExperimentStatus(phase="Running", started_at=STARTED, coverage=coverage, coverage_since=told)
+    spec = ABExperimentSpec.parse(SPEC | {"assignment": {"ramp": ramp}})
+    record = Record(STARTED, uid="u")
+    route = RouteSeen(split_by={} if step is None else {"u": step, "another": 3}, arrival=arrival)
+    seen = ObservedExperiment(1, spec, status, READY, uid="u", route=route, record=record, remembered=record)
+    return replace(seen, **changes)
+
+
+def _told(seen: ObservedExperiment, now: datetime = NOW) -> tuple[int | None, str | None]:
+    status = decide(seen, now).status
+    return status.coverage, status.coverage_since
+
+
+MINUTE = timedelta(minutes=1)
+SILENT = {"b": VariantSeen("m", ready=False, number="1", digest="sha256:b"), "a": READY["a"]}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        # a step counts from when all routers have it
+        (_seen(5), (5, timestamp(NOW))),
+        (_seen(5, arrival=BEHIND), (5, None)),
+        (_seen(20, step=1), (20, None)),
+        (_seen(20, step=None), (20, None)),
+        (_seen(20, step=2), (20, timestamp(NOW))),
+        # and the next follows when its time is over
+        (_seen(5, 59 * MINUTE), (5, timestamp(NOW - 59 * MINUTE))),
+        (_seen(5, 60 * MINUTE), (20, None)),
+        (_seen(20, 29 * MINUTE, step=2), (20, timestamp(NOW - 29 * MINUTE))),
+        (_seen(20, 30 * MINUTE, step=2), (100, None)),
+        # one at a time, however late
+        (_seen(5, 99 * 60 * MINUTE), (20, None)),
+        (_seen(100, 99 * MINUTE, step=3), (100, timestamp(NOW - 99 * MINUTE))),
+        # not while a variant does not answer, nor while routers do not split by it
+        (_seen(5, 60 * MINUTE, variants=SILENT), (5, timestamp(NOW - 60 * MINUTE))),
+        (_seen(5, 60 * MINUTE, step=None), (5, timestamp(NOW - 60 * MINUTE))),
+        # without a ramp all take part
+        (_seen(None, step=0, ramp=[]), (100, None)),
+    ],
+)
+def test_a_step_follows_when_all_routers_have_had_the_one_before_for_its_time(
+    seen: ObservedExperiment, expected: tuple[int | None, str | None]
+) -> None:
+    assert _told(seen) == expected
+
+
+def test_it_begins_with_the_first_step() -> None:
+    fresh = _seen(None, previous=ABExperimentStatus(), record=None, remembered=None, route=RouteSeen())
+    status = decide(fresh, NOW).status
+    assert (status.phase, status.coverage, status.coverage_since) == ("WarmingUp", 5, None)
+    split = replace(fresh, previous=status, route=RouteSeen(split_by={"u": 1}, arrival=ARRIVED))
+    begun = decide(split, NOW).status
+    assert (begun.phase, begun.coverage, begun.coverage_since) == ("Running", 5, timestamp(NOW))
+
+
+@pytest.mark.parametrize(("minutes", "coverage"), [(0, 5), (59, 5), (60, 20), (89, 20), (90, 100), (600, 100)])
+@pytest.mark.parametrize("is_restored", [False, True], ids=["status lost", "restored from MLflow"])
+def test_no_step_is_taken_back_where_the_status_was_lost(minutes: int, coverage: int, is_restored: bool) -> None:
+    """Steps wait for routers: none is taken earlier than the times allow, so what they allow now is no less."""
+    record = Record(timestamp(NOW - minutes * MINUTE), uid="u")
+    lost = _seen(None, previous=ABExperimentStatus(), record=None if is_restored else record, remembered=record)
+    assert _told(lost)[0] == coverage
+
+
+def test_a_decision_leaves_the_coverage_as_it_was() -> None:
+    over = _seen(20, 10 * MINUTE, step=2)
+    decided = decide(over, NOW + timedelta(hours=23)).status
+    assert (decided.phase, decided.coverage) == ("Inconclusive", 20)
