@@ -43,7 +43,7 @@ def _ended(process: subprocess.Popen[bytes], folder: Path, code: int = 0) -> Non
     except subprocess.TimeoutExpired:
         _abort(process)
         pytest.fail(f"it did not end, and stood here: {(folder / 'log').read_text()[-12000:]}")
-    assert ended == code, (folder / "log").read_text()[-6000:]
+    assert ended == code, (folder / "log").read_text()[-30000:]
 
 
 def _abort(process: subprocess.Popen[bytes]) -> None:
