@@ -582,3 +582,24 @@ def test_two_experiments_on_one_model_run_at_once_in_disjoint_ranges_of_a_layer(
     assert waits["reason"] == "ModelBusy"
     assert "experiment x" in waits["message"]
     assert "the buckets from 0 to 5000" in waits["message"]
+
+
+@pytest.mark.parametrize("uid", ["uid-x", "uid-new"], ids=["as it began", "after a restore"])
+def test_a_promotion_that_waits_for_pods_leaves_every_user_where_they_are(world: World, uid: str) -> None:
+    """The routers know the experiment by its first uid until everybody gets the winner."""
+    spec = world.api.objects["ModelVersion", "two"]["spec"]
+    world.api.edit("ModelVersion", "two", spec=spec | {"serving": {"replicas": 2}})
+    _look(world, "two")
+    _answer(world, "two")
+    _look(world, "two")
+    _begin(world)
+    _judge(world)
+    metadata = world.api.objects["ABExperiment", "x"]["metadata"]
+    world.api.edit("ABExperiment", "x", metadata={**metadata, "uid": uid})
+    _route(world)
+    before = _table(world)["models"]["spam"]
+    assert before["experiment"]["uid"] == "uid-x"
+    _decide(world)
+    _route(world)
+    _route(world)
+    assert _table(world)["models"]["spam"] == before

@@ -6,7 +6,7 @@ versions' and experiments' conditions tell.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
@@ -30,7 +30,7 @@ from anneal_operator.decide.acknowledgement import (
 )
 from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
-from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
+from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.experiments import record_name
@@ -277,7 +277,8 @@ class RouterKind:
         return ServedVersion(name, "", backend=asked_backend(namespace, name, backend, model, service))
 
     async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
-        """One that may split clients is known to the routers by the uid that it had as counting began.
+        """One that may split clients, or did until its winner has them all, is known to the routers by the uid that it
+        had as counting began.
 
         Where its record was spoilt, which its own reconcile tells, MLflow knows that uid.
         """
@@ -287,12 +288,13 @@ class RouterKind:
             status = ABExperimentStatus.parse(item.get("status") or {})
         except ValueError:
             return None
-        record = None
-        if not status.decision:
-            kept, heard = record_name(item), self._context.models.heard(spec.model_name)
-            record = record_of(await reader.get("ConfigMap", namespace, kept), name)
-            record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
-        return Experiment(name, namespace, record.uid if record and record.uid else uid, spec, status)
+        found = Experiment(name, namespace, uid, spec, status)
+        if status.decision and not promoted(found):
+            return found
+        kept, heard = record_name(item), self._context.models.heard(spec.model_name)
+        record = record_of(await reader.get("ConfigMap", namespace, kept), name)
+        record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
+        return replace(found, uid=record.uid) if record and record.uid else found
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, Await]:
         """Return where clients go, and which router is replaced."""
