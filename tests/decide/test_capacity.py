@@ -31,7 +31,7 @@ def _route(
     last = last or Last("one")
     route = route_of("m", versions, experiments, last)
     found = awaited(route, versions, experiments, last, known, now)
-    return held_back(route, found, experiments, last, now), found
+    return held_back(route, found, versions, experiments, last, now), found
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,21 @@ def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list
     assert route.default == "one"
     route, _ = _route([OLD, replace(NEW, aliases=(), capacity=ENOUGH)], [WON], Last("one", split_by=split_by))
     assert (route.default, route.splits) == ("two", ())
+
+
+THREE = Version("three", "m", 3, (), ready=True)
+ARMS = [
+    {"name": name, "modelVersionRef": {"name": version}, "weight": 1}
+    for name, version in (("a", "one"), ("b", "two"), ("c", "three"))
+]
+
+
+@pytest.mark.parametrize(("versions", "names"), [([THREE], ["x"]), ([replace(THREE, is_served=False)], []), ([], [])])
+def test_nobody_stays_with_an_experiment_one_of_whose_versions_is_gone(
+    versions: Sequence[Version], names: list[str]
+) -> None:
+    """As while it runs: what has no server is no target, so its users would be refused."""
+    won = _experiment("Promoted", "b", variants=ARMS)
+    last = Last("one", split_by=frozenset({won.uid}))
+    route, _ = _route([OLD, replace(NEW, aliases=()), *versions], [won], last)
+    assert (route.default, [split.name for split in route.splits]) == ("one", names)

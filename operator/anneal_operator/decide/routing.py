@@ -15,7 +15,18 @@ from anneal_operator.reasons import ConditionType, Reason
 from .experiment_end import is_followed
 from .layers import clash
 
-__all__ = ["Capacity", "Experiment", "Last", "Route", "Split", "Version", "promoted", "route_of", "split_by"]
+__all__ = [
+    "Capacity",
+    "Experiment",
+    "Last",
+    "Route",
+    "Split",
+    "Version",
+    "compared",
+    "promoted",
+    "route_of",
+    "split_by",
+]
 
 
 @dataclass(frozen=True)
@@ -144,8 +155,7 @@ def _default(
     holders = {version.name for version in own if PRODUCTION in version.aliases}
     for experiment in experiments:
         winner = served.get(promoted(experiment) or "")
-        compared = {variant.model_version_ref.name for variant in experiment.spec.variants}
-        if winner and holders <= compared and (winner.ready or winner is before):
+        if winner and holders <= compared(experiment) and (winner.ready or winner is before):
             return winner.name
     if PRODUCTION in _aliases(own):
         return _effective(PRODUCTION, own, served, last)
@@ -164,8 +174,7 @@ def _splits(served: Mapping[str, Version], experiments: Iterable[Experiment]) ->
     """
     found: list[Split] = []
     for experiment in experiments:
-        named = {variant.model_version_ref.name for variant in experiment.spec.variants}
-        if not _is_split(experiment) or not named <= set(served):
+        if not _is_split(experiment) or not compared(experiment) <= set(served):
             continue
         if not any(clash(experiment.spec, other.name, other.spec) for other in found):
             found.append(split_by(experiment))
@@ -186,6 +195,11 @@ def split_by(experiment: Experiment) -> Split:
         assignment.step_of(experiment.status.coverage),
         f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else "",
     )
+
+
+def compared(experiment: Experiment) -> set[str]:
+    """Return the versions of its variants."""
+    return {variant.model_version_ref.name for variant in experiment.spec.variants}
 
 
 def _is_split(experiment: Experiment) -> bool:

@@ -306,7 +306,7 @@ class RouterKind:
             of_model = [one for one in observed.experiments if one.spec.model_name == model]
             if found := awaited(route, own, of_model, last, observed.awaited.get(model), now):
                 waits[model] = found
-            routes[model] = held_back(route, found, of_model, last, now)
+            routes[model] = held_back(route, found, own, of_model, last, now)
         destinations = {model: _destination(route) for model, route in routes.items()}
         table = route_table(observed.served, destinations, only_plain=not observed.may_be_new)
         had = [observed.newest, *(pod.applied for pod in observed.pods)]
