@@ -42,6 +42,10 @@ def _experiment(
     return Experiment("x", "team", "uid", ABExperimentSpec.parse(spec | changes), status)
 
 
+ARMS = [
+    {"name": name, "modelVersionRef": {"name": version}, "weight": 1}
+    for name, version in (("a", "one"), ("b", "two"), ("c", "three"))
+]
 ONE, TWO = _version("one", 1, "production"), _version("two", 2, "candidate")
 LOADING = _version("two", 2, "production", ready=False)
 NOBODY = _version("one", 1)
@@ -93,8 +97,14 @@ ELSEWHERE = UNREAD.spec.model_copy(update={"model_name": "other"})
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("True", "Moved"))], "two", "one"),
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("False", "HeldByAnother"))], "two", "one"),
         ([ONE], [_experiment("Promoted", "b")], "one", "one"),
-        # but not where somebody, or another experiment, has given it to a third
+        # but not where somebody, or another experiment, has given it to a third, compared or not
         ([NOBODY, TWO, _version("three", 3, "production")], [_experiment("Promoted", "b")], "three", "three"),
+        (
+            [NOBODY, TWO, _version("three", 3, "production")],
+            [_experiment("Promoted", "b", variants=ARMS)],
+            "three",
+            "three",
+        ),
         # and a winner that does not answer gets nobody who was not sent there already
         ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "one", "one"),
         ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "two", "two"),
@@ -170,6 +180,20 @@ def test_of_another_model_nothing_is_routed() -> None:
 )
 def test_who_splits(experiment: Experiment, versions: list[Version], splits: bool) -> None:
     assert bool(route_of("m", versions, [experiment], Last()).splits) is splits
+
+
+def test_of_two_winners_the_one_that_has_the_clients_or_was_found_first_keeps_them() -> None:
+    versions = [ONE, TWO, _version("three", 3)]
+    first, second = _experiment("Promoted", "b"), _experiment("Promoted", "c", variants=[ARMS[0], ARMS[2]])
+    for experiments in ([_decided(first, 1), _decided(second, 2)], [_decided(second, 2), _decided(first, 1)]):
+        assert route_of("m", versions, experiments, Last("one")).default == "two"
+        assert route_of("m", versions, experiments, Last("three")).default == "three"
+
+
+def _decided(experiment: Experiment, hour: int) -> Experiment:
+    assert experiment.status.decision
+    decision = experiment.status.decision.having(decided_at=f"2026-03-01T{hour:02}:00:00Z")
+    return replace(experiment, status=experiment.status.having(decision=decision))
 
 
 def _in_layer(name: str, begin: int, end: int, **changes: Any) -> Experiment:

@@ -145,17 +145,19 @@ def _default(
 ) -> str | None:
     """Return who answers the bare name.
 
-    An experiment's winner does from its promotion, once it answers, until the alias has followed; not where a version
-    has that by now which it was not compared with. Otherwise the holder of `production` does, and until it answers, or
-    while it has no server, clients stay where they are: nobody chose another for them. Where no version here holds it
-    (its ModelVersion was deleted, or nothing was given it yet), they stay, too, or go to the newest that answers; but
-    to none while one may turn out to hold it, as after a restore.
+    An experiment's winner does from its promotion, once it answers, until the alias has followed; not where another
+    version than it and its control has that by now: it was not compared with that as what is in production. Of two
+    winners the one does that had the clients, or was found, first. Otherwise the holder of `production` does, and until
+    it answers, or while it has no server, clients stay where they are: nobody chose another for them. Where no version
+    here holds it (its ModelVersion was deleted, or nothing was given it yet), they stay, too, or go to the newest that
+    answers; but to none while one may turn out to hold it, as after a restore.
     """
     before = served.get(last or "")
     holders = {version.name for version in own if PRODUCTION in version.aliases}
-    for experiment in experiments:
+    for experiment in _promotions(experiments, last):
         winner = served.get(promoted(experiment) or "")
-        if winner and holders <= compared(experiment) and (winner.ready or winner is before):
+        both = {promoted(experiment), experiment.spec.version_of(experiment.spec.control)}
+        if winner and holders <= both and (winner.ready or winner is before):
             return winner.name
     if PRODUCTION in _aliases(own):
         return _effective(PRODUCTION, own, served, last)
@@ -165,6 +167,12 @@ def _default(
     if any(version.number == 0 for version in own):
         return None
     return max(ready, key=lambda version: version.number).name if ready else None
+
+
+def _promotions(experiments: Iterable[Experiment], last: str | None) -> list[Experiment]:
+    """Those that are not over: the one that has the clients already, then in the order of the decisions."""
+    found = [(one.status.decision.decided_at, one) for one in experiments if one.status.decision and promoted(one)]
+    return [one for _, one in sorted(found, key=lambda each: (promoted(each[1]) != last, each[0]))]
 
 
 def _splits(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> tuple[Split, ...]:
