@@ -78,7 +78,7 @@ def test_they_come_in_the_end_where_there_is_no_room_for_more_pods() -> None:
 
 @pytest.mark.parametrize(("uids", "names"), [([WON.uid], [WON.name]), ([], []), (["another"], [])])
 def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list[str]) -> None:
-    split_by = frozenset(uids)
+    split_by = dict.fromkeys(uids, 0)
     route, _ = _route([OLD, replace(NEW, aliases=())], [WON], Last("one", split_by=split_by))
     assert [split.name for split in route.splits] == names
     assert route.default == "one"
@@ -99,6 +99,6 @@ def test_nobody_stays_with_an_experiment_one_of_whose_versions_is_gone(
 ) -> None:
     """As while it runs: what has no server is no target, so its users would be refused."""
     won = _experiment("Promoted", "b", variants=ARMS)
-    last = Last("one", split_by=frozenset({won.uid}))
+    last = Last("one", split_by={won.uid: 0})
     route, _ = _route([OLD, replace(NEW, aliases=()), *versions], [won], last)
     assert (route.default, [split.name for split in route.splits]) == ("one", names)

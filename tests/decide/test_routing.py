@@ -196,6 +196,17 @@ def _decided(experiment: Experiment, hour: int) -> Experiment:
     return replace(experiment, status=experiment.status.having(decision=decision))
 
 
+@pytest.mark.parametrize(
+    ("uid", "step", "steps"), [("uid", 0, [0]), ("uid", 2, [2]), ("uid", 9, [3]), ("other", 2, [])]
+)
+def test_one_whose_status_was_lost_splits_as_it_did(uid: str, step: int, steps: list[int]) -> None:
+    ramp = [{"coverage": 5, "for": "1h"}, {"coverage": 20, "for": "1h"}, {"coverage": 100}] if step else []
+    lost = replace(_experiment(assignment={"ramp": ramp}), status=ABExperimentStatus())
+    last = Last("one", split_by={uid: step})
+    assert [split.step for split in route_of("m", [ONE, TWO], [lost], last).splits] == steps
+    assert not route_of("m", [ONE], [lost], last).splits
+
+
 def _in_layer(name: str, begin: int, end: int, **changes: Any) -> Experiment:
     layered = _experiment(assignment={"layer": {"name": "l", "from": begin, "to": end}}, **changes)
     return replace(layered, name=name, uid=f"uid-{name}")

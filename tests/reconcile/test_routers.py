@@ -603,3 +603,24 @@ def test_a_promotion_that_waits_for_pods_leaves_every_user_where_they_are(world:
     _route(world)
     _route(world)
     assert _table(world)["models"]["spam"] == before
+
+
+@pytest.mark.parametrize("ramp", [[], RAMP], ids=["plain", "ramp"])
+def test_a_status_that_is_lost_moves_nobody_whoever_looks_first(world: World, ramp: list[dict[str, Any]]) -> None:
+    stopping = EXPERIMENT["stopping"] | {"maxDuration": "24h"}
+    spec = EXPERIMENT | {"assignment": {"ramp": ramp}, "stopping": stopping}
+    world.api.put("ABExperiment", "x", spec=spec, metadata={"uid": "uid-x"})
+    for seconds in (0, 0, 3600, 0):
+        _judge(world)
+        _route(world)
+        _judge(world)
+        world.later(seconds)
+    _route(world)
+    assert _judge(world)["coverage"] == (20 if ramp else 100)
+    before = _table(world)
+    world.api.edit("ABExperiment", "x", status={})
+    for _ in range(2):
+        _route(world)
+        assert _table(world) == before
+        _judge(world)
+    assert _judge(world)["coverage"] == (20 if ramp else 100)

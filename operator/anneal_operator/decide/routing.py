@@ -6,7 +6,7 @@ every router has it: `decide/acknowledgement.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION
@@ -88,8 +88,8 @@ class Last:
 
     default: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
-    split_by: frozenset[str] = frozenset()
-    """The uids of the experiments that split them."""
+    split_by: Mapping[str, int] = field(default_factory=dict)
+    """The uids of the experiments that split them, each with the step of its ramp."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Expe
         for name, version in served.items()
         if version.ready or version.is_asleep or name in known
     }
-    return Route(default, {**named, **numbers}, _splits(served, experiments))
+    return Route(default, {**named, **numbers}, _splits(served, experiments, last.split_by))
 
 
 def _aliases(versions: Iterable[Version]) -> set[str]:
@@ -175,17 +175,24 @@ def _promotions(experiments: Iterable[Experiment], last: str | None) -> list[Exp
     return [one for _, one in sorted(found, key=lambda each: (promoted(each[1]) != last, each[0]))]
 
 
-def _splits(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> tuple[Split, ...]:
+def _splits(
+    served: Mapping[str, Version], experiments: Iterable[Experiment], last: Mapping[str, int]
+) -> tuple[Split, ...]:
     """Return the experiments that split the clients; one that lost a variant sends everybody to the default.
+
+    One whose status was lost splits them as it did until its own reconcile has looked at it.
 
     Each has other users than the rest: of two that share some, the first has them.
     """
     found: list[Split] = []
     for experiment in experiments:
-        if not _is_split(experiment) or not compared(experiment) <= set(served):
+        was_split = experiment.status.is_new and experiment.uid in last
+        if not (was_split or _is_split(experiment)) or not compared(experiment) <= set(served):
             continue
         if not any(clash(experiment.spec, other.name, other.spec) for other in found):
-            found.append(split_by(experiment))
+            split = split_by(experiment)
+            steps = len(experiment.spec.assignment.ramp)
+            found.append(replace(split, step=min(last[split.uid], steps)) if was_split else split)
     return tuple(found)
 
 

@@ -165,9 +165,7 @@ class RouterKind:
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=found,
-            last={
-                model: Last(route.default, route.named, frozenset(route.experiments)) for model, route in routes.items()
-            },
+            last={model: Last(route.default, route.named, route.experiments) for model, route in routes.items()},
             stamp=stamp,
             newest=self._context.acknowledgements.newest(namespace),
             pods=await self._asked(reader, namespace, stamp, key, now),
