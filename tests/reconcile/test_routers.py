@@ -624,3 +624,19 @@ def test_a_status_that_is_lost_moves_nobody_whoever_looks_first(world: World, ra
         assert _table(world) == before
         _judge(world)
     assert _judge(world)["coverage"] == (20 if ramp else 100)
+
+
+def test_the_order_in_which_experiments_were_made_changes_no_table(world: World) -> None:
+    """The API server tells them by name, and what watches told is known in the order of time."""
+    for name, begin, end in (("y", 5000, 9000), ("x", 0, 5000)):
+        spec = EXPERIMENT | {"assignment": {"layer": {"name": "l", "from": begin, "to": end}}}
+        world.api.put("ABExperiment", name, spec=spec)
+        world.reconcile("ABExperiment", name)
+        _route(world)
+        _route(world)
+        world.reconcile("ABExperiment", name)
+    _route(world)
+    assert [split["name"] for split in _splits(world)] == ["x", "y"]
+    generation = _table(world)["generation"]
+    _route(world)
+    assert _table(world)["generation"] == generation
