@@ -86,6 +86,13 @@ def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list
     assert (route.default, route.splits) == ("two", ())
 
 
+def test_they_stay_with_it_also_where_somebody_gives_it_production_meanwhile() -> None:
+    moved, last = _experiment("Promoted", "b", alias=("True", "Moved")), Last("one", split_by={WON.uid: 0})
+    route, _ = _route([OLD, NEW], [moved], last)
+    assert (route.default, [split.name for split in route.splits]) == ("one", ["x"])
+    assert _route([OLD, NEW], [moved], Last("one"))[0].splits == (), "not once they are elsewhere"
+
+
 THREE = Version("three", "m", 3, (), ready=True)
 ARMS = [
     {"name": name, "modelVersionRef": {"name": version}, "weight": 1}

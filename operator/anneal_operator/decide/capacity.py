@@ -15,7 +15,7 @@ from anneal_operator.api.model_version import PRODUCTION
 
 from .acknowledgement import Awaited
 from .layers import clash
-from .routing import Experiment, Last, Route, Version, compared, promoted, split_by
+from .routing import Experiment, Last, Route, Version, compared, promoted, split_by, winner_of
 
 __all__ = ["awaited", "held_back"]
 
@@ -58,7 +58,7 @@ def held_back(
         return route
     named = {**route.named, PRODUCTION: last.default} if PRODUCTION in route.named else route.named
     served = {version.name for version in versions if version.is_served}
-    won = [one for one in experiments if promoted(one) == waits_for.version and one.uid in last.split_by]
+    won = [one for one in experiments if winner_of(one) == waits_for.version and one.uid in last.split_by]
     won = [one for one in won if compared(one) <= served]
     others = [split for split in route.splits if not any(clash(one.spec, split.name, split.spec) for one in won)]
     return replace(route, default=last.default, named=named, splits=(*map(split_by, won), *others))

@@ -26,6 +26,7 @@ __all__ = [
     "promoted",
     "route_of",
     "split_by",
+    "winner_of",
 ]
 
 
@@ -229,7 +230,12 @@ def _is_split(experiment: Experiment) -> bool:
 
 def promoted(experiment: Experiment) -> str | None:
     """Return the winner, while MLflow has yet to move the alias."""
+    return None if is_followed(experiment.status) else winner_of(experiment)
+
+
+def winner_of(experiment: Experiment) -> str | None:
+    """Return the version that a promotion is for, whether it is over or not."""
     status = experiment.status
-    if status.decision is None or status.phase != "Promoted" or is_followed(status):
+    if status.decision is None or status.phase != "Promoted":
         return None
     return experiment.spec.version_of(status.decision.winner)

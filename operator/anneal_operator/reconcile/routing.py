@@ -159,7 +159,7 @@ class RouterKind:
             self._context.acknowledgements.read(namespace, table).stamp,
             ring.keys.admin if ring.is_kept else "",
         )
-        found = sorted(filter(None, read), key=lambda experiment: experiment.name)  # else as read: twice another table
+        found = sorted(filter(None, read), key=lambda one: one.name)  # watches tell them in another order
         return ObservedRouter(
             owners=_answered(all_versions),
             versions=[version for version, _ in versions],
