@@ -550,11 +550,17 @@ def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_th
     _judge(world)
     _route(world)
     assert _table(world) == before
-    assert _judge(world)["phase"] == "WarmingUp"
+    told = _judge(world)
+    assert told["phase"] == "WarmingUp"
+    (waits,) = [found for found in told["conditions"] if found["type"] == "RouteProgrammed"]
+    assert "router pod router-1 is of an earlier build" in waits["message"]
     world.api.remove("Pod", "router-1")
     world.router_pod("router-3", "10.1.0.3")
     _route(world)
     assert (_table(world)["format"], [split["name"] for split in _splits(world)]) == (2, ["x"])
+    world.later(11)
+    (waits,) = [found for found in _judge(world)["conditions"] if found["type"] == "RouteProgrammed"]
+    assert "earlier build" not in waits["message"]
     world.router_pod("router-4", "10.1.0.4")
     world.routers.silent.add("10.1.0.4")
     _judge(world)

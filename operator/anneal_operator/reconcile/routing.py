@@ -187,6 +187,7 @@ class RouterKind:
     ) -> bool:
         """A table that is of it stays so, whichever router comes: nobody is moved."""
         if format_of(table) == FORMAT:
+            self._context.acknowledgements.outdated.pop(namespace, None)
             return True
         pods = await self._reached(reader, namespace, now)
         return await self._context.acknowledgements.all_read(self._context.routers, key, namespace, FORMAT, pods)
