@@ -86,6 +86,18 @@ def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list
     assert (route.default, route.splits) == ("two", ())
 
 
+def test_experiments_beside_it_in_its_layer_go_on_as_they_were() -> None:
+    def of(name: str, begin: int, phase: str, winner: str | None) -> Experiment:
+        layer = {"layer": {"name": "l", "from": begin, "to": begin + 1000}}
+        return replace(_experiment(phase, winner, assignment=layer), name=name, uid=f"uid-{name}")
+
+    layered = [of("a", 0, "Running", None), of("b", 1000, "Promoted", "b"), of("c", 2000, "Running", None)]
+    layered.append(of("d", 1500, "Running", None))
+    last = Last("one", split_by={"uid-a": 0, "uid-b": 0, "uid-c": 0})
+    route, _ = _route([OLD, replace(NEW, aliases=())], layered, last)
+    assert [split.name for split in route.splits] == ["a", "b", "c"], "none begins among the users of one of them"
+
+
 def test_they_stay_with_it_also_where_somebody_gives_it_production_meanwhile() -> None:
     moved, last = _experiment("Promoted", "b", alias=("True", "Moved")), Last("one", split_by={WON.uid: 0})
     route, _ = _route([OLD, NEW], [moved], last)

@@ -229,6 +229,25 @@ def test_experiments_with_other_users_split_at_once(experiments: list[Experiment
     assert {split.layer_salt for split in found} <= {"team/layers/l", ""}
 
 
+@pytest.mark.parametrize(
+    ("status", "last", "splits"),
+    [
+        (ABExperimentStatus(), {"uid-y": 0}, ["y"]),
+        (ABExperimentStatus(phase="Running"), {"uid-y": 0}, ["y"]),
+        (ABExperimentStatus(phase="Running"), {}, ["y"]),
+        (ABExperimentStatus(phase="Pending", observed_generation=1), {"uid-y": 0}, ["x"]),
+    ],
+)
+def test_who_has_users_or_had_them_before_a_restore_leaves_them_to_none_that_only_begins(
+    status: ABExperimentStatus, last: dict[str, int], splits: list[str]
+) -> None:
+    """As one that waited for the other may do while that one's status is lost."""
+    begins, had = _in_layer("x", 0, 5000, phase="WarmingUp"), replace(_in_layer("y", 0, 5000), status=status)
+    beside = _in_layer("a", 5000, 10000)
+    found = route_of("m", [ONE, TWO], [beside, begins, had], Last("one", split_by=last)).splits
+    assert [split.name for split in found] == ["a", *splits]
+
+
 def test_the_split_has_the_step_of_the_ramp_that_the_status_tells() -> None:
     ramp = [{"coverage": 5, "for": "1h"}, {"coverage": 20, "for": "1h"}, {"coverage": 100}]
     for coverage, step in ((None, 1), (5, 1), (20, 2), (100, 3)):

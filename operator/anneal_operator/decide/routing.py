@@ -183,10 +183,10 @@ def _splits(
 
     One whose status was lost splits them as it did until its own reconcile has looked at it.
 
-    Each has other users than the rest: of two that share some, the first has them.
+    Each has other users than the rest: of two that share some, the one has them that had them, or else has begun.
     """
     found: list[Split] = []
-    for experiment in experiments:
+    for experiment in sorted(experiments, key=lambda one: (one.uid not in last, one.status.phase != "Running")):
         was_split = experiment.status.is_new and experiment.uid in last
         if not (was_split or _is_split(experiment)) or not compared(experiment) <= set(served):
             continue
@@ -194,7 +194,7 @@ def _splits(
             split = split_by(experiment)
             steps = len(experiment.spec.assignment.ramp)
             found.append(replace(split, step=min(last[split.uid], steps)) if was_split else split)
-    return tuple(found)
+    return tuple(sorted(found, key=lambda split: split.name))
 
 
 def split_by(experiment: Experiment) -> Split:
