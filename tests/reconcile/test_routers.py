@@ -609,6 +609,11 @@ def test_a_promotion_that_waits_for_pods_leaves_every_user_where_they_are(world:
     _route(world)
     _route(world)
     assert _table(world)["models"]["spam"] == before
+    world.api.edit("ABExperiment", "x", status={})
+    for _ in range(3):
+        _route(world)
+        assert _table(world)["models"]["spam"] == before
+        _judge(world)
 
 
 @pytest.mark.parametrize("ramp", [[], RAMP], ids=["plain", "ramp"])
@@ -646,3 +651,27 @@ def test_the_order_in_which_experiments_were_made_changes_no_table(world: World)
     generation = _table(world)["generation"]
     _route(world)
     assert _table(world)["generation"] == generation
+
+
+def test_a_status_that_is_lost_after_the_decision_takes_nobody_from_the_winner(world: World) -> None:
+    _begin(world)
+    _decide(world)
+    _route(world)
+    _route(world)
+    before = _table(world)
+    assert before["models"]["spam"]["default"] == "two"
+    world.api.edit("ABExperiment", "x", status={})
+    _route(world)
+    assert _table(world) == before
+    for _ in range(4):
+        _judge(world)
+        _look(world, "one", "two")
+        _route(world)
+    assert _conditions(_judge(world))["AliasMoved"] == ("True", "Moved")
+    world.registry.aliases["spam", "production"] = "1"  # a rollback by hand
+    _look(world, "one", "two")
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    world.api.edit("ABExperiment", "x", status={})
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one", "what is over is not done again"

@@ -6,7 +6,7 @@ every router has it: `decide/acknowledgement.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION
@@ -187,28 +187,27 @@ def _splits(
     """
     found: list[Split] = []
     for experiment in sorted(experiments, key=lambda one: (one.uid not in last, one.status.phase != "Running")):
-        was_split = experiment.status.is_new and experiment.uid in last
+        was_split = experiment.status.is_new and experiment.status.decision is None and experiment.uid in last
         if not (was_split or _is_split(experiment)) or not compared(experiment) <= set(served):
             continue
         if not any(clash(experiment.spec, other.name, other.spec) for other in found):
-            split = split_by(experiment)
-            steps = len(experiment.spec.assignment.ramp)
-            found.append(replace(split, step=min(last[split.uid], steps)) if was_split else split)
+            found.append(split_by(experiment, last))
     return tuple(sorted(found, key=lambda split: split.name))
 
 
-def split_by(experiment: Experiment) -> Split:
-    """Return how an experiment splits the clients.
+def split_by(experiment: Experiment, last: Mapping[str, int]) -> Split:
+    """Return how an experiment splits the clients, by the step of its ramp that its status tells, else by the last.
 
     A slash more than any experiment's own salt by its name has keeps a layer's apart from all of these.
     """
-    assignment = experiment.spec.assignment
+    assignment, coverage = experiment.spec.assignment, experiment.status.coverage
+    is_told = coverage is not None or experiment.uid not in last
     return Split(
         experiment.name,
         experiment.uid,
         experiment.spec,
         assignment.salt or f"{experiment.namespace}/{experiment.name}",
-        assignment.step_of(experiment.status.coverage),
+        assignment.step_of(coverage) if is_told else min(last[experiment.uid], len(assignment.ramp)),
         f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else "",
     )
 
