@@ -31,7 +31,7 @@ def _route(
     last = last or Last("one")
     route = route_of("m", versions, experiments, last)
     found = awaited(route, versions, experiments, last, known, now)
-    return held_back(route, found, experiments, last, now), found
+    return held_back(route, found, versions, experiments, last, now), found
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,46 @@ def test_they_come_in_the_end_where_there_is_no_room_for_more_pods() -> None:
 
 @pytest.mark.parametrize(("uids", "names"), [([WON.uid], [WON.name]), ([], []), (["another"], [])])
 def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list[str]) -> None:
-    split_by = frozenset(uids)
+    split_by = dict.fromkeys(uids, 0)
     route, _ = _route([OLD, replace(NEW, aliases=())], [WON], Last("one", split_by=split_by))
     assert [split.name for split in route.splits] == names
     assert route.default == "one"
     route, _ = _route([OLD, replace(NEW, aliases=(), capacity=ENOUGH)], [WON], Last("one", split_by=split_by))
     assert (route.default, route.splits) == ("two", ())
+
+
+def test_experiments_beside_it_in_its_layer_go_on_as_they_were() -> None:
+    def of(name: str, begin: int, phase: str, winner: str | None) -> Experiment:
+        layer = {"layer": {"name": "l", "from": begin, "to": begin + 1000}}
+        return replace(_experiment(phase, winner, assignment=layer), name=name, uid=f"uid-{name}")
+
+    layered = [of("a", 0, "Running", None), of("b", 1000, "Promoted", "b"), of("c", 2000, "Running", None)]
+    layered.append(of("d", 1500, "Running", None))
+    last = Last("one", split_by={"uid-a": 0, "uid-b": 0, "uid-c": 0})
+    route, _ = _route([OLD, replace(NEW, aliases=())], layered, last)
+    assert [split.name for split in route.splits] == ["a", "b", "c"], "none begins among the users of one of them"
+
+
+def test_they_stay_with_it_also_where_somebody_gives_it_production_meanwhile() -> None:
+    moved, last = _experiment("Promoted", "b", alias=("True", "Moved")), Last("one", split_by={WON.uid: 0})
+    route, _ = _route([OLD, NEW], [moved], last)
+    assert (route.default, [split.name for split in route.splits]) == ("one", ["x"])
+    assert _route([OLD, NEW], [moved], Last("one"))[0].splits == (), "not once they are elsewhere"
+
+
+THREE = Version("three", "m", 3, (), ready=True)
+ARMS = [
+    {"name": name, "modelVersionRef": {"name": version}, "weight": 1}
+    for name, version in (("a", "one"), ("b", "two"), ("c", "three"))
+]
+
+
+@pytest.mark.parametrize(("versions", "names"), [([THREE], ["x"]), ([replace(THREE, is_served=False)], []), ([], [])])
+def test_nobody_stays_with_an_experiment_one_of_whose_versions_is_gone(
+    versions: Sequence[Version], names: list[str]
+) -> None:
+    """As while it runs: what has no server is no target, so its users would be refused."""
+    won = _experiment("Promoted", "b", variants=ARMS)
+    last = Last("one", split_by={won.uid: 0})
+    route, _ = _route([OLD, replace(NEW, aliases=()), *versions], [won], last)
+    assert (route.default, [split.name for split in route.splits]) == ("one", names)

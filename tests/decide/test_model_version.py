@@ -78,6 +78,7 @@ def _replicas(seen: ObservedVersion, now: datetime = NOW) -> int:
 
 SCALED = _spec(autoscaling={"maxReplicas": 8, "targetRequests": 10})
 BUSY = [Sample(NOW, 40)]
+LATER = "2026-03-01T11:30:00Z"
 UNREAD = replace(_contest(None), status=ABExperimentStatus())
 SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_generation=4, registry=REGISTRY)
 
@@ -98,6 +99,9 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-1", {"contests": [_contest("b"), _contest(None)]}, 2),
         ("m-1", {"contests": [_contest("b", "2026-03-01T10:00:00Z"), _contest("a")]}, 2),
         ("m-1", {"contests": [_contest("a", "2026-03-01T10:00:00Z"), _contest("b")]}, 0),
+        # who is to get the clients is, also where another experiment of the layer found otherwise since
+        ("m-2", {"contests": [_contest("b", alias="RouterBehind"), _contest("a", LATER, "RolledBack")]}, 2),
+        ("m-2", {"contests": [_contest("b"), _contest("a", LATER, "RolledBack")]}, 0),
         # nothing is begun before it is known whether it has lost, as after a restore
         ("m-1", {"contests": [UNREAD]}, 0),
         ("m-1", {"contests": [UNREAD], "engine": Engine(2, "s:2")}, 2),
@@ -152,6 +156,7 @@ REPLACED = ModelVersionStatus(registry=REGISTRY, replaced_at="2026-03-01T11:30:0
         # an arm of an experiment, and what is to get clients who are elsewhere yet, or may get them back
         (QUIET | {"contests": [_contest(None)]}, "Ready"),
         (QUIET | {"contests": [_contest("a", alias="Moving")]}, "Ready"),
+        (QUIET | {"contests": [_contest("a", phase="Observed", alias="Unheard")]}, "Sleeping"),
         (QUIET | {"aliases": {"production": "3"}}, "Sleeping"),
         (QUIET | {"aliases": {"production": "3"}, "route": replace(NAMED, default="m-2")}, "Ready"),
         (QUIET | {"route": replace(NAMED, named={"base": "m-2"})}, "Ready"),

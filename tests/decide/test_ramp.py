@@ -101,8 +101,16 @@ def test_it_begins_with_the_first_step() -> None:
 @pytest.mark.parametrize("is_restored", [False, True], ids=["status lost", "restored from MLflow"])
 def test_no_step_is_taken_back_where_the_status_was_lost(minutes: int, coverage: int, is_restored: bool) -> None:
     """Steps wait for routers: none is taken earlier than the times allow, so what they allow now is no less."""
-    record = Record(timestamp(NOW - minutes * MINUTE), uid="u")
-    lost = _seen(None, previous=ABExperimentStatus(), record=None if is_restored else record, remembered=record)
+    kept = Record(timestamp(NOW - minutes * MINUTE), uid="u")
+    record = None if is_restored else kept
+    lost = _seen(None, step=None, previous=ABExperimentStatus(), record=record, remembered=kept)
+    assert _told(lost)[0] == coverage
+
+
+@pytest.mark.parametrize(("step", "coverage"), [(1, 5), (2, 20), (3, 100), (9, 100), (-1, 100)])
+def test_none_is_passed_over_where_the_routers_were_told_one(step: int, coverage: int) -> None:
+    """A number that no step has somebody wrote there by hand."""
+    lost = _seen(None, step=step, previous=ABExperimentStatus())
     assert _told(lost)[0] == coverage
 
 
@@ -110,3 +118,25 @@ def test_a_decision_leaves_the_coverage_as_it_was() -> None:
     over = _seen(20, 10 * MINUTE, step=2)
     decided = decide(over, NOW + timedelta(hours=23)).status
     assert (decided.phase, decided.coverage) == ("Inconclusive", 20)
+
+
+@pytest.mark.parametrize(
+    ("step", "minutes", "coverage"), [(None, 59, 5), (None, 89, 20), (None, 90, 100), (2, 90, 20), (3, 90, 100)]
+)
+def test_no_step_is_taken_back_where_the_status_was_lost_after_a_decision(
+    step: int | None, minutes: int, coverage: int
+) -> None:
+    """While the winner waits for pods, who took part stays where they are."""
+    over = decide(_seen(100, 10 * MINUTE, step=3), NOW + timedelta(hours=23)).status
+    decided_at = timestamp(datetime.fromisoformat(STARTED) + minutes * MINUTE)
+    record = Record(STARTED, uid="u", decision=over.decision and over.decision.having(decided_at=decided_at))
+    lost = _seen(None, step=step, previous=ABExperimentStatus(), record=record, remembered=record)
+    status = decide(lost, NOW + timedelta(hours=24)).status
+    assert (status.phase, status.coverage) == ("Inconclusive", coverage)
+
+
+def test_without_a_ramp_nothing_is_told_of_coverage_where_the_status_was_lost_after_a_decision() -> None:
+    over = decide(_seen(None, step=0, ramp=[]), NOW + timedelta(hours=23)).status
+    record = Record(STARTED, uid="u", decision=over.decision)
+    lost = _seen(None, step=0, ramp=[], previous=ABExperimentStatus(), record=record, remembered=record)
+    assert decide(lost, NOW).status.coverage is None

@@ -42,6 +42,10 @@ def _experiment(
     return Experiment("x", "team", "uid", ABExperimentSpec.parse(spec | changes), status)
 
 
+ARMS = [
+    {"name": name, "modelVersionRef": {"name": version}, "weight": 1}
+    for name, version in (("a", "one"), ("b", "two"), ("c", "three"))
+]
 ONE, TWO = _version("one", 1, "production"), _version("two", 2, "candidate")
 LOADING = _version("two", 2, "production", ready=False)
 NOBODY = _version("one", 1)
@@ -93,8 +97,14 @@ ELSEWHERE = UNREAD.spec.model_copy(update={"model_name": "other"})
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("True", "Moved"))], "two", "one"),
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("False", "HeldByAnother"))], "two", "one"),
         ([ONE], [_experiment("Promoted", "b")], "one", "one"),
-        # but not where somebody, or another experiment, has given it to a third
+        # but not where somebody, or another experiment, has given it to a third, compared or not
         ([NOBODY, TWO, _version("three", 3, "production")], [_experiment("Promoted", "b")], "three", "three"),
+        (
+            [NOBODY, TWO, _version("three", 3, "production")],
+            [_experiment("Promoted", "b", variants=ARMS)],
+            "three",
+            "three",
+        ),
         # and a winner that does not answer gets nobody who was not sent there already
         ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "one", "one"),
         ([ONE, _version("two", 2, ready=False)], [_experiment("Promoted", "b")], "two", "two"),
@@ -172,6 +182,31 @@ def test_who_splits(experiment: Experiment, versions: list[Version], splits: boo
     assert bool(route_of("m", versions, [experiment], Last()).splits) is splits
 
 
+def test_of_two_winners_the_one_that_has_the_clients_or_was_found_first_keeps_them() -> None:
+    versions = [ONE, TWO, _version("three", 3)]
+    first, second = _experiment("Promoted", "b"), _experiment("Promoted", "c", variants=[ARMS[0], ARMS[2]])
+    for experiments in ([_decided(first, 1), _decided(second, 2)], [_decided(second, 2), _decided(first, 1)]):
+        assert route_of("m", versions, experiments, Last("one")).default == "two"
+        assert route_of("m", versions, experiments, Last("three")).default == "three"
+
+
+def _decided(experiment: Experiment, hour: int) -> Experiment:
+    assert experiment.status.decision
+    decision = experiment.status.decision.having(decided_at=f"2026-03-01T{hour:02}:00:00Z")
+    return replace(experiment, status=experiment.status.having(decision=decision))
+
+
+@pytest.mark.parametrize(
+    ("uid", "step", "steps"), [("uid", 0, [0]), ("uid", 2, [2]), ("uid", 9, [3]), ("other", 2, [])]
+)
+def test_one_whose_status_was_lost_splits_as_it_did(uid: str, step: int, steps: list[int]) -> None:
+    ramp = [{"coverage": 5, "for": "1h"}, {"coverage": 20, "for": "1h"}, {"coverage": 100}] if step else []
+    lost = replace(_experiment(assignment={"ramp": ramp}), status=ABExperimentStatus())
+    last = Last("one", split_by={uid: step})
+    assert [split.step for split in route_of("m", [ONE, TWO], [lost], last).splits] == steps
+    assert not route_of("m", [ONE], [lost], last).splits
+
+
 def _in_layer(name: str, begin: int, end: int, **changes: Any) -> Experiment:
     layered = _experiment(assignment={"layer": {"name": "l", "from": begin, "to": end}}, **changes)
     return replace(layered, name=name, uid=f"uid-{name}")
@@ -192,6 +227,25 @@ def test_experiments_with_other_users_split_at_once(experiments: list[Experiment
     found = route_of("m", [ONE, TWO], experiments, Last()).splits
     assert [split.name for split in found] == splits
     assert {split.layer_salt for split in found} <= {"team/layers/l", ""}
+
+
+@pytest.mark.parametrize(
+    ("status", "last", "splits"),
+    [
+        (ABExperimentStatus(), {"uid-y": 0}, ["y"]),
+        (ABExperimentStatus(phase="Running"), {"uid-y": 0}, ["y"]),
+        (ABExperimentStatus(phase="Running"), {}, ["y"]),
+        (ABExperimentStatus(phase="Pending", observed_generation=1), {"uid-y": 0}, ["x"]),
+    ],
+)
+def test_who_has_users_or_had_them_before_a_restore_leaves_them_to_none_that_only_begins(
+    status: ABExperimentStatus, last: dict[str, int], splits: list[str]
+) -> None:
+    """As one that waited for the other may do while that one's status is lost."""
+    begins, had = _in_layer("x", 0, 5000, phase="WarmingUp"), replace(_in_layer("y", 0, 5000), status=status)
+    beside = _in_layer("a", 5000, 10000)
+    found = route_of("m", [ONE, TWO], [beside, begins, had], Last("one", split_by=last)).splits
+    assert [split.name for split in found] == ["a", *splits]
 
 
 def test_the_split_has_the_step_of_the_ramp_that_the_status_tells() -> None:

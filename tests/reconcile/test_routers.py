@@ -550,11 +550,17 @@ def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_th
     _judge(world)
     _route(world)
     assert _table(world) == before
-    assert _judge(world)["phase"] == "WarmingUp"
+    told = _judge(world)
+    assert told["phase"] == "WarmingUp"
+    (waits,) = [found for found in told["conditions"] if found["type"] == "RouteProgrammed"]
+    assert "router pod router-1 is of an earlier build" in waits["message"]
     world.api.remove("Pod", "router-1")
     world.router_pod("router-3", "10.1.0.3")
     _route(world)
     assert (_table(world)["format"], [split["name"] for split in _splits(world)]) == (2, ["x"])
+    world.later(11)
+    (waits,) = [found for found in _judge(world)["conditions"] if found["type"] == "RouteProgrammed"]
+    assert "earlier build" not in waits["message"]
     world.router_pod("router-4", "10.1.0.4")
     world.routers.silent.add("10.1.0.4")
     _judge(world)
@@ -582,3 +588,90 @@ def test_two_experiments_on_one_model_run_at_once_in_disjoint_ranges_of_a_layer(
     assert waits["reason"] == "ModelBusy"
     assert "experiment x" in waits["message"]
     assert "the buckets from 0 to 5000" in waits["message"]
+
+
+@pytest.mark.parametrize("uid", ["uid-x", "uid-new"], ids=["as it began", "after a restore"])
+def test_a_promotion_that_waits_for_pods_leaves_every_user_where_they_are(world: World, uid: str) -> None:
+    """The routers know the experiment by its first uid until everybody gets the winner."""
+    spec = world.api.objects["ModelVersion", "two"]["spec"]
+    world.api.edit("ModelVersion", "two", spec=spec | {"serving": {"replicas": 2}})
+    _look(world, "two")
+    _answer(world, "two")
+    _look(world, "two")
+    _begin(world)
+    _judge(world)
+    metadata = world.api.objects["ABExperiment", "x"]["metadata"]
+    world.api.edit("ABExperiment", "x", metadata={**metadata, "uid": uid})
+    _route(world)
+    before = _table(world)["models"]["spam"]
+    assert before["experiment"]["uid"] == "uid-x"
+    _decide(world)
+    _route(world)
+    _route(world)
+    assert _table(world)["models"]["spam"] == before
+    world.api.edit("ABExperiment", "x", status={})
+    for _ in range(3):
+        _route(world)
+        assert _table(world)["models"]["spam"] == before
+        _judge(world)
+
+
+@pytest.mark.parametrize("ramp", [[], RAMP], ids=["plain", "ramp"])
+def test_a_status_that_is_lost_moves_nobody_whoever_looks_first(world: World, ramp: list[dict[str, Any]]) -> None:
+    stopping = EXPERIMENT["stopping"] | {"maxDuration": "24h"}
+    spec = EXPERIMENT | {"assignment": {"ramp": ramp}, "stopping": stopping}
+    world.api.put("ABExperiment", "x", spec=spec, metadata={"uid": "uid-x"})
+    for seconds in (0, 0, 3600, 0):
+        _judge(world)
+        _route(world)
+        _judge(world)
+        world.later(seconds)
+    _route(world)
+    assert _judge(world)["coverage"] == (20 if ramp else 100)
+    before = _table(world)
+    world.api.edit("ABExperiment", "x", status={})
+    for _ in range(2):
+        _route(world)
+        assert _table(world) == before
+        _judge(world)
+    assert _judge(world)["coverage"] == (20 if ramp else 100)
+
+
+def test_the_order_in_which_experiments_were_made_changes_no_table(world: World) -> None:
+    """The API server tells them by name, and what watches told is known in the order of time."""
+    for name, begin, end in (("y", 5000, 9000), ("x", 0, 5000)):
+        spec = EXPERIMENT | {"assignment": {"layer": {"name": "l", "from": begin, "to": end}}}
+        world.api.put("ABExperiment", name, spec=spec)
+        world.reconcile("ABExperiment", name)
+        _route(world)
+        _route(world)
+        world.reconcile("ABExperiment", name)
+    _route(world)
+    assert [split["name"] for split in _splits(world)] == ["x", "y"]
+    generation = _table(world)["generation"]
+    _route(world)
+    assert _table(world)["generation"] == generation
+
+
+def test_a_status_that_is_lost_after_the_decision_takes_nobody_from_the_winner(world: World) -> None:
+    _begin(world)
+    _decide(world)
+    _route(world)
+    _route(world)
+    before = _table(world)
+    assert before["models"]["spam"]["default"] == "two"
+    world.api.edit("ABExperiment", "x", status={})
+    _route(world)
+    assert _table(world) == before
+    for _ in range(4):
+        _judge(world)
+        _look(world, "one", "two")
+        _route(world)
+    assert _conditions(_judge(world))["AliasMoved"] == ("True", "Moved")
+    world.registry.aliases["spam", "production"] = "1"  # a rollback by hand
+    _look(world, "one", "two")
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one"
+    world.api.edit("ABExperiment", "x", status={})
+    _route(world)
+    assert _table(world)["models"]["spam"]["default"] == "one", "what is over is not done again"

@@ -113,8 +113,7 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         return _working(_status(seen, "Running" if started else phase, [obstacle], now))
     ready = Finding(ConditionType.VARIANTS_READY, "True", Reason.VARIANTS_READY, "every variant answers")
     if not _is_programmed(seen, started is not None):
-        why = seen.route.waits_for if seen.identity in seen.route.split_by else "the routers are being told"
-        behind = Finding(ConditionType.ROUTE_PROGRAMMED, "False", Reason.ROUTER_BEHIND, why)
+        behind = Finding(ConditionType.ROUTE_PROGRAMMED, "False", Reason.ROUTER_BEHIND, _route_waits_for(seen))
         status = _status(seen, "Running" if started else "WarmingUp", [ready, behind], now, main=behind)
         return _working(status, period=_WARM_UP_PERIOD_SECONDS)
     routed = Finding(
@@ -128,6 +127,12 @@ def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
     before = seen.previous.condition(ConditionType.ROUTE_PROGRAMMED)
     was = started and before is not None and before.status == "True"
     return seen.identity in seen.route.split_by and (was or seen.route.has_arrived)
+
+
+def _route_waits_for(seen: ObservedExperiment) -> str:
+    if seen.identity in seen.route.split_by:
+        return seen.route.waits_for
+    return "the routers are being told" if seen.spec.assignment.is_plain else seen.route.holds_up
 
 
 def _late(seen: ObservedExperiment) -> str:

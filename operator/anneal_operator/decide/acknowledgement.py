@@ -105,7 +105,7 @@ class Arrival:
         """Whose word is missing, and what happens next."""
         if not self.behind:
             return "" if self.acknowledged else "no pod of the router is Ready"
-        names = ", ".join(self.behind[:_SHOWN]) + (", …" if len(self.behind) > _SHOWN else "")
+        names = _named(self.behind)
         told = f"router pod {names} has not applied generation {self.stamp.generation} of the routes"
         if self.acknowledged:
             return (
@@ -147,6 +147,8 @@ class RouteSeen:
     """None where the routers were not asked for this table yet."""
     awaited: Awaited | None = None
     """What a change of the default waits for."""
+    outdated: Sequence[str] = ()
+    """The routers of an earlier build that would not take what is due, so it waits for their end."""
 
     @property
     def has_arrived(self) -> bool:
@@ -158,9 +160,23 @@ class RouteSeen:
         """Whose word is missing."""
         return self.arrival.waits_for if self.arrival else "the routers are being told"
 
+    @property
+    def holds_up(self) -> str:
+        """Which routers keep an experiment from beginning that only routers of this build can obey."""
+        if not self.outdated:
+            return "the routers are being told"
+        return (
+            f"router pod {_named(self.outdated)} is of an earlier build, which cannot assign users so: it begins once "
+            "none is left; `kubectl rollout status deployment/anneal-router` tells whether they are being replaced"
+        )
+
     def has_left(self, version: str) -> bool:
         """Whether no router that takes requests sends this version any."""
         return version not in self.versions and self.arrival is not None and not self.arrival.behind
+
+
+def _named(pods: Sequence[str]) -> str:
+    return ", ".join(pods[:_SHOWN]) + (", …" if len(pods) > _SHOWN else "")
 
 
 def next_stamp(table: RouteTable, current: Stamp | None, had: Iterable[Stamp | None], now: str) -> Stamp:

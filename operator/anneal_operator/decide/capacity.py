@@ -15,7 +15,7 @@ from anneal_operator.api.model_version import PRODUCTION
 
 from .acknowledgement import Awaited
 from .layers import clash
-from .routing import Experiment, Last, Route, Version, promoted, split_by
+from .routing import Experiment, Last, Route, Version, compared, promoted, split_by, winner_of
 
 __all__ = ["awaited", "held_back"]
 
@@ -43,12 +43,23 @@ def awaited(
 
 
 def held_back(
-    route: Route, waits_for: Awaited | None, experiments: Sequence[Experiment], last: Last, now: datetime
+    route: Route,
+    waits_for: Awaited | None,
+    versions: Iterable[Version],
+    experiments: Sequence[Experiment],
+    last: Last,
+    now: datetime,
 ) -> Route:
-    """Return the route that holds meanwhile: the default stays, and whoever an experiment led elsewhere stays there."""
+    """Return the route that holds meanwhile: the default stays, and whoever an experiment led elsewhere stays there.
+
+    Not where one of its versions has no server any more: its users would be sent to nobody.
+    """
     if waits_for is None or now >= waits_for.until or last.default is None:
         return route
     named = {**route.named, PRODUCTION: last.default} if PRODUCTION in route.named else route.named
-    won = [one for one in experiments if promoted(one) == waits_for.version and one.uid in last.split_by]
+    served = {version.name for version in versions if version.is_served}
+    won = [one for one in experiments if winner_of(one) == waits_for.version and one.uid in last.split_by]
+    won = [one for one in won if compared(one) <= served]
     others = [split for split in route.splits if not any(clash(one.spec, split.name, split.spec) for one in won)]
-    return replace(route, default=last.default, named=named, splits=(*map(split_by, won), *others))
+    splits = sorted((*(split_by(one, last.split_by) for one in won), *others), key=lambda split: split.name)
+    return replace(route, default=last.default, named=named, splits=tuple(splits))

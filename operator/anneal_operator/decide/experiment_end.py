@@ -14,11 +14,12 @@ from .observed_experiment import (
     KeepDecision,
     MoveAlias,
     ObservedExperiment,
+    Record,
     RecordDecision,
 )
 from .verdict import Verdict
 
-__all__ = ["decided", "followed_up", "is_followed"]
+__all__ = ["decided", "followed_up", "is_followed", "recalled"]
 
 _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
@@ -63,6 +64,17 @@ def _ends_as(spec: ABExperimentSpec, decision: DecisionStatus) -> tuple[Experime
     if spec.decision.mode == "Observe":
         return "Observed", Reason.OBSERVED
     return ("RolledBack", Reason.CONTROL_WINS) if decision.winner == spec.control else ("Promoted", Reason.PROMOTED)
+
+
+def recalled(spec: ABExperimentSpec, status: ABExperimentStatus, record: Record | None) -> ABExperimentStatus:
+    """Return a status with what routes follow from, where it was lost and the record has it.
+
+    Nothing follows from a decision once it is over.
+    """
+    if not status.is_new or record is None or record.decision is None:
+        return status
+    phase = status.phase if record.is_closed else _ends_as(spec, record.decision)[0]
+    return status.having(phase=phase, decision=record.decision)
 
 
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:

@@ -1,7 +1,8 @@
 """How many users take part in an experiment: one step of its ramp after the other, and never back.
 
 A step follows once all routers have had the one before for its time, and while every variant answers. Where a status
-was lost, the step is the one that the time since counting began allows: none that was taken is taken back.
+was lost, the step is the one that the routers were told, and where they were told none, the one that the time since
+counting began allows: none that was taken is taken back.
 """
 
 from datetime import datetime, timedelta
@@ -18,14 +19,21 @@ __all__ = ["ramped"]
 
 
 def ramped(seen: ObservedExperiment, status: ABExperimentStatus, now: datetime) -> ABExperimentStatus:
-    """Return the status that is told, with the coverage that follows; after a decision, with the last."""
+    """Return the status that is told, with the coverage that follows; after a decision, with the last.
+
+    By that users stay where they are until the winner has pods for all.
+    """
     assignment, before, route = seen.spec.assignment, seen.previous, seen.route
-    if status.phase not in {"WarmingUp", "Running"}:
-        return status
+    started, is_told = seen.started_at or status.started_at, before.coverage is not None
     step, since = assignment.step_of(before.coverage), before.coverage_since
-    started = seen.started_at or status.started_at
-    if before.coverage is None and started:
-        step, since = _allowed(assignment, now - datetime.fromisoformat(started)), None
+    if started and not is_told:
+        until = datetime.fromisoformat(status.decision.decided_at) if status.decision else now
+        told = min(route.split_by.get(seen.identity, 0), len(assignment.ramp))
+        step = told if told > 0 else _allowed(assignment, until - datetime.fromisoformat(started))
+        since = None
+    if status.phase not in {"WarmingUp", "Running"}:
+        is_lost = assignment.ramp and status.decision and not is_told
+        return status.having(coverage=assignment.coverage_at(step)) if is_lost else status
     if status.phase == "Running" and route.split_by.get(seen.identity) == step:
         if since is None:
             since = timestamp(now) if route.has_arrived else None

@@ -15,7 +15,19 @@ from anneal_operator.reasons import ConditionType, Reason
 from .experiment_end import is_followed
 from .layers import clash
 
-__all__ = ["Capacity", "Experiment", "Last", "Route", "Split", "Version", "promoted", "route_of", "split_by"]
+__all__ = [
+    "Capacity",
+    "Experiment",
+    "Last",
+    "Route",
+    "Split",
+    "Version",
+    "compared",
+    "promoted",
+    "route_of",
+    "split_by",
+    "winner_of",
+]
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,8 @@ class Last:
 
     default: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
-    split_by: frozenset[str] = frozenset()
-    """The uids of the experiments that split them."""
+    split_by: Mapping[str, int] = field(default_factory=dict)
+    """The uids of the experiments that split them, each with the step of its ramp."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Expe
         for name, version in served.items()
         if version.ready or version.is_asleep or name in known
     }
-    return Route(default, {**named, **numbers}, _splits(served, experiments))
+    return Route(default, {**named, **numbers}, _splits(served, experiments, last.split_by))
 
 
 def _aliases(versions: Iterable[Version]) -> set[str]:
@@ -134,18 +146,19 @@ def _default(
 ) -> str | None:
     """Return who answers the bare name.
 
-    An experiment's winner does from its promotion, once it answers, until the alias has followed; not where a version
-    has that by now which it was not compared with. Otherwise the holder of `production` does, and until it answers, or
-    while it has no server, clients stay where they are: nobody chose another for them. Where no version here holds it
-    (its ModelVersion was deleted, or nothing was given it yet), they stay, too, or go to the newest that answers; but
-    to none while one may turn out to hold it, as after a restore.
+    An experiment's winner does from its promotion, once it answers, until the alias has followed; not where another
+    version than it and its control has that by now: it was not compared with that as what is in production. Of two
+    winners the one does that had the clients, or was found, first. Otherwise the holder of `production` does, and until
+    it answers, or while it has no server, clients stay where they are: nobody chose another for them. Where no version
+    here holds it (its ModelVersion was deleted, or nothing was given it yet), they stay, too, or go to the newest that
+    answers; but to none while one may turn out to hold it, as after a restore.
     """
     before = served.get(last or "")
     holders = {version.name for version in own if PRODUCTION in version.aliases}
-    for experiment in experiments:
+    for experiment in _promotions(experiments, last):
         winner = served.get(promoted(experiment) or "")
-        compared = {variant.model_version_ref.name for variant in experiment.spec.variants}
-        if winner and holders <= compared and (winner.ready or winner is before):
+        both = {promoted(experiment), experiment.spec.version_of(experiment.spec.control)}
+        if winner and holders <= both and (winner.ready or winner is before):
             return winner.name
     if PRODUCTION in _aliases(own):
         return _effective(PRODUCTION, own, served, last)
@@ -157,35 +170,51 @@ def _default(
     return max(ready, key=lambda version: version.number).name if ready else None
 
 
-def _splits(served: Mapping[str, Version], experiments: Iterable[Experiment]) -> tuple[Split, ...]:
+def _promotions(experiments: Iterable[Experiment], last: str | None) -> list[Experiment]:
+    """Those that are not over: the one that has the clients already, then in the order of the decisions."""
+    found = [(one.status.decision.decided_at, one) for one in experiments if one.status.decision and promoted(one)]
+    return [one for _, one in sorted(found, key=lambda each: (promoted(each[1]) != last, each[0]))]
+
+
+def _splits(
+    served: Mapping[str, Version], experiments: Iterable[Experiment], last: Mapping[str, int]
+) -> tuple[Split, ...]:
     """Return the experiments that split the clients; one that lost a variant sends everybody to the default.
 
-    Each has other users than the rest: of two that share some, the first has them.
+    One whose status was lost splits them as it did until its own reconcile has looked at it.
+
+    Each has other users than the rest: of two that share some, the one has them that had them, or else has begun.
     """
     found: list[Split] = []
-    for experiment in experiments:
-        named = {variant.model_version_ref.name for variant in experiment.spec.variants}
-        if not _is_split(experiment) or not named <= set(served):
+    for experiment in sorted(experiments, key=lambda one: (one.uid not in last, one.status.phase != "Running")):
+        was_split = experiment.status.is_new and experiment.status.decision is None and experiment.uid in last
+        if not (was_split or _is_split(experiment)) or not compared(experiment) <= set(served):
             continue
         if not any(clash(experiment.spec, other.name, other.spec) for other in found):
-            found.append(split_by(experiment))
-    return tuple(found)
+            found.append(split_by(experiment, last))
+    return tuple(sorted(found, key=lambda split: split.name))
 
 
-def split_by(experiment: Experiment) -> Split:
-    """Return how an experiment splits the clients.
+def split_by(experiment: Experiment, last: Mapping[str, int]) -> Split:
+    """Return how an experiment splits the clients, by the step of its ramp that its status tells, else by the last.
 
     A slash more than any experiment's own salt by its name has keeps a layer's apart from all of these.
     """
-    assignment = experiment.spec.assignment
+    assignment, coverage = experiment.spec.assignment, experiment.status.coverage
+    is_told = coverage is not None or experiment.uid not in last
     return Split(
         experiment.name,
         experiment.uid,
         experiment.spec,
         assignment.salt or f"{experiment.namespace}/{experiment.name}",
-        assignment.step_of(experiment.status.coverage),
+        assignment.step_of(coverage) if is_told else min(last[experiment.uid], len(assignment.ramp)),
         f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else "",
     )
+
+
+def compared(experiment: Experiment) -> set[str]:
+    """Return the versions of its variants."""
+    return {variant.model_version_ref.name for variant in experiment.spec.variants}
 
 
 def _is_split(experiment: Experiment) -> bool:
@@ -200,7 +229,12 @@ def _is_split(experiment: Experiment) -> bool:
 
 def promoted(experiment: Experiment) -> str | None:
     """Return the winner, while MLflow has yet to move the alias."""
+    return None if is_followed(experiment.status) else winner_of(experiment)
+
+
+def winner_of(experiment: Experiment) -> str | None:
+    """Return the version that a promotion is for, whether it is over or not."""
     status = experiment.status
-    if status.decision is None or status.phase != "Promoted" or is_followed(status):
+    if status.decision is None or status.phase != "Promoted":
         return None
     return experiment.spec.version_of(status.decision.winner)

@@ -76,12 +76,14 @@ def _at_least(seen: ObservedVersion, replaced_at: str | None) -> int:
 
 
 def _is_to_follow(seen: ObservedVersion) -> bool:
-    """Whether it has won, and clients are yet to get it."""
-    last = _last_decided(seen)
-    decision = last.status.decision if last else None
-    if last is None or decision is None or not decision.winner or is_followed(last.status):
-        return False
-    return last.spec.version_of(decision.winner) == seen.name
+    """Whether it has won, and clients are yet to get it, whatever another experiment on its model found since."""
+    return any(
+        contest.status.decision is not None
+        and contest.status.phase == "Promoted"
+        and not is_followed(contest.status)
+        and contest.spec.version_of(contest.status.decision.winner) == seen.name
+        for contest in seen.contests
+    )
 
 
 def replaced_at_of(seen: ObservedVersion, now: datetime) -> str | None:
@@ -97,7 +99,9 @@ def _is_asked_for(seen: ObservedVersion) -> bool:
     undecided = any(contest.status.decision is None for contest in seen.contests)
     if seen.engine is None and not holds_production and any(contest.status.is_new for contest in seen.contests):
         return False  # as after a restore: it may turn out to have lost
-    if holds_production or undecided or seen.route.default == seen.name:  # until another is: that one may yet load
+    if holds_production or undecided or _is_to_follow(seen):
+        return True
+    if seen.route.default == seen.name:  # until another is: that one may yet load
         return True
     if last := _last_decided(seen):
         return not _lost(seen.name, last)

@@ -46,6 +46,8 @@ class Acknowledgements:
     """The routers of each namespace that were taken out lately."""
     awaited: dict[str, Mapping[str, Awaited]] = field(default_factory=dict)
     """What changes of each namespace's routes wait for, by model."""
+    outdated: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The routers of each namespace that do not know the format of the table that is due."""
     _pods: dict[str, dict[str, RouterPod]] = field(default_factory=dict)
     _formats: dict[str, dict[str, int]] = field(default_factory=dict)
     """The newest that a pod reads, by its uid."""
@@ -96,7 +98,9 @@ class Acknowledgements:
 
         found = dict(await asyncio.gather(*map(told, pods)))
         self._formats[namespace] = {uid: newest for uid, newest in found.items() if newest}
-        return all(newest >= format_ for newest in found.values() if newest)
+        names = {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in pods}
+        self.outdated[namespace] = tuple(sorted(names[uid] for uid, newest in found.items() if 0 < newest < format_))
+        return not self.outdated[namespace]
 
     def note_replaced(self, namespace: str, now: datetime) -> None:
         """Keep that a router was just taken out, so that the next has longer."""
@@ -137,6 +141,7 @@ class Acknowledgements:
         self.arrivals.pop(namespace, None)
         self.replaced.pop(namespace, None)
         self.awaited.pop(namespace, None)
+        self.outdated.pop(namespace, None)
         self._pods.pop(namespace, None)
         self._formats.pop(namespace, None)
         self._routes.pop(namespace, None)
@@ -148,6 +153,7 @@ class Acknowledgements:
         self.arrivals.clear()
         self.replaced.clear()
         self.awaited.clear()
+        self.outdated.clear()
         self._pods.clear()
         self._formats.clear()
         self._routes.clear()
@@ -166,6 +172,7 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
         awaited=told.awaited.get(namespace, {}).get(model),
+        outdated=told.outdated.get(namespace, ()),
     )
 
 

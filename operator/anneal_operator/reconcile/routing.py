@@ -6,7 +6,7 @@ versions' and experiments' conditions tell.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
@@ -30,7 +30,8 @@ from anneal_operator.decide.acknowledgement import (
 )
 from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
-from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
+from anneal_operator.decide.experiment_end import recalled
+from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.experiments import record_name
@@ -159,15 +160,13 @@ class RouterKind:
             self._context.acknowledgements.read(namespace, table).stamp,
             ring.keys.admin if ring.is_kept else "",
         )
-        found = [experiment for experiment in read if experiment]
+        found = sorted(filter(None, read), key=lambda one: one.name)  # watches tell them in another order
         return ObservedRouter(
             owners=_answered(all_versions),
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=found,
-            last={
-                model: Last(route.default, route.named, frozenset(route.experiments)) for model, route in routes.items()
-            },
+            last={model: Last(route.default, route.named, route.experiments) for model, route in routes.items()},
             stamp=stamp,
             newest=self._context.acknowledgements.newest(namespace),
             pods=await self._asked(reader, namespace, stamp, key, now),
@@ -189,6 +188,7 @@ class RouterKind:
     ) -> bool:
         """A table that is of it stays so, whichever router comes: nobody is moved."""
         if format_of(table) == FORMAT:
+            self._context.acknowledgements.outdated.pop(namespace, None)
             return True
         pods = await self._reached(reader, namespace, now)
         return await self._context.acknowledgements.all_read(self._context.routers, key, namespace, FORMAT, pods)
@@ -277,7 +277,8 @@ class RouterKind:
         return ServedVersion(name, "", backend=asked_backend(namespace, name, backend, model, service))
 
     async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
-        """One that may split clients is known to the routers by the uid that it had as counting began.
+        """One that may split clients, or did until its winner has them all, is known to the routers by the uid that it
+        had as counting began.
 
         Where its record was spoilt, which its own reconcile tells, MLflow knows that uid.
         """
@@ -287,12 +288,13 @@ class RouterKind:
             status = ABExperimentStatus.parse(item.get("status") or {})
         except ValueError:
             return None
-        record = None
-        if not status.decision:
-            kept, heard = record_name(item), self._context.models.heard(spec.model_name)
-            record = record_of(await reader.get("ConfigMap", namespace, kept), name)
-            record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
-        return Experiment(name, namespace, record.uid if record and record.uid else uid, spec, status)
+        found = Experiment(name, namespace, uid, spec, status)
+        if status.decision and not promoted(found):
+            return found
+        kept, heard = record_name(item), self._context.models.heard(spec.model_name)
+        record = record_of(await reader.get("ConfigMap", namespace, kept), name)
+        record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
+        return replace(found, uid=record.uid if record and record.uid else uid, status=recalled(spec, status, record))
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, Await]:
         """Return where clients go, and which router is replaced."""
@@ -304,7 +306,7 @@ class RouterKind:
             of_model = [one for one in observed.experiments if one.spec.model_name == model]
             if found := awaited(route, own, of_model, last, observed.awaited.get(model), now):
                 waits[model] = found
-            routes[model] = held_back(route, found, of_model, last, now)
+            routes[model] = held_back(route, found, own, of_model, last, now)
         destinations = {model: _destination(route) for model, route in routes.items()}
         table = route_table(observed.served, destinations, only_plain=not observed.may_be_new)
         had = [observed.newest, *(pod.applied for pod in observed.pods)]
