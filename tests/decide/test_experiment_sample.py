@@ -1,7 +1,7 @@
 """What an experiment's counts say, on the edges of each judgement."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -129,6 +129,27 @@ def test_when_the_sample_will_be_there_is_told_by_the_pace_so_far(
     seen = _seen(spec)
     told = power_told(seen, counts, judge(seen.terms, counts), STARTED, NOW)
     assert (told and told.required_users_per_variant, told and told.estimated_decision_time) == (required, at)
+
+
+@pytest.mark.parametrize(
+    ("least", "variance", "required"),
+    [
+        (0.001, 1.0, 26149556),
+        (0.00001, 1.0, 10_000_000_000),  # as many as there are people
+        (0.000001, 1e24, 10_000_000_000),  # else more than the API server takes in a status
+    ],
+)
+@pytest.mark.parametrize("method", ["Sequential", "FixedHorizon"])
+def test_however_small_an_effect_is_asked_for_its_sample_can_be_told(
+    method: str, least: float, variance: float, required: int
+) -> None:
+    primary = {"name": "rating", "minimumDetectableEffect": least}
+    spec = ABExperimentSpec.parse({**SPEC, "metrics": {"primary": primary}, "stopping": {"method": method}})
+    seen, counts = _seen(spec), _counts(sums_of(2, 3.0, variance), sums_of(400, 3.0, 399 * variance))
+    told = power_told(seen, counts, judge(seen.terms, counts), STARTED, NOW + timedelta(days=14))
+    assert told is not None
+    assert told.required_users_per_variant == pytest.approx(required, rel=0.5)
+    assert told.estimated_decision_time == "2036-03-12T12:00:00Z", "ten years at the most"
 
 
 def _snapshot(counts: Counts, spec: ABExperimentSpec = EXPERIMENT) -> Snapshot:

@@ -29,6 +29,8 @@ __all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "v
 
 _SILENT_FOR = timedelta(seconds=30)
 _LONGEST_WAIT = timedelta(days=3650)
+_MOST_USERS = 10**10
+"""More are nowhere; and a whole number in a status has 64 bits."""
 _CLOSED_AFTER = timedelta(hours=26.4)
 """The window of 24 hours, and the time in which what is under way arrives."""
 
@@ -109,9 +111,10 @@ def power_told(
 ) -> Power | None:
     """Return how many users it takes, and when they are there at the pace so far, in whole minutes."""
     terms = seen.terms
-    required = judged.needed if terms.method == "FixedHorizon" else judged.powered
-    if required is None:
+    found = judged.needed if terms.method == "FixedHorizon" else judged.powered
+    if found is None:
         return None
+    required = min(found, _MOST_USERS)
     return Power(
         required_users_per_variant=required,
         estimated_decision_time=_estimate(terms, counts, required, datetime.fromisoformat(started), now),
@@ -127,7 +130,7 @@ def _estimate(terms: Terms, counts: Counts, required: int, started: datetime, no
         if missing > 0:
             if not sums.n or passed <= timedelta():
                 return None
-            waits = max(waits, min(passed * (missing / sums.n), _LONGEST_WAIT))
+            waits = max(waits, passed * min(missing / sums.n, _LONGEST_WAIT / passed))
     if not waits:
         return None
     return timestamp((now + waits + timedelta(seconds=59)).replace(second=0, microsecond=0))
