@@ -205,16 +205,18 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
 
 
 def _running(seen: ObservedExperiment, findings: list[Finding], started: str, now: datetime) -> ExperimentVerdict:
-    start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
+    # A record that was lost may be in MLflow, with what was found against the data.
+    is_kept = seen.record is not None or (seen.started_at is not None and not seen.is_heard)
+    start: tuple[Intent, ...] = () if is_kept else (seen.start(started),)
     counts = seen.counted
     if counts is None:
         silent = freshness(None, None, now)
         return _working(_status(seen, "Running", [*findings, silent], now, started_at=started, main=silent), *start)
     young = now - datetime.fromisoformat(started) < _duration(seen.spec.stopping.min_duration)
-    status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young))
+    status, decision = _looked(seen, counts, findings, started, now, may_decide=bool(seen.record) and not young)
     latches = judge(seen.terms, counts).latched
     is_fresh = freshness(counts, seen.stored, now).status == "True"
-    if seen.record and is_fresh and latches != seen.record.latches:
+    if seen.record and seen.terms.rule == RULE and is_fresh and latches != seen.record.latches:
         return _working(status, KeepLatches(latches), period=0.0)
     return decided(seen, status, decision, now) if decision else _working(status, *start)
 
