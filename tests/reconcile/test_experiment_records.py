@@ -14,7 +14,7 @@ from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Cut
-from anneal_operator.desired.experiments import start_kept
+from anneal_operator.desired.experiments import record_name, start_kept
 from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
 COLUMN = 5000
@@ -112,3 +112,13 @@ def test_records_of_an_earlier_build_are_read() -> None:
 
 def test_a_record_has_no_characters_to_spare() -> None:
     assert text_of(Record("t")) == '{"closed":false,"decision":null,"startedAt":"t","uid":"","variants":{}}'
+
+
+def test_a_record_is_found_in_whatever_order_the_testers_are_named() -> None:
+    """The API server takes them for a set, and so another order for no change."""
+
+    def named(*users: str) -> str:
+        override = {"header": "X-Variant", "users": list(users)}
+        return record_name({**MANIFEST, "spec": {**MANIFEST["spec"], "assignment": {"override": override}}})
+
+    assert named("ann", "bob") == named("bob", "ann") != named("ann", "eve")
