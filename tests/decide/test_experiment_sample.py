@@ -152,6 +152,27 @@ def test_however_small_an_effect_is_asked_for_its_sample_can_be_told(
     assert told.estimated_decision_time == "2036-03-12T12:00:00Z", "ten years at the most"
 
 
+@pytest.mark.parametrize(
+    ("later", "users", "at"),
+    [
+        ({"minutes": 10}, 20, "2026-03-01T20:00:00Z"),
+        ({"hours": 1}, 20, "2026-03-02T01:00:00Z"),
+        ({"minutes": 10}, 50, "2026-03-01T14:20:00Z"),
+        ({"hours": 9}, 90, "2026-03-01T22:14:00Z"),
+    ],
+)
+def test_an_estimate_stays_until_it_is_another(later: dict[str, int], users: int, at: str) -> None:
+    """Where nobody comes it would move with the clock, and the status be written as often as somebody looks."""
+    seen, few = _seen(_spec(method="FixedHorizon")), _counts(FEW, FEW)
+    first = power_told(seen, few, judge(seen.terms, few), STARTED, NOW)
+    seen, more = replace(seen, previous=ABExperimentStatus(power=first)), _counts(sums_of(users, 3.0, users - 1), MANY)
+    told = power_told(seen, more, judge(seen.terms, more), STARTED, NOW + timedelta(**later))
+    assert (first and first.estimated_decision_time, told and told.estimated_decision_time) == (
+        "2026-03-01T20:00:00Z",
+        at,
+    )
+
+
 def _snapshot(counts: Counts, spec: ABExperimentSpec = EXPERIMENT) -> Snapshot:
     return Snapshot("rating", ("a", "b"), terms_of(spec), counts)
 
