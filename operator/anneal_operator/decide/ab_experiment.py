@@ -6,6 +6,7 @@ whatever becomes of the status. The end of the maximum duration comes first, wha
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from textwrap import shorten
 
 from anneal_operator.api.ab_experiment import (
     ABExperimentStatus,
@@ -46,6 +47,8 @@ _GRACE = timedelta(seconds=30)
 """For how long a variant may not answer before its users are sent to the default version."""
 _SILENCE = timedelta(minutes=10)
 """For how long the counts are waited for once the time is over."""
+_LONGEST_REASON = 380
+"""Of an end without a winner: MLflow's database takes 5,000 characters of a record; the conditions say all of it."""
 
 
 def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -269,7 +272,7 @@ def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -
 def _inconclusive(
     seen: ObservedExperiment, status: ABExperimentStatus, rule: str, reason: str, now: datetime
 ) -> ExperimentVerdict:
-    snapshot = _snapshot(seen, seen.counted) if seen.counted else None
+    snapshot, reason = _snapshot(seen, seen.counted) if seen.counted else None, shorten(reason, _LONGEST_REASON)
     return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, snapshot, now), now)
 
 
