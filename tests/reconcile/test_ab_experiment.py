@@ -561,6 +561,43 @@ def test_sums_that_cannot_be_are_no_error(world: World) -> None:
     assert _status(world)["phase"] == "Running"
 
 
+@pytest.mark.parametrize(
+    ("limits", "sums", "cells"),
+    [
+        ({"max": 1e308}, {}, {}),
+        ({"max": float("nan")}, {}, {}),
+        ({"max": 4.0}, {}, {}),  # on another scale
+        ({}, {"n": 10**11}, {}),
+        ({}, {"xx": 10**99}, {}),
+        ({}, {"y": -1}, {}),
+        ({}, {"y": 400 * 1_048_320}, {}),
+        ({}, {}, {"10081": 1}),
+        ({}, {}, {"1": 10**99}),
+    ],
+)
+def test_an_experiment_ends_whatever_a_recorder_tells_that_cannot_be(
+    world: World, limits: dict[str, float], sums: dict[str, int], cells: dict[str, int]
+) -> None:
+    """It is in a user's namespace; what follows of such numbers has no bounds."""
+    spec = world.api.objects["ABExperiment", "x"]["spec"]
+    primary = {**spec["metrics"]["primary"], "range": {"min": 1, "max": 5}, "window": "24h"}
+    primary["minimumDetectableEffect"] = 0.1
+    stopping = {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "48h"}
+    world.api.edit("ABExperiment", "x", spec={**spec, "metrics": {"primary": primary}, "stopping": stopping})
+    _start(world)
+    told = _closed(300, 224_160, 100_000)
+    told = {**told, "sums": told["sums"] | sums, "cells": told["cells"] | cells}
+    arm = {"users": 300, "requests": 300, "fallbacks": 0, "closed": told}
+    found = {"variants": {"a": arm, "b": arm}, "moved_users": 0, "control": "a"}
+    world.routers.counted = {**found, "range": {"min": 1.0, "max": 5.0} | limits}
+    world.later(60)
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "DataFresh")) == ("Running", ("Unknown", "RecorderSilent"))
+    world.later(49 * 3600)
+    _look(world)
+    assert _status(world)["phase"] == "Inconclusive"
+
+
 def test_the_end_of_its_time_is_kept_whatever_else_is_wrong(world: World) -> None:
     _start(world)
     world.routers.counted = None
