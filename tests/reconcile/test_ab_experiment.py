@@ -318,17 +318,20 @@ def test_a_recorder_that_knows_no_whole_numbers_yet_is_a_hold(world: World) -> N
 def _spoil(world: World, how: str) -> None:
     """Somebody edits the record, or there is a ConfigMap of its name that is not ours."""
     record = _record(world)
+    start = json.loads(record["data"]["start.json"])
+    start["terms"]["shares"] = [0, 10000]
     changes: dict[str, Any] = {
         "no JSON": {"data": {**record["data"], "start.json": "{"}},
         "a list": {"data": {**record["data"], "start.json": "[]"}},
         "no start": {"data": {}},
+        "no terms": {"data": {**record["data"], "start.json": json.dumps(start)}},
         "another's decision": {"data": {**record["data"], "decision.json": '{"winner": "b"}'}},
         "not ours": {"metadata": {**record["metadata"], "annotations": {}}},
     }[how]
     world.api.edit("ConfigMap", record["metadata"]["name"], **changes)
 
 
-@pytest.mark.parametrize("how", ["no JSON", "a list", "no start", "another's decision", "not ours"])
+@pytest.mark.parametrize("how", ["no JSON", "a list", "no start", "no terms", "another's decision", "not ours"])
 @pytest.mark.parametrize("is_decided", [False, True])
 def test_a_record_that_cannot_be_read_is_told_with_the_remedy_and_nothing_follows(
     world: World, how: str, is_decided: bool
