@@ -518,8 +518,10 @@ def test_what_mlflow_remembers_of_a_skewed_split_stands_where_the_record_was_mad
 def test_a_record_that_was_lost_is_not_made_anew_nor_anything_decided_before_mlflow_was_heard() -> None:
     """It may know other terms, and what was found against the data."""
     lost = _seen(_counted((200, 3.0), (200, 4.0)), record=None, remembered=None, registry_problem="down")
-    verdict = decide(replace(lost, is_heard=False), NOW)
-    assert (verdict.status.phase, verdict.status.decision, verdict.apply) == ("Running", None, ())
+    for now in (NOW, NOW + timedelta(days=2)):
+        verdict = decide(replace(lost, is_heard=False), now)
+        assert (verdict.status.phase, verdict.status.decision, verdict.apply) == ("Running", None, ())
+        assert _condition(verdict.status, "Tracked") == ("False", "RegistryUnreachable")
     assert [type(intent) for intent in decide(lost, NOW).apply] == [KeepStart], "it was heard, and has none"
 
 

@@ -104,6 +104,8 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         return followed_up(seen, known, now)
     started = seen.started_at
     if started is not None:
+        if seen.record is None and not seen.is_heard:
+            return _working(_status(seen, "Running", [_lost_record(seen)], now))
         if variant := seen.replaced:
             return _void(seen, variant, started, now)
         end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
@@ -124,6 +126,12 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}"
     )
     return _running(seen, [ready, routed], started or timestamp(now), now)
+
+
+def _lost_record(seen: ObservedExperiment) -> Finding:
+    """MLflow may know by which terms it began, what was found against the data, and a decision."""
+    message = f"its record was lost, and {seen.registry_problem}; nothing is decided until MLflow has told of it"
+    return Finding(ConditionType.TRACKED, "False", Reason.REGISTRY_UNREACHABLE, message)
 
 
 def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
@@ -208,15 +216,13 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
 
 
 def _running(seen: ObservedExperiment, findings: list[Finding], started: str, now: datetime) -> ExperimentVerdict:
-    # A record that was lost may be in MLflow, with what was found against the data.
-    is_kept = seen.record is not None or (seen.started_at is not None and not seen.is_heard)
-    start: tuple[Intent, ...] = () if is_kept else (seen.start(started),)
+    start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
     counts = seen.counted
     if counts is None:
         silent = freshness(None, None, now)
         return _working(_status(seen, "Running", [*findings, silent], now, started_at=started, main=silent), *start)
     young = now - datetime.fromisoformat(started) < _duration(seen.spec.stopping.min_duration)
-    status, decision = _looked(seen, counts, findings, started, now, may_decide=bool(seen.record) and not young)
+    status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young))
     latches = judge(seen.terms, counts).latched
     is_fresh = freshness(counts, seen.stored, now).status == "True"
     if seen.record and seen.terms.rule == RULE and is_fresh and latches != seen.record.latches:
