@@ -6,7 +6,6 @@ whatever becomes of the status. The end of the maximum duration comes first, wha
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from textwrap import shorten
 
 from anneal_operator.api.ab_experiment import (
     ABExperimentStatus,
@@ -278,7 +277,9 @@ def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -
 def _inconclusive(
     seen: ObservedExperiment, status: ABExperimentStatus, rule: str, reason: str, now: datetime
 ) -> ExperimentVerdict:
-    snapshot, reason = _snapshot(seen, seen.counted) if seen.counted else None, shorten(reason, _LONGEST_REASON)
+    snapshot = _snapshot(seen, seen.counted) if seen.counted else None
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[: _LONGEST_REASON - 3]}..."
     return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, snapshot, now), now)
 
 
