@@ -179,6 +179,15 @@ def test_users_that_it_takes(terms: Terms, powered: int | None, needed: int) -> 
         assert judged.powered == pytest.approx(powered, rel=0.02)
 
 
+@pytest.mark.parametrize(("shares", "powered"), [((4950, 4950, 100), 242), ((3334, 3333, 3333), 475)])
+def test_the_smallest_of_several_variants_needs_what_its_own_comparison_does(
+    shares: tuple[int, ...], powered: int
+) -> None:
+    """When it has that, the greater ones have more, as their shares say."""
+    judged = judge(replace(FIXED, effect=0.2, shares=shares), _counts(*[(200, 3.0)] * 3))
+    assert judged.powered == pytest.approx(powered, rel=0.02)
+
+
 def test_which_variant_values_are_of_does_not_change_the_users_that_it_takes() -> None:
     one, other = _counts((100, 3.0), (100, 4.0)), _counts((100, 4.0), (100, 3.0))
     terms = replace(FIXED, effect=0.2)

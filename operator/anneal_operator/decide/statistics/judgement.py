@@ -109,10 +109,12 @@ def _powered(terms: Terms, counts: Counts) -> int | None:
     if variance == 0.0:
         return None
     factor = sequential_factor(terms.share_of_level) if terms.method == "Sequential" else 1.0
-    ratios = [terms.shares[place] / terms.shares[terms.control] for place in _challengers(terms)]
+    control, smallest = terms.shares[terms.control], min(terms.shares)
     return max(
-        math.ceil(factor * min(1.0, ratio) * fixed_users(variance, terms.effect, terms.share_of_level, ratio))
-        for ratio in ratios
+        math.ceil(
+            factor * smallest / control * fixed_users(variance, terms.effect, terms.share_of_level, own / control)
+        )
+        for own in (terms.shares[place] for place in _challengers(terms))
     )
 
 
