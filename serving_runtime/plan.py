@@ -564,8 +564,11 @@ def covered(coverage: int, holdout: int = 0) -> int:
 
 def boundaries(weights: Sequence[int]) -> list[int]:
     """The bucket before which each variant's users end, in the order of the variants; none is left without any."""
-    ends, last = accumulate(weights), BUCKETS - len(weights) + 1
-    return [min(max(BUCKETS * end // sum(weights), number + 1), last + number) for number, end in enumerate(ends)]
+    ends, last = list[int](), BUCKETS - len(weights) + 1
+    for number, end in enumerate(accumulate(weights)):
+        before = ends[-1] if ends else 0
+        ends.append(min(max(BUCKETS * end // sum(weights), before + 1), last + number))
+    return ends
 
 
 def bucket(salt: str, user: str) -> int:

@@ -507,10 +507,30 @@ def test_a_split_that_was_found_skewed_is_kept_and_stands_when_it_looks_well_aga
     assert (over.phase, "the split does not match the weights" in over.decision.reason) == ("Inconclusive", True)
 
 
+def test_what_mlflow_remembers_of_a_skewed_split_stands_where_the_record_was_made_anew_without_it() -> None:
+    begun = Record(STARTED, uid="u", terms=terms_of(_spec()))
+    latched = replace(begun, latches=frozenset({"sampleRatio"}))
+    verdict = decide(_seen(_counted((400, 3.0), (400, 4.0)), record=begun, remembered=latched), NOW)
+    assert (verdict.status.phase, verdict.status.reason) == ("Running", "SampleRatioMismatch")
+    assert (verdict.apply, verdict.effects) == ((KeepLatches(latched.latches),), ()), "MLflow's is not written over"
+
+
+def test_a_record_that_was_lost_is_not_made_anew_nor_anything_decided_before_mlflow_was_heard() -> None:
+    """It may know other terms, and what was found against the data."""
+    lost = _seen(_counted((200, 3.0), (200, 4.0)), record=None, remembered=None, registry_problem="down")
+    for now in (NOW, NOW + timedelta(days=2)):
+        verdict = decide(replace(lost, is_heard=False), now)
+        assert (verdict.status.phase, verdict.status.decision, verdict.apply) == ("Running", None, ())
+        assert _condition(verdict.status, "Tracked") == ("False", "RegistryUnreachable")
+    assert [type(intent) for intent in decide(lost, NOW).apply] == [KeepStart], "it was heard, and has none"
+
+
 def test_one_that_began_by_another_build_s_rule_is_left_to_that_build_until_its_time_is_over() -> None:
     later = Terms.read({**terms_of(_spec()).told(), "rule": 2, "margin": 0.1})
     seen = _seen(_counted((200, 3.0), (200, 4.0)), record=Record(STARTED, terms=later))
     assert (judge(seen, NOW).phase, judge(seen, NOW).reason) == ("Running", "RuleUnknown")
+    skewed = decide(replace(seen, observations=_counted((200, 3.0), (400, 4.0))), NOW)
+    assert skewed.apply == (), "nor is anything found for good by this one's"
     over = judge(seen, NOW + timedelta(days=1))
     assert over.decision is not None
     assert (over.phase, "began by rule 2 of another build" in over.decision.reason) == ("Inconclusive", True)

@@ -1,7 +1,7 @@
 """What an experiment's counts say, on the edges of each judgement."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -129,6 +129,48 @@ def test_when_the_sample_will_be_there_is_told_by_the_pace_so_far(
     seen = _seen(spec)
     told = power_told(seen, counts, judge(seen.terms, counts), STARTED, NOW)
     assert (told and told.required_users_per_variant, told and told.estimated_decision_time) == (required, at)
+
+
+@pytest.mark.parametrize(
+    ("least", "variance", "required"),
+    [
+        (0.001, 1.0, 26149556),
+        (0.00001, 1.0, 10_000_000_000),  # as many as there are people
+        (0.000001, 1e24, 10_000_000_000),  # else more than the API server takes in a status
+    ],
+)
+@pytest.mark.parametrize("method", ["Sequential", "FixedHorizon"])
+def test_however_small_an_effect_is_asked_for_its_sample_can_be_told(
+    method: str, least: float, variance: float, required: int
+) -> None:
+    primary = {"name": "rating", "minimumDetectableEffect": least}
+    spec = ABExperimentSpec.parse({**SPEC, "metrics": {"primary": primary}, "stopping": {"method": method}})
+    seen, counts = _seen(spec), _counts(sums_of(2, 3.0, variance), sums_of(400, 3.0, 399 * variance))
+    told = power_told(seen, counts, judge(seen.terms, counts), STARTED, NOW + timedelta(days=14))
+    assert told is not None
+    assert told.required_users_per_variant == pytest.approx(required, rel=0.5)
+    assert told.estimated_decision_time == "2036-03-12T12:00:00Z", "ten years at the most"
+
+
+@pytest.mark.parametrize(
+    ("later", "users", "at"),
+    [
+        ({"minutes": 10}, 20, "2026-03-01T20:00:00Z"),
+        ({"hours": 1}, 20, "2026-03-02T01:00:00Z"),
+        ({"minutes": 10}, 50, "2026-03-01T14:20:00Z"),
+        ({"hours": 9}, 90, "2026-03-01T22:14:00Z"),
+    ],
+)
+def test_an_estimate_stays_until_it_is_another(later: dict[str, int], users: int, at: str) -> None:
+    """Where nobody comes it would move with the clock, and the status be written as often as somebody looks."""
+    seen, few = _seen(_spec(method="FixedHorizon")), _counts(FEW, FEW)
+    first = power_told(seen, few, judge(seen.terms, few), STARTED, NOW)
+    seen, more = replace(seen, previous=ABExperimentStatus(power=first)), _counts(sums_of(users, 3.0, users - 1), MANY)
+    told = power_told(seen, more, judge(seen.terms, more), STARTED, NOW + timedelta(**later))
+    assert (first and first.estimated_decision_time, told and told.estimated_decision_time) == (
+        "2026-03-01T20:00:00Z",
+        at,
+    )
 
 
 def _snapshot(counts: Counts, spec: ABExperimentSpec = EXPERIMENT) -> Snapshot:

@@ -152,6 +152,12 @@ def test_hostile_input_is_refused_clearly(crds: Cluster, name: str, text: str) -
         ("ModelVersion", "aliases", ["staging"], None),
         ("ModelVersion", "serving", {"replicas": 3}, None),
         ("ABExperiment", "control", "tuned", "an experiment that changes while it runs proves nothing"),
+        (
+            "ABExperiment",
+            "variants",
+            GOOD["ABExperiment"]["variants"][::-1],
+            "that changes while it runs proves nothing",
+        ),
     ],
 )
 def test_what_may_change_later(

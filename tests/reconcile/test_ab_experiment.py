@@ -318,17 +318,20 @@ def test_a_recorder_that_knows_no_whole_numbers_yet_is_a_hold(world: World) -> N
 def _spoil(world: World, how: str) -> None:
     """Somebody edits the record, or there is a ConfigMap of its name that is not ours."""
     record = _record(world)
+    start = json.loads(record["data"]["start.json"])
+    start["terms"]["shares"] = [0, 10000]
     changes: dict[str, Any] = {
         "no JSON": {"data": {**record["data"], "start.json": "{"}},
         "a list": {"data": {**record["data"], "start.json": "[]"}},
         "no start": {"data": {}},
+        "no terms": {"data": {**record["data"], "start.json": json.dumps(start)}},
         "another's decision": {"data": {**record["data"], "decision.json": '{"winner": "b"}'}},
         "not ours": {"metadata": {**record["metadata"], "annotations": {}}},
     }[how]
     world.api.edit("ConfigMap", record["metadata"]["name"], **changes)
 
 
-@pytest.mark.parametrize("how", ["no JSON", "a list", "no start", "another's decision", "not ours"])
+@pytest.mark.parametrize("how", ["no JSON", "a list", "no start", "no terms", "another's decision", "not ours"])
 @pytest.mark.parametrize("is_decided", [False, True])
 def test_a_record_that_cannot_be_read_is_told_with_the_remedy_and_nothing_follows(
     world: World, how: str, is_decided: bool
@@ -559,6 +562,43 @@ def test_sums_that_cannot_be_are_no_error(world: World) -> None:
     world.routers.counted = {"variants": {"a": arm, "b": arm}, "moved_users": 0}
     _look(world)
     assert _status(world)["phase"] == "Running"
+
+
+@pytest.mark.parametrize(
+    ("limits", "sums", "cells"),
+    [
+        ({"max": 1e308}, {}, {}),
+        ({"max": float("nan")}, {}, {}),
+        ({"max": 4.0}, {}, {}),  # on another scale
+        ({}, {"n": 10**11}, {}),
+        ({}, {"xx": 10**99}, {}),
+        ({}, {"y": -1}, {}),
+        ({}, {"y": 400 * 1_048_320}, {}),
+        ({}, {}, {"10081": 1}),
+        ({}, {}, {"1": 10**99}),
+    ],
+)
+def test_an_experiment_ends_whatever_a_recorder_tells_that_cannot_be(
+    world: World, limits: dict[str, float], sums: dict[str, int], cells: dict[str, int]
+) -> None:
+    """It is in a user's namespace; what follows of such numbers has no bounds."""
+    spec = world.api.objects["ABExperiment", "x"]["spec"]
+    primary = {**spec["metrics"]["primary"], "range": {"min": 1, "max": 5}, "window": "24h"}
+    primary["minimumDetectableEffect"] = 0.1
+    stopping = {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "48h"}
+    world.api.edit("ABExperiment", "x", spec={**spec, "metrics": {"primary": primary}, "stopping": stopping})
+    _start(world)
+    told = _closed(300, 224_160, 100_000)
+    told = {**told, "sums": told["sums"] | sums, "cells": told["cells"] | cells}
+    arm = {"users": 300, "requests": 300, "fallbacks": 0, "closed": told}
+    found = {"variants": {"a": arm, "b": arm}, "moved_users": 0, "control": "a"}
+    world.routers.counted = {**found, "range": {"min": 1.0, "max": 5.0} | limits}
+    world.later(60)
+    _look(world)
+    assert (_status(world)["phase"], _condition(world, "DataFresh")) == ("Running", ("Unknown", "RecorderSilent"))
+    world.later(49 * 3600)
+    _look(world)
+    assert _status(world)["phase"] == "Inconclusive"
 
 
 def test_the_end_of_its_time_is_kept_whatever_else_is_wrong(world: World) -> None:

@@ -5,16 +5,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.experiment_sample import verdict_of
 from anneal_operator.decide.experiment_terms import terms_of
-from anneal_operator.decide.observed_experiment import Pin, Record
+from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, Record, Stored
 from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Cut
-from anneal_operator.desired.experiments import start_kept
+from anneal_operator.desired.experiments import record_name, start_kept
 from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
 COLUMN = 5000
@@ -88,6 +89,33 @@ def test_the_largest_record_fits_into_a_tag_of_mlflow_s_and_is_read_again(
     assert len(record.decision.model_dump_json(by_alias=True)) <= COLUMN, "on the version that won"
 
 
+@pytest.mark.parametrize(
+    ("users", "latches"),
+    [((*[MOST_USERS] * 7, 1), frozenset[str]()), ((MOST_USERS,) * 8, frozenset({"response"}))],
+)
+def test_what_was_missing_as_the_time_was_over_is_told_as_long_as_a_record_holds(
+    users: tuple[int, ...], latches: frozenset[str]
+) -> None:
+    spec, now = _largest_spec("Increase"), datetime(2026, 3, 1, tzinfo=UTC)
+    begun = Record("2026-01-01T00:00:00Z", terms=terms_of(spec), latches=latches)
+    asked, sums = (10 * MOST_USERS,) * 8, (Sums(MOST_USERS, 5 * MOST_USERS, 26 * MOST_USERS),) * 8
+    seen = ObservedExperiment(
+        1,
+        spec,
+        ABExperimentStatus(phase="Running", started_at=begun.started_at),
+        observations=Counts(users, asked, (0, *asked[1:]), sums, moved=MOST_USERS, latched=latches),
+        stored=Stored("router", now, now),
+        record=begun,
+    )
+    decision = decide(seen, now).status.decision
+    assert decision is not None
+    assert decision.reason.startswith("maxDuration passed: ")
+    longest = _largest("Increase", 1, is_closed=True)
+    assert longest.decision is not None
+    largest = replace(longest, decision=longest.decision.model_copy(update={"reason": decision.reason}))
+    assert len(text_of(largest)) <= COLUMN
+
+
 MANIFEST = {"metadata": {"name": "x", "namespace": "n"}, "spec": _largest_spec("Increase").dump()}
 
 
@@ -112,3 +140,13 @@ def test_records_of_an_earlier_build_are_read() -> None:
 
 def test_a_record_has_no_characters_to_spare() -> None:
     assert text_of(Record("t")) == '{"closed":false,"decision":null,"startedAt":"t","uid":"","variants":{}}'
+
+
+def test_a_record_is_found_in_whatever_order_the_testers_are_named() -> None:
+    """The API server takes them for a set, and so another order for no change."""
+
+    def named(*users: str) -> str:
+        override = {"header": "X-Variant", "users": list(users)}
+        return record_name({**MANIFEST, "spec": {**MANIFEST["spec"], "assignment": {"override": override}}})
+
+    assert named("ann", "bob") == named("bob", "ann") != named("ann", "eve")

@@ -1,5 +1,6 @@
 """Assignment is a pure function of salt and user."""
 
+import itertools
 import json
 from bisect import bisect
 from collections import Counter
@@ -66,6 +67,16 @@ def test_buckets_are_dealt_out_by_weight_and_all_of_them() -> None:
     assert boundaries([3, 3, 3]) == [3333, 6666, 10_000]
     assert boundaries([1, 10_000]) == [1, 10_000]
     assert boundaries([10_000, 1]) == [9999, 10_000]
+    assert boundaries([809, 1, 9052, 7098]) == [477, 478, 5814, 10_000]
+
+
+@pytest.mark.parametrize("count", range(2, 9))
+def test_every_variant_has_a_bucket_whatever_the_weights(count: int) -> None:
+    """Without one nobody would be given it, and the users' spread could not be judged."""
+    for weights in itertools.product((1, 9000, 10_000), repeat=count):
+        ends = boundaries(weights)
+        assert ends[-1] == BUCKETS
+        assert all(begin < end for begin, end in itertools.pairwise([0, *ends])), weights
 
 
 def test_buckets_are_even_and_independent_between_experiments() -> None:

@@ -334,8 +334,10 @@ class ABExperimentSpec(Schema):
     """What follows from it."""
 
     rules: ClassVar = (
+        # Of lists whose entries have owners the order is not compared; the variants' says which buckets each has.
         Rule(
-            "self == oldSelf", "an experiment that changes while it runs proves nothing: delete it and create another"
+            "self == oldSelf && self.variants.map(variant, variant.name) == oldSelf.variants.map(old, old.name)",
+            "an experiment that changes while it runs proves nothing: delete it and create another",
         ),
         Rule(
             "self.variants.exists_one(v, v.name == self.control)",

@@ -46,6 +46,8 @@ _GRACE = timedelta(seconds=30)
 """For how long a variant may not answer before its users are sent to the default version."""
 _SILENCE = timedelta(minutes=10)
 """For how long the counts are waited for once the time is over."""
+_LONGEST_REASON = 380
+"""Of an end without a winner: MLflow's database takes 5,000 characters of a record; the conditions say all of it."""
 
 
 def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -101,6 +103,8 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         return followed_up(seen, known, now)
     started = seen.started_at
     if started is not None:
+        if seen.record is None and not seen.is_heard:
+            return _working(_status(seen, "Running", [_lost_record(seen)], now))
         if variant := seen.replaced:
             return _void(seen, variant, started, now)
         end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
@@ -120,6 +124,12 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}"
     )
     return _running(seen, [ready, routed], started or timestamp(now), now)
+
+
+def _lost_record(seen: ObservedExperiment) -> Finding:
+    """MLflow may know by which terms it began, what was found against the data, and a decision."""
+    message = f"its record was lost, and {seen.registry_problem}; nothing is decided until MLflow has told of it"
+    return Finding(ConditionType.TRACKED, "False", Reason.REGISTRY_UNREACHABLE, message)
 
 
 def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
@@ -219,7 +229,7 @@ def _running(seen: ObservedExperiment, findings: list[Finding], started: str, no
     status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young))
     latches = judge(seen.terms, counts).latched
     is_fresh = freshness(counts, seen.stored, now).status == "True"
-    if seen.record and is_fresh and latches != seen.record.latches:
+    if seen.record and seen.terms.rule == RULE and is_fresh and latches != seen.record.latches:
         return _working(status, KeepLatches(latches), period=0.0)
     return decided(seen, status, decision, now) if decision else _working(status, *start)
 
@@ -273,6 +283,8 @@ def _inconclusive(
     seen: ObservedExperiment, status: ABExperimentStatus, rule: str, reason: str, now: datetime
 ) -> ExperimentVerdict:
     snapshot = _snapshot(seen, seen.counted) if seen.counted else None
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[: _LONGEST_REASON - 3]}..."
     return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, snapshot, now), now)
 
 

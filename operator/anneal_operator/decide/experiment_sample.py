@@ -29,6 +29,8 @@ __all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "v
 
 _SILENT_FOR = timedelta(seconds=30)
 _LONGEST_WAIT = timedelta(days=3650)
+_MOST_USERS = 10**10
+"""More are nowhere; and a whole number in a status has 64 bits."""
 _CLOSED_AFTER = timedelta(hours=26.4)
 """The window of 24 hours, and the time in which what is under way arrives."""
 
@@ -109,16 +111,23 @@ def power_told(
 ) -> Power | None:
     """Return how many users it takes, and when they are there at the pace so far, in whole minutes."""
     terms = seen.terms
-    required = judged.needed if terms.method == "FixedHorizon" else judged.powered
-    if required is None:
+    found = judged.needed if terms.method == "FixedHorizon" else judged.powered
+    if found is None:
         return None
-    return Power(
-        required_users_per_variant=required,
-        estimated_decision_time=_estimate(terms, counts, required, datetime.fromisoformat(started), now),
-    )
+    required, before = min(found, _MOST_USERS), seen.previous.power
+    at = _estimate(terms, counts, required, datetime.fromisoformat(started), now)
+    told = _steady(at, before.estimated_decision_time if before else None, now)
+    return Power(required_users_per_variant=required, estimated_decision_time=told)
 
 
-def _estimate(terms: Terms, counts: Counts, required: int, started: datetime, now: datetime) -> str | None:
+def _steady(at: datetime | None, before: str | None, now: datetime) -> str | None:
+    """What was told stays while it is right within a tenth: where nobody comes, it moves with the clock."""
+    if at and before and abs(at - datetime.fromisoformat(before)) <= (at - now) / 10:
+        return before
+    return timestamp(at) if at else None
+
+
+def _estimate(terms: Terms, counts: Counts, required: int, started: datetime, now: datetime) -> datetime | None:
     """The slowest variant's; what a greater one needs follows from its share."""
     passed, smallest = now - started - (_CLOSED_AFTER if terms.closed else timedelta()), min(terms.shares)
     waits = timedelta()
@@ -127,10 +136,10 @@ def _estimate(terms: Terms, counts: Counts, required: int, started: datetime, no
         if missing > 0:
             if not sums.n or passed <= timedelta():
                 return None
-            waits = max(waits, min(passed * (missing / sums.n), _LONGEST_WAIT))
+            waits = max(waits, passed * min(missing / sums.n, _LONGEST_WAIT / passed))
     if not waits:
         return None
-    return timestamp((now + waits + timedelta(seconds=59)).replace(second=0, microsecond=0))
+    return (now + waits + timedelta(seconds=59)).replace(second=0, microsecond=0)
 
 
 def variants_told(

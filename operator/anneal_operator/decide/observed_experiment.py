@@ -164,8 +164,12 @@ class ObservedExperiment:
         """What the recorder counted, with what was found before."""
         if self.observations is None:
             return None
-        latches = self.record.latches if self.record else frozenset()
-        return with_cuts(self.terms, replace(self.observations, latched=latches))
+        return with_cuts(self.terms, replace(self.observations, latched=self.latches))
+
+    @property
+    def latches(self) -> frozenset[str]:
+        """What was found against the data, wherever that is told."""
+        return frozenset().union(*(record.latches for record in (self.record, self.remembered) if record))
 
     @property
     def identity(self) -> str:
@@ -199,7 +203,7 @@ class ObservedExperiment:
     @property
     def to_remember(self) -> "tuple[Remember, ...]":
         """What MLflow has yet to be told; never another decision than it was told."""
-        known = self.record and replace(self.record, uid=self.identity, revision="")
+        known = self.record and replace(self.record, uid=self.identity, latches=self.latches, revision="")
         if known is None or self.registry_problem or known == self.remembered:
             return ()
         is_behind = self.remembered is not None and self.remembered.decision not in (None, known.decision)

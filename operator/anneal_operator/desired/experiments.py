@@ -32,8 +32,10 @@ START_KEY, DECISION_KEY, LATCHES_KEY = "start.json", "decision.json", "latches.j
 
 
 def record_name(experiment: Manifest) -> str:
-    """The record of an experiment with this name and spec."""
+    """The record of an experiment with this name and spec; testers are a set."""
     said = ABExperimentSpec.parse(experiment["spec"]).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if override := said.get("assignment", {}).get("override"):
+        override["users"].sort()
     text = json.dumps(said, sort_keys=True)
     return f"{experiment['metadata']['name']}-record-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from math import isclose
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
@@ -28,6 +29,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
+from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Histogram
 from anneal_operator.decide.verdict import Deletion, Verdict
@@ -54,8 +56,11 @@ from .queue import Key
 
 __all__ = ["ABExperimentKind"]
 
-_LARGEST = 10**100
-"""What is believed of a sum: 100,000,000 users' greatest values, squared, have 57 digits."""
+_MOST_USERS, _MOST_REQUESTS, _MOST_PARTS = 10**10, 10**15, 10**13
+_LARGEST = 10**12
+"""What the recorder takes of a value. What is more than so many users can say is believed of no sum."""
+_DEGREES = {"n": 0, "h": 0, "y": 1, "yh": 1, "x": 1, "yy": 2, "xx": 2, "xy": 2}
+"""How many values are multiplied in what each sum adds up."""
 ExperimentItem = Item[ABExperimentSpec, ABExperimentStatus]
 
 
@@ -190,42 +195,50 @@ def _definition(spec: ABExperimentSpec) -> dict[str, Any]:
 def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
     """What a recorder told, in the order of the variants; of some of them it may know nothing yet."""
     arms = [found["variants"].get(variant.name, {}) for variant in spec.variants]
-    users, requests, fallbacks = (
-        tuple(_number(arm.get(name, 0)) for arm in arms) for name in ("users", "requests", "fallbacks")
+    users = tuple(_number(arm.get("users", 0), _MOST_USERS) for arm in arms)
+    requests, fallbacks = (
+        tuple(_number(arm.get(name, 0), _MOST_REQUESTS) for arm in arms) for name in ("requests", "fallbacks")
     )
-    kind = "closed" if spec.metrics.primary.window else "metric"
+    primary, kind = spec.metrics.primary, "closed" if spec.metrics.primary.window else "metric"
     metrics = [arm.get(kind) or {"sums": {}} for arm in arms]
-    sums = tuple(Sums(*_whole(metric["sums"], Sums)) for metric in metrics)
-    parts = max(1, *(_number(metric.get("parts", 1)) for metric in metrics))
-    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=_number(found["moved_users"]))
-    if kind == "metric" or not found["range"]:
+    parts = max(1, *(_number(metric.get("parts", 1), _MOST_PARTS) for metric in metrics))
+    largest = parts if primary.window else parts * _LARGEST
+    sums = tuple(Sums(*_whole(metric["sums"], Sums, largest, signed=kind == "metric")) for metric in metrics)
+    moved = _number(found["moved_users"], _MOST_USERS)
+    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=moved)
+    if kind == "metric" or primary.range is None or not found["range"]:
         return counted
-    low, high = float(found["range"]["min"]), float(found["range"]["max"])
+    low, high = primary.range.min, primary.range.max
+    if not all(isclose(found["range"][name], end, abs_tol=1e-8) for name, end in (("min", low), ("max", high))):
+        raise ValueError("the recorder counts by another range")
     return replace(
         counted,
         scale=Scale(parts, low, high - low),
-        histories=tuple(History(*_whole(metric["sums"], History)) for metric in metrics),
-        histograms=tuple(_histogram(metric) for metric in metrics),
+        histories=tuple(History(*_whole(metric["sums"], History, largest)) for metric in metrics),
+        histograms=tuple(_histogram(metric, parts) for metric in metrics),
     )
 
 
-def _whole(told: dict[str, Any], kind: type[Sums | History]) -> list[int]:
-    """Return the numbers; only a sum of values may be below 0."""
-    names = [field.name for field in dataclasses.fields(kind)]
-    return [_number(told.get(name, 0), least=-_LARGEST if name == "y" else 0) for name in names]
+def _whole(told: dict[str, Any], kind: type[Sums | History], largest: int, *, signed: bool = False) -> list[int]:
+    """Return the numbers, of values of up to `largest`; `signed` where a sum of values may be below 0."""
+    users = _number(told.get("n", 0), _MOST_USERS)
+    most = {field.name: users * largest ** _DEGREES[field.name] for field in dataclasses.fields(kind)}
+    return [_number(told.get(name, 0), most[name], -most[name] if signed and name == "y" else 0) for name in most]
 
 
-def _number(told: Any, least: int = 0) -> int:  # noqa: ANN401 - whatever is told
+def _number(told: Any, most: int, least: int = 0) -> int:  # noqa: ANN401 - whatever is told
     """Return a whole number; raise ValueError for what no recorder of ours tells."""
     number = int(told)
-    if not least <= number <= _LARGEST:
+    if not least <= number <= most:
         raise ValueError(f"{number} was not counted")
     return number
 
 
-def _histogram(told: dict[str, Any]) -> Histogram:
-    cells = {int(cell): _number(n) for cell, n in told.get("cells", {}).items()}
-    return Histogram(_number(told.get("users", 0)), cells)
+def _histogram(told: dict[str, Any], parts: int) -> Histogram:
+    users = _number(told.get("users", 0), _MOST_USERS)
+    return Histogram(
+        users, {_number(cell, parts // CELL): _number(n, users) for cell, n in told.get("cells", {}).items()}
+    )
 
 
 async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:

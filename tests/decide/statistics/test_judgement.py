@@ -179,7 +179,35 @@ def test_users_that_it_takes(terms: Terms, powered: int | None, needed: int) -> 
         assert judged.powered == pytest.approx(powered, rel=0.02)
 
 
+@pytest.mark.parametrize(("shares", "powered"), [((4950, 4950, 100), 242), ((3334, 3333, 3333), 475)])
+def test_the_smallest_of_several_variants_needs_what_its_own_comparison_does(
+    shares: tuple[int, ...], powered: int
+) -> None:
+    """When it has that, the greater ones have more, as their shares say."""
+    judged = judge(replace(FIXED, effect=0.2, shares=shares), _counts(*[(200, 3.0)] * 3))
+    assert judged.powered == pytest.approx(powered, rel=0.02)
+
+
 def test_which_variant_values_are_of_does_not_change_the_users_that_it_takes() -> None:
     one, other = _counts((100, 3.0), (100, 4.0)), _counts((100, 4.0), (100, 3.0))
     terms = replace(FIXED, effect=0.2)
     assert judge(terms, one).powered == judge(terms, other).powered
+
+
+@pytest.mark.parametrize(("users", "needed", "outcome"), [(200, 252, None), (300, 168, "Inconclusive")])
+def test_users_who_all_say_the_same_do_not_end_a_fixed_horizon_at_once(
+    users: int, needed: int, outcome: str | None
+) -> None:
+    """What is rare was not seen yet: how rare it is at most says how many it takes."""
+    judged = judge(replace(FIXED, effect=0.05), _counts((users, 5.0), (users, 5.0), squares=0.0))
+    assert (judged.needed, judged.outcome) == (needed, outcome)
+    unknown = judge(replace(FIXED, effect=0.05, width=None), _counts((users, 5.0), (users, 5.0), squares=0.0))
+    assert (unknown.powered, unknown.outcome) == (None, None)
+    assert judge(replace(FIXED, effect=0.05), _counts((1, 5.0), (0, 0.0))).powered is None
+
+
+def test_a_fixed_horizon_is_not_looked_at_again_for_one_whose_users_all_say_the_same() -> None:
+    terms = replace(THREE, method="FixedHorizon", width=None)
+    counts = _counts((200, 3.0), (200, 3.01), (200, 3.0))
+    same = replace(counts, sums=(*counts.sums[:2], sums_of(200, 3.0, 0.0)))
+    assert _said(judge(terms, same)) == ("Inconclusive", None)

@@ -62,6 +62,15 @@ def test_what_time_decided_is_no_matter_of_numbers() -> None:
         assert "recomputed: the numbers decide nothing\nit ended by the rule max-duration" in told
 
 
+def test_a_winner_by_anything_but_numbers_is_told() -> None:
+    told, agrees = recomputed(json.dumps(_decision() | {"rule": "max-duration"}))
+    assert (told.splitlines()[-1], agrees) == ("they do not agree", False)
+
+
+CUT = json.loads(SNAPSHOT.text())
+CUT["counts"]["requests"].pop()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -71,6 +80,7 @@ def test_what_time_decided_is_no_matter_of_numbers() -> None:
         (json.dumps({"kind": "ConfigMap", "data": {"start.json": "{}"}}), "there is no decision"),
         (json.dumps(_decision(snapshot=SNAPSHOT) | {"snapshot": '{"samples":{},"users":{}}'}), "kept means"),
         (json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=2)))), "made by rule 2"),
+        (json.dumps(_decision() | {"snapshot": json.dumps(CUT)}), "there is no decision"),
     ],
 )
 def test_what_cannot_be_recomputed_is_told_with_the_reason(

@@ -101,16 +101,20 @@ def _tested(terms: Terms, pair: Sequence[tuple[float, float, int]]) -> Compariso
 
 
 def _powered(terms: Terms, counts: Counts) -> int | None:
-    """By the variance of all values together: which variant they are of is not looked at."""
+    """By the variance of all values together, of one of them a width away at least: whose they are is not looked at."""
     everybody = together(counts.sums)
-    variance = everybody.variance(counts.scale)
-    if terms.effect is None or variance == 0.0:
+    if terms.effect is None or everybody.n < 2:
+        return None
+    variance = max(everybody.variance(counts.scale), (terms.width or 0.0) ** 2 / everybody.n)
+    if variance == 0.0:
         return None
     factor = sequential_factor(terms.share_of_level) if terms.method == "Sequential" else 1.0
-    ratios = [terms.shares[place] / terms.shares[terms.control] for place in _challengers(terms)]
+    control, smallest = terms.shares[terms.control], min(terms.shares)
     return max(
-        math.ceil(factor * min(1.0, ratio) * fixed_users(variance, terms.effect, terms.share_of_level, ratio))
-        for ratio in ratios
+        math.ceil(
+            factor * smallest / control * fixed_users(variance, terms.effect, terms.share_of_level, own / control)
+        )
+        for own in (terms.shares[place] for place in _challengers(terms))
     )
 
 
@@ -131,7 +135,7 @@ def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
     if all(p_value <= terms.level for p_value in worse):
         return replace(judgement, outcome="ControlWins", winner=terms.control, basis=basis)
     is_futile = terms.effect is not None and all(one and one.upper < terms.effect for one in wanted)
-    is_over = terms.method == "FixedHorizon" and all(wanted)
+    is_over = terms.method == "FixedHorizon" and any(wanted)
     if is_futile or is_over:
         return replace(judgement, outcome="Inconclusive", basis=basis)
     return judgement

@@ -9,9 +9,9 @@ from dataclasses import replace
 from .sums import Sums
 from .terms import Counts, Cut, Histogram, Terms
 
-__all__ = ["with_cuts"]
+__all__ = ["CELL", "with_cuts"]
 
-_CELL = 104
+CELL = 104
 """How many parts of the range a cell of the histogram is wide."""
 
 
@@ -41,6 +41,6 @@ def _trimmed(histogram: Histogram, kept: int, *, highest: bool) -> Sums:
     n = y = yy = 0
     for cell, count in sorted(histogram.cells.items(), reverse=highest):
         taken = min(count, kept - n)
-        value = cell * _CELL
+        value = cell * CELL
         n, y, yy = n + taken, y + taken * value, yy + taken * value**2
     return Sums(n, y, yy)

@@ -25,12 +25,12 @@ def recomputed(text: str) -> tuple[str, bool]:
         decision = _decision_in(json.loads(text))
         snapshot = Snapshot.read(json.loads(decision["snapshot"])) if decision["snapshot"] != "{}" else None
         recorded = [decision["outcome"], decision.get("winner"), decision["rule"], decision["reason"]]
-    except (AttributeError, KeyError, TypeError) as error:
+        found = snapshot.conclusion() if snapshot else None
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         raise ValueError("there is no decision of an ABExperiment in it") from error
-    found = snapshot.conclusion() if snapshot else None
     again = [found.outcome, found.winner, found.rule, found.reason] if found else None
     lines = [f"recorded:   {_line(recorded)}", f"recomputed: {_line(again) if again else 'the numbers decide nothing'}"]
-    if not recorded[2].startswith(_BY_NUMBERS):
+    if not recorded[2].startswith(_BY_NUMBERS) and recorded[:2] == ["Inconclusive", None]:
         return "\n".join([*lines, f"it ended by the rule {recorded[2]}, which is not a matter of numbers"]), True
     agrees = recorded == again
     return "\n".join([*lines, "they agree" if agrees else "they do not agree"]), agrees

@@ -59,9 +59,19 @@ class Terms:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        """Return it from JSON, without what only another rule knows; raise TypeError or KeyError where it is none."""
+        """Return it from JSON, without what only another rule knows; raise an error of a value, type or key where it is
+        none.
+        """
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])})
+        found = {name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])}
+        terms = cls(**found)
+        if terms.rule == RULE and not terms._can_be():
+            raise ValueError("nothing can be judged by these terms")
+        return terms
+
+    def _can_be(self) -> bool:
+        is_shared = len(self.shares) > 1 and min(self.shares) > 0 and 0 <= self.control < len(self.shares)
+        return is_shared and 0 < self.level < 1 and self.least > 0 and self.planned > 0
 
 
 @dataclass(frozen=True)
