@@ -123,6 +123,12 @@ def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: 
     assert _replicas(_seen(name, **changes)) == replicas
 
 
+def _taken(drifted: str, since: str) -> ModelVersionStatus:
+    """It holds `production`, and the clients have or have not been led to it since then."""
+    told = _told("AliasDrifted", drifted, "AsRouted", f"2026-03-01T{since}:00Z")
+    return ModelVersionStatus(registry=REGISTRY, conditions=[told])
+
+
 NAMED = RouteSeen(default="m-1", named={"base": "m-1"}, versions=frozenset({"m-1"}))
 SLEEPS = _spec(replicas=1, autoscaling={"minReplicas": 0, "maxReplicas": 8, "idleAfter": "30m"})
 QUIET: dict[str, Any] = {
@@ -152,7 +158,11 @@ REPLACED = ModelVersionStatus(registry=REGISTRY, replaced_at="2026-03-01T11:30:0
         # an arm of an experiment, and what is to get clients who are elsewhere yet, or may get them back
         (QUIET | {"contests": [_contest(None)]}, "Ready"),
         (QUIET | {"contests": [_contest("a", alias="Moving")]}, "Ready"),
-        (QUIET | {"aliases": {"production": "3"}}, "Sleeping"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:55")}, "Sleeping"),
+        # all clients were just led to it, as at a rollback: what it was asked before tells nothing
+        (QUIET | {"aliases": {"production": "3"}}, "Ready"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("True", "11:00")}, "Ready"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:56")}, "Ready"),
         (QUIET | {"aliases": {"production": "3"}, "route": replace(NAMED, default="m-2")}, "Ready"),
         (QUIET | {"route": replace(NAMED, named={"base": "m-2"})}, "Ready"),
         (QUIET | {"previous": REPLACED}, "Ready"),

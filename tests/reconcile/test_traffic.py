@@ -215,6 +215,33 @@ def test_a_new_version_needs_pods_for_requests_and_not_as_many_as_the_one_before
     assert _replicas(world, "two") == 2
 
 
+@pytest.mark.parametrize("scaling", [{}, {"minReplicas": 0, "idleAfter": "1m"}])
+def test_what_clients_are_led_back_to_has_pods_for_them_though_nobody_asked_it_of_late(
+    world: World, scaling: dict[str, Any]
+) -> None:
+    _released(world)
+    for name in ("one", "two"):
+        spec = world.api.objects["ModelVersion", name]["spec"]
+        wanted = {"autoscaling": spec["serving"]["autoscaling"] | scaling}
+        world.api.edit("ModelVersion", name, spec=spec | {"serving": wanted})
+    _answer(world, "two")
+    _settle(world)
+    world.routers.requests = {"two": 20}
+    _wait(world, 100)
+    assert (_default(world), _replicas(world)) == ("two", 4), "kept for a rollback"
+    world.registry.aliases["spam", "production"] = "1"
+    _look(world)
+    for _ in range(2):
+        world.reconcile("Router", "anneal-router")
+    _look(world)
+    assert (_default(world), _phase(world), _replicas(world)) == ("one", "Ready", 4)
+    world.routers.requests = {"one": 11}
+    _wait(world, 55)
+    assert _replicas(world) == 4
+    _wait(world, 20)
+    assert _replicas(world) == 3
+
+
 def _sleepy(world: World) -> None:
     """It may have no pods, and has had no request for as long as that takes."""
     scaling = SPEC["serving"]["autoscaling"] | {"minReplicas": 0, "idleAfter": "2m"}
