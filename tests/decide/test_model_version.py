@@ -803,6 +803,7 @@ def test_of_an_engine_that_ended_the_last_words_are_told() -> None:
         ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-2")}, ()),
         ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-1")}, (GiveProduction("3"),)),
         ({"engine": Engine(2, "s:2"), "aliases": {}, "contests": [_contest(None)], "name": "m-2"}, ()),
+        (ASLEEP | {"aliases": {}}, (GiveProduction("3"),)),
     ],
 )
 def test_what_mlflow_is_told(changes: dict[str, Any], effects: tuple[Any, ...]) -> None:

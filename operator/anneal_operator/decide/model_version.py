@@ -203,7 +203,8 @@ def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPha
     made: Effects = ()
     if any(alias not in registry.aliases_set for alias in seen.spec.aliases):
         made += (SetAliases(registry.version),)
-    if phase in ANSWERING and seen.aliases is not None and PRODUCTION not in seen.aliases and _may_begin(seen):
+    answers = phase in ANSWERING or phase == "Sleeping"
+    if answers and seen.aliases is not None and PRODUCTION not in seen.aliases and _may_begin(seen):
         made += (GiveProduction(registry.version),)
     return made
 
