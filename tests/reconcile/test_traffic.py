@@ -100,6 +100,20 @@ def test_while_a_router_ends_its_streams_nothing_is_scaled_down(world: World) ->
     assert _replicas(world) == 1
 
 
+def test_a_router_that_its_node_ended_is_not_asked_however_long_its_pod_is_kept(world: World) -> None:
+    """As after an eviction or a node's end: it stays, as Failed, and another may have its address by now."""
+    world.router_pod("evicted", "10.1.0.3", ready=False)
+    world.api.objects["Pod", "evicted"]["status"]["phase"] = "Failed"
+    world.api.changed("Pod", "evicted")
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    assert _replicas(world) == 4, "two routers with 20 each"
+    world.routers.requests, world.routers.silent = {}, {"10.1.0.3"}
+    _wait(world, 80)
+    assert _replicas(world) == 1
+    assert _stored(world) == ("router-1", 0)
+
+
 def test_pods_that_do_not_answer_are_not_taken_for_pods_that_nobody_needs(world: World) -> None:
     world.routers.requests = {"one": 20}
     _wait(world, 5)
