@@ -199,6 +199,15 @@ def test_one_that_sleeps_says_how_it_is_woken_and_is_left_where_it_is() -> None:
     assert (later.status, later.progress, later.delete) == (status, "Settled", ())
 
 
+def test_one_that_went_to_sleep_by_a_clock_that_was_ahead_is_woken_all_the_same() -> None:
+    """As where another node leads now, or the clock was set."""
+    ahead = ModelVersionStatus(phase="Sleeping", registry=REGISTRY, idle_since="2026-03-01T13:00:00Z")
+    status = decide(_seen(**ASLEEP | {"previous": ahead}), NOW).status
+    assert (status.phase, status.idle_since) == ("Sleeping", "2026-03-01T12:00:00Z")
+    asked = ASLEEP | {"previous": status, "asked_at": NOW + timedelta(seconds=3)}
+    assert decide(_seen(**asked), NOW + timedelta(seconds=5)).status.phase == "Loading"
+
+
 HELD = Registry(version="3", url="u", aliases=["production"])
 WARM = {"registry": REGISTRY, "replaced_at": "2026-03-01T11:30:00Z", "phase": "Ready", "observed_generation": 4}
 KEPT = WARM | {"warm_until": "2026-03-01T12:30:00Z"}

@@ -157,7 +157,7 @@ def _retired(
 ) -> tuple[VersionPhase, datetime | None, datetime | None]:
     """Return the phase, since when there have been no pods, and when what would make them is to go."""
     before, serving = seen.previous, seen.spec.serving
-    since = datetime.fromisoformat(before.idle_since) if before.idle_since else now
+    since = min(now, datetime.fromisoformat(before.idle_since)) if before.idle_since else now  # a clock was ahead
     if phase != "Idle":
         return phase, since if phase == "Sleeping" else None, None
     if serving is None or serving.retire_after is None:
