@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.schema import timestamp
+from anneal_operator.errors import ApiError
 
 from .world import NAMESPACE, World
 
@@ -211,6 +212,17 @@ def test_where_there_is_no_room_for_them_clients_come_once_they_have_waited(worl
     _settle(world)
     assert _default(world) == "two"
     assert _told(world, "CapacityReady") == {}
+
+
+def test_nobody_waits_for_pods_for_ever_where_another_step_of_the_router_is_refused(world: World) -> None:
+    world.api.remove("NetworkPolicy", "anneal-groups")
+    world.api.refuses["NetworkPolicy"] = ApiError(403, "no")
+    _released(world)
+    world.later(901)
+    _settle(world)
+    world.later(901)
+    _settle(world)
+    assert _default(world) == "two"
 
 
 def test_a_new_version_needs_pods_for_requests_and_not_as_many_as_the_one_before_it_has(world: World) -> None:
