@@ -10,10 +10,11 @@ local MOST, LOOK, SOONEST = 64, 0.1, 5
 local held = 0
 local asked = {} -- by version, since when this worker has been asked in vain, and when it was last
 
--- In how many seconds a pod is expected. What nobody has asked for as long as a start takes begins anew.
+-- In how many seconds a pod is expected. What nobody has asked for as long as a start takes begins anew; but who comes
+-- just when they were told to finds the start that is under way.
 local function remaining(version, expected)
   local now, before = ngx.now(), asked[version]
-  if not before or now < before.last or now > before.last + expected then
+  if not before or now < before.last or now > before.last + expected + waking.longest then
     before = { first = now }
     asked[version] = before
   end

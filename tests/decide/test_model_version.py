@@ -9,7 +9,7 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.api.model_version import ColdStart, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.autoscaling import Sample
 from anneal_operator.decide.fetching import Fetching, wait_for_nodes
@@ -197,6 +197,14 @@ def test_one_that_sleeps_says_how_it_is_woken_and_is_left_where_it_is() -> None:
     assert status.idle_since == "2026-03-01T12:00:00Z"
     later = decide(_seen(**{**ASLEEP, "previous": status}), NOW + timedelta(hours=2))
     assert (later.status, later.progress, later.delete) == (status, "Settled", ())
+
+
+def test_it_stays_awake_for_those_who_were_told_to_come_again_once_it_has_started() -> None:
+    """Who came just before it answered was told the time of a whole start."""
+    took = ColdStart(pod="p", ready_at="t", scheduling_seconds=10, image_seconds=600, loading_seconds=1185)
+    slow = QUIET | {"previous": ModelVersionStatus(registry=REGISTRY, cold_start=took)}
+    assert decide(_seen(**slow), NOW + timedelta(seconds=29)).status.phase == "Ready"
+    assert decide(_seen(**slow), NOW + timedelta(seconds=30)).status.phase == "Sleeping"
 
 
 def test_one_that_went_to_sleep_by_a_clock_that_was_ahead_is_woken_all_the_same() -> None:

@@ -18,6 +18,7 @@ from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .autoscaling import fewest, replicas_for
+from .cold_start import expected_start
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
 
@@ -27,6 +28,8 @@ WITHOUT_PODS = frozenset({"Idle", "Retired"})
 """The phases of a version that nobody wants."""
 _DRAIN = timedelta(seconds=30)
 """For how long answers under way are waited for where no experiment says so."""
+_COMES_AGAIN_SECONDS = 30
+"""How much later than it was told a client may come, who was to come when a start should be over."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def is_asleep(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> 
         return False
     if before.phase == "Sleeping" and before.idle_since:
         return seen.asked_at is None or seen.asked_at <= datetime.fromisoformat(before.idle_since)
-    is_quiet = seen.quiet_since is not None and now - seen.quiet_since >= timedelta(seconds=seconds(serving.idles_for))
+    least = max(seconds(serving.idles_for), expected_start(before.cold_start) + _COMES_AGAIN_SECONDS)
+    is_quiet = seen.quiet_since is not None and now - seen.quiet_since >= timedelta(seconds=least)
     return is_quiet and (bool(_current(seen)) or bool(serving.triggers)) and is_named(seen)
 
 
