@@ -158,11 +158,11 @@ REPLACED = ModelVersionStatus(registry=REGISTRY, replaced_at="2026-03-01T11:30:0
         # an arm of an experiment, and what is to get clients who are elsewhere yet, or may get them back
         (QUIET | {"contests": [_contest(None)]}, "Ready"),
         (QUIET | {"contests": [_contest("a", alias="Moving")]}, "Ready"),
-        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:55")}, "Sleeping"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:30")}, "Sleeping"),
         # all clients were just led to it, as at a rollback: what it was asked before tells nothing
         (QUIET | {"aliases": {"production": "3"}}, "Ready"),
         (QUIET | {"aliases": {"production": "3"}, "previous": _taken("True", "11:00")}, "Ready"),
-        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:56")}, "Ready"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:31")}, "Ready"),
         (QUIET | {"aliases": {"production": "3"}, "route": replace(NAMED, default="m-2")}, "Ready"),
         (QUIET | {"route": replace(NAMED, named={"base": "m-2"})}, "Ready"),
         (QUIET | {"previous": REPLACED}, "Ready"),

@@ -49,7 +49,8 @@ def wanted_pods(seen: ObservedVersion, now: datetime, replaced_at: str | None) -
     """Return how many pods are wanted; `replaced_at` is when `production` left it."""
     if seen.spec.serving is None:
         return Wanted(0)
-    serving, current, at_least = seen.spec.serving, _current(seen), _at_least(seen, now, replaced_at)
+    serving, current = seen.spec.serving, _current(seen)
+    at_least = _at_least(seen, serving, now, replaced_at)
     may_sleep = _is_asked_for(seen) and is_asleep(seen, now, replaced_at)
     if may_sleep:
         return Wanted(current or 0, is_asleep=not current) if serving.triggers else Wanted(0, is_asleep=True)
@@ -68,31 +69,34 @@ def _current(seen: ObservedVersion) -> int | None:
     return seen.engine.replicas if seen.engine else None
 
 
-def _at_least(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> int:
+def _at_least(seen: ObservedVersion, serving: Serving, now: datetime, replaced_at: str | None) -> int:
     """What nobody asks for yet: the pods for all clients, of one that is to get them, or may get them back."""
     if seen.route.default == seen.name:
-        return (_current(seen) or 0) if _takes_over(seen, now) else 0
+        return (_current(seen) or 0) if _takes_over(seen, serving, now) else 0
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     if holds_production or _is_to_follow(seen):
         return seen.replicas_to_take_over
     return (_current(seen) or 0) if replaced_at else 0
 
 
-def _takes_over(seen: ObservedVersion, now: datetime) -> bool:
-    """Whether all clients were just led to it: what it was asked before tells nothing of what it needs, for as long as
-    fewer pods have to suffice before there are fewer.
-    """
-    scaling = seen.spec.serving.autoscaling if seen.spec.serving else None
-    if scaling is None or seen.route.default != seen.name:
+def _takes_over(seen: ObservedVersion, serving: Serving, now: datetime) -> bool:
+    """Whether all clients were just led to it, for as long as fewer pods have to suffice before there are fewer."""
+    scaling, taken_at = serving.autoscaling, _taken_over_at(seen, now)
+    if scaling is None or taken_at is None or scaling.triggers:  # KEDA waits by itself
         return False
-    holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
-    if not holds_production:
-        return _is_to_follow(seen)
+    return now < taken_at + timedelta(seconds=seconds(scaling.scale_down_delay))
+
+
+def _taken_over_at(seen: ObservedVersion, now: datetime) -> datetime | None:
+    """When all clients had been led to it, or now, while they are: what it was asked before tells nothing of what it
+    needs. None of what holds no `production`, nor is to.
+    """
+    if seen.route.default != seen.name:
+        return None
+    if seen.registry is None or PRODUCTION not in seen.registry.aliases:
+        return now if _is_to_follow(seen) else None
     drifted = seen.previous.condition(ConditionType.ALIAS_DRIFTED)
-    if drifted is None or drifted.status != "False":
-        return True
-    taken = datetime.fromisoformat(drifted.last_transition_time)
-    return now < taken + timedelta(seconds=seconds(scaling.scale_down_delay))
+    return datetime.fromisoformat(drifted.last_transition_time) if drifted and drifted.status == "False" else now
 
 
 def _is_to_follow(seen: ObservedVersion) -> bool:
@@ -185,15 +189,14 @@ def is_asleep(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> 
     if before.phase == "Sleeping" and before.idle_since:
         return seen.asked_at is None or seen.asked_at <= datetime.fromisoformat(before.idle_since)
     least = max(seconds(serving.idles_for), expected_start(before.cold_start) + _COMES_AGAIN_SECONDS)
-    is_quiet = seen.quiet_since is not None and now - seen.quiet_since >= timedelta(seconds=least)
+    quiet_since = seen.quiet_since and max(seen.quiet_since, _taken_over_at(seen, now) or seen.quiet_since)
+    is_quiet = quiet_since is not None and now - quiet_since >= timedelta(seconds=least)
     return is_quiet and (bool(_current(seen)) or bool(serving.triggers)) and is_named(seen)
 
 
 def _is_awaited(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> bool:
     """Whether it has to answer, asked or not: an arm of an experiment, what is to get clients, or may get them back."""
     if any(contest.status.decision is None for contest in seen.contests) or _is_to_follow(seen):
-        return True
-    if _takes_over(seen, now):
         return True
     held = seen.registry.aliases if seen.registry else ()
     routed = {**seen.route.named, PRODUCTION: seen.route.default}
