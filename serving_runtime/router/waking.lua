@@ -26,21 +26,25 @@ local function told(seconds)
   return math.max(SOONEST, math.ceil(seconds))
 end
 
-local function is_over(version, deadline)
-  return endpoints.has(version) or ngx.now() >= deadline or ngx.worker.exiting()
+local function is_over(version)
+  return endpoints.has(version) or ngx.worker.exiting()
 end
 
--- Hold the request until its version has a pod; returns after how many seconds to come again, where it has none yet.
+-- Hold the request until its version has a pod; returns after how many seconds to come again, where it has none yet. For
+-- so many looks, not until a time: clocks go back.
 function waking.await(version, expected)
   local left = remaining(version, expected)
   if left > waking.longest or held >= MOST then return told(left) end
-  local deadline, is_held = ngx.now() + waking.longest, true
+  local looks, is_held = math.ceil(waking.longest / LOOK), true
   held = held + 1
   ngx.on_abort(function()
     if is_held then held = held - 1 end
     ngx.exit(499)
   end)
-  while not is_over(version, deadline) do ngx.sleep(LOOK) end
+  while looks > 0 and not is_over(version) do
+    looks = looks - 1
+    ngx.sleep(LOOK)
+  end
   held, is_held = held - 1, false
   if not endpoints.has(version) then return told(remaining(version, expected)) end
   asked[version] = nil

@@ -94,6 +94,16 @@ def test_it_is_held_no_longer_than_clients_wait(tmp_path: Path) -> None:
         assert "v-brief" in refused.error
 
 
+def test_a_clock_that_goes_back_holds_nobody_longer(tmp_path: Path) -> None:
+    clock = f"""local now = ngx.now
+    ngx.now = function() return io.open("{tmp_path}/back") and now() - 3600 or now() end"""
+    with asleep(tmp_path, {name: f"{text}\n    {clock}" for name, text in IMPATIENT.items()}) as made:
+        waiting = made.ask("brief")
+        assert poll(lambda: made.held("v-brief") == 1, 5, every=0.02)
+        (tmp_path / "back").touch()
+        assert waiting.result(10).status == 503
+
+
 def test_who_comes_again_when_told_to_is_held_though_it_takes_longer(tmp_path: Path) -> None:
     with asleep(tmp_path, HASTY) as made:
         assert made.router.chat("slow").status == 503
