@@ -76,7 +76,7 @@ def _at_least(seen: ObservedVersion, serving: Serving, now: datetime, replaced_a
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     if holds_production or _is_to_follow(seen):
         return seen.replicas_to_take_over
-    return (_current(seen) or 0) if replaced_at else 0
+    return (_current(seen) or 0) if replaced_at and now < _rollback_until(serving, replaced_at) else 0
 
 
 def _takes_over(seen: ObservedVersion, serving: Serving, now: datetime) -> bool:
