@@ -137,8 +137,9 @@ QUIET: dict[str, Any] = {
     "quiet_since": NOW - timedelta(minutes=30),
     "route": NAMED,
 }
+NO_PODS = Engine(0, "s:2", 0)
 ASLEEP: dict[str, Any] = QUIET | {
-    "engine": Engine(0, "s:2", 0),
+    "engine": NO_PODS,
     "quiet_since": None,
     "previous": ModelVersionStatus(phase="Sleeping", registry=REGISTRY, idle_since="2026-03-01T11:00:00Z"),
 }
@@ -155,6 +156,9 @@ REPLACED = ModelVersionStatus(registry=REGISTRY, replaced_at="2026-03-01T11:30:0
         (QUIET | {"spec": SCALED}, "Ready"),
         # what nobody can wake: no table names it
         (QUIET | {"route": RouteSeen(named={"base": "m-1"})}, "Ready"),
+        # its pods were ended, and that could not be told, as where its object changed meanwhile
+        (QUIET | {"engine": NO_PODS, "previous": ModelVersionStatus(registry=REGISTRY, phase="Ready")}, "Sleeping"),
+        (QUIET | {"engine": NO_PODS}, "Loading"),
         # an arm of an experiment, and what is to get clients who are elsewhere yet, or may get them back
         (QUIET | {"contests": [_contest(None)]}, "Ready"),
         (QUIET | {"contests": [_contest("a", alias="Moving")]}, "Ready"),

@@ -11,7 +11,7 @@ One whose `autoscaling` says so is asleep while nobody asks it (`is_asleep`).
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from anneal_operator.api.model_version import ENDING, PRODUCTION
+from anneal_operator.api.model_version import ANSWERING, ENDING, PRODUCTION
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.api.serving import Serving
@@ -191,7 +191,8 @@ def is_asleep(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> 
     least = max(seconds(serving.idles_for), expected_start(before.cold_start) + _COMES_AGAIN_SECONDS)
     quiet_since = seen.quiet_since and max(seen.quiet_since, _taken_over_at(seen, now) or seen.quiet_since)
     is_quiet = quiet_since is not None and now - quiet_since >= timedelta(seconds=least)
-    return is_quiet and (bool(_current(seen)) or bool(serving.triggers)) and is_named(seen)
+    has_answered = bool(_current(seen)) or before.phase in ANSWERING or bool(serving.triggers)
+    return is_quiet and has_answered and is_named(seen)
 
 
 def _is_awaited(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> bool:
