@@ -374,6 +374,18 @@ def test_routers_are_asked_once_for_all_versions_of_their_namespace(world: World
     assert world.routers.counts == 2, "each of two routers"
 
 
+def test_of_other_versions_nothing_is_read_where_an_engine_is_up_to_date(world: World) -> None:
+    """It is looked at every five seconds: with each look at all others, two hundred of them would take all the time."""
+    world.api.put("ModelVersion", "two", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/two"}})
+    _look(world, "two", 2)
+    world.later(301)
+    world.reads()
+    _look(world)
+    read = world.reads()
+    assert [found for found in read if "one-server" in found]
+    assert not [found for found in read if "two-server" in found]
+
+
 def test_nobody_asks_where_no_version_is_scaled_so(world: World) -> None:
     serving = {name: value for name, value in SPEC["serving"].items() if name != "autoscaling"}
     world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": serving})
