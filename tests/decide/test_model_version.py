@@ -224,7 +224,7 @@ def test_one_that_went_to_sleep_by_a_clock_that_was_ahead_is_woken_all_the_same(
 def test_for_a_rollback_it_keeps_the_pods_that_it_has_and_no_longer(window: str, replicas: int) -> None:
     scaled = _spec(replicas=1, autoscaling={"maxReplicas": 8, "scaleDownDelay": "1m"}, rollbackWindow=window)
     idle = [Sample(NOW - timedelta(seconds=5 * number), 0) for number in range(20, -1, -1)]
-    lost = {"aliases": {"production": "4"}, "route": RouteSeen(default="m-2"), "previous": REPLACED}
+    lost: dict[str, Any] = {"aliases": {"production": "4"}, "route": RouteSeen(default="m-2"), "previous": REPLACED}
     assert _replicas(_seen(spec=scaled, samples=idle, engine=Engine(4, "s:2", 4), **lost)) == replicas
 
 
