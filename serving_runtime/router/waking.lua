@@ -6,7 +6,7 @@
 local endpoints = require "endpoints"
 
 local waking = { longest = 50 } -- seconds
-local MOST, LOOK, SOONEST = 64, 0.1, 5
+local MOST, LOOK, SOONEST, LONGEST_TOLD = 64, 0.1, 5, 3600
 local held = 0
 local asked = {} -- by version, since when this worker has been asked in vain, and when it was last
 
@@ -19,6 +19,7 @@ local function remaining(version, expected)
     asked[version] = before
   end
   before.last = now
+  ngx.shared.waking:set(version, now, LONGEST_TOLD)
   return before.first + expected - now
 end
 
@@ -30,8 +31,8 @@ local function is_over(version)
   return endpoints.has(version) or ngx.worker.exiting()
 end
 
--- Hold the request until its version has a pod; returns after how many seconds to come again, where it has none yet. For
--- so many looks, not until a time: clocks go back.
+-- Hold the request until its version has a pod; returns after how many seconds to come again, where it has none yet. It
+-- waits for so many looks, not until a time: clocks go back.
 function waking.await(version, expected)
   local left = remaining(version, expected)
   if left > waking.longest or held >= MOST then return told(left) end
@@ -48,6 +49,15 @@ function waking.await(version, expected)
   held, is_held = held - 1, false
   if not endpoints.has(version) then return told(remaining(version, expected)) end
   asked[version] = nil
+end
+
+-- How many seconds ago each was asked in vain, of all workers: metrics have no place for ever so many versions.
+function waking.asked_ago(ages)
+  for _, version in ipairs(ngx.shared.waking:get_keys(0)) do
+    local at = ngx.shared.waking:get(version)
+    if at then ages[version] = math.min(ages[version] or math.huge, math.max(0, ngx.now() - at)) end
+  end
+  return ages
 end
 
 return waking

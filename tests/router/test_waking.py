@@ -17,6 +17,7 @@ from .stand import Answer, Stand, endpoints, standing
 MOST = 64
 """Requests that a worker holds."""
 IMPATIENT = {"init_by_lua_block {": 'init_by_lua_block {\n    require("waking").longest = 1'}
+CROWDED = {"init_by_lua_block {": 'init_by_lua_block {\n    require("registry").MOST_SERIES = 1'}
 HASTY = {"init_by_lua_block {": 'init_by_lua_block {\n    require("waking").longest = 2'}
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
 BODY = json.dumps({"model": "soon", "scenario": "echo"}).encode()
@@ -45,7 +46,7 @@ class Sleepers:
 def _table() -> RouteTable:
     targets = {
         f"v-{name}": Target(host="127.0.0.1", port=1, model=name, service=name, wakes_after=seconds)
-        for name, seconds in {"brief": 1, "slow": 3, "soon": 20, "late": 300, "never": None}.items()
+        for name, seconds in {"brief": 1, "slow": 3, "soon": 20, "late": 300, "later": 300, "never": None}.items()
     }
     models = {name.removeprefix("v-"): ModelRoute(default=name, named={}) for name in targets}
     return RouteTable(targets=targets, models=models)
@@ -83,6 +84,15 @@ def test_where_that_takes_longer_the_client_is_told_when_to_come_again_and_the_o
         assert 0 <= told["asked_seconds_ago"]["v-late"] < 5
         made.start()
         assert poll(lambda: made.router.chat("late").status == 200, 5, every=0.05)
+
+
+def test_the_operator_hears_of_it_though_metrics_have_no_place_for_the_version(tmp_path: Path) -> None:
+    with asleep(tmp_path, CROWDED) as made:
+        assert made.router.chat("late").status == 503
+        assert made.router.chat("later").status == 503
+        told = made.router.ask("/-/requests").json["asked_seconds_ago"]
+        assert {"v-late", "v-later"} <= told.keys()
+        assert 0 <= told["v-later"] < 5
 
 
 def test_it_is_held_no_longer_than_clients_wait(tmp_path: Path) -> None:
