@@ -1,7 +1,8 @@
 """Before a node is asked to end that shares an engine: `python -m serving_runtime.follow --port 8000 --seconds 700`.
 
 The pods of a group are asked to end at once, and the leader has answers under way (`leave.py`), for which it needs the
-others. So these go on for as long as its server listens: it is gone once the leader has ended, as is its name.
+others. So these go on for as long as its server listens: it is gone once the leader has ended, as is its name. Once is
+not enough to know: where a node is drained, who tells names may be away for a moment, too.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import time
 
 __all__ = ["follow", "main"]
 
-_PERIOD_SECONDS, _TIMEOUT_SECONDS = 1.0, 5.0
+_PERIOD_SECONDS, _TIMEOUT_SECONDS, _MOST_MISSED = 1.0, 5.0, 10
 
 
 def main() -> None:
@@ -24,9 +25,10 @@ def main() -> None:
 
 
 def follow(leader: str, port: int, seconds: float, period: float = _PERIOD_SECONDS) -> None:
-    """Return when the leader's server does not listen, or after so many seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and _listens(leader, port):
+    """Return when the leader's server has not listened several times on end, or after so many seconds."""
+    end, missed = time.monotonic() + seconds, 0
+    while time.monotonic() < end and missed < _MOST_MISSED:
+        missed = 0 if _listens(leader, port) else missed + 1
         time.sleep(period)
 
 

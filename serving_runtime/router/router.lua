@@ -203,7 +203,7 @@ function router.tell_metrics()
 end
 
 function router.tell_requests()
-  local under_way, asked_ago = metrics.under_way(), metrics.asked_ago()
+  local under_way, asked_ago = metrics.under_way(), waking.asked_ago(metrics.asked_ago())
   ngx.say(cjson.encode({ under_way = under_way, asked_seconds_ago = asked_ago, recorder_lag_seconds = records.lag() }))
 end
 

@@ -9,7 +9,7 @@ import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus, Registry
+from anneal_operator.api.model_version import ColdStart, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.autoscaling import Sample
 from anneal_operator.decide.fetching import Fetching, wait_for_nodes
@@ -127,6 +127,12 @@ def test_how_many_pods_are_wanted(name: str, changes: dict[str, Any], replicas: 
     assert _replicas(_seen(name, **changes)) == replicas
 
 
+def _taken(drifted: str, since: str) -> ModelVersionStatus:
+    """It holds `production`, and the clients have or have not been led to it since then."""
+    told = _told("AliasDrifted", drifted, "AsRouted", f"2026-03-01T{since}:00Z")
+    return ModelVersionStatus(registry=REGISTRY, conditions=[told])
+
+
 NAMED = RouteSeen(default="m-1", named={"base": "m-1"}, versions=frozenset({"m-1"}))
 SLEEPS = _spec(replicas=1, autoscaling={"minReplicas": 0, "maxReplicas": 8, "idleAfter": "30m"})
 QUIET: dict[str, Any] = {
@@ -135,8 +141,9 @@ QUIET: dict[str, Any] = {
     "quiet_since": NOW - timedelta(minutes=30),
     "route": NAMED,
 }
+NO_PODS = Engine(0, "s:2", 0)
 ASLEEP: dict[str, Any] = QUIET | {
-    "engine": Engine(0, "s:2", 0),
+    "engine": NO_PODS,
     "quiet_since": None,
     "previous": ModelVersionStatus(phase="Sleeping", registry=REGISTRY, idle_since="2026-03-01T11:00:00Z"),
 }
@@ -153,11 +160,18 @@ REPLACED = ModelVersionStatus(registry=REGISTRY, replaced_at="2026-03-01T11:30:0
         (QUIET | {"spec": SCALED}, "Ready"),
         # what nobody can wake: no table names it
         (QUIET | {"route": RouteSeen(named={"base": "m-1"})}, "Ready"),
+        # its pods were ended, and that could not be told, as where its object changed meanwhile
+        (QUIET | {"engine": NO_PODS, "previous": ModelVersionStatus(registry=REGISTRY, phase="Ready")}, "Sleeping"),
+        (QUIET | {"engine": NO_PODS}, "Loading"),
         # an arm of an experiment, and what is to get clients who are elsewhere yet, or may get them back
         (QUIET | {"contests": [_contest(None)]}, "Ready"),
         (QUIET | {"contests": [_contest("a", alias="Moving")]}, "Ready"),
         (QUIET | {"contests": [_contest("a", phase="Observed", alias="Unheard")]}, "Sleeping"),
-        (QUIET | {"aliases": {"production": "3"}}, "Sleeping"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:30")}, "Sleeping"),
+        # all clients were just led to it, as at a rollback: what it was asked before tells nothing
+        (QUIET | {"aliases": {"production": "3"}}, "Ready"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("True", "11:00")}, "Ready"),
+        (QUIET | {"aliases": {"production": "3"}, "previous": _taken("False", "11:31")}, "Ready"),
         (QUIET | {"aliases": {"production": "3"}, "route": replace(NAMED, default="m-2")}, "Ready"),
         (QUIET | {"route": replace(NAMED, named={"base": "m-2"})}, "Ready"),
         (QUIET | {"previous": REPLACED}, "Ready"),
@@ -192,6 +206,31 @@ def test_one_that_sleeps_says_how_it_is_woken_and_is_left_where_it_is() -> None:
     assert status.idle_since == "2026-03-01T12:00:00Z"
     later = decide(_seen(**{**ASLEEP, "previous": status}), NOW + timedelta(hours=2))
     assert (later.status, later.progress, later.delete) == (status, "Settled", ())
+
+
+def test_it_stays_awake_for_those_who_were_told_to_come_again_once_it_has_started() -> None:
+    """Who came just before it answered was told the time of a whole start."""
+    took = ColdStart(pod="p", ready_at="t", scheduling_seconds=10, image_seconds=600, loading_seconds=1185)
+    slow = QUIET | {"previous": ModelVersionStatus(registry=REGISTRY, cold_start=took)}
+    assert decide(_seen(**slow), NOW + timedelta(seconds=29)).status.phase == "Ready"
+    assert decide(_seen(**slow), NOW + timedelta(seconds=30)).status.phase == "Sleeping"
+
+
+def test_one_that_went_to_sleep_by_a_clock_that_was_ahead_is_woken_all_the_same() -> None:
+    """As where another node leads now, or the clock was set."""
+    ahead = ModelVersionStatus(phase="Sleeping", registry=REGISTRY, idle_since="2026-03-01T13:00:00Z")
+    status = decide(_seen(**ASLEEP | {"previous": ahead}), NOW).status
+    assert (status.phase, status.idle_since) == ("Sleeping", "2026-03-01T12:00:00Z")
+    asked = ASLEEP | {"previous": status, "asked_at": NOW + timedelta(seconds=3)}
+    assert decide(_seen(**asked), NOW + timedelta(seconds=5)).status.phase == "Loading"
+
+
+@pytest.mark.parametrize(("window", "replicas"), [("31m", 4), ("30m", 1)])
+def test_for_a_rollback_it_keeps_the_pods_that_it_has_and_no_longer(window: str, replicas: int) -> None:
+    scaled = _spec(replicas=1, autoscaling={"maxReplicas": 8, "scaleDownDelay": "1m"}, rollbackWindow=window)
+    idle = [Sample(NOW - timedelta(seconds=5 * number), 0) for number in range(20, -1, -1)]
+    lost: dict[str, Any] = {"aliases": {"production": "4"}, "route": RouteSeen(default="m-2"), "previous": REPLACED}
+    assert _replicas(_seen(spec=scaled, samples=idle, engine=Engine(4, "s:2", 4), **lost)) == replicas
 
 
 HELD = Registry(version="3", url="u", aliases=["production"])
@@ -798,6 +837,7 @@ def test_of_an_engine_that_ended_the_last_words_are_told() -> None:
         ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-2")}, ()),
         ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-1")}, (GiveProduction("3"),)),
         ({"engine": Engine(2, "s:2"), "aliases": {}, "contests": [_contest(None)], "name": "m-2"}, ()),
+        (ASLEEP | {"aliases": {}}, (GiveProduction("3"),)),
     ],
 )
 def test_what_mlflow_is_told(changes: dict[str, Any], effects: tuple[Any, ...]) -> None:

@@ -49,6 +49,7 @@ ARMS = [
 ONE, TWO = _version("one", 1, "production"), _version("two", 2, "candidate")
 LOADING = _version("two", 2, "production", ready=False)
 NOBODY = _version("one", 1)
+ASLEEP = replace(_version("one", 1, ready=False), is_asleep=True)
 UNREAD = replace(_experiment(), status=ABExperimentStatus())
 ELSEWHERE = UNREAD.spec.model_copy(update={"model_name": "other"})
 
@@ -91,6 +92,10 @@ ELSEWHERE = UNREAD.spec.model_copy(update={"model_name": "other"})
         # nobody holds it for a moment, or for ever
         ([NOBODY, _version("two", 2)], [], "one", "one"),
         ([_version("two", 2), _version("ten", 10)], [], "one", "ten"),
+        # one that sleeps keeps its clients, as if it answered: they wake it
+        ([ASLEEP, _version("two", 2)], [], "one", "one"),
+        ([replace(ASLEEP, aliases=("production",)), _version("two", 2, "production")], [], "one", "one"),
+        ([ASLEEP, _version("two", 2, "production")], [], "one", "two"),
         # a decision is the route until the alias has followed
         ([ONE, TWO], [_experiment("Promoted", "b")], "one", "two"),
         ([ONE, TWO], [_experiment("Promoted", "b", alias=("False", "Moving"))], "one", "two"),

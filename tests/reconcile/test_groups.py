@@ -109,3 +109,38 @@ def test_where_it_is_not_installed_the_version_says_so() -> None:
         found for found in world.api.status("ModelVersion", "one")["conditions"] if found["type"] == "Reconciling"
     )
     assert (told["reason"], "this cluster has no LeaderWorkerSet" in told["message"]) == ("RefusedByApiServer", True)
+
+
+def _told_by_no_watch(world: World) -> None:
+    """Of LeaderWorkerSets, as it is: what others do to one is not heard."""
+
+    def tell(manifest: dict[str, Any], *, deleted: bool = False) -> None:
+        if manifest["kind"] != "LeaderWorkerSet":
+            world.store.observe(manifest, deleted=deleted)
+
+    world.api.tell = tell
+
+
+def test_what_keda_makes_of_it_is_seen_by_its_pods_of_which_watches_tell() -> None:
+    world = World()
+    _told_by_no_watch(world)
+    trigger = {"type": "cron", "metadata": {}}
+    scaling = {"minReplicas": 0, "maxReplicas": 4, "idleAfter": "1m", "triggers": [trigger]}
+    world.api.put("ModelVersion", "one", spec=SPEC | {"serving": SPEC["serving"] | {"autoscaling": scaling}})
+    _look(world, 2)
+    _pod(world, "one-group-0", "leader", READY)
+    _look(world, 2)
+    world.reconcile("Router", "anneal-router", 2)
+    for _ in range(30):
+        world.later(5)
+        _look(world)
+    fewest = world.api.objects["ScaledObject", "one-server"]["spec"]
+    assert (fewest["minReplicaCount"], _status(world)["phase"]) == (0, "Ready")
+    made = _made(world)
+    made["spec"]["replicas"] = 0
+    world.api.remove("Pod", "one-group-0")
+    _look(world)
+    assert (world.api.objects["ScaledObject", "one-server"]["spec"]["minReplicaCount"], _status(world)["phase"]) == (
+        0,
+        "Sleeping",
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.schema import timestamp
+from anneal_operator.errors import ApiError
 
 from .world import NAMESPACE, World
 
@@ -98,6 +99,20 @@ def test_while_a_router_ends_its_streams_nothing_is_scaled_down(world: World) ->
     world.api.remove("Pod", "leaving")
     _wait(world, 80)
     assert _replicas(world) == 1
+
+
+def test_a_router_that_its_node_ended_is_not_asked_however_long_its_pod_is_kept(world: World) -> None:
+    """As after an eviction or a node's end: it stays, as Failed, and another may have its address by now."""
+    world.router_pod("evicted", "10.1.0.3", ready=False)
+    world.api.objects["Pod", "evicted"]["status"]["phase"] = "Failed"
+    world.api.changed("Pod", "evicted")
+    world.routers.requests = {"one": 20}
+    _wait(world, 5)
+    assert _replicas(world) == 4, "two routers with 20 each"
+    world.routers.requests, world.routers.silent = {}, {"10.1.0.3"}
+    _wait(world, 80)
+    assert _replicas(world) == 1
+    assert _stored(world) == ("router-1", 0)
 
 
 def test_pods_that_do_not_answer_are_not_taken_for_pods_that_nobody_needs(world: World) -> None:
@@ -199,6 +214,17 @@ def test_where_there_is_no_room_for_them_clients_come_once_they_have_waited(worl
     assert _told(world, "CapacityReady") == {}
 
 
+def test_nobody_waits_for_pods_for_ever_where_another_step_of_the_router_is_refused(world: World) -> None:
+    world.api.remove("NetworkPolicy", "anneal-groups")
+    world.api.refuses["NetworkPolicy"] = ApiError(403, "no")
+    _released(world)
+    world.later(901)
+    _settle(world)
+    world.later(901)
+    _settle(world)
+    assert _default(world) == "two"
+
+
 def test_a_new_version_needs_pods_for_requests_and_not_as_many_as_the_one_before_it_has(world: World) -> None:
     world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 6}})
     _look(world)
@@ -213,6 +239,33 @@ def test_a_new_version_needs_pods_for_requests_and_not_as_many_as_the_one_before
     world.registry.aliases["spam", "production"] = "2"
     _look(world, "two", 2)
     assert _replicas(world, "two") == 2
+
+
+@pytest.mark.parametrize("scaling", [{}, {"minReplicas": 0, "idleAfter": "1m"}])
+def test_what_clients_are_led_back_to_has_pods_for_them_though_nobody_asked_it_of_late(
+    world: World, scaling: dict[str, Any]
+) -> None:
+    _released(world)
+    for name in ("one", "two"):
+        spec = world.api.objects["ModelVersion", name]["spec"]
+        wanted = {"autoscaling": spec["serving"]["autoscaling"] | scaling}
+        world.api.edit("ModelVersion", name, spec=spec | {"serving": wanted})
+    _answer(world, "two")
+    _settle(world)
+    world.routers.requests = {"two": 20}
+    _wait(world, 100)
+    assert (_default(world), _replicas(world)) == ("two", 4), "kept for a rollback"
+    world.registry.aliases["spam", "production"] = "1"
+    _look(world)
+    for _ in range(2):
+        world.reconcile("Router", "anneal-router")
+    _look(world)
+    assert (_default(world), _phase(world), _replicas(world)) == ("one", "Ready", 4)
+    world.routers.requests = {"one": 11}
+    _wait(world, 55)
+    assert _replicas(world) == 4
+    _wait(world, 20)
+    assert _replicas(world) == 3
 
 
 def _sleepy(world: World) -> None:
@@ -319,6 +372,18 @@ def test_routers_are_asked_once_for_all_versions_of_their_namespace(world: World
     _look(world)
     _look(world, "two")
     assert world.routers.counts == 2, "each of two routers"
+
+
+def test_of_other_versions_nothing_is_read_where_an_engine_is_up_to_date(world: World) -> None:
+    """It is looked at every five seconds: with each look at all others, two hundred of them would take all the time."""
+    world.api.put("ModelVersion", "two", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/two"}})
+    _look(world, "two", 2)
+    world.later(301)
+    world.reads()
+    _look(world)
+    read = world.reads()
+    assert [found for found in read if "one-server" in found]
+    assert not [found for found in read if "two-server" in found]
 
 
 def test_nobody_asks_where_no_version_is_scaled_so(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from .stand import Answer, Stand, endpoints, standing
 MOST = 64
 """Requests that a worker holds."""
 IMPATIENT = {"init_by_lua_block {": 'init_by_lua_block {\n    require("waking").longest = 1'}
+CROWDED = {"init_by_lua_block {": 'init_by_lua_block {\n    require("registry").MOST_SERIES = 1'}
+HASTY = {"init_by_lua_block {": 'init_by_lua_block {\n    require("waking").longest = 2'}
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
 BODY = json.dumps({"model": "soon", "scenario": "echo"}).encode()
 
@@ -37,13 +40,13 @@ class Sleepers:
     def start(self) -> None:
         """A pod of each answers."""
         port = self.router.engine.port
-        self.router.write_endpoints({"v-soon": [port], "v-late": [port]})
+        self.router.write_endpoints({"v-soon": [port], "v-late": [port], "v-slow": [port]})
 
 
 def _table() -> RouteTable:
     targets = {
         f"v-{name}": Target(host="127.0.0.1", port=1, model=name, service=name, wakes_after=seconds)
-        for name, seconds in {"brief": 1, "soon": 20, "late": 300, "never": None}.items()
+        for name, seconds in {"brief": 1, "slow": 3, "soon": 20, "late": 300, "later": 300, "never": None}.items()
     }
     models = {name.removeprefix("v-"): ModelRoute(default=name, named={}) for name in targets}
     return RouteTable(targets=targets, models=models)
@@ -83,6 +86,15 @@ def test_where_that_takes_longer_the_client_is_told_when_to_come_again_and_the_o
         assert poll(lambda: made.router.chat("late").status == 200, 5, every=0.05)
 
 
+def test_the_operator_hears_of_it_though_metrics_have_no_place_for_the_version(tmp_path: Path) -> None:
+    with asleep(tmp_path, CROWDED) as made:
+        assert made.router.chat("late").status == 503
+        assert made.router.chat("later").status == 503
+        told = made.router.ask("/-/requests").json["asked_seconds_ago"]
+        assert {"v-late", "v-later"} <= told.keys()
+        assert 0 <= told["v-later"] < 5
+
+
 def test_it_is_held_no_longer_than_clients_wait(tmp_path: Path) -> None:
     with asleep(tmp_path, IMPATIENT) as made:
         waiting = made.ask("brief")
@@ -90,6 +102,27 @@ def test_it_is_held_no_longer_than_clients_wait(tmp_path: Path) -> None:
         refused = waiting.result(10)
         assert (refused.status, refused.headers["retry-after"]) == (503, "5")
         assert "v-brief" in refused.error
+
+
+def test_a_clock_that_goes_back_holds_nobody_longer(tmp_path: Path) -> None:
+    clock = f"""local now = ngx.now
+    ngx.now = function() return io.open("{tmp_path}/back") and now() - 3600 or now() end"""
+    with asleep(tmp_path, {name: f"{text}\n    {clock}" for name, text in IMPATIENT.items()}) as made:
+        waiting = made.ask("brief")
+        assert poll(lambda: made.held("v-brief") == 1, 5, every=0.02)
+        (tmp_path / "back").touch()
+        assert waiting.result(10).status == 503
+
+
+def test_who_comes_again_when_told_to_is_held_though_it_takes_longer(tmp_path: Path) -> None:
+    with asleep(tmp_path, HASTY) as made:
+        assert made.router.chat("slow").status == 503
+        again = time.monotonic() + 3.1
+        assert poll(lambda: time.monotonic() > again, 5, every=0.02)
+        waiting = made.ask("slow")
+        assert poll(lambda: made.held("v-slow") == 1, 1, every=0.02)
+        made.start()
+        assert waiting.result(10).status == 200
 
 
 def test_so_many_are_held_and_one_that_leaves_makes_room(tmp_path: Path) -> None:

@@ -62,4 +62,26 @@ def test_a_follower_waits_no_longer_than_it_may() -> None:
 
 
 def test_a_leader_whose_name_is_gone_is_gone() -> None:
-    follow("nowhere.invalid", 8000, 60.0)
+    follow("nowhere.invalid", 8000, 60.0, 0.01)
+
+
+def test_a_name_that_cannot_be_asked_for_a_moment_leaves_the_leader_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a node is drained that name servers are on, too: the leader's answers need this one."""
+    away = [socket.gaierror(socket.EAI_AGAIN, "try again")] * 3
+    connect = socket.create_connection
+
+    def asked(address: tuple[str, int], timeout: float) -> socket.socket:
+        if away:
+            raise away.pop()
+        return connect(address, timeout)
+
+    monkeypatch.setattr(socket, "create_connection", asked)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        following = threading.Thread(target=follow, args=("127.0.0.1", server.getsockname()[1], 60.0, 0.01))
+        following.start()
+        server.settimeout(10)
+        server.accept()[0].close()
+    following.join(10)
+    assert not following.is_alive()

@@ -157,7 +157,7 @@ def _retired(
 ) -> tuple[VersionPhase, datetime | None, datetime | None]:
     """Return the phase, since when there have been no pods, and when what would make them is to go."""
     before, serving = seen.previous, seen.spec.serving
-    since = datetime.fromisoformat(before.idle_since) if before.idle_since else now
+    since = min(now, datetime.fromisoformat(before.idle_since)) if before.idle_since else now  # a clock was ahead
     if phase != "Idle":
         return phase, since if phase == "Sleeping" else None, None
     if serving is None or serving.retire_after is None:
@@ -203,7 +203,8 @@ def _effects(seen: ObservedVersion, registry: Registry | None, phase: VersionPha
     made: Effects = ()
     if any(alias not in registry.aliases_set for alias in seen.spec.aliases):
         made += (SetAliases(registry.version),)
-    if phase in ANSWERING and seen.aliases is not None and PRODUCTION not in seen.aliases and _may_begin(seen):
+    answers = phase in ANSWERING or phase == "Sleeping"
+    if answers and seen.aliases is not None and PRODUCTION not in seen.aliases and _may_begin(seen):
         made += (GiveProduction(registry.version),)
     return made
 

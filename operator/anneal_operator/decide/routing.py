@@ -133,9 +133,10 @@ def _effective(alias: str, own: Iterable[Version], served: Mapping[str, Version]
     """What an alias names: its holder, once that answers; until then what it named before, as long as that is served.
 
     So also where the holder has no server, for as long as it has none. Where two claim it, what one of them has read
-    is old: it stays where it is, or goes to the newer one.
+    is old: it stays where it is, or goes to the newer one. One that sleeps answers whoever wakes it.
     """
-    ready = {name: version for name, version in served.items() if alias in version.aliases and version.ready}
+    holders = {name: version for name, version in served.items() if alias in version.aliases}
+    ready = {name: one for name, one in holders.items() if one.ready or (one.is_asleep and name == before)}
     if ready and before not in ready:
         return max(ready.values(), key=lambda version: version.number).name
     return before if before in served and alias in _aliases(own) else None
@@ -163,7 +164,7 @@ def _default(
     if PRODUCTION in _aliases(own):
         return _effective(PRODUCTION, own, served, last)
     ready = [version for version in served.values() if version.ready]
-    if before and (before.ready or not ready):
+    if before and (before.ready or before.is_asleep or not ready):
         return before.name
     if any(version.number == 0 for version in own):
         return None

@@ -11,13 +11,14 @@ One whose `autoscaling` says so is asleep while nobody asks it (`is_asleep`).
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from anneal_operator.api.model_version import ENDING, PRODUCTION
+from anneal_operator.api.model_version import ANSWERING, ENDING, PRODUCTION
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.api.serving import Serving
 from anneal_operator.reasons import ConditionType, Reason
 
 from .autoscaling import fewest, replicas_for
+from .cold_start import expected_start
 from .experiment_end import is_followed
 from .observed_version import Contest, ObservedVersion
 
@@ -27,6 +28,8 @@ WITHOUT_PODS = frozenset({"Idle", "Retired"})
 """The phases of a version that nobody wants."""
 _DRAIN = timedelta(seconds=30)
 """For how long answers under way are waited for where no experiment says so."""
+_COMES_AGAIN_SECONDS = 30
+"""How much later than it was told a client may come, who was to come when a start should be over."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def wanted_pods(seen: ObservedVersion, now: datetime, replaced_at: str | None) -
     """Return how many pods are wanted; `replaced_at` is when `production` left it."""
     if seen.spec.serving is None:
         return Wanted(0)
-    serving, current, at_least = seen.spec.serving, _current(seen), _at_least(seen, replaced_at)
+    serving, current = seen.spec.serving, _current(seen)
+    at_least = _at_least(seen, serving, now, replaced_at)
     may_sleep = _is_asked_for(seen) and is_asleep(seen, now, replaced_at)
     if may_sleep:
         return Wanted(current or 0, is_asleep=not current) if serving.triggers else Wanted(0, is_asleep=True)
@@ -65,14 +69,34 @@ def _current(seen: ObservedVersion) -> int | None:
     return seen.engine.replicas if seen.engine else None
 
 
-def _at_least(seen: ObservedVersion, replaced_at: str | None) -> int:
+def _at_least(seen: ObservedVersion, serving: Serving, now: datetime, replaced_at: str | None) -> int:
     """What nobody asks for yet: the pods for all clients, of one that is to get them, or may get them back."""
     if seen.route.default == seen.name:
-        return 0
+        return (_current(seen) or 0) if _takes_over(seen, serving, now) else 0
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
     if holds_production or _is_to_follow(seen):
         return seen.replicas_to_take_over
-    return (_current(seen) or 0) if replaced_at else 0
+    return (_current(seen) or 0) if replaced_at and now < _rollback_until(serving, replaced_at) else 0
+
+
+def _takes_over(seen: ObservedVersion, serving: Serving, now: datetime) -> bool:
+    """Whether all clients were just led to it, for as long as fewer pods have to suffice before there are fewer."""
+    scaling, taken_at = serving.autoscaling, _taken_over_at(seen, now)
+    if scaling is None or taken_at is None or scaling.triggers:  # KEDA waits by itself
+        return False
+    return now < taken_at + timedelta(seconds=seconds(scaling.scale_down_delay))
+
+
+def _taken_over_at(seen: ObservedVersion, now: datetime) -> datetime | None:
+    """When all clients had been led to it, or now, while they are: what it was asked before tells nothing of what it
+    needs. None of what holds no `production`, nor is to.
+    """
+    if seen.route.default != seen.name:
+        return None
+    if seen.registry is None or PRODUCTION not in seen.registry.aliases:
+        return now if _is_to_follow(seen) else None
+    drifted = seen.previous.condition(ConditionType.ALIAS_DRIFTED)
+    return datetime.fromisoformat(drifted.last_transition_time) if drifted and drifted.status == "False" else now
 
 
 def _is_to_follow(seen: ObservedVersion) -> bool:
@@ -168,8 +192,11 @@ def is_asleep(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> 
         return False
     if before.phase == "Sleeping" and before.idle_since:
         return seen.asked_at is None or seen.asked_at <= datetime.fromisoformat(before.idle_since)
-    is_quiet = seen.quiet_since is not None and now - seen.quiet_since >= timedelta(seconds=seconds(serving.idles_for))
-    return is_quiet and (bool(_current(seen)) or bool(serving.triggers)) and is_named(seen)
+    least = max(seconds(serving.idles_for), expected_start(before.cold_start) + _COMES_AGAIN_SECONDS)
+    quiet_since = seen.quiet_since and max(seen.quiet_since, _taken_over_at(seen, now) or seen.quiet_since)
+    is_quiet = quiet_since is not None and now - quiet_since >= timedelta(seconds=least)
+    has_answered = bool(_current(seen)) or before.phase in ANSWERING or bool(serving.triggers)
+    return is_quiet and has_answered and is_named(seen)
 
 
 def _is_awaited(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> bool:

@@ -156,13 +156,13 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         verdict: Verdict[Status, Intent, Effect],
         steps: list[list[Operation]],
     ) -> Finding | None:
-        """Take the steps in their order; return what stopped them."""
+        """Take the steps in their order; return what stopped them, and then all effects but those that hang on none."""
         problem = await self._write_children(item, verdict, steps)
-        if problem:
-            return problem
         told_by = self._kind.effects_on
         try:
             for effect in verdict.effects:
+                if problem and not getattr(effect, "hangs_on_none", False):
+                    continue
                 told_by = getattr(effect, "told_by", self._kind.effects_on)
                 await self._kind.carry_out(item, observed, effect)
         except ForeignModelError as error:
@@ -171,7 +171,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
             return Finding(told_by, "False", Reason.REGISTRATION_REFUSED, str(error))
         except (RegistryError, RouterError) as error:
             return Finding(told_by, "False", Reason.REGISTRY_UNREACHABLE, str(error))
-        return None
+        return problem
 
     async def _write_children(
         self, item: Item[Spec, Status], verdict: Verdict[Status, Intent, Effect], steps: list[list[Operation]]

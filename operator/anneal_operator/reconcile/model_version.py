@@ -127,6 +127,8 @@ class ModelVersionKind:
         ring = await key_ring(self._context, reader, item.namespace) if is_asked else None
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
         engine, of_backend = await own_engine(reader, item.manifest) if made else None, await _service(reader, item)
+        build = self._environment(ring.keys).build if ring else ""
+        has_turn = shares or (engine is not None and engine.build != build)
         seen = SeenVersion(
             name=item.name,
             generation=item.generation,
@@ -151,10 +153,10 @@ class ModelVersionKind:
             source_refusal=self._refusal(item.spec),
             service_problem=_service_problem(item, of_backend),
             backend_told=await self._backend_told(reader, item, ring, of_backend),
-            build=self._environment(ring.keys).build if ring else "",
+            build=build,
             wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
             router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
-            other_engines=await _other_engines(reader, item, versions, experiments),
+            other_engines=await _other_engines(reader, item, versions, experiments) if has_turn else {},
             ring=ring,
         )
         may_hold = made or (item.status.cost and item.status.cost.gpus)

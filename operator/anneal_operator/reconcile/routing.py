@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
 from anneal_operator.api.backend import Backend
@@ -120,6 +121,8 @@ class Await:
     """Remember what changes of the default wait for, and have it told."""
 
     awaited: Mapping[str, Awaited]
+    hangs_on_none: ClassVar = True
+    """Of the steps: where one is refused, and nothing were remembered, the time to wait would begin anew each time."""
 
 
 RouterItem = Item[NoSpec, ObjectStatus]

@@ -1,6 +1,7 @@
 """What a namespace's routers have under way, and whether their records are stored: asked of each pod, now and then.
 
-Every pod that there is, ready or about to end: what it has under way, or not handed over, is there all the same. Kept
+Every pod that there is, ready or about to end: what it has under way, or not handed over, is there all the same. Of one
+that has ended, as on a node that was shut down, the pod may stay for ever: nothing is under way in it. Kept
 in memory alone: a new leader knows nothing of what was, so it scales nothing down for a while.
 """
 
@@ -60,7 +61,7 @@ class Traffic:
             if last is not None and timedelta(0) <= now - last < _PERIOD:
                 return
             self._asked_at[namespace] = now
-            pods = [pod for pod in await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}") if _address(pod)]
+            pods = [pod for pod in await reader.list("Pod", namespace, f"{ROUTER_LABEL}={ROUTER}") if _runs(pod)]
             told = await asyncio.gather(*(_told(routers, key, pod) for pod in pods))
             self._note_asked(namespace, told, now)
             self._note_requests(namespace, told, now)
@@ -157,6 +158,10 @@ class Traffic:
         for kept in (self._moments, self._stored, self._asked, self._watched_since, self._asked_at, self._turns):
             kept.clear()
         self._short_at.clear()
+
+
+def _runs(pod: Manifest) -> bool:
+    return bool(_address(pod)) and pod["status"].get("phase") not in {"Failed", "Succeeded"}
 
 
 def _address(pod: Manifest) -> str:

@@ -57,16 +57,25 @@ async def own_engine(reader: Reader, version: Manifest) -> Engine | None:
     if made["metadata"].get("deletionTimestamp"):
         return None
     metadata = version["metadata"]
-    return _grouped(made, await reader.list("Pod", metadata["namespace"], f"{VERSION_LABEL}={metadata['name']}"))
+    leaders = await reader.list("Pod", metadata["namespace"], f"{VERSION_LABEL}={metadata['name']}")
+    return _grouped(made, leaders, is_scaled_by_keda=_has_triggers(version))
 
 
-def _grouped(made: Manifest, leaders: Sequence[Manifest]) -> Engine:
+def _has_triggers(version: Manifest) -> bool:
+    serving: Any = (version.get("spec") or {}).get("serving")
+    scaling = serving.get("autoscaling") if isinstance(serving, dict) else None
+    return bool(scaling.get("triggers")) if isinstance(scaling, dict) else False
+
+
+def _grouped(made: Manifest, leaders: Sequence[Manifest], *, is_scaled_by_keda: bool) -> Engine:
+    """What KEDA made of the number of engines no watch tells: as many as there are leaders."""
     annotations, staying = made["metadata"].get("annotations", {}), [pod for pod in leaders if not is_deleted(pod)]
     wanted = [annotations.get(name) for name in _MADE_OF]
     newest = [
         pod for pod in staying if [pod["metadata"].get("annotations", {}).get(name) for name in _MADE_OF] == wanted
     ]
-    ready, replicas = sum(map(_is_ready, staying)), int(made["spec"].get("replicas", 1))
+    ready = sum(map(_is_ready, staying))
+    replicas = len(staying) if is_scaled_by_keda else int(made["spec"].get("replicas", 1))
     is_rolling = sum(map(_is_ready, newest)) < replicas or len(staying) > len(newest)
     return Engine(
         ready,
