@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """How the addresses of artifacts begin that are served, as JSON."""
     backend_urls: list[str] = []
     """How the addresses of backends outside their namespaces begin that may be asked, as JSON."""
+    keda_triggers: list[str] = []
+    """The types of triggers by which KEDA may scale versions, as JSON: it asks whom these name, with their Secrets."""
     artifact_endpoints: list[str] = list(ANY_ENDPOINT)
     """How the addresses of hubs and of S3 begin that artifacts are read from, as JSON."""
     authorities_config_map: str = ""

@@ -45,6 +45,7 @@ WRONG = [
     ("server.backends", ["https://"]),
     ("server.backends", ["https://user:secret@api.example.com/"]),
     ("server.backends", ["//api.example.com/"]),
+    ("server.triggers", ["Prometheus"]),
     ("router.httpRoute.hostnames", ["models.example.com"]),
     ("router.httpRoute.hostnames", ["https://{namespace}.example.com"]),
     ("router.httpRoute", {"parentRefs": [{"name": "public"}], "hostnames": []}),
@@ -73,6 +74,7 @@ RIGHT = [
         "server.sources",
         ["mlflow-artifacts:/", "pvc://", "s3://models/", "oci://registry.example.com:5000/team/", "hf://"],
     ),
+    ("server.triggers", ["prometheus", "azure-servicebus"]),
     ("server.backends", ["https://api.example.com/", "https://api.example.com/v1/", "http://10.0.0.7:8000/"]),
     (
         "router.httpRoute",

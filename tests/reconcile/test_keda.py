@@ -27,17 +27,24 @@ EXPERIMENT = {
 
 
 @pytest.fixture
-def world() -> World:
-    """It answers, and gets its clients."""
+def empty(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Its installation takes such triggers."""
     made = World()
-    made.api.put("ModelVersion", "one", spec=SPEC)
-    _look(made, 2)
-    _scale(made, 1)
-    _look(made, 2)
-    for _ in range(2):
-        made.reconcile("Router", "anneal-router")
-    _look(made)
+    monkeypatch.setitem(vars(made.context.settings), "keda_triggers", ["prometheus"])
     return made
+
+
+@pytest.fixture
+def world(empty: World) -> World:
+    """It answers, and gets its clients."""
+    empty.api.put("ModelVersion", "one", spec=SPEC)
+    _look(empty, 2)
+    _scale(empty, 1)
+    _look(empty, 2)
+    for _ in range(2):
+        empty.reconcile("Router", "anneal-router")
+    _look(empty)
+    return empty
 
 
 def _look(world: World, times: int = 1) -> None:
@@ -65,6 +72,17 @@ def _be_quiet(world: World) -> None:
 
 def _phase(world: World) -> str:
     return str(world.api.status("ModelVersion", "one")["phase"])
+
+
+def test_a_trigger_whose_type_the_installation_does_not_name_scales_nothing() -> None:
+    made = World()
+    made.api.put("ModelVersion", "one", spec=SPEC)
+    _look(made, 2)
+    conditions = made.api.status("ModelVersion", "one")["conditions"]
+    [ready] = [condition for condition in conditions if condition["type"] == "Ready"]
+    assert (_phase(made), ready["reason"]) == ("Failed", "SourceRefused")
+    assert "has one of type prometheus, and this installation takes none" in ready["message"]
+    assert _fewest(made) is None
 
 
 def test_it_has_as_many_pods_as_keda_says(world: World) -> None:
@@ -115,10 +133,9 @@ def test_what_nobody_wants_is_taken_from_keda_and_given_back_when_it_is_wanted_a
     assert "replicas" not in world.api.objects["Deployment", "one-server"]["spec"]
 
 
-def test_where_keda_is_not_installed_the_version_says_so() -> None:
-    world = World()
-    world.api.refuses["ScaledObject"] = ApiError(404, "this cluster has no ScaledObject (keda.sh/v1alpha1): install it")
-    world.api.put("ModelVersion", "one", spec=SPEC)
-    _look(world, 2)
-    told = {found["type"]: found for found in world.api.status("ModelVersion", "one")["conditions"]}
+def test_where_keda_is_not_installed_the_version_says_so(empty: World) -> None:
+    empty.api.refuses["ScaledObject"] = ApiError(404, "this cluster has no ScaledObject (keda.sh/v1alpha1): install it")
+    empty.api.put("ModelVersion", "one", spec=SPEC)
+    _look(empty, 2)
+    told = {found["type"]: found for found in empty.api.status("ModelVersion", "one")["conditions"]}
     assert "this cluster has no ScaledObject" in told["Reconciling"]["message"]

@@ -77,10 +77,10 @@ def _of_weights(field: str) -> Rule:
     )
 
 
-def _triggered(version: str) -> str:
-    """Whether KEDA scales it, in CEL."""
+def _triggers(version: str) -> str:
+    """The types of what KEDA scales it by, in CEL."""
     scaling = f"{version}.serving.autoscaling"
-    return f"has({version}.serving) && has({scaling}) && size({scaling}.triggers) > 0"
+    return f"(has({version}.serving) && has({scaling}) ? {scaling}.triggers.map(one, one.type) : [])"
 
 
 class ModelVersionSpec(Schema):
@@ -157,9 +157,8 @@ class ModelVersionSpec(Schema):
             "create another ModelVersion",
         ),
         Rule(
-            f"!has(oldSelf.serving) || ({_triggered('oldSelf')}) == ({_triggered('self')})",
-            "`serving.autoscaling.triggers` cannot come or go, as two would set the number of pods meanwhile: create "
-            "another ModelVersion",
+            f"!has(oldSelf.serving) || {_triggers('oldSelf')} == {_triggers('self')}",
+            "`serving.autoscaling.triggers` cannot come or go, nor change their `type`: create another ModelVersion",
         ),
         immutable("modelName", "a version belongs to one model; create another ModelVersion"),
         immutable("artifact", "a version is its weights; create another ModelVersion"),

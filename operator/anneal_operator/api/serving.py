@@ -94,7 +94,8 @@ class Autoscaling(Schema):
     """With `minReplicas: 0`, after how long without a request there are no pods; 10 minutes where it is left out."""
     triggers: list[Trigger] = Field(default=[], max_length=8)
     """With any, KEDA scales by these between the bounds, by a ScaledObject that is made for it, and nobody else does;
-    `targetRequests` then only says how many pods a release needs. They may change, but not come or go.
+    `targetRequests` then only says how many pods a release needs. They may change, but not come or go. The chart's
+    `server.triggers` says which types are taken.
     """
     scale_down_delay: Duration = "5m"
     """For how long fewer pods have to suffice before there are fewer."""

@@ -25,7 +25,7 @@ from anneal_operator.decide.model_version import (
 )
 from anneal_operator.decide.observed_version import Contest, ObservedVersion
 from anneal_operator.decide.serving_engine import Engine, Front
-from anneal_operator.decide.sources import source_refusal
+from anneal_operator.decide.sources import source_refusal, trigger_refusal
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend, service_problem
@@ -182,7 +182,9 @@ class ModelVersionKind:
         settings = self._context.settings
         if spec.backend:
             return url_refusal(spec.backend.url, settings.backend_urls)
-        return source_refusal(_sources(spec), settings.artifact_sources)
+        types = [one.type for one in spec.serving.triggers] if spec.serving else []
+        refused = source_refusal(_sources(spec), settings.artifact_sources)
+        return refused or trigger_refusal(types, settings.keda_triggers)
 
     async def _backend_told(
         self, reader: Reader, item: VersionItem, ring: KeyRing | None, service: Manifest | None
