@@ -67,6 +67,7 @@ def generated_spec(schema: Json, rng: random.Random) -> Any:
     if rng.random() < 0.85:
         _choose(spec, schema, rng)
         _fit_together(spec)
+        _compare(spec)
     for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
         _mutate(spec, rng)
     return spec
@@ -97,12 +98,23 @@ def _fit_together(spec: Json) -> None:
         for name, schemes in (("revision", ("hf://",)), ("secretRef", ("hf://", "s3://"))):
             if not uri.startswith(schemes):
                 base.pop(name, None)
-    if variants := spec.get("variants"):
-        spec["control"] = variants[0].get("name")
+    for source in (spec.get("dataset") or {}).get("sources") or ():
+        if not str(source.get("uri")).startswith(("hf://", "s3://")):
+            source.pop("secretRef", None)
     evaluation = spec.get("evaluation") or {}
     for gate in evaluation.get("gates") or ():
         evaluation["suites"] = evaluation.get("suites") or [{"name": "rows", "type": "Perplexity"}]
         gate["metric"] = f"{evaluation['suites'][0].get('name')}/perplexity"
+
+
+def _compare(spec: Json) -> None:
+    """Tie what no schema ties of an experiment."""
+    for number, variant in enumerate(spec.get("variants") or ()):
+        variant |= {"name": f"v{number}", "modelVersionRef": {"name": f"version-{number}"}}
+        spec["control"] = "v0"
+    primary = (spec.get("metrics") or {}).get("primary") or {}
+    if primary.keys() & {"window", "range"}:
+        primary["range"] = {"min": 1, "max": 5}
 
 
 def _value(schema: Json, rng: random.Random) -> Any:
