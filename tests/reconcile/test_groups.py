@@ -121,8 +121,9 @@ def _told_by_no_watch(world: World) -> None:
     world.api.tell = tell
 
 
-def test_what_keda_makes_of_it_is_seen_by_its_pods_of_which_watches_tell() -> None:
+def test_what_keda_makes_of_it_is_seen_by_its_pods_of_which_watches_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
+    monkeypatch.setitem(vars(world.context.settings), "keda_triggers", ["cron"])
     _told_by_no_watch(world)
     trigger = {"type": "cron", "metadata": {}}
     scaling = {"minReplicas": 0, "maxReplicas": 4, "idleAfter": "1m", "triggers": [trigger]}
