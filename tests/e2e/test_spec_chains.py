@@ -70,6 +70,7 @@ def _at_home(chain: Chain, spec: Manifest) -> Manifest:
     made = at_home(chain.kind, spec)
     if chain.kind == "ABExperiment" and int(chain.name.rpartition("-")[2]) % 2:
         made["modelName"] = "resident"
+        made["variants"] = sorted(made["variants"], key=lambda one: one["name"] != made["control"])[: len(RESIDENTS)]
         for variant, resident in zip(made["variants"], RESIDENTS, strict=True):
             variant["modelVersionRef"] = {"name": resident}
     return made
