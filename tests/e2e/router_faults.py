@@ -97,6 +97,8 @@ def _lose_generation(served: Served, _: Traffic) -> None:
     assert poll(lambda: any(router["metadata"]["name"] in told for told in served.unsettled()), 30, every=0.5)
     name = router["metadata"]["name"]
     assert poll(lambda: name not in _names(served.routers()), 150, every=1.0), served.unsettled()
+    for process in agent:  # else it outlives its grace period
+        send(process, signal.SIGCONT)
 
 
 def _kill_engine(served: Served, _: Traffic) -> None:

@@ -21,7 +21,7 @@ IDLE = 'python_gc_total 7.0\nvllm:generation_tokens_total{model_name="m"} 5.0\nv
 class Engine:
     """vLLM's server, played; `status` None is one that hangs."""
 
-    metrics: str = IDLE
+    metrics: str | None = IDLE
     status: int | None = 200
     queue: int = 256
     asked: list[Any] = field(default_factory=list)
@@ -29,8 +29,11 @@ class Engine:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.apps.append(scope["app"])
-        status, said = 200, self.metrics
-        if scope["path"] != "/metrics":
+        status, said = 200, self.metrics or ""
+        if scope["path"] == "/metrics":
+            if self.metrics is None:
+                raise RuntimeError("no metrics")
+        else:
             message = await receive()
             self.asked.append((scope["method"], scope["path"], json.loads(message["body"])))
             if self.status is None:
@@ -80,6 +83,11 @@ def test_an_idle_engine_is_asked_for_a_token_now_and_then() -> None:
     assert engine.asked == [question] * len(engine.asked)
     assert 15 <= len(engine.asked) <= 30
     assert set(engine.apps) == {"a"}
+
+
+def test_one_whose_metrics_fail_lives_while_it_answers() -> None:
+    assert all(_probed(Engine(metrics=None), 300))
+    assert not all(_probed(Engine(metrics=None, status=None), 300))
 
 
 def test_one_that_hangs_is_dead_after_two_minutes_and_is_asked_once() -> None:

@@ -23,7 +23,7 @@ _KEEP_ALIVE_SECONDS = 75  # launch.py says so, too
 
 async def answer(scope: Message, receive: Receive, send: Send) -> None:
     """Answer the kubelet, or a chat."""
-    if scope["path"] == "/health":
+    if scope["path"] in {"/health", "/metrics"}:
         await _send_whole(send, b"{}")
         return
     body = json.loads(await _body(receive))
