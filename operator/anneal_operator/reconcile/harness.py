@@ -156,7 +156,7 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         verdict: Verdict[Status, Intent, Effect],
         steps: list[list[Operation]],
     ) -> Finding | None:
-        """Take the steps in their order; return what stopped them, and then all effects but those that hang on none."""
+        """Take the steps in their order; return what stopped them, and the effects that hang on them with them."""
         problem = await self._write_children(item, verdict, steps)
         told_by = self._kind.effects_on
         try:
