@@ -123,9 +123,14 @@ class Served:
         return [found for found in in_cgroup(CGROUP) if _is_in(found, identity)]
 
     def change(self, version: str, **serving: Any) -> None:
-        """Change how a version is served."""
+        """Change how a version is served; the operator has seen it then."""
         patch = json.dumps({"spec": {"serving": serving}})
         self.cluster.kubectl("patch", "modelversion", version, "--type=merge", "-p", patch)
+        assert poll(lambda: self._is_seen(version), 60, every=0.25), version
+
+    def _is_seen(self, version: str) -> bool:
+        found = self.cluster.api.object("ModelVersion", version)
+        return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
 
     def key(self, name: str) -> str:
         return base64.b64decode(self.cluster.api.object("Secret", KEYS)["data"][name]).decode()
