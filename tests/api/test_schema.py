@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from anneal_operator.api.ab_experiment import SampleRatio
+from anneal_operator.api.ab_experiment_status import SampleRatio
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.fine_tune_job_status import EvaluationStatus, FineTuneJobStatus
 from anneal_operator.api.pods import ResourceRequirements

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import Answered, Cost
 from anneal_operator.decide.ab_experiment import decide

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.ab_experiment import VariantCost
+from anneal_operator.api.ab_experiment_status import VariantCost
 from anneal_operator.api.model_version import Answered, Cost
 from anneal_operator.decide.cost import GpuPrice, Held, counted_since, due_in, held_by, price_of, settled, until_now
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.experiment_sample import decision_of, health, power_told, sufficiency, variants_told
 from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import ObservedExperiment, Record, VariantSeen

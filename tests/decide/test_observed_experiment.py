@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentStatus
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import KeepStart, ObservedExperiment, Pin, Record, VariantSeen
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
 

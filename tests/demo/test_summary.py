@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentStatus
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.fine_tune_job_status import FineTuneJobStatus
 from anneal_operator.api.model_version import ModelVersionStatus
 from demo import summary as module

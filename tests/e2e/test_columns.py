@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentStatus, DecisionStatus, SampleRatio
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus, SampleRatio
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.fine_tune_job_status import Attempts, FineTuneJobStatus
 from anneal_operator.api.model_version import Cost, ModelVersionStatus, Registry

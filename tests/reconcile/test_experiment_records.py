@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.experiment_sample import verdict_of
 from anneal_operator.decide.experiment_terms import terms_of

@@ -6,7 +6,8 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import Initialize, OutputFormat
 
-from .ab_experiment import TRUST_RULE, WINDOW_RULE, Assignment, Decision, Metrics, Stopping
+from .ab_experiment import TRUST_RULE, WINDOW_RULE, Decision, Metrics, Stopping
+from .assignment import Assignment
 from .dataset import Dataset
 from .evaluation import Evaluation
 from .pods import PodTemplate, gpus_in_cel

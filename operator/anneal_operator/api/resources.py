@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .ab_experiment import ABExperimentSpec, ABExperimentStatus
+from .ab_experiment import ABExperimentSpec
+from .ab_experiment_status import ABExperimentStatus
 from .fine_tune_job import FineTuneJobSpec
 from .fine_tune_job_status import FineTuneJobStatus
 from .model_version import ModelVersionSpec, ModelVersionStatus

@@ -7,7 +7,7 @@ whatever becomes of the status. The end of the maximum duration comes first, wha
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from anneal_operator.api.ab_experiment import (
+from anneal_operator.api.ab_experiment_status import (
     ABExperimentStatus,
     DecisionStatus,
     ExperimentPhase,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
-from anneal_operator.api.ab_experiment import VariantCost
+from anneal_operator.api.ab_experiment_status import VariantCost
 from anneal_operator.api.model_version import Answered, Cost
 from anneal_operator.api.pods import is_gpu
 from anneal_operator.api.quantities import amount

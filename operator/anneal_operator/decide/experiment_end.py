@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus, DecisionStatus, ExperimentPhase
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus, ExperimentPhase
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from anneal_operator.api.ab_experiment import (
-    ABExperimentSpec,
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import (
     DecisionStatus,
     MetricStatus,
     Power,

@@ -3,7 +3,8 @@
 Whoever is in two would be analysed in one experiment under another's variants.
 """
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, Layer
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.assignment import Layer
 
 __all__ = ["clash"]
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.conditions import Condition
 from anneal_operator.api.model_version import Answered, LoadedOn, ModelVersionSpec, ModelVersionStatus, Registry
 from anneal_operator.api.resources import Manifest

@@ -8,7 +8,8 @@ counting began allows: none that was taken is taken back.
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from anneal_operator.api.ab_experiment import ABExperimentStatus, Assignment
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
+from anneal_operator.api.assignment import Assignment
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType

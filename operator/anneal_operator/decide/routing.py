@@ -8,7 +8,8 @@ every router has it: `decide/acknowledgement.py`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, ABExperimentStatus
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION
 from anneal_operator.reasons import ConditionType, Reason
 

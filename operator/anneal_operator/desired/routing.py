@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec, KeySource
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.assignment import KeySource
 from anneal_operator.api.backend import SecretKey
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from anneal_operator.api.ab_experiment import DecisionStatus
+from anneal_operator.api.ab_experiment_status import DecisionStatus
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.observed_experiment import Pin, Record

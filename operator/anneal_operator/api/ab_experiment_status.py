@@ -1,0 +1,165 @@
+"""ABExperiment's status: where it stands, what was observed, and the verdict."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from .conditions import Conditions
+from .model_version import Answered
+from .schema import Time
+from .status import Number, ObjectStatus, StatusPart
+
+__all__ = [
+    "ABExperimentStatus",
+    "DecisionStatus",
+    "ExperimentPhase",
+    "MetricStatus",
+    "Power",
+    "SampleRatio",
+    "Superiority",
+    "VariantCost",
+    "VariantStatus",
+]
+
+ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "RolledBack", "Observed", "Inconclusive"]
+
+
+class Superiority(StatusPart):
+    """How often a user's value is greater than one of the control's; half of what is equal counts."""
+
+    probability: Number
+    """The probability; 0.5 where there is no difference."""
+    lower: Number
+    """Lower end of its interval (Brunner and Munzel)."""
+    upper: Number
+    """Upper end of it."""
+
+
+class MetricStatus(StatusPart):
+    """One metric of one variant."""
+
+    name: str
+    """The metric."""
+    users: int
+    """Users with a value."""
+    mean: Number
+    """Mean of the users' values."""
+    stddev: Number
+    """Standard deviation of the users' values."""
+    lift: Number | None = None
+    """Difference of the means to the control's; like what follows, with `FixedHorizon` not before the one look."""
+    lower: Number | None = None
+    """Lower end of the difference's interval, at the challenger's share of the error that `confidence` leaves."""
+    upper: Number | None = None
+    """Upper end of it."""
+    p_value: Number | None = None
+    """Two-sided p-value of the difference, of this challenger alone."""
+    superiority: Superiority | None = None
+    """How often its users' values are the greater ones, where there is a `window`; nothing is decided by it."""
+
+
+class VariantCost(StatusPart):
+    """What a variant's version cost since its users are counted, as the version's own status told last.
+
+    In the currency of the chart's `pricePerGpuHour`, for whoever asked that version.
+    """
+
+    amount: float
+    """What its GPUs cost."""
+    answered: Answered
+    """What it answered."""
+    amount_before: float
+    """What they had cost before that."""
+    answered_before: Answered
+    """What it had answered before that."""
+    per_thousand_requests: Number | None = None
+    """`amount` over what it answered."""
+    per_million_tokens: Number | None = None
+    """`amount` over the tokens of what it was asked and answered."""
+
+
+class VariantStatus(StatusPart):
+    """What was observed of one variant."""
+
+    name: str
+    """The variant."""
+    weight: int
+    """Its share now: the winner of a promotion has all."""
+    users: int = 0
+    """Users who were given it."""
+    requests: int = 0
+    """Requests it answered for them."""
+    metrics: list[MetricStatus] = Field(default=[])
+    """What was measured."""
+    cost: VariantCost | None = None
+    """What it cost, until the decision; nothing where its GPUs have no price."""
+
+
+class SampleRatio(StatusPart):
+    """Whether the users are spread as the weights say."""
+
+    p_value: Number
+    """It may be looked at at any time. At 0.001 one variant is losing users, and nothing is decided any more, whatever
+    it is later.
+    """
+
+
+class Power(StatusPart):
+    """How long it takes to find `minimumDetectableEffect`, or, with `FixedHorizon`, to have the sample."""
+
+    required_users_per_variant: int
+    """Users with a value of the smallest variant; with them such a difference is found four times in five."""
+    estimated_decision_time: Time | None = None
+    """When the variants have them, at the pace so far (RFC 3339, UTC)."""
+
+
+class DecisionStatus(StatusPart):
+    """The verdict, with what it rests on, so that it can be recomputed."""
+
+    outcome: str
+    """`Winner`, `ControlWins` or `Inconclusive`."""
+    winner: str | None = None
+    """The variant that won."""
+    rule: str
+    """The rule that decided."""
+    reason: str
+    """The verdict in a sentence."""
+    decided_at: Time
+    """When (RFC 3339, UTC)."""
+    snapshot: str
+    """What it follows from, as JSON: what the start froze, and sums of whole numbers. The same numbers give the same
+    decision: `python -m anneal_operator verdict`.
+    """
+
+
+class ABExperimentStatus(ObjectStatus):
+    """Where the experiment stands."""
+
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"users", "variants", "sample_ratio", "power"})
+
+    phase: str = "Pending"
+    """`Pending`, `WarmingUp`, `Running`, `Promoted`, `RolledBack` (the control won), `Observed` (a winner that nothing
+    follows from, as its mode says) or `Inconclusive`.
+    """
+    conditions: Conditions = Field(default=[])
+    """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,
+    `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow gives the winner `production`. `Tracked`: MLflow could not
+    be told of the start or the decision, and will be. `Recorded`: the ConfigMap with the experiment's record cannot be
+    read, and somebody has to delete it. `Reconciling` and `Stalled` are for kstatus.
+    """
+    coverage: int | None = None
+    """The share of its users who take part, in percent."""
+    coverage_since: Time | None = None
+    """When all routers had this step of the ramp (RFC 3339, UTC)."""
+    started_at: Time | None = None
+    """When the route was programmed and counting began (RFC 3339, UTC)."""
+    users: int = 0
+    """Users of all variants."""
+    variants: list[VariantStatus] = Field(default=[])
+    """What was observed of each variant."""
+    sample_ratio: SampleRatio | None = None
+    """Whether the users are spread as the weights say."""
+    power: Power | None = None
+    """How long it takes yet."""
+    decision: DecisionStatus | None = None
+    """The verdict."""
