@@ -24,7 +24,9 @@ class ConditionType(StrEnum):
     DATA_FRESH = "DataFresh"
     SAMPLE_SUFFICIENT = "SampleSufficient"
     RECORDED = "Recorded"
+    AWAITING_APPROVAL = "AwaitingApproval"
     DECIDED = "Decided"
+    BAKED = "Baked"
     ALIAS_MOVED = "AliasMoved"
 
 
@@ -109,6 +111,13 @@ class Reason(StrEnum):
     RECORDS_STORED = "RecordsStored"
     RECORD_UNREADABLE = "RecordUnreadable"
     SUFFICIENT = "Sufficient"
+    RECOMMENDED = "Recommended"
+    OTHER_APPROVED = "OtherApproved"
+    APPROVED = "Approved"
+    BAKING = "Baking"
+    BAKED = "Baked"
+    ABORTED = "Aborted"
+    CONTROL_REPLACED = "ControlReplaced"
     PROMOTED = "Promoted"
     CONTROL_WINS = "ControlWins"
     OBSERVED = "Observed"

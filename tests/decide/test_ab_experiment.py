@@ -537,10 +537,29 @@ def test_one_that_began_by_another_build_s_rule_is_left_to_that_build_until_its_
     assert (over.phase, "began by rule 2 of another build" in over.decision.reason) == ("Inconclusive", True)
 
 
-def test_an_alias_that_was_moved_in_the_middle_holds_the_verdict() -> None:
-    moved = judge(_seen(_counted((200, 3.0), (200, 4.0)), production="7"), NOW)
-    assert (moved.phase, moved.reason) == ("Running", "ControlNotInProduction")
-    assert judge(_seen(_counted((200, 3.0), (200, 4.0)), production="1"), NOW).phase == "Promoted"
+@pytest.mark.parametrize("now", [NOW, NOW + timedelta(days=2)], ids=["in time", "once its time is over"])
+@pytest.mark.parametrize("production", ["2", "7"], ids=["the challenger", "another"])
+@pytest.mark.parametrize("said", [{}, {"suspend": True}], ids=["running", "paused"])
+def test_it_is_aborted_once_another_than_the_control_holds_production(
+    said: dict[str, Any], production: str, now: datetime
+) -> None:
+    """By another experiment's promotion, or by a person: what is compared is not what clients would get."""
+    counted = _counted((200, 3.0), (200, 4.0))
+    verdict = decide(_seen(counted, spec=_spec(**said), production=production), now)
+    assert (verdict.status.phase, _condition(verdict.status, "Decided")) == ("Aborted", ("True", "ControlReplaced"))
+    assert verdict.status.decision is not None
+    assert verdict.status.decision.outcome == "ControlReplaced"
+    assert f"was given to version {production}" in verdict.status.decision.reason
+    assert verdict.apply == (KeepDecision(verdict.status.decision, closes=True),)
+    assert verdict.effects == ()
+
+
+def test_it_goes_on_while_nobody_holds_production_or_the_control_is_not_known_in_mlflow() -> None:
+    counted = _counted((200, 3.0), (200, 4.0))
+    unknown = {name: replace(variant, number="") for name, variant in READY.items()}
+    assert judge(_seen(counted, production="1"), NOW).phase == "Promoted"
+    assert judge(_seen(counted, production=None), NOW).phase == "Promoted"
+    assert judge(_seen(counted, production="7", variants=unknown), NOW).phase == "Promoted"
 
 
 def test_how_many_users_it_takes_is_told_from_the_least_effect_that_matters() -> None:

@@ -68,6 +68,18 @@ def _contest(
     return Contest(ABExperimentSpec.parse(spec), status)
 
 
+def _replaced() -> Contest:
+    found = _contest("b", phase="Aborted")
+    assert found.status.decision is not None
+    decision = found.status.decision.having(outcome="ControlReplaced", winner=None)
+    return replace(found, status=found.status.having(decision=decision, conditions=[]))
+
+
+def _baking(since: str | None = "2026-03-01T11:00:00Z") -> Contest:
+    found = _contest("b", phase="Baking")
+    return replace(found, status=found.status.having(conditions=[], baking_since=since))
+
+
 def _seen(name: str = "m-1", **changes: Any) -> ObservedVersion:
     known: dict[str, Any] = {"spec": _spec(), "previous": ModelVersionStatus(registry=REGISTRY), "build": "s:2"}
     return ObservedVersion(name=name, generation=4, **(known | changes))
@@ -96,6 +108,20 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-1", {"contests": [_contest("b", alias="RouterBehind")]}, 2),
         ("m-1", {"contests": [_contest("b", alias="HeldByAnother")]}, 0),
         ("m-1", {"contests": [_contest("b", phase="Inconclusive")]}, 2),
+        # who did not win ends with the experiment, and the control goes on
+        ("m-2", {"contests": [_contest("b", phase="Inconclusive")]}, 0),
+        ("m-2", {"contests": [_contest("b", phase="Aborted")]}, 0),
+        ("m-1", {"contests": [_contest("b", phase="Aborted")]}, 2),
+        ("m-2", {"contests": [_contest("b", phase="Observed")]}, 2),
+        # what replaced the control decides over it, and nobody else
+        ("m-1", {"contests": [_replaced(), _contest("b", "2026-03-01T10:00:00Z")]}, 0),
+        ("m-1", {"contests": [_replaced()]}, 2),
+        ("m-2", {"contests": [_replaced()]}, 0),
+        # while a winner bakes, both are there
+        ("m-1", {"contests": [_baking()]}, 2),
+        ("m-2", {"contests": [_baking()]}, 2),
+        ("m-3", {"contests": [_baking()]}, 0),
+        ("m-3", {"contests": [_baking(None)]}, 2),
         ("m-2", {"contests": [_contest("a", phase="RolledBack")]}, 0),
         ("m-1", {"contests": [_contest("b"), _contest(None)]}, 2),
         ("m-1", {"contests": [_contest("b", "2026-03-01T10:00:00Z"), _contest("a")]}, 2),

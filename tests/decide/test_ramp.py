@@ -12,7 +12,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
 from anneal_operator.decide.observed_experiment import ObservedExperiment, Record, VariantSeen
-from serving_runtime.plan import Stamp
+from serving_runtime.plan import Stamp, covered
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STARTED = timestamp(NOW - timedelta(hours=2))
@@ -45,7 +45,9 @@ def _seen(
     status = ABExperimentStatus(phase="Running", started_at=STARTED, coverage=coverage, coverage_since=told)
     spec = ABExperimentSpec.parse(SPEC | {"assignment": {"ramp": ramp}})
     record = Record(STARTED, uid="u")
-    route = RouteSeen(split_by={} if step is None else {"u": step, "another": 3}, arrival=arrival)
+    steps = {} if step is None else {"u": step, "another": 3}
+    places = {uid: covered(ramp[min(at, len(ramp)) - 1]["coverage"] if ramp else 100) for uid, at in steps.items()}
+    route = RouteSeen(split_by=steps, covered=places, arrival=arrival)
     seen = ObservedExperiment(1, spec, status, READY, uid="u", route=route, record=record, remembered=record)
     return replace(seen, **changes)
 
@@ -108,11 +110,45 @@ def test_no_step_is_taken_back_where_the_status_was_lost(minutes: int, coverage:
     assert _told(lost)[0] == coverage
 
 
-@pytest.mark.parametrize(("step", "coverage"), [(1, 5), (2, 20), (3, 100), (9, 100), (-1, 100)])
-def test_none_is_passed_over_where_the_routers_were_told_one(step: int, coverage: int) -> None:
-    """A number that no step has somebody wrote there by hand."""
-    lost = _seen(None, step=step, previous=ABExperimentStatus())
+@pytest.mark.parametrize(
+    ("places", "coverage"), [(500, 5), (2000, 20), (10_000, 100), (3000, 30), (99_999, 100), (-1, 100)]
+)
+def test_none_is_passed_over_where_the_routers_were_told_one(places: int, coverage: int) -> None:
+    """What no step has is of a ramp that was changed, or somebody wrote it there by hand."""
+    route = RouteSeen(split_by={"u": 1}, covered={"u": places}, arrival=ARRIVED)
+    lost = _seen(None, previous=ABExperimentStatus(), route=route)
     assert _told(lost)[0] == coverage
+
+
+@pytest.mark.parametrize(
+    ("coverage", "minutes", "ramp", "expected"),
+    [
+        # longer, shorter, straight to everybody
+        (5, 60, [{"coverage": 5, "for": "2h"}, {"coverage": 100}], 5),
+        (5, 60, [{"coverage": 5, "for": "30m"}, {"coverage": 50, "for": "1h"}, {"coverage": 100}], 50),
+        (20, 1, [{"coverage": 100}], 100),
+        (20, 1, [], 100),
+        # fewer than take part already: nobody leaves, and the next step with more follows in its time
+        (20, 59, [{"coverage": 5, "for": "1h"}, {"coverage": 50, "for": "1h"}, {"coverage": 100}], 20),
+        (20, 60, [{"coverage": 5, "for": "1h"}, {"coverage": 50, "for": "1h"}, {"coverage": 100}], 50),
+        (20, 999, [{"coverage": 10}], 20),
+        (20, 1, [{"coverage": 30, "for": "1h"}, {"coverage": 100}], 30),
+    ],
+)
+def test_a_ramp_that_was_changed_takes_nobody_out(
+    coverage: int, minutes: int, ramp: list[dict[str, Any]], expected: int
+) -> None:
+    assignment = ABExperimentSpec.parse(SPEC | {"assignment": {"ramp": ramp}}).assignment
+    seen = _seen(coverage, minutes * MINUTE, step=assignment.step_of(coverage), ramp=ramp)
+    assert _told(seen)[0] == expected
+
+
+def test_a_pause_leaves_the_coverage_and_the_time_of_a_step_begins_anew() -> None:
+    spec = ABExperimentSpec.parse(SPEC | {"assignment": {"ramp": RAMP}, "suspend": True})
+    paused = decide(_seen(20, 29 * MINUTE, step=None, spec=spec), NOW).status
+    assert (paused.phase, paused.coverage, paused.coverage_since) == ("Paused", 20, None)
+    later = NOW + 90 * MINUTE
+    assert _told(_seen(20, step=2, previous=paused), later) == (20, timestamp(later))
 
 
 def test_a_decision_leaves_the_coverage_as_it_was() -> None:

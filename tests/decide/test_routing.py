@@ -9,6 +9,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
+from serving_runtime.plan import covered
 
 
 def _version(name: str, number: int, *aliases: str, ready: bool = True, is_served: bool = True) -> Version:
@@ -203,13 +204,15 @@ def _decided(experiment: Experiment, hour: int) -> Experiment:
 
 
 @pytest.mark.parametrize(
-    ("uid", "step", "steps"), [("uid", 0, [0]), ("uid", 2, [2]), ("uid", 9, [3]), ("other", 2, [])]
+    ("uid", "step", "steps"), [("uid", 0, [0]), ("uid", 2, [2]), ("uid", 3, [3]), ("other", 2, [])]
 )
 def test_one_whose_status_was_lost_splits_as_it_did(uid: str, step: int, steps: list[int]) -> None:
     ramp = [{"coverage": 5, "for": "1h"}, {"coverage": 20, "for": "1h"}, {"coverage": 100}] if step else []
     lost = replace(_experiment(assignment={"ramp": ramp}), status=ABExperimentStatus())
-    last = Last("one", split_by={uid: step})
-    assert [split.step for split in route_of("m", [ONE, TWO], [lost], last).splits] == steps
+    coverage = [100, 5, 20, 100][step]
+    last = Last("one", split_by={uid: step}, covered={uid: covered(coverage)})
+    found = [(split.step, split.coverage) for split in route_of("m", [ONE, TWO], [lost], last).splits]
+    assert found == [(known, coverage) for known in steps]
     assert not route_of("m", [ONE], [lost], last).splits
 
 
@@ -268,3 +271,49 @@ def test_the_salt_follows_from_the_name_so_that_a_restore_moves_nobody() -> None
     for salt, changes in cases:
         (split,) = route_of("m", [ONE, TWO], [_experiment(**changes)], Last()).splits
         assert split.salt == salt
+
+
+BAKING = _experiment("Baking", "b", decision={"bake": "1h"})
+GONE = _version("one", 1, "production", is_served=False)
+
+
+@pytest.mark.parametrize(
+    ("versions", "experiment", "default", "baking"),
+    [
+        ([ONE, TWO], BAKING, "two", ["b"]),
+        # before the winner answers nobody is led to it, nor held back from it
+        ([ONE, _version("two", 2, ready=False)], BAKING, "one", []),
+        # a control without a server can hold back nobody
+        ([GONE, TWO], BAKING, "two", []),
+        # somebody gave `production` to a third version, or to the winner
+        ([NOBODY, TWO, _version("three", 3, "production")], BAKING, "three", []),
+        ([NOBODY, _version("two", 2, "production")], BAKING, "two", ["b"]),
+        # a challenger that lost may be gone
+        ([ONE, TWO], _experiment("Baking", "b", variants=ARMS), "two", ["b"]),
+        # once it is over, or everybody returned, nobody is held back
+        ([ONE, TWO], _experiment("Promoted", "b"), "two", []),
+        ([ONE, TWO], _experiment("Aborted", "b"), "one", []),
+        ([ONE, TWO], _experiment("Paused"), "one", []),
+    ],
+)
+def test_a_winner_that_bakes_has_all_clients_but_for_those_held_back(
+    versions: list[Version], experiment: Experiment, default: str, baking: list[str]
+) -> None:
+    route = route_of("m", versions, [experiment], Last("one", split_by={"uid": 0}, covered={"uid": 10_000}))
+    assert (route.default, [split.baking for split in route.splits]) == (default, baking)
+    assert [split.uid for split in route.splits] == ["uid-bake"] * len(baking), "the verdict's numbers stay as they are"
+
+
+def test_an_experiment_that_is_over_may_be_deleted_with_no_effect_on_routes() -> None:
+    won, lost = [NOBODY, _version("two", 2, "production")], [ONE, TWO]
+    for versions, experiment, default in (
+        (won, _experiment("Promoted", "b", alias=("True", "Moved")), "two"),
+        (lost, _experiment("Promoted", "b", alias=("False", "HeldByAnother")), "one"),
+        (lost, _experiment("RolledBack", "a"), "one"),
+        (lost, _experiment("Inconclusive", "a"), "one"),
+        (lost, _experiment("Aborted", "b"), "one"),
+        (lost, _experiment("Observed", "b"), "one"),
+    ):
+        there = route_of("m", versions, [experiment], Last(default))
+        assert there == route_of("m", versions, [], Last(default)), experiment.status.phase
+        assert there.default == default

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from .assignment import Assignment
 from .quantities import Duration, bounded_duration, seconds
-from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema
+from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, immutable
 
 __all__ = [
     "TRUST_RULE",
@@ -123,12 +123,30 @@ class Stopping(Schema):
 class Decision(Schema):
     """What follows from the verdict."""
 
-    mode: Literal["Automatic", "Observe"] = "Automatic"
-    """`Automatic` promotes the winner; `Observe` only tells."""
+    mode: Literal["Automatic", "Recommend", "Observe"] = "Automatic"
+    """`Automatic` promotes the winner; `Recommend` does once a person approves it, and until then users stay where they
+    are; `Observe` only tells.
+    """
+    approve: ObjectName | None = None
+    """With `Recommend`, the challenger that a person wants promoted. Where another is recommended, nothing follows."""
+    bake: Duration = "0s"
+    """How long a winner that has the traffic is tried before it is given `production`: as long a part of the users stays
+    with the control, whose pods stay, too, and `abort` returns everybody to it.
+    """
+    bake_holdback_percent: int = Field(default=10, ge=1, le=50)
+    """Meanwhile, the share of all users who stay with the control: only of those who had it, and no more than these."""
     scale_down_delay: Duration = "30s"
     """How long the loser keeps running for answers still under way, once no router sends it requests any more."""
 
-    rules: ClassVar = (bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "24h"),)
+    rules: ClassVar = (
+        bounded_duration("scaleDownDelay", "scale_down_delay", "0s", "24h"),
+        bounded_duration("bake", "bake", "0s", "336h"),
+        Rule(
+            "!has(self.approve) || self.mode == 'Recommend'",
+            "`approve` answers what `mode: Recommend` recommends: leave it out, or set that mode",
+            lambda decision: decision.approve is None or decision.mode == "Recommend",
+        ),
+    )
 
 
 TRUST_RULE = Rule(
@@ -143,6 +161,16 @@ WINDOW_RULE = Rule(
     "a `window` is analysed after 26.4 hours at the earliest: `stopping.maxDuration` must be 27h at least",
     lambda holder: holder.metrics.primary.window is None or seconds(holder.stopping.max_duration) >= 97200,
 )
+
+_FIXED = (
+    "modelName",
+    "control",
+    *(f"assignment.{name}" for name in ("keyFrom", "trust", "salt", "layer", "holdoutPercent", "override")),
+    "metrics",
+    "stopping",
+    *(f"decision.{name}" for name in ("mode", "bake", "bakeHoldbackPercent", "scaleDownDelay")),
+)
+_WHY_FIXED = "an experiment that changes while it runs proves nothing: delete it and create another"
 
 
 class ABExperimentSpec(Schema):
@@ -162,12 +190,39 @@ class ABExperimentSpec(Schema):
     """When the verdict is due."""
     decision: Decision = Field(default_factory=Decision)
     """What follows from it."""
+    suspend: bool = False
+    """Whether it rests: all users get the version that holds `production`, and nothing is counted or decided. Nor does its
+    time run; once it goes on, all are where they were.
+    """
+    abort: bool = False
+    """Whether it ends without a verdict: all users return to the control, `production` stays, and challengers lose their
+    pods. That cannot be taken back. Once a winner has `production`, there is nothing left to abort.
+    """
 
     rules: ClassVar = (
+        *(immutable(field, _WHY_FIXED) for field in _FIXED),
         # Of lists whose entries have owners the order is not compared; the variants' says which buckets each has.
         Rule(
-            "self == oldSelf && self.variants.map(variant, variant.name) == oldSelf.variants.map(old, old.name)",
-            "an experiment that changes while it runs proves nothing: delete it and create another",
+            "self.variants == oldSelf.variants "
+            "&& self.variants.map(variant, variant.name) == oldSelf.variants.map(old, old.name)",
+            f"`variants` cannot change: {_WHY_FIXED}",
+        ),
+        Rule(
+            "oldSelf.assignment.ramp.size() > 0 || self.assignment.ramp.size() == 0",
+            "`assignment.ramp` cannot be added: without one all users take part from the start, and they go on doing so",
+        ),
+        Rule(
+            "self.abort || !oldSelf.abort",
+            "`abort` cannot be taken back: to run the experiment once more, create another",
+        ),
+        Rule(
+            "!has(self.decision.approve) || (self.decision.approve != self.control "
+            "&& self.variants.exists(v, v.name == self.decision.approve))",
+            "`decision.approve` must be the name of a challenger, as that is what is promoted",
+            lambda spec: (
+                spec.decision.approve is None
+                or spec.decision.approve in {variant.name for variant in spec.variants} - {spec.control}
+            ),
         ),
         Rule(
             "self.variants.exists_one(v, v.name == self.control)",

@@ -21,7 +21,18 @@ __all__ = [
     "VariantStatus",
 ]
 
-ExperimentPhase = Literal["Pending", "WarmingUp", "Running", "Promoted", "RolledBack", "Observed", "Inconclusive"]
+ExperimentPhase = Literal[
+    "Pending",
+    "WarmingUp",
+    "Running",
+    "Paused",
+    "Baking",
+    "Promoted",
+    "RolledBack",
+    "Observed",
+    "Inconclusive",
+    "Aborted",
+]
 
 
 class Superiority(StatusPart):
@@ -117,7 +128,7 @@ class DecisionStatus(StatusPart):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
     outcome: str
-    """`Winner`, `ControlWins` or `Inconclusive`."""
+    """`Winner`, `ControlWins`, `Inconclusive`, `Aborted`, or `ControlReplaced`: `production` went to another version."""
     winner: str | None = None
     """The variant that won."""
     rule: str
@@ -138,12 +149,14 @@ class ABExperimentStatus(ObjectStatus):
     VOLATILE: ClassVar[frozenset[str]] = frozenset({"users", "variants", "sample_ratio", "power"})
 
     phase: str = "Pending"
-    """`Pending`, `WarmingUp`, `Running`, `Promoted`, `RolledBack` (the control won), `Observed` (a winner that nothing
-    follows from, as its mode says) or `Inconclusive`.
+    """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
+    `Promoted`, `RolledBack` (the control won), `Observed` (a winner that nothing follows from, as its mode says),
+    `Inconclusive` or `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,
-    `SampleSufficient`, `Decided`, and `AliasMoved`: MLflow gives the winner `production`. `Tracked`: MLflow could not
+    `SampleSufficient`, `AwaitingApproval` (with `Recommend`, a winner is recommended, and nobody has approved it),
+    `Decided`, `Baked`, and `AliasMoved`: MLflow gives the winner `production`. `Tracked`: MLflow could not
     be told of the start or the decision, and will be. `Recorded`: the ConfigMap with the experiment's record cannot be
     read, and somebody has to delete it. `Reconciling` and `Stalled` are for kstatus.
     """
@@ -152,7 +165,15 @@ class ABExperimentStatus(ObjectStatus):
     coverage_since: Time | None = None
     """When all routers had this step of the ramp (RFC 3339, UTC)."""
     started_at: Time | None = None
-    """When the route was programmed and counting began (RFC 3339, UTC)."""
+    """When the route was programmed and counting began (RFC 3339, UTC); of one that was aborted before, when that was."""
+    paused_at: Time | None = None
+    """Since when it has been paused (RFC 3339, UTC)."""
+    paused_seconds: int = 0
+    """How long it was paused before: `minDuration` and `maxDuration` do not run meanwhile."""
+    recommended: str | None = None
+    """With `Recommend`, the challenger that `decision.approve` promotes."""
+    baking_since: Time | None = None
+    """When all routers had led everybody to the winner, but for those held back (RFC 3339, UTC)."""
     users: int = 0
     """Users of all variants."""
     variants: list[VariantStatus] = Field(default=[])
@@ -163,3 +184,5 @@ class ABExperimentStatus(ObjectStatus):
     """How long it takes yet."""
     decision: DecisionStatus | None = None
     """The verdict."""
+    record: str | None = None
+    """The ConfigMap with its record, where an earlier build gave it another name."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from serving_runtime.plan import USER_HEADER
+from serving_runtime.plan import BUCKETS, USER_HEADER
 
 from .quantities import Duration, seconds
 from .schema import ObjectName, Rule, Schema, SetOf
@@ -104,7 +104,8 @@ class Assignment(Schema):
     ramp: list[RampStep] = Field(default=[], max_length=10)
     """Steps in which users are taken in; without any, all take part from the start. A step follows when all routers
     have had the one before for its time; it leaves everybody where they are who takes part, and the variants' shares as
-    they are. Who does not take part yet gets the control, and is not analysed.
+    they are. Who does not take part yet gets the control, and is not analysed. It may change while the experiment runs:
+    whoever takes part goes on doing so, and the next step is the first with more coverage.
     """
     layer: Layer | None = None
     """The users whom it has, so that other experiments on the model run at once on others, by disjoint ranges of the
@@ -162,3 +163,7 @@ class Assignment(Schema):
     def coverage_at(self, step: int) -> int:
         """Return the coverage of a step of the ramp, in percent."""
         return self.ramp[step - 1].coverage if step else 100
+
+    def coverage_of(self, places: int) -> int:
+        """Return the coverage, in percent, at which the users of so many second places take part."""
+        return min(max(places * 100 // (BUCKETS - BUCKETS // 100 * self.holdout_percent), 0), 100)

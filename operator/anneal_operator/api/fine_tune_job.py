@@ -130,7 +130,15 @@ class ExperimentTemplate(Schema):
     decision: Decision = Field(default_factory=Decision)
     """What follows from it."""
 
-    rules: ClassVar = (TRUST_RULE, WINDOW_RULE)
+    rules: ClassVar = (
+        TRUST_RULE,
+        WINDOW_RULE,
+        Rule(
+            "!has(self.decision.approve)",
+            "`decision.approve` is for whoever has seen what the experiment recommends: leave it out here",
+            lambda template: template.decision.approve is None,
+        ),
+    )
 
 
 class Output(Schema):

@@ -21,7 +21,9 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
 from .cost import counted_since
+from .experiment_approval import awaiting, followable
 from .experiment_end import decided, followed_up
+from .experiment_pause import paused_for, resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
 from .observed_experiment import (
@@ -58,7 +60,9 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if seen.spoilt_record:
         return _held(seen, now)
     verdict = _followed(seen, now)
-    return replace(verdict, status=ramped(seen, verdict.status, now))
+    status = with_pause(ramped(seen, verdict.status, now), seen.previous, now)
+    is_named_anew = seen.record is not None and seen.record.kept_as != seen.record_name
+    return replace(verdict, status=status.having(record=seen.record.kept_as) if seen.record and is_named_anew else status)
 
 
 def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -101,13 +105,15 @@ def _restored(seen: ObservedExperiment, remembered: Record, now: datetime) -> Ex
 def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if known := seen.decision:
         return followed_up(seen, known, now)
+    if verdict := _stopped(seen, now):
+        return verdict
     started = seen.started_at
     if started is not None:
         if seen.record is None and not seen.is_heard:
             return _working(_status(seen, "Running", [_lost_record(seen)], now))
         if variant := seen.replaced:
             return _void(seen, variant, started, now)
-        end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
+        end = _begun(seen, started, now) + _duration(seen.spec.stopping.max_duration)
         if now >= end:
             return _at_deadline(seen, started, end, now)
     obstacle = _obstacle(seen, now, started=started is not None)
@@ -124,6 +130,34 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}"
     )
     return _running(seen, [ready, routed], started or timestamp(now), now)
+
+
+def _stopped(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict | None:
+    """What people want of it before all else: that it ends, compares with another version, or rests.
+
+    It ends once it is known what was decided before; until then it rests, which takes all users from it as well.
+    """
+    is_known = seen.record is not None or seen.is_heard
+    if seen.spec.abort and is_known:
+        return _aborted(seen, "Aborted", "abort", "somebody has set `abort`", now)
+    if seen.started_at and is_known and seen.is_control_replaced:
+        model, number = seen.spec.model_name, seen.production
+        reason = f"`production` of {model} was given to version {number}, which is not the control"
+        return _aborted(seen, "ControlReplaced", "control-replaced", reason, now)
+    if seen.spec.abort:
+        return resting(seen, now, waits_for=f"it is aborted once MLflow has told of it: {seen.registry_problem}")
+    return resting(seen, now) if seen.spec.suspend else None
+
+
+def _aborted(seen: ObservedExperiment, outcome: str, rule: str, reason: str, now: datetime) -> ExperimentVerdict:
+    """Whoever was led elsewhere is not, from the first status on."""
+    status = _status(seen, "Paused", [], now)
+    return _without_winner(seen, status, outcome, rule, reason, now)
+
+
+def _begun(seen: ObservedExperiment, started: str, now: datetime) -> datetime:
+    """When it would have begun, had it never rested."""
+    return datetime.fromisoformat(started) + paused_for(seen.previous, now)
 
 
 def _lost_record(seen: ObservedExperiment) -> Finding:
@@ -225,13 +259,17 @@ def _running(seen: ObservedExperiment, findings: list[Finding], started: str, no
     if counts is None:
         silent = freshness(None, None, now)
         return _working(_status(seen, "Running", [*findings, silent], now, started_at=started, main=silent), *start)
-    young = now - datetime.fromisoformat(started) < _duration(seen.spec.stopping.min_duration)
-    status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young))
+    young, advice = now - _begun(seen, started, now) < _duration(seen.spec.stopping.min_duration), seen.recommendation
+    status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young or advice))
     latches = judge(seen.terms, counts).latched
     is_fresh = freshness(counts, seen.stored, now).status == "True"
     if seen.record and seen.terms.rule == RULE and is_fresh and latches != seen.record.latches:
         return _working(status, KeepLatches(latches), period=0.0)
-    return decided(seen, status, decision, now) if decision else _working(status, *start)
+    if follows := followable(seen, status, decision, now):
+        return decided(seen, status, follows, now)
+    if advice := advice or decision:
+        return awaiting(seen, status, advice, now)
+    return _working(status, *start)
 
 
 def _looked(
@@ -239,7 +277,7 @@ def _looked(
 ) -> tuple[ABExperimentStatus, DecisionStatus | None]:
     """The status with what was counted, and the decision where it is time for one and the numbers show it."""
     judged = judge(seen.terms, counts)
-    gates = [freshness(counts, seen.stored, now), health(seen, counts, judged), sufficiency(seen, counts, judged)]
+    gates = [freshness(counts, seen.stored, now), health(counts, judged), sufficiency(seen, counts, judged)]
     is_ours = seen.terms.rule == RULE
     may_decide = may_decide and is_ours and all(gate.status == "True" for gate in gates[:2])
     decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
@@ -276,16 +314,16 @@ def _void(seen: ObservedExperiment, variant: str, started: str, now: datetime) -
     name = seen.spec.version_of(variant)
     reason = f"ModelVersion {name} was recreated with a different artifact, so {variant}'s numbers mix two models"
     status = _status(seen, "Running", [], now, started_at=started)
-    return _inconclusive(seen, status, "variant-replaced", reason, now)
+    return _without_winner(seen, status, "Inconclusive", "variant-replaced", reason, now)
 
 
-def _inconclusive(
-    seen: ObservedExperiment, status: ABExperimentStatus, rule: str, reason: str, now: datetime
+def _without_winner(
+    seen: ObservedExperiment, status: ABExperimentStatus, outcome: str, rule: str, reason: str, now: datetime
 ) -> ExperimentVerdict:
     snapshot = _snapshot(seen, seen.counted) if seen.counted else None
     if len(reason) > _LONGEST_REASON:
         reason = f"{reason[: _LONGEST_REASON - 3]}..."
-    return decided(seen, status, verdict_of("Inconclusive", None, rule, reason, snapshot, now), now)
+    return decided(seen, status, verdict_of(outcome, None, rule, reason, snapshot, now), now)
 
 
 def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: datetime) -> ExperimentVerdict:
@@ -298,14 +336,16 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
     status = _status(seen, "Running", [], now, started_at=started)
     missing = f"what was counted could not be read since: {fresh.message}"
     if counts is not None:
-        status, decision = _looked(seen, counts, [], started, now, may_decide=True)
-        if decision:
-            return decided(seen, status, decision, now)
+        status, decision = _looked(seen, counts, [], started, now, may_decide=seen.recommendation is None)
+        if follows := followable(seen, status, decision, now):
+            return decided(seen, status, follows, now)
         kinds = (ConditionType.ASSIGNMENT_HEALTHY, ConditionType.SAMPLE_SUFFICIENT)
         found = [one.message for one in map(status.condition, kinds) if one and one.status != "True"]
         if fresh.status == "True":
             missing = "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"
-    return _inconclusive(seen, status, "max-duration", f"maxDuration passed: {missing}", now)
+        if advice := seen.recommendation or decision:
+            missing = "; ".join([f"nobody approved {advice.winner} in time", *found, advice.reason])
+    return _without_winner(seen, status, "Inconclusive", "max-duration", f"maxDuration passed: {missing}", now)
 
 
 def _status(

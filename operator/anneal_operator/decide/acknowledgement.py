@@ -141,6 +141,8 @@ class RouteSeen:
     """By what stands behind `@`."""
     split_by: Mapping[str, int] = field(default_factory=dict)
     """The uids of the experiments that split them, each with the step of its ramp."""
+    covered: Mapping[str, int] = field(default_factory=dict)
+    """Of each, before which second place its users take part."""
     versions: frozenset[str] = field(default_factory=frozenset)
     """All that the table names, of all models."""
     arrival: Arrival | None = None

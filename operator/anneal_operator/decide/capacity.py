@@ -61,5 +61,5 @@ def held_back(
     won = [one for one in experiments if winner_of(one) == waits_for.version and one.uid in last.split_by]
     won = [one for one in won if compared(one) <= served]
     others = [split for split in route.splits if not any(clash(one.spec, split.name, split.spec) for one in won)]
-    splits = sorted((*(split_by(one, last.split_by) for one in won), *others), key=lambda split: split.name)
+    splits = sorted((*(split_by(one, last) for one in won), *others), key=lambda split: split.name)
     return replace(route, default=last.default, named=named, splits=tuple(splits))

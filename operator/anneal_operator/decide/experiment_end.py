@@ -7,7 +7,8 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Decisio
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
-from .conditions import Finding, merged
+from .conditions import Finding, merged, without
+from .experiment_bake import baking, promotion_stage
 from .observed_experiment import (
     CloseRecord,
     Effect,
@@ -20,10 +21,14 @@ from .observed_experiment import (
 )
 from .verdict import Verdict
 
-__all__ = ["decided", "followed_up", "is_followed", "recalled"]
+__all__ = ["decided", "followed_up", "is_followed", "kept_versions", "recalled"]
 
 _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
+_WITHOUT_WINNER: dict[str, tuple[ExperimentPhase, Reason]] = {
+    "Aborted": ("Aborted", Reason.ABORTED),
+    "ControlReplaced": ("Aborted", Reason.CONTROL_REPLACED),
+}
 
 
 def decided(
@@ -43,9 +48,11 @@ def _concluded(
     seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
 ) -> ABExperimentStatus:
     phase, reason = _ends_as(seen.spec, decision)
+    if phase == "Promoted":
+        phase, reason = promotion_stage(seen.spec, status, seen.record)
     finding = Finding(ConditionType.DECIDED, "True", reason, decision.reason)
     variants = status.variants
-    if phase in {"Promoted", "RolledBack"}:
+    if phase in {"Promoted", "Baking", "RolledBack"}:
         total = sum(variant.weight for variant in variants)
         variants = [v.model_copy(update={"weight": total if v.name == decision.winner else 0}) for v in variants]
     return status.having(
@@ -55,13 +62,15 @@ def _concluded(
         started_at=seen.started_at,
         decision=decision,
         variants=variants,
-        conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)),
+        conditions=merged(
+            without(status.conditions, [ConditionType.AWAITING_APPROVAL]), [finding], seen.generation, timestamp(now)
+        ),
     )
 
 
 def _ends_as(spec: ABExperimentSpec, decision: DecisionStatus) -> tuple[ExperimentPhase, Reason]:
     if decision.winner is None:
-        return "Inconclusive", Reason.INCONCLUSIVE
+        return _WITHOUT_WINNER.get(decision.outcome, ("Inconclusive", Reason.INCONCLUSIVE))
     if spec.decision.mode == "Observe":
         return "Observed", Reason.OBSERVED
     return ("RolledBack", Reason.CONTROL_WINS) if decision.winner == spec.control else ("Promoted", Reason.PROMOTED)
@@ -74,8 +83,10 @@ def recalled(spec: ABExperimentSpec, status: ABExperimentStatus, record: Record 
     """
     if not status.is_new or record is None or record.decision is None:
         return status
-    phase = status.phase if record.is_closed else _ends_as(spec, record.decision)[0]
-    return status.having(phase=phase, decision=record.decision)
+    phase = _ends_as(spec, record.decision)[0]
+    if phase == "Promoted":
+        phase = promotion_stage(spec, status, record)[0]
+    return status.having(phase=status.phase if record.is_closed else phase, decision=record.decision)
 
 
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:
@@ -95,6 +106,8 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     if record.decision is None:
         return Verdict(status, "Working", apply=(_kept(seen, decision),), again=0.0)
     close = () if record.is_closed else (CloseRecord(),)
+    if status.phase == "Baking":
+        return baking(seen, status, decision, now)
     if status.phase != "Promoted":  # as the decision says, or a phase that another build knows: left to it
         return Verdict(status, "Settled")
     if is_followed(status):
@@ -110,6 +123,21 @@ def is_followed(status: ABExperimentStatus) -> bool:
     """Whether a promotion is over: the alias is the winner's, or it is not to be."""
     alias = status.condition(ConditionType.ALIAS_MOVED)
     return alias is not None and (alias.status == "True" or alias.reason in _NOT_TO_BE_MOVED)
+
+
+def kept_versions(spec: ABExperimentSpec, status: ABExperimentStatus) -> frozenset[str] | None:
+    """Return the versions that go on, of those that were compared; None where none has to end.
+
+    So it is until a promotion is over, and where only the verdict is told.
+    """
+    control = spec.version_of(spec.control)
+    if status.decision is None:
+        return None
+    if status.phase == "Promoted":
+        return frozenset({spec.version_of(status.decision.winner)}) if is_followed(status) else None
+    if status.phase == "Baking":
+        return frozenset({control, spec.version_of(status.decision.winner)}) if status.baking_since else None
+    return frozenset({control}) if status.phase in {"RolledBack", "Inconclusive", "Aborted"} else None
 
 
 def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding, tuple[Effect, ...]]:

@@ -17,6 +17,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
+from .experiment_pause import paused_for
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
@@ -57,8 +58,8 @@ def freshness(observed: Counts | None, stored: Stored | None, now: datetime) -> 
     return Finding(kind, "False", Reason.RECORDS_WAITING, f"{message}nothing is decided until it has")
 
 
-def health(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding:
-    """Say whether users are spread as the weights say, each in one variant, and compared with what is in production."""
+def health(counts: Counts, judged: Judgement) -> Finding:
+    """Say whether users are spread as the weights say, each in one variant."""
     kind = ConditionType.ASSIGNMENT_HEALTHY
     if SPREAD in judged.latched:
         message = f"the split does not match the weights (p = {judged.spread_p:.2g} now): one variant is losing users"
@@ -68,13 +69,6 @@ def health(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Findi
         moved = f"{counts.moved} users were given more than one variant, so nothing is decided"
         message = f"{moved}: begin another experiment, with clients that always send the same key"
         return Finding(kind, "False", Reason.SAMPLE_RATIO_MISMATCH, message)
-    control = seen.number_of(seen.spec.control)
-    if control and seen.production not in {None, control}:
-        message = (
-            f"version {seen.production} of {seen.spec.model_name} holds `production` in MLflow, and not the control"
-        )
-        remedy = f"nothing is decided until it is version {control}'s again"
-        return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, f"{message}: {remedy}")
     told = f"users are spread as the weights say (p = {judged.spread_p:.2g})"
     return Finding(kind, "True", Reason.AS_WEIGHTED, told)
 
@@ -115,7 +109,8 @@ def power_told(
     if found is None:
         return None
     required, before = min(found, _MOST_USERS), seen.previous.power
-    at = _estimate(terms, counts, required, datetime.fromisoformat(started), now)
+    began = datetime.fromisoformat(started) + paused_for(seen.previous, now)
+    at = _estimate(terms, counts, required, began, now)
     told = _steady(at, before.estimated_decision_time if before else None, now)
     return Power(required_users_per_variant=required, estimated_decision_time=told)
 

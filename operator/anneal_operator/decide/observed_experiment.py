@@ -24,6 +24,8 @@ __all__ = [
     "Intent",
     "KeepDecision",
     "KeepLatches",
+    "KeepRecommendation",
+    "KeepReturn",
     "KeepStart",
     "MoveAlias",
     "ObservedExperiment",
@@ -31,6 +33,7 @@ __all__ = [
     "Record",
     "RecordDecision",
     "Remember",
+    "Returned",
     "Rival",
     "Stored",
     "VariantSeen",
@@ -91,6 +94,16 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """Why everybody returned to the control from a winner that was baking."""
+
+    outcome: str
+    """`Aborted` by a person."""
+    reason: str
+    """In a sentence."""
+
+
+@dataclass(frozen=True)
 class Record:
     """What is kept of an experiment, beside its status and beyond it."""
 
@@ -108,8 +121,19 @@ class Record:
     """What the verdict is reached by. An earlier build kept none: it took one look at a sample of a fixed size."""
     latches: frozenset[str] = frozenset()
     """What was found against the data, for good."""
+    recommendation: DecisionStatus | None = None
+    """What a person is asked to approve; nothing once there is a decision."""
+    returned: Returned | None = None
+    """Why the winner was not promoted after all."""
     revision: str = ""
     """The API server's, so that a decision is never kept over another."""
+    kept_as: str = ""
+    """The ConfigMap's name; another than a new one would have where an earlier build made it."""
+
+    @property
+    def content(self) -> "Record":
+        """What it says, wherever that is kept."""
+        return replace(self, revision="", kept_as="")
 
 
 @dataclass(frozen=True)
@@ -132,6 +156,8 @@ class ObservedExperiment:
     """Of the router whose records are stored least far; None where no router is known."""
     record: Record | None = None
     """In the namespace."""
+    record_name: str = ""
+    """What its ConfigMap would be called, were it made now."""
     spoilt_record: str = ""
     """The record's ConfigMap, where there is one that cannot be read or is not ours."""
     remembered: Record | None = None
@@ -152,6 +178,11 @@ class ObservedExperiment:
         """What was decided, wherever that is told."""
         kept = (record.decision for record in (self.record, self.remembered) if record)
         return self.previous.decision or next(filter(None, kept), None)
+
+    @property
+    def recommendation(self) -> DecisionStatus | None:
+        """What was recommended, wherever that is told."""
+        return next((kept.recommendation for kept in (self.record, self.remembered) if kept and kept.recommendation), None)
 
     @property
     def terms(self) -> Terms:
@@ -176,6 +207,12 @@ class ObservedExperiment:
     def identity(self) -> str:
         """The uid by which recorder and routers know it."""
         return self.record.uid if self.record and self.record.uid else self.uid
+
+    @property
+    def is_control_replaced(self) -> bool:
+        """Whether `production` is another version's than the control's, as far as both are known."""
+        control = self.number_of(self.spec.control)
+        return bool(control) and self.production not in {None, control}
 
     @property
     def replaced(self) -> str | None:
@@ -204,7 +241,7 @@ class ObservedExperiment:
     @property
     def to_remember(self) -> "tuple[Remember, ...]":
         """What MLflow has yet to be told; never another decision than it was told."""
-        known = self.record and replace(self.record, uid=self.identity, latches=self.latches, revision="")
+        known = self.record and replace(self.record.content, uid=self.identity, latches=self.latches)
         if known is None or self.registry_problem or known == self.remembered:
             return ()
         is_behind = self.remembered is not None and self.remembered.decision not in (None, known.decision)
@@ -231,6 +268,20 @@ class KeepLatches:
     """Add to the record what was found against the data: it stands when the numbers look well again."""
 
     latches: frozenset[str]
+
+
+@dataclass(frozen=True)
+class KeepRecommendation:
+    """Add to the record what a person is asked to approve: it is not found anew."""
+
+    recommendation: DecisionStatus
+
+
+@dataclass(frozen=True)
+class KeepReturn:
+    """Add to the record why everybody returned to the control, and close it."""
+
+    returned: Returned
 
 
 @dataclass(frozen=True)
@@ -262,6 +313,6 @@ class MoveAlias:
     version: str
 
 
-Intent = KeepStart | KeepLatches | KeepDecision | CloseRecord
+Intent = KeepStart | KeepLatches | KeepRecommendation | KeepDecision | KeepReturn | CloseRecord
 Effect = Remember | RecordDecision | MoveAlias
 ExperimentVerdict = Verdict[ABExperimentStatus, Intent, Effect]

@@ -3,6 +3,9 @@
 A step follows once all routers have had the one before for its time, and while every variant answers. Where a status
 was lost, the step is the one that the routers were told, and where they were told none, the one that the time since
 counting began allows: none that was taken is taken back.
+
+Nor is any by a ramp that was changed. As many as took part do so, for the time of that of its steps which they have
+reached, and the next is the first with more. After a pause the time of a step begins anew.
 """
 
 from datetime import datetime, timedelta
@@ -26,21 +29,23 @@ def ramped(seen: ObservedExperiment, status: ABExperimentStatus, now: datetime) 
     """
     assignment, before, route = seen.spec.assignment, seen.previous, seen.route
     started, is_told = seen.started_at or status.started_at, before.coverage is not None
-    step, since = assignment.step_of(before.coverage), before.coverage_since
+    step, since, least = assignment.step_of(before.coverage), before.coverage_since, before.coverage or 0
     if started and not is_told:
         until = datetime.fromisoformat(status.decision.decided_at) if status.decision else now
-        told = min(route.split_by.get(seen.identity, 0), len(assignment.ramp))
-        step = told if told > 0 else _allowed(assignment, until - datetime.fromisoformat(started))
-        since = None
+        least = assignment.coverage_of(route.covered.get(seen.identity, 0))
+        allowed = _allowed(assignment, until - datetime.fromisoformat(started))
+        step, since = assignment.step_of(least) if least else allowed, None
     if status.phase not in {"WarmingUp", "Running"}:
         is_lost = assignment.ramp and status.decision and not is_told
-        return status.having(coverage=assignment.coverage_at(step)) if is_lost else status
+        status = status.having(coverage_since=None) if status.phase == "Paused" else status
+        return status.having(coverage=max(least, assignment.coverage_at(step))) if is_lost else status
     if status.phase == "Running" and route.split_by.get(seen.identity) == step:
         if since is None:
             since = timestamp(now) if route.has_arrived else None
         elif _is_over(assignment, step, since, now) and _answer(status):
             step, since = step + 1, None
-    return status.having(coverage=assignment.coverage_at(step), coverage_since=since if assignment.ramp else None)
+    coverage = max(least, assignment.coverage_at(step))
+    return status.having(coverage=coverage, coverage_since=since if assignment.ramp else None)
 
 
 def _is_over(assignment: Assignment, step: int, since: str, now: datetime) -> bool:

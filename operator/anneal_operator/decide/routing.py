@@ -13,6 +13,7 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION
 from anneal_operator.reasons import ConditionType, Reason
 
+from .experiment_bake import bake_uid
 from .experiment_end import is_followed
 from .layers import clash
 
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "Version",
     "compared",
+    "is_baking",
     "promoted",
     "route_of",
     "split_by",
@@ -82,6 +84,10 @@ class Split:
     """Of its ramp, from 1; 0 without one."""
     layer_salt: str = ""
     """Where it has a range of a layer."""
+    coverage: int = 100
+    """The share of its users who take part, in percent."""
+    baking: str = ""
+    """The variant that has all users but for those held back, once it has won."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class Last:
     named: Mapping[str, str] = field(default_factory=dict)
     split_by: Mapping[str, int] = field(default_factory=dict)
     """The uids of the experiments that split them, each with the step of its ramp."""
+    covered: Mapping[str, int] = field(default_factory=dict)
+    """Of each, before which second place its users take part."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Expe
         for name, version in served.items()
         if version.ready or version.is_asleep or name in known
     }
-    return Route(default, {**named, **numbers}, _splits(served, experiments, last.split_by))
+    return Route(default, {**named, **numbers}, _splits(served, experiments, default, last))
 
 
 def _aliases(versions: Iterable[Version]) -> set[str]:
@@ -179,7 +187,7 @@ def _promotions(experiments: Iterable[Experiment], last: str | None) -> list[Exp
 
 
 def _splits(
-    served: Mapping[str, Version], experiments: Iterable[Experiment], last: Mapping[str, int]
+    served: Mapping[str, Version], experiments: Iterable[Experiment], default: str | None, last: Last
 ) -> tuple[Split, ...]:
     """Return the experiments that split the clients; one that lost a variant sends everybody to the default.
 
@@ -188,30 +196,43 @@ def _splits(
     Each has other users than the rest: of two that share some, the one has them that had them, or else has begun.
     """
     found: list[Split] = []
-    for experiment in sorted(experiments, key=lambda one: (one.uid not in last, one.status.phase != "Running")):
-        was_split = experiment.status.is_new and experiment.status.decision is None and experiment.uid in last
-        if not (was_split or _is_split(experiment)) or not compared(experiment) <= set(served):
+    known = last.split_by
+    for experiment in sorted(experiments, key=lambda one: (one.uid not in known, one.status.phase != "Running")):
+        was_split = experiment.status.is_new and experiment.status.decision is None and experiment.uid in known
+        has_split = was_split or _is_split(experiment) or is_baking(experiment, default)
+        if not has_split or not _to_answer(experiment) <= set(served):
             continue
         if not any(clash(experiment.spec, other.name, other.spec) for other in found):
-            found.append(split_by(experiment, last))
+            found.append(split_by(experiment, last, is_baking=is_baking(experiment, default)))
     return tuple(sorted(found, key=lambda split: split.name))
 
 
-def split_by(experiment: Experiment, last: Mapping[str, int]) -> Split:
-    """Return how an experiment splits the clients, by the step of its ramp that its status tells, else by the last.
+def split_by(experiment: Experiment, last: Last, *, is_baking: bool = False) -> Split:
+    """Return how an experiment splits the clients, by the coverage that its status tells, else by the last.
 
     A slash more than any experiment's own salt by its name has keeps a layer's apart from all of these.
     """
-    assignment, coverage = experiment.spec.assignment, experiment.status.coverage
-    is_told = coverage is not None or experiment.uid not in last
-    return Split(
-        experiment.name,
-        experiment.uid,
-        experiment.spec,
-        assignment.salt or f"{experiment.namespace}/{experiment.name}",
-        assignment.step_of(coverage) if is_told else min(last[experiment.uid], len(assignment.ramp)),
-        f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else "",
-    )
+    assignment, status, uid = experiment.spec.assignment, experiment.status, experiment.uid
+    layer_salt = f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else ""
+    salt = assignment.salt or f"{experiment.namespace}/{experiment.name}"
+    if is_baking and status.decision:
+        winner = str(status.decision.winner)
+        return Split(experiment.name, bake_uid(uid), experiment.spec, salt, layer_salt=layer_salt, baking=winner)
+    had = assignment.coverage_of(last.covered.get(uid, 0)) if status.coverage is None else status.coverage
+    step = assignment.step_of(had)
+    coverage = max(had, assignment.coverage_at(step))
+    return Split(experiment.name, uid, experiment.spec, salt, step, layer_salt, coverage)
+
+
+def is_baking(experiment: Experiment, default: str | None) -> bool:
+    """Whether its winner has all clients but for those held back."""
+    return experiment.status.phase == "Baking" and default is not None and winner_of(experiment) == default
+
+
+def _to_answer(experiment: Experiment) -> set[str]:
+    """The versions without which it splits nobody: while a winner bakes, those that lost may be gone."""
+    spec, winner = experiment.spec, winner_of(experiment)
+    return {spec.version_of(spec.control), winner} if winner else compared(experiment)
 
 
 def compared(experiment: Experiment) -> set[str]:
@@ -237,6 +258,6 @@ def promoted(experiment: Experiment) -> str | None:
 def winner_of(experiment: Experiment) -> str | None:
     """Return the version that a promotion is for, whether it is over or not."""
     status = experiment.status
-    if status.decision is None or status.phase != "Promoted":
+    if status.decision is None or status.phase not in {"Promoted", "Baking"}:
         return None
     return experiment.spec.version_of(status.decision.winner)

@@ -19,7 +19,7 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .autoscaling import fewest, replicas_for
 from .cold_start import expected_start
-from .experiment_end import is_followed
+from .experiment_end import is_followed, kept_versions
 from .observed_version import Contest, ObservedVersion
 
 __all__ = ["WITHOUT_PODS", "Wanted", "ends_at", "is_left", "is_named", "replaced_at_of", "wanted_pods"]
@@ -103,7 +103,7 @@ def _is_to_follow(seen: ObservedVersion) -> bool:
     """Whether it has won, and clients are yet to get it, whatever another experiment on its model found since."""
     return any(
         contest.status.decision is not None
-        and contest.status.phase == "Promoted"
+        and contest.status.phase in {"Promoted", "Baking"}
         and not is_followed(contest.status)
         and contest.spec.version_of(contest.status.decision.winner) == seen.name
         for contest in seen.contests
@@ -133,8 +133,18 @@ def _is_asked_for(seen: ObservedVersion) -> bool:
 
 
 def _last_decided(seen: ObservedVersion) -> Contest | None:
-    decided = [(contest.status.decision.decided_at, contest) for contest in seen.contests if contest.status.decision]
+    """One that was aborted as its control was replaced says nothing of the control: what replaced it does."""
+    decided = [
+        (contest.status.decision.decided_at, contest)
+        for contest in seen.contests
+        if contest.status.decision and not _was_replaced(seen.name, contest)
+    ]
     return max(decided, key=lambda one: one[0])[1] if decided else None
+
+
+def _was_replaced(name: str, contest: Contest) -> bool:
+    spec, decision = contest.spec, contest.status.decision
+    return decision is not None and decision.outcome == "ControlReplaced" and name == spec.version_of(spec.control)
 
 
 def _was_scaled_down(seen: ObservedVersion) -> bool:
@@ -146,9 +156,8 @@ def _was_scaled_down(seen: ObservedVersion) -> bool:
 
 def _lost(name: str, contest: Contest) -> bool:
     """Whether it lost; the loser of a promotion is wanted until that is over."""
-    status, decision = contest.status, contest.status.decision
-    is_over = status.phase == "RolledBack" or (status.phase == "Promoted" and is_followed(status))
-    return decision is not None and is_over and name != contest.spec.version_of(decision.winner)
+    kept = kept_versions(contest.spec, contest.status)
+    return kept is not None and name not in kept
 
 
 def _drain(seen: ObservedVersion) -> timedelta:

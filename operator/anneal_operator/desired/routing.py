@@ -12,6 +12,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     ADMIN_PORT,
+    BUCKETS,
     CLIENT_PORT,
     ENGINE_KEY_VARIABLE,
     RECORDS_FOLDER,
@@ -30,6 +31,7 @@ from serving_runtime.plan import (
 )
 
 from .backends import AskedBackend, key_mounts, key_volumes
+from .baking import held_back
 from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import (
     LEAVING,
@@ -112,6 +114,10 @@ class SplitTraffic:
     """Of its ramp, from 1; 0 without one."""
     layer_salt: str = ""
     """Where it has a range of a layer."""
+    coverage: int = 100
+    """The share of its users who take part, in percent."""
+    baking: str = ""
+    """The variant that has all users but for those held back, once it has won."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,8 @@ class KnownRoute:
     named: Mapping[str, str]
     experiments: Mapping[str, int]
     """The uids of those that split, each with the step of its ramp."""
+    covered: Mapping[str, int]
+    """Of each, before which second place its users take part."""
     versions: frozenset[str]
     """All that it sends anybody to."""
 
@@ -265,29 +273,32 @@ def known_services(table: Manifest | None) -> dict[str, str]:
 def _known(route: Manifest) -> KnownRoute:
     """Leniently: what another build wrote may say more."""
     splits = route["experiments"] if "experiments" in route else filter(None, [route.get("experiment")])
-    steps, targets = {}, {*route["named"].values(), route["default"]}
+    steps, places, targets = {}, {}, {*route["named"].values(), route["default"]}
     for split in splits:
         steps[str(split["uid"])] = int(split.get("epoch", 0))
+        places[str(split["uid"])] = int(split.get("covered", BUCKETS))
         targets |= {variant["target"] for variant in split.get("variants", ())}
-    return KnownRoute(route["default"], dict(route["named"]), steps, frozenset(targets - {None}))
+    return KnownRoute(route["default"], dict(route["named"]), steps, places, frozenset(targets - {None}))
 
 
 def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
     spec, assignment = experiment.spec, experiment.spec.assignment
-    layer, override = assignment.layer, assignment.override
+    layer, override = assignment.layer, None if experiment.baking else assignment.override
     ends = boundaries([variant.weight for variant in spec.variants])
     variants = [
         VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to)
         for variant, up_to in zip(spec.variants, ends, strict=True)
     ]
+    if experiment.baking:
+        variants = held_back(variants, spec.control, experiment.baking, spec.decision.bake_holdback_percent)
     return ExperimentRoute(
         name=experiment.name,
         uid=experiment.uid,
         salt=experiment.salt,
         keys=[_key(source) for source in assignment.key_from],
-        control=spec.control,
+        control=experiment.baking or spec.control,
         variants=variants,
-        covered=covered(assignment.coverage_at(experiment.step), assignment.holdout_percent),
+        covered=BUCKETS if experiment.baking else covered(experiment.coverage, assignment.holdout_percent),
         epoch=experiment.step,
         layer=layer and LayerRoute(salt=experiment.layer_salt, begin=layer.begin, end=layer.end),
         override=override and OverrideRoute(header=override.header.lower(), users=override.users),

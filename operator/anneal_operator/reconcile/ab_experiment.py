@@ -20,6 +20,8 @@ from anneal_operator.decide.observed_experiment import (
     Intent,
     KeepDecision,
     KeepLatches,
+    KeepRecommendation,
+    KeepReturn,
     KeepStart,
     MoveAlias,
     ObservedExperiment,
@@ -37,8 +39,10 @@ from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.experiments import (
     decision_kept,
     latches_kept,
+    recommendation_kept,
     record_closed,
     record_name,
+    return_kept,
     start_kept,
 )
 from anneal_operator.desired.operations import Operation
@@ -49,7 +53,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
 from .context import Context
-from .experiment_records import record_of, remembered_in, start_of, text_of
+from .experiment_records import kept_record, record_of, remembered_of, start_of, text_of
 from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
@@ -84,8 +88,7 @@ class ABExperimentKind:
     async def observe(self, reader: Reader, item: ExperimentItem) -> ObservedExperiment:
         """Look at variants and record; at routes and counts only while they matter."""
         models, model = self._context.models, item.spec.model_name
-        heard, name = models.heard(model), record_name(item.manifest)
-        kept = await reader.get("ConfigMap", item.namespace, name)
+        heard, kept = models.heard(model), await kept_record(reader, item.manifest)
         record = record_of(kept, item.name)
         table = await reader.get("ConfigMap", item.namespace, ROUTER)
         route = route_seen(self._context.acknowledgements, table, item.namespace, model)
@@ -103,8 +106,9 @@ class ABExperimentKind:
             uid=item.uid,
             route=route,
             record=record,
-            spoilt_record=name if kept and record is None else "",
-            remembered=remembered_in(heard.records.get(f"{item.namespace}.{name}", "")) if heard else None,
+            record_name=record_name(item.manifest),
+            spoilt_record=kept["metadata"]["name"] if kept and record is None else "",
+            remembered=remembered_of(heard.records, item.manifest) if heard else None,
             is_heard=heard is not None,
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
@@ -120,19 +124,24 @@ class ABExperimentKind:
         return decide(observed, now)
 
     def build(self, item: ExperimentItem, observed: ObservedExperiment, intent: Intent) -> Sequence[Operation]:
-        """Return the record's beginning, or its end."""
+        """Return the record's beginning, what is added to it, or its end."""
         revision = observed.record.revision if observed.record else ""
+        name = observed.record.kept_as if observed.record else record_name(item.manifest)
         match intent:
             case KeepStart(record):
                 start = start_of(record)
                 decision = record.decision.dump() if record.decision else None
                 return [start_kept(item.manifest, start, decision, closes=record.is_closed)]
             case KeepLatches(latches):
-                return [latches_kept(item.manifest, revision, latches)]
+                return [latches_kept(name, revision, latches)]
+            case KeepRecommendation(recommendation):
+                return [recommendation_kept(name, revision, recommendation.dump())]
             case KeepDecision(decision, closes):
-                return [decision_kept(item.manifest, revision, decision.dump(), closes=closes)]
+                return [decision_kept(name, revision, decision.dump(), closes=closes)]
+            case KeepReturn(returned):
+                return [return_kept(name, revision, dataclasses.asdict(returned))]
             case CloseRecord():
-                return [record_closed(item.manifest)]
+                return [record_closed(name)]
 
     async def carry_out(self, item: ExperimentItem, observed: ObservedExperiment, effect: Effect) -> None:
         """Leave record and decision in MLflow, then move the alias."""
@@ -248,7 +257,8 @@ async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:
     for other in await reader.list("ABExperiment", item.namespace):
         status, metadata = other.get("status") or {}, other["metadata"]
         of_model = (other.get("spec") or {}).get("modelName") == item.spec.model_name
-        is_over = bool(status.get("decision")) or "deletionTimestamp" in metadata
+        has_users = not status.get("decision") or status.get("phase") == "Baking"
+        is_over = not has_users or "deletionTimestamp" in metadata
         if of_model and not is_over and metadata["name"] != item.name:
             created, started = metadata.get("creationTimestamp", ""), bool(status.get("startedAt"))
             spec = _parsed(other)

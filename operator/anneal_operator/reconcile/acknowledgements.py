@@ -169,6 +169,7 @@ def route_seen(told: Acknowledgements, table: Manifest | None, namespace: str, m
         default=route.default if route else None,
         named=route.named if route else {},
         split_by=route.experiments if route else {},
+        covered=route.covered if route else {},
         versions=read.versions,
         arrival=arrival if arrival and arrival.stamp == read.stamp else None,
         awaited=told.awaited.get(namespace, {}).get(model),

@@ -36,7 +36,6 @@ from anneal_operator.decide.experiment_end import recalled
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
-from anneal_operator.desired.experiments import record_name
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
 from anneal_operator.desired.operations import Apply, Operation
@@ -61,7 +60,7 @@ from serving_runtime.plan import FORMAT, RouteTable, Stamp
 
 from .capacity_seen import wakes_after, with_capacity
 from .context import Context
-from .experiment_records import record_of, remembered_in
+from .experiment_records import kept_record, record_of, remembered_of
 from .keys import key_ring
 from .kind import Item, NoSpec
 from .neighbours import ROUTER_KIND, is_answered
@@ -170,7 +169,10 @@ class RouterKind:
             versions=[version for version, _ in versions],
             served=[served for _, served in versions if served],
             experiments=found,
-            last={model: Last(route.default, route.named, route.experiments) for model, route in routes.items()},
+            last={
+                model: Last(route.default, route.named, route.experiments, route.covered)
+                for model, route in routes.items()
+            },
             stamp=stamp,
             newest=self._context.acknowledgements.newest(namespace),
             pods=await self._asked(reader, namespace, stamp, key, now),
@@ -295,9 +297,9 @@ class RouterKind:
         found = Experiment(name, namespace, uid, spec, status)
         if status.decision and not promoted(found):
             return found
-        kept, heard = record_name(item), self._context.models.heard(spec.model_name)
-        record = record_of(await reader.get("ConfigMap", namespace, kept), name)
-        record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
+        heard = self._context.models.heard(spec.model_name)
+        record = record_of(await kept_record(reader, item), name)
+        record = record or (remembered_of(heard.records, item) if heard else None)
         return replace(found, uid=record.uid if record and record.uid else uid, status=recalled(spec, status, record))
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, Await]:
@@ -396,7 +398,9 @@ def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
 
 def _destination(route: Route) -> Destination:
     splits = [
-        SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+        SplitTraffic(
+            split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt, split.coverage, split.baking
+        )
         for split in route.splits
     ]
     return Destination(route.default, route.named, splits)

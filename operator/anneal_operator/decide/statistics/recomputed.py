@@ -12,6 +12,7 @@ from .snapshot import Snapshot
 __all__ = ["recomputed"]
 
 _BY_NUMBERS = ("sequence-", "welch-")
+_WITHOUT_WINNER = {"Inconclusive", "Aborted", "ControlReplaced"}
 _DECISION_KEY = "decision.json"
 
 
@@ -30,7 +31,7 @@ def recomputed(text: str) -> tuple[str, bool]:
         raise ValueError("there is no decision of an ABExperiment in it") from error
     again = [found.outcome, found.winner, found.rule, found.reason] if found else None
     lines = [f"recorded:   {_line(recorded)}", f"recomputed: {_line(again) if again else 'the numbers decide nothing'}"]
-    if not recorded[2].startswith(_BY_NUMBERS) and recorded[:2] == ["Inconclusive", None]:
+    if not recorded[2].startswith(_BY_NUMBERS) and recorded[0] in _WITHOUT_WINNER and recorded[1] is None:
         return "\n".join([*lines, f"it ended by the rule {recorded[2]}, which is not a matter of numbers"]), True
     agrees = recorded == again
     return "\n".join([*lines, "they agree" if agrees else "they do not agree"]), agrees

@@ -1,0 +1,122 @@
+"""The time in which the winner of an ABExperiment has the traffic and not yet `production`: it bakes.
+
+The alias is moved last. So a return is a change of routes alone: it waits for no answer of MLflow's, there is nothing to
+move back, and a person who moves `production` meanwhile has the last word. Until then a part of the control's users stays
+with it, so it keeps its pods, and has them for everybody who returns.
+
+Why everybody returned is kept before anybody is told, and ends it.
+"""
+
+from datetime import datetime, timedelta
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus, ExperimentPhase
+from anneal_operator.api.quantities import seconds
+from anneal_operator.api.schema import timestamp
+from anneal_operator.reasons import ConditionType, Reason
+
+from .conditions import Finding, merged
+from .observed_experiment import ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
+from .verdict import Verdict
+
+__all__ = ["bake_uid", "baking", "promotion_stage"]
+
+_PERIOD_SECONDS = 5.0
+_RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {"Aborted": ("Aborted", Reason.ABORTED)}
+"""By the outcome; another build may know more."""
+
+
+def bake_uid(uid: str) -> str:
+    """By which routers and recorder know an experiment while its winner bakes: its verdict's numbers stay as they are."""
+    return f"{uid}-bake"
+
+
+def promotion_stage(
+    spec: ABExperimentSpec, status: ABExperimentStatus, record: Record | None
+) -> tuple[ExperimentPhase, Reason]:
+    """Return how far the promotion of a winner is; where the status was lost, the bake begins anew."""
+    if record and record.returned:
+        return _ends_as(record.returned)
+    is_over = status.phase == "Promoted" or (record is not None and record.is_closed)
+    return ("Promoted", Reason.PROMOTED) if is_over or not seconds(spec.decision.bake) else ("Baking", Reason.BAKING)
+
+
+def baking(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict:
+    """Wait until the time is over, which begins once all routers lead everybody to the winner; the promotion follows.
+
+    It ends at once where everybody is to return, and where somebody has moved `production`: there or elsewhere.
+    """
+    if seen.record and (kept := seen.record.returned):
+        return Verdict(_told_return(seen, status, kept, now), "Settled")
+    if returned := _to_return(seen):
+        return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
+    if seen.is_control_replaced:
+        message = f"`production` of {seen.spec.model_name} was moved to version {seen.production} meanwhile"
+        return _over(seen, status, decision, message, now)
+    since = status.baking_since or (timestamp(now) if _is_led(seen, decision) else None)
+    if since is None:
+        finding = Finding(ConditionType.BAKED, "False", Reason.ROUTER_BEHIND, _waits_for(seen, decision))
+        return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
+    end = datetime.fromisoformat(since) + timedelta(seconds=seconds(seen.spec.decision.bake))
+    if now >= end:
+        return _over(seen, status, decision, f"it had the traffic for {seen.spec.decision.bake}", now)
+    name, held = seen.spec.version_of(decision.winner), seen.spec.decision.bake_holdback_percent
+    message = f"clients get ModelVersion {name}, but for {held} % at most who stay with the control, until {timestamp(end)}"
+    told = _told(seen, status, Finding(ConditionType.BAKED, "False", Reason.BAKING, message), now)
+    again = min(_PERIOD_SECONDS, (end - now).total_seconds())
+    return Verdict(told.having(baking_since=since), "Working", again=again)
+
+
+def _to_return(seen: ObservedExperiment) -> Returned | None:
+    """Why everybody is to return to the control, if they are."""
+    if seen.spec.abort:
+        return Returned("Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control")
+    return None
+
+
+def _ends_as(returned: Returned) -> tuple[ExperimentPhase, Reason]:
+    return _RETURNED.get(returned.outcome, ("RolledBack", Reason.CONTROL_WINS))
+
+
+def _told_return(
+    seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
+) -> ABExperimentStatus:
+    phase, reason = _ends_as(returned)
+    total, control = sum(variant.weight for variant in status.variants), seen.spec.control
+    variants = [v.model_copy(update={"weight": total if v.name == control else 0}) for v in status.variants]
+    finding = Finding(ConditionType.BAKED, "False", reason, returned.reason)
+    return _told(seen, status, finding, now).having(phase=phase, variants=variants)
+
+
+def _over(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, message: str, now: datetime
+) -> ExperimentVerdict:
+    baked = Finding(ConditionType.BAKED, "True", Reason.BAKED, message)
+    told = _told(seen, status, baked, now).having(phase="Promoted")
+    promoted = Finding(ConditionType.DECIDED, "True", Reason.PROMOTED, decision.reason)
+    return Verdict(_told(seen, told, promoted, now), "Working", again=0.0)
+
+
+def _told(
+    seen: ObservedExperiment, status: ABExperimentStatus, finding: Finding, now: datetime
+) -> ABExperimentStatus:
+    conditions = merged(status.conditions, [finding], seen.generation, timestamp(now))
+    return status.having(reason=finding.reason.value, conditions=conditions)
+
+
+def _is_led(seen: ObservedExperiment, decision: DecisionStatus) -> bool:
+    route = seen.route
+    is_split = seen.identity in route.split_by
+    return route.default == seen.spec.version_of(decision.winner) and not is_split and route.has_arrived
+
+
+def _waits_for(seen: ObservedExperiment, decision: DecisionStatus) -> str:
+    name, route = seen.spec.version_of(decision.winner), seen.route
+    begins = f"the time begins when clients get ModelVersion {name}"
+    if route.default != name and route.awaited and route.awaited.version == name:
+        return f"{begins}, which is to have pods for all of them: {route.awaited.in_words}"
+    if route.default != name and not seen.variants[decision.winner or ""].ready:
+        return f"{begins}, which does not answer"
+    return f"{begins}: {route.waits_for or 'the routers are being told'}"

@@ -1,0 +1,141 @@
+"""A winner that has the traffic, and not yet `production`."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
+from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.acknowledgement import Arrival, Awaited, RouteSeen
+from anneal_operator.decide.observed_experiment import (
+    KeepDecision,
+    KeepReturn,
+    MoveAlias,
+    ObservedExperiment,
+    Record,
+    RecordDecision,
+    Returned,
+)
+
+from .contested import ARRIVED, NOW, SPLIT, WON, condition, counted, seen_of, spec_of
+
+BAKE: dict[str, Any] = {"decision": {"bake": "1h"}}
+HOUR = timedelta(hours=1)
+SINCE = "2026-03-01T12:00:00Z"
+FRESH = ABExperimentStatus()
+
+
+def _decided(**changes: Any) -> tuple[ObservedExperiment, Record]:
+    """Return one in which `b` has won, and its record."""
+    status = decide(seen_of(spec_of(**BAKE), counted(3.0, 4.0, 3.0)), NOW).status
+    record = seen_of(spec_of()).record
+    assert record is not None
+    record = replace(record, decision=status.decision)
+    known: dict[str, Any] = {"previous": status, "record": record, "route": WON}
+    return seen_of(changes.pop("spec", spec_of(**BAKE)), **known | changes), record
+
+
+def _baking(**changes: Any) -> ObservedExperiment:
+    """Return one whose winner got the traffic just now."""
+    status = decide(_decided()[0], NOW).status
+    assert status.baking_since == SINCE
+    return _decided(**{"previous": status} | changes)[0]
+
+
+def test_a_decision_is_kept_open_and_the_winner_bakes() -> None:
+    verdict = decide(seen_of(spec_of(**BAKE), counted(3.0, 4.0, 3.0)), NOW)
+    assert verdict.status.decision is not None
+    assert (verdict.status.phase, condition(verdict.status, "Decided")) == ("Baking", ("True", "Baking"))
+    assert verdict.apply == (KeepDecision(verdict.status.decision, closes=False),)
+    for spec in (spec_of(), spec_of(decision={"bake": "0s"})):
+        assert decide(seen_of(spec, counted(3.0, 4.0, 3.0)), NOW).status.phase == "Promoted", "as it was before"
+    lost = decide(seen_of(spec_of(**BAKE), counted(4.0, 3.0, 3.0)), NOW).status
+    told = decide(seen_of(spec_of(decision={"bake": "1h", "mode": "Observe"}), counted(3.0, 4.0, 3.0)), NOW).status
+    assert (lost.phase, told.phase) == ("RolledBack", "Observed")
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        (SPLIT, "the time begins when clients get ModelVersion m-2"),
+        (replace(WON, split_by={"u": 0}), "the time begins when clients get ModelVersion m-2"),
+        (replace(WON, arrival=Arrival(ARRIVED.stamp, 1, ("r",))), "has not applied generation 1"),
+        (replace(SPLIT, awaited=Awaited("m-2", 1, 4, NOW)), "1 of 4 pods answer"),
+    ],
+)
+def test_the_time_begins_once_all_routers_lead_everybody_to_the_winner(route: RouteSeen, told: str) -> None:
+    status = decide(_decided(route=route)[0], NOW).status
+    assert (status.phase, status.baking_since, condition(status, "Baked")) == ("Baking", None, ("False", "RouterBehind"))
+    baked = status.condition("Baked")
+    assert baked is not None
+    assert told in baked.message
+
+
+def test_production_follows_when_the_time_is_over_and_no_earlier() -> None:
+    seen = _baking()
+    early = decide(seen, NOW + HOUR - timedelta(seconds=2))
+    assert (early.status.phase, early.effects, early.again) == ("Baking", (), 2.0)
+    over = decide(seen, NOW + HOUR)
+    assert (over.status.phase, over.effects, over.apply) == ("Promoted", (), ())
+    assert condition(over.status, "Baked") == ("True", "Baked")
+    led = RouteSeen(default="m-2", arrival=ARRIVED)
+    moved = decide(replace(seen, previous=over.status, route=led), NOW + HOUR)
+    assert [type(effect) for effect in moved.effects] == [RecordDecision, MoveAlias]
+    waits = decide(replace(seen, previous=over.status, route=replace(led, split_by={"u": 0})), NOW + HOUR)
+    assert waits.effects == ()
+
+
+def test_whoever_aborts_meanwhile_returns_everybody_for_good_without_mlflow() -> None:
+    aborted = spec_of(**BAKE, abort=True)
+    seen = _baking(spec=aborted, registry_problem="MLflow is down", generation=2)
+    verdict = decide(seen, NOW + HOUR * 2)
+    (kept,) = verdict.apply
+    assert isinstance(kept, KeepReturn)
+    assert (kept.returned.outcome, verdict.effects) == ("Aborted", ())
+    assert (verdict.status.phase, verdict.status.reason) == ("Aborted", "Aborted")
+    assert {variant.name: variant.weight for variant in verdict.status.variants} == {"a": 3, "b": 0, "c": 0}
+    assert seen.record is not None
+    record = replace(seen.record, returned=kept.returned, is_closed=True)
+    for previous in (verdict.status, seen.previous, FRESH):  # also where the status was not written, or was lost
+        for spec in (aborted, spec_of(**BAKE)):
+            after = replace(seen, spec=spec, previous=previous, record=record, remembered=record.content)
+            again = decide(replace(after, registry_problem=""), NOW + HOUR * 3)
+            assert (again.status.phase, again.apply, again.effects) == ("Aborted", (), ())
+            assert again.progress == "Settled"
+
+
+@pytest.mark.parametrize(
+    ("production", "alias", "effects"),
+    [("2", ("False", "Moving"), 0), ("3", ("False", "HeldByAnother"), 0), ("9", ("False", "HeldByAnother"), 0)],
+)
+def test_a_person_who_moves_production_meanwhile_ends_the_bake_and_is_respected(
+    production: str, alias: tuple[str, str], effects: int
+) -> None:
+    over = decide(_baking(production=production), NOW).status
+    assert (over.phase, condition(over, "Baked")) == ("Promoted", ("True", "Baked"))
+    followed = decide(_baking(production=production, previous=over), NOW)
+    assert (condition(followed.status, "AliasMoved"), len(followed.effects)) == (alias, effects)
+
+
+def test_where_the_status_was_lost_the_bake_begins_anew_and_nothing_is_decided_anew() -> None:
+    seen, record = _decided(previous=FRESH)
+    verdict = decide(seen, NOW + HOUR * 5)
+    assert (verdict.status.phase, verdict.status.decision) == ("Baking", record.decision)
+    assert verdict.status.baking_since == "2026-03-01T17:00:00Z"
+    closed = replace(seen, record=replace(record, is_closed=True), production="2")
+    assert decide(closed, NOW + HOUR * 5).status.phase == "Promoted", "it was over"
+
+
+def test_a_spec_that_changes_once_it_was_promoted_does_not_begin_it_again() -> None:
+    over = decide(_baking(), NOW + HOUR).status
+    later = decide(_baking(previous=over, generation=2), NOW + HOUR)
+    assert later.status.phase == "Promoted"
+
+
+def test_a_return_of_which_another_build_knows_the_cause_stands() -> None:
+    seen, record = _decided(previous=FRESH)
+    returned = replace(record, returned=Returned("GuardrailBreach", "errors rose"), is_closed=True)
+    verdict = decide(replace(seen, record=returned, remembered=returned.content), NOW)
+    assert (verdict.status.phase, verdict.apply, verdict.effects) == ("RolledBack", (), ())

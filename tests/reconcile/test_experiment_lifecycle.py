@@ -1,0 +1,271 @@
+"""What people want of an experiment that runs: it rests and goes on, ends, waits for them, bakes, has another ramp.
+
+The routes are the operator's own, as the routers' objects have them.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from anneal_operator.desired.experiments import record_name, record_name_with_ramp
+from tests.support.counted import metric_told
+
+from .world import Manifest, World
+
+VERSION: dict[str, Any] = {
+    "modelName": "spam",
+    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
+    "serving": {"rollbackWindow": "0s"},
+}
+SPEC: dict[str, Any] = {
+    "modelName": "spam",
+    "control": "a",
+    "variants": [
+        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 50},
+        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
+    ],
+    "metrics": {"primary": {"name": "rating"}},
+    "stopping": {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "24h"},
+}
+
+
+def _answer(world: World, name: str) -> None:
+    generation = world.api.objects["Deployment", f"{name}-server"]["metadata"]["generation"]
+    status = {"observedGeneration": generation, "readyReplicas": 1, "updatedReplicas": 1}
+    world.api.edit("Deployment", f"{name}-server", status=status)
+
+
+def _settle(world: World, rounds: int = 6) -> None:
+    for _ in range(rounds):
+        for name in ("one", "two"):
+            world.reconcile("ModelVersion", name)
+        world.reconcile("Router", "anneal-router")
+        world.reconcile("ABExperiment", "x")
+
+
+@pytest.fixture
+def world() -> World:
+    """Two versions that every router knows, the first in production."""
+    made = World()
+    for name in ("one", "two"):
+        made.api.put("ModelVersion", name, spec=VERSION | {"artifact": VERSION["artifact"] | {"uri": f"mlflow-artifacts:/{name}"}})
+        made.reconcile("ModelVersion", name, 2)
+        _answer(made, name)
+        made.reconcile("ModelVersion", name, 2)
+        made.reconcile("Router", "anneal-router", 2)
+    return made
+
+
+def _begin(world: World, **changes: Any) -> None:
+    world.api.put("ABExperiment", "x", spec=SPEC | changes, metadata={"uid": "uid-x", "generation": 1})
+    _settle(world)
+    assert _status(world)["phase"] == "Running"
+
+
+def _change(world: World, **changes: Any) -> None:
+    found = world.api.objects["ABExperiment", "x"]
+    metadata = {**found["metadata"], "generation": found["metadata"]["generation"] + 1}
+    world.api.edit("ABExperiment", "x", spec={**found["spec"], **changes}, metadata=metadata)
+
+
+def _count(world: World, a: float = 3.0, b: float = 4.0) -> None:
+    told = {
+        name: {"users": 400, "requests": 800, "fallbacks": 0, "metric": metric_told(400, mean, 400.0)}
+        for name, mean in {"a": a, "b": b}.items()
+    }
+    world.routers.counted = {"variants": told, "moved_users": 0}
+    world.later(5)
+
+
+def _status(world: World) -> dict[str, Any]:
+    return world.api.status("ABExperiment", "x")
+
+
+def _route(world: World) -> tuple[str, list[tuple[str, int]]]:
+    """Return who gets whoever is in no experiment, and the arms of the one that splits."""
+    route = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])["models"]["spam"]
+    told = route["experiments"] if "experiments" in route else [route["experiment"]]
+    splits = [split for split in told if split]
+    return route["default"], [(arm["name"], arm["up_to"]) for split in splits for arm in split["variants"]]
+
+
+def _record(world: World) -> Manifest:
+    return next(made for (kind, name), made in world.api.objects.items() if kind == "ConfigMap" and "-record-" in name)
+
+
+def _pods(world: World, name: str) -> int:
+    return int(world.api.objects["Deployment", f"{name}-server"]["spec"]["replicas"])
+
+
+SPLIT = [("a", 5000), ("b", 10_000)]
+
+
+def test_an_experiment_rests_and_goes_on_with_everybody_where_they_were(world: World) -> None:
+    _begin(world)
+    record = _record(world)["data"]
+    _change(world, suspend=True)
+    _count(world)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Paused", ("one", []))
+    assert (_pods(world, "two"), "decision" in _status(world)) == (1, False)
+    world.later(3600)
+    _change(world, suspend=False)
+    world.routers.counted = None
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Running", ("one", SPLIT))
+    assert (_record(world)["data"], _status(world)["pausedSeconds"]) == (record, 3600)
+    _count(world)
+    _settle(world)
+    assert _status(world)["phase"] == "Promoted"
+
+
+def test_an_experiment_that_is_aborted_frees_the_challenger_and_leaves_production(world: World) -> None:
+    _begin(world, decision={"scaleDownDelay": "0s"})
+    _change(world, abort=True)
+    _count(world)
+    _settle(world)
+    world.later(60)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Aborted", ("one", []))
+    assert (_pods(world, "one"), _pods(world, "two")) == (1, 0)
+    assert (world.registry.aliases["spam", "production"], _record(world)["immutable"]) == ("1", True)
+    _forget(world)
+    assert _status(world)["phase"] == "Aborted", "also where its status was lost"
+    world.api.remove("ABExperiment", "x")
+    _settle_versions(world)
+    assert (_route(world), _pods(world, "two")) == (("one", []), 0), "and where it is deleted"
+
+
+def _forget(world: World) -> None:
+    world.api.edit("ABExperiment", "x", status={})
+    _settle(world)
+
+
+def _settle_versions(world: World) -> None:
+    for _ in range(4):
+        for name in ("one", "two"):
+            world.reconcile("ModelVersion", name)
+        world.reconcile("Router", "anneal-router")
+
+
+@pytest.mark.parametrize(("means", "phase"), [((4.0, 3.0), "RolledBack"), ((3.0, 3.0), "Inconclusive")])
+def test_where_nobody_better_was_found_the_challenger_is_freed_and_production_stays(
+    world: World, means: tuple[float, float], phase: str
+) -> None:
+    _begin(world, stopping=SPEC["stopping"] | {"method": "FixedHorizon"}, decision={"scaleDownDelay": "0s"})
+    _count(world, *means)
+    _settle(world)
+    world.later(60)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == (phase, ("one", []))
+    assert (_pods(world, "one"), _pods(world, "two")) == (1, 0)
+    assert world.registry.aliases["spam", "production"] == "1"
+    world.api.remove("ABExperiment", "x")
+    _settle_versions(world)
+    assert (_route(world), _pods(world, "two")) == (("one", []), 0), "a finished one may be deleted"
+
+
+def test_a_recommendation_outlives_status_and_record_and_follows_its_approval(world: World) -> None:
+    _begin(world, decision={"mode": "Recommend"})
+    _count(world)
+    _settle(world)
+    assert (_status(world)["phase"], _status(world)["recommended"], _route(world)) == ("Running", "b", ("one", SPLIT))
+    assert world.api.events.count(("Recommended", _message(world, "AwaitingApproval"))) == 1
+    advice = json.loads(_record(world)["data"]["recommendation.json"])
+    world.api.remove("ConfigMap", _record(world)["metadata"]["name"])
+    world.later(301)
+    _count(world, 3.0, 3.0)
+    _forget(world)
+    assert _status(world)["recommended"] == "b"
+    _change(world, decision={"mode": "Recommend", "approve": "b"})
+    _settle(world)
+    assert _status(world)["phase"] == "Promoted"
+    assert _status(world)["decision"]["snapshot"] == advice["snapshot"]
+    assert world.registry.aliases["spam", "production"] == "2"
+
+
+def _message(world: World, kind: str) -> str:
+    return str(next(found["message"] for found in _status(world)["conditions"] if found["type"] == kind))
+
+
+BAKE = {"decision": {"bake": "1h", "scaleDownDelay": "0s"}}
+HELD = [("a", 1000), ("b", 10_000)]
+
+
+def test_a_winner_bakes_then_has_production_and_the_control_is_drained(world: World) -> None:
+    _begin(world, **BAKE)
+    _count(world)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Baking", ("two", HELD))
+    assert (world.registry.aliases["spam", "production"], _pods(world, "one")) == ("1", 1)
+    world.later(3599)
+    _settle(world)
+    assert _status(world)["phase"] == "Baking"
+    world.later(10)
+    _settle(world, 12)
+    assert (_status(world)["phase"], _route(world)) == ("Promoted", ("two", []))
+    assert world.registry.aliases["spam", "production"] == "2"
+    world.later(60)
+    _settle(world)
+    assert (_pods(world, "one"), _pods(world, "two"), _record(world)["immutable"]) == (0, 1, True)
+
+
+def test_whoever_aborts_while_a_winner_bakes_returns_everybody(world: World) -> None:
+    _begin(world, **BAKE)
+    _count(world)
+    _settle(world)
+    _change(world, abort=True)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Aborted", ("one", []))
+    assert world.registry.aliases["spam", "production"] == "1"
+    world.later(7200)
+    _settle(world)
+    assert (_pods(world, "one"), _pods(world, "two")) == (1, 0)
+    _forget(world)
+    assert (_status(world)["phase"], _route(world)) == ("Aborted", ("one", []))
+    assert world.registry.aliases["spam", "production"] == "1"
+
+
+def test_where_its_status_is_lost_while_it_bakes_users_stay_where_they_are(world: World) -> None:
+    _begin(world, **BAKE)
+    _count(world)
+    _settle(world)
+    world.api.edit("ABExperiment", "x", status={})
+    world.reconcile("Router", "anneal-router")
+    assert _route(world) == ("two", HELD)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Baking", ("two", HELD))
+
+
+def test_a_person_who_gives_production_to_another_version_ends_an_experiment_that_runs(world: World) -> None:
+    _begin(world)
+    world.registry.aliases["spam", "production"] = "2"
+    _count(world, 4.0, 3.0)
+    _settle(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Aborted", "ControlReplaced")
+    assert (_route(world), world.registry.aliases["spam", "production"]) == (("two", []), "2")
+
+
+RAMP = [{"coverage": 10, "for": "1h"}, {"coverage": 50, "for": "1h"}, {"coverage": 100}]
+
+
+def test_an_experiment_of_an_earlier_build_keeps_its_record_when_its_ramp_changes(world: World) -> None:
+    """That build named the record by the ramp, too, which could not change then."""
+    _begin(world, assignment={"ramp": RAMP})
+    made, experiment = _record(world), world.api.objects["ABExperiment", "x"]
+    name, earlier = record_name(experiment), record_name_with_ramp(experiment)
+    assert made["metadata"]["name"] == name != earlier
+    world.api.remove("ConfigMap", name)
+    world.api.put("ConfigMap", earlier, metadata={**made["metadata"], "name": earlier}, data=made["data"])
+    world.later(301)
+    _settle(world)
+    assert _status(world)["record"] == earlier
+    _change(world, assignment={"ramp": [{"coverage": 20, "for": "1h"}, {"coverage": 100}]})
+    _settle(world)
+    assert (_status(world)["phase"], _status(world)["coverage"]) == ("Running", 20)
+    _count(world)
+    _settle(world)
+    records = [name for kind, name in world.api.objects if kind == "ConfigMap" and "-record-" in name]
+    assert (_status(world)["phase"], records) == ("Promoted", [earlier])
+    assert "decision.json" in _record(world)["data"]
