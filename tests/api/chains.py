@@ -22,7 +22,7 @@ _MOST_DRAWS = 2000
 _CHANGEABLE: Mapping[str, tuple[str, ...]] = {
     "FineTuneJob": ("suspend", "activeDeadlineSeconds"),
     "ModelVersion": ("aliases", "serving"),
-    "ABExperiment": (),
+    "ABExperiment": ("suspend",),
 }
 """Fields that may change at any time."""
 

@@ -112,6 +112,9 @@ def _compare(spec: Json) -> None:
     for number, variant in enumerate(spec.get("variants") or ()):
         variant |= {"name": f"v{number}", "modelVersionRef": {"name": f"version-{number}"}}
         spec["control"] = "v0"
+    decision = spec.get("decision") or {}
+    if decision.pop("approve", None) and len(spec.get("variants") or ()) > 1:
+        decision |= {"mode": "Recommend", "approve": "v1"}
     primary = (spec.get("metrics") or {}).get("primary") or {}
     if primary.keys() & {"window", "range"}:
         primary["range"] = {"min": 1, "max": 5}

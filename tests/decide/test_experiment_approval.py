@@ -97,9 +97,7 @@ def test_what_is_found_against_the_data_later_holds_what_was_approved() -> None:
     assert decide(latched, NOW + timedelta(days=1)).status.phase == "Inconclusive"
 
 
-@pytest.mark.parametrize(
-    ("approve", "phase"), [(None, "Inconclusive"), ("c", "Inconclusive"), ("b", "Promoted")]
-)
+@pytest.mark.parametrize(("approve", "phase"), [(None, "Inconclusive"), ("c", "Inconclusive"), ("b", "Promoted")])
 def test_the_end_of_its_time_ends_it(approve: str | None, phase: str) -> None:
     over = decide(_advised(approve=approve)[0], NOW + timedelta(days=1)).status
     assert over.decision is not None

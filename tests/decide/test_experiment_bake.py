@@ -67,7 +67,11 @@ def test_a_decision_is_kept_open_and_the_winner_bakes() -> None:
 )
 def test_the_time_begins_once_all_routers_lead_everybody_to_the_winner(route: RouteSeen, told: str) -> None:
     status = decide(_decided(route=route)[0], NOW).status
-    assert (status.phase, status.baking_since, condition(status, "Baked")) == ("Baking", None, ("False", "RouterBehind"))
+    assert (status.phase, status.baking_since, condition(status, "Baked")) == (
+        "Baking",
+        None,
+        ("False", "RouterBehind"),
+    )
     baked = status.condition("Baked")
     assert baked is not None
     assert told in baked.message

@@ -158,6 +158,12 @@ def test_hostile_input_is_refused_clearly(crds: Cluster, name: str, text: str) -
             GOOD["ABExperiment"]["variants"][::-1],
             "that changes while it runs proves nothing",
         ),
+        ("ABExperiment", "stopping", {"maxDuration": "500h"}, "`stopping` cannot change"),
+        ("ABExperiment", "assignment", {"salt": "s"}, "`assignment.salt` cannot change"),
+        ("ABExperiment", "assignment", {"ramp": [{"coverage": 50}]}, "`assignment.ramp` cannot be added"),
+        ("ABExperiment", "decision", {"bake": "1h"}, "`decision.bake` cannot change"),
+        ("ABExperiment", "suspend", True, None),
+        ("ABExperiment", "abort", True, None),
     ],
 )
 def test_what_may_change_later(
@@ -172,6 +178,26 @@ def test_what_may_change_later(
     else:
         assert done.returncode != 0
         assert message in done.stderr
+
+
+def test_what_people_want_of_an_experiment_that_runs_may_change(cluster: Cluster, crds: Cluster) -> None:
+    assert crds.layout == cluster.layout
+    ramp = [{"coverage": 5, "for": "1h"}, {"coverage": 100}]
+    spec = {**GOOD["ABExperiment"], "assignment": {"ramp": ramp}, "decision": {"mode": "Recommend"}}
+    cluster.apply(_object("ABExperiment", spec, namespace=cluster.namespace))
+    for changed, refused in (
+        ({"suspend": True}, ""),
+        ({"suspend": False}, ""),
+        ({"assignment": {"ramp": [{"coverage": 50, "for": "2h"}, {"coverage": 90}]}}, ""),
+        ({"assignment": {"ramp": []}}, ""),
+        ({"decision": {"approve": "stable"}}, "must be the name of a challenger"),
+        ({"decision": {"approve": "tuned"}}, ""),
+        ({"abort": True}, ""),
+        ({"abort": False}, "`abort` cannot be taken back"),
+    ):
+        patch = json.dumps({"spec": changed})
+        done = cluster.kubectl.process("patch", "abx", "sample", "--type=merge", "-p", patch)
+        assert (done.returncode == 0, refused in done.stderr) == (not refused, True), done.stderr
 
 
 def test_where_a_job_runs_may_change_while_it_is_suspended(cluster: Cluster, crds: Cluster) -> None:

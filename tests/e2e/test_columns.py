@@ -111,6 +111,10 @@ h-retired       spam-filter   7         Merged                      0       0   
             "g-rolledback": ABExperimentStatus(
                 phase="RolledBack", reason="ControlWins", users=360, decision=DECISION.having(winner="stable")
             ),
+            "h-paused": ABExperimentStatus(phase="Paused", reason="Suspended", users=12),
+            "i-baking": ABExperimentStatus(phase="Baking", reason="Baking", users=360, decision=DECISION),
+            "j-aborted": ABExperimentStatus(phase="Aborted", reason="ControlReplaced", users=360),
+            "k-recommends": ABExperimentStatus(phase="Running", reason="Recommended", users=360, recommended="tuned"),
         },
         """\
 NAME             PHASE          MODEL         USERS   WINNER   SRM-P    REASON
@@ -121,6 +125,10 @@ d-promoted       Promoted       spam-filter   360     tuned    0.6
 e-inconclusive   Inconclusive   spam-filter   9                1
 f-observed       Observed       spam-filter   360     tuned
 g-rolledback     RolledBack     spam-filter   360     stable            ControlWins
+h-paused         Paused         spam-filter   12                        Suspended
+i-baking         Baking         spam-filter   360     tuned             Baking
+j-aborted        Aborted        spam-filter   360                       ControlReplaced
+k-recommends     Running        spam-filter   360                       Recommended
 """,
     ),
 }

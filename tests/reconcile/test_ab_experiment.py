@@ -400,7 +400,7 @@ def test_a_record_that_is_not_as_it_was_seen_takes_no_other_decision(
 def test_a_record_is_found_by_a_release_with_more_defaults(world: World) -> None:
     _decide(world)
     decision = _status(world)["decision"]
-    world.api.edit("ABExperiment", "x", spec={**SPEC, "decision": {"mode": "Automatic", "bake": "1h"}}, status={})
+    world.api.edit("ABExperiment", "x", spec={**SPEC, "decision": {"mode": "Automatic", "dream": "1h"}}, status={})
     _look(world)
     assert _status(world)["decision"] == decision
 
@@ -418,9 +418,9 @@ def test_a_decision_outlives_the_status_that_tells_of_it(world: World, lost: dic
 def test_a_decision_of_a_phase_that_is_not_known_here_stands(world: World) -> None:
     _decide(world)
     decision = _status(world)["decision"]
-    world.api.edit("ABExperiment", "x", status={**_status(world), "phase": "Baking"})
+    world.api.edit("ABExperiment", "x", status={**_status(world), "phase": "Dreaming"})
     _look(world)
-    assert (_status(world)["phase"], _status(world)["decision"]) == ("Baking", decision)
+    assert (_status(world)["phase"], _status(world)["decision"]) == ("Dreaming", decision)
     assert world.registry.aliases["spam", "production"] == "1"
 
 

@@ -49,7 +49,11 @@ def world() -> World:
     """Two versions that every router knows, the first in production."""
     made = World()
     for name in ("one", "two"):
-        made.api.put("ModelVersion", name, spec=VERSION | {"artifact": VERSION["artifact"] | {"uri": f"mlflow-artifacts:/{name}"}})
+        made.api.put(
+            "ModelVersion",
+            name,
+            spec=VERSION | {"artifact": VERSION["artifact"] | {"uri": f"mlflow-artifacts:/{name}"}},
+        )
         made.reconcile("ModelVersion", name, 2)
         _answer(made, name)
         made.reconcile("ModelVersion", name, 2)

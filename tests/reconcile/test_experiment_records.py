@@ -10,13 +10,13 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.experiment_sample import verdict_of
 from anneal_operator.decide.experiment_terms import terms_of
-from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, Record, Stored
+from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, Record, Returned, Stored
 from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Cut
-from anneal_operator.desired.experiments import record_name, start_kept
+from anneal_operator.desired.experiments import record_name, record_name_with_ramp, start_kept
 from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
 COLUMN = 5000
@@ -125,7 +125,10 @@ def test_a_config_map_has_the_whole_record(closes: bool) -> None:
     record = replace(_largest("Increase", 1), is_closed=closes)
     assert record.decision is not None
     made = start_kept(MANIFEST, start_of(record), record.decision.dump(), closes=closes).manifest
-    assert record_of(made, "x") == record
+    read = record_of(made, "x")
+    assert read is not None
+    assert read.content == record
+    assert read.kept_as == made["metadata"]["name"]
 
 
 def test_records_of_an_earlier_build_are_read() -> None:
@@ -136,7 +139,9 @@ def test_records_of_an_earlier_build_are_read() -> None:
     made = start_kept(MANIFEST, start_of(record)).manifest
     assert list(made["data"]) == ["start.json"]
     assert "terms" not in made["data"]["start.json"]
-    assert record_of(made, "x") == record
+    read = record_of(made, "x")
+    assert read is not None
+    assert read.content == record
 
 
 def test_a_record_has_no_characters_to_spare() -> None:
@@ -151,3 +156,51 @@ def test_a_record_is_found_in_whatever_order_the_testers_are_named() -> None:
         return record_name({**MANIFEST, "spec": {**MANIFEST["spec"], "assignment": {"override": override}}})
 
     assert named("ann", "bob") == named("bob", "ann") != named("ann", "eve")
+
+
+def test_what_may_change_while_an_experiment_runs_is_not_in_its_record_s_name() -> None:
+    def named(**changes: object) -> str:
+        return record_name({**MANIFEST, "spec": {**MANIFEST["spec"], **changes}})
+
+    ramp, other = [{"coverage": 5, "for": "1h"}, {"coverage": 100}], [{"coverage": 100}]
+    recommends = {**MANIFEST["spec"]["decision"], "mode": "Recommend"}
+    assert named() == named(suspend=True) == named(abort=True, suspend=True)
+    assert named(assignment={"ramp": ramp}) == named(assignment={"ramp": other}) == named(assignment={}) == named()
+    assert named(decision=recommends) == named(
+        decision=recommends | {"approve": MANIFEST["spec"]["variants"][1]["name"]}
+    )
+    assert len({named(), named(decision=recommends), named(assignment={"salt": "s"})}) == 3
+
+
+def test_records_of_an_earlier_build_have_the_names_that_it_gave_them() -> None:
+    """As that build computed them: over all that the spec says."""
+    spec = {
+        "modelName": "m",
+        "control": "a",
+        "variants": [{"name": n, "modelVersionRef": {"name": f"m-{n}"}, "weight": 1} for n in "ab"],
+        "metrics": {"primary": {"name": "rating"}},
+    }
+
+    def named(**changes: object) -> tuple[str, str]:
+        made = {"metadata": {"name": "x"}, "spec": {**spec, **changes}}
+        return record_name(made), record_name_with_ramp(made)
+
+    assert named() == ("x-record-951ed159", "x-record-951ed159")
+    salted = {"salt": "s", "ramp": [{"coverage": 5, "for": "1h"}, {"coverage": 100}]}
+    assert named(assignment=salted) == ("x-record-72a4d8c9", "x-record-64c58dd0")
+    assert named(assignment={"ramp": [{"coverage": 50}]}) == ("x-record-951ed159", "x-record-ff6193e8")
+
+
+def test_a_recommendation_and_a_return_are_kept_and_read_again() -> None:
+    decided = _largest("Increase", 1)
+    assert decided.decision is not None
+    advised = replace(decided, decision=None, recommendation=decided.decision, is_closed=False)
+    returned = replace(decided, returned=Returned("Aborted", "it was aborted"))
+    for record in (advised, returned):
+        decision = record.decision.dump() if record.decision else None
+        made = start_kept(MANIFEST, start_of(record), decision, closes=record.is_closed).manifest
+        read = record_of(made, "x")
+        assert read is not None
+        assert read.content == record
+        assert remembered_in(text_of(record)) == record
+        assert len(text_of(record)) <= COLUMN

@@ -64,6 +64,20 @@ EVERY = _experiment(
 BODY = _experiment("body", keys=[KeyRoute(kind="body", name="user"), KeyRoute(kind="header", name="x-user-id")])
 SMALL = _experiment("ramp", covered=covered(20, 5), epoch=2)
 TESTED = _experiment("tested", override=OverrideRoute(header="x-variant", users=["t1", "테스터"]))
+BAKING = _experiment(
+    "baking",
+    control="tuned",
+    variants=[ARMS[0].model_copy(update={"up_to": 1000}), ARMS[1].model_copy(update={"up_to": 10_000})],
+)
+BETWEEN = _experiment(  # the control's buckets begin in the middle
+    "between",
+    control="tuned",
+    variants=[
+        VariantRoute(name="tuned", target="two", up_to=5000),
+        VariantRoute(name="stable", target="one", up_to=6000),
+        VariantRoute(name="tuned", target="two", up_to=10_000),
+    ],
+)
 LAYERS = [
     _experiment("a", salt="team/a", layer=LayerRoute(salt="team/layers/l", begin=0, end=4000)),
     _experiment(
@@ -83,6 +97,8 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         "body": [BODY],
         "ramp": [SMALL],
         "tested": [TESTED],
+        "baking": [BAKING],
+        "between": [BETWEEN],
         "layers": LAYERS,
     }
     with standing(tmp_path_factory.mktemp("router"), {_ROUTES: PLACES + _ROUTES}) as stand:
@@ -294,3 +310,19 @@ def test_no_key_is_told_to_servers_or_written_down(router: Stand) -> None:
         assert "secret" not in json.dumps(line)
         assert "secret" not in json.dumps(answer.json["headers"])
     assert "secret" not in (router.folder / "log").read_text()
+
+
+@pytest.mark.parametrize("split", [BAKING, BETWEEN], ids=["baking", "between"])
+def test_while_a_winner_bakes_some_of_the_control_s_users_stay_and_all_others_get_it(
+    router: Stand, split: ExperimentRoute
+) -> None:
+    found: Counter[str] = Counter()
+    for user in (None, *(f"사용자-{number}" for number in range(120))):
+        answer = _asked(router, split.name, **({"X_User_Id": _latin(user)} if user else {}))
+        told = split.assigned(user) if user else ("tuned", False)
+        assert told is not None
+        assert answer.headers["x-anneal-variant"] == told[0]
+        assert answer.headers["x-anneal-version"] == {"stable": "one", "tuned": "two"}[told[0]]
+        assert _line(router, answer).get("experiment") == (split.uid if told[1] else None)
+        found[told[0]] += 1
+    assert 0 < found["stable"] < found["tuned"] / 3

@@ -130,8 +130,8 @@ class Decision(Schema):
     approve: ObjectName | None = None
     """With `Recommend`, the challenger that a person wants promoted. Where another is recommended, nothing follows."""
     bake: Duration = "0s"
-    """How long a winner that has the traffic is tried before it is given `production`: as long a part of the users stays
-    with the control, whose pods stay, too, and `abort` returns everybody to it.
+    """How long a winner that has the traffic is tried before it is given `production`. Meanwhile a part of the users
+    stays with the control, whose pods stay, too, and `abort` returns everybody to it.
     """
     bake_holdback_percent: int = Field(default=10, ge=1, le=50)
     """Meanwhile, the share of all users who stay with the control: only of those who had it, and no more than these."""
@@ -191,12 +191,12 @@ class ABExperimentSpec(Schema):
     decision: Decision = Field(default_factory=Decision)
     """What follows from it."""
     suspend: bool = False
-    """Whether it rests: all users get the version that holds `production`, and nothing is counted or decided. Nor does its
-    time run; once it goes on, all are where they were.
+    """Whether it rests: all users get the version that holds `production`, and nothing is counted or decided. Nor does
+    its time run; once it goes on, all are where they were.
     """
     abort: bool = False
-    """Whether it ends without a verdict: all users return to the control, `production` stays, and challengers lose their
-    pods. That cannot be taken back. Once a winner has `production`, there is nothing left to abort.
+    """Whether it ends without a verdict: all users return to the control, `production` stays, and challengers lose
+    their pods. That cannot be taken back. It does nothing after the verdict, but while a winner bakes.
     """
 
     rules: ClassVar = (
@@ -209,7 +209,7 @@ class ABExperimentSpec(Schema):
         ),
         Rule(
             "oldSelf.assignment.ramp.size() > 0 || self.assignment.ramp.size() == 0",
-            "`assignment.ramp` cannot be added: without one all users take part from the start, and they go on doing so",
+            "`assignment.ramp` cannot be added: without one all users take part from the start, and go on doing so",
         ),
         Rule(
             "self.abort || !oldSelf.abort",

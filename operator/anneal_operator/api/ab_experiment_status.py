@@ -128,7 +128,7 @@ class DecisionStatus(StatusPart):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
     outcome: str
-    """`Winner`, `ControlWins`, `Inconclusive`, `Aborted`, or `ControlReplaced`: `production` went to another version."""
+    """`Winner`, `ControlWins`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has `production`."""
     winner: str | None = None
     """The variant that won."""
     rule: str
@@ -165,7 +165,7 @@ class ABExperimentStatus(ObjectStatus):
     coverage_since: Time | None = None
     """When all routers had this step of the ramp (RFC 3339, UTC)."""
     started_at: Time | None = None
-    """When the route was programmed and counting began (RFC 3339, UTC); of one that was aborted before, when that was."""
+    """When the route was programmed and counting began (RFC 3339, UTC); or when it was aborted, if that was before."""
     paused_at: Time | None = None
     """Since when it has been paused (RFC 3339, UTC)."""
     paused_seconds: int = 0

@@ -62,7 +62,9 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     verdict = _followed(seen, now)
     status = with_pause(ramped(seen, verdict.status, now), seen.previous, now)
     is_named_anew = seen.record is not None and seen.record.kept_as != seen.record_name
-    return replace(verdict, status=status.having(record=seen.record.kept_as) if seen.record and is_named_anew else status)
+    return replace(
+        verdict, status=status.having(record=seen.record.kept_as) if seen.record and is_named_anew else status
+    )
 
 
 def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -105,17 +107,10 @@ def _restored(seen: ObservedExperiment, remembered: Record, now: datetime) -> Ex
 def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if known := seen.decision:
         return followed_up(seen, known, now)
-    if verdict := _stopped(seen, now):
-        return verdict
     started = seen.started_at
-    if started is not None:
-        if seen.record is None and not seen.is_heard:
-            return _working(_status(seen, "Running", [_lost_record(seen)], now))
-        if variant := seen.replaced:
-            return _void(seen, variant, started, now)
-        end = _begun(seen, started, now) + _duration(seen.spec.stopping.max_duration)
-        if now >= end:
-            return _at_deadline(seen, started, end, now)
+    over = _stopped(seen, now) or (_over(seen, started, now) if started else None)
+    if over is not None:
+        return over
     obstacle = _obstacle(seen, now, started=started is not None)
     if obstacle:
         phase: ExperimentPhase = "WarmingUp" if obstacle.reason == Reason.VERSION_NOT_READY else "Pending"
@@ -147,6 +142,16 @@ def _stopped(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict | Non
     if seen.spec.abort:
         return resting(seen, now, waits_for=f"it is aborted once MLflow has told of it: {seen.registry_problem}")
     return resting(seen, now) if seen.spec.suspend else None
+
+
+def _over(seen: ObservedExperiment, started: str, now: datetime) -> ExperimentVerdict | None:
+    """What ends one that has begun, whatever else is wrong, or keeps it from all else."""
+    if seen.record is None and not seen.is_heard:
+        return _working(_status(seen, "Running", [_lost_record(seen)], now))
+    if variant := seen.replaced:
+        return _void(seen, variant, started, now)
+    end = _begun(seen, started, now) + _duration(seen.spec.stopping.max_duration)
+    return _at_deadline(seen, started, end, now) if now >= end else None
 
 
 def _aborted(seen: ObservedExperiment, outcome: str, rule: str, reason: str, now: datetime) -> ExperimentVerdict:

@@ -1,8 +1,8 @@
 """A winner that a person is asked to approve, where an ABExperiment's `decision.mode` is `Recommend`.
 
-What is recommended is kept, as a decision is, and never found anew: a fixed horizon has one look. Meanwhile all goes on as
-before; users stay split, and are counted. Where the control wins, or nothing is found, nobody is asked: whoever has the
-traffic anyway keeps it.
+What is recommended is kept, as a decision is, and never found anew: a fixed horizon has one look. Meanwhile all goes on
+as before; users stay split, and are counted. Where the control wins, or nothing is found, nobody is asked: whoever has
+the traffic anyway keeps it.
 """
 
 from datetime import datetime

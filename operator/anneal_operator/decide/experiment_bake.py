@@ -1,8 +1,8 @@
 """The time in which the winner of an ABExperiment has the traffic and not yet `production`: it bakes.
 
-The alias is moved last. So a return is a change of routes alone: it waits for no answer of MLflow's, there is nothing to
-move back, and a person who moves `production` meanwhile has the last word. Until then a part of the control's users stays
-with it, so it keeps its pods, and has them for everybody who returns.
+The alias is moved last. So a return is a change of routes alone: it waits for no answer of MLflow's, there is nothing
+to move back, and a person who moves `production` meanwhile has the last word. Until then a part of the control's users
+stays with it, so it keeps its pods, and has them for everybody who returns.
 
 Why everybody returned is kept before anybody is told, and ends it.
 """
@@ -27,7 +27,7 @@ _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {"Aborted": ("Aborted", R
 
 
 def bake_uid(uid: str) -> str:
-    """By which routers and recorder know an experiment while its winner bakes: its verdict's numbers stay as they are."""
+    """By which routers and recorder know one whose winner bakes: the numbers of its verdict stay as they are."""
     return f"{uid}-bake"
 
 
@@ -63,7 +63,9 @@ def baking(
     if now >= end:
         return _over(seen, status, decision, f"it had the traffic for {seen.spec.decision.bake}", now)
     name, held = seen.spec.version_of(decision.winner), seen.spec.decision.bake_holdback_percent
-    message = f"clients get ModelVersion {name}, but for {held} % at most who stay with the control, until {timestamp(end)}"
+    message = (
+        f"clients get ModelVersion {name}, but for {held} % at most who stay with the control, until {timestamp(end)}"
+    )
     told = _told(seen, status, Finding(ConditionType.BAKED, "False", Reason.BAKING, message), now)
     again = min(_PERIOD_SECONDS, (end - now).total_seconds())
     return Verdict(told.having(baking_since=since), "Working", again=again)
@@ -72,7 +74,9 @@ def baking(
 def _to_return(seen: ObservedExperiment) -> Returned | None:
     """Why everybody is to return to the control, if they are."""
     if seen.spec.abort:
-        return Returned("Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control")
+        return Returned(
+            "Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control"
+        )
     return None
 
 
@@ -99,9 +103,7 @@ def _over(
     return Verdict(_told(seen, told, promoted, now), "Working", again=0.0)
 
 
-def _told(
-    seen: ObservedExperiment, status: ABExperimentStatus, finding: Finding, now: datetime
-) -> ABExperimentStatus:
+def _told(seen: ObservedExperiment, status: ABExperimentStatus, finding: Finding, now: datetime) -> ABExperimentStatus:
     conditions = merged(status.conditions, [finding], seen.generation, timestamp(now))
     return status.having(reason=finding.reason.value, conditions=conditions)
 

@@ -1,8 +1,8 @@
 """An ABExperiment that rests, as its `suspend` says: all users get the default version, and nothing is decided.
 
-Who is whose follows from the users' names, so once it goes on all are where they were; what they say meanwhile of earlier
-answers counts. Its time does not run, as that of a Job that is suspended does not, and a step of its ramp begins anew.
-Where the status was lost, so was how long it rested, and it may end earlier than it would have.
+Who gets what follows from the users' names, so once it goes on all are where they were; what they say meanwhile of
+earlier answers counts. Its time does not run, as that of a Job that is suspended does not, and a step of its ramp
+begins anew. Where the status was lost, so was how long it rested, and it may end earlier than it would have.
 """
 
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ _PERIOD_SECONDS = 2.0
 
 
 def resting(seen: ObservedExperiment, now: datetime, *, waits_for: str = "") -> ExperimentVerdict:
-    """Return what follows while it rests: nothing, once no router splits by it. `waits_for` is what holds up its end."""
+    """Return what follows while it rests: nothing, once no router splits by it. `waits_for` is what delays its end."""
     reason, has_left = Reason.SUSPENDED, _has_left(seen)
     message = "`suspend` is set, so all users get the default version, and nothing is counted or decided"
     if not has_left:

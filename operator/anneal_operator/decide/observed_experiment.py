@@ -182,7 +182,9 @@ class ObservedExperiment:
     @property
     def recommendation(self) -> DecisionStatus | None:
         """What was recommended, wherever that is told."""
-        return next((kept.recommendation for kept in (self.record, self.remembered) if kept and kept.recommendation), None)
+        return next(
+            (kept.recommendation for kept in (self.record, self.remembered) if kept and kept.recommendation), None
+        )
 
     @property
     def terms(self) -> Terms:

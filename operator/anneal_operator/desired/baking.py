@@ -1,8 +1,8 @@
 """How users are spread while the winner of an experiment bakes: it has all of them, but for some of the control's.
 
-It takes what a route table has anyway, so routers of any build obey it: the winner stands where the control stood, so it
-gets whoever names no user, too, and all take part; the first of the control's own buckets are the control's still. So
-nobody comes to the control who was not there before, whatever the ramp had reached, and whoever stays was there.
+It takes what a route table has anyway, so routers of any build obey it: the winner stands where the control stood, so
+it gets whoever names no user, too, and all take part; the first of the control's own buckets are the control's still.
+So nobody comes to the control who was not there before, whatever the ramp had reached, and whoever stays was there.
 """
 
 from collections.abc import Sequence

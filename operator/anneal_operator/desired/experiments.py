@@ -1,8 +1,9 @@
 """What is kept of an ABExperiment beyond its status: a record in a ConfigMap that nobody owns, and in MLflow.
 
 Its name follows from the experiment's name and from what its spec says beyond the defaults, so that a release with new
-ones finds it, of what never changes while it runs: whoever applies the same manifest again, also after a restore without statuses, gets the decision that
-was made, and never another, and one that runs goes on. To run an experiment once more, give it another name.
+ones finds it, of what never changes while it runs: whoever applies the same manifest again, also after a restore
+without statuses, gets the decision that was made, and never another, and one that runs goes on. To run an experiment
+once more, give it another name.
 """
 
 import hashlib
@@ -25,10 +26,10 @@ __all__ = [
     "Start",
     "decision_kept",
     "latches_kept",
+    "recommendation_kept",
     "record_closed",
     "record_name",
     "record_name_with_ramp",
-    "recommendation_kept",
     "return_kept",
     "start_kept",
 ]
