@@ -911,6 +911,7 @@ CASES = [
         "ABExperiment", "assignment.trust", "Anyone", "set `decision.mode: Observe`, or have a gateway name the users"
     ),
     _among("Observe", trust="Anyone"),
+    _among("Recommend", trust="Anyone"),
     _case("ABExperiment", "assignment.salt", "", "should be at least 1 chars long"),
     _case("ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "1h"}, {"coverage": 100}]),
     _case("ABExperiment", "assignment.ramp", [{"coverage": 50}]),

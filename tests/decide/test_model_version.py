@@ -864,6 +864,17 @@ def test_of_an_engine_that_ended_the_last_words_are_told() -> None:
         ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-2")}, ()),
         ({"engine": Engine(2, "s:2"), "aliases": {}, "route": RouteSeen(default="m-1")}, (GiveProduction("3"),)),
         ({"engine": Engine(2, "s:2"), "aliases": {}, "contests": [_contest(None)], "name": "m-2"}, ()),
+        # nor while it bakes, though clients get it already
+        (
+            {
+                "engine": Engine(2, "s:2"),
+                "aliases": {},
+                "contests": [_baking()],
+                "name": "m-2",
+                "route": RouteSeen(default="m-2"),
+            },
+            (),
+        ),
         (ASLEEP | {"aliases": {}}, (GiveProduction("3"),)),
     ],
 )

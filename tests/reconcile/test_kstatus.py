@@ -183,6 +183,19 @@ def _followed() -> World:
     return world
 
 
+def _changed(**spec: Any) -> Scene:
+    """One that was counting, and the routers have heard."""
+
+    def scene() -> World:
+        world = _experiment()()
+        world.api.edit("ABExperiment", "x", spec=world.api.objects["ABExperiment", "x"]["spec"] | spec)
+        world.programme("one")
+        world.reconcile("ABExperiment", "x", 3)
+        return world
+
+    return scene
+
+
 def _without_versions() -> World:
     world = World()
     world.api.put("ABExperiment", "x", spec=EXPERIMENT)
@@ -197,6 +210,9 @@ EXPERIMENTS: Rows = [
     ("won, the routers not told yet", _experiment(b=4.0), "Promoted", "InProgress"),
     ("won", _followed, "Promoted", "Current"),
     ("lost", _experiment(b=2.0), "RolledBack", "Current"),
+    ("paused, once no router splits by it", _changed(suspend=True), "Paused", "Current"),
+    ("aborted", _changed(abort=True), "Aborted", "Current"),
+    ("a person is to approve it", _experiment(b=4.0, mode="Recommend"), "Running", "InProgress"),
     ("only observed", _experiment(b=4.0, mode="Observe"), "Observed", "Current"),
     ("too few users in its time", _experiment(b=4.0, users=9), "Inconclusive", "Current"),
     ("a mode that nobody knows", _experiment(mode="Other"), "", "Failed"),

@@ -95,7 +95,7 @@ class Assignment(Schema):
     """Who may say who a user is. `Gateway`: what stands before the router (a gateway, or the application itself) has
     found out who asks, takes such names out of what clients send, and nobody else reaches the router; the router takes
     its word and verifies nothing. `Anyone`: clients name themselves, so that one of them may be many users; then a
-    verdict is told (`decision.mode: Observe`), and nothing is promoted by it.
+    verdict is told (`decision.mode: Observe` or `Recommend`), and nothing is promoted by it alone.
     """
     salt: str | None = Field(default=None, min_length=1, max_length=63)
     """Mixed into the hash of the user, so that two experiments split differently. Where it is left out, the

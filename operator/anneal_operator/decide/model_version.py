@@ -214,7 +214,8 @@ def _may_begin(seen: ObservedVersion) -> bool:
     the alias, and not as what an experiment is there to find out about.
     """
     challenges = any(
-        contest.status.decision is None and contest.spec.version_of(contest.spec.control) != seen.name
+        (contest.status.decision is None or contest.status.phase == "Baking")
+        and contest.spec.version_of(contest.spec.control) != seen.name
         for contest in seen.contests
     )
     return seen.route.default in {None, seen.name} and not challenges

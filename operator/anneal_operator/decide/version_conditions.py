@@ -35,6 +35,8 @@ def routed(seen: ObservedVersion, registry: Registry | None, phase: VersionPhase
         return [*found, Finding(kind, "False", Reason.AS_ROUTED, f"clients of {model} get it")]
     awaited = _awaited(seen)
     until = f"it has pods for all of them: {awaited.in_words}" if awaited else "it answers"
+    if any(contest.status.phase == "Baking" and contest.status.baking_since for contest in seen.contests):
+        until = "the winner that bakes is given it, or they return"
     message = f"it holds `{PRODUCTION}`, but clients of {model} get {default or 'nobody'} until {until}"
     if default == seen.name:
         message = f"it holds `{PRODUCTION}`, but not all clients of {model} get it yet: {seen.route.waits_for}"

@@ -1,0 +1,159 @@
+"""What people want of an experiment that runs, on the real API server, with the real operator killed on the way.
+
+Engines, MLflow, routers and what is counted live by a script.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serving_runtime.plan import bucket
+from tests.api.specs import GOOD
+from toolbox.polling import poll
+
+from .conftest import Cluster
+from .scripted_pods import at_home
+from .stand import Manifest, Stand, stand
+
+pytestmark = [pytest.mark.timeout(900)]
+_ARMS = ("stable", "tuned")
+_USERS = [f"user-{number}" for number in range(2000)]
+
+
+@pytest.fixture(scope="module")
+def scene(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """An operator at work; nothing is counted yet."""
+    with stand(running, tmp_path_factory.mktemp("lifecycle"), "lifecycle", volumes=1) as made:
+        made.lead()
+        yield made
+
+
+def _begin(scene: Stand, name: str, **changes: Any) -> None:
+    """An experiment that runs on two versions of its own, the first in production."""
+    scene.router.counted = {}
+    for arm in _ARMS:
+        spec = {**GOOD["ModelVersion"], "modelName": name, "aliases": [], "serving": {"rollbackWindow": "0s"}}
+        scene.submit("ModelVersion", f"{name}-{arm}", at_home("ModelVersion", spec))
+        scene.wait("ModelVersion", f"{name}-{arm}", lambda status: status.get("phase") == "Ready")
+    variants = [{"name": arm, "modelVersionRef": {"name": f"{name}-{arm}"}, "weight": 50} for arm in _ARMS]
+    stopping = {"minUsersPerVariant": 10, "minDuration": "0s"}
+    decision = {"scaleDownDelay": "0s"} | changes.pop("decision", {})
+    spec = {**GOOD["ABExperiment"], "modelName": name, "variants": variants, "stopping": stopping, "decision": decision}
+    scene.submit("ABExperiment", name, {**spec, **changes})
+    _wait(scene, name, "Running")
+
+
+def _wait(scene: Stand, name: str, phase: str) -> Manifest:
+    return scene.wait("ABExperiment", name, lambda status: status.get("phase") == phase)
+
+
+def _change(scene: Stand, name: str, **spec: Any) -> None:
+    scene.cluster.kubectl("patch", "abx", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def _route(scene: Stand, name: str) -> Manifest:
+    table = scene.cluster.api.object("ConfigMap", "anneal-router")
+    assert table is not None
+    route: Manifest = json.loads(table["data"]["routes.json"])["models"][name]
+    return route
+
+
+def _who_answers(scene: Stand, name: str) -> dict[str, str]:
+    """The version that each user gets."""
+    route = _route(scene, name)
+    split = route["experiment"] or {"salt": "", "variants": [{"target": route["default"], "up_to": 10_000}]}
+    return {
+        user: next(arm["target"] for arm in split["variants"] if bucket(split["salt"], user) < arm["up_to"])
+        for user in _USERS
+    }
+
+
+def _wait_for_pods(scene: Stand, name: str, **phases: str) -> None:
+    for arm, phase in phases.items():
+        scene.wait("ModelVersion", f"{name}-{arm}", lambda status, phase=phase: status.get("phase") == phase)
+
+
+def _kill(scene: Stand) -> None:
+    scene.operator.kill()
+    assert poll(lambda: not scene.operator.is_alive(), 10, every=0.1)
+    scene.lead()
+
+
+def test_an_experiment_rests_and_goes_on_with_everybody_where_they_were(scene: Stand) -> None:
+    _begin(scene, "rests")
+    before = _who_answers(scene, "rests")
+    assert set(before.values()) == {"rests-stable", "rests-tuned"}
+    _change(scene, "rests", suspend=True)
+    _wait(scene, "rests", "Paused")
+    assert poll(lambda: set(_who_answers(scene, "rests").values()) == {"rests-stable"}, 20, every=0.25)
+    scene.router.count(stable=3.0, tuned=4.0)
+    _kill(scene)
+    scene.wait_until_quiet()
+    status = scene.status("ABExperiment", "rests")
+    assert (status["phase"], "decision" in status) == ("Paused", False)
+    scene.router.counted = {}
+    _change(scene, "rests", suspend=False)
+    _wait(scene, "rests", "Running")
+    assert poll(lambda: _who_answers(scene, "rests") == before, 20, every=0.25)
+    scene.router.count(stable=3.0, tuned=4.0)
+    _wait(scene, "rests", "Promoted")
+
+
+def test_an_experiment_that_is_aborted_leaves_production_and_frees_the_challenger(scene: Stand) -> None:
+    _begin(scene, "aborted")
+    _change(scene, "aborted", abort=True)
+    status = _wait(scene, "aborted", "Aborted")
+    assert status["decision"]["outcome"] == "Aborted"
+    _wait_for_pods(scene, "aborted", stable="Ready", tuned="Idle")
+    assert scene.mlflow.aliases["aborted", "production"] == "1"
+    assert set(_who_answers(scene, "aborted").values()) == {"aborted-stable"}
+    scene.cluster.kubectl("delete", "abexperiment", "aborted")
+    scene.wait_until_quiet()
+    assert scene.status("ModelVersion", "aborted-tuned")["phase"] == "Idle", "a finished one may be deleted"
+
+
+def test_a_winner_bakes_and_then_has_production(scene: Stand) -> None:
+    _begin(scene, "bakes", decision={"bake": "20s"})
+    before = _who_answers(scene, "bakes")
+    scene.router.count(stable=3.0, tuned=4.0)
+    _wait(scene, "bakes", "Baking")
+    scene.wait("ABExperiment", "bakes", lambda status: "bakingSince" in status)
+    held = {user for user, version in _who_answers(scene, "bakes").items() if version == "bakes-stable"}
+    assert 0.05 < len(held) / len(_USERS) < 0.15
+    assert {before[user] for user in held} == {"bakes-stable"}, "nobody was moved back"
+    assert scene.mlflow.aliases["bakes", "production"] == "1"
+    _kill(scene)
+    _wait(scene, "bakes", "Promoted")
+    assert poll(lambda: scene.mlflow.aliases["bakes", "production"] == "2", 30, every=0.25)
+    _wait_for_pods(scene, "bakes", stable="Idle", tuned="Ready")
+    assert set(_who_answers(scene, "bakes").values()) == {"bakes-tuned"}
+
+
+def test_whoever_aborts_while_a_winner_bakes_returns_everybody(scene: Stand) -> None:
+    _begin(scene, "returns", decision={"bake": "1h"})
+    scene.router.count(stable=3.0, tuned=4.0)
+    _wait(scene, "returns", "Baking")
+    scene.wait("ABExperiment", "returns", lambda status: "bakingSince" in status)
+    _change(scene, "returns", abort=True)
+    _wait(scene, "returns", "Aborted")
+    assert poll(lambda: set(_who_answers(scene, "returns").values()) == {"returns-stable"}, 20, every=0.25)
+    _kill(scene)
+    _wait_for_pods(scene, "returns", stable="Ready", tuned="Idle")
+    status = scene.status("ABExperiment", "returns")
+    assert (status["phase"], status["decision"]["winner"]) == ("Aborted", "tuned")
+    assert scene.mlflow.aliases["returns", "production"] == "1"
+
+
+def test_a_winner_waits_for_a_person_to_approve_it(scene: Stand) -> None:
+    _begin(scene, "asks", decision={"mode": "Recommend"})
+    before = _who_answers(scene, "asks")
+    scene.router.count(stable=3.0, tuned=4.0)
+    scene.wait("ABExperiment", "asks", lambda status: status.get("recommended") == "tuned")
+    _kill(scene)
+    scene.wait_until_quiet()
+    assert (scene.status("ABExperiment", "asks")["phase"], _who_answers(scene, "asks")) == ("Running", before)
+    _change(scene, "asks", decision={"approve": "tuned"})
+    _wait(scene, "asks", "Promoted")
+    assert poll(lambda: scene.mlflow.aliases["asks", "production"] == "2", 30, every=0.25)
