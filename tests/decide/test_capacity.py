@@ -18,6 +18,7 @@ FEW, ENOUGH = Capacity(1, 4, 600), Capacity(4, 4, 600)
 NEW = Version("two", "m", 2, ("production",), ready=True, capacity=FEW)
 OLD = Version("one", "m", 1, (), ready=True, capacity=FEW)
 WON = _experiment("Promoted", "b")
+BAKING = _experiment("Baking", "b")
 MOVED: Sequence[Experiment] = ()
 
 
@@ -51,6 +52,14 @@ def _route(
         ([OLD, replace(NEW, aliases=())], [WON], Last("one"), "one"),
         ([replace(OLD, number=3), replace(NEW, aliases=())], [WON], Last("one"), "one"),
         ([OLD, replace(NEW, aliases=(), capacity=ENOUGH)], [WON], Last("one"), "two"),
+        ([OLD, replace(NEW, aliases=())], [BAKING], Last("one"), "one"),
+        # nor does whoever returns from one that was not promoted after all, to one that is newer
+        (
+            [replace(OLD, number=3, aliases=("production",)), replace(NEW, aliases=())],
+            [_experiment("Aborted", "b")],
+            Last("two"),
+            "one",
+        ),
     ],
 )
 def test_clients_come_once_there_are_pods_for_all_of_them(
@@ -76,14 +85,17 @@ def test_they_come_in_the_end_where_there_is_no_room_for_more_pods() -> None:
     )
 
 
+@pytest.mark.parametrize(("won", "baking"), [(WON, []), (BAKING, ["b"])], ids=["promoted", "baking"])
 @pytest.mark.parametrize(("uids", "names"), [([WON.uid], [WON.name]), ([], []), (["another"], [])])
-def test_users_of_the_winner_stay_with_it_meanwhile(uids: list[str], names: list[str]) -> None:
+def test_users_of_the_winner_stay_with_it_meanwhile(
+    uids: list[str], names: list[str], won: Experiment, baking: list[str]
+) -> None:
     split_by = dict.fromkeys(uids, 0)
-    route, _ = _route([OLD, replace(NEW, aliases=())], [WON], Last("one", split_by=split_by))
-    assert [split.name for split in route.splits] == names
+    route, _ = _route([OLD, replace(NEW, aliases=())], [won], Last("one", split_by=split_by))
+    assert [(split.name, split.baking) for split in route.splits] == [(name, "") for name in names]
     assert route.default == "one"
-    route, _ = _route([OLD, replace(NEW, aliases=(), capacity=ENOUGH)], [WON], Last("one", split_by=split_by))
-    assert (route.default, route.splits) == ("two", ())
+    route, _ = _route([OLD, replace(NEW, aliases=(), capacity=ENOUGH)], [won], Last("one", split_by=split_by))
+    assert (route.default, [split.baking for split in route.splits]) == ("two", baking)
 
 
 def test_experiments_beside_it_in_its_layer_go_on_as_they_were() -> None:

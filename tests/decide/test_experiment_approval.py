@@ -52,7 +52,8 @@ def test_a_recommendation_is_kept_before_it_is_told_and_all_goes_on() -> None:
 
 @pytest.mark.parametrize("lost", [False, True], ids=["known", "status lost"])
 def test_it_stands_whatever_is_counted_until_a_person_approves_it(lost: bool) -> None:
-    seen, record = _advised(**({"previous": ABExperimentStatus(started_at=STARTED)} if lost else {}))
+    changes: dict[str, Any] = {"previous": ABExperimentStatus(started_at=STARTED)} if lost else {}
+    seen, record = _advised(**changes)
     waiting = decide(seen, NOW + HOUR)
     assert (waiting.status.phase, waiting.status.recommended, waiting.apply) == ("Running", "b", ())
     assert waiting.status.decision is None

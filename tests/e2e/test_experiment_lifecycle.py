@@ -71,8 +71,10 @@ def _who_answers(scene: Stand, name: str) -> dict[str, str]:
 
 
 def _wait_for_pods(scene: Stand, name: str, **phases: str) -> None:
-    for arm, phase in phases.items():
-        scene.wait("ModelVersion", f"{name}-{arm}", lambda status, phase=phase: status.get("phase") == phase)
+    def found() -> dict[str, Any]:
+        return {arm: scene.status("ModelVersion", f"{name}-{arm}").get("phase") for arm in phases}
+
+    assert poll(lambda: found() == phases, 60, every=0.25), found()
 
 
 def _kill(scene: Stand) -> None:

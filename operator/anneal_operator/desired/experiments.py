@@ -36,7 +36,12 @@ __all__ = [
 
 START_KEY, DECISION_KEY, LATCHES_KEY = "start.json", "decision.json", "latches.json"
 RECOMMENDATION_KEY, RETURN_KEY = "recommendation.json", "return.json"
-_MAY_CHANGE = {"suspend": True, "abort": True, "assignment": {"ramp"}, "decision": {"approve"}}
+_MAY_CHANGE: Mapping[str, bool | set[str]] = {
+    "suspend": True,
+    "abort": True,
+    "assignment": {"ramp"},
+    "decision": {"approve"},
+}
 
 
 def record_name(experiment: Manifest) -> str:
