@@ -4,8 +4,8 @@ A step between a version's first answer and the route that leads everybody to it
 is moved by hand. It is bounded: where no node has room for more pods, clients come in the end, as they were to.
 
 A move to an older version is a rollback, and waits for nothing: what clients get now may be what is wrong. So is the
-return from a winner that was not promoted after all. Nor is anything waited for where what they get now does not answer,
-or is gone.
+return from a winner that was not promoted after all. Nor is anything waited for where what they get now does not
+answer, or is gone.
 """
 
 from collections.abc import Iterable, Sequence
