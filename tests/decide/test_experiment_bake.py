@@ -87,8 +87,9 @@ def test_production_follows_when_the_time_is_over_and_no_earlier() -> None:
     led = RouteSeen(default="m-2", arrival=ARRIVED)
     moved = decide(replace(seen, previous=over.status, route=led), NOW + HOUR)
     assert [type(effect) for effect in moved.effects] == [RecordDecision, MoveAlias]
-    waits = decide(replace(seen, previous=over.status, route=replace(led, split_by={"u": 0})), NOW + HOUR)
-    assert waits.effects == ()
+    for uid in ("u", "u-bake"):
+        waits = decide(replace(seen, previous=over.status, route=replace(led, split_by={uid: 0})), NOW + HOUR)
+        assert waits.effects == (), "first all routers have to send everybody there"
 
 
 def test_whoever_aborts_meanwhile_returns_everybody_for_good_without_mlflow() -> None:

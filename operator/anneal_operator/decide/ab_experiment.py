@@ -61,10 +61,9 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         return _held(seen, now)
     verdict = _followed(seen, now)
     status = with_pause(ramped(seen, verdict.status, now), seen.previous, now)
-    is_named_anew = seen.record is not None and seen.record.kept_as != seen.record_name
-    return replace(
-        verdict, status=status.having(record=seen.record.kept_as) if seen.record and is_named_anew else status
-    )
+    if seen.record:
+        status = status.having(record=None if seen.record.kept_as == seen.record_name else seen.record.kept_as)
+    return replace(verdict, status=status)
 
 
 def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:

@@ -8,7 +8,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
-from .experiment_bake import baking, promotion_stage
+from .experiment_bake import bake_uid, baking, promotion_stage
 from .observed_experiment import (
     CloseRecord,
     Effect,
@@ -50,11 +50,11 @@ def _concluded(
     phase, reason = _ends_as(seen.spec, decision)
     if phase == "Promoted":
         phase, reason = promotion_stage(seen.spec, status, seen.record)
-    finding = Finding(ConditionType.DECIDED, "True", reason, decision.reason)
-    variants = status.variants
+    returned, variants = seen.record.returned if seen.record else None, status.variants
+    finding = Finding(ConditionType.DECIDED, "True", reason, returned.reason if returned else decision.reason)
     if phase in {"Promoted", "Baking", "RolledBack"}:
-        total = sum(variant.weight for variant in variants)
-        variants = [v.model_copy(update={"weight": total if v.name == decision.winner else 0}) for v in variants]
+        total, keeper = sum(v.weight for v in variants), seen.spec.control if returned else decision.winner
+        variants = [v.model_copy(update={"weight": total if v.name == keeper else 0}) for v in variants]
     return status.having(
         phase=phase,
         reason=reason.value,
@@ -177,7 +177,7 @@ def _route_waits_for(seen: ObservedExperiment, decision: DecisionStatus) -> str:
         return f"ModelVersion {name} does not answer, so they stay with the control until it does"
     if route.awaited and route.awaited.version == name and route.default != name:
         return f"ModelVersion {name} is to have pods for all of them: {route.awaited.in_words}"
-    if route.default != name or seen.identity in route.split_by:
+    if route.default != name or {seen.identity, bake_uid(seen.identity)} & route.split_by.keys():
         return "the routers are being told"
     return "" if route.has_arrived else route.waits_for
 
