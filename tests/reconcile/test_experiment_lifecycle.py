@@ -273,3 +273,27 @@ def test_an_experiment_of_an_earlier_build_keeps_its_record_when_its_ramp_change
     records = [name for kind, name in world.api.objects if kind == "ConfigMap" and "-record-" in name]
     assert (_status(world)["phase"], records) == ("Promoted", [earlier])
     assert "decision.json" in _record(world)["data"]
+
+
+def test_an_experiment_whose_control_another_one_s_promotion_replaces_is_aborted(world: World) -> None:
+    """Both run at once, on users of one layer."""
+    halves = [{"layer": {"name": "l", "from": begin, "to": begin + 5000}} for begin in (0, 5000)]
+    _begin(world, assignment=halves[0])
+    other = {**SPEC, "assignment": halves[1], "decision": {"scaleDownDelay": "0s"}}
+    world.api.put("ABExperiment", "y", spec=other, metadata={"uid": "uid-y", "generation": 1})
+    world.routers.counted = None
+    for _ in range(4):
+        world.reconcile("ABExperiment", "y")
+        world.reconcile("Router", "anneal-router")
+    _count(world)
+    for _ in range(8):
+        world.reconcile("ABExperiment", "y")
+        world.reconcile("Router", "anneal-router")
+        for name in ("one", "two"):
+            world.reconcile("ModelVersion", name)
+    assert world.api.status("ABExperiment", "y")["phase"] == "Promoted"
+    world.reconcile("ABExperiment", "x", 2)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Aborted", "ControlReplaced")
+    _settle(world)
+    assert _route(world) == ("two", [])
+    assert world.registry.aliases["spam", "production"] == "2"
