@@ -103,7 +103,8 @@ def test_whoever_aborts_meanwhile_returns_everybody_for_good_without_mlflow() ->
     assert {variant.name: variant.weight for variant in verdict.status.variants} == {"a": 3, "b": 0, "c": 0}
     assert seen.record is not None
     record = replace(seen.record, returned=kept.returned, is_closed=True)
-    for previous in (verdict.status, seen.previous, FRESH):  # also where the status was not written, or was lost
+    unwritten = seen.previous.having(observed_generation=2)
+    for previous in (verdict.status, seen.previous, unwritten, FRESH):  # not written, or lost
         for spec in (aborted, spec_of(**BAKE)):
             after = replace(seen, spec=spec, previous=previous, record=record, remembered=record.content)
             again = decide(replace(after, registry_problem=""), NOW + HOUR * 3)
@@ -135,8 +136,9 @@ def test_where_the_status_was_lost_the_bake_begins_anew_and_nothing_is_decided_a
 
 def test_a_spec_that_changes_once_it_was_promoted_does_not_begin_it_again() -> None:
     over = decide(_baking(), NOW + HOUR).status
-    later = decide(_baking(previous=over, generation=2), NOW + HOUR)
-    assert later.status.phase == "Promoted"
+    for spec in (spec_of(**BAKE), spec_of(**BAKE, abort=True)):
+        later = decide(_baking(previous=over, generation=2, spec=spec), NOW + HOUR)
+        assert (later.status.phase, later.apply) == ("Promoted", ()), "it is too late to return"
 
 
 def test_a_return_of_which_another_build_knows_the_cause_stands() -> None:
