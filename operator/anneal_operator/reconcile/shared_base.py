@@ -136,10 +136,8 @@ class SharedBaseKind:
         at = {version.name: {version.asks_for, version.is_on} for version in versions}
         moved = {name: [one for one in found if one in at and name not in at[one]] for name, found in listed.items()}
         context, table = self._context, await reader.get("ConfigMap", namespace, ROUTER)
-        read, arrival = (
-            context.acknowledgements.read(namespace, table),
-            context.acknowledgements.arrivals.get(namespace),
-        )
+        heard = context.acknowledgements.of(namespace)
+        read, arrival = heard.read(table), heard.arrival
         has_arrived = arrival is not None and arrival.stamp == read.stamp and not arrival.behind
         return context.leaving.held(namespace, moved, read.services, context.now(), has_arrived=has_arrived)
 
