@@ -547,7 +547,8 @@ def test_a_ramp_goes_step_by_step_each_when_every_router_has_the_one_before(worl
 def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_them(world: World) -> None:
     world.routers.formats["10.1.0.1"] = 1
     before = _table(world)
-    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}})
+    stopping = EXPERIMENT["stopping"] | {"maxDuration": "24h"}
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}, "stopping": stopping})
     _judge(world)
     _route(world)
     assert _table(world) == before

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import Initialize, OutputFormat
 
-from .ab_experiment import TRUST_RULE, WINDOW_RULE, Decision, Metrics, Stopping
+from .ab_experiment import RAMP_RULE, TRUST_RULE, WINDOW_RULE, Decision, Metrics, Stopping
 from .assignment import Assignment
 from .dataset import Dataset
 from .evaluation import Evaluation
@@ -130,7 +130,7 @@ class ExperimentTemplate(Schema):
     decision: Decision = Field(default_factory=Decision)
     """What follows from it."""
 
-    rules: ClassVar = (TRUST_RULE, WINDOW_RULE)
+    rules: ClassVar = (TRUST_RULE, WINDOW_RULE, RAMP_RULE)
 
 
 class Output(Schema):
