@@ -61,6 +61,7 @@ from serving_runtime.plan import FORMAT, RouteTable, Stamp
 
 from .capacity_seen import wait_told, wakes_after, with_capacity
 from .context import Context
+from .engine_seen import own_authorities
 from .experiment_records import record_of, remembered_in
 from .keys import key_ring
 from .kind import Item, NoSpec
@@ -337,7 +338,13 @@ class RouterKind:
         settings = self._context.settings
         asked = [version.backend for version in observed.served if version.backend]
         backend_keys = {backend.target.key: backend.key for backend in asked if backend.key}
-        env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys, backend_keys)
+        env = RouterEnvironment(
+            settings.router_image,
+            settings.image_pull_policy,
+            observed.ring.keys,
+            backend_keys,
+            own_authorities(settings),
+        )
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
         keys = observed.ring.keys
