@@ -34,7 +34,7 @@ from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
 from anneal_operator.decide.experiment_end import recalled
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
-from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.decide.verdict import Call, Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.experiments import record_name
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
@@ -119,12 +119,12 @@ class Programme:
 
 
 @dataclass(frozen=True)
-class Await:
+class Await(Call):
     """Remember what changes of the default wait for, and have it told."""
 
     awaited: Mapping[str, Awaited]
-    hangs_on_none: ClassVar = True
-    """Of the steps: where one is refused, and nothing were remembered, the time to wait would begin anew each time."""
+    hangs_on_steps: ClassVar = False
+    """Where one is refused, and nothing were remembered, the time to wait would begin anew each time."""
 
 
 RouterItem = Item[NoSpec, ObjectStatus]

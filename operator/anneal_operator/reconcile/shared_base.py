@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Never
 
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
@@ -159,7 +160,7 @@ class SharedBaseKind:
             for name in members:
                 self._context.wake(Key("ModelVersion", namespace, name))
 
-    def decide(self, observed: ObservedShared, now: datetime) -> Verdict[ObjectStatus, SharedEngine, None]:
+    def decide(self, observed: ObservedShared, now: datetime) -> Verdict[ObjectStatus, SharedEngine, Never]:
         """Return the engines that are to be, and those that are to go."""
         del now
         there = {name: engine for name, one in observed.made.items() if (engine := engine_seen(one))}
@@ -201,7 +202,7 @@ class SharedBaseKind:
             steps = [Apply(made)]
         return [*first, *steps, *told_pods(members, observed.pods.get(intent.name, ()))]
 
-    async def carry_out(self, item: SharedItem, observed: ObservedShared, effect: None) -> None:
+    async def carry_out(self, item: SharedItem, observed: ObservedShared, effect: Never) -> None:
         """There are no effects."""
 
     def dependents(self, item: SharedItem) -> Iterable[Key]:
