@@ -28,6 +28,10 @@ class Commands:
         """Run kubectl; return what it printed."""
         return self.layout.kubectl(*arguments, check=check, given=given, timeout=_TIMEOUT_SECONDS)
 
+    def delete_namespaces(self, *names: str) -> None:
+        """Delete namespaces that may be there, and wait until they are gone."""
+        self.layout.kubectl.delete_namespaces(*names, timeout=_TIMEOUT_SECONDS)
+
     def helm(self, *arguments: str, check: bool = True) -> str:
         """Run helm; return what it printed."""
         command: list[str | Path] = [self.layout.bin / "helm", f"--kubeconfig={self.layout.kubeconfig}", *arguments]

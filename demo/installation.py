@@ -51,6 +51,9 @@ class Installation:
         self.commands.kubectl("rollout", "status", "-n", SYSTEM, "deployment/anneal-operator", "--timeout=180s")
 
     def clean(self) -> None:
-        """Take away what an earlier installation left, wherever it was interrupted."""
-        self.commands.helm("uninstall", "anneal", "-n", SYSTEM, "--ignore-not-found")
-        self.commands.kubectl("delete", "namespace", self.namespace, SYSTEM, "--ignore-not-found", "--wait")
+        """Take away what an earlier installation left, wherever it was interrupted: the operator first, which would
+        make anew what is deleted.
+        """
+        ended = ("--ignore-not-found", "--wait", "--cascade=foreground")
+        self.commands.helm("uninstall", "anneal", "-n", SYSTEM, *ended)
+        self.commands.delete_namespaces(self.namespace, SYSTEM)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .terms import (
     ADMIN_KEY_VARIABLE,
+    AUTHORITIES_VARIABLE,
     BACKEND_KEYS_FOLDER,
     ENGINE_KEY_VARIABLE,
     FORMAT,
@@ -101,8 +102,6 @@ WARM_UP_VARIABLE = "ANNEAL_WARM_UP"
 """In the environment of engines: a WarmUp as JSON; without it, one question of one token."""
 SILENCE_VARIABLE, LONGEST_SILENCE_SECONDS = "ANNEAL_LONGEST_SILENCE", 120
 """In the environment of engines: after how many seconds without a step or an answer one is dead; else that long."""
-AUTHORITIES_VARIABLE = "ANNEAL_AUTHORITIES"
-"""In the environment of what downloads weights: a file of certificate authorities to trust beside the public ones."""
 PROXY_VARIABLES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
 """What a download's environment says of the way to servers, in capitals or not."""
 ANY_ENDPOINT = ("https://", "http://")

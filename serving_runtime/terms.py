@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "ADMIN_KEY_VARIABLE",
+    "AUTHORITIES_VARIABLE",
     "BACKEND_KEYS_FOLDER",
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
@@ -25,6 +26,8 @@ ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
 """In that of routers and recorders: what they demand of whoever asks what is not for clients."""
 USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 """In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
+AUTHORITIES_VARIABLE = "ANNEAL_AUTHORITIES"
+"""In that of routers and of what downloads weights: a file of certificate authorities, to trust beside public ones."""
 FORMAT, PLAIN_FORMAT = 2, 1
 """Of the route table. It rises when a router that ignores what it does not know would send somebody elsewhere; a router
 refuses every other, and goes on with the last table that it knew. The first has one experiment per model, for all

@@ -12,6 +12,8 @@ from .commands import CommandError, completed
 __all__ = ["Kubectl"]
 
 _TIMEOUT_SECONDS = 300.0
+_MAKERS = "deployments,statefulsets,jobs"
+"""What makes pods anew, of Kubernetes' own kinds; with `--cascade=foreground` their pods go before them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class Kubectl:
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Apply an object or a list."""
         self("apply", "--filename=-", given=json.dumps(manifest))
+
+    def delete_namespaces(self, *names: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """Delete namespaces that may be there, their pods first: Kubernetes looks at one with pods in it again only
+        after half of the longest time that any of them may take to end. What makes any by other means has ended before.
+        """
+        every = ("--all", "--ignore-not-found", "--wait=true")
+        for name in names:
+            within = self.within(name)
+            within("delete", _MAKERS, *every, "--cascade=foreground", timeout=timeout)
+            within("delete", "pods", *every, timeout=timeout)
+        self("delete", "namespace", *names, "--ignore-not-found", "--wait=true", timeout=timeout)
 
     def within(self, namespace: str) -> "Kubectl":
         """The same in another namespace."""

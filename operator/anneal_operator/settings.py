@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     artifact_endpoints: list[str] = list(ANY_ENDPOINT)
     """How the addresses of hubs and of S3 begin that artifacts are read from, as JSON."""
     authorities_config_map: str = ""
-    """A ConfigMap of each namespace with certificate authorities that downloads trust; none where it is empty."""
+    """A ConfigMap of each namespace with certificate authorities that downloads and routers trust, if any."""
     authorities_key: str = "ca.crt"
     """Its key that holds them."""
     server_environment: dict[str, str] = {}

@@ -18,6 +18,7 @@ from pathlib import Path
 from serving_runtime.terms import BACKEND_KEYS_FOLDER, FORMAT, PLAIN_FORMAT
 
 from .api_server import ApiServer, in_cluster
+from .authorities import own_authorities
 from .backends import Backends
 from .endpoints import Known, follow_endpoints, hosts_before
 from .files import replace_file
@@ -50,7 +51,8 @@ async def follow_all(api: ApiServer, namespace: str, name: str, key: str, target
     file = target.with_name("endpoints.json")
     known = Known(resolved=hosts_before(file))
     endpoints = follow_endpoints(api, namespace, target, file, known)
-    backends = Backends(known, target, target.with_name("backends.json"), Path(BACKEND_KEYS_FOLDER))
+    told, keys = target.with_name("backends.json"), Path(BACKEND_KEYS_FOLDER)
+    backends = Backends(known, target, told, keys, authorities=own_authorities())
     await asyncio.gather(follow(api, namespace, name, key, target), endpoints, backends.run())
 
 

@@ -53,6 +53,8 @@ class Backends:
     keys: Path
     """The folder with the backends' keys."""
     clock: Callable[[], float] = time.monotonic
+    authorities: str = ""
+    """The installation's own, as PEM."""
     _looked: dict[str, _Looked] = field(default_factory=dict)
     _lookups: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
     """Of hosts, under way."""
@@ -132,7 +134,8 @@ class Backends:
         (pods,) = endpoints_document(slices, {"": target}, self.known.resolved)["targets"].values()
         if not pods:
             return _unreachable(f"no pod of Service {backend['service']} is ready")
-        return await probed(backend, str(target["model"]), [(pod["address"], pod["port"]) for pod in pods], key)
+        at = [(pod["address"], pod["port"]) for pod in pods]
+        return await probed(backend, str(target["model"]), at, key, self.authorities)
 
     async def _resolve(self, host: str, port: int) -> Report | None:
         """Look a host up; what cannot be looked up stays where it was."""

@@ -14,6 +14,7 @@ from typing import Any
 import h11
 
 from .api_server import content, next_event
+from .authorities import trusting
 
 __all__ = ["Report", "probed"]
 
@@ -27,14 +28,16 @@ _ID = re.compile(rb'"id"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _FINE: Report = {}
 
 
-async def probed(backend: Mapping[str, Any], model: str, addresses: Sequence[tuple[str, int]], key: str) -> Report:
+async def probed(
+    backend: Mapping[str, Any], model: str, addresses: Sequence[tuple[str, int]], key: str, authorities: str
+) -> Report:
     """Ask the first of the addresses that answers."""
     address = f"{backend['scheme']}://{_authority(backend)}{backend['path']}"
     problem = "it has no address"
     for one in addresses:
         try:
             async with asyncio.timeout(_SECONDS):
-                status, has_model = await _asked(backend, model, one, key)
+                status, has_model = await _asked(backend, model, one, key, authorities)
         except ssl.SSLCertVerificationError as error:
             problem = f"its certificate does not hold ({error.verify_message})"
         except TimeoutError:
@@ -55,9 +58,11 @@ def _authority(backend: Mapping[str, Any]) -> str:
     return str(backend["host"]) if backend["port"] == default else f"{backend['host']}:{backend['port']}"
 
 
-async def _asked(backend: Mapping[str, Any], model: str, address: tuple[str, int], key: str) -> tuple[int, bool | None]:
+async def _asked(
+    backend: Mapping[str, Any], model: str, address: tuple[str, int], key: str, authorities: str
+) -> tuple[int, bool | None]:
     """Connect to this very address, by the backend's name; return the status, and what its list says of the model."""
-    tls = ssl.create_default_context() if backend["scheme"] == "https" else None
+    tls = trusting(authorities) if backend["scheme"] == "https" else None
     name = str(backend["host"]) if tls else None
     reader, writer = await asyncio.open_connection(*address, ssl=tls, server_hostname=name)
     try:

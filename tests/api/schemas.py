@@ -118,6 +118,8 @@ def _compare(spec: Json) -> None:
     primary = (spec.get("metrics") or {}).get("primary") or {}
     if primary.keys() & {"window", "range"}:
         primary["range"] = {"min": 1, "max": 5}
+    if (spec.get("assignment") or {}).get("ramp"):
+        spec.setdefault("stopping", {})["maxDuration"] = "8760h"
 
 
 def _value(schema: Json, rng: random.Random) -> Any:

@@ -286,6 +286,7 @@ _WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1,
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
+_LONG_RAMP: list[Json] = [{"coverage": 5, "for": "330h"}, {"coverage": 20, "for": "6h"}, {"coverage": 100}]
 _LAST_STEP, _GROWS = "each step of `ramp` but the last says", "must be above the one before"
 _ONE_SOURCE = "each entry of `keyFrom` names one source"
 _GPU = {"limits": {"nvidia.com/gpu": 2}}
@@ -747,6 +748,12 @@ CASES = [
     _case(
         "FineTuneJob",
         "output",
+        {**_OUTPUT, "experiment": {**_EXPERIMENT, "assignment": {"ramp": _LONG_RAMP}}},
+        "raise `stopping.maxDuration` above their sum",
+    ),
+    _case(
+        "FineTuneJob",
+        "output",
         {**_OUTPUT, "experiment": {"metrics": _WINDOWED, "stopping": {"minDuration": "1h", "maxDuration": "26h"}}},
         "`stopping.maxDuration` must be 27h at least",
     ),
@@ -931,6 +938,13 @@ CASES = [
         "assignment.ramp",
         [{"coverage": 5, "for": "9s"}, {"coverage": 100}],
         "`for` must be from 10s to 8760h",
+    ),
+    _case("ABExperiment", "assignment.ramp", [{"coverage": 5, "for": "335h59m"}, {"coverage": 100}]),
+    _case(
+        "ABExperiment",
+        "assignment.ramp",
+        _LONG_RAMP,
+        "raise `stopping.maxDuration` above their sum",
     ),
     _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 0, "to": 5000}),
     _case("ABExperiment", "assignment.layer", {"name": "checkout", "from": 9999, "to": 10000}),

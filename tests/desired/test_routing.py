@@ -23,7 +23,8 @@ from anneal_operator.desired.routing import (
     router_objects,
     stamp_of,
 )
-from serving_runtime.plan import PLAIN_FORMAT, RouteTable
+from anneal_operator.desired.weights import Authorities
+from serving_runtime.plan import AUTHORITIES_VARIABLE, PLAIN_FORMAT, RouteTable
 from serving_runtime.router.shipper import _MOST_WAITING
 
 ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
@@ -143,6 +144,19 @@ def test_only_the_agent_may_ask_the_api_server() -> None:
         container["name"]: [mount["name"] for mount in container["volumeMounts"]] for container in pod["containers"]
     }
     assert [name for name, mounted in mounts.items() if "token" in mounted] == ["agent"]
+
+
+def test_what_asks_backends_knows_the_installation_s_own_authorities() -> None:
+    env = replace(ENVIRONMENT, authorities=Authorities("company-ca", "ca.crt"))
+    made = router_objects("team", [], _table(), _table().stamped("2026-03-01T12:00:00Z", 1), env)
+    pod = made[-1]["spec"]["template"]["spec"]
+    [volume] = [found for found in pod["volumes"] if found.get("configMap", {}).get("name") == "company-ca"]
+    told = {
+        one["name"]: [variable["value"] for variable in one["env"] if variable["name"] == AUTHORITIES_VARIABLE]
+        for one in pod["containers"]
+        if volume["name"] in {mount["name"] for mount in one["volumeMounts"]}
+    }
+    assert told == {name: ["/etc/anneal-authorities/ca.crt"] for name in ("nginx", "agent")}
 
 
 def test_whether_a_router_is_ready_is_nginx_s_to_say() -> None:

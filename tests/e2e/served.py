@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,28 @@ class Served:
         patch = json.dumps({"spec": {"serving": serving}})
         self.cluster.kubectl("patch", "modelversion", version, "--type=merge", "-p", patch)
         assert poll(lambda: self._is_seen(version), 60, every=0.25), version
+
+    @contextmanager
+    def another(self, version: str, **serving: Any) -> Iterator[None]:
+        """One more version, the only one of a model of its name, for as long as a test takes."""
+        spec = {**GOOD["ModelVersion"], **published(self.cluster, self.system), "modelName": version}
+        _submit(self.cluster, "ModelVersion", version, {**spec, "serving": {**_serving(1), **serving}})
+        try:
+            yield
+        finally:
+            self.cluster.kubectl("delete", "modelversion", version, "--ignore-not-found")
+
+    def ask(self, model: str) -> tuple[int, Message, Any]:
+        """Ask a model for five words, once; return the answer's status, headers and content."""
+        address = self.cluster.get("service", ROUTER)["spec"]["clusterIP"]
+        body = {"model": model, "messages": [{"role": "user", "content": "?"}], "max_tokens": 5}
+        url, headers = f"http://{address}:{CLIENT_PORT}/v1/chat/completions", {"Content-Type": "application/json"}
+        try:
+            asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
+            with urllib.request.urlopen(asked, timeout=120) as answer:
+                return answer.status, answer.headers, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.headers, json.load(refused)
 
     def _is_seen(self, version: str) -> bool:
         found = self.cluster.api.object("ModelVersion", version)

@@ -108,7 +108,7 @@ def stand(
 ) -> Iterator[Stand]:
     """No other operator may be there: it would do the work. Statuses may hold what another build's definitions have."""
     Installation(Commands(running.layout), "anneal-demo").clean()
-    running.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
+    running.kubectl.delete_namespaces(namespace)
     running.kubectl("create", "namespace", namespace)
     cluster = Cluster(running.layout, namespace)
     _define(cluster, open_statuses=True)
@@ -127,7 +127,7 @@ def stand(
             yield Stand(cluster, proxy, operator, mlflow, router)
         finally:
             operator.end()
-            cluster.kubectl("delete", "namespace", namespace)  # the next one's operator would see what is left of it
+            running.kubectl.delete_namespaces(namespace)  # the next one's operator would see what is left of it
             _define(cluster, open_statuses=False)
 
 

@@ -86,7 +86,7 @@ def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("stand")
     Installation(Commands(running.layout), "anneal-demo").clean()
     running.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
-    running.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    running.kubectl.delete_namespaces(NAMESPACE)
     running.kubectl("create", "namespace", NAMESPACE)
     cluster = Cluster(running.layout, NAMESPACE)
     for manifest in ROWS:
@@ -102,7 +102,7 @@ def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             yield Stand(cluster, proxy, operator, mlflow)
         finally:
             operator.end()
-            cluster.kubectl("delete", "namespace", NAMESPACE)  # the next one's operator would see what is left of it
+            running.kubectl.delete_namespaces(NAMESPACE)  # the next one's operator would see what is left of it
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ answer 200 times a second; everything else is real. A sample in `make test`; eac
 
 import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from anneal_operator.desired.serving import VERSION_LABEL
 from demo.commands import Commands
 from demo.installation import SYSTEM, Installation
 from toolbox.polling import poll
@@ -27,6 +29,8 @@ NAMESPACE = "router-chaos"
 STREAMS, RATE = 50, 200.0
 SAMPLE_STREAMS, SAMPLE_RATE = 10, 40.0
 SAMPLE = ("router-lost", "routers-roll", "engines-roll", "recorder-killed")
+SLEEPER = "sleeper"
+_AT_ONCE = 8
 _STEADY_SECONDS = 3.0
 _LOST_SECONDS = 0.2
 """What a router may lose with itself."""
@@ -117,6 +121,52 @@ def test_pods_follow_the_requests_that_are_under_way(scene: Served, tmp_path: Pa
     for version in VERSIONS:
         scene.change(version, autoscaling=None)
     scene.wait_until_settled()
+
+
+def test_who_asks_a_version_that_sleeps_is_answered_and_so_is_who_asks_as_it_falls_asleep(scene: Served) -> None:
+    """Held until it has a pod, or told when to come again."""
+    sleeps = {"minReplicas": 0, "maxReplicas": 2, "idleAfter": "1m"}
+    with scene.another(SLEEPER, autoscaling=sleeps), ThreadPoolExecutor(_AT_ONCE) as clients:
+
+        def ask_until_answered() -> None:
+            assert sum(clients.map(_answers, [scene] * _AT_ONCE)) == _AT_ONCE
+
+        assert poll(lambda: scene.ask(SLEEPER)[0] == 200, 120, every=1.0), scene.ask(SLEEPER)
+        _wait_until_asleep(scene)
+        assert poll(lambda: not scene.cluster.api.objects("Pod", f"{VERSION_LABEL}={SLEEPER}"), 60, every=1.0)
+        status = scene.cluster.api.status("ModelVersion", SLEEPER)
+        [ready] = [found for found in status["conditions"] if found["type"] == "Ready"]
+        assert (ready["status"], ready["reason"], status["replicas"]) == ("True", "Sleeping", 0)
+        ask_until_answered()
+        assert scene.engines(SLEEPER)
+        assert poll(lambda: scene.cluster.api.status("ModelVersion", SLEEPER)["phase"] == "Ready", 60, every=0.5)
+        _wait_until_asleep(scene)
+        ask_until_answered()
+
+
+def _wait_until_asleep(scene: Served) -> None:
+    """For `idleAfter`, and for what the operator takes to see that nobody asked."""
+    status: list[dict[str, Any]] = []
+
+    def is_asleep() -> bool:
+        status[:] = [scene.cluster.api.status("ModelVersion", SLEEPER)]
+        return bool(status[0].get("phase") == "Sleeping")
+
+    assert poll(is_asleep, 180, every=0.2), status
+
+
+def _answers(scene: Served) -> bool:
+    """Ask, and come again when told to; whether the answer is the version's, and whole."""
+    answers: list[dict[str, Any]] = []
+
+    def is_answered() -> bool:
+        status, headers, content = scene.ask(SLEEPER)
+        assert status == 200 or (status == 503 and int(headers["Retry-After"])), (status, content)
+        answers.extend([content] if status == 200 and headers["X-Anneal-Version"] == SLEEPER else [])
+        return status == 200
+
+    assert poll(is_answered, 180, every=5.0)
+    return [answer["choices"][0]["message"]["content"].split() for answer in answers] == [["0", "1", "2", "3", "4"]]
 
 
 def test_what_a_versions_gpus_cost_is_told_by_kubectl_and_the_metrics(scene: Served) -> None:

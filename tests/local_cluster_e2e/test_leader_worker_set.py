@@ -1,4 +1,7 @@
-"""An engine that several nodes share, as LeaderWorkerSet 0.7.0 makes it of what we build, on simulated nodes."""
+"""An engine that several nodes share, as LeaderWorkerSet 0.7.0 makes it of what we build.
+
+No pod of it comes to a node, as there is no volume of the name: which there are, and what each is told, is shown.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,13 +15,6 @@ from tests.support.lws import leader_worker_sets
 from toolbox.polling import poll
 
 pytestmark = [pytest.mark.node, pytest.mark.soak]
-TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
-CLAIM = {
-    "apiVersion": "v1",
-    "kind": "PersistentVolumeClaim",
-    "metadata": {"name": "models"},
-    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,14 +25,11 @@ def lws(running: Cluster, live: Live, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _objects(namespace: str) -> list[dict[str, Any]]:
-    """The golden file's, for simulated nodes, and without an owner, which is not there."""
+    """The golden file's, without an owner, which is not there."""
     made = golden("serving-group")
     for each in made:
         each["metadata"]["namespace"] = namespace
         del each["metadata"]["ownerReferences"]
-    for name in ("leaderTemplate", "workerTemplate"):
-        pod = made[0]["spec"]["leaderWorkerTemplate"][name]["spec"]
-        pod["tolerations"] = [*pod.get("tolerations", []), TOLERATION]
     return made
 
 
@@ -46,7 +39,6 @@ def _pods(cluster: Cluster, label: str) -> list[dict[str, Any]]:
 
 
 def test_each_engine_is_a_group_whose_leader_alone_is_asked(cluster: Cluster) -> None:
-    cluster.apply(CLAIM)
     for each in _objects(cluster.namespace):
         cluster.apply(each)
     assert poll(lambda: len(_pods(cluster, VERSION_LABEL)) == len(_pods(cluster, WORKER_LABEL)) == 1, 60, every=0.5)

@@ -8,6 +8,7 @@ import pytest
 
 from anneal_operator.desired.routing import stamp_of
 from anneal_operator.errors import ApiError
+from anneal_operator.reconcile.acknowledgements import Heard
 from serving_runtime.plan import Stamp
 from tests.support.counted import metric_told
 
@@ -512,7 +513,7 @@ def test_nothing_is_kept_of_a_namespace_that_serves_nothing(world: World) -> Non
     for name in ("one", "two"):
         world.api.remove("ModelVersion", name)
     _route(world)
-    assert NAMESPACE not in world.context.acknowledgements.arrivals
+    assert world.context.acknowledgements.of(NAMESPACE) == Heard()
 
 
 RAMP = [{"coverage": 10, "for": "1h"}, {"coverage": 20, "for": "30m"}, {"coverage": 100}]
@@ -546,7 +547,8 @@ def test_a_ramp_goes_step_by_step_each_when_every_router_has_the_one_before(worl
 def test_an_experiment_that_routers_of_an_earlier_build_cannot_obey_waits_for_them(world: World) -> None:
     world.routers.formats["10.1.0.1"] = 1
     before = _table(world)
-    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}})
+    stopping = EXPERIMENT["stopping"] | {"maxDuration": "24h"}
+    world.api.put("ABExperiment", "x", spec=EXPERIMENT | {"assignment": {"ramp": RAMP}, "stopping": stopping})
     _judge(world)
     _route(world)
     assert _table(world) == before

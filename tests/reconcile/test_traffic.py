@@ -214,6 +214,24 @@ def test_where_there_is_no_room_for_them_clients_come_once_they_have_waited(worl
     assert _told(world, "CapacityReady") == {}
 
 
+@pytest.mark.parametrize("first", ["the version", "the router"])
+def test_an_operator_that_begins_anew_lets_clients_wait_no_longer(world: World, first: str) -> None:
+    _released(world)
+    for _ in range(3):
+        world.later(290)
+        world.context.acknowledgements.clear()
+        if first == "the version":
+            _look(world, "two")
+        world.reconcile("Router", "anneal-router")
+        _settle(world)
+        assert _told(world, "CapacityReady")["status"] == "False"
+    assert _default(world) == "one"
+    world.later(32)
+    _settle(world)
+    assert _default(world) == "two"
+    assert _told(world, "CapacityReady") == {}
+
+
 def test_nobody_waits_for_pods_for_ever_where_another_step_of_the_router_is_refused(world: World) -> None:
     world.api.remove("NetworkPolicy", "anneal-groups")
     world.api.refuses["NetworkPolicy"] = ApiError(403, "no")

@@ -476,7 +476,8 @@ class World:
         table = RouteTable(targets={}, models={"spam": route})
         stamp = table.stamped("2026-03-01T00:00:00Z", next(self._generations))
         self.api.put("ConfigMap", ROUTER, data={"routes.json": json.dumps(table.document(stamp))})
-        self.context.acknowledgements.arrivals[NAMESPACE] = Arrival(stamp, 2) if arrived else Arrival(stamp, 1, ("r",))
+        heard = self.context.acknowledgements.of(NAMESPACE)
+        heard.arrival = Arrival(stamp, 2) if arrived else Arrival(stamp, 1, ("r",))
 
     def reconcile(self, kind: str, name: str, times: int = 1) -> float | None:
         """Reconcile an object, with MLflow asked just before, as often as its effects want."""

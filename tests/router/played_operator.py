@@ -71,13 +71,13 @@ class Operator:
         """Publish what is to be; return how far it has come."""
         now, table = next(_clock), self.api.get("configmaps", ROUTER)
         stamp = stamp_of(table)
-        last = {model: Last(to.default, to.named) for model, to in self.told.routes(NAMESPACE, table).items()}
-        pods = await self.told.ask(self.routers, "", NAMESPACE, stamp, self.pods, now)
+        last = {model: Last(to.default, to.named) for model, to in self.told.of(NAMESPACE).routes(table).items()}
+        pods = await self.told.of(NAMESPACE).ask(self.routers, "", stamp, self.pods, now)
         if stamp:
-            self.told.arrivals[NAMESPACE] = arrival(stamp, pods, now)
+            self.told.of(NAMESPACE).arrival = arrival(stamp, pods, now)
         seen = [version.seen(self.aliases) for version in self.versions]
         made = self._table(route_of(MODEL, seen, self.experiments, last.get(MODEL, Last())))
-        had = [self.told.newest(NAMESPACE), *(pod.applied for pod in pods)]
+        had = [self.told.of(NAMESPACE).newest, *(pod.applied for pod in pods)]
         new = next_stamp(made, stamp, had, timestamp(now))
         data = {"routes.json": json.dumps(made.document(new), indent=1)}
         if table is None or table["data"] != data:

@@ -2,15 +2,30 @@
 
 import re
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving_runtime.plan import ADMIN_PORT, BACKEND_KEYS_FOLDER, CLIENT_PORT, RECORDS_FOLDER
+from serving_runtime.plan import (
+    ADMIN_PORT,
+    AUTHORITIES_VARIABLE,
+    BACKEND_KEYS_FOLDER,
+    CLIENT_PORT,
+    RECORDS_FOLDER,
+    BackendTarget,
+    ModelRoute,
+    RouteTable,
+    Target,
+)
 from serving_runtime.router import __main__ as router
+from serving_runtime.router import authorities
+from tests.support.authority import authority
+from toolbox.polling import poll
 
 from . import stand
+from .hosted import hosted
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(None, 1), ("1", 1), ("4", 4)])
@@ -27,6 +42,46 @@ def test_there_is_a_worker_for_each_core_that_was_asked_for(
     assert command[-1] == f"daemon off; worker_processes {workers};"
     assert (Path(command[command.index("-p") + 1]) / command[command.index("-c") + 1]).exists()
     assert records == Path(RECORDS_FOLDER)
+
+
+def test_authorities_of_one_s_own_are_trusted_beside_the_public_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own, public = authority(_made(tmp_path / "own"), "own"), authority(_made(tmp_path / "public"))
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(own.file))
+    ours = (Path(router.__file__).parent / "router.conf").read_text()
+    assert f"proxy_ssl_trusted_certificate {authorities.PUBLIC};" in ours
+    monkeypatch.setattr(authorities, "PUBLIC", str(public.file))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "router.conf").write_text(ours.replace("/etc/ssl/certs/ca-certificates.crt", str(public.file)))
+    made = authorities.configuration(tmp_path / "router.conf", authorities.own_authorities()).read_text()
+    [trusted] = re.findall("proxy_ssl_trusted_certificate (.*);", made)
+    hosts = {"public": public.context("api.example.com"), "own": own.context("llm.corp")}
+    with hosted(hosts["public"]) as one, hosted(hosts["own"]) as other, hosted(own.context("else.corp")) as misnamed:
+        places = {"public": ("api.example.com", one), "own": ("llm.corp", other), "misnamed": ("llm.corp", misnamed)}
+        targets = {
+            name: Target(
+                host="",
+                port=0,
+                model="m",
+                backend=BackendTarget(scheme="https", host=host, port=api.port, path="/v1", key="token"),
+            )
+            for name, (host, api) in places.items()
+        }
+        table = RouteTable(targets=targets, models={name: ModelRoute(default=name, named={}) for name in targets})
+        _made(tmp_path / "keys").joinpath("token").write_text("hosted-key")
+        changes = {"/etc/ssl/certs/ca-certificates.crt": trusted, "/etc/anneal/backend-keys/": f"{tmp_path}/keys/"}
+        with stand.standing(_made(tmp_path / "router"), changes, routes=table) as standing:
+            standing.write_endpoints({name: [api.port] for name, (_, api) in places.items()})
+            assert poll(lambda: standing.chat("public").status == 200, 5)
+            assert [standing.chat(name).status for name in places] == [200, 200, 502]
+        assert (other.names, other.keys) == (["llm.corp"], ["Bearer hosted-key"])
+        assert misnamed.keys == []
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_the_places_and_ports_are_those_of_the_configuration() -> None:

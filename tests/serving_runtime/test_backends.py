@@ -19,9 +19,10 @@ from typing_extensions import override
 
 from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
 from serving_runtime.router import addresses, backends, probe
+from serving_runtime.router.authorities import own_authorities
 from serving_runtime.router.backends import Backends
 from serving_runtime.router.endpoints import Known, endpoints_document, hosts_before
-from serving_runtime.terms import digest_of_target
+from serving_runtime.terms import AUTHORITIES_VARIABLE, digest_of_target
 from tests.router.hosted import Hosted, hosted
 from tests.support.authority import Authority, authority
 from tests.support.http_server import playing
@@ -134,6 +135,41 @@ def test_a_certificate_of_another_name_or_authority_is_told_of_and_gets_no_key(
             assert told["problem"] == "Unreachable"
             assert "its certificate does not hold" in told["message"]
             assert api.keys == []
+
+
+def test_an_authority_of_the_installation_s_own_is_trusted_for_the_names_that_it_vouches_for(
+    tmp_path: Path, trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    own = authority(tmp_path / "other", "own")
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(own.file))
+    for context, problem in (
+        (own.context(HOST), None),
+        (trusted.context(HOST), None),
+        (own.context("other.example.com"), "Unreachable"),
+    ):
+        with hosted(context) as api:
+            looking = _backends(tmp_path, api.port)
+            looking.authorities = own_authorities()
+            assert _look(looking).get("problem") == problem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file or directory"),
+        ("", "it holds no certificates as PEM"),
+        ("junk", "it holds no certificates as PEM"),
+    ],
+)
+def test_authorities_that_cannot_be_read_are_told_of_and_keep_no_router_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str | None, said: str
+) -> None:
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(tmp_path / "ca.crt"))
+    if text is not None:
+        (tmp_path / "ca.crt").write_text(text)
+    assert own_authorities() == ""
+    assert caplog.messages == [f"ca.crt of the ConfigMap that the chart's `server.authorities` names: {said}"]
 
 
 def test_a_key_that_is_missing_is_told_of_and_nobody_is_asked(tmp_path: Path, api: Hosted) -> None:

@@ -39,10 +39,10 @@ class Authority:
         return context
 
 
-def authority(folder: Path) -> Authority:
-    """Make one."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), _name("authority")
-    made = _builder("authority", name, key).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+def authority(folder: Path, name: str = "authority") -> Authority:
+    """Make one; where several are trusted, each needs a name of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = _builder(name, _name(name), key).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     certificate = made.sign(key, hashes.SHA256())
     found = Authority(folder, key, certificate)
     found.file.write_bytes(_pem(certificate))

@@ -1,7 +1,7 @@
 """LeaderWorkerSet, built from its Go module, as its own manifests install it: webhooks, certificates and all.
 
 It runs in the cluster, not beside it, since its webhooks are called by the name of its Service. They see the pods of
-the whole cluster, so nothing of it may be left.
+groups alone, so what an interrupted run left holds up nobody but the next one.
 """
 
 import json
@@ -25,6 +25,7 @@ from toolbox.polling import poll
 __all__ = ["leader_worker_sets"]
 
 _NAMESPACE, _MANAGER = "lws-system", "deployment/lws-controller-manager"
+_DEFINITION = "leaderworkersets.leaderworkerset.x-k8s.io"
 _WEBHOOKS = (
     "mutatingwebhookconfiguration/lws-mutating-webhook-configuration",
     "validatingwebhookconfiguration/lws-validating-webhook-configuration",
@@ -71,11 +72,12 @@ def leader_worker_sets(layout: Layout, folder: Path) -> Iterator[None]:
     import_archives(layout, {_IMAGE.reference: image_archive(_IMAGE, built["lws"], layout.cache)})
     _write_kustomization(folder, built["config"])
     kubectl = layout.kubectl
-    if kubectl("get", f"namespace/{_NAMESPACE}", "--ignore-not-found", "-o", "name"):
+    if kubectl("get", f"namespace/{_NAMESPACE}", f"crd/{_DEFINITION}", "--ignore-not-found", "-o", "name"):
         _remove(kubectl, folder)  # an interrupted run left it
     try:
         kubectl("apply", "--server-side", "-k", str(folder))
         kubectl("-n", _NAMESPACE, "rollout", "status", _MANAGER, "--timeout=180s")
+        _mount_the_certificate(kubectl.within(_NAMESPACE))
         _wait_until_the_webhooks_answer(kubectl)
         yield
     finally:
@@ -90,6 +92,14 @@ def _write_kustomization(folder: Path, config: Path) -> None:
     (folder / "kustomization.yaml").write_text(json.dumps(kustomization))
 
 
+def _mount_the_certificate(kubectl: Kubectl) -> None:
+    """The manager waits for its certificate to be in its volume: by itself the kubelet looks once a minute."""
+    secret = ("get", "secret", "lws-webhook-server-cert", "-o", "jsonpath={.data.tls\\.crt}")
+    if not poll(lambda: kubectl(*secret, check=False) != "", 120, every=0.5):
+        raise CommandError(f"LeaderWorkerSet made no certificate:\n{kubectl('describe', 'pods')}")
+    kubectl("annotate", "pods", "--all", "anneal-test/look=again")
+
+
 def _wait_until_the_webhooks_answer(kubectl: Kubectl) -> None:
     """Ready says that they listen; the API server must have learned of their certificate and of the Service, too."""
     asked = ("create", "--dry-run=server", "-n", "default", "-f", "-")
@@ -98,7 +108,8 @@ def _wait_until_the_webhooks_answer(kubectl: Kubectl) -> None:
 
 
 def _remove(kubectl: Kubectl, folder: Path) -> None:
-    """First the webhooks: without their manager they would refuse the pods of the whole cluster."""
+    """First the webhooks: without their manager they would refuse whatever becomes of the groups that are left."""
     kubectl("delete", *_WEBHOOKS, "--ignore-not-found", check=False)
     kubectl("delete", "-k", str(folder), "--ignore-not-found", "--wait=false")
-    kubectl("wait", "--for=delete", f"namespace/{_NAMESPACE}", "--timeout=120s")
+    for gone in (f"namespace/{_NAMESPACE}", f"crd/{_DEFINITION}"):
+        kubectl("wait", "--for=delete", gone, "--timeout=120s")

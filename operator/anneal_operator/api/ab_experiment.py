@@ -9,6 +9,7 @@ from .quantities import Duration, bounded_duration, seconds
 from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, immutable
 
 __all__ = [
+    "RAMP_RULE",
     "TRUST_RULE",
     "WINDOW_RULE",
     "ABExperimentSpec",
@@ -162,6 +163,17 @@ WINDOW_RULE = Rule(
     lambda holder: holder.metrics.primary.window is None or seconds(holder.stopping.max_duration) >= 97200,
 )
 
+RAMP_RULE = Rule(
+    "self.assignment.ramp.filter(s, has(s.__for__)).map(s, duration(s.__for__)).sum() "
+    "< duration(self.stopping.maxDuration)",
+    "the experiment would end before the last step of `assignment.ramp`: shorten the steps' `for`, or raise "
+    "`stopping.maxDuration` above their sum",
+    lambda holder: (
+        sum(seconds(step.duration) for step in holder.assignment.ramp if step.duration)
+        < seconds(holder.stopping.max_duration)
+    ),
+)
+
 _FIXED = (
     "modelName",
     "control",
@@ -236,6 +248,7 @@ class ABExperimentSpec(Schema):
         ),
         TRUST_RULE,
         WINDOW_RULE,
+        RAMP_RULE,
     )
 
     def version_of(self, variant: str | None) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import Initialize, OutputFormat
 
-from .ab_experiment import TRUST_RULE, WINDOW_RULE, Decision, Metrics, Stopping
+from .ab_experiment import RAMP_RULE, TRUST_RULE, WINDOW_RULE, Decision, Metrics, Stopping
 from .assignment import Assignment
 from .dataset import Dataset
 from .evaluation import Evaluation
@@ -133,6 +133,7 @@ class ExperimentTemplate(Schema):
     rules: ClassVar = (
         TRUST_RULE,
         WINDOW_RULE,
+        RAMP_RULE,
         Rule(
             "!has(self.decision.approve)",
             "`decision.approve` is for whoever has seen what the experiment recommends: leave it out here",

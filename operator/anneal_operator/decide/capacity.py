@@ -1,7 +1,8 @@
 """What is waited for before a version gets all clients of a model: that it has the pods for them.
 
 A step between a version's first answer and the route that leads everybody to it, at a promotion and where `production`
-is moved by hand. It is bounded: where no node has room for more pods, clients come in the end, as they were to.
+is moved by hand. It is bounded: where no node has room for more pods, clients come in the end, as they were to: also
+where another operator leads meanwhile, which goes by since when the version's `CapacityReady` is False.
 
 A move to an older version is a rollback, and waits for nothing: what clients get now may be what is wrong. So is the
 return from a winner that was not promoted after all. Nor is anything waited for where what they get now does not

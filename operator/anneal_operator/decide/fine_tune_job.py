@@ -19,7 +19,7 @@ from .observed_job import STAGES, Manifest, ObservedJob, Obstacle
 from .retries import retry
 from .situation import Situation
 from .stages import StageState
-from .verdict import Deletion, Progress, Verdict
+from .verdict import Call, Deletion, Progress, Verdict
 
 __all__ = ["EndRun", "Intent", "MakeExperiment", "MakePlan", "MakeVersion", "MoveDeadline", "StartStage", "decide"]
 
@@ -65,7 +65,7 @@ class MakeExperiment:
 
 
 @dataclass(frozen=True)
-class EndRun:
+class EndRun(Call):
     """Have the run in MLflow say by what kind of failure the job ended."""
 
     failure: str

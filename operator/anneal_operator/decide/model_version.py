@@ -23,7 +23,7 @@ from .loaded import loaded
 from .observed_version import ObservedVersion
 from .serving_engine import standing
 from .shared_base import with_adapter
-from .verdict import Deletion, Progress, Verdict
+from .verdict import Call, Deletion, Progress, Verdict
 from .version_conditions import asleep, registered, routed
 from .wanted_pods import WITHOUT_PODS, Wanted, ends_at, is_left, is_named, replaced_at_of, wanted_pods
 
@@ -58,19 +58,19 @@ class Serve:
 
 
 @dataclass(frozen=True)
-class Register:
+class Register(Call):
     """Have MLflow know the version."""
 
 
 @dataclass(frozen=True)
-class SetAliases:
+class SetAliases(Call):
     """Set the spec's aliases that were not set before."""
 
     version: str
 
 
 @dataclass(frozen=True)
-class GiveProduction:
+class GiveProduction(Call):
     """Give `production` to the first version that answers, where nobody holds it."""
 
     version: str

@@ -14,7 +14,7 @@ from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
 from .statistics.lee import with_cuts
 from .statistics.terms import Counts, Terms
-from .verdict import Verdict
+from .verdict import Call, Verdict
 
 __all__ = [
     "FRESH_FOR",
@@ -292,15 +292,15 @@ class CloseRecord:
 
 
 @dataclass(frozen=True)
-class Remember:
+class Remember(Call):
     """Have MLflow know the record, too."""
 
-    told_by: ClassVar[ConditionType] = ConditionType.TRACKED
+    told_by: ClassVar = ConditionType.TRACKED
     record: Record
 
 
 @dataclass(frozen=True)
-class RecordDecision:
+class RecordDecision(Call):
     """Leave the decision in MLflow, on the version that won."""
 
     version: str
@@ -308,7 +308,7 @@ class RecordDecision:
 
 
 @dataclass(frozen=True)
-class MoveAlias:
+class MoveAlias(Call):
     """Give `production` to the winner, where it is still the control's."""
 
     expected: str

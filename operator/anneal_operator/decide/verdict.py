@@ -6,17 +6,29 @@ fails stops those after it: delete, apply, effects, status.
 """
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from anneal_operator.api.status import ObjectStatus
+from anneal_operator.reasons import ConditionType
 
-__all__ = ["Deletion", "Progress", "Verdict"]
+__all__ = ["Call", "Deletion", "Progress", "Verdict"]
 
 Progress = Literal["Working", "Settled", "Failed"]
 """As kstatus sees it: InProgress, Current, Failed."""
 Status = TypeVar("Status", bound=ObjectStatus)
 Intent = TypeVar("Intent")
-Effect = TypeVar("Effect")
+
+
+class Call:
+    """An effect: a call to another system, or to what the operator keeps in memory."""
+
+    told_by: ClassVar[ConditionType | None] = None
+    """The condition that tells where it fails; None of one that the kind's own tells."""
+    hangs_on_steps: ClassVar[bool] = True
+    """Whether it waits until no step is refused."""
+
+
+Effect = TypeVar("Effect", bound=Call)
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,13 @@ def _awaited(seen: ObservedVersion) -> Awaited | None:
 
 
 def _capacity(seen: ObservedVersion) -> list[Finding]:
-    """What it lacks to get all clients; nothing where it gets them, or nobody is to send it any."""
-    awaited = _awaited(seen)
+    """What it lacks to get all clients; nothing where it gets them, or nobody is to send it any.
+
+    An operator that has not asked the routers yet does not know: what was told stays, as the wait goes on from there.
+    """
+    awaited, before = _awaited(seen), seen.previous.condition(ConditionType.CAPACITY_READY)
+    if awaited is None and before and seen.route.arrival is None and seen.route.default != seen.name:
+        return [Finding(ConditionType.CAPACITY_READY, before.status, Reason.PODS_MISSING, before.message)]
     if awaited is None:
         return []
     message = (

@@ -46,6 +46,7 @@ from .pods import (
 )
 from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .serving import ENGINE_PORT, server_name
+from .weights import Authorities, authorities_volumes, trusting
 
 __all__ = [
     "ROUTER",
@@ -152,6 +153,8 @@ class RouterEnvironment:
     keys: Keys
     backend_keys: Mapping[str, SecretKey] = field(default_factory=dict)
     """Those that backends demand, by file."""
+    authorities: Authorities | None = None
+    """Whose certificates backends may have, beside those of the public ones."""
 
 
 def router_url(namespace: str) -> str:
@@ -385,6 +388,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                     {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
                     address_volume(),
                     *key_volumes(env.backend_keys),
+                    *authorities_volumes(env.authorities),
                 ],
             },
         },
@@ -407,7 +411,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
     made["volumeMounts"] += [address_mount(), *key_mounts(env.backend_keys)]
-    return made
+    return trusting(made, env.authorities)
 
 
 def _agent(env: RouterEnvironment) -> Manifest:
@@ -417,7 +421,7 @@ def _agent(env: RouterEnvironment) -> Manifest:
     made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
     made["volumeMounts"].append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
     made["volumeMounts"] += key_mounts(env.backend_keys)
-    return made
+    return trusting(made, env.authorities)
 
 
 def _shipper(env: RouterEnvironment) -> Manifest:

@@ -2,22 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from anneal_operator.api.model_version import ColdStart, ModelVersionSpec
+from anneal_operator.api.model_version import ColdStart, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.serving import Serving
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
+from anneal_operator.decide.acknowledgement import Awaited
 from anneal_operator.decide.autoscaling import replicas_to_take_over
 from anneal_operator.decide.cold_start import expected_start
 from anneal_operator.decide.routing import Capacity, Version
 from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.desired.routing import KnownRoute
 from anneal_operator.desired.shared_base import engine_of
+from anneal_operator.reasons import ConditionType
 
 from .context import Context
 from .workload_seen import own_engine, own_workload
 
-__all__ = ["pods_to_take_over", "wakes_after", "with_capacity"]
+__all__ = ["pods_to_take_over", "wait_told", "wakes_after", "with_capacity"]
+
+
+def wait_told(version: Version, item: Manifest, now: datetime) -> Awaited | None:
+    """Return what clients wait for by the version's own status: since when, another operator may have known."""
+    try:
+        told = ModelVersionStatus.parse(item.get("status") or {}).condition(ConditionType.CAPACITY_READY)
+    except ValueError:
+        return None
+    if version.capacity is None or told is None or told.status != "False":
+        return None
+    since, patience = datetime.fromisoformat(told.last_transition_time), version.capacity.patience_seconds
+    until = min(since, now) + timedelta(seconds=patience)
+    return Awaited(version.name, version.capacity.ready, version.capacity.needed, until)
 
 
 def wakes_after(version: Manifest) -> int | None:

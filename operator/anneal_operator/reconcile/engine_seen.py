@@ -7,7 +7,7 @@ from anneal_operator.desired.serving import BUILD_ANNOTATION, WISH_ANNOTATION, S
 from anneal_operator.desired.weights import Authorities
 from anneal_operator.settings import Settings
 
-__all__ = ["engine_seen", "serving_environment"]
+__all__ = ["engine_seen", "own_authorities", "serving_environment"]
 
 _COMPLETE = "NewReplicaSetAvailable"
 """What a Deployment says of its progress from when all its pods are of one make and answer, whatever comes later."""
@@ -15,16 +15,21 @@ _COMPLETE = "NewReplicaSetAvailable"
 
 def serving_environment(settings: Settings, keys: Keys) -> ServingEnvironment:
     """Return what every engine's pod gets."""
-    named = settings.authorities_config_map
     return ServingEnvironment(
         settings.server_image,
         settings.image_pull_policy,
         settings.mlflow_url,
         settings.server_environment,
         keys,
-        authorities=Authorities(named, settings.authorities_key) if named else None,
+        authorities=own_authorities(settings),
         endpoints=settings.artifact_endpoints,
     )
+
+
+def own_authorities(settings: Settings) -> Authorities | None:
+    """Return the certificate authorities of the installation's own."""
+    named = settings.authorities_config_map
+    return Authorities(named, settings.authorities_key) if named else None
 
 
 def engine_seen(made: Manifest) -> Engine | None:

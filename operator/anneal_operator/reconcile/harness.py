@@ -20,7 +20,7 @@ from anneal_operator.cluster.drift import has_drifted
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import RESYNC_SECONDS, Reader
 from anneal_operator.decide.conditions import Finding, merged, without
-from anneal_operator.decide.verdict import Verdict
+from anneal_operator.decide.verdict import Call, Verdict
 from anneal_operator.desired.operations import Apply, Create, Operation, Patch
 from anneal_operator.errors import (
     AnnealError,
@@ -51,7 +51,7 @@ Spec = TypeVar("Spec", bound=Schema)
 Status = TypeVar("Status", bound=ObjectStatus)
 Observed = TypeVar("Observed")
 Intent = TypeVar("Intent")
-Effect = TypeVar("Effect")
+Effect = TypeVar("Effect", bound=Call)
 
 
 class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
@@ -161,9 +161,9 @@ class Harness(Generic[Spec, Status, Observed, Intent, Effect]):
         told_by = self._kind.effects_on
         try:
             for effect in verdict.effects:
-                if problem and not getattr(effect, "hangs_on_none", False):
+                if problem and effect.hangs_on_steps:
                     continue
-                told_by = getattr(effect, "told_by", self._kind.effects_on)
+                told_by = effect.told_by or self._kind.effects_on
                 await self._kind.carry_out(item, observed, effect)
         except ForeignModelError as error:
             return Finding(told_by, "False", Reason.MODEL_OF_ANOTHER_NAMESPACE, str(error))

@@ -9,7 +9,7 @@ from anneal_operator.api.schema import Schema
 from anneal_operator.api.status import ObjectStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
-from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.decide.verdict import Call, Deletion, Verdict
 from anneal_operator.desired.operations import Operation
 from anneal_operator.reasons import ConditionType
 
@@ -21,7 +21,7 @@ Spec = TypeVar("Spec", bound=Schema)
 Status = TypeVar("Status", bound=ObjectStatus)
 Observed = TypeVar("Observed")
 Intent = TypeVar("Intent")
-Effect = TypeVar("Effect")
+Effect = TypeVar("Effect", bound=Call)
 
 
 @dataclass(frozen=True)

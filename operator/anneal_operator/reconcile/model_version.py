@@ -11,7 +11,6 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.api.model_version import Registry as RegistryStatus
-from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.autoscaling import Sample
@@ -43,7 +42,6 @@ from anneal_operator.desired.serving import (
     WORKER_LABEL,
     ServingEnvironment,
     selector,
-    server_name,
     service,
     wish_of,
 )
@@ -64,7 +62,7 @@ from .kind import Item
 from .neighbours import ROUTER_KIND, experiments_on, is_answered, may_share_base, neighbours
 from .queue import Key
 from .shared_view import SharedView, shared_view
-from .workload_seen import kind_of, own_engine, own_workload
+from .workload_seen import kind_of, own_engine, own_workload, scaled_object_of, server_to_end
 
 __all__ = ["ModelVersionKind"]
 
@@ -110,27 +108,31 @@ class ModelVersionKind:
 
     async def observe(self, reader: Reader, item: VersionItem) -> SeenVersion:
         """Look at the engine, the experiments, the routes; of MLflow at what was heard last."""
-        models, model = self._context.models, item.spec.model_name
-        self._context.costs.note(item.namespace, model, item.name, item.status.cost)
-        heard = models.heard(model)
-        registered = models.registered(item.uid)
-        table = await reader.get("ConfigMap", item.namespace, ROUTER)
-        versions = await reader.list("ModelVersion", item.namespace)
-        shares = may_share_base(item.manifest)
-        made = None if shares else await own_workload(reader, item.manifest)
-        experiments = await reader.list("ABExperiment", item.namespace)
-        is_alone = item.spec.serving is not None and not shares
-        own = f"{VERSION_LABEL}={item.name}"
-        pods = await reader.list("Pod", item.namespace, own) if is_alone else []
-        of_group = is_alone and kind_of(item.manifest) == "LeaderWorkerSet"
-        workers = await reader.list("Pod", item.namespace, f"{WORKER_LABEL}={item.name}") if of_group else []
+        self._context.costs.note(item.namespace, item.spec.model_name, item.name, item.status.cost)
+        shares, traffic = may_share_base(item.manifest), self._context.traffic
         is_asked = item.spec.serving or item.spec.backend or shares
         ring = await key_ring(self._context, reader, item.namespace) if is_asked else None
-        route = route_seen(self._context.acknowledgements, table, item.namespace, model)
-        engine, of_backend = await own_engine(reader, item.manifest) if made else None, await _service(reader, item)
-        build = self._environment(ring.keys).build if ring else ""
-        has_turn = shares or (engine is not None and engine.build != build)
-        seen = SeenVersion(
+        versions = await reader.list("ModelVersion", item.namespace)
+        experiments = await reader.list("ABExperiment", item.namespace)
+        seen = await self._routed(reader, item, self._known(item, ring), versions, experiments)
+        on_pods = self._on_shared_pods if shares else self._on_own_pods
+        seen = dataclasses.replace(await on_pods(reader, item, seen), fetching=await fetching_of(reader, item))
+        has_turn = shares or (seen.engine is not None and seen.engine.build != seen.build)
+        return dataclasses.replace(
+            seen,
+            replicas_to_take_over=await self._to_take_over(reader, item, versions, seen.route.default),
+            other_engines=await _other_engines(reader, item, versions, experiments) if has_turn else {},
+            recorded=await recorded_where_due(self._context, reader, item, seen.held),
+            downloads=await self._downloads(seen.bringing),
+            asked_at=traffic.asked_at(item.namespace, item.name),
+            quiet_since=traffic.quiet_since(item.namespace, item.name),
+        )
+
+    def _known(self, item: VersionItem, ring: KeyRing | None) -> SeenVersion:
+        """What nobody has to be asked for: the version, what the installation says, what MLflow said last."""
+        models, model, serving = self._context.models, item.spec.model_name, item.spec.serving
+        heard, registered = models.heard(model), models.registered(item.uid)
+        return SeenVersion(
             name=item.name,
             generation=item.generation,
             spec=item.spec,
@@ -138,46 +140,65 @@ class ModelVersionKind:
             registered=_registry_status(registered) if registered else None,
             aliases=heard.aliases if heard else None,
             registry_problem=models.problem(model),
-            contests=_contests(experiments, item),
-            engine=engine,
-            server_to_end=() if shares or item.spec.backend else await _server_to_end(reader, item, made),
-            scaled_object=await _scaled_object(reader, item),
-            pods=pods,
-            workers=workers,
-            samples=await self._samples(reader, item, ring, engine),
-            replicas_to_take_over=await self._to_take_over(reader, item, versions, route.default),
-            route=route,
-            is_routed_here=any(map(is_answered, versions)),
             router_problem=self._context.router_problems.get(item.namespace),
             endpoint=router_url(item.namespace),
             selector=selector(item.name),
             source_refusal=self._refusal(item.spec),
-            service_problem=_service_problem(item, of_backend),
-            backend_told=await self._backend_told(reader, item, ring, of_backend),
-            build=build,
-            wish=wish_of(item.spec.serving, ring.keys) if item.spec.serving and ring else "",
-            router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
-            other_engines=await _other_engines(reader, item, versions, experiments) if has_turn else {},
+            build=self._environment(ring.keys).build if ring else "",
+            wish=wish_of(serving, ring.keys) if serving and ring else "",
             ring=ring,
         )
-        may_hold = made or (item.status.cost and item.status.cost.gpus)
-        left = await reader.list("Pod", item.namespace, own) if may_hold and not is_alone else []
-        held = gpus_held(self._context, item, [*pods, *workers] or left)
-        if shares and ring:
-            view = await shared_view(self._context, reader, item, ring.keys, seen.build)
-            seen, held = seen.on(view), gpus_held(self._context, item, view.pods, view.sharers)
-        recorded = await recorded_where_due(self._context, reader, item, held)
-        seen = dataclasses.replace(seen, fetching=await fetching_of(reader, item))
-        traffic = self._context.traffic
+
+    async def _routed(
+        self,
+        reader: Reader,
+        item: VersionItem,
+        seen: SeenVersion,
+        versions: Sequence[Manifest],
+        experiments: Sequence[Manifest],
+    ) -> SeenVersion:
+        """The same with who sends it clients, and with how routers find it, where it is a backend."""
+        table, of_backend = await reader.get("ConfigMap", item.namespace, ROUTER), await _service(reader, item)
+        told = self._context.acknowledgements
         return dataclasses.replace(
             seen,
-            asked_at=traffic.asked_at(item.namespace, item.name),
-            quiet_since=traffic.quiet_since(item.namespace, item.name),
-            may_fetch=await may_fetch(reader, item, pods),
-            downloads=await self._downloads(seen.bringing),
-            held=held,
-            recorded=recorded,
+            route=route_seen(told, table, item.namespace, item.spec.model_name),
+            is_routed_here=any(map(is_answered, versions)),
+            router=_front(await reader.get("Deployment", item.namespace, ROUTER)),
+            contests=_contests(experiments, item),
+            service_problem=_service_problem(item, of_backend),
+            backend_told=await self._backend_told(reader, item, seen.ring, of_backend),
         )
+
+    async def _on_own_pods(self, reader: Reader, item: VersionItem, seen: SeenVersion) -> SeenVersion:
+        """The same with its engine and pods, and with what is left of them where it is to have none."""
+        own, is_served = f"{VERSION_LABEL}={item.name}", item.spec.serving is not None
+        made = await own_workload(reader, item.manifest)
+        engine = await own_engine(reader, item.manifest) if made else None
+        pods = await reader.list("Pod", item.namespace, own) if is_served else []
+        of_group = is_served and kind_of(item.manifest) == "LeaderWorkerSet"
+        workers = await reader.list("Pod", item.namespace, f"{WORKER_LABEL}={item.name}") if of_group else []
+        may_hold = made or (item.status.cost and item.status.cost.gpus)
+        left = await reader.list("Pod", item.namespace, own) if may_hold and not is_served else []
+        return dataclasses.replace(
+            seen,
+            engine=engine,
+            pods=pods,
+            workers=workers,
+            server_to_end=() if item.spec.backend else await server_to_end(reader, item, made),
+            scaled_object=await scaled_object_of(reader, item),
+            samples=await self._samples(reader, item, seen.ring, engine),
+            may_fetch=await may_fetch(reader, item, pods),
+            held=gpus_held(self._context, item, [*pods, *workers] or left),
+        )
+
+    async def _on_shared_pods(self, reader: Reader, item: VersionItem, seen: SeenVersion) -> SeenVersion:
+        """The same with the engine that it shares, and with its part of those pods."""
+        if seen.ring is None:
+            return seen
+        view = await shared_view(self._context, reader, item, seen.ring.keys, seen.build)
+        held = gpus_held(self._context, item, view.pods, view.sharers)
+        return dataclasses.replace(seen.on(view), held=held)
 
     def _refusal(self, spec: ModelVersionSpec) -> str:
         settings = self._context.settings
@@ -314,33 +335,6 @@ async def _service(reader: Reader, item: VersionItem) -> Manifest | None:
 def _service_problem(item: VersionItem, service: Manifest | None) -> str:
     of = item.spec.backend.service_ref if item.spec.backend else None
     return service_problem(of, service) if of else ""
-
-
-async def _scaled_object(reader: Reader, item: VersionItem) -> tuple[Deletion, ...]:
-    """What has KEDA scale it, where that is to."""
-    if item.spec.serving is None or not item.spec.serving.triggers:
-        return ()
-    made = await reader.get("ScaledObject", item.namespace, server_name(item.name))
-    if made is None or not owned_by(made, item.uid):
-        return ()
-    return (Deletion("ScaledObject", made["metadata"]["name"], made["metadata"]["uid"]),)
-
-
-async def _server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
-    """What is left of a server that is not asked for any more, or may retire: nothing of one that is Idle without a
-    Deployment.
-
-    The Service goes first: while the Deployment is there, it is still looked for.
-    """
-    may_retire = item.spec.serving is None or item.spec.serving.retire_after is not None
-    if not may_retire or (made is None and item.status.phase in {"Idle", "Retired"}):
-        return ()
-    name = server_name(item.name)
-    found = {"Service": await reader.get("Service", item.namespace, name), kind_of(item.manifest): made}
-    own = {kind: manifest for kind, manifest in found.items() if manifest and owned_by(manifest, item.uid)}
-    return tuple(
-        Deletion(kind, manifest["metadata"]["name"], manifest["metadata"]["uid"]) for kind, manifest in own.items()
-    )
 
 
 async def _other_engines(

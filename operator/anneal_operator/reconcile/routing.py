@@ -34,7 +34,7 @@ from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
 from anneal_operator.decide.experiment_end import recalled
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
-from anneal_operator.decide.verdict import Deletion, Verdict
+from anneal_operator.decide.verdict import Call, Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, kept
@@ -58,8 +58,9 @@ from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.reasons import ConditionType
 from serving_runtime.plan import FORMAT, RouteTable, Stamp
 
-from .capacity_seen import wakes_after, with_capacity
+from .capacity_seen import wait_told, wakes_after, with_capacity
 from .context import Context
+from .engine_seen import own_authorities
 from .experiment_records import kept_record, record_of, remembered_of
 from .keys import key_ring
 from .kind import Item, NoSpec
@@ -117,12 +118,12 @@ class Programme:
 
 
 @dataclass(frozen=True)
-class Await:
+class Await(Call):
     """Remember what changes of the default wait for, and have it told."""
 
     awaited: Mapping[str, Awaited]
-    hangs_on_none: ClassVar = True
-    """Of the steps: where one is refused, and nothing were remembered, the time to wait would begin anew each time."""
+    hangs_on_steps: ClassVar = False
+    """Where one is refused, and nothing were remembered, the time to wait would begin anew each time."""
 
 
 RouterItem = Item[NoSpec, ObjectStatus]
@@ -151,18 +152,21 @@ class RouterKind:
         namespace, now = item.namespace, self._context.now()
         all_versions = _remaining(await reader.list("ModelVersion", namespace))
         table = await reader.get("ConfigMap", namespace, ROUTER)
-        known, routes = publicly_known(table), self._context.acknowledgements.routes(namespace, table)
+        heard = self._context.acknowledgements.of(namespace)
+        known, routes = publicly_known(table), heard.routes(table)
         versions = [await self._version(reader, found, known) for found in all_versions]
         versions = [
             (await with_capacity(self._context, reader, version, found, all_versions, routes), served)
             for (version, served), found in zip(versions, all_versions, strict=True)
         ]
+        if heard.arrival is None and not heard.awaited:  # versions keep what they told until the routers were asked
+            waits = [wait_told(version, found, now) for (version, _), found in zip(versions, all_versions, strict=True)]
+            heard.awaited = {
+                version.model: wait for (version, _), wait in zip(versions, waits, strict=True) if wait is not None
+            }
         read = [await self._experiment(reader, raw) for raw in await reader.list("ABExperiment", namespace)]
         ring = await key_ring(self._context, reader, namespace)
-        stamp, key = (
-            self._context.acknowledgements.read(namespace, table).stamp,
-            ring.keys.admin if ring.is_kept else "",
-        )
+        stamp, key = heard.read(table).stamp, ring.keys.admin if ring.is_kept else ""
         found = sorted(filter(None, read), key=lambda one: one.name)  # watches tell them in another order
         return ObservedRouter(
             owners=_answered(all_versions),
@@ -174,9 +178,9 @@ class RouterKind:
                 for model, route in routes.items()
             },
             stamp=stamp,
-            newest=self._context.acknowledgements.newest(namespace),
+            newest=heard.newest,
             pods=await self._asked(reader, namespace, stamp, key, now),
-            replaced=self._context.acknowledgements.replaced.get(namespace, Replacements()),
+            replaced=heard.replaced,
             outdated=(
                 *_outdated(await reader.get("Deployment", namespace, ROUTER)),
                 *await self._unwanted_route(reader, namespace),
@@ -186,18 +190,19 @@ class RouterKind:
             is_held_up=namespace in self._context.router_problems,
             may_be_new=all(one.spec.assignment.is_plain for one in found)
             or await self._may_be_new(reader, namespace, table, key, now),
-            awaited=self._context.acknowledgements.awaited.get(namespace, {}),
+            awaited=heard.awaited,
         )
 
     async def _may_be_new(
         self, reader: Reader, namespace: str, table: Manifest | None, key: str, now: datetime
     ) -> bool:
         """A table that is of it stays so, whichever router comes: nobody is moved."""
+        heard = self._context.acknowledgements.of(namespace)
         if format_of(table) == FORMAT:
-            self._context.acknowledgements.outdated.pop(namespace, None)
+            heard.outdated = ()
             return True
         pods = await self._reached(reader, namespace, now)
-        return await self._context.acknowledgements.all_read(self._context.routers, key, namespace, FORMAT, pods)
+        return await heard.all_read(self._context.routers, key, FORMAT, pods)
 
     async def _reached(self, reader: Reader, namespace: str, now: datetime) -> list[Manifest]:
         """The routers that clients reach."""
@@ -218,12 +223,10 @@ class RouterKind:
         self, reader: Reader, namespace: str, stamp: Stamp | None, key: str, now: datetime
     ) -> list[RouterPod]:
         """Ask the routers, and tell those who wait for their word."""
-        told, reached = self._context.acknowledgements, await self._reached(reader, namespace, now)
-        asked = await told.ask(self._context.routers, key, namespace, stamp, reached, now)
-        before = told.arrivals.pop(namespace, None)
-        if stamp:
-            told.arrivals[namespace] = arrival(stamp, asked, now)
-        if told.arrivals.get(namespace) != before:
+        heard, reached = self._context.acknowledgements.of(namespace), await self._reached(reader, namespace, now)
+        asked = await heard.ask(self._context.routers, key, stamp, reached, now)
+        before, heard.arrival = heard.arrival, arrival(stamp, asked, now) if stamp else None
+        if heard.arrival != before:
             for waiting in self._readers_of(namespace):
                 self._context.wake(waiting)
         return asked
@@ -337,7 +340,13 @@ class RouterKind:
         settings = self._context.settings
         asked = [version.backend for version in observed.served if version.backend]
         backend_keys = {backend.target.key: backend.key for backend in asked if backend.key}
-        env = RouterEnvironment(settings.router_image, settings.image_pull_policy, observed.ring.keys, backend_keys)
+        env = RouterEnvironment(
+            settings.router_image,
+            settings.image_pull_policy,
+            observed.ring.keys,
+            backend_keys,
+            own_authorities(settings),
+        )
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
         keys = observed.ring.keys
@@ -349,7 +358,7 @@ class RouterKind:
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: Await) -> None:
         """Keep what is waited for; the versions and experiments tell it."""
         del observed
-        self._context.acknowledgements.awaited[item.namespace] = effect.awaited
+        self._context.acknowledgements.of(item.namespace).awaited = effect.awaited
         for waiting in self._readers_of(item.namespace):
             self._context.wake(waiting)
 
@@ -383,8 +392,9 @@ class RouterKind:
         """Give the next router longer, each time: one that cannot be reached is replaced by one that cannot, either."""
         if gone.kind != "Pod":
             return
-        self._context.acknowledgements.note_replaced(item.namespace, self._context.now())
-        count = self._context.acknowledgements.replaced[item.namespace].count
+        heard = self._context.acknowledgements.of(item.namespace)
+        heard.note_replaced(self._context.now())
+        count = heard.replaced.count
         log.warning("router pod %s/%s is replaced (%d lately): %s", item.namespace, gone.name, count, gone.why)
 
 

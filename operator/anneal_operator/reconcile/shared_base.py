@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Never
 
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.serving import Serving
@@ -136,10 +137,8 @@ class SharedBaseKind:
         at = {version.name: {version.asks_for, version.is_on} for version in versions}
         moved = {name: [one for one in found if one in at and name not in at[one]] for name, found in listed.items()}
         context, table = self._context, await reader.get("ConfigMap", namespace, ROUTER)
-        read, arrival = (
-            context.acknowledgements.read(namespace, table),
-            context.acknowledgements.arrivals.get(namespace),
-        )
+        heard = context.acknowledgements.of(namespace)
+        read, arrival = heard.read(table), heard.arrival
         has_arrived = arrival is not None and arrival.stamp == read.stamp and not arrival.behind
         return context.leaving.held(namespace, moved, read.services, context.now(), has_arrived=has_arrived)
 
@@ -161,7 +160,7 @@ class SharedBaseKind:
             for name in members:
                 self._context.wake(Key("ModelVersion", namespace, name))
 
-    def decide(self, observed: ObservedShared, now: datetime) -> Verdict[ObjectStatus, SharedEngine, None]:
+    def decide(self, observed: ObservedShared, now: datetime) -> Verdict[ObjectStatus, SharedEngine, Never]:
         """Return the engines that are to be, and those that are to go."""
         del now
         there = {name: engine for name, one in observed.made.items() if (engine := engine_seen(one))}
@@ -203,7 +202,7 @@ class SharedBaseKind:
             steps = [Apply(made)]
         return [*first, *steps, *told_pods(members, observed.pods.get(intent.name, ()))]
 
-    async def carry_out(self, item: SharedItem, observed: ObservedShared, effect: None) -> None:
+    async def carry_out(self, item: SharedItem, observed: ObservedShared, effect: Never) -> None:
         """There are no effects."""
 
     def dependents(self, item: SharedItem) -> Iterable[Key]:

@@ -59,7 +59,7 @@ async def shared_view(
     version = SharedVersion(item.name, item.spec.digest, asks_for, is_on, item.status.replicas)
     pods, standing = await shared_pods(reader, item.namespace), {}
     table = await reader.get("ConfigMap", item.namespace, ROUTER)
-    routed_to = context.acknowledgements.read(item.namespace, table).services.get(item.name, "")
+    routed_to = context.acknowledgements.of(item.namespace).read(table).services.get(item.name, "")
     had = {one.pod: one for one in item.status.loaded_on or ()}
     for name in {asks_for, is_on} - {""}:
         made = await reader.get("Deployment", item.namespace, name)

@@ -6,23 +6,28 @@ Of the latter the leaders' pods tell, and not its status, of which no watch tell
 from collections.abc import Sequence
 from typing import Any
 
+from anneal_operator.api.model_version import ModelVersionSpec, ModelVersionStatus
 from anneal_operator.cluster.children import owned_by
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.failures import is_deleted
 from anneal_operator.decide.serving_engine import Engine
+from anneal_operator.decide.verdict import Deletion
 from anneal_operator.desired.groups import workload_kind, workload_name
 from anneal_operator.desired.keys import KEYS_ANNOTATION
 from anneal_operator.desired.serving import (
     BUILD_ANNOTATION,
     VERSION_LABEL,
     WISH_ANNOTATION,
+    server_name,
 )
 
 from .engine_seen import engine_seen
+from .kind import Item
 
-__all__ = ["kind_of", "name_of", "own_engine", "own_workload"]
+__all__ = ["kind_of", "name_of", "own_engine", "own_workload", "scaled_object_of", "server_to_end"]
 
+VersionItem = Item[ModelVersionSpec, ModelVersionStatus]
 _MADE_OF = (BUILD_ANNOTATION, WISH_ANNOTATION, KEYS_ANNOTATION)
 
 
@@ -91,3 +96,30 @@ def _grouped(made: Manifest, leaders: Sequence[Manifest], *, is_scaled_by_keda: 
 def _is_ready(pod: Manifest) -> bool:
     told = (pod.get("status") or {}).get("conditions") or ()
     return any(one["type"] == "Ready" and one["status"] == "True" for one in told)
+
+
+async def scaled_object_of(reader: Reader, item: VersionItem) -> tuple[Deletion, ...]:
+    """Return what has KEDA scale it, where that is to."""
+    if item.spec.serving is None or not item.spec.serving.triggers:
+        return ()
+    made = await reader.get("ScaledObject", item.namespace, server_name(item.name))
+    if made is None or not owned_by(made, item.uid):
+        return ()
+    return (Deletion("ScaledObject", made["metadata"]["name"], made["metadata"]["uid"]),)
+
+
+async def server_to_end(reader: Reader, item: VersionItem, made: Manifest | None) -> tuple[Deletion, ...]:
+    """Return what is left of a server that is not asked for any more, or may retire: nothing of one that is Idle and
+    has no Deployment.
+
+    The Service goes first: while the Deployment is there, it is still looked for.
+    """
+    may_retire = item.spec.serving is None or item.spec.serving.retire_after is not None
+    if not may_retire or (made is None and item.status.phase in {"Idle", "Retired"}):
+        return ()
+    name = server_name(item.name)
+    found = {"Service": await reader.get("Service", item.namespace, name), kind_of(item.manifest): made}
+    own = {kind: manifest for kind, manifest in found.items() if manifest and owned_by(manifest, item.uid)}
+    return tuple(
+        Deletion(kind, manifest["metadata"]["name"], manifest["metadata"]["uid"]) for kind, manifest in own.items()
+    )
