@@ -36,11 +36,11 @@ class Recorder:
 
 @contextmanager
 def recorder(users: int) -> Iterator[Recorder]:
-    """Fill a file, and serve it; of 15 users who are drawn two ask nothing."""
+    """Fill a file, and serve it; of those who are drawn about one in seven asks nothing."""
     rng = random.Random(5)  # noqa: S311 - reproducible
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file, drawn = folder / "recorder.sqlite", users * 15 // 13 + 100
+        file, drawn = folder / "recorder.sqlite", users * 7 // 6 + 100
         fill(
             file,
             2 * drawn,
