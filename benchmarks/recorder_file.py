@@ -7,7 +7,7 @@ with the file.
 import random
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from serving_runtime.recorder.columns import ARM, COUNTS
@@ -36,8 +36,12 @@ def variant_of(user: int) -> str:
     return "tuned" if user % 2 else "stable"
 
 
-def fill(path: Path, answers: int, users: int, now: float) -> None:
-    """Write answers of so many users, all complete; each user has rated their first."""
+def _stars(user: int) -> float:
+    return float(_VALUES[user % 5])
+
+
+def fill(path: Path, answers: int, users: int, now: float, rating: Callable[[int], float] = _stars) -> None:
+    """Write answers of so many users, all complete; each user has rated their first, by `rating`."""
     connection = connect(path)
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1500000"):
         connection.execute(f"PRAGMA {pragma}")
@@ -53,7 +57,7 @@ def fill(path: Path, answers: int, users: int, now: float) -> None:
         connection.executemany(f"INSERT INTO users ({columns}) VALUES ({marks})", _users(counts, scope or 0, now))  # noqa: S608
         _sum_up(connection)
         add_open_parts(connection)
-        _rate(connection, firsts, scope or 0)
+        _rate(connection, firsts, scope or 0, rating)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
 
@@ -85,8 +89,8 @@ def _sum_up(connection: sqlite3.Connection) -> None:
     connection.execute(f"INSERT INTO arms ({columns}) SELECT scope, variant, {sums} FROM users GROUP BY scope, variant")  # noqa: S608
 
 
-def _rate(connection: sqlite3.Connection, firsts: "array[int]", scope: int) -> None:
-    said = [(user + 1, number, scaled(float(_VALUES[user % 5]))) for user, number in enumerate(firsts) if number]
+def _rate(connection: sqlite3.Connection, firsts: "array[int]", scope: int, rating: Callable[[int], float]) -> None:
+    said = [(user + 1, number, scaled(rating(user))) for user, number in enumerate(firsts) if number]
     columns = "user, answer, metric, event, value, in_window"
     rows = [(user, number, METRIC, f"{user:x}", value, value) for user, number, value in said]
     connection.executemany(f"INSERT INTO said ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)  # noqa: S608

@@ -1,15 +1,11 @@
-"""Other routers, each in an environment of its own, made once from its wheels."""
+"""Other routers, each in an environment of its own."""
 
-import hashlib
 import json
-import os
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from toolbox.commands import run
+from benchmarks.environment import environment
 
 from .processes import Running, await_answers, free_port, started
 from .references import Upstream
@@ -19,7 +15,6 @@ __all__ = ["litellm", "vllm_router"]
 _VLLM_ROUTER = ("vllm-router==0.1.17",)
 # Without the last two, every request of LiteLLM's tries in vain to import the first, and its server parses in Python.
 _LITELLM = ("litellm[proxy]==1.108.7", "opentelemetry-sdk==1.45.2", "httptools==0.9.0")
-_INSTALL_SECONDS = 1800.0
 
 
 @contextmanager
@@ -27,7 +22,7 @@ def vllm_router(before: Upstream, folder: Path) -> Iterator[Running]:
     """Run vLLM's own router, by consistent hash of the user, without a line per request in its log."""
     port, log = free_port(), folder / "log"
     urls = [f"http://127.0.0.1:{engine}" for engine in (before.first, before.second)]
-    program = _environment("vllm-router", _VLLM_ROUTER) / "bin/vllm-router"
+    program = environment("vllm-router", _VLLM_ROUTER) / "bin/vllm-router"
     listening: list[str | Path] = [program, "--host", "127.0.0.1", "--port", str(port)]
     command = [*listening, "--prometheus-port", str(free_port()), "--log-level", "warning"]
     command += ["--policy", "consistent_hash", "--worker-urls", *urls]
@@ -46,38 +41,13 @@ def litellm(before: Upstream, folder: Path) -> Iterator[Running]:
     ]
     models = [{"model_name": "bench", "litellm_params": engine} for engine in engines]
     settings.write_text(json.dumps({"model_list": models}))  # which is YAML, too
-    program = _environment("litellm", _LITELLM) / "bin/litellm"
+    program = environment("litellm", _LITELLM) / "bin/litellm"
     command: list[str | Path] = [program, "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
     # It is reached from this machine alone. Its price list is asked for at a site that need not be reachable.
-    environment = {
+    variables = {
         "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
-    with started([*command, "--config", settings], before.core, log, environment) as process:
+    with started([*command, "--config", settings], before.core, log, variables) as process:
         await_answers(process, port, log)
         yield Running(port, [process])
-
-
-def _environment(name: str, pins: tuple[str, ...]) -> Path:
-    """Return the folder, made where it is not yet."""
-    recipe = hashlib.sha256(repr((sys.version_info[:2], pins)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = cache / "anneal/peers" / f"{name}-{recipe}"
-    if not (place / "compiled").exists():
-        print(f"installing {', '.join(pins)} into {place}", file=sys.stderr, flush=True)
-        shutil.rmtree(place, ignore_errors=True)
-        run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, place])
-        install: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "-q",
-            "--compile-bytecode",
-            "--python",
-            place,
-        ]
-        run([*install, *pins], timeout=_INSTALL_SECONDS)
-        (place / "compiled").touch()
-    return place

@@ -282,6 +282,7 @@ def _cached(uri: str, refused: str | None = None) -> Case:
 
 
 _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
+_NO_ZERO = "set `window`, and a `range` that has 0 in it"
 _WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}}
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
@@ -978,6 +979,18 @@ CASES = [
     _case("ABExperiment", "metrics.primary", {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}),
     _case("ABExperiment", "metrics.primary", {"name": "r", "window": "1h", "range": {"min": 1, "max": 5}}, _ENUM),
     _case("ABExperiment", "metrics.primary.window", "24h", "`window` needs a `range`"),
+    *(
+        _case("ABExperiment", "metrics.primary", {**told, "name": "r", "missing": "Zero"}, refused)
+        for told, refused in (
+            ({"range": {"min": 0, "max": 1}, "window": "24h"}, None),
+            ({"range": {"min": -1, "max": 0}, "window": "24h"}, None),
+            ({"range": {"min": 1, "max": 5}, "window": "24h"}, _NO_ZERO),
+            ({"range": {"min": -5, "max": -1}, "window": "24h"}, _NO_ZERO),
+            ({"range": {"min": 0, "max": 1}}, _NO_ZERO),
+            ({}, _NO_ZERO),
+        )
+    ),
+    _case("ABExperiment", "metrics.primary.missing", "Worst", _ENUM),
     Case(
         "ABExperiment: a window that is not over before the end",
         "ABExperiment",

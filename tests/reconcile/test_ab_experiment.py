@@ -305,6 +305,30 @@ def test_with_a_window_values_count_once_it_is_over(world: World) -> None:
     assert recomputed(json.dumps(decision))[1], "from what is kept alone"
 
 
+def test_users_who_said_nothing_count_as_0_where_the_experiment_began_so(world: World) -> None:
+    """All who say anything say 1, in both variants; what differs is how many do."""
+    spec = world.api.objects["ABExperiment", "x"]["spec"]
+    primary = {**spec["metrics"]["primary"], "range": {"min": 0, "max": 1}, "window": "24h", "missing": "Zero"}
+    stopping = {"minUsersPerVariant": 500, "minDuration": "1s", "maxDuration": "48h"}
+    world.api.edit("ABExperiment", "x", spec={**spec, "metrics": {"primary": primary}, "stopping": stopping})
+    _start(world)
+    assert json.loads(_record(world)["data"]["start.json"])["terms"]["missing"] == "Zero"
+    world.later(60)
+    _count(world, (400, 1.0), (400, 1.0))
+    assert world.routers.counted is not None
+    world.routers.counted["range"] = {"min": 0.0, "max": 1.0}
+    for users, answers in ((400, (160, 240)), (800, (320, 480))):
+        for name, n in zip("ab", answers, strict=True):
+            world.routers.counted["variants"][name]["closed"] = _closed(n, 1_048_320, 0) | {"users": users}
+        _look(world)
+        told = [variant["metrics"][0] for variant in _status(world)["variants"]]
+        assert [(one["users"], one["mean"]) for one in told] == [(users, 0.4), (users, 0.6)]
+    decision = _status(world)["decision"]
+    assert (decision["winner"], told[1]["superiority"]["probability"]) == ("b", 0.6)
+    assert "has 800 of 500 users whose window is over" in _message(world, "SampleSufficient")
+    assert recomputed(json.dumps(decision))[1], "from what is kept alone"
+
+
 def test_a_recorder_that_knows_no_whole_numbers_yet_is_a_hold(world: World) -> None:
     """As while it is replaced by this build's."""
     _start(world)

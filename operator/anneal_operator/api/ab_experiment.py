@@ -70,6 +70,11 @@ class PrimaryMetric(Schema):
     experiment is taken into account, and where those of one variant give values more often that is, too. Left out,
     all that was said so far counts at once. The recorder keeps no other window.
     """
+    missing: Literal["Ignore", "Zero"] = "Ignore"
+    """What becomes of users who said nothing. `Ignore` leaves them out. `Zero` counts them as 0 once their `window` is
+    over, so that everybody is analysed: for what users do or do not do, such as taking an answer over. What users were
+    like before the experiment is not taken into account then.
+    """
     minimum_detectable_effect: float | None = Field(default=None, ge=0.000001, le=1e12)
     """The least difference of the means that matters, in the metric's own unit: `status.power` tells how many users it
     takes to find it, a fixed horizon takes as many, and a sequence ends without a winner once it shows that no
@@ -82,7 +87,19 @@ class PrimaryMetric(Schema):
             "`window` needs a `range`: the recorder keeps what was said within it on a scale from `min` to `max`",
             lambda metric: metric.window is None or metric.range is not None,
         ),
+        Rule(
+            "self.missing != 'Zero' || (has(self.window) && has(self.range) && self.range.min <= 0.0 && "
+            "self.range.max >= 0.0)",
+            "with `missing: Zero` who said nothing counts as 0 once their `window` is over: set `window`, and a "
+            "`range` that has 0 in it",
+            lambda metric: metric.missing != "Zero" or metric.takes_zero,
+        ),
     )
+
+    @property
+    def takes_zero(self) -> bool:
+        """Whether it is known when a user has said nothing, and 0 is a value."""
+        return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
 
 
 class Metrics(Schema):

@@ -52,7 +52,7 @@ class MetricStatus(StatusPart):
     name: str
     """The metric."""
     users: int
-    """Users with a value."""
+    """Users with a value; with `missing: Zero` all whose window is over."""
     mean: Number
     """Mean of the users' values."""
     stddev: Number

@@ -81,7 +81,8 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         message = f"{began}: nothing is decided until that build is back"
         return Finding(kind, "False", Reason.RULE_UNKNOWN, message)
     least = min(sums.n for sums in counts.sums)
-    message = f"the smallest variant has {least} of {judged.needed} users with {metric}"
+    whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
+    message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
         return Finding(kind, "False", Reason.COLLECTING, message)
     if RESPONSE in judged.latched:

@@ -25,4 +25,5 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
         width=primary.range.max - primary.range.min if primary.range else None,
         effect=primary.minimum_detectable_effect,
         closed=primary.window is not None,
+        missing=primary.missing,
     )

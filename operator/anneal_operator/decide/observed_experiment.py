@@ -14,6 +14,7 @@ from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
 from .statistics.lee import with_cuts
 from .statistics.terms import Counts, Terms
+from .statistics.zeros import with_zeros
 from .verdict import Call, Verdict
 
 __all__ = [
@@ -198,7 +199,8 @@ class ObservedExperiment:
         """What the recorder counted, with what was found before."""
         if self.observations is None:
             return None
-        return with_cuts(self.terms, replace(self.observations, latched=self.latches))
+        counts = with_zeros(self.terms, replace(self.observations, latched=self.latches))
+        return with_cuts(self.terms, counts)
 
     @property
     def latches(self) -> frozenset[str]:

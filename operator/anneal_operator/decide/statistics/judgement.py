@@ -63,8 +63,10 @@ class Judgement:
 def judge(terms: Terms, counts: Counts) -> Judgement:
     """Judge the counts by the terms."""
     with_value = [sums.n for sums in counts.sums]
-    spread, response = (log_evidence(users, terms.shares) for users in (counts.users, with_value))
-    found = {name for name, evidence in ((SPREAD, spread), (RESPONSE, response)) if evidence >= LATCH}
+    spread = log_evidence(counts.users, terms.shares)
+    found = {SPREAD} if spread >= LATCH else set()
+    if terms.missing == "Ignore" and log_evidence(with_value, terms.shares) >= LATCH:
+        found.add(RESPONSE)
     powered = _powered(terms, counts)
     needed = max(terms.least, powered or 0) if terms.method == "FixedHorizon" else terms.least
     judgement = Judgement(

@@ -16,8 +16,10 @@ CELL = 104
 
 
 def with_cuts(terms: Terms, counts: Counts) -> Counts:
-    """Return the counts with what is left for each challenger; without histograms nobody can tell."""
-    if not counts.histograms:
+    """Return the counts with what is left for each challenger; without histograms nobody can tell, and where everybody
+    has a value there is nothing to tell.
+    """
+    if not counts.histograms or terms.missing == "Zero":
         return counts
     places = range(len(terms.shares))
     cut = tuple(None if place == terms.control else _cut(terms, counts, place) for place in places)

@@ -9,9 +9,10 @@ from .comparison import rho2_of
 from .cuped import History
 from .sums import Scale, Sums
 
-__all__ = ["RULE", "Counts", "Cut", "Histogram", "Method", "Terms"]
+__all__ = ["RULE", "Counts", "Cut", "Histogram", "Method", "Missing", "Terms"]
 
 Method = Literal["Sequential", "FixedHorizon"]
+Missing = Literal["Ignore", "Zero"]
 _WHOLE = Scale(1)
 RULE = 1
 """The version of the rule: another one would decide otherwise from the same numbers."""
@@ -40,6 +41,8 @@ class Terms:
     """The least difference that matters."""
     closed: bool = False
     """Whether a user's values count once their window is over, and not before."""
+    missing: Missing = "Ignore"
+    """What becomes of users without a value: with `Zero` the sums are of everybody, and who has one is not judged."""
     rule: int = RULE
 
     @property

@@ -1,0 +1,1 @@
+"""What a verdict costs, and how many users it takes."""
