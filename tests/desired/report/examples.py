@@ -1,5 +1,6 @@
-"""Experiments as their statuses would tell of them, for the tests of reports: `python -m tests.desired.report.examples FOLDER`
-writes their pages, to be looked at.
+"""Experiments as their statuses would tell of them, for the tests of reports.
+
+`python -m tests.desired.report.examples FOLDER` writes their pages, to be looked at.
 """
 
 import math
