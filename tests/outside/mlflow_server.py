@@ -133,10 +133,8 @@ class MlflowServer:
         match method, path:
             case "POST", "registered-models/create":
                 return self._create_model(asked["name"])
-            case "POST", "experiments/create" | "runs/create":
-                return self._make_run(path, asked)
-            case "POST", "runs/set-tag" | "runs/update":
-                return self._write_run(self._run(asked["run_id"]), asked)
+            case "POST", "experiments/create" | "runs/create" | "runs/set-tag" | "runs/update":
+                return self._make_run(path, asked) if path.endswith("create") else self._write_run(asked)
             case "POST", "registered-models/alias":
                 self._find(asked["name"], asked["version"])
                 self.aliases[asked["name"], asked["alias"]] = asked["version"]
@@ -163,8 +161,8 @@ class MlflowServer:
         )
         return {"run": _shown_run(self.runs[-1])}
 
-    @staticmethod
-    def _write_run(run: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    def _write_run(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self._run(asked["run_id"])
         if "key" in asked:
             run["tags"][asked["key"]] = asked["value"]
             return {}

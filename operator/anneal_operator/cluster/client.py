@@ -212,12 +212,12 @@ class KubernetesClient:
         user = await self._user_of(token, audience)
         if user is None:
             return False
-        known = {name: user[name] for name in ("groups", "uid", "extra") if name in user}
+        known: Manifest = {name: user[name] for name in ("groups", "uid", "extra") if name in user}
         wanted = {"group": GROUP, "resource": resource, "namespace": namespace, "verb": "get"}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
-            "spec": {"user": user["username"], **known, "resourceAttributes": wanted},
+            "spec": {**known, "user": user["username"], "resourceAttributes": wanted},
         }
         answer = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=review)
         return bool(answer["status"].get("allowed"))

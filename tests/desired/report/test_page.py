@@ -87,7 +87,7 @@ def test_what_users_wrote_is_shown_as_they_wrote_it(place: str) -> None:
         case "reason":
             assert status.decision is not None
             status = status.having(decision=status.decision.having(reason=evil))
-        case "condition":
+        case _:
             status = status.having(conditions=[status.conditions[0].model_copy(update={"message": evil})])
     read = _read(replace(made, spec=spec, status=status))
     assert evil in read.text

@@ -93,7 +93,7 @@ def duration_words(lasts: timedelta) -> str:
     """Return a duration as people say it: its two greatest units."""
     total = max(0, int(lasts.total_seconds()))
     units = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-    parts = []
+    parts: list[tuple[int, str]] = []
     for size, unit in units:
         count, total = divmod(total, size)
         if count or parts:

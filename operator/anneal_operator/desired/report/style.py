@@ -33,6 +33,7 @@ STYLE = (
     ".dashed{stroke-dasharray:5 4}.line{fill:none;stroke-width:2;stroke-linejoin:round}.band{opacity:.18}"
     f"{_COLOURS}a{{color:var(--c1)}}code,pre{{font:13px/1.45 ui-monospace,monospace}}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--card);padding:1em;border-radius:8px}"
-    f"@media print{{:root{{color-scheme:light;{_DAY}}}main{{max-width:none;padding:0}}table{{font-size:.8em}}figure,tr{{break-inside:avoid}}"
+    f"@media print{{:root{{color-scheme:light;{_DAY}}}main{{max-width:none;padding:0}}"
+    f"table{{font-size:.8em}}figure,tr{{break-inside:avoid}}"
     "h2{break-after:avoid}details{display:none}.wide{overflow:visible}}"
 )
