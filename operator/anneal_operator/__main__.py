@@ -14,11 +14,13 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 from prometheus_client import REGISTRY
 
+from .api.resources import AB_EXPERIMENT
 from .cluster.child_watches import watch_children
 from .cluster.client import KubernetesApi, KubernetesClient
 from .cluster.inputs import Inputs
@@ -29,6 +31,7 @@ from .cluster.store import Store
 from .decide.statistics.recomputed import recomputed
 from .desired.training_names import progress_audience
 from .endpoints.certificate import SECRET_NAME, certificate_secret, serving_context
+from .endpoints.experiments import add_experiments
 from .endpoints.progress import ProgressBook, progress_app, start_server
 from .endpoints.reviews import TokenReviews
 from .endpoints.status import status_app
@@ -42,6 +45,7 @@ from .outside.routers import HttpRouters
 from .reconcile.ab_experiment import ABExperimentKind
 from .reconcile.context import Context
 from .reconcile.costs import CostCollector
+from .reconcile.experiment_reports import ExperimentReports, report_of
 from .reconcile.fine_tune_job import FineTuneJobKind
 from .reconcile.harness import Harness
 from .reconcile.left_runs import LeftRuns, installation
@@ -146,11 +150,15 @@ async def _operate(settings: Settings, client: KubernetesClient, lease: Lease, w
             user = await client.review_token(token, audience)
             return user is not None and user.startswith(f"system:serviceaccount:{namespace}:")
 
+        async def review_reader(token: str, namespace: str, audience: str) -> bool:
+            return await client.may_get(token, audience, namespace, AB_EXPERIMENT.plural)
+
         def wake_job(namespace: str, job: str) -> None:
             if watching.is_set():
                 queue.wake(Key("FineTuneJob", namespace, job))
 
         reports = progress_app(progress, TokenReviews(review), progress_audience, wake_job)
+        add_experiments(reports, TokenReviews(review_reader), partial(report_of, client, client.now))
         endpoint = await start_server(reports, settings.progress_port, tls)
         REGISTRY.register(collector)
         try:
@@ -170,6 +178,7 @@ async def _lead_forever(
         watches = [asyncio.create_task(watch_children(client, *told)) for told in children(queue.wake, context.store)]
         watches.append(asyncio.create_task(context.models.ask_forever()))
         watches.append(asyncio.create_task(context.left_runs.end_forever()))
+        watches.append(asyncio.create_task(ExperimentReports(context).keep_forever()))
         try:
             await watch_forever(build_registry(queue.wake, context.store), watching)
         finally:

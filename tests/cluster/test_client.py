@@ -386,6 +386,36 @@ def test_a_token_is_reviewed(status: Manifest, user: str | None) -> None:
     assert asked[0].body["spec"] == {"token": "secret", "audiences": ["job"]}
 
 
+def test_who_brings_a_token_is_asked_after_with_all_that_is_known_of_them() -> None:
+    user = {"username": "system:serviceaccount:team:reader", "uid": "u", "groups": ["g"], "extra": {"e": ["f"]}}
+    found, asked = _ask(
+        lambda c: c.may_get("secret", "reports", "team", "abexperiments"),
+        _ok({"status": {"authenticated": True, "audiences": ["reports"], "user": user}}),
+        _ok({"status": {"allowed": True}}),
+    )
+    assert found is True
+    assert asked[1].path == "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    assert asked[1].body["spec"] == {
+        "user": "system:serviceaccount:team:reader",
+        "uid": "u",
+        "groups": ["g"],
+        "extra": {"e": ["f"]},
+        "resourceAttributes": {"group": "anneal.dev", "resource": "abexperiments", "namespace": "team", "verb": "get"},
+    }
+
+
+@pytest.mark.parametrize("access", [{"allowed": False}, {"allowed": False, "denied": True}, {}])
+def test_who_may_not_get_it_is_refused(access: Manifest) -> None:
+    user = {"authenticated": True, "audiences": ["reports"], "user": {"username": "u"}}
+    asked = _ok({"status": user}), _ok({"status": access})
+    assert _ask(lambda c: c.may_get("secret", "reports", "team", "abexperiments"), *asked)[0] is False
+
+
+def test_a_token_that_is_not_valid_asks_after_nobody() -> None:
+    found, asked = _ask(lambda c: c.may_get("t", "reports", "team", "abexperiments"), _ok({"status": {}}))
+    assert (found, len(asked)) == (False, 1)
+
+
 def test_a_cluster_is_known_by_the_uid_of_the_namespace_that_each_has() -> None:
     found, asked = _ask(
         lambda c: c.cluster_uid(), _ok({"metadata": {}, "items": [{"metadata": {"name": "kube-system", "uid": "u"}}]})

@@ -1,7 +1,7 @@
 """Where an experiment stands, as a table of what was observed."""
 
 import json
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -459,7 +459,8 @@ def test_the_snapshot_recomputes_the_verdict() -> None:
     found = Snapshot.read(json.loads(status.decision.snapshot)).conclusion()
     assert found is not None
     decided = status.decision
-    assert astuple(found) == (decided.outcome, decided.winner, decided.rule, decided.reason)
+    told = found.outcome, found.winner, found.rule, found.sentence
+    assert told == (decided.outcome, decided.winner, decided.rule, decided.reason)
 
 
 def _sequential(observations: Counts | None = None, **changes: Any) -> ObservedExperiment:

@@ -177,6 +177,9 @@ def _snapshot(counts: Counts, spec: ABExperimentSpec = EXPERIMENT) -> Snapshot:
         (EXPERIMENT, 2.0, "ControlWins", "a is better than b: rating -1 [-1.31, -0.694], p = 1.5e-20"),
         (_spec(method="FixedHorizon"), 3.01, "Inconclusive", "no difference between b and a is shown: rating +0.01 ["),
         (_effect(0.5), 3.01, "Inconclusive", "b is not better than a by 0.5: rating +0.01 ["),
+        (_effect(0.5), 4.0, "Winner", "p = 1.5e-20; at least 0.5 was asked for: shown to be as much"),
+        (_effect(0.9), 4.0, "Winner", "p = 1.5e-20; at least 0.9 was asked for: not shown to be as much"),
+        (_effect(1.5), 4.0, "Winner", "p = 1.5e-20; at least 1.5 was asked for: shown to be less"),
     ],
 )
 def test_a_decision_says_what_it_rests_on(spec: ABExperimentSpec, b: float, outcome: str, reason: str) -> None:
@@ -218,6 +221,13 @@ def test_a_look_that_may_not_promote_says_why(counts: Counts, why: str) -> None:
     assert decision is not None
     assert (decision.outcome, decision.winner) == ("Inconclusive", None)
     assert f"b looks better than a, but {why}" in decision.reason
+
+
+@pytest.mark.parametrize("b", [2.0, 3.01])
+def test_where_nothing_was_found_better_what_was_asked_for_is_not_said_again(b: float) -> None:
+    decision = decision_of(_snapshot(_counts(b=sums_of(200, b, 199.0)), _effect(0.5)), NOW)
+    assert decision is not None
+    assert "was asked for" not in decision.reason
 
 
 def test_nothing_is_decided_by_numbers_that_show_nothing() -> None:

@@ -6,6 +6,7 @@ The operator is killed with SIGKILL on the way, once in the life of each kind; n
 import json
 import os
 import signal
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -25,6 +26,7 @@ from typing_extensions import override
 from anneal_operator.desired.experiments import record_name
 from anneal_operator.desired.keys import KEYS
 from anneal_operator.desired.recorder import RECORDER
+from anneal_operator.endpoints.experiments import AUDIENCE
 from demo.commands import Commands
 from demo.installation import SYSTEM
 from demo.story import BASE, NAMESPACE, TUNED, Story
@@ -208,6 +210,62 @@ def test_the_experiment_ends_promoted_with_its_numbers(told: tuple[Story, Killer
     assert tuned["metrics"][0]["lower"] > 0
     assert min(stable["users"], tuned["users"]) >= 50
     assert status["sampleRatio"]["pValue"] > 0.001
+
+
+def test_the_experiment_has_a_report_for_who_may_read_it_and_for_nobody_else(told: tuple[Story, Killer]) -> None:
+    story = told[0]
+    commands, name, reader = story.commands, story.experiment["metadata"]["name"], "reports"
+    address = commands.get("service/anneal-progress", "-n", SYSTEM)["spec"]["clusterIP"]
+    report = f"https://{address}:8443/experiments/{NAMESPACE}/{name}"
+    commands.kubectl("create", "serviceaccount", reader, "-n", NAMESPACE)
+    token = commands.kubectl("create", "token", reader, "-n", NAMESPACE, f"--audience={AUDIENCE}").strip()
+    assert _report(f"{report}/verdict.json", token)[0] == 401  # it may get no experiments
+    role = ("--verb=get", "--resource=abexperiments.anneal.dev")
+    commands.kubectl("create", "role", reader, "-n", NAMESPACE, *role)
+    account = f"--serviceaccount={NAMESPACE}:{reader}"
+    commands.kubectl("create", "rolebinding", reader, "-n", NAMESPACE, f"--role={reader}", account)
+    poll(lambda: _report(f"{report}/verdict.json", token)[0] == 200, 90, every=5.0)  # a refusal counts for a minute
+    verdict = json.loads(_report(f"{report}/verdict.json", token)[1])
+    assert (verdict["decided"], verdict["winner"], verdict["healthy"]) == (True, "tuned", True)
+    assert verdict["variants"]["tuned"]["lower"] > 0
+    status, page = _report(f"{report}/report.html", token)
+    assert (status, "tuned against stable" in page, 'class="band' in page) == (200, True, True)
+    assert (
+        _report(f"{report}/report.html", commands.kubectl("create", "token", reader, "-n", NAMESPACE).strip())[0] == 401
+    )
+    assert _report(f"https://{address}:8443/experiments/{NAMESPACE}/none/report.html", token)[0] == 404
+    commands.kubectl(
+        "delete", "-n", NAMESPACE, *(f"{kind}/{reader}" for kind in ("rolebinding", "role", "serviceaccount"))
+    )
+
+
+def _report(url: str, token: str) -> tuple[int, str]:
+    """The certificate is made out to the Service's name, which this machine does not know."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(asked, timeout=60, context=anybody) as response:
+            return int(response.status), response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_mlflow_keeps_the_experiment_s_report_and_record(told: tuple[Story, Killer]) -> None:
+    ask, name = partial(ask_mlflow, told[0].commands), record_name(told[0].experiment)
+    tag = f"anneal.dev/experiment-report.{NAMESPACE}.{name}"
+
+    def kept() -> str:
+        model = ask("registered-models/get", {"name": "spam-filter"})["registered_model"]
+        return str(next((found["value"] for found in model["tags"] if found["key"] == tag), ""))
+
+    assert poll(lambda: bool(kept()), 120, every=2.0)
+    run, _, phase = kept().partition(" ")
+    assert phase == "Promoted"
+    assert ask("runs/get", {"run_id": run})["run"]["info"]["status"] == "FINISHED"
+    files = ask("artifacts/list", {"run_id": run})["files"]
+    assert {file["path"] for file in files} == {"report.html", "verdict.json", "record.json"}
 
 
 def test_no_user_changed_variant_and_each_got_the_one_its_hash_says(told: tuple[Story, Killer]) -> None:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from json import dumps, loads
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from uuid import uuid4
 
 from typing_extensions import override
 
@@ -18,7 +19,8 @@ __all__ = ["MlflowServer", "mlflow_server"]
 
 _PREFIX = "/api/2.0/mlflow/"
 _SEARCHES = {"runs/search", "experiments/search"}
-_WRITES = {"POST", "PATCH", "DELETE"}
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
+_WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 class _RefusalError(Exception):
@@ -44,6 +46,8 @@ class MlflowServer:
     """How many runs are told at once."""
     runs: list[dict[str, Any]] = field(default_factory=list)
     """Each with the experiment's identifier, its own, status and tags."""
+    artifacts: dict[str, str] = field(default_factory=dict)
+    """By their paths."""
     writes: list[str] = field(default_factory=list)
     dies_after: int | None = None
     """Writes that are still carried out; every later request finds nobody."""
@@ -84,6 +88,9 @@ class MlflowServer:
         if method not in _WRITES or path in _SEARCHES:
             return self._read(path, asked)
         self.writes.append(f"{method} {path}")
+        if method == "PUT":
+            self.artifacts[path.removeprefix(_ARTIFACTS)] = asked["content"]
+            return {}
         return self._write(method, path, asked)
 
     def _read(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -126,8 +133,8 @@ class MlflowServer:
         match method, path:
             case "POST", "registered-models/create":
                 return self._create_model(asked["name"])
-            case "POST", "runs/set-tag" | "runs/update":
-                return self._write_run(self._run(asked["run_id"]), asked)
+            case "POST", "experiments/create" | "runs/create" | "runs/set-tag" | "runs/update":
+                return self._make_run(path, asked) if path.endswith("create") else self._write_run(asked)
             case "POST", "registered-models/alias":
                 self._find(asked["name"], asked["version"])
                 self.aliases[asked["name"], asked["alias"]] = asked["version"]
@@ -143,8 +150,19 @@ class MlflowServer:
                 raise _RefusalError("ENDPOINT_NOT_FOUND", f"{method} {path}")
         return {}
 
-    @staticmethod
-    def _write_run(run: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    def _make_run(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Or an experiment. MLflow's client remembers by a run's name where its artifacts are, so none comes twice."""
+        if path == "experiments/create":
+            self.experiments[asked["name"]] = str(len(self.experiments) + 1)
+            return {"experiment_id": self.experiments[asked["name"]]}
+        tags = {tag["key"]: tag["value"] for tag in asked.get("tags", ())}
+        self.runs.append(
+            {"experiment_id": asked["experiment_id"], "run_id": uuid4().hex, "status": "RUNNING", "tags": tags}
+        )
+        return {"run": _shown_run(self.runs[-1])}
+
+    def _write_run(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self._run(asked["run_id"])
         if "key" in asked:
             run["tags"][asked["key"]] = asked["value"]
             return {}
@@ -239,6 +257,7 @@ def _is_asked_for(run: dict[str, Any], asked: dict[str, Any]) -> bool:
 def _shown_run(run: dict[str, Any]) -> dict[str, Any]:
     tags = [{"key": key, "value": value} for key, value in run["tags"].items()]
     info = {name: run[name] for name in ("run_id", "experiment_id", "status")} | {"lifecycle_stage": "active"}
+    info["artifact_uri"] = f"mlflow-artifacts:/{run['experiment_id']}/{run['run_id']}/artifacts"
     return {"info": info, "data": {"tags": tags}}
 
 
@@ -250,7 +269,8 @@ def mlflow_server() -> Iterator[MlflowServer]:
     class Handler(BaseHTTPRequestHandler):
         def _handle(self) -> None:
             url = urlsplit(self.path)
-            body = loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = {"content": content.decode()} if self.command == "PUT" else loads(content or "{}")
             if state.answers_with:
                 self._send(*state.answers_with)
             elif not state.is_gone(self.command):
@@ -269,7 +289,7 @@ def mlflow_server() -> Iterator[MlflowServer]:
             self.end_headers()
             self.wfile.write(page.encode())
 
-        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - names that the base class asks for
+        do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - names that the base class asks for
 
         @override
         def log_message(self, format: str, *args: Any) -> None:

@@ -438,3 +438,64 @@ def test_a_run_that_has_finished_since_it_was_found_stays_so(mlflow: MlflowServe
 
 def test_an_mlflow_without_experiments_has_no_runs(mlflow: MlflowServer) -> None:
     assert asyncio.run(MlflowRegistry(mlflow.url).runs_at_work("here")) == []
+
+
+FILES = {"report.html": "<p>\u2714</p>", "record.json": "{}"}
+
+
+def _keep_report(mlflow: MlflowServer, phase: str = "Promoted", namespace: str = "team") -> None:
+    asyncio.run(MlflowRegistry(mlflow.url).keep_report(namespace, "spam", "x-record-1", phase, FILES))
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_a_report_is_kept_in_a_run_of_its_own_beside_those_that_trained_the_model(
+    mlflow: MlflowServer, is_trained: bool
+) -> None:
+    mlflow.add("spam")
+    if is_trained:
+        mlflow.experiments["spam"] = "7"
+        mlflow.runs.append(_run("u1"))
+    _keep_report(mlflow)
+    experiment, (*_, run) = mlflow.experiments["spam"], mlflow.runs
+    assert (run["experiment_id"], run["status"]) == (experiment, "FINISHED")
+    folder = f"{experiment}/{run['run_id']}/artifacts"
+    assert mlflow.artifacts == {f"{folder}/{name}": text for name, text in FILES.items()}
+    heard = asyncio.run(MlflowRegistry(mlflow.url).describe("spam"))
+    assert (heard.reports, heard.records) == ({"team.x-record-1": f"{run['run_id']} Promoted"}, {})
+
+
+def test_a_report_that_is_kept_again_is_in_the_same_run(mlflow: MlflowServer) -> None:
+    mlflow.add("spam")
+    _keep_report(mlflow)
+    _keep_report(mlflow, "RolledBack")
+    assert len(mlflow.runs) == 1
+    heard = asyncio.run(MlflowRegistry(mlflow.url).describe("spam"))
+    assert list(heard.reports.values()) == [f"{mlflow.runs[0]['run_id']} RolledBack"]
+
+
+def test_a_report_is_finished_wherever_it_was_cut_off(mlflow: MlflowServer) -> None:
+    mlflow.add("spam")
+    _keep_report(mlflow)
+    whole = len(mlflow.writes)
+    for writes in range(1, whole):
+        mlflow.runs.clear()
+        mlflow.artifacts.clear()
+        mlflow.experiments.clear()
+        mlflow.model_tags.clear()
+        mlflow.writes.clear()
+        mlflow.dies_after = writes
+        with pytest.raises(RegistryError):
+            _keep_report(mlflow)
+        mlflow.dies_after = None
+        _keep_report(mlflow)
+        assert [run["status"] for run in mlflow.runs] == ["FINISHED"]
+        assert len(mlflow.artifacts) == len(FILES)
+
+
+def test_another_namespaces_model_gets_no_report(mlflow: MlflowServer) -> None:
+    mlflow.add("spam")
+    _keep_report(mlflow)
+    writes = len(mlflow.writes)
+    with pytest.raises(ForeignModelError):
+        _keep_report(mlflow, namespace="other")
+    assert len(mlflow.writes) == writes

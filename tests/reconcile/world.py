@@ -227,6 +227,10 @@ class FakeRegistry:
     """By version."""
     kept: dict[tuple[str, str], str] = field(default_factory=dict)
     """Records of experiments, by model, and by namespace and name."""
+    reports: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Of experiments: run and phase, by model, and by namespace and name."""
+    files: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the reports, by namespace and name."""
     metrics: dict[str, Mapping[str, float]] = field(default_factory=dict)
     """By version."""
     ended_runs: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -269,7 +273,8 @@ class FakeRegistry:
         self._check()
         aliases = {alias: to for (of, alias), to in self.aliases.items() if of == model}
         records = {name: text for (of, name), text in self.kept.items() if of == model}
-        return RegisteredModel(self.owners.get(model), aliases, records)
+        reports = {name: text for (of, name), text in self.reports.items() if of == model}
+        return RegisteredModel(self.owners.get(model), aliases, records, reports)
 
     async def at_alias(self, model: str, alias: str) -> Registered | None:
         self._check()
@@ -314,6 +319,12 @@ class FakeRegistry:
         self._check("keep")
         self._own(namespace, model)
         self.kept[model, f"{namespace}.{name}"] = record
+
+    async def keep_report(self, namespace: str, model: str, name: str, phase: str, files: Mapping[str, str]) -> None:
+        self._check("keep_report")
+        self._own(namespace, model)
+        self.files[f"{namespace}.{name}"] = files
+        self.reports[model, f"{namespace}.{name}"] = f"run {phase}"
 
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         self._check("move_alias")

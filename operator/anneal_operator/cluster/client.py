@@ -22,6 +22,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 from kubernetes.aio.client.rest import RESTResponse
 
+from anneal_operator.api.resources import GROUP
 from anneal_operator.errors import ApiError, ConflictError
 from anneal_operator.metrics import API_WRITES
 
@@ -203,6 +204,25 @@ class KubernetesClient:
 
     async def review_token(self, token: str, audience: str) -> str | None:
         """Return the name of the user that a token for this audience belongs to, or None."""
+        user = await self._user_of(token, audience)
+        return str(user["username"]) if user else None
+
+    async def may_get(self, token: str, audience: str, namespace: str, resource: str) -> bool:
+        """Whether the user that a token for this audience belongs to may get what is ours, by its plural, there."""
+        user = await self._user_of(token, audience)
+        if user is None:
+            return False
+        known: Manifest = {name: user[name] for name in ("groups", "uid", "extra") if name in user}
+        wanted = {"group": GROUP, "resource": resource, "namespace": namespace, "verb": "get"}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {**known, "user": user["username"], "resourceAttributes": wanted},
+        }
+        answer = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=review)
+        return bool(answer["status"].get("allowed"))
+
+    async def _user_of(self, token: str, audience: str) -> Manifest | None:
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -210,7 +230,8 @@ class KubernetesClient:
         }
         status = (await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review))["status"]
         valid = status.get("authenticated") and audience in status.get("audiences", [])
-        return str(status["user"]["username"]) if valid else None
+        user: Manifest | None = status["user"] if valid else None
+        return user
 
     async def cluster_uid(self) -> str:
         """Return what tells this cluster from every other, also from one that holds a copy of its objects."""

@@ -187,7 +187,7 @@ def _superiority(spec: ABExperimentSpec, counts: Counts, place: int) -> Superior
 def decision_of(snapshot: Snapshot, now: datetime) -> DecisionStatus | None:
     """Return what the counts decide, if they do."""
     found = snapshot.conclusion()
-    return verdict_of(found.outcome, found.winner, found.rule, found.reason, snapshot, now) if found else None
+    return verdict_of(found.outcome, found.winner, found.rule, found.sentence, snapshot, now) if found else None
 
 
 def verdict_of(

@@ -34,6 +34,8 @@ _NAME_TAG = "anneal.dev/model-version"
 _NAMESPACE_TAG = "anneal.dev/namespace"
 _ALIASES_TAG = "anneal.dev/aliases-set"
 _RECORD_TAG = "anneal.dev/experiment-record."
+_REPORT_TAG = "anneal.dev/experiment-report."
+_REPORT_OF_TAG = "anneal.dev/experiment-report-of"
 T = TypeVar("T")
 log = logging.getLogger("anneal.mlflow")
 
@@ -60,6 +62,8 @@ class RegisteredModel:
     aliases: Mapping[str, str] = field(default_factory=dict)
     records: Mapping[str, str] = field(default_factory=dict)
     """Of experiments, by namespace and the record's name, with a dot between."""
+    reports: Mapping[str, str] = field(default_factory=dict)
+    """By the same: the run that has an experiment's report, and of which phase that is, with a space between."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ class Registry(Protocol):
 
     async def keep(self, namespace: str, model: str, name: str, record: str) -> None:
         """Keep the record of an experiment on the registered model, in the place of what was kept of it before."""
+
+    async def keep_report(self, namespace: str, model: str, name: str, phase: str, files: Mapping[str, str]) -> None:
+        """Keep the report of an experiment, as texts by their file names, in a run of its own."""
 
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         """Point an alias at a version, where it still points at the expected one, or nowhere."""
@@ -250,6 +257,44 @@ class MlflowRegistry:
 
         await self._change(model, tag)
 
+    async def keep_report(self, namespace: str, model: str, name: str, phase: str, files: Mapping[str, str]) -> None:
+        """Keep the report of an experiment, as texts by their file names, in a run of its own.
+
+        The run is among those that trained the model, as nobody else is bound to one. That the model says where it is
+        comes last; until then it is kept again, in the same run. Nobody waits for the model meanwhile.
+        """
+        kept = f"{namespace}.{name}"
+
+        def upload(client: "MlflowClient") -> str:
+            run_id = self._report_run(client, model, name, kept)
+            for file, text in files.items():
+                self._check_fence()
+                client.log_text(run_id, text, file)
+            self._check_fence()
+            client.set_terminated(run_id)
+            return run_id
+
+        await self._change(model, lambda client: self._own(client, namespace, model))
+        run_id = await self._call(upload)
+
+        def tag(client: "MlflowClient") -> None:
+            self._check_fence()
+            client.set_registered_model_tag(model, f"{_REPORT_TAG}{kept}", f"{run_id} {phase}")
+
+        await self._change(model, tag)
+
+    def _report_run(self, client: "MlflowClient", model: str, name: str, kept: str) -> str:
+        """The run that an experiment's report is kept in; made where there is none."""
+        known = client.get_experiment_by_name(model)
+        if known is None:
+            self._check_fence()
+        experiment = known.experiment_id if known else client.create_experiment(model)
+        found = client.search_runs([experiment], f"tags.`{_REPORT_OF_TAG}` = '{kept}'")
+        if found:
+            return str(found[0].info.run_id)
+        self._check_fence()
+        return str(client.create_run(experiment, tags={_REPORT_OF_TAG: kept}, run_name=name).info.run_id)
+
     async def move_alias(self, namespace: str, model: str, alias: str, expected: str, version: str) -> None:
         """Point an alias at a version, where it still points at the expected one, or nowhere."""
         held_by = frozenset({expected})
@@ -290,8 +335,11 @@ class MlflowRegistry:
             raise RegistryError(f"the answer to a question after model {model} is of none such: is this MLflow?")
         aliases = {alias: str(version) for alias, version in (found.aliases or {}).items()}
         tags: Mapping[str, str] = found.tags or {}
-        records = {tag.removeprefix(_RECORD_TAG): text for tag, text in tags.items() if tag.startswith(_RECORD_TAG)}
-        return RegisteredModel(tags.get(_NAMESPACE_TAG), aliases, records)
+        records, reports = (
+            {tag.removeprefix(prefix): text for tag, text in tags.items() if tag.startswith(prefix)}
+            for prefix in (_RECORD_TAG, _REPORT_TAG)
+        )
+        return RegisteredModel(tags.get(_NAMESPACE_TAG), aliases, records, reports)
 
     async def _change(self, model: str, ask: Callable[["MlflowClient"], T]) -> T:
         """Have a call change a model while no other call does: MLflow has no conditional write.

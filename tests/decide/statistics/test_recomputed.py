@@ -22,7 +22,7 @@ SNAPSHOT = Snapshot("rating", ("a", "b"), TERMS, COUNTS)
 def _decision(snapshot: Snapshot = SNAPSHOT) -> dict[str, Any]:
     found = snapshot.conclusion()
     told = {} if found is None else {"outcome": found.outcome, "winner": found.winner, "rule": found.rule}
-    reason = {"reason": found.reason} if found else {}
+    reason = {"reason": found.sentence} if found else {}
     return {**told, **reason, "decidedAt": "2026-03-01T12:00:00Z", "snapshot": snapshot.text()}
 
 
@@ -39,6 +39,17 @@ def test_the_same_numbers_give_the_same_words(shape: str) -> None:
     assert recorded.startswith("recorded:   Winner b, by sequence-0.95: b is better than a: rating +1 [")
     assert again.removeprefix("recomputed: ") == recorded.removeprefix("recorded:   ")
     assert (conclusion, agrees) == ("they agree", True)
+
+
+def test_a_decision_of_a_build_that_did_not_say_how_it_stands_to_what_was_asked_agrees() -> None:
+    asked = replace(SNAPSHOT, terms=replace(TERMS, effect=0.2))
+    decision = _decision(asked)
+    earlier = decision["reason"].removesuffix("; at least 0.2 was asked for: shown to be as much")
+    assert earlier != decision["reason"]
+    for reason in (decision["reason"], earlier):
+        told, agrees = recomputed(json.dumps(decision | {"reason": reason}))
+        assert agrees, told
+        assert told.count(reason) == 2
 
 
 @pytest.mark.parametrize("changes", [{"winner": "a"}, {"outcome": "ControlWins"}, {"reason": "b is nicer"}])

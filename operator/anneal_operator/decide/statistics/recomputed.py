@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .snapshot import Snapshot
+from .snapshot import Conclusion, Snapshot
 
 __all__ = ["recomputed"]
 
@@ -29,12 +29,17 @@ def recomputed(text: str) -> tuple[str, bool]:
         found = snapshot.conclusion() if snapshot else None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         raise ValueError("there is no decision of an ABExperiment in it") from error
-    again = [found.outcome, found.winner, found.rule, found.reason] if found else None
+    again = [found.outcome, found.winner, found.rule, _as_told(found, decision["reason"])] if found else None
     lines = [f"recorded:   {_line(recorded)}", f"recomputed: {_line(again) if again else 'the numbers decide nothing'}"]
     if not recorded[2].startswith(_BY_NUMBERS) and recorded[0] in _WITHOUT_WINNER and recorded[1] is None:
         return "\n".join([*lines, f"it ended by the rule {recorded[2]}, which is not a matter of numbers"]), True
     agrees = recorded == again
     return "\n".join([*lines, "they agree" if agrees else "they do not agree"]), agrees
+
+
+def _as_told(found: Conclusion, reason: str) -> str:
+    """The reason in the words of the build that decided: earlier ones did not say how it stands to what was asked."""
+    return found.reason if found.reason == reason else found.sentence
 
 
 def _decision_in(found: Mapping[str, Any]) -> Mapping[str, Any]:

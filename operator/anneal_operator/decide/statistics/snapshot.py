@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from anneal_operator.api.minimum_effect import beside_minimum
+
 from .comparison import LEAST_P, Comparison
 from .judgement import Judgement, Outcome, judge
 from .terms import RULE, Counts, Terms
@@ -22,6 +24,13 @@ class Conclusion:
     winner: str | None
     rule: str
     reason: str
+    beside: str = ""
+    """How the interval stands to the least difference that matters, where that says more than the reason."""
+
+    @property
+    def sentence(self) -> str:
+        """The reason with that. An earlier build told the reason alone."""
+        return f"{self.reason}; {self.beside}" if self.beside else self.reason
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,19 @@ class Snapshot:
         winner = None if judged.winner is None else self.variants[judged.winner]
         rule = f"{'sequence' if self.terms.method == 'Sequential' else 'welch'}-{1 - self.terms.level:g}"
         why = self._why(judged, judged.basis, found)
-        return Conclusion(judged.outcome, winner, rule, f"{why}: {self.metric} {shown(found)}")
+        return Conclusion(
+            judged.outcome, winner, rule, f"{why}: {self.metric} {shown(found)}", self._beside(judged.outcome, found)
+        )
+
+    def _beside(self, outcome: Outcome, found: Comparison) -> str:
+        """Of a control that is better nothing was asked; a sequence that ends without a winner says it anyway."""
+        is_futile = outcome == "Inconclusive" and self.terms.method == "Sequential" and not self._looks_better(found)
+        if self.terms.effect is None or outcome == "ControlWins" or is_futile:
+            return ""
+        return beside_minimum(found.lower, found.upper, self.terms.effect, increases=self.terms.increases)
+
+    def _looks_better(self, found: Comparison) -> bool:
+        return found.lower > 0 if self.terms.increases else found.upper < 0
 
     def _why(self, judged: Judgement, place: int, found: Comparison) -> str:
         name, control, several = self.variants[place], self.variants[self.terms.control], len(self.variants) > 2
@@ -66,7 +87,7 @@ class Snapshot:
             return f"{name} is better than {control}"
         if judged.outcome == "ControlWins":
             return f"{control} is better than {'every challenger' if several else name}{nearest}"
-        if found.lower > 0 if self.terms.increases else found.upper < 0:
+        if self._looks_better(found):
             return f"{name} looks better than {control}, but {self._withheld(judged, place)}"
         if self.terms.method == "Sequential":
             nobody = "no challenger is" if several else f"{name} is not"

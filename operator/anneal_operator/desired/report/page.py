@@ -1,0 +1,342 @@
+"""The page of an ABExperiment: all that there is to know of it, in one file, to read, to print or to keep.
+
+It says what the status says, and with a fixed horizon nothing of the variants' values before the one look. It has no
+script and asks no server for anything; whatever a user has written is escaped.
+"""
+
+import base64
+import html
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, VariantStatus
+from anneal_operator.api.schema import timestamp
+from anneal_operator.desired.pods import Manifest
+
+from .charts import Band, Line, Mark, chart
+from .looks import Interval, Look, Looks, look_at, primary_of
+from .sentences import may_compare, standing, to_minimum, weekdays
+from .style import STYLE
+
+__all__ = ["Papers", "page", "record_text"]
+
+_GOOD, _BAD = {"Promoted", "Observed"}, {"Failed", "RolledBack", "Aborted"}
+_EARLY = "One look is taken, once every variant has its sample. Until then nothing is told of how they compare."
+_LATCH = math.log10(0.001)
+_SHORT = 24
+_WIDEST = 4.0
+"""How much of an interval is shown, by the width of the last one: the first ones are wider than all that matters."""
+
+
+@dataclass(frozen=True)
+class Papers:
+    """What there is of an experiment."""
+
+    experiment: Manifest
+    spec: ABExperimentSpec
+    status: ABExperimentStatus
+    now: datetime
+    looks: Looks | None = None
+    record: Manifest | None = None
+    """Its ConfigMap."""
+
+    @property
+    def name(self) -> str:
+        """Namespace and name."""
+        metadata = self.experiment["metadata"]
+        return f"{metadata['namespace']}/{metadata['name']}"
+
+    @property
+    def until(self) -> datetime:
+        """Of when its numbers are: of the decision, where there is one."""
+        decision = self.status.decision
+        return datetime.fromisoformat(decision.decided_at) if decision else self.now
+
+    @property
+    def series(self) -> list[Look]:
+        """All looks, and the last one, which the status has."""
+        kept = list(self.looks.kept) if self.looks else []
+        last = look_at(self.spec, self.status, self.until)
+        if last is None:
+            return kept
+        return [*(look for look in kept if look.after < last.after), last]
+
+
+def record_text(record: Manifest) -> str:
+    """Return a record as `python -m anneal_operator verdict` takes it: what the ConfigMap says, without its upkeep."""
+    metadata = {key: record["metadata"][key] for key in ("name", "namespace") if key in record["metadata"]}
+    told = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": record.get("data") or {}}
+    return json.dumps(told, indent=1, sort_keys=True)
+
+
+def page(papers: Papers) -> str:
+    """Return the page as HTML."""
+    title = f"Experiment {papers.name}"
+    sections = (
+        ("Effect", _effect(papers)),
+        ("Variants", _variants(papers)),
+        ("Users", _users(papers)),
+        ("Time", _time(papers)),
+        ("Conditions", _conditions(papers)),
+        ("What was asked", _terms(papers)),
+        ("Decision", _decision(papers)),
+    )
+    body = "".join(f"<section><h2>{name}</h2>{''.join(parts)}</section>" for name, parts in sections)
+    head = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{_said(title)}</title><style>{STYLE}</style></head>"
+    )
+    return f"{head}<body><main>{_head(papers)}{body}</main></body></html>\n"
+
+
+def _head(papers: Papers) -> str:
+    status, metric = papers.status, papers.spec.metrics.primary
+    phase = status.phase or "Pending"
+    kind = "good" if phase in _GOOD else "bad" if phase in _BAD else "plain"
+    way = "more is better" if metric.direction == "Increase" else "less is better"
+    facts = f"{papers.spec.model_name} by {metric.name} ({way}), as of {timestamp(papers.now)}"
+    top = f'<h1>{_said(papers.name)} <span class="phase {kind}">{_said(phase)}</span></h1>'
+    lead = f'<p class="lead">{_said(standing(papers.spec, status, papers.now))}</p>'
+    return f"<header>{top}{lead}{_paragraph(facts)}</header>"
+
+
+def _effect(papers: Papers) -> Iterator[str]:
+    if not may_compare(papers.spec, papers.status):
+        yield _paragraph(_EARLY)
+        return
+    series, drawn = papers.series, 0
+    for place, variant in enumerate(papers.spec.variants):
+        points = [(look.after, pair) for look in series if (pair := look.compared[place])]
+        if variant.name != papers.spec.control and points:
+            drawn += 1
+            yield _interval_chart(papers, variant.name, drawn, points)
+    if not drawn:
+        yield _paragraph("There are not enough users with a value yet to compare the variants.")
+        return
+    sure = round(100 * papers.spec.stopping.confidence, 4)
+    kind = "They hold at all looks at once" if papers.spec.stopping.method == "Sequential" else "It is of the one look"
+    yield _note(f"Intervals at a confidence of {sure:g} %, for all challengers together. {kind}.")
+    yield from (_paragraph(said) for said in to_minimum(papers.spec, papers.status))
+
+
+def _interval_chart(papers: Papers, name: str, number: int, points: Sequence[tuple[int, Interval]]) -> str:
+    primary = papers.spec.metrics.primary
+    sign = 1 if primary.direction == "Increase" else -1
+    last = points[-1][1]
+    marks = [Mark("no difference", 0.0, is_dashed=False)]
+    if primary.minimum_detectable_effect:
+        marks.append(Mark("asked for", sign * primary.minimum_detectable_effect))
+    said = f"{name} against {papers.spec.control}: {last.lift:+.3g}, from {last.lower:+.3g} to {last.upper:+.3g}"
+    drawn = chart(
+        said,
+        _limits([pair for _, pair in points], [mark.value for mark in marks]),
+        [Line(name, [(at, pair.lift) for at, pair in points], number)],
+        [Band([(at, pair.lower, pair.upper) for at, pair in points], number)],
+        marks,
+    )
+    return f"<figure><figcaption>{_said(said)}</figcaption>{drawn}</figure>"
+
+
+def _limits(pairs: Sequence[Interval], marks: Sequence[float]) -> tuple[float, float]:
+    most = _WIDEST * (pairs[-1].upper - pairs[-1].lower)
+    shown = [pair for pair in pairs if pair.upper - pair.lower <= most] or [pairs[-1]]
+    ends = [end for pair in shown for end in (pair.lower, pair.upper)]
+    return min([*ends, *marks]), max([*ends, *marks])
+
+
+def _variants(papers: Papers) -> Iterator[str]:
+    if not papers.status.variants:
+        yield _paragraph("Nothing was counted yet.")
+        return
+    is_told = may_compare(papers.spec, papers.status)
+    head = ["Variant", "Weight", "Users", "Values", "Mean", "Std. dev.", "Difference", "Interval", "p", "Superiority"]
+    rows = [[*_row(papers, variant, is_told=is_told)] for variant in papers.status.variants]
+    yield _table(*_without_empty([*head, "Requests", "Cost"], rows))
+    if not is_told:
+        yield _note("Means are told with the one look.")
+    others = [
+        [variant.name, metric.name, f"{metric.users:,}", f"{metric.mean:g}", f"{metric.stddev:g}"]
+        for variant in papers.status.variants
+        if is_told
+        for metric in variant.metrics
+        if metric.name != papers.spec.metrics.primary.name
+    ]
+    if others:
+        yield "<h3>Other metrics</h3>" + _table(["Variant", "Metric", "Values", "Mean", "Std. dev."], others)
+
+
+def _without_empty(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leave out the columns that say nothing of any variant."""
+    places = [place for place in range(len(head)) if any(row[place] for row in rows)]
+    return [head[place] for place in places], [[row[place] for place in places] for row in rows]
+
+
+def _row(papers: Papers, variant: VariantStatus, *, is_told: bool) -> Iterator[str]:
+    told = primary_of(papers.spec, variant.metrics)
+    is_control = variant.name == papers.spec.control
+    yield f"{variant.name} (control)" if is_control else variant.name
+    yield str(variant.weight)
+    yield f"{variant.users:,}"
+    yield f"{told.users:,}" if told else "0"
+    yield from (f"{told.mean:g}", f"{told.stddev:g}") if told and is_told else ("", "")
+    if told and told.lift is not None and told.lower is not None and told.upper is not None:
+        yield f"{told.lift:+g}"
+        yield f"{told.lower:+g} to {told.upper:+g}"
+        yield "" if told.p_value is None else f"{told.p_value:.2g}"
+    else:
+        yield from ("", "", "")
+    superior = told.superiority if told else None
+    yield f"{superior.probability:g} ({superior.lower:g} to {superior.upper:g})" if superior else ""
+    yield f"{variant.requests:,}"
+    yield f"{variant.cost.amount:.4g}" if variant.cost else ""
+
+
+def _users(papers: Papers) -> Iterator[str]:
+    series = papers.series
+    if series:
+        names = [variant.name for variant in papers.spec.variants]
+        lines = [
+            Line(name, [(look.after, look.users[place]) for look in series], place) for place, name in enumerate(names)
+        ]
+        most = max(max(look.users) for look in series)
+        needed = papers.status.power.required_users_per_variant if papers.status.power else 0
+        marks = [Mark("needed", needed)] if 0 < needed <= 3 * max(most, 1) else []
+        said = "Users with a value, by variant"
+        drawn = chart(said, (0, max(most, *(mark.value for mark in marks), 1)), lines, marks=marks)
+        yield f"<figure><figcaption>{said}</figcaption>{drawn}</figure>"
+        yield from _ratio_chart(series)
+    yield _paragraph(_ratio(papers.status))
+    rates = [f"{v.name} {_rate(papers, v)}" for v in papers.status.variants if v.users]
+    if rates:
+        yield _paragraph(f"Share of users who gave a value: {', '.join(rates)}.")
+    moved = _moved(papers.status)
+    if moved is not None:
+        yield _paragraph(f"Users who were given more than one variant: {moved:,}.")
+
+
+def _ratio_chart(series: Sequence[Look]) -> Iterator[str]:
+    points = [(look.after, max(math.log10(max(look.spread, 1e-300)), -4)) for look in series if look.spread is not None]
+    if points:
+        said = "Whether users are spread as the weights say (p-value, smaller is worse)"
+        drawn = chart(said, (-4, 0), [Line("p-value", points)], marks=[Mark("held at 0.001", _LATCH)], are_powers=True)
+        yield f"<figure><figcaption>{said}</figcaption>{drawn}</figure>"
+
+
+def _ratio(status: ABExperimentStatus) -> str:
+    if status.sample_ratio is None:
+        return "Whether users are spread as the weights say is not known yet."
+    p_value = status.sample_ratio.p_value
+    if p_value <= 0.001:
+        return f"Users are not spread as the weights say (p = {p_value:g}): one variant is losing users."
+    return f"Users are spread as the weights say (p = {p_value:g})."
+
+
+def _rate(papers: Papers, variant: VariantStatus) -> str:
+    told = primary_of(papers.spec, variant.metrics)
+    return f"{(told.users if told else 0) / variant.users:.1%}"
+
+
+def _moved(status: ABExperimentStatus) -> int | None:
+    """As the decision's numbers say; the status tells of them only where there are too many."""
+    try:
+        return int(json.loads(status.decision.snapshot)["counts"]["moved"]) if status.decision else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _time(papers: Papers) -> Iterator[str]:
+    status, stopping = papers.status, papers.spec.stopping
+    rows = [["Counting began", status.started_at or "not yet"]]
+    if status.decision:
+        rows.append(["Decided", status.decision.decided_at])
+    rows.append(["Earliest and latest verdict", f"after {stopping.min_duration} and {stopping.max_duration}"])
+    if status.power:
+        rows.append(
+            ["Users with a value that the smallest variant needs", f"{status.power.required_users_per_variant:,}"]
+        )
+        if status.power.estimated_decision_time and not status.decision:
+            rows.append(["They are there, at the pace so far", status.power.estimated_decision_time])
+    yield _table([], rows)
+    if said := weekdays(papers.spec, status):
+        yield _paragraph(said)
+
+
+def _conditions(papers: Papers) -> Iterator[str]:
+    rows = [
+        [one.type, one.status, one.reason, one.message, one.last_transition_time] for one in papers.status.conditions
+    ]
+    yield _table(["Condition", "Status", "Reason", "", "Since"], rows) if rows else _paragraph("None yet.")
+
+
+def _terms(papers: Papers) -> Iterator[str]:
+    spec = papers.spec
+    primary, stopping, assignment = spec.metrics.primary, spec.stopping, spec.assignment
+    yield _table(
+        ["Variant", "ModelVersion", "Weight"],
+        [
+            [f"{v.name}{' (control)' * (v.name == spec.control)}", v.model_version_ref.name, v.weight]
+            for v in spec.variants
+        ],
+    )
+    limits = f"{primary.range.min:g} to {primary.range.max:g}" if primary.range else "not given"
+    effect = primary.minimum_detectable_effect
+    keys = [f"{kind} {value}" for key in assignment.key_from for kind, value in key.dump().items()]
+    rows = [
+        ["Metric", f"{primary.name}, {primary.source.lower()}, {primary.direction.lower()} is better"],
+        ["Range", limits],
+        ["Window", primary.window or "none: all that was said so far counts"],
+        ["Least difference that matters", f"{effect:g}" if effect else "not given"],
+        ["Method", f"{stopping.method}, confidence {stopping.confidence:g}"],
+        ["Least sample", f"{stopping.min_users_per_variant:,} users with a value in each variant"],
+        ["Users are known by", f"{', '.join(keys)} (trust: {assignment.trust})"],
+        ["What follows", spec.decision.mode],
+    ]
+    if papers.status.coverage is not None:
+        rows.append(["Share of users who take part", f"{papers.status.coverage} %"])
+    yield _table([], rows)
+
+
+def _decision(papers: Papers) -> Iterator[str]:
+    decision = papers.status.decision
+    if decision is None:
+        yield _paragraph("There is none yet.")
+        return
+    rows = [["Outcome", decision.outcome], ["Winner", decision.winner or "none"], ["Rule", decision.rule]]
+    yield _table([], [*rows, ["Reason", decision.reason], ["Decided", decision.decided_at]])
+    if papers.record is None:
+        return
+    text = record_text(papers.record)
+    link = f"data:application/json;base64,{base64.b64encode(text.encode()).decode()}"
+    again = "<code>python -m anneal_operator verdict record.json</code>"
+    yield f'<p>Save <a download="record.json" href="{link}">the record</a>, and {again} makes the decision again.</p>'
+    yield f"<details><summary>The record</summary><pre>{_said(text)}</pre></details>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    top = f"<thead><tr>{''.join(f'<th>{_said(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
+    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f'<div class="wide"><table>{top}<tbody>{lines}</tbody></table></div>'
+
+
+def _cell(told: object) -> str:
+    """Short ones, numbers and times are never broken."""
+    said = str(told)
+    return f"<td{' class=n' if len(said) <= _SHORT else ''}>{_said(said)}</td>"
+
+
+def _paragraph(said: str) -> str:
+    return f"<p>{_said(said)}</p>"
+
+
+def _note(said: str) -> str:
+    return f'<p class="note">{_said(said)}</p>'
+
+
+def _said(words: object) -> str:
+    return html.escape(str(words))

@@ -1,0 +1,226 @@
+"""The page of an experiment: whole in one file, true to the status, and of a fixed horizon silent until its look."""
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from anneal_operator.decide.statistics.recomputed import recomputed
+from anneal_operator.desired.report.page import Papers, page, record_text
+
+from .examples import EXAMPLES, SPEC, experiment, papers
+
+_WITHOUT_END = {"meta", "line", "circle", "polyline", "polygon"}
+
+
+class _Reader(HTMLParser):
+    """The page's words, by the elements they stand in; complains of what is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _WITHOUT_END:
+            self.open.append(tag)
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _WITHOUT_END:
+            assert self.open.pop() == tag
+
+    @override
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in {"style", "title"}:
+            self.words.append(data)
+
+    def figures(self) -> list[str]:
+        return [attributes["aria-label"] or "" for tag, attributes in self.tags if tag == "svg"]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def _read(told: Papers) -> _Reader:
+    return _Reader(page(told))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_is_whole_without_a_script_or_anything_from_elsewhere(name: str) -> None:
+    text = page(EXAMPLES[name])
+    read = _Reader(text)
+    assert not {tag for tag, _ in read.tags} & {"script", "link", "img", "iframe", "object", "embed"}
+    assert not re.search(r"https?://|//[a-z]|url\(|@import|\bon[a-z]+=", re.sub(r'href="data:[^"]*"', "", text))
+    assert "NaN" not in text
+    assert "inf" not in re.findall(r'(?:points|x|y|x1|y1)="([^"]*)"', text)
+
+
+@pytest.mark.parametrize("place", ["name", "variant", "metric", "reason", "condition"])
+def test_what_users_wrote_is_shown_as_they_wrote_it(place: str) -> None:
+    evil = "<script>alert('x')</script>&\""
+    made = EXAMPLES["promoted"]
+    spec, status = made.spec, made.status
+    match place:
+        case "name":
+            made = replace(made, experiment=experiment(SPEC, evil))
+        case "variant":
+            variant = status.variants[1].having(name=evil)
+            status = status.having(variants=[status.variants[0], variant])
+            spec = spec.model_copy(
+                update={"variants": [spec.variants[0], spec.variants[1].model_copy(update={"name": evil})]}
+            )
+        case "metric":
+            primary = spec.metrics.primary.model_copy(update={"name": evil})
+            spec = spec.model_copy(update={"metrics": spec.metrics.model_copy(update={"primary": primary})})
+        case "reason":
+            assert status.decision is not None
+            status = status.having(decision=status.decision.having(reason=evil))
+        case _:
+            status = status.having(conditions=[status.conditions[0].model_copy(update={"message": evil})])
+    read = _read(replace(made, spec=spec, status=status))
+    assert evil in read.text
+    assert "script" not in {tag for tag, _ in read.tags}
+
+
+def test_it_begins_with_where_the_experiment_stands() -> None:
+    told = {name: " ".join(_read(made).words[:4]) for name, made in EXAMPLES.items()}
+    assert "Counting has not begun: it was not looked at yet." in told["pending"]
+    assert "It has been running for 2 days 12 hours, and nothing is decided before 7 days are over: " in told["running"]
+    assert "Decided: tuned is better than stable: user_rating +0.28 [" in told["promoted"]
+    assert "The winner, tuned, is promoted." in told["promoted"]
+
+
+def test_each_challenger_has_its_interval_over_time_beside_none_and_what_was_asked_for() -> None:
+    read = _read(EXAMPLES["three"])
+    assert [figure.partition(":")[0] for figure in read.figures()] == [
+        "tuned against stable",
+        "bold against stable",
+        "Users with a value, by variant",
+        "Whether users are spread as the weights say (p-value, smaller is worse)",
+    ]
+    assert (read.words.count("no difference"), read.words.count("asked for")) == (2, 2)
+    bands = [attributes["points"] or "" for tag, attributes in read.tags if tag == "polygon"]
+    assert [len(band.split()) % 2 for band in bands] == [0, 0]
+    assert all(len(band.split()) > 100 for band in bands)
+    assert "tuned is better by 0.308 (0.12 to 0.496); at least 0.1 was asked for: shown to be as much." in read.text
+    assert "bold is worse by 0.302 (0.115 to 0.49)." in read.words
+
+
+@pytest.mark.parametrize("secret", [r"\d\.\d{2,}", "Mean<", "Interval", "polygon"])
+def test_before_the_one_look_of_a_fixed_horizon_nothing_is_told_of_the_values(secret: str) -> None:
+    before, after = page(EXAMPLES["fixed"]), page(EXAMPLES["fixed-over"])
+    body = before.partition("<body>")[2].partition("<h2>What was asked</h2>")[0]
+    shown = re.sub(r"<svg.*?</svg>", "", body) if secret.startswith(r"\d") else body
+    assert not re.search(secret, shown)
+    assert "One look is taken" in before
+    assert "Mean</th>" in after
+    assert "tuned against stable" in after
+
+
+def test_looks_that_are_kept_hold_nothing_of_a_fixed_horizon_either() -> None:
+    looks = EXAMPLES["fixed"].looks
+    assert looks is not None
+    assert len(looks.kept) > 50
+    assert {one for look in looks.kept for one in look.compared} == {None}
+
+
+def test_the_table_has_a_row_for_each_variant_and_no_column_without_a_word() -> None:
+    read = _read(EXAMPLES["promoted"])
+    start = read.words.index("Variant")
+    head = [
+        "Variant",
+        "Weight",
+        "Users",
+        "Values",
+        "Mean",
+        "Std. dev.",
+        "Difference",
+        "Interval",
+        "p",
+        "Requests",
+        "Cost",
+    ]
+    assert read.words[start : start + len(head)] == head
+    row = read.words.index("tuned", start)
+    told = [
+        "tuned",
+        "50",
+        "2,355",
+        "1,177",
+        "3.704",
+        "1.049",
+        "+0.2798",
+        "+0.1425 to +0.417",
+        "8.9e-09",
+        "11,775",
+        "12.5",
+    ]
+    assert read.words[row : row + len(head)] == told
+
+
+def test_the_decision_can_be_made_again_from_what_the_page_holds() -> None:
+    made = EXAMPLES["promoted"]
+    (link,) = (attributes for tag, attributes in _read(made).tags if tag == "a")
+    assert link["download"] == "record.json"
+    kept = base64.b64decode((link["href"] or "").removeprefix("data:application/json;base64,")).decode()
+    assert made.record is not None
+    assert kept == record_text(made.record)
+    told, agrees = recomputed(kept)
+    assert agrees, told
+    assert "resourceVersion" not in kept
+
+
+@pytest.mark.parametrize(
+    ("stopping", "hours", "is_over", "said"),
+    [
+        ({"minDuration": "24h", "maxDuration": "48h"}, 30, False, "It ends after 2 days at the latest, so days of the"),
+        (
+            {"minDuration": "24h", "maxDuration": "336h"},
+            30,
+            False,
+            "The verdict may come after 1 day, before every day",
+        ),
+        ({"minDuration": "168h", "maxDuration": "240h"}, 30, False, "It ends after 10 days at the latest, which is no"),
+        ({"minDuration": "168h", "maxDuration": "336h"}, 30, False, ""),
+        ({"minDuration": "24h", "maxDuration": "336h"}, 75, True, "It ran for 3 days 3 hours, so days of the week"),
+        ({"minDuration": "24h", "maxDuration": "336h"}, 170, True, ""),
+        ({"minDuration": "24h", "maxDuration": "336h"}, 250, True, "It ran for 10 days 10 hours, which is no whole"),
+    ],
+)
+def test_days_of_the_week_that_are_left_out_are_told(
+    stopping: dict[str, Any], hours: int, is_over: bool, said: str
+) -> None:
+    made = papers(hours=hours, decides=is_over, per_hour=20, stopping={**SPEC["stopping"], **stopping})
+    found = [words for words in _read(made).words if "of the week" in words]
+    assert [words.startswith(said) for words in found] == ([True] if said else [])
+
+
+def test_an_experiment_without_looks_or_a_record_has_a_page_all_the_same() -> None:
+    read = _read(replace(EXAMPLES["promoted"], looks=None, record=None))
+    assert "tuned against stable: +0.28, from +0.142 to +0.417" in read.figures()
+    assert "the record" not in read.words
+
+
+@pytest.mark.parametrize("direction", ["Increase", "Decrease"])
+def test_what_was_asked_for_lies_in_the_wanted_direction(direction: str) -> None:
+    metrics = {"primary": {**SPEC["metrics"]["primary"], "direction": direction}}
+    read = _read(papers(hours=120, lifts=(0.3 if direction == "Increase" else -0.3,), metrics=metrics))
+    (said,) = (words for words in read.words if words.startswith("tuned is "))
+    assert said.startswith("tuned is better by 0.")
+    lines = [attributes for tag, attributes in read.tags if tag == "line"]
+    none, wanted = (
+        next(float(line["y1"] or 0) for line in lines if line["class"] == kind) for kind in ("mark", "mark dashed")
+    )
+    assert (wanted < none) is (direction == "Increase")

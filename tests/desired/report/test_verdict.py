@@ -1,0 +1,91 @@
+"""The verdict for other systems: the same fields whatever happens, none of them null."""
+
+from typing import Any
+
+import pytest
+
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus
+from anneal_operator.desired.report.page import Papers
+from anneal_operator.desired.report.verdict import verdict, verdict_text
+
+from .examples import EXAMPLES, papers
+
+FIELDS = {
+    "namespace",
+    "name",
+    "model",
+    "phase",
+    "reason",
+    "message",
+    "healthy",
+    "decided",
+    "outcome",
+    "winner",
+    "winnerVersion",
+    "decidedAt",
+    "startedAt",
+    "metric",
+    "direction",
+    "minimumDetectableEffect",
+    "control",
+    "users",
+    "variants",
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_fields_are_always_the_same(name: str) -> None:
+    told = verdict(EXAMPLES[name])
+    assert set(told) == FIELDS
+    assert None not in told.values()
+    assert "null" not in verdict_text(EXAMPLES[name])
+
+
+def test_a_winner_is_told_with_its_version_and_interval() -> None:
+    told = verdict(EXAMPLES["promoted"])
+    assert {field: told[field] for field in ("phase", "healthy", "decided", "outcome", "winner", "winnerVersion")} == {
+        "phase": "Promoted",
+        "healthy": True,
+        "decided": True,
+        "outcome": "Winner",
+        "winner": "tuned",
+        "winnerVersion": "spam-filter-7",
+    }
+    tuned = {"users": 2355, "values": 1177, "mean": 3.704, "lift": 0.2798, "lower": 0.1425, "upper": 0.417}
+    assert told["variants"]["tuned"] == tuned | {"pValue": 8.864e-09}
+    assert told["users"] == 4707
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("fixed", {"users", "values"}), ("fixed-over", {"users", "values", "mean"})]
+)
+def test_of_a_fixed_horizon_nothing_is_told_before_its_look(name: str, known: set[str]) -> None:
+    told = verdict(EXAMPLES[name])["variants"]
+    assert set(told["stable"]) == known
+    assert ("lift" in told["tuned"]) is (name == "fixed-over")
+
+
+def _with(condition: str, status: str) -> Papers:
+    made = EXAMPLES["running"]
+    found: dict[str, Any] = made.status.dump()
+    found["conditions"] = [
+        {**found["conditions"][0], "type": condition, "status": status, "reason": "SampleRatioMismatch"}
+    ]
+    return Papers(made.experiment, made.spec, ABExperimentStatus.parse(found), made.now)
+
+
+@pytest.mark.parametrize(
+    ("told", "healthy"),
+    [
+        (EXAMPLES["pending"], True),
+        (EXAMPLES["running"], True),
+        (_with("AssignmentHealthy", "False"), False),
+        (_with("GuardrailsHealthy", "False"), False),
+        (_with("DataFresh", "False"), True),
+        (papers(hours=336, lifts=(-0.4,), decides=True), False),
+        (papers(hours=336, lifts=(0.0,), decides=True, per_hour=40), True),
+    ],
+    ids=["pending", "running", "users are lost", "a guardrail", "old numbers", "the control wins", "no difference"],
+)
+def test_it_is_unhealthy_only_where_something_was_found_against_it(told: Papers, healthy: bool) -> None:
+    assert verdict(told)["healthy"] is healthy
