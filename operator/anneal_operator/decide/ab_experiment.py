@@ -13,6 +13,7 @@ from anneal_operator.api.ab_experiment_status import (
     ExperimentPhase,
     SampleRatio,
     VariantCost,
+    VariantStatus,
 )
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import OWNER_ANNOTATION
@@ -22,6 +23,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from .conditions import Finding, merged, without
 from .cost import counted_since
 from .experiment_end import decided, followed_up
+from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
 from .observed_experiment import (
@@ -34,9 +36,9 @@ from .observed_experiment import (
     VariantSeen,
 )
 from .ramp import ramped
-from .statistics.judgement import judge
+from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import Snapshot
-from .statistics.terms import RULE, Counts
+from .statistics.terms import Counts
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -58,7 +60,7 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if seen.spoilt_record:
         return _held(seen, now)
     verdict = _followed(seen, now)
-    return replace(verdict, status=ramped(seen, verdict.status, now))
+    return replace(verdict, status=dropped_told(seen, ramped(seen, verdict.status, now), verdict.apply))
 
 
 def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -102,14 +104,8 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if known := seen.decision:
         return followed_up(seen, known, now)
     started = seen.started_at
-    if started is not None:
-        if seen.record is None and not seen.is_heard:
-            return _working(_status(seen, "Running", [_lost_record(seen)], now))
-        if variant := seen.replaced:
-            return _void(seen, variant, started, now)
-        end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
-        if now >= end:
-            return _at_deadline(seen, started, end, now)
+    if started is not None and (verdict := _whatever_is_wrong(seen, started, now)):
+        return verdict
     obstacle = _obstacle(seen, now, started=started is not None)
     if obstacle:
         phase: ExperimentPhase = "WarmingUp" if obstacle.reason == Reason.VERSION_NOT_READY else "Pending"
@@ -124,6 +120,18 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}"
     )
     return _running(seen, [ready, routed], started or timestamp(now), now)
+
+
+def _whatever_is_wrong(seen: ObservedExperiment, started: str, now: datetime) -> ExperimentVerdict | None:
+    """What follows of one that has started without a look at its variants and routes; nothing where all is well."""
+    if seen.record is None and not seen.is_heard:
+        return _working(_status(seen, "Running", [_lost_record(seen)], now))
+    if variant := seen.replaced:
+        return _void(seen, variant, started, now)
+    if is_breached(seen, now):
+        return _running(seen, [], started, now)
+    end = datetime.fromisoformat(started) + _duration(seen.spec.stopping.max_duration)
+    return _at_deadline(seen, started, end, now) if now >= end else None
 
 
 def _lost_record(seen: ObservedExperiment) -> Finding:
@@ -161,7 +169,8 @@ def _working(status: ABExperimentStatus, *apply: Intent, period: float = _PERIOD
 def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Finding | None:
     """What keeps it from running; one that has started is not kept by what concerns only a start."""
     kind = ConditionType.VARIANTS_READY
-    for variant in seen.spec.variants:
+    variants = [variant for variant in seen.spec.variants if variant.name not in seen.dropped]
+    for variant in variants:
         version = seen.variants.get(variant.name, VariantSeen(None, ready=False))
         if version.model is None:
             message = f"there is no ModelVersion {variant.model_version_ref.name} yet"
@@ -173,7 +182,7 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
     if busy := _busy_with(seen):
         return Finding(kind, "False", Reason.MODEL_BUSY, busy)
-    for variant in seen.spec.variants:
+    for variant in variants:
         if not seen.variants[variant.name].ready:
             message = f"ModelVersion {variant.model_version_ref.name} does not answer"
             return _lost(seen, now, Finding(kind, "False", Reason.VERSION_NOT_READY, message), started=started)
@@ -229,7 +238,7 @@ def _running(seen: ObservedExperiment, findings: list[Finding], started: str, no
     status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young))
     latches = judge(seen.terms, counts).latched
     is_fresh = freshness(counts, seen.stored, now).status == "True"
-    if seen.record and seen.terms.rule == RULE and is_fresh and latches != seen.record.latches:
+    if seen.record and seen.terms.is_known and is_fresh and latches != seen.record.latches:
         return _working(status, KeepLatches(latches), period=0.0)
     return decided(seen, status, decision, now) if decision else _working(status, *start)
 
@@ -239,25 +248,33 @@ def _looked(
 ) -> tuple[ABExperimentStatus, DecisionStatus | None]:
     """The status with what was counted, and the decision where it is time for one and the numbers show it."""
     judged = judge(seen.terms, counts)
-    gates = [freshness(counts, seen.stored, now), health(seen, counts, judged), sufficiency(seen, counts, judged)]
-    is_ours = seen.terms.rule == RULE
-    may_decide = may_decide and is_ours and all(gate.status == "True" for gate in gates[:2])
+    fresh, healthy = freshness(counts, seen.stored, now), health(seen, counts, judged)
+    gates = [fresh, healthy, sufficiency(seen, counts, judged)]
+    guards = guardrails_kept(seen, counts, judged)
+    is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
+    may_decide = is_due and seen.terms.is_known and fresh.status == "True"
     decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
     is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
-    compared = {v.name: one for v, one in zip(seen.spec.variants, judged.compared, strict=True) if one and is_told}
     status = _status(
         seen,
         "Running",
-        [*findings, *gates],
+        [*findings, *gates, *([guards] if guards else [])],
         now,
         main=next((gate for gate in gates if gate.status != "True"), gates[-1]),
         started_at=started,
         users=sum(counts.users),
-        variants=variants_told(seen.spec, counts, compared, _costs(seen)),
+        variants=_variants(seen, counts, judged, is_told=is_told),
         sample_ratio=SampleRatio(p_value=judged.spread_p),
         power=power_told(seen, counts, judged, started, now),
     )
     return status, decision
+
+
+def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is_told: bool) -> list[VariantStatus]:
+    names, level = [variant.name for variant in seen.spec.variants], seen.terms.level
+    compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
+    stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
+    return variants_told(seen.spec, counts, compared, _costs(seen), stand)
 
 
 def _snapshot(seen: ObservedExperiment, counts: Counts) -> Snapshot:
@@ -301,7 +318,11 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
         status, decision = _looked(seen, counts, [], started, now, may_decide=True)
         if decision:
             return decided(seen, status, decision, now)
-        kinds = (ConditionType.ASSIGNMENT_HEALTHY, ConditionType.SAMPLE_SUFFICIENT)
+        kinds = (
+            ConditionType.ASSIGNMENT_HEALTHY,
+            ConditionType.SAMPLE_SUFFICIENT,
+            ConditionType.GUARDRAILS_HEALTHY,
+        )
         found = [one.message for one in map(status.condition, kinds) if one and one.status != "True"]
         if fresh.status == "True":
             missing = "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"

@@ -12,6 +12,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
+from .statistics.guardrails import breaches
 from .statistics.lee import with_cuts
 from .statistics.terms import Counts, Terms
 from .verdict import Verdict
@@ -173,6 +174,12 @@ class ObservedExperiment:
         return frozenset().union(*(record.latches for record in (self.record, self.remembered) if record))
 
     @property
+    def dropped(self) -> frozenset[str]:
+        """The challengers that were shown to be beyond a guardrail: nothing hangs on their versions any more."""
+        places = breaches(self.latches)
+        return frozenset(variant.name for place, variant in enumerate(self.spec.variants) if place in places)
+
+    @property
     def identity(self) -> str:
         """The uid by which recorder and routers know it."""
         return self.record.uid if self.record and self.record.uid else self.uid
@@ -180,7 +187,7 @@ class ObservedExperiment:
     @property
     def replaced(self) -> str | None:
         """The first variant whose ModelVersion was made anew with another artifact since counting began."""
-        return next((name for name in self.variants if self.is_replaced(name)), None)
+        return next((name for name in self.variants if name not in self.dropped and self.is_replaced(name)), None)
 
     def is_replaced(self, variant: str) -> bool:
         """Whether a variant's ModelVersion is there, with another artifact than when counting began."""

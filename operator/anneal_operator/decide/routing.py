@@ -82,6 +82,8 @@ class Split:
     """Of its ramp, from 1; 0 without one."""
     layer_salt: str = ""
     """Where it has a range of a layer."""
+    dropped: frozenset[str] = frozenset()
+    """Variants whose users get the control's answers."""
 
 
 @dataclass(frozen=True)
@@ -211,12 +213,14 @@ def split_by(experiment: Experiment, last: Mapping[str, int]) -> Split:
         assignment.salt or f"{experiment.namespace}/{experiment.name}",
         assignment.step_of(coverage) if is_told else min(last[experiment.uid], len(assignment.ramp)),
         f"{experiment.namespace}/layers/{assignment.layer.name}" if assignment.layer else "",
+        frozenset(experiment.status.dropped),
     )
 
 
 def compared(experiment: Experiment) -> set[str]:
-    """Return the versions of its variants."""
-    return {variant.model_version_ref.name for variant in experiment.spec.variants}
+    """Return the versions of its variants, but of those that were dropped."""
+    dropped = experiment.status.dropped
+    return {variant.model_version_ref.name for variant in experiment.spec.variants if variant.name not in dropped}
 
 
 def _is_split(experiment: Experiment) -> bool:

@@ -7,6 +7,7 @@ from anneal_operator.api.ab_experiment_status import DecisionStatus
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.decide.observed_experiment import Pin, Record
+from anneal_operator.decide.statistics.packed import packed, unpacked
 from anneal_operator.decide.statistics.terms import Terms
 from anneal_operator.desired.experiments import DECISION_KEY, LATCHES_KEY, START_KEY, Start
 
@@ -55,7 +56,8 @@ def text_of(record: Record) -> str:
     told = {"startedAt": record.started_at, "uid": record.uid, "variants": _variants_of(record), "decision": decision}
     found = {"terms": _terms_of(record, record.terms)} if record.terms else {}
     latches = {"latches": sorted(record.latches)} if record.latches else {}
-    return json.dumps({**told, **found, **latches, "closed": record.is_closed}, sort_keys=True, separators=(",", ":"))
+    whole = {**told, **found, **latches, "closed": record.is_closed}
+    return packed(json.dumps(whole, sort_keys=True, separators=(",", ":")))
 
 
 def _terms_of(record: Record, terms: Terms) -> Manifest | str:
@@ -79,7 +81,7 @@ def _terms_in(told: Manifest) -> Terms | None:
 def remembered_in(text: str) -> Record | None:
     """Return what MLflow says of a record; of one that somebody spoilt nothing is known."""
     try:
-        told = json.loads(text)
+        told = json.loads(unpacked(text))
         return Record(
             started_at=told["startedAt"],
             decision=DecisionStatus.parse(told["decision"]) if told["decision"] else None,

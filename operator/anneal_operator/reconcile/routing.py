@@ -33,6 +33,7 @@ from anneal_operator.decide.acknowledgement import (
 from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
 from anneal_operator.decide.experiment_end import recalled
+from anneal_operator.decide.experiment_guardrails import with_dropped
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
 from anneal_operator.decide.verdict import Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
@@ -298,7 +299,8 @@ class RouterKind:
         kept, heard = record_name(item), self._context.models.heard(spec.model_name)
         record = record_of(await reader.get("ConfigMap", namespace, kept), name)
         record = record or (remembered_in(heard.records.get(f"{namespace}.{kept}", "")) if heard else None)
-        return replace(found, uid=record.uid if record and record.uid else uid, status=recalled(spec, status, record))
+        known = with_dropped(spec, recalled(spec, status, record), record.latches if record else ())
+        return replace(found, uid=record.uid if record and record.uid else uid, status=known)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, Await]:
         """Return where clients go, and which router is replaced."""
@@ -396,7 +398,7 @@ def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
 
 def _destination(route: Route) -> Destination:
     splits = [
-        SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+        SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt, split.dropped)
         for split in route.splits
     ]
     return Destination(route.default, route.named, splits)
