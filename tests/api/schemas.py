@@ -115,6 +115,12 @@ def _compare(spec: Json) -> None:
     primary = (spec.get("metrics") or {}).get("primary") or {}
     if primary.keys() & {"window", "range"}:
         primary["range"] = {"min": 1, "max": 5}
+    for number, guardrail in enumerate((spec.get("metrics") or {}).get("guardrails") or ()):
+        guardrail |= {"name": f"g{number}", "maxRegressionPercent": 10}
+        guardrail.pop("max", None)
+        guardrail.pop("direction", None)
+        if guardrail.get("source") == "OutputTokens":
+            guardrail["direction"] = "Increase"
 
 
 def _value(schema: Json, rng: random.Random) -> Any:

@@ -88,9 +88,7 @@ def _condition(status: ABExperimentStatus, kind: str = "GuardrailsHealthy") -> t
 
 
 FAILS = ((20, 0), (20, 20))
-AWAY = {
-    name: VariantSeen("m", ready=name == "a", number=name, digest=f"sha256:{name}") for name in "ab"
-}
+AWAY = {name: VariantSeen("m", ready=name == "a", number=name, digest=f"sha256:{name}") for name in "ab"}
 
 
 @pytest.mark.parametrize(

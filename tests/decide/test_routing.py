@@ -268,3 +268,11 @@ def test_the_salt_follows_from_the_name_so_that_a_restore_moves_nobody() -> None
     for salt, changes in cases:
         (split,) = route_of("m", [ONE, TWO], [_experiment(**changes)], Last()).splits
         assert split.salt == salt
+
+
+def test_a_challenger_that_was_dropped_splits_on_and_needs_no_server_any_more() -> None:
+    experiment = _experiment(variants=ARMS)
+    dropped = replace(experiment, status=experiment.status.having(dropped=["c"]))
+    assert route_of("m", [ONE, TWO], [experiment], Last("one")).splits == ()
+    (split,) = route_of("m", [ONE, TWO], [dropped], Last("one")).splits
+    assert split.dropped == {"c"}

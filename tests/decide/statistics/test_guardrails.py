@@ -181,7 +181,7 @@ def test_a_bound_is_the_narrowest_limit_that_would_be_kept(guardrail: Guardrail)
         assert (guarded(terms, counts, 1)[0].p_value <= 0.05) is is_kept
 
 
-def _failing(*arms: tuple[int, int], terms: Terms = TERMS, **changes: Any) -> Counts:
+def _failing(*arms: tuple[int, int], **changes: Any) -> Counts:
     users = tuple(n for n, _ in arms)
     sums = tuple(sums_of(n, 3.0, n - 1.0) if n > 1 else sums_of(0, 0.0, 0.0) for n in users)
     counted = Counts(users, users, (0,) * len(arms), sums, Scale(PARTS), guards=failures(*arms))

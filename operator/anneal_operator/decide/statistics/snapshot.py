@@ -63,7 +63,7 @@ class Snapshot:
         return Conclusion(judged.outcome, winner, rule, f"{why}: {self.metric} {shown(found)}")
 
     def _returned(self, judged: Judgement) -> Conclusion:
-        several = f"; so was every challenger, beyond {self._beyond(judged)}" if len(judged.dropped) > 1 else ""
+        several = f"; every challenger was beyond one of {self._beyond(judged)}" if len(judged.dropped) > 1 else ""
         place, names = next(iter(judged.dropped.items()))
         first = next((one for one in judged.guarded[place] if one.guardrail.name == names[0]), None)
         why = f"{self.variants[place]} was shown to be beyond {names[0]}{f': {stands(first)}' if first else ''}"
