@@ -977,7 +977,7 @@ CASES = [
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, **_TENTH}], "a guardrail has one limit"),
     _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "source": "Errors"}], "a guardrail has one limit"),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Refusals"}], _ENUM),
-    _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "max": 0.01}], _REQUIRED),
+    _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "max": 5}], _REQUIRED),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": 1}], "a share of the requests, below 1"),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": 0}], _LOW),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": "Errors"}], _PATTERN),

@@ -18,7 +18,7 @@ PARTS = 1000
 TOKENS = Guardrail("tokens", "OutputTokens", regression=0.1)
 ERRORS = Guardrail("errors", "Errors", regression=0.5)
 LOOKS = np.geomspace(100, 2500, 20).astype(int).tolist()
-RUNS = pytest.mark.parametrize("runs", [60, pytest.param(2000, marks=pytest.mark.soak)])
+RUNS = pytest.mark.parametrize("runs", [30, pytest.param(2000, marks=pytest.mark.soak)])
 
 
 def _beyond(nominal: float, runs: int) -> float:

@@ -3,7 +3,6 @@ more numbers than that.
 """
 
 import base64
-import binascii
 import zlib
 
 __all__ = ["packed", "unpacked"]
@@ -26,5 +25,5 @@ def unpacked(text: str) -> str:
     try:
         unpacking = zlib.decompressobj()
         return unpacking.decompress(base64.b64decode(text.removeprefix(_MARK)), _LARGEST).decode()
-    except (binascii.Error, zlib.error) as error:
+    except zlib.error as error:
         raise ValueError("it is not as it was packed") from error
