@@ -153,12 +153,12 @@ def test_of_several_challengers_one_is_dropped_and_the_rest_goes_on() -> None:
     assert (b.name, b.state, b.value) == ("errors", "Breached", 1.0)
     assert found.status.variants[0].guardrails == []
     after = _followed(seen, found)
-    nobody = replace(after, variants=after.variants | {"b": VariantSeen(None, ready=False)})
+    nobody = replace(after, variants={**after.variants, "b": VariantSeen(None, ready=False)})
     again = _next(nobody)
     assert (again.status.phase, again.apply) == ("Running", ()), "nothing hangs on its version any more"
     assert _condition(again.status, "VariantsReady") == ("True", "AllReady")
     anew = VariantSeen("m", ready=True, number="9", digest="sha256:other")
-    assert _next(replace(after, variants=after.variants | {"b": anew})).status.phase == "Running"
+    assert _next(replace(after, variants={**after.variants, "b": anew})).status.phase == "Running"
     worse = replace(after, observations=_seen(_spec("abc"), (30, 0), (30, 30), (60, 60)).observations)
     last = _next(_followed(worse, _next(worse)))
     assert (last.status.phase, last.status.dropped) == ("RolledBack", ["b", "c"])

@@ -15,7 +15,7 @@ from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, Record, Stored
 from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.cuped import History
-from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
+from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio, Source
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
@@ -99,7 +99,8 @@ def _guarded(record: Record) -> Record:
     """The same with as many guardrails as the API takes, and with numbers of which no two digits are alike."""
     assert record.decision is not None
     assert record.terms is not None
-    rng, sources = random.Random(1), ("Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken")
+    rng = random.Random(1)
+    sources: tuple[Source, ...] = ("Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken")
     guardrails = tuple(Guardrail(f"{n}".rjust(63, "g"), one, regression=0.123456789) for n, one in enumerate(sources))
     terms = replace(record.terms, guardrails=guardrails, rule=2)
     digits = (8, 17, 10, 26, 13, 20)

@@ -32,8 +32,10 @@ def guards_in(found: Mapping[str, Any], variants: Sequence[str], sources: Sequen
     if any(some > all_ for some, all_ in zip(failed, exposed, strict=True)):
         raise ValueError("more users had a failure than there are")
     known = [source for source in sources if _MEASURES[source] in told["parts"]]
-    ratios = {source: _ratios(arms, exposed, source) for source in known}
-    parts = {source: max(1, min(_whole(told["parts"][_MEASURES[source]]), _MOST_PARTS)) for source in known}
+    ratios: dict[str, tuple[Ratio, ...]] = {source: _ratios(arms, exposed, source) for source in known}
+    parts: dict[str, int] = {
+        source: max(1, min(_whole(told["parts"][_MEASURES[source]]), _MOST_PARTS)) for source in known
+    }
     return Guards(failed, ratios, parts)
 
 
