@@ -104,7 +104,9 @@ def _guarded(record: Record) -> Record:
     guardrails = tuple(Guardrail(f"{n}".rjust(63, "g"), one, regression=0.123456789) for n, one in enumerate(sources))
     terms = replace(record.terms, guardrails=guardrails, rule=2)
     digits = (8, 17, 10, 26, 13, 20)
-    ratios = {one: tuple(Ratio(*(rng.randrange(10**n) for n in digits)) for _ in terms.shares) for one in sources}
+    ratios: dict[str, tuple[Ratio, ...]] = {
+        one: tuple(Ratio(*(rng.randrange(10**n) for n in digits)) for _ in terms.shares) for one in sources
+    }
     guards = Guards(tuple(rng.randrange(10**8) for _ in terms.shares), ratios, dict.fromkeys(sources, 1048576))
     before = Snapshot.read(json.loads(record.decision.snapshot))
     snapshot = replace(before, terms=terms, counts=replace(before.counts, guards=guards)).text()
