@@ -76,7 +76,7 @@ OURS = {
 }
 PURE = {
     f"{ROOMS}/api": SAFE | OURS | {"datetime", "decimal", "pydantic", "pydantic_core"},
-    f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "datetime", "pydantic", "scipy"},
+    f"{ROOMS}/decide": SAFE | OURS | {"anneal_operator.decide", "base64", "datetime", "pydantic", "scipy", "zlib"},
     f"{ROOMS}/desired": SAFE
     | OURS
     | {"anneal_operator.desired", "base64", "datetime", "hashlib", "html", "pathlib.Path", "urllib.parse"},

@@ -28,15 +28,20 @@ class Measure:
     total: Callable[[Counts], int]
     count: Callable[[Counts], int]
     most: int
+    parts: int = 1
+    """How many of a total's whole numbers make one: logarithms are of milliseconds, times are of seconds."""
 
 
 MEASURES = {
     "answers.errors": Measure(lambda c: c["failures"], lambda c: c["requests"], 1),
     "answers.latency": Measure(
-        lambda c: c["ln_latency"] + c["failures"] * _LONGEST_LOG, lambda c: c["latencies"] + c["failures"], _LONGEST_LOG
+        lambda c: c["ln_latency"] + c["failures"] * _LONGEST_LOG,
+        lambda c: c["latencies"] + c["failures"],
+        _LONGEST_LOG,
+        LOG_PARTS,
     ),
-    "answers.first": Measure(lambda c: c["ln_first"], lambda c: c["firsts"], _LONGEST_LOG),
-    "answers.pace": Measure(lambda c: c["pace"], lambda c: c["paced"], _SLOWEST_MICROSECONDS),
+    "answers.first": Measure(lambda c: c["ln_first"], lambda c: c["firsts"], _LONGEST_LOG, LOG_PARTS),
+    "answers.pace": Measure(lambda c: c["pace"], lambda c: c["paced"], _SLOWEST_MICROSECONDS, 1_000_000),
     "answers.tokens": Measure(lambda c: c["completion_tokens"], lambda c: c["requests"], _MOST_TOKENS),
 }
 """By name, which no metric of feedback can have. Of latency a failure counts as one of 600 s."""

@@ -9,6 +9,7 @@ import sqlite3
 from typing import Any
 
 from .columns import ARM
+from .measures import MEASURES
 from .parts import NAMES
 from .sums import GRID, Moments, mean_log, unscaled
 
@@ -30,7 +31,8 @@ SELECT
     (SELECT json_group_object(reason, count) FROM dead_letters),
     (
         SELECT json_group_array(json_array(variant, name, json(parts))) FROM sums
-        WHERE scope = (SELECT id FROM scope) AND name IN ('closed', 'value ' || ?2)
+        WHERE scope = (SELECT id FROM scope)
+        AND (name IN ('closed', 'value ' || ?2, 'users') OR name LIKE 'ratio answers.%')
     ),
     (
         SELECT json_group_array(json_array(variant, cell, count)) FROM cells
@@ -47,6 +49,9 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
     `newest` is when the newest answer was asked for, and `reported` when a router last told of any (seconds since 1970,
     None: never), by which it is seen whether the numbers are fresh. `feedback` is the namespace's: what waits for its
     answer, and what was given up. `control` and `range` are what the experiment was said to measure, if it was.
+
+    `open` is of all users, whether their window is over or not: how many had a failure, and the sums of each measure of
+    answers (measures.py), of which `parts` make one.
     """
     newest, arms, metrics, control, limits, reported, waiting, dead, lists, cells = connection.execute(
         _LOOK, (experiment, metric)
@@ -55,10 +60,12 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
     variants = {name: _told(arm) for name, arm in counted.items() if arm["users"]}
     for name, *moments in json.loads(metrics):
         variants[name]["metric"] = Moments(*map(int, moments)).told()
-    for name, closed in _closed(json.loads(lists), json.loads(cells)).items():
+    by_days = json.loads(lists)
+    for name, closed in _closed(by_days, json.loads(cells)).items():
         variants[name]["closed"] = closed
     return {
         "variants": variants,
+        "open": {"variants": _open(by_days), "parts": {name: one.parts for name, one in MEASURES.items()}},
         "moved_users": sum(arm["moved"] for arm in counted.values()),
         "control": control,
         "range": dict(zip(("min", "max"), map(unscaled, map(int, json.loads(limits))), strict=True))
@@ -75,6 +82,8 @@ def _closed(lists: list[Any], cells: list[Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for variant, name, parts in lists:
         kind = name.partition(" ")[0]
+        if kind not in {"closed", "value"}:
+            continue
         closed = found.setdefault(variant, _nothing())
         if kind == "closed":
             closed["users"] += parts[0]
@@ -82,6 +91,19 @@ def _closed(lists: list[Any], cells: list[Any]) -> dict[str, dict[str, Any]]:
             closed["sums"] = {n: closed["sums"][n] + part for n, part in zip(NAMES[kind], parts, strict=True)}
     for variant, cell, count in cells:
         found[variant]["cells"][str(cell)] = count
+    return found
+
+
+def _open(lists: list[Any]) -> dict[str, dict[str, Any]]:
+    """Add up the days of enrolment of what changes with each answer."""
+    found: dict[str, dict[str, Any]] = {}
+    for variant, name, parts in lists:
+        kind, _, measure = name.partition(" ")
+        if kind not in {"users", "ratio"}:
+            continue
+        own = found.setdefault(variant, dict.fromkeys(NAMES["users"], 0) | {"ratios": {}})
+        into = own["ratios"].setdefault(measure, dict.fromkeys(NAMES[kind], 0)) if measure else own
+        into |= {one: into[one] + part for one, part in zip(NAMES[kind], parts, strict=True)}
     return found
 
 

@@ -120,6 +120,12 @@ def _compare(spec: Json) -> None:
         primary["range"] = {"min": 1, "max": 5}
     if (spec.get("assignment") or {}).get("ramp"):
         spec.setdefault("stopping", {})["maxDuration"] = "8760h"
+    for number, guardrail in enumerate((spec.get("metrics") or {}).get("guardrails") or ()):
+        guardrail |= {"name": f"g{number}", "maxRegressionPercent": 10}
+        guardrail.pop("max", None)
+        guardrail.pop("direction", None)
+        if guardrail.get("source") == "OutputTokens":
+            guardrail["direction"] = "Increase"
 
 
 def _value(schema: Json, rng: random.Random) -> Any:

@@ -284,6 +284,10 @@ def _cached(uri: str, refused: str | None = None) -> Case:
 _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _NO_ZERO = "set `window`, and a `range` that has 0 in it"
 _WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}}
+_RARE: Json = {"name": "errors", "source": "Errors", "max": 0.01}
+_TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
+_TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
+_MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
@@ -1001,6 +1005,27 @@ CASES = [
         },
         "`stopping.maxDuration` must be 27h at least",
     ),
+    _case("ABExperiment", "metrics.guardrails", [_RARE, {"name": "latency", "source": "Latency", **_TENTH}]),
+    _case("ABExperiment", "metrics.guardrails", [_RARE, {**_RARE, "source": "Latency"}], "Duplicate value"),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": f"e{number}"} for number in range(4)]),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": f"e{n}"} for n in range(5)], "at most 4 items"),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, **_TENTH}], "a guardrail has one limit"),
+    _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "source": "Errors"}], "a guardrail has one limit"),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Refusals"}], _ENUM),
+    _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "max": 5}], _REQUIRED),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": 1}], "a share of the requests, below 1"),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": 0}], _LOW),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": "Errors"}], _PATTERN),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 5}]),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 0.001}], "above a millisecond"),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "TimePerOutputToken", "max": 0.001}]),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "direction": "Decrease"}], "leave it out"),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", **_TENTH}]),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", "max": 300}]),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, **_TENTH}], "says which way `OutputTokens` are better"),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", "max": 300}], _MORE),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", **_ALL}], _MORE),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", **_ALL}]),
     _case("ABExperiment", "metrics.primary.minimumDetectableEffect", 0.2),
     _case("ABExperiment", "metrics.primary.minimumDetectableEffect", 0, _LOW),
     _case("ABExperiment", "stopping.method", "FixedHorizon"),

@@ -94,15 +94,15 @@ def test_a_sample_is_enough_where_every_variant_has_it(counts: Counts, expected:
 
 
 def test_a_variant_that_nobody_rated_has_no_metric() -> None:
-    told = variants_told(EXPERIMENT, _counts(Sums(), Sums()), {}, {})
+    told = variants_told(EXPERIMENT, _counts(Sums(), Sums()), {}, {}, {})
     assert [(one.name, one.users, one.requests, one.metrics) for one in told] == [("a", 0, 400, []), ("b", 0, 400, [])]
 
 
 def test_a_comparison_is_told_where_it_may_be() -> None:
     compared = {"b": Comparison(0.12345678, 0.1, 0.2, 0.0001234567)}
-    (b,) = variants_told(EXPERIMENT, _counts(), compared, {})[1].metrics
+    (b,) = variants_told(EXPERIMENT, _counts(), compared, {}, {})[1].metrics
     assert (b.mean, b.stddev, b.lift, b.p_value) == (3.0, 1.0, 0.1235, 0.0001235), "short enough to be read"
-    (b,) = variants_told(EXPERIMENT, _counts(), {}, {})[1].metrics
+    (b,) = variants_told(EXPERIMENT, _counts(), {}, {}, {})[1].metrics
     assert (b.lift, b.lower, b.upper, b.p_value) == (None, None, None, None)
 
 

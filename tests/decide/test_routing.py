@@ -317,3 +317,11 @@ def test_an_experiment_that_is_over_may_be_deleted_with_no_effect_on_routes() ->
         there = route_of("m", versions, [experiment], Last(default))
         assert there == route_of("m", versions, [], Last(default)), experiment.status.phase
         assert there.default == default
+
+
+def test_a_challenger_that_was_dropped_splits_on_and_needs_no_server_any_more() -> None:
+    experiment = _experiment(variants=ARMS)
+    dropped = replace(experiment, status=experiment.status.having(dropped=["c"]))
+    assert route_of("m", [ONE, TWO], [experiment], Last("one")).splits == ()
+    (split,) = route_of("m", [ONE, TWO], [dropped], Last("one")).splits
+    assert split.dropped == {"c"}

@@ -15,6 +15,7 @@ from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts
 from demo.story import QUESTIONS, USERS
 from demo.users import Mail, is_right, new_mails, rating
+from tests.support.counted import failures
 
 EXPERIMENT = Path(__file__).parents[2] / "examples/spam-filter/experiment.yaml"
 TERMS = terms_of(ABExperimentSpec.parse(yaml.safe_load(EXPERIMENT.read_text())["spec"]))
@@ -63,7 +64,8 @@ def _decisions(base: float, tuned: float) -> tuple[int, int, int]:
         needed = TERMS.least
         few += min(sum(arms), USERS - sum(arms)) < needed
         sums = _sample(rng, needed, base), _sample(rng, needed, tuned)
-        judged = judge(TERMS, Counts((needed,) * 2, (needed,) * 2, (0, 0), sums, Scale(QUESTIONS)))
+        kept = failures((needed, 0), (needed, 0))
+        judged = judge(TERMS, Counts((needed,) * 2, (needed,) * 2, (0, 0), sums, Scale(QUESTIONS), guards=kept))
         wins += judged.outcome == "Winner"
         losses += judged.outcome == "ControlWins"
     return wins, losses, few

@@ -49,6 +49,9 @@ def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> SplitTraffic:
     return SplitTraffic("x", "uid", "team/x", ABExperimentSpec.parse(spec | changes))
 
 
+DROPPED = replace(_split(), dropped=frozenset({"b"}))
+
+
 def _table(*, split: SplitTraffic | None = None, named: dict[str, str] | None = None) -> RouteTable:
     return route_table(
         [TWO, ONE], {"m": Destination("one", NAMED if named is None else named, [split] if split else [])}
@@ -175,3 +178,11 @@ def test_the_digest_changes_with_the_content_only() -> None:
     reversed_ = route_table([ONE, TWO], {"m": Destination("one", dict(reversed(NAMED.items())))})
     assert _table().digest() == reversed_.digest()
     assert _table().digest() != _table(named={"1": "one"}).digest()
+
+
+def test_users_of_a_variant_that_was_dropped_get_the_control_s_answers_from_routers_of_any_build() -> None:
+    told, plain = (_table(split=split).models["m"].experiments[0] for split in (DROPPED, _split()))
+    assert [(one.name, one.target, one.up_to) for one in told.variants] == [("a", "one", 5000), ("b", "one", 10000)]
+    assert told.model_copy(update={"variants": plain.variants}) == plain, "nobody is counted for another variant"
+    assert set(_table(split=DROPPED, named={"1": "one"}).targets) == {"one"}, "its server may go"
+    assert json.loads(_objects(_table(split=DROPPED))[0]["data"]["routes.json"])["format"] == PLAIN_FORMAT

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from tests.support.counted import metric_told
+from tests.support.counted import answers_told, metric_told
 from tests.support.http_server import serving
 
 __all__ = ["ScriptedRouter", "scripted_router"]
@@ -25,8 +25,14 @@ class ScriptedRouter:
 
     address: str = ""
     counted: dict[str, Any] = field(default_factory=dict)
+    opened: dict[str, Any] | None = None
+    """What is told of them that guardrails are judged by; a recorder of an earlier build tells nothing."""
     asked_of: set[str] = field(default_factory=set)
     """The uids of the experiments whose statistics were asked for."""
+
+    def fail(self, **failed: int) -> None:
+        """Have so many of a hundred users of each variant had a failure."""
+        self.opened = answers_told(**{name: (100, users) for name, users in failed.items()})
 
     def count(self, **means: float) -> None:
         """Have a hundred users of each variant, whose values have these means."""
@@ -53,7 +59,7 @@ def scripted_router(api: str) -> Iterator[ScriptedRouter]:
                 page = json.dumps({"under_way": {}, "recorder_lag_seconds": 0.0})
             else:
                 state.asked_of.add(self.path.split("/")[2])
-                page = json.dumps({"variants": state.counted, "moved_users": 0})
+                page = json.dumps({"variants": state.counted, "open": state.opened, "moved_users": 0})
             self.send_response(200)
             self.send_header("Content-Length", str(len(page.encode())))
             self.end_headers()

@@ -1,5 +1,7 @@
 """What MLflow keeps of an experiment: all of it, in what its database takes."""
 
+import json
+import random
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,6 +15,9 @@ from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, Record, Returned, Stored
 from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.cuped import History
+from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio, Source
+from anneal_operator.decide.statistics.packed import packed
+from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Cut
@@ -88,6 +93,42 @@ def test_the_largest_record_fits_into_a_tag_of_mlflow_s_and_is_read_again(
     assert remembered_in(text_of(record)) == record
     assert record.decision is not None
     assert len(record.decision.model_dump_json(by_alias=True)) <= COLUMN, "on the version that won"
+
+
+def _guarded(record: Record) -> Record:
+    """The same with as many guardrails as the API takes, and with numbers of which no two digits are alike."""
+    assert record.decision is not None
+    assert record.terms is not None
+    rng = random.Random(1)
+    sources: tuple[Source, ...] = ("Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken")
+    guardrails = tuple(Guardrail(f"{n}".rjust(63, "g"), one, regression=0.123456789) for n, one in enumerate(sources))
+    terms = replace(record.terms, guardrails=guardrails, rule=2)
+    digits = (8, 17, 10, 26, 13, 20)
+    ratios: dict[str, tuple[Ratio, ...]] = {
+        one: tuple(Ratio(*(rng.randrange(10**n) for n in digits)) for _ in terms.shares) for one in sources
+    }
+    guards = Guards(tuple(rng.randrange(10**8) for _ in terms.shares), ratios, dict.fromkeys(sources, 1048576))
+    before = Snapshot.read(json.loads(record.decision.snapshot))
+    snapshot = replace(before, terms=terms, counts=replace(before.counts, guards=guards)).text()
+    return replace(record, terms=terms, decision=record.decision.model_copy(update={"snapshot": snapshot}))
+
+
+def test_the_largest_record_with_guardrails_is_packed_and_read_again() -> None:
+    record = _guarded(_largest("Increase", 1, is_closed=True))
+    assert record.decision is not None
+    told = record.decision.model_dump_json(by_alias=True)
+    assert len(told) > COLUMN
+    assert len(text_of(record)) <= COLUMN
+    assert len(packed(told)) <= COLUMN, "on the version that won"
+    assert remembered_in(text_of(record)) == record
+    assert recomputed(packed(told)) == recomputed(told)
+
+
+@pytest.mark.parametrize("spoilt", ["zlib:", "zlib:%%%", "zlib:aGVsbG8=", "zlib:" + "x" * 6000])
+def test_what_nobody_packed_is_as_if_mlflow_had_nothing(spoilt: str) -> None:
+    assert remembered_in(spoilt) is None
+    with pytest.raises(ValueError, match=r".+"):
+        recomputed(spoilt)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,10 @@ class Operator:
 
     def _table(self, route: Route) -> RouteTable:
         traffic = [
-            SplitTraffic(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt)
+            SplitTraffic(
+                *(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt),
+                *(split.coverage, split.baking, split.dropped),
+            )
             for split in route.splits
         ]
         served = [version for version in self.versions if not version.is_to_end]

@@ -19,7 +19,7 @@ from serving_runtime.recorder.app import create_app
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.feedback import Outcome, Said
 from serving_runtime.recorder.ingest import Ingest
-from serving_runtime.recorder.sums import scaled
+from serving_runtime.recorder.sums import LOG_PARTS, scaled
 
 TOLD = ("outcome", "first", "last")
 
@@ -125,6 +125,33 @@ def test_what_became_of_answers_is_counted_by_arm(folder: Path, database: Databa
         "outcomes": {"complete": 2, "broken": 1, "left": 1, "error": 2},
         "tokens": {"prompt": 12, "completion": 7},
     }
+
+
+def test_what_guardrails_need_is_told_of_all_users_whenever_they_came(folder: Path, database: Database) -> None:
+    day, fates = 86400.0, [{"outcome": "complete", "last": 2.0, "completionTokens": 3}, {"outcome": "broken"}]
+    asked = [("u1", "a", 0, 0.0), ("u1", "a", 1, 0.0), ("u2", "a", 0, day), ("u3", "b", 1, 0.0), ("u4", "b", 1, day)]
+    lines = [
+        json.dumps(json.loads(_line(number, user, variant)) | fates[fate] | {"at": at})
+        for number, (user, variant, fate, at) in enumerate(asked)
+    ]
+    _append(folder / "20260301T10-1.jsonl", "\n".join(lines) + "\n")
+    record_new_exposures(folder, database)
+    told = database.statistics("e", "rating")["open"]
+    assert told["parts"] == {
+        "answers.errors": 1,
+        "answers.latency": LOG_PARTS,
+        "answers.first": LOG_PARTS,
+        "answers.pace": 1_000_000,
+        "answers.tokens": 1,
+    }
+    a, b = told["variants"]["a"], told["variants"]["b"]
+    assert (a["exposed"], a["failed"], b["exposed"], b["failed"]) == (2, 1, 2, 2)
+    assert a["ratios"]["answers.errors"] == {"n": 2, "m": 1, "d": 3, "mm": 1, "dd": 5, "md": 2}
+    assert b["ratios"]["answers.errors"] == {"n": 2, "m": 2, "d": 2, "mm": 2, "dd": 2, "md": 2}
+    assert a["ratios"]["answers.tokens"] == {"n": 2, "m": 6, "d": 3, "mm": 18, "dd": 5, "md": 9}
+    latency = a["ratios"]["answers.latency"]
+    assert latency["m"] == 2 * round(math.log(2000) * LOG_PARTS) + round(math.log(600_000) * LOG_PARTS)
+    assert "answers.first" not in a["ratios"], "nobody streamed"
 
 
 def test_a_user_s_value_is_the_mean_of_theirs(folder: Path, database: Database) -> None:

@@ -294,12 +294,16 @@ def test_a_file_of_the_format_before_is_taken_over(tmp_path: Path, clock: Clock,
         _say(database, number, 4.0)
     database.erase("gone")
     before = database.statistics("e", "rating")
+    assert before.pop("open")["variants"]["a"]["exposed"] == 3
     database.close()
     _of_format_1(tmp_path / "recorder.sqlite")
     clock(HOUR)
     for _ in range(2):
         again = Database(tmp_path / "recorder.sqlite")
-        assert again.statistics("e", "rating") == before
+        taken = again.statistics("e", "rating")
+        opened = taken.pop("open")["variants"]["a"]
+        assert taken == before
+        assert (opened["exposed"], opened["failed"]) == (2, 1), "of erased users it had no such sums"
         again.close()
     again = Database(tmp_path / "recorder.sqlite")
     again.define("e", RATED)

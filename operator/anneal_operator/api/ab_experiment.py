@@ -1,10 +1,11 @@
 """ABExperiment: versions behind one model name, a verdict on them, and the promotion that follows."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from .assignment import Assignment
+from .metrics import Metrics
 from .quantities import Duration, bounded_duration, seconds
 from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, immutable
 
@@ -14,13 +15,9 @@ __all__ = [
     "WINDOW_RULE",
     "ABExperimentSpec",
     "Decision",
-    "Metrics",
-    "Range",
     "Stopping",
     "Variant",
 ]
-
-_MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Variant(Schema):
@@ -32,81 +29,6 @@ class Variant(Schema):
     """The ModelVersion in this namespace that answers."""
     weight: int = Field(ge=1, le=10000)
     """Its share of the users, beside the other weights; 1 in 10,000 at least."""
-
-
-class Range(Schema):
-    """Between what values a metric lies."""
-
-    min: float = Field(ge=-1e12, le=1e12)
-    """The least value."""
-    max: float = Field(ge=-1e12, le=1e12)
-    """The greatest value."""
-
-    rules: ClassVar = (
-        Rule(
-            "self.max - self.min >= 0.000001",
-            "`max` must be above `min`, by a millionth at least",
-            lambda limits: limits.max - limits.min >= 0.000001,
-        ),
-    )
-
-
-class PrimaryMetric(Schema):
-    """The number that decides."""
-
-    name: _MetricName
-    """The metric's name in `POST /v1/feedback`, for example `user_rating`."""
-    source: Literal["Feedback"] = "Feedback"
-    """`Feedback`: what clients post about answers they got; a user's value is the mean of theirs."""
-    direction: Literal["Increase", "Decrease"] = "Increase"
-    """Which way is better."""
-    range: Range | None = None
-    """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
-    analyses of the metric needs it. Where all users say the same, only a metric with a range can have a verdict.
-    """
-    window: Literal["24h"] | None = None
-    """For how long after their first answer what a user says counts. A user then enters the analysis once, when that
-    time is over, and a tenth of it more: everybody is observed for the same time, what users were like before the
-    experiment is taken into account, and where those of one variant give values more often that is, too. Left out,
-    all that was said so far counts at once. The recorder keeps no other window.
-    """
-    missing: Literal["Ignore", "Zero"] = "Ignore"
-    """What becomes of users who said nothing. `Ignore` leaves them out. `Zero` counts them as 0 once their `window` is
-    over, so that everybody is analysed: for what users do or do not do, such as taking an answer over. What users were
-    like before the experiment is not taken into account then.
-    """
-    minimum_detectable_effect: float | None = Field(default=None, ge=0.000001, le=1e12)
-    """The least difference of the means that matters, in the metric's own unit: `status.power` tells how many users it
-    takes to find it, a fixed horizon takes as many, and a sequence ends without a winner once it shows that no
-    challenger is better by as much.
-    """
-
-    rules: ClassVar = (
-        Rule(
-            "!has(self.window) || has(self.range)",
-            "`window` needs a `range`: the recorder keeps what was said within it on a scale from `min` to `max`",
-            lambda metric: metric.window is None or metric.range is not None,
-        ),
-        Rule(
-            "self.missing != 'Zero' || (has(self.window) && has(self.range) && self.range.min <= 0.0 && "
-            "self.range.max >= 0.0)",
-            "with `missing: Zero` who said nothing counts as 0 once their `window` is over: set `window`, and a "
-            "`range` that has 0 in it",
-            lambda metric: metric.missing != "Zero" or metric.takes_zero,
-        ),
-    )
-
-    @property
-    def takes_zero(self) -> bool:
-        """Whether it is known when a user has said nothing, and 0 is a value."""
-        return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
-
-
-class Metrics(Schema):
-    """What is measured."""
-
-    primary: PrimaryMetric
-    """The number that decides."""
 
 
 class Stopping(Schema):

@@ -13,6 +13,7 @@ __all__ = [
     "ABExperimentStatus",
     "DecisionStatus",
     "ExperimentPhase",
+    "GuardrailStatus",
     "MetricStatus",
     "Power",
     "SampleRatio",
@@ -69,6 +70,23 @@ class MetricStatus(StatusPart):
     """How often its users' values are the greater ones, where there is a `window`; nothing is decided by it."""
 
 
+class GuardrailStatus(StatusPart):
+    """How a challenger stands by one guardrail; times are in seconds, errors a share of the requests."""
+
+    name: str
+    """The guardrail."""
+    state: str
+    """`Breached`: it was shown to be beyond the limit, for good. `Kept`: it is shown to keep within it. `NotShown`: it
+    is neither yet.
+    """
+    value: Number | None = None
+    """The challenger's number; like what follows, with `FixedHorizon` not before the one look."""
+    ratio: Number | None = None
+    """That over the control's."""
+    bound: Number | None = None
+    """What it is shown not to be beyond, as its limit is told: over the control's, or with `max` by itself."""
+
+
 class VariantCost(StatusPart):
     """What a variant's version cost since its users are counted, as the version's own status told last.
 
@@ -95,13 +113,15 @@ class VariantStatus(StatusPart):
     name: str
     """The variant."""
     weight: int
-    """Its share now: the winner of a promotion has all."""
+    """Its share now: the winner of a promotion has all, and the control that of a challenger that was dropped, too."""
     users: int = 0
     """Users who were given it."""
     requests: int = 0
     """Requests it answered for them."""
     metrics: list[MetricStatus] = Field(default=[])
     """What was measured."""
+    guardrails: list[GuardrailStatus] = Field(default=[])
+    """How a challenger stands by each guardrail."""
     cost: VariantCost | None = None
     """What it cost, until the decision; nothing where its GPUs have no price."""
 
@@ -128,7 +148,9 @@ class DecisionStatus(StatusPart):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
     outcome: str
-    """`Winner`, `ControlWins`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has `production`."""
+    """`Winner`, `ControlWins`, `GuardrailBreach`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has
+    `production`.
+    """
     winner: str | None = None
     """The variant that won."""
     rule: str
@@ -150,15 +172,15 @@ class ABExperimentStatus(ObjectStatus):
 
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
-    `Promoted`, `RolledBack` (the control won), `Observed` (a winner that nothing follows from, as its mode says),
-    `Inconclusive` or `Aborted`.
+    `Promoted`, `RolledBack` (the control won, or every challenger broke a guardrail), `Observed` (a winner that nothing
+    follows from, as its mode says), `Inconclusive` or `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,
-    `SampleSufficient`, `AwaitingApproval` (with `Recommend`, a winner is recommended, and nobody has approved it),
-    `Decided`, `Baked`, and `AliasMoved`: MLflow gives the winner `production`. `Tracked`: MLflow could not
-    be told of the start or the decision, and will be. `Recorded`: the ConfigMap with the experiment's record cannot be
-    read, and somebody has to delete it. `Reconciling` and `Stalled` are for kstatus.
+    `GuardrailsHealthy`, `SampleSufficient`, `AwaitingApproval` (with `Recommend`, a winner is recommended, and nobody
+    has approved it), `Decided`, `Baked`, and `AliasMoved`: MLflow gives the winner `production`. `Tracked`: MLflow
+    could not be told of the start or the decision, and will be. `Recorded`: the ConfigMap with the experiment's record
+    cannot be read, and somebody has to delete it. `Reconciling` and `Stalled` are for kstatus.
     """
     coverage: int | None = None
     """The share of its users who take part, in percent."""
@@ -178,6 +200,10 @@ class ABExperimentStatus(ObjectStatus):
     """Users of all variants."""
     variants: list[VariantStatus] = Field(default=[])
     """What was observed of each variant."""
+    dropped: list[str] = Field(default=[])
+    """Challengers that were shown to be beyond a guardrail: their users get the control's answers from then on, and
+    nothing is decided by them any more.
+    """
     sample_ratio: SampleRatio | None = None
     """Whether the users are spread as the weights say."""
     power: Power | None = None

@@ -6,10 +6,11 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import Initialize, OutputFormat
 
-from .ab_experiment import RAMP_RULE, TRUST_RULE, WINDOW_RULE, Decision, Metrics, Stopping
+from .ab_experiment import RAMP_RULE, TRUST_RULE, WINDOW_RULE, Decision, Stopping
 from .assignment import Assignment
 from .dataset import Dataset
 from .evaluation import Evaluation
+from .metrics import Metrics
 from .pods import PodTemplate, gpus_in_cel
 from .prompt import Prompt
 from .schema import (

@@ -13,6 +13,7 @@ from anneal_operator.api.ab_experiment_status import (
     ExperimentPhase,
     SampleRatio,
     VariantCost,
+    VariantStatus,
 )
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import OWNER_ANNOTATION
@@ -21,8 +22,9 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
 from .cost import counted_since
-from .experiment_approval import awaiting, followable
+from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
+from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached
 from .experiment_pause import paused_for, resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
@@ -36,9 +38,9 @@ from .observed_experiment import (
     VariantSeen,
 )
 from .ramp import ramped
-from .statistics.judgement import judge
+from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import Snapshot
-from .statistics.terms import RULE, Counts
+from .statistics.terms import Counts
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -63,7 +65,7 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     status = with_pause(ramped(seen, verdict.status, now), seen.previous, now)
     if seen.record:
         status = status.having(record=None if seen.record.kept_as == seen.record_name else seen.record.kept_as)
-    return replace(verdict, status=status)
+    return replace(verdict, status=dropped_told(seen, status, verdict.apply))
 
 
 def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -149,6 +151,8 @@ def _over(seen: ObservedExperiment, started: str, now: datetime) -> ExperimentVe
         return _working(_status(seen, "Running", [_lost_record(seen)], now))
     if variant := seen.replaced:
         return _void(seen, variant, started, now)
+    if is_breached(seen, now):
+        return _running(seen, [], started, now)
     end = _begun(seen, started, now) + _duration(seen.spec.stopping.max_duration)
     return _at_deadline(seen, started, end, now) if now >= end else None
 
@@ -199,7 +203,8 @@ def _working(status: ABExperimentStatus, *apply: Intent, period: float = _PERIOD
 def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Finding | None:
     """What keeps it from running; one that has started is not kept by what concerns only a start."""
     kind = ConditionType.VARIANTS_READY
-    for variant in seen.spec.variants:
+    variants = [variant for variant in seen.spec.variants if variant.name not in seen.dropped]
+    for variant in variants:
         version = seen.variants.get(variant.name, VariantSeen(None, ready=False))
         if version.model is None:
             message = f"there is no ModelVersion {variant.model_version_ref.name} yet"
@@ -211,7 +216,7 @@ def _obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Find
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
     if busy := _busy_with(seen):
         return Finding(kind, "False", Reason.MODEL_BUSY, busy)
-    for variant in seen.spec.variants:
+    for variant in variants:
         if not seen.variants[variant.name].ready:
             message = f"ModelVersion {variant.model_version_ref.name} does not answer"
             return _lost(seen, now, Finding(kind, "False", Reason.VERSION_NOT_READY, message), started=started)
@@ -267,13 +272,13 @@ def _running(seen: ObservedExperiment, findings: list[Finding], started: str, no
     status, decision = _looked(seen, counts, findings, started, now, may_decide=not (start or young or advice))
     latches = judge(seen.terms, counts).latched
     is_fresh = freshness(counts, seen.stored, now).status == "True"
-    if seen.record and seen.terms.rule == RULE and is_fresh and latches != seen.record.latches:
+    if seen.record and seen.terms.is_known and is_fresh and latches != seen.record.latches:
         return _working(status, KeepLatches(latches), period=0.0)
     if follows := followable(seen, status, decision, now):
         return decided(seen, status, follows, now)
     if advice := advice or decision:
         return awaiting(seen, status, advice, now)
-    return _working(status, *start)
+    return _working(without_advice(status), *start)
 
 
 def _looked(
@@ -281,25 +286,33 @@ def _looked(
 ) -> tuple[ABExperimentStatus, DecisionStatus | None]:
     """The status with what was counted, and the decision where it is time for one and the numbers show it."""
     judged = judge(seen.terms, counts)
-    gates = [freshness(counts, seen.stored, now), health(counts, judged), sufficiency(seen, counts, judged)]
-    is_ours = seen.terms.rule == RULE
-    may_decide = may_decide and is_ours and all(gate.status == "True" for gate in gates[:2])
+    fresh, healthy = freshness(counts, seen.stored, now), health(counts, judged)
+    gates = [fresh, healthy, sufficiency(seen, counts, judged)]
+    guards = guardrails_kept(seen, counts, judged)
+    is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
+    may_decide = is_due and seen.terms.is_known and fresh.status == "True"
     decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
     is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
-    compared = {v.name: one for v, one in zip(seen.spec.variants, judged.compared, strict=True) if one and is_told}
     status = _status(
         seen,
         "Running",
-        [*findings, *gates],
+        [*findings, *gates, *([guards] if guards else [])],
         now,
         main=next((gate for gate in gates if gate.status != "True"), gates[-1]),
         started_at=started,
         users=sum(counts.users),
-        variants=variants_told(seen.spec, counts, compared, _costs(seen)),
+        variants=_variants(seen, counts, judged, is_told=is_told),
         sample_ratio=SampleRatio(p_value=judged.spread_p),
         power=power_told(seen, counts, judged, started, now),
     )
     return status, decision
+
+
+def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is_told: bool) -> list[VariantStatus]:
+    names, level = [variant.name for variant in seen.spec.variants], seen.terms.level
+    compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
+    stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
+    return variants_told(seen.spec, counts, compared, _costs(seen), stand)
 
 
 def _snapshot(seen: ObservedExperiment, counts: Counts) -> Snapshot:
@@ -343,7 +356,11 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
         status, decision = _looked(seen, counts, [], started, now, may_decide=seen.recommendation is None)
         if follows := followable(seen, status, decision, now):
             return decided(seen, status, follows, now)
-        kinds = (ConditionType.ASSIGNMENT_HEALTHY, ConditionType.SAMPLE_SUFFICIENT)
+        kinds = (
+            ConditionType.ASSIGNMENT_HEALTHY,
+            ConditionType.SAMPLE_SUFFICIENT,
+            ConditionType.GUARDRAILS_HEALTHY,
+        )
         found = [one.message for one in map(status.condition, kinds) if one and one.status != "True"]
         if fresh.status == "True":
             missing = "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"

@@ -12,11 +12,11 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Decisio
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
-from .conditions import Finding, merged
+from .conditions import Finding, merged, without
 from .observed_experiment import ExperimentVerdict, KeepRecommendation, ObservedExperiment
 from .verdict import Verdict
 
-__all__ = ["awaiting", "followable"]
+__all__ = ["awaiting", "followable", "without_advice"]
 
 _PERIOD_SECONDS = 5.0
 
@@ -26,8 +26,11 @@ def followable(
 ) -> DecisionStatus | None:
     """Return the decision that follows, of what was recommended and of what the numbers decide now.
 
-    A challenger is approved by its name, in advance, too; not once something was found against the data.
+    A challenger is approved by its name, in advance, too; not once something was found against the data. That no
+    challenger kept within the guardrails is followed whatever was recommended.
     """
+    if decision is not None and decision.outcome == "GuardrailBreach":
+        return decision
     advice = seen.recommendation or decision
     if advice is None or (advice is decision and not _is_asked(seen.spec, advice)):
         return decision
@@ -44,11 +47,18 @@ def awaiting(
     seen: ObservedExperiment, status: ABExperimentStatus, advice: DecisionStatus, now: datetime
 ) -> ExperimentVerdict:
     """It goes on until somebody approves, or its time is over; what is recommended is kept before it is told."""
-    is_kept = seen.record is None or seen.record.recommendation is not None
+    is_kept = seen.record is None or (seen.record.recommendation is not None and seen.recommendation is not None)
     told = _told(seen, status, advice, now)
     if is_kept:
         return Verdict(told, "Working", again=_PERIOD_SECONDS)
     return Verdict(told, "Working", apply=(KeepRecommendation(advice),), again=0.0)
+
+
+def without_advice(status: ABExperimentStatus) -> ABExperimentStatus:
+    """Return the status where nobody is recommended, or no more."""
+    if status.recommended is None:
+        return status
+    return status.having(recommended=None, conditions=without(status.conditions, [ConditionType.AWAITING_APPROVAL]))
 
 
 def _told(

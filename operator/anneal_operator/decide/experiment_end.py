@@ -71,6 +71,8 @@ def _concluded(
 def _ends_as(spec: ABExperimentSpec, decision: DecisionStatus) -> tuple[ExperimentPhase, Reason]:
     if decision.winner is None:
         return _WITHOUT_WINNER.get(decision.outcome, ("Inconclusive", Reason.INCONCLUSIVE))
+    if decision.outcome == "GuardrailBreach":
+        return "RolledBack", Reason.GUARDRAIL_BREACH
     if spec.decision.mode == "Observe":
         return "Observed", Reason.OBSERVED
     return ("RolledBack", Reason.CONTROL_WINS) if decision.winner == spec.control else ("Promoted", Reason.PROMOTED)

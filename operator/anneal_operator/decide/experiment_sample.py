@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import (
     DecisionStatus,
+    GuardrailStatus,
     MetricStatus,
     Power,
     Superiority,
@@ -24,7 +25,7 @@ from .statistics.comparison import Comparison
 from .statistics.judgement import RESPONSE, SPREAD, Judgement
 from .statistics.ranks import superiority
 from .statistics.snapshot import Snapshot
-from .statistics.terms import RULE, Counts, Terms
+from .statistics.terms import RULES, Counts, Terms
 
 __all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "variants_told", "verdict_of"]
 
@@ -76,11 +77,11 @@ def health(counts: Counts, judged: Judgement) -> Finding:
 def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding:
     """Say whether every variant has the users that it takes, and whether those who gave a value are of all alike."""
     kind, spec, metric = ConditionType.SAMPLE_SUFFICIENT, seen.spec, seen.spec.metrics.primary.name
-    if seen.terms.rule != RULE:
-        began = f"it began by rule {seen.terms.rule} of another build, and this one knows rule {RULE}"
+    if not seen.terms.is_known:
+        began = f"it began by rule {seen.terms.rule} of another build, and this one knows rules up to {RULES[-1]}"
         message = f"{began}: nothing is decided until that build is back"
         return Finding(kind, "False", Reason.RULE_UNKNOWN, message)
-    least = min(sums.n for sums in counts.sums)
+    least = min(sums.n for place, sums in enumerate(counts.sums) if place not in judged.dropped)
     whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
     message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
@@ -143,6 +144,7 @@ def variants_told(
     counts: Counts,
     compared: Mapping[str, Comparison],
     costs: Mapping[str, VariantCost | None],
+    guardrails: Mapping[str, list[GuardrailStatus]],
 ) -> list[VariantStatus]:
     """Return what the status tells of each variant; `compared` is what may be told of the comparisons."""
     return [
@@ -152,6 +154,7 @@ def variants_told(
             users=counts.users[place],
             requests=counts.requests[place],
             metrics=_metrics(spec, counts, place, compared.get(variant.name)),
+            guardrails=guardrails.get(variant.name, []),
             cost=costs.get(variant.name),
         )
         for place, variant in enumerate(spec.variants)

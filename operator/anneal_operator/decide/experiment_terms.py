@@ -3,9 +3,11 @@
 from itertools import pairwise
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.metrics import Guardrail as GuardrailSpec
 from serving_runtime.plan import boundaries
 
-from .statistics.terms import Method, Terms
+from .statistics.guarded import Guardrail
+from .statistics.terms import GUARDED_RULE, RULE, Method, Terms
 
 __all__ = ["terms_of"]
 
@@ -26,4 +28,17 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
         effect=primary.minimum_detectable_effect,
         closed=primary.window is not None,
         missing=primary.missing,
+        guardrails=tuple(map(_guardrail, spec.metrics.guardrails)),
+        rule=GUARDED_RULE if spec.metrics.guardrails else RULE,
+    )
+
+
+def _guardrail(spec: GuardrailSpec) -> Guardrail:
+    percent = spec.max_regression_percent
+    return Guardrail(
+        name=spec.name,
+        source=spec.source,
+        increases=spec.direction == "Increase",
+        regression=None if percent is None else round(percent / 100, 9),
+        most=spec.max,
     )

@@ -12,6 +12,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
+from .statistics.guardrails import breaches
 from .statistics.lee import with_cuts
 from .statistics.terms import Counts, Terms
 from .statistics.zeros import with_zeros
@@ -182,10 +183,12 @@ class ObservedExperiment:
 
     @property
     def recommendation(self) -> DecisionStatus | None:
-        """What was recommended, wherever that is told."""
-        return next(
-            (kept.recommendation for kept in (self.record, self.remembered) if kept and kept.recommendation), None
-        )
+        """What was recommended, wherever that is told; nothing once it was shown to be beyond a guardrail."""
+        kept = (record.recommendation for record in (self.record, self.remembered) if record)
+        found = next(filter(None, kept), None)
+        places = breaches(self.latches)
+        dropped = {variant.name for place, variant in enumerate(self.spec.variants) if place in places}
+        return None if found is None or found.winner in dropped else found
 
     @property
     def terms(self) -> Terms:
@@ -208,6 +211,12 @@ class ObservedExperiment:
         return frozenset().union(*(record.latches for record in (self.record, self.remembered) if record))
 
     @property
+    def dropped(self) -> frozenset[str]:
+        """The challengers that were shown to be beyond a guardrail: nothing hangs on their versions any more."""
+        places = breaches(self.latches)
+        return frozenset(variant.name for place, variant in enumerate(self.spec.variants) if place in places)
+
+    @property
     def identity(self) -> str:
         """The uid by which recorder and routers know it."""
         return self.record.uid if self.record and self.record.uid else self.uid
@@ -221,7 +230,7 @@ class ObservedExperiment:
     @property
     def replaced(self) -> str | None:
         """The first variant whose ModelVersion was made anew with another artifact since counting began."""
-        return next((name for name in self.variants if self.is_replaced(name)), None)
+        return next((name for name in self.variants if name not in self.dropped and self.is_replaced(name)), None)
 
     def is_replaced(self, variant: str) -> bool:
         """Whether a variant's ModelVersion is there, with another artifact than when counting began."""

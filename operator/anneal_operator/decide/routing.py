@@ -88,6 +88,8 @@ class Split:
     """The share of its users who take part, in percent."""
     baking: str = ""
     """The variant that has all users but for those held back, once it has won."""
+    dropped: frozenset[str] = frozenset()
+    """Variants whose users get the control's answers."""
 
 
 @dataclass(frozen=True)
@@ -220,8 +222,8 @@ def split_by(experiment: Experiment, last: Last, *, is_baking: bool = False) -> 
         return Split(experiment.name, bake_uid(uid), experiment.spec, salt, layer_salt=layer_salt, baking=winner)
     had = assignment.coverage_of(last.covered.get(uid, 0)) if status.coverage is None else status.coverage
     step = assignment.step_of(had)
-    coverage = max(had, assignment.coverage_at(step))
-    return Split(experiment.name, uid, experiment.spec, salt, step, layer_salt, coverage)
+    coverage, dropped = max(had, assignment.coverage_at(step)), frozenset(status.dropped)
+    return Split(experiment.name, uid, experiment.spec, salt, step, layer_salt, coverage, dropped=dropped)
 
 
 def is_baking(experiment: Experiment, default: str | None) -> bool:
@@ -236,8 +238,9 @@ def _to_answer(experiment: Experiment) -> set[str]:
 
 
 def compared(experiment: Experiment) -> set[str]:
-    """Return the versions of its variants."""
-    return {variant.model_version_ref.name for variant in experiment.spec.variants}
+    """Return the versions of its variants, but of those that were dropped."""
+    dropped = experiment.status.dropped
+    return {variant.model_version_ref.name for variant in experiment.spec.variants if variant.name not in dropped}
 
 
 def _is_split(experiment: Experiment) -> bool:

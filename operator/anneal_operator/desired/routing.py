@@ -119,6 +119,8 @@ class SplitTraffic:
     """The share of its users who take part, in percent."""
     baking: str = ""
     """The variant that has all users but for those held back, once it has won."""
+    dropped: frozenset[str] = frozenset()
+    """Variants whose users get the control's answers."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
     layer, override = assignment.layer, None if experiment.baking else assignment.override
     ends = boundaries([variant.weight for variant in spec.variants])
     variants = [
-        VariantRoute(name=variant.name, target=variant.model_version_ref.name, up_to=up_to)
+        VariantRoute(name=variant.name, target=_answers(experiment, variant.name), up_to=up_to)
         for variant, up_to in zip(spec.variants, ends, strict=True)
     ]
     if experiment.baking:
@@ -306,6 +308,11 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
         layer=layer and LayerRoute(salt=experiment.layer_salt, begin=layer.begin, end=layer.end),
         override=override and OverrideRoute(header=override.header.lower(), users=override.users),
     )
+
+
+def _answers(experiment: SplitTraffic, variant: str) -> str:
+    """Whose users are taken from a variant stay its users, so that nobody's turn changes who is counted where."""
+    return experiment.spec.version_of(experiment.spec.control if variant in experiment.dropped else variant)
 
 
 def _key(source: KeySource) -> KeyRoute:

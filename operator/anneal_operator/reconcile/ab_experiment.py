@@ -33,6 +33,7 @@ from anneal_operator.decide.observed_experiment import (
 )
 from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.lee import CELL
+from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Histogram
 from anneal_operator.decide.verdict import Deletion, Verdict
@@ -54,6 +55,7 @@ from anneal_operator.reasons import ConditionType
 from .acknowledgements import route_seen
 from .context import Context
 from .experiment_records import kept_record, record_of, remembered_of, start_of, text_of
+from .guards_seen import guards_in
 from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
@@ -152,7 +154,7 @@ class ABExperimentKind:
                 await registry.keep(item.namespace, model, record_name(item.manifest), text_of(record))
                 await self._context.models.ask(model)
             case RecordDecision(version, decision):
-                tags = {f"anneal.dev/experiment.{item.name}": decision.model_dump_json(by_alias=True)}
+                tags = {f"anneal.dev/experiment.{item.name}": packed(decision.model_dump_json(by_alias=True))}
                 await registry.record(item.namespace, model, version, tags)
             case MoveAlias(expected, version):
                 await registry.move_alias(item.namespace, model, PRODUCTION, expected, version)
@@ -215,7 +217,9 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
     largest = parts if primary.window else parts * _LARGEST
     sums = tuple(Sums(*_whole(metric["sums"], Sums, largest, signed=kind == "metric")) for metric in metrics)
     moved = _number(found["moved_users"], _MOST_USERS)
-    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=moved)
+    sources = sorted({one.source for one in spec.metrics.guardrails})
+    guards = guards_in(found, [variant.name for variant in spec.variants], sources)
+    counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=moved, guards=guards)
     if kind == "metric" or primary.range is None or not found["range"]:
         return counted
     low, high = primary.range.min, primary.range.max

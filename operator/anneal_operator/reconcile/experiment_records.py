@@ -9,6 +9,7 @@ from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.observed_experiment import Pin, Record, Returned
+from anneal_operator.decide.statistics.packed import packed, unpacked
 from anneal_operator.decide.statistics.terms import Terms
 from anneal_operator.desired.experiments import (
     DECISION_KEY,
@@ -95,7 +96,8 @@ def text_of(record: Record) -> str:
     found |= {"latches": sorted(record.latches)} if record.latches else {}
     found |= {"recommendation": record.recommendation.dump()} if record.recommendation else {}
     found |= {"returned": dataclasses.asdict(record.returned)} if record.returned else {}
-    return json.dumps({**told, **found, "closed": record.is_closed}, sort_keys=True, separators=(",", ":"))
+    whole = {**told, **found, "closed": record.is_closed}
+    return packed(json.dumps(whole, sort_keys=True, separators=(",", ":")))
 
 
 def _terms_of(record: Record, terms: Terms) -> Manifest | str:
@@ -120,7 +122,7 @@ def _terms_in(told: Manifest) -> Terms | None:
 def remembered_in(text: str) -> Record | None:
     """Return what MLflow says of a record; of one that somebody spoilt nothing is known."""
     try:
-        told = json.loads(text)
+        told = json.loads(unpacked(text))
         return Record(
             started_at=told["startedAt"],
             decision=DecisionStatus.parse(told["decision"]) if told["decision"] else None,

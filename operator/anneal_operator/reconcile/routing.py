@@ -33,6 +33,7 @@ from anneal_operator.decide.acknowledgement import (
 from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
 from anneal_operator.decide.experiment_end import recalled
+from anneal_operator.decide.experiment_guardrails import with_dropped
 from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
 from anneal_operator.decide.verdict import Call, Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
@@ -303,7 +304,8 @@ class RouterKind:
         heard = self._context.models.heard(spec.model_name)
         record = record_of(await kept_record(reader, item), name)
         record = record or (remembered_of(heard.records, item) if heard else None)
-        return replace(found, uid=record.uid if record and record.uid else uid, status=recalled(spec, status, record))
+        known = with_dropped(spec, recalled(spec, status, record), record.latches if record else ())
+        return replace(found, uid=record.uid if record and record.uid else uid, status=known)
 
     def decide(self, observed: ObservedRouter, now: datetime) -> Verdict[ObjectStatus, Programme, Await]:
         """Return where clients go, and which router is replaced."""
@@ -409,7 +411,8 @@ def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
 def _destination(route: Route) -> Destination:
     splits = [
         SplitTraffic(
-            split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt, split.coverage, split.baking
+            *(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt),
+            *(split.coverage, split.baking, split.dropped),
         )
         for split in route.splits
     ]

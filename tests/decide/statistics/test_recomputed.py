@@ -90,7 +90,7 @@ CUT["counts"]["requests"].pop()
         ("{}", "there is no decision"),
         (json.dumps({"kind": "ConfigMap", "data": {"start.json": "{}"}}), "there is no decision"),
         (json.dumps(_decision(snapshot=SNAPSHOT) | {"snapshot": '{"samples":{},"users":{}}'}), "kept means"),
-        (json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=2)))), "made by rule 2"),
+        (json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=3)))), "made by rule 3"),
         (json.dumps(_decision() | {"snapshot": json.dumps(CUT)}), "there is no decision"),
     ],
 )

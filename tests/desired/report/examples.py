@@ -107,7 +107,7 @@ def _status(spec: ABExperimentSpec, counts: Counts, *, is_over: bool = False) ->
     return ABExperimentStatus.parse({"phase": "Running", "reason": "Sufficient", "conditions": conditions}).having(
         started_at=timestamp(BEGAN),
         users=sum(counts.users),
-        variants=variants_told(spec, counts, compared, costs),
+        variants=variants_told(spec, counts, compared, costs, {}),
         sample_ratio=SampleRatio(p_value=judged.spread_p),
         power=Power(required_users_per_variant=judged.powered, **at) if judged.powered else None,
     )

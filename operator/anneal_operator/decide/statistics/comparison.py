@@ -5,11 +5,12 @@ one likes: it holds at all times at once (Waudby-Smith 2103.06476, equation 9). 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .sums import Arm
 
-__all__ = ["LEAST_P", "Comparison", "rho2_of", "sequence", "welch"]
+__all__ = ["LEAST_P", "Comparison", "rho2_of", "sequence", "welch", "welch_above"]
 
 LEAST_P = 1e-300
 """A p-value is never told as 0."""
@@ -29,12 +30,23 @@ def welch(control: Arm, challenger: Arm, level: float) -> Comparison:
     """Welch's unequal-variances t-test with its exact degrees of freedom; `level` is the error of the interval."""
     from scipy import special
 
-    lift, variance = challenger.mean - control.mean, control.variance + challenger.variance
-    freedom = variance**2 / sum(arm.variance**2 / (arm.n - 1) for arm in (control, challenger))
-    error = math.sqrt(variance)
+    lift, freedom = challenger.mean - control.mean, _freedom((control, challenger))
+    error = math.sqrt(control.variance + challenger.variance)
     half = -float(special.stdtrit(freedom, level / 2)) * error
     p_value = 2 * float(special.stdtr(freedom, -abs(lift) / error))
     return Comparison(lift, lift - half, lift + half, max(p_value, LEAST_P))
+
+
+def welch_above(value: float, arms: Sequence[Arm]) -> float:
+    """Return the one-sided p-value of a number that is made of these arms, against its being 0 or less."""
+    from scipy import special
+
+    error = math.sqrt(sum(arm.variance for arm in arms))
+    return max(float(special.stdtr(_freedom(arms), -value / error)), LEAST_P)
+
+
+def _freedom(arms: Sequence[Arm]) -> float:
+    return sum(arm.variance for arm in arms) ** 2 / sum(arm.variance**2 / (arm.n - 1) for arm in arms)
 
 
 def rho2_of(level: float, users: float) -> float:

@@ -1,16 +1,18 @@
 """The rule itself: what was counted, by the terms of the start, is a winner, an end without one, or not enough yet.
 
-The first that applies decides. What is found against the assignment withholds every verdict, however good the numbers
-look. The current evidence counts, not the best that ever was; only what is found against the data stands for good.
+The first that applies decides. A challenger that was shown to be beyond a guardrail is out of it, whatever else is
+wrong. What is found against the assignment withholds every other verdict, however good the numbers look. The current
+evidence counts, not the best that ever was; only what is found against the data, or a challenger, stands for good.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .comparison import LEAST_P, Comparison, sequence, welch
 from .cuped import adjusted_pair
+from .guardrails import Guarded, breach, breaches, guarded
 from .holm import adjusted
 from .power import fixed_users, sequential_factor
 from .spread import LATCH, log_evidence
@@ -19,7 +21,7 @@ from .terms import Counts, Terms
 
 __all__ = ["RESPONSE", "SPREAD", "Judgement", "Outcome", "judge"]
 
-Outcome = Literal["Winner", "ControlWins", "Inconclusive"]
+Outcome = Literal["Winner", "ControlWins", "GuardrailBreach", "Inconclusive"]
 SPREAD, RESPONSE = "sampleRatio", "response"
 """What is latched: users are not spread as their buckets say; those who gave a value are not."""
 _MOST_MOVED, _MOST_MOVED_SHARE = 5, 0.001
@@ -44,6 +46,8 @@ class Judgement:
     has_sample: bool
     fell_back: tuple[int, ...] = ()
     """The challengers of whose requests another variant's server answered too many."""
+    guarded: tuple[tuple[Guarded, ...], ...] = ()
+    """How each variant stands by each guardrail."""
     outcome: Outcome | None = None
     winner: int | None = None
     basis: int | None = None
@@ -54,6 +58,15 @@ class Judgement:
         """The p-value of the users' spread, which holds however often it is looked at."""
         return max(math.exp(-max(self.spread, 0.0)), LEAST_P)
 
+    def unshown(self, place: int, level: float) -> list[str]:
+        """Return the guardrails that a challenger is not shown to keep within."""
+        return [one.guardrail.name for one in self.guarded[place] if one.p_value > level]
+
+    @property
+    def dropped(self) -> Mapping[int, list[str]]:
+        """The challengers that were shown to be beyond a guardrail, and beyond which."""
+        return breaches(self.latched)
+
     @property
     def is_sound(self) -> bool:
         """Whether users are spread as their buckets say, each in one variant."""
@@ -62,24 +75,36 @@ class Judgement:
 
 def judge(terms: Terms, counts: Counts) -> Judgement:
     """Judge the counts by the terms."""
-    with_value = [sums.n for sums in counts.sums]
     spread = log_evidence(counts.users, terms.shares)
-    found = {SPREAD} if spread >= LATCH else set()
-    if terms.missing == "Ignore" and log_evidence(with_value, terms.shares) >= LATCH:
-        found.add(RESPONSE)
+    stand = tuple(guarded(terms, counts, place) for place in range(len(terms.shares)))
+    latched = counts.latched | _found(terms, counts, spread, stand)
     powered = _powered(terms, counts)
     needed = max(terms.least, powered or 0) if terms.method == "FixedHorizon" else terms.least
+    left = [sums.n for place, sums in enumerate(counts.sums) if place not in breaches(latched)]
     judgement = Judgement(
         compared=tuple(_compared(terms, counts, place) for place in range(len(terms.shares))),
         spread=spread,
-        latched=counts.latched | found,
+        latched=latched,
         too_many_moved=counts.moved > max(_MOST_MOVED, _MOST_MOVED_SHARE * sum(counts.users)),
         needed=needed,
         powered=powered,
-        has_sample=min(with_value) >= needed,
+        has_sample=min(left) >= needed,
         fell_back=tuple(place for place in _challengers(terms) if _fell_back(counts, place)),
+        guarded=stand,
     )
+    if len(judgement.dropped) == len(_challengers(terms)):
+        return replace(judgement, outcome="GuardrailBreach", winner=terms.control, basis=min(judgement.dropped))
     return _decided(terms, counts, judgement) if judgement.is_sound and judgement.has_sample else judgement
+
+
+def _found(terms: Terms, counts: Counts, spread: float, stand: Sequence[Sequence[Guarded]]) -> set[str]:
+    """What is latched by these numbers; a challenger's users who could not be answered gave no values, either."""
+    left = [place for place in range(len(terms.shares)) if place not in breaches(counts.latched)]
+    response = log_evidence([counts.sums[place].n for place in left], [terms.shares[place] for place in left])
+    looked_at = [(SPREAD, spread), *([(RESPONSE, response)] if terms.missing == "Ignore" else [])]
+    found = {name for name, evidence in looked_at if evidence >= LATCH}
+    beyond = ((one.guardrail.name, place) for place, all_ in enumerate(stand) for one in all_ if one.is_breached)
+    return found | {breach(*one) for one in beyond}
 
 
 def _compared(terms: Terms, counts: Counts, place: int) -> Comparison | None:
@@ -121,10 +146,14 @@ def _powered(terms: Terms, counts: Counts) -> int | None:
 
 
 def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
-    places = _challengers(terms)
+    """Who was dropped counts among those of the start, and is nothing any more."""
+    places = [place for place in _challengers(terms) if place not in judgement.dropped]
+    out = [1.0] * len(judgement.dropped)
     wanted = [_wanted(terms, judgement.compared[place]) for place in places]
-    better = adjusted([one.p_value if one and one.lift > 0 else 1.0 for one in wanted])
-    worse = adjusted([one.p_value if one and one.lift < 0 else 1.0 for one in wanted])
+    kept = [max((one.p_value for one in judgement.guarded[place]), default=0.0) for place in places]
+    gained = [one.p_value if one and one.lift > 0 else 1.0 for one in wanted]
+    better = adjusted([*map(max, gained, kept), *out])[: len(places)]
+    worse = adjusted([*(one.p_value if one and one.lift < 0 else 1.0 for one in wanted), *out])[: len(places)]
     candidates = [
         (one.lower, place)
         for place, one, p_value in zip(places, wanted, better, strict=True)

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .packed import unpacked
 from .snapshot import Conclusion, Snapshot
 
 __all__ = ["recomputed"]
 
-_BY_NUMBERS = ("sequence-", "welch-")
+_BY_NUMBERS = ("sequence-", "welch-", "guardrail-")
 _WITHOUT_WINNER = {"Inconclusive", "Aborted", "ControlReplaced"}
 _DECISION_KEY = "decision.json"
 
@@ -23,7 +24,7 @@ def recomputed(text: str) -> tuple[str, bool]:
     `text` is the JSON of an experiment's record (a ConfigMap), of the ABExperiment, or of the decision alone.
     """
     try:
-        decision = _decision_in(json.loads(text))
+        decision = _decision_in(json.loads(unpacked(text)))
         snapshot = Snapshot.read(json.loads(decision["snapshot"])) if decision["snapshot"] != "{}" else None
         recorded = [decision["outcome"], decision.get("winner"), decision["rule"], decision["reason"]]
         found = snapshot.conclusion() if snapshot else None

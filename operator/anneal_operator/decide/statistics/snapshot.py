@@ -10,10 +10,11 @@ from typing import Any, Self
 from anneal_operator.api.minimum_effect import beside_minimum
 
 from .comparison import LEAST_P, Comparison
+from .guardrails import HARM_LEVEL, Guarded
 from .judgement import Judgement, Outcome, judge
-from .terms import RULE, Counts, Terms
+from .terms import RULES, Counts, Terms
 
-__all__ = ["Conclusion", "Snapshot", "shown"]
+__all__ = ["Conclusion", "Snapshot", "shown", "stands"]
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,16 @@ class Snapshot:
         """Return it as it was kept; raise ValueError where another rule than this build's is to be applied."""
         if "terms" not in told:
             raise ValueError("it was made by a build that kept means, and no whole numbers")
-        if told["terms"]["rule"] != RULE:
-            raise ValueError(f"it was made by rule {told['terms']['rule']}, and this build knows rule {RULE}")
+        if (rule := told["terms"]["rule"]) not in RULES:
+            raise ValueError(f"it was made by rule {rule}, and this build knows rules up to {RULES[-1]}")
         terms, counts = Terms.read(told["terms"]), Counts.read(told["counts"])
         return cls(str(told["metric"]), tuple(told["variants"]), terms, counts)
 
     def conclusion(self) -> Conclusion | None:
         """Return the decision; None where the numbers are not sound, not enough, or show nothing yet."""
         judged = judge(self.terms, self.counts)
+        if judged.outcome == "GuardrailBreach":
+            return self._returned(judged)
         found = None if judged.basis is None else judged.compared[judged.basis]
         if judged.outcome is None or judged.basis is None or found is None:
             return None
@@ -80,6 +83,17 @@ class Snapshot:
     def _looks_better(self, found: Comparison) -> bool:
         return found.lower > 0 if self.terms.increases else found.upper < 0
 
+    def _returned(self, judged: Judgement) -> Conclusion:
+        several = f"; every challenger was beyond one of {self._beyond(judged)}" if len(judged.dropped) > 1 else ""
+        place, names = next(iter(judged.dropped.items()))
+        first = next((one for one in judged.guarded[place] if one.guardrail.name == names[0]), None)
+        why = f"{self.variants[place]} was shown to be beyond {names[0]}{f': {stands(first)}' if first else ''}"
+        control = self.variants[self.terms.control]
+        return Conclusion("GuardrailBreach", control, f"guardrail-{1 - HARM_LEVEL:g}", f"{why}{several}")
+
+    def _beyond(self, judged: Judgement) -> str:
+        return ", ".join(sorted({name for names in judged.dropped.values() for name in names}))
+
     def _why(self, judged: Judgement, place: int, found: Comparison) -> str:
         name, control, several = self.variants[place], self.variants[self.terms.control], len(self.variants) > 2
         nearest = f"; {name} came nearest" if several else ""
@@ -97,7 +111,22 @@ class Snapshot:
     def _withheld(self, judged: Judgement, place: int) -> str:
         if place in judged.fell_back:
             return "other variants' servers answered too many of its requests"
+        if unshown := judged.unshown(place, self.terms.level):
+            return f"is not shown to keep within {', '.join(unshown)}"
         return f"users of one variant give {self.metric} more often than those of another"
+
+
+def stands(found: Guarded) -> str:
+    """Return how a challenger stands by a guardrail, for people."""
+    limit = found.guardrail
+    if limit.most is not None:
+        allowed = f"at most {limit.most:.3g}"
+    else:
+        factor = 1 + (limit.regression or 0.0) * (-1 if limit.increases else 1)
+        allowed = f"{'at least' if limit.increases else 'at most'} {factor:.4g} times the control's"
+    if found.value is None or found.control is None:
+        return f"nothing is known yet of {limit.source}, of which {allowed} is allowed"
+    return f"{limit.source} {found.value:.3g}, the control's {found.control:.3g}, where {allowed} is allowed"
 
 
 def shown(found: Comparison) -> str:

@@ -1,21 +1,24 @@
 """What an experiment's start freezes of its verdict: with the sums, all that a decision follows from."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from .comparison import rho2_of
 from .cuped import History
+from .guarded import Guardrail, Guards
 from .sums import Scale, Sums
 
-__all__ = ["RULE", "Counts", "Cut", "Histogram", "Method", "Missing", "Terms"]
+__all__ = ["GUARDED_RULE", "RULE", "RULES", "Counts", "Cut", "Histogram", "Method", "Missing", "Terms"]
 
 Method = Literal["Sequential", "FixedHorizon"]
 Missing = Literal["Ignore", "Zero"]
 _WHOLE = Scale(1)
-RULE = 1
-"""The version of the rule: another one would decide otherwise from the same numbers."""
+RULES = RULE, GUARDED_RULE = 1, 2
+"""The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
+judge what has guardrails, which it would not see; without any, both are the same.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,14 @@ class Terms:
     """Whether a user's values count once their window is over, and not before."""
     missing: Missing = "Ignore"
     """What becomes of users without a value: with `Zero` the sums are of everybody, and who has one is not judged."""
+    guardrails: tuple[Guardrail, ...] = ()
+    """What no challenger may worsen by more than is allowed."""
     rule: int = RULE
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this build knows the rule."""
+        return self.rule in RULES
 
     @property
     def share_of_level(self) -> float:
@@ -57,8 +67,8 @@ class Terms:
 
     def told(self) -> dict[str, Any]:
         """Return it for JSON, without what is not said."""
-        unsaid = {field.name: field.default for field in dataclasses.fields(self) if field.name != "rule"}
-        return {name: value for name, value in dataclasses.asdict(self).items() if value != unsaid.get(name, ...)}
+        told = _told(self, {"rule"})
+        return told | {"guardrails": [_told(one) for one in self.guardrails]} if self.guardrails else told
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
@@ -67,14 +77,24 @@ class Terms:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         found = {name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])}
+        is_guarded = told.get("rule", RULE) == GUARDED_RULE
+        found["guardrails"] = tuple(Guardrail(**one) for one in told["guardrails"]) if is_guarded else ()
         terms = cls(**found)
-        if terms.rule == RULE and not terms._can_be():
+        if terms.is_known and not terms._can_be():
             raise ValueError("nothing can be judged by these terms")
         return terms
 
     def _can_be(self) -> bool:
         is_shared = len(self.shares) > 1 and min(self.shares) > 0 and 0 <= self.control < len(self.shares)
-        return is_shared and 0 < self.level < 1 and self.least > 0 and self.planned > 0
+        is_limited = all(one.can_be() for one in self.guardrails)
+        is_ruled = bool(self.guardrails) == (self.rule == GUARDED_RULE)
+        return is_shared and is_limited and is_ruled and 0 < self.level < 1 and self.least > 0 and self.planned > 0
+
+
+def _told(one: "Terms | Guardrail", always: Collection[str] = ()) -> dict[str, Any]:
+    """What is not as it is left out."""
+    unsaid = {field.name: field.default for field in dataclasses.fields(one) if field.name not in always}
+    return {name: value for name, value in dataclasses.asdict(one).items() if value != unsaid.get(name, ...)}
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,8 @@ class Counts:
     """Users who were given more than one variant."""
     latched: frozenset[str] = field(default_factory=frozenset)
     """What an earlier look has found for good."""
+    guards: Guards | None = None
+    """What guardrails are judged by; None where the recorder does not tell."""
     histograms: tuple[Histogram, ...] = ()
     """What `cut` is made from; it is not kept."""
 
@@ -123,7 +145,8 @@ class Counts:
             lists["histories"] = [dataclasses.astuple(one) for one in self.histories]
         if self.cut:
             lists["cut"] = [one and (one.place, *dataclasses.astuple(one.sums)) for one in self.cut]
-        return {**lists, "moved": self.moved, "latched": sorted(self.latched)}
+        guards = {"guards": self.guards.told()} if self.guards else {}
+        return {**lists, **guards, "moved": self.moved, "latched": sorted(self.latched)}
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
@@ -138,4 +161,5 @@ class Counts:
             cut=tuple(one and Cut(one[0], Sums(*one[1:])) for one in told.get("cut", ())),
             moved=told["moved"],
             latched=frozenset(told["latched"]),
+            guards=Guards.read(told["guards"]) if "guards" in told else None,
         )

@@ -1,0 +1,147 @@
+"""What an experiment measures: the number that decides, and those that must not get worse meanwhile."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .schema import MapByName, Rule, Schema
+
+__all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range"]
+
+_MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
+GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
+
+
+class Range(Schema):
+    """Between what values a metric lies."""
+
+    min: float = Field(ge=-1e12, le=1e12)
+    """The least value."""
+    max: float = Field(ge=-1e12, le=1e12)
+    """The greatest value."""
+
+    rules: ClassVar = (
+        Rule(
+            "self.max - self.min >= 0.000001",
+            "`max` must be above `min`, by a millionth at least",
+            lambda limits: limits.max - limits.min >= 0.000001,
+        ),
+    )
+
+
+class PrimaryMetric(Schema):
+    """The number that decides."""
+
+    name: _MetricName
+    """The metric's name in `POST /v1/feedback`, for example `user_rating`."""
+    source: Literal["Feedback"] = "Feedback"
+    """`Feedback`: what clients post about answers they got; a user's value is the mean of theirs."""
+    direction: Literal["Increase", "Decrease"] = "Increase"
+    """Which way is better."""
+    range: Range | None = None
+    """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
+    analyses of the metric needs it. Where all users say the same, only a metric with a range can have a verdict.
+    """
+    window: Literal["24h"] | None = None
+    """For how long after their first answer what a user says counts. A user then enters the analysis once, when that
+    time is over, and a tenth of it more: everybody is observed for the same time, what users were like before the
+    experiment is taken into account, and where those of one variant give values more often that is, too. Left out,
+    all that was said so far counts at once. The recorder keeps no other window.
+    """
+    missing: Literal["Ignore", "Zero"] = "Ignore"
+    """What becomes of users who said nothing. `Ignore` leaves them out. `Zero` counts them as 0 once their `window` is
+    over, so that everybody is analysed: for what users do or do not do, such as taking an answer over. What users were
+    like before the experiment is not taken into account then.
+    """
+    minimum_detectable_effect: float | None = Field(default=None, ge=0.000001, le=1e12)
+    """The least difference of the means that matters, in the metric's own unit: `status.power` tells how many users it
+    takes to find it, a fixed horizon takes as many, and a sequence ends without a winner once it shows that no
+    challenger is better by as much.
+    """
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.window) || has(self.range)",
+            "`window` needs a `range`: the recorder keeps what was said within it on a scale from `min` to `max`",
+            lambda metric: metric.window is None or metric.range is not None,
+        ),
+        Rule(
+            "self.missing != 'Zero' || (has(self.window) && has(self.range) && self.range.min <= 0.0 && "
+            "self.range.max >= 0.0)",
+            "with `missing: Zero` who said nothing counts as 0 once their `window` is over: set `window`, and a "
+            "`range` that has 0 in it",
+            lambda metric: metric.missing != "Zero" or metric.takes_zero,
+        ),
+    )
+
+    @property
+    def takes_zero(self) -> bool:
+        """Whether it is known when a user has said nothing, and 0 is a value."""
+        return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
+
+
+class Guardrail(Schema):
+    """A number that a challenger must not worsen by more than is allowed: shown to worsen it, it gets no users any
+    more, and without a proof that it does not, it is not promoted.
+    """
+
+    name: _MetricName
+    """What reports call it."""
+    source: GuardrailSource
+    """What of the answers is measured. `Errors`: the share of requests that fail by the variant's fault.
+    `Latency`: the time to the end of a complete answer, its geometric mean; a failure counts as 600 s.
+    `TimeToFirstToken`: of streams, the same of the time to the first content. `TimePerOutputToken`: of streams, the
+    time from the first content to the last, over the tokens. `OutputTokens`: tokens per request.
+    """
+    direction: Literal["Increase", "Decrease"] | None = None
+    """Which way is better, of `OutputTokens`; of the others less is."""
+    max_regression_percent: float | None = Field(default=None, ge=0.1, le=1000)
+    """By how much it may be worse than the control's, in percent of that."""
+    max: float | None = Field(default=None, ge=0.000001, le=1000000)
+    """What it may be at most, whatever the control's is: for `Errors` a share (0.01 is one request in a hundred), for
+    times seconds, for `OutputTokens` tokens. Where errors are rare, this is the limit to take: that a challenger fails
+    no more often than a control that never does cannot be shown.
+    """
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.max) != has(self.maxRegressionPercent)",
+            "a guardrail has one limit: set `maxRegressionPercent`, or `max`",
+            lambda one: (one.max is None) != (one.max_regression_percent is None),
+        ),
+        Rule(
+            "has(self.direction) == (self.source == 'OutputTokens')",
+            "`direction` says which way `OutputTokens` are better; of the other sources less is: leave it out",
+            lambda one: (one.direction is not None) == (one.source == "OutputTokens"),
+        ),
+        Rule(
+            "!has(self.direction) || self.direction != 'Increase' || "
+            "(has(self.maxRegressionPercent) && self.maxRegressionPercent < 100.0)",
+            "where more is better, the limit is a `maxRegressionPercent` below 100",
+            lambda one: (
+                one.direction != "Increase"
+                or (one.max_regression_percent is not None and one.max_regression_percent < 100)
+            ),
+        ),
+        Rule(
+            "!has(self.max) || self.source != 'Errors' || self.max < 1.0",
+            "`max` of `Errors` is a share of the requests, below 1: 0.01 is one in a hundred",
+            lambda one: one.max is None or one.source != "Errors" or one.max < 1,
+        ),
+        Rule(
+            "!has(self.max) || !(self.source in ['Latency', 'TimeToFirstToken']) || self.max > 0.001",
+            "`max` of `Latency` and `TimeToFirstToken` is in seconds, above a millisecond",
+            lambda one: one.max is None or one.source not in {"Latency", "TimeToFirstToken"} or one.max > 0.001,
+        ),
+    )
+
+
+class Metrics(Schema):
+    """What is measured."""
+
+    primary: PrimaryMetric
+    """The number that decides."""
+    guardrails: MapByName[Guardrail] = Field(default=[], max_length=4)
+    """What must not get worse. As soon as a challenger is shown to be beyond a limit, its users get the control's
+    answers, before `minDuration`, too, and whatever `decision.mode` says; with no challenger left the experiment ends.
+    """

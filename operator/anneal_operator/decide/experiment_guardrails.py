@@ -1,0 +1,106 @@
+"""Guardrails of an ABExperiment: who was dropped, what is told of them, and whether a breach has to be acted on now.
+
+A breach returns users, which is no promotion: it waits for nothing that only a verdict waits for, neither a sample nor
+a minimum duration nor MLflow, and it follows in every mode.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, GuardrailStatus
+from anneal_operator.reasons import ConditionType, Reason
+
+from .conditions import Finding
+from .experiment_sample import freshness
+from .observed_experiment import Intent, KeepLatches, ObservedExperiment
+from .statistics.guardrails import Guarded, breaches
+from .statistics.judgement import Judgement, judge
+from .statistics.snapshot import stands
+from .statistics.terms import Counts
+
+__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "is_breached", "with_dropped"]
+
+
+def is_breached(seen: ObservedExperiment, now: datetime) -> bool:
+    """Whether the numbers show a breach that nothing has come of yet; numbers that are not fresh show none."""
+    counts, terms = seen.counted, seen.terms
+    if seen.record is None or counts is None or not terms.is_known or not terms.guardrails:
+        return False
+    if freshness(counts, seen.stored, now).status != "True":
+        return False
+    judged = judge(terms, counts)
+    return judged.outcome == "GuardrailBreach" or not set(judged.dropped) <= set(breaches(seen.latches))
+
+
+def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: Iterable[Intent]) -> ABExperimentStatus:
+    """Return the status with who was dropped, and with the shares that they leave.
+
+    Routes follow from this: it is told in the same step in which the record is to have it, which comes first.
+    """
+    kept = (intent.latches for intent in apply if isinstance(intent, KeepLatches))
+    told = with_dropped(seen.spec, status, seen.latches.union(*kept))
+    if not told.dropped or told.phase != "Running":
+        return told
+    weights = {variant.name: variant.weight for variant in seen.spec.variants}
+    for name in told.dropped:
+        weights[seen.spec.control] += weights[name]
+        weights[name] = 0
+    return told.having(variants=[one.model_copy(update={"weight": weights[one.name]}) for one in told.variants])
+
+
+def with_dropped(spec: ABExperimentSpec, status: ABExperimentStatus, latches: Collection[str]) -> ABExperimentStatus:
+    """Return the status with who was dropped, as the record says it, too."""
+    places = breaches(latches)
+    names = [variant.name for place, variant in enumerate(spec.variants) if place in places]
+    return status.having(dropped=[*status.dropped, *(name for name in names if name not in status.dropped)])
+
+
+def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding | None:
+    """Say whether challengers keep within the guardrails; nothing where there are none."""
+    kind, terms, variants = ConditionType.GUARDRAILS_HEALTHY, seen.terms, seen.spec.variants
+    if not terms.guardrails:
+        return None
+    if judged.dropped:
+        found = "; ".join(
+            f"{variants[place].name} was shown to be beyond {', '.join(names)}{_numbers(judged, place, names)}"
+            for place, names in judged.dropped.items()
+        )
+        message = f"{found}: from then on its users get {seen.spec.control}'s answers"
+        return Finding(kind, "False", Reason.GUARDRAIL_BREACH, message)
+    ratios = counts.guards.ratios if counts.guards else {}
+    if sources := sorted({one.source for one in terms.guardrails} - set(ratios)):
+        message = (
+            f"the recorder does not tell what {', '.join(sources)} are judged by, so no breach is seen, and nothing is "
+            "promoted: have the chart's recorder run this release"
+        )
+        return Finding(kind, "Unknown", Reason.GUARDRAILS_UNKNOWN, message)
+    open_ = {place: judged.unshown(place, terms.level) for place in range(len(variants)) if place != terms.control}
+    if any(open_.values()):
+        which = "; ".join(f"{variants[place].name}: {', '.join(names)}" for place, names in open_.items() if names)
+        message = f"no breach, and not shown yet to be kept, without which nothing is promoted: {which}"
+        return Finding(kind, "Unknown", Reason.GUARDRAILS_NOT_SHOWN, message)
+    return Finding(kind, "True", Reason.GUARDRAILS_KEPT, "every challenger is shown to keep within every guardrail")
+
+
+def _numbers(judged: Judgement, place: int, names: Collection[str]) -> str:
+    found = next((one for one in judged.guarded[place] if one.guardrail.name in names), None)
+    return f" ({stands(found)})" if found else ""
+
+
+def guardrails_told(judged: Judgement, place: int, level: float, *, is_told: bool) -> list[GuardrailStatus]:
+    """Return how a challenger stands; its numbers only where they may be told."""
+    beyond = judged.dropped.get(place, [])
+    return [
+        _told(one, "Breached", is_told=True)
+        if one.guardrail.name in beyond
+        else _told(one, "Kept" if is_told and one.p_value <= level else "NotShown", is_told=is_told)
+        for one in judged.guarded[place]
+    ]
+
+
+def _told(found: Guarded, state: str, *, is_told: bool) -> GuardrailStatus:
+    if not is_told:
+        return GuardrailStatus(name=found.guardrail.name, state=state)
+    numbers = {"value": found.value, "ratio": found.ratio, "bound": found.bound}
+    return GuardrailStatus(name=found.guardrail.name, state=state, **numbers)

@@ -1,0 +1,90 @@
+"""What guardrails are held to, and what was counted for them: ratios of totals, and users who had a failure.
+
+The unit is the user here, too: a ratio's spread is that of users' totals and counts, which vary together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any, Literal, Self, get_args
+
+from .sums import Arm
+
+__all__ = ["EVENTS", "LOGARITHMS", "Guardrail", "Guards", "Ratio", "Source"]
+
+Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
+EVENTS = "Errors"
+"""Of which each is 0 or 1."""
+LOGARITHMS = ("Latency", "TimeToFirstToken")
+"""Of which the recorder keeps logarithms, of milliseconds: a difference of these is a ratio of the times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A number, and how much worse than the control's it may be, or what it may be at most."""
+
+    name: str
+    source: Source
+    increases: bool = False
+    """Whether more is better."""
+    regression: float | None = None
+    """As a part of the control's."""
+    most: float | None = None
+
+    def can_be(self) -> bool:
+        """Whether there is something to hold a challenger to."""
+        limits = [limit for limit in (self.regression, self.most) if limit is not None]
+        return self.source in get_args(Source) and len(limits) == 1 and limits[0] > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Of one variant's users: how many are measured, their totals `m`, counts `d`, and the squares and products."""
+
+    n: int = 0
+    m: int = 0
+    d: int = 0
+    mm: int = 0
+    dd: int = 0
+    md: int = 0
+
+    def can_be(self) -> bool:
+        """Whether there are users of whom these are the sums."""
+        own = self.n >= 0 and self.d >= self.n and self.d**2 <= self.n * self.dd and self.dd <= self.d**2
+        return own and self.m >= 0 and self.m**2 <= self.n * self.mm and self.md**2 <= self.mm * self.dd
+
+    def arm(self, parts: int, source: Source) -> Arm | None:
+        """Return the ratio and its variance by the delta method (Deng 1803.06336, section 3); `parts` make one.
+
+        Of events the variance is not below what one more user would bring all of whose requests are other ones. Of
+        what has no bounds nothing is said where all users are alike.
+        """
+        if self.n < 2:
+            return None
+        spread = self.mm * self.d**2 - 2 * self.m * self.d * self.md + self.m**2 * self.dd
+        variance = spread * self.n / ((self.n - 1) * self.d**4) / parts**2
+        if source == EVENTS:
+            variance = max(variance, self.dd / (self.n * self.d**2))
+        return Arm(self.n, self.m / (self.d * parts), variance) if variance > 0.0 else None
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What was counted for guardrails, all of it in the order of the variants."""
+
+    failed: tuple[int, ...]
+    """Users who had a failure."""
+    ratios: Mapping[str, tuple[Ratio, ...]]
+    """By source."""
+    parts: Mapping[str, int]
+    """How many of a source's whole numbers make one."""
+
+    def told(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        ratios = {source: [astuple(one) for one in arms] for source, arms in self.ratios.items()}
+        return {"failed": self.failed, "ratios": ratios, "parts": self.parts}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """Return it from JSON; raise TypeError or KeyError where it is none."""
+        ratios = {source: tuple(Ratio(*one) for one in arms) for source, arms in told["ratios"].items()}
+        return cls(tuple(told["failed"]), ratios, dict(told["parts"]))

@@ -1,0 +1,57 @@
+"""What a recorder tells that guardrails are judged by; an earlier build of it tells nothing."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anneal_operator.decide.statistics.guarded import EVENTS, Guards, Ratio, Source
+
+__all__ = ["guards_in"]
+
+_MEASURES: Mapping[Source, str] = {
+    "Errors": "answers.errors",
+    "Latency": "answers.latency",
+    "TimeToFirstToken": "answers.first",
+    "TimePerOutputToken": "answers.pace",
+    "OutputTokens": "answers.tokens",
+}
+_MOST_PARTS, _LARGEST = 10**13, 10**40
+"""What is believed of the parts that make one, and of a sum of squares."""
+
+
+def guards_in(found: Mapping[str, Any], variants: Sequence[str], sources: Sequence[Source]) -> Guards | None:
+    """Return what a recorder's statistics say of these variants; None where it does not know of guardrails.
+
+    Raise an error of a value, type or key of what no recorder of ours tells.
+    """
+    told = found.get("open")
+    if not sources or told is None:
+        return None
+    arms = [told["variants"].get(name, {}) for name in variants]
+    exposed, failed = (tuple(_whole(arm.get(name, 0)) for arm in arms) for name in ("exposed", "failed"))
+    if any(some > all_ for some, all_ in zip(failed, exposed, strict=True)):
+        raise ValueError("more users had a failure than there are")
+    known = [source for source in sources if _MEASURES[source] in told["parts"]]
+    ratios: dict[str, tuple[Ratio, ...]] = {source: _ratios(arms, exposed, source) for source in known}
+    parts: dict[str, int] = {
+        source: max(1, min(_whole(told["parts"][_MEASURES[source]]), _MOST_PARTS)) for source in known
+    }
+    return Guards(failed, ratios, parts)
+
+
+def _ratios(arms: Sequence[Mapping[str, Any]], exposed: Sequence[int], source: Source) -> tuple[Ratio, ...]:
+    found = []
+    for arm, users in zip(arms, exposed, strict=True):
+        sums = arm.get("ratios", {}).get(_MEASURES[source], {})
+        ratio = Ratio(**{field.name: _whole(sums.get(field.name, 0)) for field in dataclasses.fields(Ratio)})
+        if not ratio.can_be() or ratio.n > users or (source == EVENTS and ratio.m > ratio.d):
+            raise ValueError(f"{ratio} was not counted")
+        found.append(ratio)
+    return tuple(found)
+
+
+def _whole(told: Any) -> int:  # noqa: ANN401 - whatever is told
+    number = int(told)
+    if not 0 <= number <= _LARGEST:
+        raise ValueError(f"{number} was not counted")
+    return number

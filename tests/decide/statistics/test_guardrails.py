@@ -1,0 +1,286 @@
+"""Guardrails: the golden numbers (of scipy, gbstats and confseq), and what follows from them row by row."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from anneal_operator.decide.statistics.comparison import rho2_of
+from anneal_operator.decide.statistics.evidence import log_evidence_above, log_failure_evidence, odds_against
+from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
+from anneal_operator.decide.statistics.guardrails import breach, breaches, guarded
+from anneal_operator.decide.statistics.judgement import judge
+from anneal_operator.decide.statistics.sums import Arm, Scale
+from anneal_operator.decide.statistics.terms import GUARDED_RULE, Counts, Terms
+from tests.support.counted import PARTS, failures, ratio_over, sums_of
+
+RHO2 = rho2_of(0.05, 400)
+
+
+@pytest.mark.parametrize(("z", "evidence"), [(3.2, 60.0933105), (-1.0, 0.129403355)])
+def test_one_sided_evidence(z: float, evidence: float) -> None:
+    assert math.exp(log_evidence_above(z, 1.0, 800, RHO2)) == pytest.approx(evidence, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "control", "share", "evidence"), [(20, 7, 0.5, 12.4073731), (12, 30, 0.1, 60.7617226)]
+)
+def test_evidence_of_too_many_failures(challenger: int, control: int, share: float, evidence: float) -> None:
+    assert math.exp(log_failure_evidence(challenger, control, share)) == pytest.approx(evidence, rel=1e-8)
+
+
+def test_eleven_users_who_all_fail_are_enough() -> None:
+    share = odds_against(0.1, 5000, 5000)
+    found = [math.exp(log_failure_evidence(users, 0, share)) for users in (10, 11)]
+    assert found[0] < 80 <= found[1]
+
+
+@pytest.mark.parametrize(("challenger", "control"), [(10**7, 10), (10, 10**7), (10**7, 10**7), (0, 0)])
+def test_evidence_of_many_failures_overflows_nothing(challenger: int, control: int) -> None:
+    found = log_failure_evidence(challenger, control, 0.1)
+    assert not math.isnan(found)
+    assert (found > 0) == (challenger > control or challenger == 10**7)
+
+
+@pytest.mark.parametrize(
+    ("totals", "counts", "mean", "variance"),
+    [
+        ([3, 1, 4, 0, 2], [4, 2, 5, 3, 2], 0.625, 0.0251770020),
+        ([4, 2, 5, 1, 0, 3], [5, 2, 5, 4, 1, 3], 0.75, 0.021),
+        ([3, 2, 5, 2, 5], [4, 2, 5, 3, 6], 0.85, 0.003515625),
+    ],
+)
+def test_a_ratio_s_variance_is_that_of_users(
+    totals: list[int], counts: list[int], mean: float, variance: float
+) -> None:
+    arm = ratio_over(totals, counts).arm(1, "OutputTokens")
+    assert arm is not None
+    assert (arm.n, arm.mean, arm.variance) == pytest.approx((len(totals), mean, variance), rel=1e-8)
+
+
+def test_users_none_of_whose_requests_failed_are_as_uncertain_as_one_more_could_make_them() -> None:
+    never = ratio_over([0] * 200, [10] * 200)
+    assert never.arm(1, "Errors") == Arm(200, 0.0, 2000 * 10 / (200 * 2000**2))
+    assert never.arm(1, "OutputTokens") is None
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        Ratio(2, 1, 1, 1, 1, 1),
+        Ratio(2, 5, 4, 1, 8, 2),
+        Ratio(2, 2, 4, 2, 5, 2),
+        Ratio(2, 2, 4, 2, 17, 2),
+        Ratio(2, 2, 4, 2, 8, 9),
+        Ratio(2, -1, 4, 2, 8, 2),
+    ],
+)
+def test_sums_that_no_users_have_are_known(ratio: Ratio) -> None:
+    assert not ratio.can_be()
+    assert ratio_over([1, 1], [2, 2]).can_be()
+
+
+ERRORS = Guardrail("errors", "Errors", regression=0.1)
+TERMS = Terms(
+    "Sequential", 0.05, 0, (5000, 5000), 100, 400, increases=True, width=4.0, guardrails=(ERRORS,), rule=GUARDED_RULE
+)
+
+
+def _normal(n: int, mean: float, stddev: float) -> Ratio:
+    """Users who asked once each: a mean and its spread, in millionths."""
+    m, spread = round(n * mean * 10**6), round((n - 1) * (stddev * 10**6) ** 2)
+    return Ratio(n, m, n, m * m // n + spread, n, m)
+
+
+def _of(guardrail: Guardrail, *arms: Ratio, **changes: Any) -> tuple[Terms, Counts]:
+    users = tuple(arm.n for arm in arms)
+    sums = tuple(sums_of(1000, mean, 999.0) for mean in (3.0, 4.0, 4.0))[: len(arms)]
+    guards = Guards((0,) * len(arms), {guardrail.source: arms}, {guardrail.source: 10**6})
+    shares = (10000 // len(arms),) * len(arms)
+    terms = replace(TERMS, guardrails=(guardrail,), shares=shares, **changes)
+    return terms, Counts(users, users, (0,) * len(arms), sums, Scale(PARTS), guards=guards)
+
+
+TOKENS = Guardrail("tokens", "OutputTokens", regression=0.1)
+
+
+def test_evidence_that_a_regression_is_within_its_limit() -> None:
+    (found,) = guarded(*_of(TOKENS, _normal(400, 812, 240), _normal(390, 842, 255)), 1)
+    assert 1 / found.p_value == pytest.approx(18.1045985, rel=1e-6)
+    (fixed,) = guarded(*_of(TOKENS, _normal(400, 812, 240), _normal(390, 842, 255), method="FixedHorizon"), 1)
+    assert fixed.p_value == pytest.approx(0.00284483730, rel=1e-5)
+    assert not found.is_breached
+
+
+def test_evidence_that_a_regression_is_beyond_its_limit() -> None:
+    terms, counts = _of(TOKENS, _normal(400, 812, 240), _normal(390, 960, 255))
+    (found,) = guarded(terms, counts, 1)
+    assert (found.p_value, found.is_breached) == (1.0, True), "its evidence is 229.75, and 40 is needed"
+    six = replace(terms, guardrails=tuple(replace(TOKENS, name=f"t{number}") for number in range(6)))
+    assert not any(one.is_breached for one in guarded(six, counts, 1)), "240 is needed of six"
+
+
+@pytest.mark.parametrize(("users", "is_breached"), [(99, False), (100, True)])
+def test_but_for_failures_nothing_is_beyond_a_limit_before_a_hundred_users(users: int, is_breached: bool) -> None:
+    (found,) = guarded(*_of(TOKENS, _normal(200, 812, 24), _normal(users, 1600, 25)), 1)
+    assert found.is_breached is is_breached
+
+
+@pytest.mark.parametrize(
+    ("guardrail", "control", "challenger", "state"),
+    [
+        (replace(TOKENS, increases=True), 800, 800, "kept"),
+        (replace(TOKENS, increases=True), 800, 900, "kept"),
+        (replace(TOKENS, increases=True), 800, 500, "breached"),
+        (TOKENS, 800, 700, "kept"),
+        (TOKENS, 800, 1200, "breached"),
+        (Guardrail("tokens", "OutputTokens", most=900), 800, 800, "kept"),
+        (Guardrail("tokens", "OutputTokens", most=900), 800, 1200, "breached"),
+        # What the control breaks, too, says nothing of the challenger: neither is it kept.
+        (Guardrail("tokens", "OutputTokens", most=900), 1000, 1200, "open"),
+    ],
+)
+def test_which_way_is_worse_and_what_is_allowed(
+    guardrail: Guardrail, control: float, challenger: float, state: str
+) -> None:
+    (found,) = guarded(*_of(guardrail, _normal(400, control, 240), _normal(400, challenger, 240)), 1)
+    told = "breached" if found.is_breached else "kept" if found.p_value <= 0.05 else "open"
+    assert told == state
+
+
+@pytest.mark.parametrize(
+    ("guardrail", "seconds", "is_kept"),
+    [
+        (Guardrail("latency", "Latency", regression=0.1), 2.0, True),
+        (Guardrail("latency", "Latency", regression=0.1), 2.16, False),
+        (Guardrail("latency", "Latency", regression=0.2), 2.16, True),
+        (Guardrail("latency", "Latency", most=2.5), 2.16, True),
+        (Guardrail("latency", "Latency", most=2.2), 2.16, False),
+        (Guardrail("latency", "TimeToFirstToken", regression=0.2), 2.16, True),
+    ],
+)
+def test_a_regression_of_a_time_is_one_of_seconds_and_not_of_their_logarithm(
+    guardrail: Guardrail, seconds: float, is_kept: bool
+) -> None:
+    control, challenger = (_normal(2000, math.log(1000 * one), 0.6) for one in (2.0, seconds))
+    (found,) = guarded(*_of(guardrail, control, challenger), 1)
+    assert (found.p_value <= 0.05) is is_kept
+    assert found.value == pytest.approx(seconds, rel=1e-6)
+    assert found.ratio == pytest.approx(seconds / 2.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("guardrail", [TOKENS, replace(TOKENS, increases=True)])
+def test_a_bound_is_the_narrowest_limit_that_would_be_kept(guardrail: Guardrail) -> None:
+    arms = _normal(400, 812, 240), _normal(390, 842, 255)
+    (found,) = guarded(*_of(guardrail, *arms), 1)
+    assert found.bound is not None
+    for wider, is_kept in ((0.001, True), (-0.001, False)):
+        limit = 1 - found.bound if guardrail.increases else found.bound - 1
+        terms, counts = _of(replace(guardrail, regression=limit + wider), *arms)
+        assert (guarded(terms, counts, 1)[0].p_value <= 0.05) is is_kept
+
+
+def _failing(*arms: tuple[int, int], **changes: Any) -> Counts:
+    users = tuple(n for n, _ in arms)
+    sums = tuple(sums_of(n, 3.0, n - 1.0) if n > 1 else sums_of(0, 0.0, 0.0) for n in users)
+    counted = Counts(users, users, (0,) * len(arms), sums, Scale(PARTS), guards=failures(*arms))
+    return replace(counted, **changes)
+
+
+@pytest.mark.parametrize(
+    ("arms", "is_breached"),
+    [
+        (((11, 0), (11, 11)), True),
+        (((11, 0), (11, 5)), False),
+        (((2000, 20), (2000, 60)), True),
+        (((2000, 20), (2000, 24)), False),
+        (((2000, 60), (2000, 20)), False),
+    ],
+)
+def test_a_challenger_that_fails_is_out_of_it_without_any_sample(
+    arms: tuple[tuple[int, int], ...], is_breached: bool
+) -> None:
+    judged = judge(TERMS, _failing(*arms))
+    assert (judged.outcome == "GuardrailBreach") is is_breached
+    assert judged.dropped == ({1: ["errors"]} if is_breached else {})
+
+
+def test_more_failures_of_users_who_ask_more_are_no_breach() -> None:
+    """All of one variant's users failed once in twenty requests; of the other's one in twenty did, who asked once."""
+    often, once = ratio_over([1] * 400, [20] * 400), ratio_over([1] * 20 + [0] * 380, [1] * 400)
+    guards = Guards((20, 400), {"Errors": (once, often)}, {"Errors": 1})
+    assert judge(TERMS, _failing((400, 20), (400, 400), guards=guards)).outcome is None
+
+
+@pytest.mark.parametrize(
+    ("arms", "outcome"),
+    [(((2000, 2), (2000, 60)), "GuardrailBreach"), (((2000, 2), (2000, 15)), None), (((2000, 60), (2000, 300)), None)],
+)
+def test_failures_beyond_what_is_allowed_at_most_are_a_breach_unless_the_control_s_are(
+    arms: tuple[tuple[int, int], ...], outcome: str | None
+) -> None:
+    terms = replace(TERMS, guardrails=(Guardrail("errors", "Errors", most=0.01),))
+    assert judge(terms, _failing(*arms)).outcome == outcome
+
+
+@pytest.mark.parametrize("changes", [{"users": (700, 300)}, {"moved": 100}, {"latched": frozenset({"sampleRatio"})}])
+def test_a_breach_waits_for_no_sound_numbers(changes: dict[str, Any]) -> None:
+    assert judge(TERMS, _failing((11, 0), (11, 11), **changes)).outcome == "GuardrailBreach"
+
+
+def test_a_breach_stands_when_the_numbers_look_well_again() -> None:
+    well = _failing((2000, 20), (2000, 20), latched=frozenset({breach("errors", 1)}))
+    judged = judge(TERMS, well)
+    assert (judged.outcome, judged.winner) == ("GuardrailBreach", 0)
+    assert breaches(judged.latched) == {1: ["errors"]}
+    assert breaches(["sampleRatio", "response", "harm:errors:x"]) == {}
+
+
+RARE = replace(TERMS, guardrails=(Guardrail("errors", "Errors", most=0.05),))
+
+
+@pytest.mark.parametrize(
+    ("guards", "outcome"),
+    [
+        (failures((2000, 10), (2000, 10)), "Winner"),
+        (failures((2000, 10), (2000, 95)), None),
+        (None, None),
+        (Guards((0, 0), {}, {}), None),
+    ],
+)
+def test_nobody_is_promoted_who_is_not_shown_to_keep_within(guards: Guards | None, outcome: str | None) -> None:
+    better = Counts((2000,) * 2, (2000,) * 2, (0, 0), (sums_of(2000, 3.0, 1999.0), sums_of(2000, 4.0, 1999.0)))
+    judged = judge(RARE, replace(better, scale=Scale(PARTS), guards=guards))
+    assert judged.outcome == outcome
+    assert judged.unshown(1, RARE.level) == ([] if outcome else ["errors"])
+
+
+def test_of_several_challengers_the_rest_goes_on_without_one_that_was_dropped() -> None:
+    terms = replace(RARE, shares=(3333, 3333, 3334))
+    guards = failures((2000, 10), (300, 200), (2000, 10))
+    sums = (sums_of(2000, 3.0, 1999.0), sums_of(20, 1.0, 19.0), sums_of(2000, 3.5, 1999.0))
+    counts = Counts((2000, 1990, 2000), (2000,) * 3, (0,) * 3, sums, Scale(PARTS), guards=guards)
+    judged = judge(terms, replace(counts, latched=frozenset({breach("errors", 1)})))
+    assert (judged.outcome, judged.winner, judged.dropped) == ("Winner", 2, {1: ["errors"]})
+    close = replace(counts, sums=(*sums[:2], sums_of(2000, 3.13, 1999.0)))
+    alone = judge(replace(RARE, planned=400), replace(close, users=(2000, 2000), sums=(close.sums[0], close.sums[2])))
+    assert alone.compared[1] is not None
+    assert judge(terms, close).compared[2] is not None, "compared at a half of the level, as at the start"
+
+
+def test_terms_with_guardrails_are_another_rule_s_and_read_again() -> None:
+    assert Terms.read(RARE.told()) == RARE
+    assert RARE.told()["rule"] == 2
+    plain = replace(TERMS, guardrails=(), rule=1)
+    assert "guardrails" not in plain.told()
+    assert Terms.read(RARE.told() | {"rule": 1}) == replace(RARE, guardrails=(), rule=1)
+    several: tuple[dict[str, Any], ...] = ({"guardrails": []}, {"guardrails": [{"name": "x", "source": "Errors"}]})
+    for spoilt in several:
+        with pytest.raises(ValueError, match="nothing can be judged"):
+            Terms.read(RARE.told() | spoilt)
+
+
+def test_counts_with_guards_are_read_again() -> None:
+    counts = _failing((2000, 20), (2000, 60))
+    assert Counts.read(counts.told()) == counts
