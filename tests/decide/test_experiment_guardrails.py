@@ -140,7 +140,7 @@ def test_a_running_experiment_is_looked_at_often_enough_to_return_users_within_a
 def test_numbers_that_are_not_fresh_show_no_breach(stored: Stored | None) -> None:
     found = _next(_seen(_spec(), *FAILS, stored=stored))
     assert found.apply == ()
-    assert found.status.dropped == []
+    assert found.status.dropped is None
 
 
 def test_of_several_challengers_one_is_dropped_and_the_rest_goes_on() -> None:
@@ -217,7 +217,7 @@ def test_a_fixed_horizon_tells_no_numbers_of_guardrails_before_its_look() -> Non
 def test_an_experiment_without_guardrails_says_nothing_of_them() -> None:
     plain = _spec(metrics={"primary": {"name": "rating"}})
     status = _next(_seen(plain, *FAILS)).status
-    assert (_condition(status), status.dropped, status.variants[1].guardrails) == (("", ""), [], [])
+    assert (_condition(status), status.dropped, status.variants[1].guardrails) == (("", ""), None, [])
 
 
 def test_one_that_began_before_there_were_guardrails_is_judged_as_it_began() -> None:

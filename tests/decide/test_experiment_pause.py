@@ -46,7 +46,7 @@ def test_nothing_is_decided_while_it_rests_however_long_that_is() -> None:
 
 def test_its_time_does_not_run_while_it_rests() -> None:
     paused = decide(seen_of(PAUSED, BETTER, route=LEFT), NOW).status
-    assert (paused.paused_at, paused.paused_seconds) == ("2026-03-01T12:00:00Z", 0)
+    assert (paused.paused_at, paused.paused_seconds) == ("2026-03-01T12:00:00Z", None)
     back = NOW + timedelta(days=3)
     resumed = decide(seen_of(spec_of(), counted(3.0, 3.0, 3.0, users=9), previous=paused), back).status
     assert (resumed.phase, resumed.paused_at, resumed.paused_seconds) == ("Running", None, 3 * 86400)

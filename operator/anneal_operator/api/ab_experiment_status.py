@@ -190,7 +190,7 @@ class ABExperimentStatus(ObjectStatus):
     """When the route was programmed and counting began (RFC 3339, UTC); or when it was aborted, if that was before."""
     paused_at: Time | None = None
     """Since when it has been paused (RFC 3339, UTC)."""
-    paused_seconds: int = 0
+    paused_seconds: int | None = None
     """How long it was paused before: `minDuration` and `maxDuration` do not run meanwhile."""
     recommended: str | None = None
     """With `Recommend`, the challenger that `decision.approve` promotes."""
@@ -200,7 +200,7 @@ class ABExperimentStatus(ObjectStatus):
     """Users of all variants."""
     variants: list[VariantStatus] = Field(default=[])
     """What was observed of each variant."""
-    dropped: list[str] = Field(default=[])
+    dropped: list[str] | None = None
     """Challengers that were shown to be beyond a guardrail: their users get the control's answers from then on, and
     nothing is decided by them any more.
     """

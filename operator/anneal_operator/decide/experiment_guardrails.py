@@ -53,7 +53,8 @@ def with_dropped(spec: ABExperimentSpec, status: ABExperimentStatus, latches: Co
     """Return the status with who was dropped, as the record says it, too."""
     places = breaches(latches)
     names = [variant.name for place, variant in enumerate(spec.variants) if place in places]
-    return status.having(dropped=[*status.dropped, *(name for name in names if name not in status.dropped)])
+    known = status.dropped or []
+    return status.having(dropped=[*known, *(name for name in names if name not in known)] or None)
 
 
 def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding | None:

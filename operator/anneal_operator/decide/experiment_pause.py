@@ -51,7 +51,7 @@ def _has_left(seen: ObservedExperiment) -> bool:
 def paused_for(previous: ABExperimentStatus, now: datetime) -> timedelta:
     """Return for how long it has rested until now."""
     since = datetime.fromisoformat(previous.paused_at) if previous.paused_at else now
-    return timedelta(seconds=previous.paused_seconds) + max(timedelta(), now - since)
+    return timedelta(seconds=previous.paused_seconds or 0) + max(timedelta(), now - since)
 
 
 def with_pause(status: ABExperimentStatus, previous: ABExperimentStatus, now: datetime) -> ABExperimentStatus:

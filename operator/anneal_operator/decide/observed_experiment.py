@@ -186,9 +186,7 @@ class ObservedExperiment:
         """What was recommended, wherever that is told; nothing once it was shown to be beyond a guardrail."""
         kept = (record.recommendation for record in (self.record, self.remembered) if record)
         found = next(filter(None, kept), None)
-        places = breaches(self.latches)
-        dropped = {variant.name for place, variant in enumerate(self.spec.variants) if place in places}
-        return None if found is None or found.winner in dropped else found
+        return None if found is None or found.winner in self.dropped else found
 
     @property
     def terms(self) -> Terms:

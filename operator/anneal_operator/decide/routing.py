@@ -222,7 +222,7 @@ def split_by(experiment: Experiment, last: Last, *, is_baking: bool = False) -> 
         return Split(experiment.name, bake_uid(uid), experiment.spec, salt, layer_salt=layer_salt, baking=winner)
     had = assignment.coverage_of(last.covered.get(uid, 0)) if status.coverage is None else status.coverage
     step = assignment.step_of(had)
-    coverage, dropped = max(had, assignment.coverage_at(step)), frozenset(status.dropped)
+    coverage, dropped = max(had, assignment.coverage_at(step)), frozenset(status.dropped or ())
     return Split(experiment.name, uid, experiment.spec, salt, step, layer_salt, coverage, dropped=dropped)
 
 
@@ -239,7 +239,7 @@ def _to_answer(experiment: Experiment) -> set[str]:
 
 def compared(experiment: Experiment) -> set[str]:
     """Return the versions of its variants, but of those that were dropped."""
-    dropped = experiment.status.dropped
+    dropped = experiment.status.dropped or ()
     return {variant.model_version_ref.name for variant in experiment.spec.variants if variant.name not in dropped}
 
 
