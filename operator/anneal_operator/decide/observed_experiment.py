@@ -174,6 +174,11 @@ class ObservedExperiment:
         return self.record.started_at if self.record else self.previous.started_at
 
     @property
+    def is_to_rest(self) -> bool:
+        """Whether people want that it leads nobody elsewhere: for now, or for good."""
+        return self.spec.suspend or self.spec.abort
+
+    @property
     def decision(self) -> DecisionStatus | None:
         """What was decided, wherever that is told."""
         kept = (record.decision for record in (self.record, self.remembered) if record)
