@@ -137,7 +137,8 @@ def kept_versions(spec: ABExperimentSpec, status: ABExperimentStatus) -> frozens
         return frozenset({spec.version_of(status.decision.winner)}) if is_followed(status) else None
     if status.phase == "Baking":
         return frozenset({control, spec.version_of(status.decision.winner)}) if status.baking_since else None
-    return frozenset({control}) if status.phase in {"RolledBack", "Inconclusive", "Aborted"} else None
+    is_over = status.phase in {"RolledBack", "Inconclusive"} and spec.decision.mode != "Observe"
+    return frozenset({control}) if is_over or status.phase == "Aborted" else None
 
 
 def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding, tuple[Effect, ...]]:
