@@ -21,7 +21,7 @@ from .observed_experiment import (
 )
 from .verdict import Verdict
 
-__all__ = ["decided", "followed_up", "is_followed", "kept_versions", "recalled"]
+__all__ = ["decided", "followed_up", "has_users", "is_followed", "kept_versions", "recalled"]
 
 _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
@@ -123,6 +123,15 @@ def is_followed(status: ABExperimentStatus) -> bool:
     """Whether a promotion is over: the alias is the winner's, or it is not to be."""
     alias = status.condition(ConditionType.ALIAS_MOVED)
     return alias is not None and (alias.status == "True" or alias.reason in _NOT_TO_BE_MOVED)
+
+
+def has_users(status: ABExperimentStatus) -> bool:
+    """Whether it has its model's users: before the verdict, and until a promotion is over, if there is what has won."""
+    if status.decision is None or status.phase == "Baking":
+        return True
+    alias = status.condition(ConditionType.ALIAS_MOVED)
+    is_there = alias is None or alias.reason != Reason.VERSION_NOT_FOUND
+    return status.phase == "Promoted" and is_there and not is_followed(status)
 
 
 def kept_versions(spec: ABExperimentSpec, status: ABExperimentStatus) -> frozenset[str] | None:

@@ -73,7 +73,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Rival:
-    """Another experiment on the model, without a decision."""
+    """Another experiment on the model that has users, or wants some."""
 
     name: str
     created_at: str
