@@ -95,7 +95,10 @@ def test_what_is_found_against_the_data_later_holds_what_was_approved() -> None:
     latched = replace(seen, record=replace(record, latches=frozenset({"sampleRatio", "response"})))
     status = decide(latched, NOW).status
     assert (status.phase, status.decision, condition(status, "AwaitingApproval")[1]) == ("Running", None, "Approved")
-    assert decide(latched, NOW + timedelta(days=1)).status.phase == "Inconclusive"
+    over = decide(latched, NOW + timedelta(days=1)).status
+    assert over.decision is not None
+    assert over.phase == "Inconclusive"
+    assert over.decision.reason.startswith("maxDuration passed: b was approved; the split does not match the weights")
 
 
 @pytest.mark.parametrize(("approve", "phase"), [(None, "Inconclusive"), ("c", "Inconclusive"), ("b", "Promoted")])

@@ -9,6 +9,7 @@ import pytest
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, Awaited, RouteSeen
+from anneal_operator.decide.experiment_end import is_followed
 from anneal_operator.decide.observed_experiment import (
     KeepDecision,
     KeepReturn,
@@ -123,6 +124,17 @@ def test_a_person_who_moves_production_meanwhile_ends_the_bake_and_is_respected(
     assert (over.phase, condition(over, "Baked")) == ("Promoted", ("True", "Baked"))
     followed = decide(_baking(production=production, previous=over), NOW)
     assert (condition(followed.status, "AliasMoved"), len(followed.effects)) == (alias, effects)
+
+
+def test_what_has_the_winner_s_name_and_was_not_compared_ends_the_bake_and_gets_nothing() -> None:
+    seen = _baking()
+    other = replace(seen.variants["b"], digest="sha256:other", ready=False)
+    anew = replace(seen, variants={**seen.variants, "b": other})
+    over = decide(anew, NOW).status
+    assert (over.phase, condition(over, "Baked")) == ("Promoted", ("False", "VersionReplaced"))
+    followed = decide(replace(anew, previous=over), NOW)
+    assert (condition(followed.status, "AliasMoved"), followed.effects) == (("False", "VersionReplaced"), ())
+    assert is_followed(followed.status), "so nobody is led to it"
 
 
 def test_where_the_status_was_lost_the_bake_begins_anew_and_nothing_is_decided_anew() -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, RouteSeen
@@ -79,6 +80,37 @@ def test_one_that_is_suspended_does_not_begin_and_rests_where_its_status_was_los
     assert (waiting.status.paused_at, waiting.status.started_at) == (None, None)
     lost = decide(seen_of(PAUSED, BETTER, previous=FRESH, route=LEFT), NOW)
     assert (lost.status.phase, lost.apply) == ("Paused", ())
+    assert lost.status.started_at == STARTED, "so that no other begins on its users"
+    assert lost.status.paused_at == "2026-03-01T12:00:00Z", "from now on its time rests"
+
+
+@pytest.mark.parametrize("spec", [PAUSED, ABORTED])
+def test_one_whose_record_is_made_anew_leads_nobody_elsewhere_on_the_way(spec: ABExperimentSpec) -> None:
+    seen = seen_of(spec, route=LEFT, previous=FRESH)
+    anew = decide(replace(seen, record=None), NOW)
+    assert ([type(intent) for intent in anew.apply], anew.status.phase) == ([KeepStart], "Paused")
+
+
+@pytest.mark.parametrize("spec", [PAUSED, ABORTED])
+def test_one_whose_record_cannot_be_read_rests_where_a_person_wants_that(spec: ABExperimentSpec) -> None:
+    spoilt = seen_of(spec, BETTER, record=None, spoilt_record="x-record-1")
+    held = decide(spoilt, NOW)
+    assert (held.status.phase, held.status.reason, held.apply) == ("Paused", "RecordUnreadable", ())
+    assert held.status.paused_at == "2026-03-01T12:00:00Z"
+    assert decide(replace(spoilt, spec=spec_of()), NOW).status.phase == "Running"
+    promoted = decide(seen_of(spec_of(), BETTER), NOW).status
+    assert decide(replace(spoilt, previous=promoted), NOW).status.phase == "Promoted", "it has an end"
+
+
+@pytest.mark.parametrize(("route", "reason"), [(LEFT, "VariantLost"), (SPLIT, "VersionNotReady")])
+def test_one_that_goes_on_leads_nobody_to_a_variant_that_does_not_answer(route: RouteSeen, reason: str) -> None:
+    answered = decide(seen_of(spec_of(), BETTER), NOW).status.having(decision=None)
+    paused = decide(seen_of(PAUSED, previous=answered.having(phase="Running"), route=LEFT), NOW).status
+    assert condition(paused, "VariantsReady") == ("True", "AllReady"), "as it was before"
+    seen = seen_of(spec_of(), previous=paused, route=route)
+    silent = {**seen.variants, "b": replace(seen.variants["b"], ready=False)}
+    status = decide(replace(seen, variants=silent), NOW + HOUR).status
+    assert (status.phase, condition(status, "VariantsReady")) == ("Running", ("False", reason))
 
 
 @pytest.mark.parametrize("previous", ["Running", "Paused"])

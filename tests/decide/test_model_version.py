@@ -75,6 +75,12 @@ def _replaced() -> Contest:
     return replace(found, status=found.status.having(decision=decision, conditions=[]))
 
 
+def _observing(phase: str) -> Contest:
+    found = _contest("a", phase=phase)
+    decision = found.spec.decision.model_copy(update={"mode": "Observe"})
+    return replace(found, spec=found.spec.model_copy(update={"decision": decision}))
+
+
 def _baking(since: str | None = "2026-03-01T11:00:00Z") -> Contest:
     found = _contest("b", phase="Baking")
     return replace(found, status=found.status.having(conditions=[], baking_since=since))
@@ -113,6 +119,9 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-2", {"contests": [_contest("b", phase="Aborted")]}, 0),
         ("m-1", {"contests": [_contest("b", phase="Aborted")]}, 2),
         ("m-2", {"contests": [_contest("b", phase="Observed")]}, 2),
+        # nor with it where only the verdict is told, but where a person ends it
+        ("m-2", {"contests": [_observing("Inconclusive")]}, 2),
+        ("m-2", {"contests": [_observing("Aborted")]}, 0),
         # what replaced the control decides over it, and nobody else
         ("m-1", {"contests": [_replaced(), _contest("b", "2026-03-01T10:00:00Z")]}, 0),
         ("m-1", {"contests": [_replaced()]}, 2),

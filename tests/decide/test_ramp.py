@@ -151,6 +151,17 @@ def test_a_pause_leaves_the_coverage_and_the_time_of_a_step_begins_anew() -> Non
     assert _told(_seen(20, step=2, previous=paused), later) == (20, timestamp(later))
 
 
+def test_a_pause_passes_over_no_step_where_the_coverage_was_lost() -> None:
+    """While it rests no route tells it, and its times do not run."""
+    kept = Record(timestamp(NOW - 59 * MINUTE), uid="u")
+    spec = ABExperimentSpec.parse(SPEC | {"assignment": {"ramp": RAMP}, "suspend": True})
+    lost: dict[str, Any] = {"previous": ABExperimentStatus(), "record": kept, "remembered": kept}
+    paused = decide(_seen(None, step=None, spec=spec, **lost), NOW).status
+    assert (paused.phase, paused.coverage) == ("Paused", None)
+    later = NOW + 600 * MINUTE
+    assert _told(_seen(None, step=None, **lost | {"previous": paused}), later)[0] == 5
+
+
 def test_a_decision_leaves_the_coverage_as_it_was() -> None:
     over = _seen(20, 10 * MINUTE, step=2)
     decided = decide(over, NOW + timedelta(hours=23)).status

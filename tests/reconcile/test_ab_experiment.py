@@ -682,6 +682,14 @@ def test_the_end_of_one_wakes_the_others_of_its_model(world: World) -> None:
 STARTED = {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}
 
 
+def _promoted(reason: str) -> dict[str, Any]:
+    at = "2026-02-01T00:00:00Z"
+    told = {"outcome": "Winner", "winner": "b", "rule": "r", "reason": "", "decidedAt": at, "snapshot": "{}"}
+    alias = {"type": "AliasMoved", "status": "True" if reason == "Moved" else "False", "reason": reason, "message": ""}
+    conditions = [alias | {"lastTransitionTime": at, "observedGeneration": 1}] if reason else []
+    return STARTED | {"phase": "Promoted", "decision": told, "conditions": conditions}
+
+
 @pytest.mark.parametrize(
     ("other", "metadata", "waits"),
     [
@@ -689,7 +697,13 @@ STARTED = {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}
         (STARTED, {"deletionTimestamp": "2026-02-01T00:00:00Z"}, False),
         ({"phase": "WarmingUp"}, {}, True),
         ({"phase": "Pending"}, {}, False),
-        (STARTED | {"phase": "Promoted", "decision": {"winner": "b"}}, {}, False),
+        (STARTED | {"phase": "Baking", "decision": {"winner": "b"}}, {}, True),
+        (STARTED | {"phase": "Aborted", "decision": {"winner": "b"}}, {}, False),
+        (_promoted(""), {}, True),
+        (_promoted("RouterBehind"), {}, True),
+        (_promoted("Moved"), {}, False),
+        (_promoted("HeldByAnother"), {}, False),
+        (_promoted("VersionNotFound"), {}, False),
     ],
 )
 def test_an_older_experiment_has_the_model_unless_it_has_ended_or_cannot_start(

@@ -222,7 +222,7 @@ def test_whoever_aborts_while_a_winner_bakes_returns_everybody(world: World) -> 
     _change(world, abort=True)
     _settle(world)
     assert (_status(world)["phase"], _route(world)) == ("Aborted", ("one", []))
-    assert world.registry.aliases["spam", "production"] == "1"
+    assert (world.registry.aliases["spam", "production"], _record(world)["immutable"]) == ("1", True)
     world.later(7200)
     _settle(world)
     assert (_pods(world, "one"), _pods(world, "two")) == (1, 0)
@@ -297,3 +297,21 @@ def test_an_experiment_whose_control_another_one_s_promotion_replaces_is_aborted
     _settle(world)
     assert _route(world) == ("two", [])
     assert world.registry.aliases["spam", "production"] == "2"
+
+
+def test_one_that_waits_for_a_promotion_does_not_take_its_users_on_the_way(world: World) -> None:
+    """Both compare with the same control: there is nothing to begin with once `production` is the winner's."""
+    _begin(world)
+    world.api.put("ABExperiment", "y", spec=SPEC, metadata={"uid": "uid-y", "generation": 1})
+    _count(world)
+    routes = [_route(world)]
+    for _ in range(8):
+        for kind, name in (("ABExperiment", "x"), ("ABExperiment", "y"), ("Router", "anneal-router")):
+            world.reconcile(kind, name)
+            routes += [_route(world)] if _route(world) != routes[-1] else []
+        for name in ("one", "two"):
+            world.reconcile("ModelVersion", name)
+    assert (_status(world)["phase"], world.registry.aliases["spam", "production"]) == ("Promoted", "2")
+    assert routes == [("one", SPLIT), ("two", [])]
+    assert "startedAt" not in world.api.status("ABExperiment", "y")
+    assert world.api.status("ABExperiment", "y")["reason"] == "ControlNotInProduction"

@@ -62,10 +62,11 @@ def decide(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     if seen.spoilt_record:
         return _held(seen, now)
     verdict = _followed(seen, now)
-    status = with_pause(ramped(seen, verdict.status, now), seen.previous, now)
-    if seen.record:
-        status = status.having(record=None if seen.record.kept_as == seen.record_name else seen.record.kept_as)
-    return replace(verdict, status=dropped_told(seen, status, verdict.apply))
+    status = ramped(seen, verdict.status, now)
+    if record := seen.record:
+        kept_as = None if record.kept_as == seen.record_name else record.kept_as
+        status = status.having(record=kept_as, started_at=record.started_at)
+    return replace(verdict, status=dropped_told(seen, with_pause(status, seen.previous, now), verdict.apply))
 
 
 def _followed(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
@@ -84,8 +85,11 @@ def _without(status: ABExperimentStatus, kind: ConditionType) -> ABExperimentSta
 
 
 def _held(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
-    """Nothing follows while its record cannot be read: it may say when counting began, and what was decided."""
-    name = seen.spoilt_record
+    """Nothing follows while its record cannot be read: it may say when counting began, and what was decided.
+
+    It rests all the same where people want that, or its end: whoever is to be led away is.
+    """
+    name, rests = seen.spoilt_record, seen.is_to_rest and seen.decision is None
     message = (
         f"ConfigMap {name} should be the record of this experiment, but it cannot be read, or its annotation "
         f"{OWNER_ANNOTATION} names another owner, so nothing is done: put it right, or delete ConfigMap {name}, "
@@ -93,14 +97,16 @@ def _held(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
     )
     finding = Finding(ConditionType.RECORDED, "False", Reason.RECORD_UNREADABLE, message)
     conditions = merged(seen.previous.conditions, [finding], seen.generation, timestamp(now))
-    status = seen.previous.having(reason=finding.reason.value, conditions=conditions)
-    return Verdict(status, "Failed", polls=True)
+    phase = "Paused" if rests else seen.previous.phase
+    status = seen.previous.having(phase=phase, reason=finding.reason.value, conditions=conditions)
+    return Verdict(with_pause(status, seen.previous, now), "Failed", polls=True)
 
 
 def _restored(seen: ObservedExperiment, remembered: Record, now: datetime) -> ExperimentVerdict:
     """The record is made anew as MLflow has it, which may not have heard of a decision yet: then all is as it was."""
     known, decision = replace(seen, record=remembered), seen.decision
-    begun = seen.previous.having(phase="Running", started_at=remembered.started_at)
+    phase: ExperimentPhase = "Paused" if seen.is_to_rest else "Running"
+    begun = seen.previous.having(phase=phase, started_at=remembered.started_at)
     status = followed_up(known, decision, now).status if decision else begun
     return _working(status, KeepStart(remembered), period=0.0)
 
@@ -252,11 +258,14 @@ def _busy_with(seen: ObservedExperiment) -> str:
 
 
 def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started: bool) -> Finding:
-    """A variant that has not answered for a while loses its users to the default version, until it does again."""
+    """A variant that has not answered for a while loses its users to the default version, until it does again.
+
+    At once where none are led to it now, as after a pause.
+    """
     known = seen.previous.condition(finding.type)
-    if not started or known is None or known.status != "False":
-        return finding
-    if now - datetime.fromisoformat(known.last_transition_time) < _GRACE:
+    since = known.last_transition_time if known and known.status == "False" else timestamp(now)
+    is_waited_for = seen.identity in seen.route.split_by and now - datetime.fromisoformat(since) < _GRACE
+    if not started or is_waited_for:
         return finding
     message = f"{finding.message}; meanwhile all users get the default version and nothing is counted"
     return Finding(finding.type, "False", Reason.VARIANT_LOST, message)
@@ -365,7 +374,9 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
         if fresh.status == "True":
             missing = "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"
         if advice := seen.recommendation or decision:
-            missing = "; ".join([f"nobody approved {advice.winner} in time", *found, advice.reason])
+            is_approved = seen.spec.decision.approve == advice.winner
+            why = f"{advice.winner} was approved" if is_approved else f"nobody approved {advice.winner} in time"
+            missing = "; ".join([why, *found, advice.reason])
     return _without_winner(seen, status, "Inconclusive", "max-duration", f"maxDuration passed: {missing}", now)
 
 

@@ -46,7 +46,8 @@ def baking(
 ) -> ExperimentVerdict:
     """Wait until the time is over, which begins once all routers lead everybody to the winner; the promotion follows.
 
-    It ends at once where everybody is to return, and where somebody has moved `production`: there or elsewhere.
+    It ends at once where everybody is to return, where somebody has moved `production`, there or elsewhere, and where
+    what won is there no more: what has its name was not compared.
     """
     if seen.record and (kept := seen.record.returned):
         return Verdict(_told_return(seen, status, kept, now), "Settled")
@@ -54,14 +55,20 @@ def baking(
         return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
     if seen.is_control_replaced:
         message = f"`production` of {seen.spec.model_name} was moved to version {seen.production} meanwhile"
-        return _over(seen, status, decision, message, now)
+        return _over(seen, status, decision, _baked(message), now)
+    if seen.is_replaced(decision.winner or ""):
+        message = (
+            f"ModelVersion {seen.spec.version_of(decision.winner)} was recreated with a different artifact meanwhile"
+        )
+        replaced = Finding(ConditionType.BAKED, "False", Reason.VERSION_REPLACED, message)
+        return _over(seen, status, decision, replaced, now)
     since = status.baking_since or (timestamp(now) if _is_led(seen, decision) else None)
     if since is None:
         finding = Finding(ConditionType.BAKED, "False", Reason.ROUTER_BEHIND, _waits_for(seen, decision))
         return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
     end = datetime.fromisoformat(since) + timedelta(seconds=seconds(seen.spec.decision.bake))
     if now >= end:
-        return _over(seen, status, decision, f"it had the traffic for {seen.spec.decision.bake}", now)
+        return _over(seen, status, decision, _baked(f"it had the traffic for {seen.spec.decision.bake}"), now)
     name, held = seen.spec.version_of(decision.winner), seen.spec.decision.bake_holdback_percent
     message = (
         f"clients get ModelVersion {name}, but for {held} % at most who stay with the control, until {timestamp(end)}"
@@ -94,10 +101,13 @@ def _told_return(
     return _told(seen, status, finding, now).having(phase=phase, variants=variants)
 
 
+def _baked(message: str) -> Finding:
+    return Finding(ConditionType.BAKED, "True", Reason.BAKED, message)
+
+
 def _over(
-    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, message: str, now: datetime
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, baked: Finding, now: datetime
 ) -> ExperimentVerdict:
-    baked = Finding(ConditionType.BAKED, "True", Reason.BAKED, message)
     told = _told(seen, status, baked, now).having(phase="Promoted")
     promoted = Finding(ConditionType.DECIDED, "True", Reason.PROMOTED, decision.reason)
     return Verdict(_told(seen, told, promoted, now), "Working", again=0.0)

@@ -21,7 +21,7 @@ from .observed_experiment import (
 )
 from .verdict import Verdict
 
-__all__ = ["decided", "followed_up", "is_followed", "kept_versions", "recalled"]
+__all__ = ["decided", "followed_up", "has_users", "is_followed", "kept_versions", "recalled"]
 
 _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
@@ -127,6 +127,15 @@ def is_followed(status: ABExperimentStatus) -> bool:
     return alias is not None and (alias.status == "True" or alias.reason in _NOT_TO_BE_MOVED)
 
 
+def has_users(status: ABExperimentStatus) -> bool:
+    """Whether it has its model's users: before the verdict, and until a promotion is over, if there is what has won."""
+    if status.decision is None or status.phase == "Baking":
+        return True
+    alias = status.condition(ConditionType.ALIAS_MOVED)
+    is_there = alias is None or alias.reason != Reason.VERSION_NOT_FOUND
+    return status.phase == "Promoted" and is_there and not is_followed(status)
+
+
 def kept_versions(spec: ABExperimentSpec, status: ABExperimentStatus) -> frozenset[str] | None:
     """Return the versions that go on, of those that were compared; None where none has to end.
 
@@ -139,7 +148,8 @@ def kept_versions(spec: ABExperimentSpec, status: ABExperimentStatus) -> frozens
         return frozenset({spec.version_of(status.decision.winner)}) if is_followed(status) else None
     if status.phase == "Baking":
         return frozenset({control, spec.version_of(status.decision.winner)}) if status.baking_since else None
-    return frozenset({control}) if status.phase in {"RolledBack", "Inconclusive", "Aborted"} else None
+    is_over = status.phase in {"RolledBack", "Inconclusive"} and spec.decision.mode != "Observe"
+    return frozenset({control}) if is_over or status.phase == "Aborted" else None
 
 
 def _alias(seen: ObservedExperiment, decision: DecisionStatus) -> tuple[Finding, tuple[Effect, ...]]:

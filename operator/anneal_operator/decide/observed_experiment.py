@@ -75,7 +75,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Rival:
-    """Another experiment on the model, without a decision."""
+    """Another experiment on the model that has users, or wants some."""
 
     name: str
     created_at: str
@@ -174,6 +174,11 @@ class ObservedExperiment:
     def started_at(self) -> str | None:
         """When counting began."""
         return self.record.started_at if self.record else self.previous.started_at
+
+    @property
+    def is_to_rest(self) -> bool:
+        """Whether people want that it leads nobody elsewhere: for now, or for good."""
+        return self.spec.suspend or self.spec.abort
 
     @property
     def decision(self) -> DecisionStatus | None:

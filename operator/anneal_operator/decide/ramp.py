@@ -2,7 +2,7 @@
 
 A step follows once all routers have had the one before for its time, and while every variant answers. Where a status
 was lost, the step is the one that the routers were told, and where they were told none, the one that the time since
-counting began allows: none that was taken is taken back.
+counting began allows, but for known pauses: none that was taken is taken back.
 
 Nor is any by a ramp that was changed. As many as took part do so, for the time of that of its steps which they have
 reached, and the next is the first with more. After a pause the time of a step begins anew.
@@ -17,6 +17,7 @@ from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType
 
+from .experiment_pause import paused_for
 from .observed_experiment import ObservedExperiment
 
 __all__ = ["ramped"]
@@ -33,7 +34,7 @@ def ramped(seen: ObservedExperiment, status: ABExperimentStatus, now: datetime) 
     if started and not is_told:
         until = datetime.fromisoformat(status.decision.decided_at) if status.decision else now
         least = assignment.coverage_of(route.covered.get(seen.identity, 0))
-        allowed = _allowed(assignment, until - datetime.fromisoformat(started))
+        allowed = _allowed(assignment, until - datetime.fromisoformat(started) - paused_for(before, now))
         step, since = assignment.step_of(least) if least else allowed, None
     if status.phase not in {"WarmingUp", "Running"}:
         is_lost = assignment.ramp and status.decision and not is_told

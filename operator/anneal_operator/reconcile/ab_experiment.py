@@ -14,6 +14,7 @@ from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersio
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.experiment_end import has_users
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
     Effect,
@@ -261,13 +262,19 @@ async def _rivals(reader: Reader, item: ExperimentItem) -> list[Rival]:
     for other in await reader.list("ABExperiment", item.namespace):
         status, metadata = other.get("status") or {}, other["metadata"]
         of_model = (other.get("spec") or {}).get("modelName") == item.spec.model_name
-        has_users = not status.get("decision") or status.get("phase") == "Baking"
-        is_over = not has_users or "deletionTimestamp" in metadata
+        is_over = not _has_users(status) or "deletionTimestamp" in metadata
         if of_model and not is_over and metadata["name"] != item.name:
             created, started = metadata.get("creationTimestamp", ""), bool(status.get("startedAt"))
             spec = _parsed(other)
             rivals.append(Rival(metadata["name"], created, str(status.get("phase")), started, spec))
     return rivals
+
+
+def _has_users(status: Manifest) -> bool:
+    try:
+        return has_users(ABExperimentStatus.parse(status))
+    except ValueError:
+        return not status.get("decision") or status.get("phase") == "Baking"
 
 
 def _parsed(experiment: Manifest) -> ABExperimentSpec | None:
