@@ -54,12 +54,12 @@ class MetricStatus(StatusPart):
     """The metric."""
     users: int
     """Users with a value; with `missing: Zero` all whose window is over."""
-    mean: Number
-    """Mean of the users' values."""
-    stddev: Number
+    mean: Number | None = None
+    """Mean of the users' values; like what follows, with `FixedHorizon` not before the one look."""
+    stddev: Number | None = None
     """Standard deviation of the users' values."""
     lift: Number | None = None
-    """Difference of the means to the control's; like what follows, with `FixedHorizon` not before the one look."""
+    """Difference of the means to the control's."""
     lower: Number | None = None
     """Lower end of the difference's interval, at the challenger's share of the error that `confidence` leaves."""
     upper: Number | None = None

@@ -292,7 +292,8 @@ def _looked(
     is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
     may_decide = is_due and seen.terms.is_known and fresh.status == "True"
     decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
-    is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
+    was_looked_at = decision is not None or seen.recommendation is not None
+    is_told = was_looked_at or (seen.terms.method == "Sequential" and judged.has_sample)
     status = _status(
         seen,
         "Running",
@@ -312,7 +313,8 @@ def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is
     names, level = [variant.name for variant in seen.spec.variants], seen.terms.level
     compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
     stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
-    return variants_told(seen.spec, counts, compared, _costs(seen), stand)
+    has_means = is_told or seen.terms.method != "FixedHorizon"
+    return variants_told(seen.spec, counts, compared, _costs(seen), stand, has_means=has_means)
 
 
 def _snapshot(seen: ObservedExperiment, counts: Counts) -> Snapshot:

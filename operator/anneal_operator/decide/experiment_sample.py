@@ -145,15 +145,20 @@ def variants_told(
     compared: Mapping[str, Comparison],
     costs: Mapping[str, VariantCost | None],
     guardrails: Mapping[str, list[GuardrailStatus]],
+    *,
+    has_means: bool = True,
 ) -> list[VariantStatus]:
-    """Return what the status tells of each variant; `compared` is what may be told of the comparisons."""
+    """Return what the status tells of each variant; `compared` is what may be told of the comparisons.
+
+    Where the means may not be told, as the differences follow from them, `has_means` says so.
+    """
     return [
         VariantStatus(
             name=variant.name,
             weight=variant.weight,
             users=counts.users[place],
             requests=counts.requests[place],
-            metrics=_metrics(spec, counts, place, compared.get(variant.name)),
+            metrics=_metrics(spec, counts, place, compared.get(variant.name), has_means=has_means),
             guardrails=guardrails.get(variant.name, []),
             cost=costs.get(variant.name),
         )
@@ -161,15 +166,17 @@ def variants_told(
     ]
 
 
-def _metrics(spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None) -> list[MetricStatus]:
+def _metrics(
+    spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None, *, has_means: bool
+) -> list[MetricStatus]:
     sums = counts.sums[place]
     if not sums.n:
         return []
     metric = MetricStatus(
         name=spec.metrics.primary.name,
         users=sums.n,
-        mean=sums.mean(counts.scale),
-        stddev=math.sqrt(sums.variance(counts.scale)),
+        mean=sums.mean(counts.scale) if has_means else None,
+        stddev=math.sqrt(sums.variance(counts.scale)) if has_means else None,
         lift=compared.lift if compared else None,
         lower=compared.lower if compared else None,
         upper=compared.upper if compared else None,
