@@ -1,5 +1,6 @@
 """ABExperiment's status: where it stands, what was observed, and the verdict."""
 
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -212,3 +213,8 @@ class ABExperimentStatus(ObjectStatus):
     """The verdict."""
     record: str | None = None
     """The ConfigMap with its record, where an earlier build gave it another name."""
+
+    def paused_for(self, now: datetime) -> timedelta:
+        """Return for how long it has rested until now."""
+        since = datetime.fromisoformat(self.paused_at) if self.paused_at else now
+        return timedelta(seconds=self.paused_seconds) + max(timedelta(), now - since)

@@ -25,7 +25,7 @@ from .cost import counted_since
 from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
 from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached
-from .experiment_pause import paused_for, resting, with_pause
+from .experiment_pause import resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
 from .observed_experiment import (
@@ -165,7 +165,7 @@ def _aborted(seen: ObservedExperiment, outcome: str, rule: str, reason: str, now
 
 def _begun(seen: ObservedExperiment, started: str, now: datetime) -> datetime:
     """When it would have begun, had it never rested."""
-    return datetime.fromisoformat(started) + paused_for(seen.previous, now)
+    return datetime.fromisoformat(started) + seen.previous.paused_for(now)
 
 
 def _lost_record(seen: ObservedExperiment) -> Finding:

@@ -18,7 +18,6 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
-from .experiment_pause import paused_for
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
@@ -111,7 +110,7 @@ def power_told(
     if found is None:
         return None
     required, before = min(found, _MOST_USERS), seen.previous.power
-    began = datetime.fromisoformat(started) + paused_for(seen.previous, now)
+    began = datetime.fromisoformat(started) + seen.previous.paused_for(now)
     at = _estimate(terms, counts, required, began, now)
     told = _steady(at, before.estimated_decision_time if before else None, now)
     return Power(required_users_per_variant=required, estimated_decision_time=told)

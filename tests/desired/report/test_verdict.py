@@ -18,6 +18,8 @@ FIELDS = {
     "reason",
     "message",
     "healthy",
+    "recommended",
+    "dropped",
     "decided",
     "outcome",
     "winner",
@@ -65,6 +67,23 @@ def test_of_a_fixed_horizon_nothing_is_told_before_its_look(name: str, known: se
     assert ("lift" in told["tuned"]) is (name == "fixed-over")
 
 
+def test_guardrails_are_told_by_their_names_and_who_was_dropped_for_them() -> None:
+    told = verdict(EXAMPLES["guarded"])
+    assert (told["dropped"], told["healthy"]) == (["bold"], True)
+    assert "guardrails" not in told["variants"]["stable"]
+    bold, tuned = (told["variants"][name]["guardrails"] for name in ("bold", "tuned"))
+    assert bold["failures"] == {"state": "Breached", "value": 0.5, "ratio": 15.22, "bound": 0.5437}
+    assert (set(tuned), tuned["failures"]["state"]) == ({"failures", "beside"}, "Kept")
+    early = verdict(EXAMPLES["guarded-fixed"])["variants"]["tuned"]["guardrails"]
+    assert early == {name: {"state": "NotShown"} for name in ("failures", "beside")}
+
+
+def test_who_is_recommended_is_told_with_the_numbers_it_rests_on() -> None:
+    told = verdict(EXAMPLES["recommended"])
+    assert (told["recommended"], told["decided"], told["winner"]) == ("tuned", False, "")
+    assert told["variants"]["tuned"]["lower"] > 0
+
+
 def _with(condition: str, status: str) -> Papers:
     made = EXAMPLES["running"]
     found: dict[str, Any] = made.status.dump()
@@ -82,10 +101,30 @@ def _with(condition: str, status: str) -> Papers:
         (_with("AssignmentHealthy", "False"), False),
         (_with("GuardrailsHealthy", "False"), False),
         (_with("DataFresh", "False"), True),
+        (EXAMPLES["breach"], False),
+        (EXAMPLES["returned"], False),
+        (EXAMPLES["aborted"], False),
+        (EXAMPLES["replaced"], False),
+        (EXAMPLES["paused"], True),
+        (EXAMPLES["baking"], True),
         (papers(hours=336, lifts=(-0.4,), decides=True), False),
         (papers(hours=336, lifts=(0.0,), decides=True, per_hour=40), True),
     ],
-    ids=["pending", "running", "users are lost", "a guardrail", "old numbers", "the control wins", "no difference"],
+    ids=[
+        "pending",
+        "running",
+        "users are lost",
+        "a guardrail",
+        "old numbers",
+        "a breach",
+        "returned",
+        "aborted",
+        "replaced",
+        "paused",
+        "baking",
+        "the control wins",
+        "no difference",
+    ],
 )
 def test_it_is_unhealthy_only_where_something_was_found_against_it(told: Papers, healthy: bool) -> None:
     assert verdict(told)["healthy"] is healthy
