@@ -198,6 +198,7 @@ def test_the_experiment_ends_promoted_with_its_numbers(told: tuple[Story, Killer
             "RouteProgrammed",
             "DataFresh",
             "AssignmentHealthy",
+            "GuardrailsHealthy",
             "SampleSufficient",
             "Decided",
             "AliasMoved",

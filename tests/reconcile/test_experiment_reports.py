@@ -101,9 +101,17 @@ def _decided(world: World) -> ExperimentReports:
     reports = ExperimentReports(world.context)
     _decide(world)
     _look(world, 2)
+    _end(world)
+    return reports
+
+
+def _end(world: World) -> None:
     _read_aliases(world, one=[], two=["production"])
     _look(world, 2)
-    return reports
+
+
+def _reported(world: World) -> int:
+    return world.registry.calls.count("keep_report")
 
 
 def test_a_decided_experiment_s_report_is_kept_once_with_its_record(world: World) -> None:
@@ -129,8 +137,58 @@ def test_a_report_waits_for_what_follows_but_not_for_ever(world: World) -> None:
     _keep(world, reports)
     assert world.registry.files == {}
     world.later(700)
+    for _ in range(3):
+        _keep(world, reports)
+        _keep(world, ExperimentReports(world.context))
+    assert list(world.registry.reports.values()) == ["run Promoted under way"]
+    assert _reported(world) == 1
+    world.programme("two")
+    _look(world, 2)
+    _end(world)
+    for _ in range(3):
+        _keep(world, reports)
+        _keep(world, ExperimentReports(world.context))
+    assert list(world.registry.reports.values()) == ["run Promoted"]
+    assert _reported(world) == 2
+    assert "does not have `production`" not in next(iter(world.registry.files.values()))["report.html"]
+
+
+def test_what_is_under_way_again_after_the_end_is_no_news(world: World) -> None:
+    reports = _decided(world)
+    _keep(world, reports)
+    status = world.api.status("ABExperiment", "x")
+    working = {**status["conditions"][0], "type": "Reconciling", "status": "True"}
+    world.api.edit("ABExperiment", "x", status={**status, "conditions": [*status["conditions"], working]})
+    world.later(700)
+    _keep(world, reports)
+    _keep(world, ExperimentReports(world.context))
+    assert list(world.registry.reports.values()) == ["run Promoted"]
+
+
+def test_the_end_of_a_bake_is_waited_for_as_a_decision_is(world: World) -> None:
+    reports = ExperimentReports(world.context)
+    _decide(world)
+    _look(world)
+    status = world.api.status("ABExperiment", "x")
+    working = {**status["conditions"][0], "type": "Reconciling", "status": "True"}
+    world.later(86_400)
+    at = world.time.isoformat().replace("+00:00", "Z")
+    baked = {**working, "type": "Baked", "reason": "Baked", "lastTransitionTime": at}
+    told = [one for one in status["conditions"] if one["type"] not in {"Reconciling", "Baked"}]
+    world.api.edit("ABExperiment", "x", status={**status, "conditions": [*told, working, baked]})
+    world.later(300)
+    _keep(world, reports)
+    assert world.registry.files == {}
+    world.later(301)
     _keep(world, reports)
     assert len(world.registry.files) == 1
+
+
+def test_one_that_is_over_is_not_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = _decided(world)
+    _keep(world, reports)
+    monkeypatch.setattr("anneal_operator.reconcile.experiment_reports._papers", lambda *_: pytest.fail("read"))
+    _keep(world, reports)
 
 
 def test_a_later_phase_is_told_in_the_place_of_an_earlier_one(world: World) -> None:
