@@ -10,7 +10,8 @@ import pytest
 
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.desired.report.looks import looks_name
-from anneal_operator.errors import ApiError
+from anneal_operator.desired.report.page import Papers
+from anneal_operator.errors import ApiError, RegistryError
 from anneal_operator.reconcile.experiment_reports import ExperimentReports, report_of
 
 from .test_ab_experiment import SPEC, _count, _decide, _look, _read_aliases, _start, world
@@ -213,6 +214,30 @@ def test_mlflow_that_takes_no_report_is_told_once_and_nothing_else_waits(world: 
     world.later(600)
     _keep(world, reports)
     assert len(world.registry.files) == 1
+
+
+def test_mlflow_that_does_not_answer_is_asked_once_in_a_round_after_the_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports, tried = _decided(world), []
+    decided = world.api.objects["ABExperiment", "x"]
+    for number in range(3):
+        uid = {"uid": f"uid-{number}"}
+        world.api.put("ABExperiment", f"a{number}", spec=decided["spec"], status=decided["status"], metadata=uid)
+    running = {name: told for name, told in decided["status"].items() if name != "decision"} | {"phase": "Running"}
+    world.api.put("ABExperiment", "z", spec=decided["spec"], status=running, metadata={"uid": "uid-z"})
+
+    async def keep_report(_self: ExperimentReports, papers: Papers, *_: object) -> None:
+        tried.append(papers.experiment["metadata"]["name"])
+        raise RegistryError("no answer")
+
+    monkeypatch.setattr(ExperimentReports, "_keep_report", keep_report)
+    (look,) = _keep(world, reports)
+    assert "z-looks" in look
+    assert len(tried) == 1
+    for _ in range(10):
+        _keep(world, reports)
+    assert sorted(tried) == ["a0", "a1", "a2", "x"]
 
 
 def test_an_experiment_that_cannot_be_read_holds_up_no_other(world: World) -> None:

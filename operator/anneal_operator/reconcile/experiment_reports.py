@@ -71,23 +71,33 @@ class ExperimentReports:
             await asyncio.sleep(_PERIOD_SECONDS)
 
     async def keep(self) -> None:
-        """Look at every experiment once; one that cannot be kept holds up none after it."""
+        """Look at every experiment once, those that run first; one that cannot be kept holds up no other's looks."""
         experiments = {str(one["metadata"]["uid"]): one for one in self._context.store.everywhere("ABExperiment")}
         self._kept = {uid: self._kept.get(uid, _Kept()) for uid in experiments}
-        for uid, experiment in experiments.items():
-            known = self._kept[uid]
+        for experiment in sorted(experiments.values(), key=_is_decided):
+            known = self._kept[str(experiment["metadata"]["uid"])]
             if known.reported and known.reported == (experiment.get("status") or {}).get("phase"):
                 continue  # most are over, and reading them all takes its time
             if known.due and self._context.now() < known.due:
                 continue
-            try:
-                await self._keep(experiment, known)
-                known.due, known.wait = None, _FIRST_WAIT
-            except AnnealError as error:
-                await self._wait(experiment, known, error)
-            except Exception as error:
-                log.exception("the report of an experiment: unexpected error; retrying")
-                await self._wait(experiment, known, error)
+            if not await self._tried(experiment, known):
+                return
+
+    async def _tried(self, experiment: Manifest, known: _Kept) -> bool:
+        """Keep what is due of one; return whether MLflow, where it was asked, may be asked for another now.
+
+        One that does not answer takes its time over each question, and the next looks would wait for all of them.
+        """
+        try:
+            await self._keep(experiment, known)
+            known.due, known.wait = None, _FIRST_WAIT
+        except AnnealError as error:
+            await self._wait(experiment, known, error)
+            return not isinstance(error, RegistryError)
+        except Exception as error:
+            log.exception("the report of an experiment: unexpected error; retrying")
+            await self._wait(experiment, known, error)
+        return True
 
     async def _wait(self, experiment: Manifest, known: _Kept, error: Exception) -> None:
         """Try again later, and say so once where it is MLflow that does not take a report."""
@@ -185,6 +195,10 @@ def _papers(experiment: Manifest, now: datetime) -> Papers | None:
 def _parsed(experiment: Manifest) -> tuple[ABExperimentSpec, ABExperimentStatus]:
     spec, status = experiment.get("spec") or {}, experiment.get("status") or {}
     return ABExperimentSpec.parse(spec), ABExperimentStatus.parse(status)
+
+
+def _is_decided(experiment: Manifest) -> bool:
+    return bool((experiment.get("status") or {}).get("decision"))
 
 
 def _stage(papers: Papers) -> str:
