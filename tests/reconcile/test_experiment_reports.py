@@ -60,6 +60,14 @@ def test_a_running_experiment_s_looks_are_kept_one_write_each_and_no_more_often_
     assert last[3][1][0] == 0.5
 
 
+def test_of_one_that_is_being_deleted_nothing_more_is_kept(world: World) -> None:
+    _running(world)
+    _goes_on(world, 60, 100)
+    metadata = world.api.objects["ABExperiment", "x"]["metadata"]
+    world.api.edit("ABExperiment", "x", metadata={**metadata, "deletionTimestamp": "2026-03-01T12:30:00Z"})
+    assert _keep(world, ExperimentReports(world.context)) == []
+
+
 def test_looks_outlive_the_operator(world: World) -> None:
     _running(world)
     for number in range(4):

@@ -1,11 +1,12 @@
 """The verdict for other systems: the same fields whatever happens, none of them null."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
-from anneal_operator.desired.report.page import Papers
+from anneal_operator.desired.report.page import Papers, page
 from anneal_operator.desired.report.verdict import verdict, verdict_text
 
 from .examples import EXAMPLES, papers
@@ -65,6 +66,17 @@ def test_of_a_fixed_horizon_nothing_is_told_before_its_look(name: str, known: se
     told = verdict(EXAMPLES[name])["variants"]
     assert set(told["stable"]) == known
     assert ("lift" in told["tuned"]) is (name == "fixed-over")
+
+
+def test_means_that_an_earlier_build_told_of_a_fixed_horizon_are_not_told_before_its_look() -> None:
+    made = EXAMPLES["fixed"]
+    found: dict[str, Any] = made.status.dump()
+    for variant in found["variants"]:
+        variant["metrics"][0] |= {"mean": 3.4567, "stddev": 1.2345}
+    early = replace(made, status=ABExperimentStatus.parse(found))
+    assert set(verdict(early)["variants"]["tuned"]) == {"users", "values"}
+    assert "3.457" not in page(early)
+    assert "3.457" in page(replace(early, status=early.status.having(decision=EXAMPLES["fixed-over"].status.decision)))
 
 
 def test_guardrails_are_told_by_their_names_and_who_was_dropped_for_them() -> None:
