@@ -106,10 +106,10 @@ def _counts(minute: int, lifts: tuple[float, ...], per_hour: int, failing: tuple
     """Values wander about their mean as they do: by less the more there are."""
     sums = []
     for place, lift in enumerate((0.0, *lifts)):
-        n = minute * per_hour // 60 + (minute + place) % 3 if minute else 0
+        n = minute * per_hour // 60 + (minute + place) % 3 if minute and per_hour else 0
         wander = math.sin(minute / 311 + 2 * place) / math.sqrt(n + 1)
         sums.append(sums_of(n, 3.4 + lift + wander, n * 1.1) if n else sums_of(0, 0.0, 0.0))
-    users = tuple(2 * one.n + place for place, one in enumerate(sums))
+    users = tuple(2 * one.n + place if per_hour else 0 for place, one in enumerate(sums))
     guards = failures(*((n, n // every) for n, every in zip(users, failing, strict=True))) if failing else None
     return Counts(users, tuple(5 * n for n in users), tuple(0 for _ in users), tuple(sums), Scale(PARTS), guards=guards)
 

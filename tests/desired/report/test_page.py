@@ -274,6 +274,13 @@ def test_days_of_the_week_that_are_left_out_are_told(
     assert [words.startswith(said) for words in found] == ([True] if said else [])
 
 
+def test_of_nobody_there_is_a_page_with_whole_users() -> None:
+    read = _read(EXAMPLES["nobody"])
+    assert "There are not enough users with a value to compare the variants." in read.words
+    start = read.words.index("Users with a value, by variant")
+    assert read.words[start + 1 : start + 7] == ["0", "1", "2", "3", "4", "5"]
+
+
 def test_an_experiment_without_looks_or_a_record_has_a_page_all_the_same() -> None:
     read = _read(replace(EXAMPLES["promoted"], looks=None, record=None))
     assert "tuned against stable: +0.28, from +0.142 to +0.417" in read.figures()

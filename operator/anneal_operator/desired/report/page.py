@@ -30,6 +30,8 @@ __all__ = ["Papers", "page", "record_text"]
 _GOOD, _BAD = {"Promoted"}, {"RolledBack", "Aborted"}
 _EARLY = "One look is taken, once every variant has its sample. Until then nothing is told of how they compare."
 _LATCH = math.log10(0.001)
+_FEW = 5
+"""Users that a chart has room for at least: there are no halves of them."""
 _WIDEST = 4.0
 """How much of an interval is shown, by the width of the last one: the first ones are wider than all that matters."""
 
@@ -200,7 +202,7 @@ def _users(papers: Papers) -> Iterator[str]:
         needed = papers.status.power.required_users_per_variant if papers.status.power else 0
         marks = [Mark("needed", needed)] if 0 < needed <= 3 * max(most, 1) else []
         said = "Users with a value, by variant"
-        drawn = chart(said, (0, max(most, *(mark.value for mark in marks), 1)), lines, marks=marks)
+        drawn = chart(said, (0, max(most, *(mark.value for mark in marks), _FEW)), lines, marks=marks)
         yield f"<figure><figcaption>{said}</figcaption>{drawn}</figure>"
         yield from _ratio_chart(series)
     yield paragraph(_ratio(papers.status))
