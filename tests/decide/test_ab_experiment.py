@@ -481,16 +481,20 @@ def test_a_sequence_is_looked_at_until_it_shows_something() -> None:
 
 
 def test_what_a_fixed_horizon_shows_is_not_told_before_its_look() -> None:
-    for seen, is_told in (
-        (_seen(_counted((99, 3.0), (99, 4.0))), False),
-        (_seen(_counted((200, 3.0), (200, 4.0)), spec=_spec(stopping={"minDuration": "3h"})), False),
-        (_seen(_counted((200, 3.0), (200, 4.0)), stored=_stored(301)), False),
-        (_seen(_counted((200, 3.0), (200, 4.0))), True),
-        (_sequential(_counted((99, 3.0), (99, 4.0))), False),
-        (_sequential(_counted((200, 3.0), (200, 3.1))), True),
+    """Of the means neither: the difference follows from them."""
+    for seen, has_means, is_told in (
+        (_seen(_counted((99, 3.0), (99, 4.0))), False, False),
+        (_seen(_counted((200, 3.0), (200, 4.0)), spec=_spec(stopping={"minDuration": "3h"})), False, False),
+        (_seen(_counted((200, 3.0), (200, 4.0)), stored=_stored(301)), False, False),
+        (_seen(_counted((200, 3.0), (200, 4.0))), True, True),
+        (_sequential(_counted((99, 3.0), (99, 4.0))), True, False),
+        (_sequential(_counted((200, 3.0), (200, 3.1))), True, True),
     ):
-        (metric,) = judge(seen, NOW).variants[1].metrics
-        assert (metric.mean > 3.0, metric.lift is not None, metric.p_value is not None) == (True, is_told, is_told)
+        for variant, compares in zip(judge(seen, NOW).variants, (False, is_told), strict=True):
+            (metric,) = variant.metrics
+            told = [metric.mean, metric.stddev, metric.lift, metric.p_value]
+            assert [one is not None for one in told] == [has_means, has_means, compares, compares]
+            assert metric.users in {99, 200}
 
 
 def test_a_split_that_was_found_skewed_is_kept_and_stands_when_it_looks_well_again() -> None:

@@ -66,6 +66,14 @@ def test_it_stands_whatever_is_counted_until_a_person_approves_it(lost: bool) ->
     assert condition(approved.status, "AwaitingApproval") == ("", "")
 
 
+def test_what_the_one_look_shows_is_told_to_who_is_to_approve_it_and_stays() -> None:
+    seen = _advised()[0]
+    assert seen.terms.method == "FixedHorizon"
+    for status in (decide(seen, NOW + HOUR).status, decide(_advised(approve="b")[0], NOW + HOUR).status):
+        (metric,) = status.variants[1].metrics
+        assert None not in {metric.mean, metric.lift, metric.lower, metric.upper}
+
+
 def test_who_approves_another_is_told_and_nothing_follows() -> None:
     verdict = decide(_advised(approve="c")[0], NOW)
     assert (verdict.status.phase, verdict.status.reason, verdict.apply) == ("Running", "OtherApproved", ())

@@ -198,6 +198,7 @@ def test_the_experiment_ends_promoted_with_its_numbers(told: tuple[Story, Killer
             "RouteProgrammed",
             "DataFresh",
             "AssignmentHealthy",
+            "GuardrailsHealthy",
             "SampleSufficient",
             "Decided",
             "AliasMoved",
@@ -228,8 +229,11 @@ def test_the_experiment_has_a_report_for_who_may_read_it_and_for_nobody_else(tol
     verdict = json.loads(_report(f"{report}/verdict.json", token)[1])
     assert (verdict["decided"], verdict["winner"], verdict["healthy"]) == (True, "tuned", True)
     assert verdict["variants"]["tuned"]["lower"] > 0
+    assert verdict["variants"]["tuned"]["guardrails"]["errors"]["state"] == "Kept"
     status, page = _report(f"{report}/report.html", token)
-    assert (status, "tuned against stable" in page, 'class="band' in page) == (200, True, True)
+    # A fixed horizon has one look: its interval is a stroke, and no band.
+    assert (status, "tuned against stable" in page, '<line class="line c1"' in page) == (200, True, True)
+    assert "at most 20 %" in page
     assert (
         _report(f"{report}/report.html", commands.kubectl("create", "token", reader, "-n", NAMESPACE).strip())[0] == 401
     )

@@ -10,7 +10,8 @@ import pytest
 
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.desired.report.looks import looks_name
-from anneal_operator.errors import ApiError
+from anneal_operator.desired.report.page import Papers
+from anneal_operator.errors import ApiError, RegistryError
 from anneal_operator.reconcile.experiment_reports import ExperimentReports, report_of
 
 from .test_ab_experiment import SPEC, _count, _decide, _look, _read_aliases, _start, world
@@ -59,6 +60,14 @@ def test_a_running_experiment_s_looks_are_kept_one_write_each_and_no_more_often_
     assert last[3][1][0] == 0.5
 
 
+def test_of_one_that_is_being_deleted_nothing_more_is_kept(world: World) -> None:
+    _running(world)
+    _goes_on(world, 60, 100)
+    metadata = world.api.objects["ABExperiment", "x"]["metadata"]
+    world.api.edit("ABExperiment", "x", metadata={**metadata, "deletionTimestamp": "2026-03-01T12:30:00Z"})
+    assert _keep(world, ExperimentReports(world.context)) == []
+
+
 def test_looks_outlive_the_operator(world: World) -> None:
     _running(world)
     for number in range(4):
@@ -101,9 +110,17 @@ def _decided(world: World) -> ExperimentReports:
     reports = ExperimentReports(world.context)
     _decide(world)
     _look(world, 2)
+    _end(world)
+    return reports
+
+
+def _end(world: World) -> None:
     _read_aliases(world, one=[], two=["production"])
     _look(world, 2)
-    return reports
+
+
+def _reported(world: World) -> int:
+    return world.registry.calls.count("keep_report")
 
 
 def test_a_decided_experiment_s_report_is_kept_once_with_its_record(world: World) -> None:
@@ -129,8 +146,58 @@ def test_a_report_waits_for_what_follows_but_not_for_ever(world: World) -> None:
     _keep(world, reports)
     assert world.registry.files == {}
     world.later(700)
+    for _ in range(3):
+        _keep(world, reports)
+        _keep(world, ExperimentReports(world.context))
+    assert list(world.registry.reports.values()) == ["run Promoted under way"]
+    assert _reported(world) == 1
+    world.programme("two")
+    _look(world, 2)
+    _end(world)
+    for _ in range(3):
+        _keep(world, reports)
+        _keep(world, ExperimentReports(world.context))
+    assert list(world.registry.reports.values()) == ["run Promoted"]
+    assert _reported(world) == 2
+    assert "does not have `production`" not in next(iter(world.registry.files.values()))["report.html"]
+
+
+def test_what_is_under_way_again_after_the_end_is_no_news(world: World) -> None:
+    reports = _decided(world)
+    _keep(world, reports)
+    status = world.api.status("ABExperiment", "x")
+    working = {**status["conditions"][0], "type": "Reconciling", "status": "True"}
+    world.api.edit("ABExperiment", "x", status={**status, "conditions": [*status["conditions"], working]})
+    world.later(700)
+    _keep(world, reports)
+    _keep(world, ExperimentReports(world.context))
+    assert list(world.registry.reports.values()) == ["run Promoted"]
+
+
+def test_the_end_of_a_bake_is_waited_for_as_a_decision_is(world: World) -> None:
+    reports = ExperimentReports(world.context)
+    _decide(world)
+    _look(world)
+    status = world.api.status("ABExperiment", "x")
+    working = {**status["conditions"][0], "type": "Reconciling", "status": "True"}
+    world.later(86_400)
+    at = world.time.isoformat().replace("+00:00", "Z")
+    baked = {**working, "type": "Baked", "reason": "Baked", "lastTransitionTime": at}
+    told = [one for one in status["conditions"] if one["type"] not in {"Reconciling", "Baked"}]
+    world.api.edit("ABExperiment", "x", status={**status, "conditions": [*told, working, baked]})
+    world.later(300)
+    _keep(world, reports)
+    assert world.registry.files == {}
+    world.later(301)
     _keep(world, reports)
     assert len(world.registry.files) == 1
+
+
+def test_one_that_is_over_is_not_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = _decided(world)
+    _keep(world, reports)
+    monkeypatch.setattr("anneal_operator.reconcile.experiment_reports._papers", lambda *_: pytest.fail("read"))
+    _keep(world, reports)
 
 
 def test_a_later_phase_is_told_in_the_place_of_an_earlier_one(world: World) -> None:
@@ -155,6 +222,30 @@ def test_mlflow_that_takes_no_report_is_told_once_and_nothing_else_waits(world: 
     world.later(600)
     _keep(world, reports)
     assert len(world.registry.files) == 1
+
+
+def test_mlflow_that_does_not_answer_is_asked_once_in_a_round_after_the_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports, tried = _decided(world), []
+    decided = world.api.objects["ABExperiment", "x"]
+    for number in range(3):
+        uid = {"uid": f"uid-{number}"}
+        world.api.put("ABExperiment", f"a{number}", spec=decided["spec"], status=decided["status"], metadata=uid)
+    running = {name: told for name, told in decided["status"].items() if name != "decision"} | {"phase": "Running"}
+    world.api.put("ABExperiment", "z", spec=decided["spec"], status=running, metadata={"uid": "uid-z"})
+
+    async def keep_report(_self: ExperimentReports, papers: Papers, *_: object) -> None:
+        tried.append(papers.experiment["metadata"]["name"])
+        raise RegistryError("no answer")
+
+    monkeypatch.setattr(ExperimentReports, "_keep_report", keep_report)
+    (look,) = _keep(world, reports)
+    assert "z-looks" in look
+    assert len(tried) == 1
+    for _ in range(10):
+        _keep(world, reports)
+    assert sorted(tried) == ["a0", "a1", "a2", "x"]
 
 
 def test_an_experiment_that_cannot_be_read_holds_up_no_other(world: World) -> None:

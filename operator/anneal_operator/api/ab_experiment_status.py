@@ -1,5 +1,6 @@
 """ABExperiment's status: where it stands, what was observed, and the verdict."""
 
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -54,12 +55,12 @@ class MetricStatus(StatusPart):
     """The metric."""
     users: int
     """Users with a value; with `missing: Zero` all whose window is over."""
-    mean: Number
-    """Mean of the users' values."""
-    stddev: Number
+    mean: Number | None = None
+    """Mean of the users' values; like what follows, with `FixedHorizon` not before the one look."""
+    stddev: Number | None = None
     """Standard deviation of the users' values."""
     lift: Number | None = None
-    """Difference of the means to the control's; like what follows, with `FixedHorizon` not before the one look."""
+    """Difference of the means to the control's."""
     lower: Number | None = None
     """Lower end of the difference's interval, at the challenger's share of the error that `confidence` leaves."""
     upper: Number | None = None
@@ -212,3 +213,8 @@ class ABExperimentStatus(ObjectStatus):
     """The verdict."""
     record: str | None = None
     """The ConfigMap with its record, where an earlier build gave it another name."""
+
+    def paused_for(self, now: datetime) -> timedelta:
+        """Return for how long it has rested until now."""
+        since = datetime.fromisoformat(self.paused_at) if self.paused_at else now
+        return timedelta(seconds=self.paused_seconds or 0) + max(timedelta(), now - since)

@@ -25,7 +25,7 @@ from .cost import counted_since
 from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
 from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached
-from .experiment_pause import paused_for, resting, with_pause
+from .experiment_pause import resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
 from .observed_experiment import (
@@ -171,7 +171,7 @@ def _aborted(seen: ObservedExperiment, outcome: str, rule: str, reason: str, now
 
 def _begun(seen: ObservedExperiment, started: str, now: datetime) -> datetime:
     """When it would have begun, had it never rested."""
-    return datetime.fromisoformat(started) + paused_for(seen.previous, now)
+    return datetime.fromisoformat(started) + seen.previous.paused_for(now)
 
 
 def _lost_record(seen: ObservedExperiment) -> Finding:
@@ -301,7 +301,8 @@ def _looked(
     is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
     may_decide = is_due and seen.terms.is_known and fresh.status == "True"
     decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
-    is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
+    was_looked_at = decision is not None or seen.recommendation is not None
+    is_told = was_looked_at or (seen.terms.method == "Sequential" and judged.has_sample)
     status = _status(
         seen,
         "Running",
@@ -321,7 +322,8 @@ def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is
     names, level = [variant.name for variant in seen.spec.variants], seen.terms.level
     compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
     stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
-    return variants_told(seen.spec, counts, compared, _costs(seen), stand)
+    has_means = is_told or seen.terms.method != "FixedHorizon"
+    return variants_told(seen.spec, counts, compared, _costs(seen), stand, has_means=has_means)
 
 
 def _snapshot(seen: ObservedExperiment, counts: Counts) -> Snapshot:

@@ -5,7 +5,7 @@ earlier answers counts. Its time does not run, as that of a Job that is suspende
 begins anew. Where the status was lost, so was how long it rested, and it may end earlier than it would have.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.schema import timestamp
@@ -15,7 +15,7 @@ from .conditions import Finding, merged
 from .observed_experiment import ExperimentVerdict, ObservedExperiment
 from .verdict import Verdict
 
-__all__ = ["paused_for", "resting", "with_pause"]
+__all__ = ["resting", "with_pause"]
 
 _PERIOD_SECONDS = 2.0
 
@@ -48,16 +48,10 @@ def _has_left(seen: ObservedExperiment) -> bool:
     return seen.identity not in seen.route.split_by and (was or seen.route.has_arrived)
 
 
-def paused_for(previous: ABExperimentStatus, now: datetime) -> timedelta:
-    """Return for how long it has rested until now."""
-    since = datetime.fromisoformat(previous.paused_at) if previous.paused_at else now
-    return timedelta(seconds=previous.paused_seconds or 0) + max(timedelta(), now - since)
-
-
 def with_pause(status: ABExperimentStatus, previous: ABExperimentStatus, now: datetime) -> ABExperimentStatus:
     """Return the status with the time that it rested, as its phase wants; before it began there is none."""
     if status.phase == "Paused" and status.started_at:
         return status.having(paused_at=previous.paused_at or timestamp(now))
     if previous.paused_at is None:
         return status
-    return status.having(paused_at=None, paused_seconds=int(paused_for(previous, now).total_seconds()))
+    return status.having(paused_at=None, paused_seconds=int(previous.paused_for(now).total_seconds()))

@@ -18,7 +18,6 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
-from .experiment_pause import paused_for
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
@@ -111,7 +110,7 @@ def power_told(
     if found is None:
         return None
     required, before = min(found, _MOST_USERS), seen.previous.power
-    began = datetime.fromisoformat(started) + paused_for(seen.previous, now)
+    began = datetime.fromisoformat(started) + seen.previous.paused_for(now)
     at = _estimate(terms, counts, required, began, now)
     told = _steady(at, before.estimated_decision_time if before else None, now)
     return Power(required_users_per_variant=required, estimated_decision_time=told)
@@ -145,15 +144,20 @@ def variants_told(
     compared: Mapping[str, Comparison],
     costs: Mapping[str, VariantCost | None],
     guardrails: Mapping[str, list[GuardrailStatus]],
+    *,
+    has_means: bool = True,
 ) -> list[VariantStatus]:
-    """Return what the status tells of each variant; `compared` is what may be told of the comparisons."""
+    """Return what the status tells of each variant; `compared` is what may be told of the comparisons.
+
+    Where the means may not be told, as the differences follow from them, `has_means` says so.
+    """
     return [
         VariantStatus(
             name=variant.name,
             weight=variant.weight,
             users=counts.users[place],
             requests=counts.requests[place],
-            metrics=_metrics(spec, counts, place, compared.get(variant.name)),
+            metrics=_metrics(spec, counts, place, compared.get(variant.name), has_means=has_means),
             guardrails=guardrails.get(variant.name, []),
             cost=costs.get(variant.name),
         )
@@ -161,15 +165,17 @@ def variants_told(
     ]
 
 
-def _metrics(spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None) -> list[MetricStatus]:
+def _metrics(
+    spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None, *, has_means: bool
+) -> list[MetricStatus]:
     sums = counts.sums[place]
     if not sums.n:
         return []
     metric = MetricStatus(
         name=spec.metrics.primary.name,
         users=sums.n,
-        mean=sums.mean(counts.scale),
-        stddev=math.sqrt(sums.variance(counts.scale)),
+        mean=sums.mean(counts.scale) if has_means else None,
+        stddev=math.sqrt(sums.variance(counts.scale)) if has_means else None,
         lift=compared.lift if compared else None,
         lower=compared.lower if compared else None,
         upper=compared.upper if compared else None,

@@ -17,7 +17,6 @@ from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType
 
-from .experiment_pause import paused_for
 from .observed_experiment import ObservedExperiment
 
 __all__ = ["ramped"]
@@ -34,7 +33,7 @@ def ramped(seen: ObservedExperiment, status: ABExperimentStatus, now: datetime) 
     if started and not is_told:
         until = datetime.fromisoformat(status.decision.decided_at) if status.decision else now
         least = assignment.coverage_of(route.covered.get(seen.identity, 0))
-        allowed = _allowed(assignment, until - datetime.fromisoformat(started) - paused_for(before, now))
+        allowed = _allowed(assignment, until - datetime.fromisoformat(started) - before.paused_for(now))
         step, since = assignment.step_of(least) if least else allowed, None
     if status.phase not in {"WarmingUp", "Running"}:
         is_lost = assignment.ramp and status.decision and not is_told

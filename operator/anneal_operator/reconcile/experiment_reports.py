@@ -33,6 +33,7 @@ _PERIOD_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=30)
 _FOLLOWED_WITHIN = timedelta(minutes=10)
 """For how long a report waits for what follows from the decision, so that it tells of it."""
+_UNDER_WAY = " under way"
 log = logging.getLogger("anneal.reports")
 
 
@@ -48,7 +49,7 @@ class _Kept:
 
     looks: Looks | None = None
     reported: str = ""
-    """The phase that the report in MLflow tells of."""
+    """The phase that the report in MLflow tells of, and whether something was still to follow."""
     due: datetime | None = None
     """Before which nothing is tried again, after a refusal."""
     wait: timedelta = _FIRST_WAIT
@@ -70,21 +71,33 @@ class ExperimentReports:
             await asyncio.sleep(_PERIOD_SECONDS)
 
     async def keep(self) -> None:
-        """Look at every experiment once; one that cannot be kept holds up none after it."""
+        """Look at every experiment once, those that run first; one that cannot be kept holds up no other's looks."""
         experiments = {str(one["metadata"]["uid"]): one for one in self._context.store.everywhere("ABExperiment")}
         self._kept = {uid: self._kept.get(uid, _Kept()) for uid in experiments}
-        for uid, experiment in experiments.items():
-            known = self._kept[uid]
+        for experiment in sorted(experiments.values(), key=_is_decided):
+            known = self._kept[str(experiment["metadata"]["uid"])]
+            if known.reported and known.reported == (experiment.get("status") or {}).get("phase"):
+                continue  # most are over, and reading them all takes its time
             if known.due and self._context.now() < known.due:
                 continue
-            try:
-                await self._keep(experiment, known)
-                known.due, known.wait = None, _FIRST_WAIT
-            except AnnealError as error:
-                await self._wait(experiment, known, error)
-            except Exception as error:
-                log.exception("the report of an experiment: unexpected error; retrying")
-                await self._wait(experiment, known, error)
+            if not await self._tried(experiment, known):
+                return
+
+    async def _tried(self, experiment: Manifest, known: _Kept) -> bool:
+        """Keep what is due of one; return whether MLflow, where it was asked, may be asked for another now.
+
+        One that does not answer takes its time over each question, and the next looks would wait for all of them.
+        """
+        try:
+            await self._keep(experiment, known)
+            known.due, known.wait = None, _FIRST_WAIT
+        except AnnealError as error:
+            await self._wait(experiment, known, error)
+            return not isinstance(error, RegistryError)
+        except Exception as error:
+            log.exception("the report of an experiment: unexpected error; retrying")
+            await self._wait(experiment, known, error)
+        return True
 
     async def _wait(self, experiment: Manifest, known: _Kept, error: Exception) -> None:
         """Try again later, and say so once where it is MLflow that does not take a report."""
@@ -106,8 +119,8 @@ class ExperimentReports:
             return
         if papers.status.decision is None:
             await self._keep_look(papers, known)
-        elif known.reported != papers.status.phase and not _is_under_way(papers):
-            await self._keep_report(papers, known)
+        elif known.reported not in {papers.status.phase, _stage(papers)} and not _is_to_wait(papers):
+            await self._keep_report(papers, known, _stage(papers))
 
     async def _keep_look(self, papers: Papers, known: _Kept) -> None:
         look = look_at(papers.spec, papers.status, papers.now)
@@ -127,23 +140,27 @@ class ExperimentReports:
         found = await self._context.api.get("ConfigMap", metadata["namespace"], name)
         if found and (found["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION) != metadata["name"]:
             raise NameTakenError(f"ConfigMap {name} exists and is not ours, so no looks are kept: delete it")
-        return Looks.read(found, metadata["uid"], started) or Looks.begun(started, papers.spec)
+        return Looks.read(found, metadata["uid"], started, len(papers.spec.variants)) or Looks.begun(
+            started, papers.spec
+        )
 
-    async def _keep_report(self, papers: Papers, known: _Kept) -> None:
-        """Keep it where the model does not say that it is kept; a later phase is told in its place."""
+    async def _keep_report(self, papers: Papers, known: _Kept, stage: str) -> None:
+        """Keep it where the model does not say that it is kept; a later stage is told in its place."""
         models, model, metadata = self._context.models, papers.spec.model_name, papers.experiment["metadata"]
-        heard, name, phase = models.heard(model), record_name(papers.experiment), papers.status.phase
+        heard, name = models.heard(model), record_name(papers.experiment)
         if heard is None:
             return
-        if heard.reports.get(f"{metadata['namespace']}.{name}", "").partition(" ")[2] != phase:
+        kept = heard.reports.get(f"{metadata['namespace']}.{name}", "").partition(" ")[2]
+        if kept not in {papers.status.phase, stage}:
             whole = await _completed(self._context.api, papers)
             if whole.record is None or DECISION_KEY not in (whole.record.get("data") or {}):
                 return
             told = {"report.html": page(whole), "verdict.json": verdict_text(whole)}
             files = {**told, "record.json": record_text(whole.record)}
-            await self._context.registry.keep_report(metadata["namespace"], model, name, phase, files)
+            await self._context.registry.keep_report(metadata["namespace"], model, name, stage, files)
             await models.ask(model)
-        known.reported = phase
+            kept = stage
+        known.reported = kept
 
 
 async def report_of(api: KubernetesApi, now: Clock, namespace: str, name: str) -> Report | None:
@@ -164,7 +181,8 @@ async def _completed(api: KubernetesApi, papers: Papers) -> Papers:
         return papers
     looks = await api.get("ConfigMap", metadata["namespace"], looks_name(papers.experiment))
     record = await api.get("ConfigMap", metadata["namespace"], record_name(papers.experiment))
-    return replace(papers, record=record, looks=Looks.read(looks, str(metadata["uid"]), started))
+    known = Looks.read(looks, str(metadata["uid"]), started, len(papers.spec.variants))
+    return replace(papers, record=record, looks=known)
 
 
 def _papers(experiment: Manifest, now: datetime) -> Papers | None:
@@ -179,7 +197,20 @@ def _parsed(experiment: Manifest) -> tuple[ABExperimentSpec, ABExperimentStatus]
     return ABExperimentSpec.parse(spec), ABExperimentStatus.parse(status)
 
 
-def _is_under_way(papers: Papers) -> bool:
-    """Whether what follows from the decision is still being done, and is worth waiting for."""
+def _is_decided(experiment: Manifest) -> bool:
+    return bool((experiment.get("status") or {}).get("decision"))
+
+
+def _stage(papers: Papers) -> str:
+    """What a report tells of: the phase, and whether something is still to follow; then another report does, too."""
     working = papers.status.condition(ConditionType.RECONCILING)
-    return working is not None and working.status == "True" and papers.now - papers.until < _FOLLOWED_WITHIN
+    is_over = working is None or working.status != "True"
+    return papers.status.phase if is_over else f"{papers.status.phase}{_UNDER_WAY}"
+
+
+def _is_to_wait(papers: Papers) -> bool:
+    """Whether what follows from the decision, or from the end of a bake, is being done, and is worth waiting for."""
+    baked, since = papers.status.condition(ConditionType.BAKED), papers.until
+    if baked and baked.status == "True":
+        since = datetime.fromisoformat(baked.last_transition_time)
+    return _stage(papers).endswith(_UNDER_WAY) and papers.now - since < _FOLLOWED_WITHIN

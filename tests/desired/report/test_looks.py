@@ -69,7 +69,7 @@ def test_they_are_read_as_they_were_kept_and_fit_a_config_map() -> None:
         STARTED, 60, tuple(Look(10**7 + n, (10**9,) * 8, 1.234e-300, (None, *(widest,) * 7)) for n in range(200))
     )
     made = looks_kept(experiment(SPEC), looks)
-    assert Looks.read(made, "uid-1", STARTED) == looks
+    assert Looks.read(made, "uid-1", STARTED, 8) == looks
     assert len(json.dumps(made)) < 200_000
 
 
@@ -95,7 +95,32 @@ def test_they_go_with_the_experiment_and_are_named_beside_its_record() -> None:
 )
 def test_of_what_is_not_this_runs_looks_nothing_is_taken(spoilt: dict[str, Any] | None) -> None:
     made = looks_kept(experiment(SPEC), Looks(STARTED, 60, (_look(0),)))
-    assert Looks.read(spoilt and made | spoilt, "uid-1", STARTED) is None
+    assert Looks.read(spoilt and made | spoilt, "uid-1", STARTED, 2) is None
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        "[[60, [1], null, [null]]]",
+        "[[60, [1, 2, 3], null, [null, null, null]]]",
+        "[[60, [1, 2], null, [null]]]",
+        "[[60, [1, -2], null, [null, null]]]",
+        "[[60, [1, 2], null, [null, null]], [60, [1, 2], null, [null, null]]]",
+        "[[-60, [1, 2], null, [null, null]]]",
+        "[[1e999, [1, 2], null, [null, null]]]",
+        "[[60, [1, 2], NaN, [null, null]]]",
+        "[[60, [1, 2], 0.5, [null, [0, -Infinity, 1]]]]",
+        "[[60, [1, 2], 0.5, [null, [0, 1]]]]",
+        "[" * 100_000,
+        f"[{','.join(f'[{at}, [1, 2], null, [null, null]]' for at in range(300))}]",
+    ],
+)
+def test_looks_that_somebody_spoilt_are_as_if_they_were_not_there(looks: str) -> None:
+    made = looks_kept(experiment(SPEC), Looks(STARTED, 60))
+    text = f'{{"startedAt": "{STARTED}", "spacing": 60, "looks": %s}}'
+    for spoilt, are_there in ((looks, False), ("[[60, [1, 2], 0.5, [null, [0, -1, 1]]]]", True)):
+        read = Looks.read(made | {"data": {"looks.json": text % spoilt}}, "uid-1", STARTED, 2)
+        assert (read is not None) is are_there
 
 
 def test_nothing_is_looked_at_before_counting_began() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.desired.report.page import Papers, page, record_text
 
-from .examples import EXAMPLES, SPEC, experiment, papers
+from .examples import EXAMPLES, SPEC, experiment, papers, with_condition
 
 _WITHOUT_END = {"meta", "line", "circle", "polyline", "polygon"}
 
@@ -97,9 +98,74 @@ def test_what_users_wrote_is_shown_as_they_wrote_it(place: str) -> None:
 def test_it_begins_with_where_the_experiment_stands() -> None:
     told = {name: " ".join(_read(made).words[:4]) for name, made in EXAMPLES.items()}
     assert "Counting has not begun: it was not looked at yet." in told["pending"]
-    assert "It has been running for 2 days 12 hours, and nothing is decided before 7 days are over: " in told["running"]
+    assert "It has been running for 2 days 12 hours, and nothing is decided before 7 days are over." in told["running"]
     assert "Decided: tuned is better than stable: user_rating +0.28 [" in told["promoted"]
     assert "The winner, tuned, is promoted." in told["promoted"]
+    assert "It is paused since 2026-03-04T20:00:00Z: " in told["paused"]
+    assert "tuned is recommended: set `decision.approve: tuned` to promote it: " in told["recommended"]
+    assert "The winner, tuned, bakes before it is promoted: clients get ModelVersion" in told["baking"]
+    assert "The control, stable, stays: it was aborted by `abort` while the winner baked" in told["returned"]
+    assert "Ended by hand: somebody has set `abort`. The control, stable, stays." in told["aborted"]
+    assert "Users get what has `production` now." in told["replaced"]
+    assert "Decided: tuned was shown to be beyond beside: Errors 0.499" in told["breach"]
+    assert "The control, stable, stays." in told["breach"]
+
+
+def test_a_winner_whose_alias_does_not_move_is_told_so() -> None:
+    why = "`production` of m was moved to version 9 by someone else; leaving it"
+    made = with_condition(EXAMPLES["promoted"], "AliasMoved", "False", "HeldByAnother", why)
+    assert f"The winner, tuned, does not have `production`: {why}." in _read(made).text
+
+
+def test_the_time_of_a_pause_is_none_that_it_has_been_running_for() -> None:
+    made = EXAMPLES["running"]
+    read = _read(replace(made, status=made.status.having(paused_seconds=12 * 3600)))
+    assert "It has been running for 2 days, and" in read.text
+    assert read.words[read.words.index("Paused, which the following do not count") + 1] == "12 hours"
+
+
+def test_a_guardrail_that_is_not_shown_to_be_kept_is_what_a_sequence_waits_for() -> None:
+    why = "no breach, and not shown yet to be kept, without which nothing is promoted: tuned: failures"
+    made = with_condition(EXAMPLES["running"], "GuardrailsHealthy", "Unknown", "GuardrailsNotShown", why)
+    assert f"nothing is decided before 7 days are over: {why}." in _read(made).text
+
+
+def test_each_challenger_stands_beside_each_guardrail_s_limit() -> None:
+    read = _read(EXAMPLES["guarded"])
+    start = read.words.index("Guardrails")
+    words = read.words[start : read.words.index("Users", start)]
+    assert "bold was shown to be beyond a limit. Its users get stable's answers from then on." in words
+    place = words.index("tuned")
+    assert words[place : place + 8] == [
+        "tuned",
+        "failures",
+        "Errors",
+        "at most 5 %",
+        "2.92 %",
+        "0.889",
+        "at most 4.4 %",
+        "kept",
+    ]
+    assert {"at most 1.5 times the control", "breached", "not shown yet"} <= set(words)
+    assert "Guardrails" not in _read(EXAMPLES["running"]).words
+    early = _read(EXAMPLES["guarded-fixed"])
+    assert "Their numbers are told with the one look, those of a breach at once." in early.words
+    assert "Ratio to the control's" not in early.words
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"source": "Latency", "max": 2.5}, "at most 2.5 s"),
+        ({"source": "TimeToFirstToken", "maxRegressionPercent": 10}, "at most 1.1 times the control"),
+        ({"source": "OutputTokens", "direction": "Decrease", "max": 800}, "at most 800 tokens"),
+        ({"source": "OutputTokens", "direction": "Increase", "maxRegressionPercent": 20}, "at least 0.8 times"),
+    ],
+)
+def test_a_limit_is_told_in_its_unit(limit: dict[str, Any], said: str) -> None:
+    spec = ABExperimentSpec.parse({**SPEC, "metrics": {**SPEC["metrics"], "guardrails": [{"name": "g", **limit}]}})
+    made = replace(EXAMPLES["pending"], spec=spec)
+    assert f"What is asked: g ({limit['source']}): {said}" in _read(made).text
 
 
 def test_each_challenger_has_its_interval_over_time_beside_none_and_what_was_asked_for() -> None:
@@ -127,6 +193,7 @@ def test_before_the_one_look_of_a_fixed_horizon_nothing_is_told_of_the_values(se
     assert "One look is taken" in before
     assert "Mean</th>" in after
     assert "tuned against stable" in after
+    assert '<line class="line c1"' in after  # of one look there is a stroke, and no band
 
 
 def test_looks_that_are_kept_hold_nothing_of_a_fixed_horizon_either() -> None:
@@ -205,6 +272,13 @@ def test_days_of_the_week_that_are_left_out_are_told(
     made = papers(hours=hours, decides=is_over, per_hour=20, stopping={**SPEC["stopping"], **stopping})
     found = [words for words in _read(made).words if "of the week" in words]
     assert [words.startswith(said) for words in found] == ([True] if said else [])
+
+
+def test_of_nobody_there_is_a_page_with_whole_users() -> None:
+    read = _read(EXAMPLES["nobody"])
+    assert "There are not enough users with a value to compare the variants." in read.words
+    start = read.words.index("Users with a value, by variant")
+    assert read.words[start + 1 : start + 7] == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_an_experiment_without_looks_or_a_record_has_a_page_all_the_same() -> None:

@@ -1,11 +1,12 @@
 """The verdict for other systems: the same fields whatever happens, none of them null."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
-from anneal_operator.desired.report.page import Papers
+from anneal_operator.desired.report.page import Papers, page
 from anneal_operator.desired.report.verdict import verdict, verdict_text
 
 from .examples import EXAMPLES, papers
@@ -18,6 +19,8 @@ FIELDS = {
     "reason",
     "message",
     "healthy",
+    "recommended",
+    "dropped",
     "decided",
     "outcome",
     "winner",
@@ -65,6 +68,34 @@ def test_of_a_fixed_horizon_nothing_is_told_before_its_look(name: str, known: se
     assert ("lift" in told["tuned"]) is (name == "fixed-over")
 
 
+def test_means_that_an_earlier_build_told_of_a_fixed_horizon_are_not_told_before_its_look() -> None:
+    made = EXAMPLES["fixed"]
+    found: dict[str, Any] = made.status.dump()
+    for variant in found["variants"]:
+        variant["metrics"][0] |= {"mean": 3.4567, "stddev": 1.2345}
+    early = replace(made, status=ABExperimentStatus.parse(found))
+    assert set(verdict(early)["variants"]["tuned"]) == {"users", "values"}
+    assert "3.457" not in page(early)
+    assert "3.457" in page(replace(early, status=early.status.having(decision=EXAMPLES["fixed-over"].status.decision)))
+
+
+def test_guardrails_are_told_by_their_names_and_who_was_dropped_for_them() -> None:
+    told = verdict(EXAMPLES["guarded"])
+    assert (told["dropped"], told["healthy"]) == (["bold"], True)
+    assert "guardrails" not in told["variants"]["stable"]
+    bold, tuned = (told["variants"][name]["guardrails"] for name in ("bold", "tuned"))
+    assert bold["failures"] == {"state": "Breached", "value": 0.5, "ratio": 15.22, "bound": 0.5437}
+    assert (set(tuned), tuned["failures"]["state"]) == ({"failures", "beside"}, "Kept")
+    early = verdict(EXAMPLES["guarded-fixed"])["variants"]["tuned"]["guardrails"]
+    assert early == {name: {"state": "NotShown"} for name in ("failures", "beside")}
+
+
+def test_who_is_recommended_is_told_with_the_numbers_it_rests_on() -> None:
+    told = verdict(EXAMPLES["recommended"])
+    assert (told["recommended"], told["decided"], told["winner"]) == ("tuned", False, "")
+    assert told["variants"]["tuned"]["lower"] > 0
+
+
 def _with(condition: str, status: str) -> Papers:
     made = EXAMPLES["running"]
     found: dict[str, Any] = made.status.dump()
@@ -82,10 +113,30 @@ def _with(condition: str, status: str) -> Papers:
         (_with("AssignmentHealthy", "False"), False),
         (_with("GuardrailsHealthy", "False"), False),
         (_with("DataFresh", "False"), True),
+        (EXAMPLES["breach"], False),
+        (EXAMPLES["returned"], False),
+        (EXAMPLES["aborted"], False),
+        (EXAMPLES["replaced"], False),
+        (EXAMPLES["paused"], True),
+        (EXAMPLES["baking"], True),
         (papers(hours=336, lifts=(-0.4,), decides=True), False),
         (papers(hours=336, lifts=(0.0,), decides=True, per_hour=40), True),
     ],
-    ids=["pending", "running", "users are lost", "a guardrail", "old numbers", "the control wins", "no difference"],
+    ids=[
+        "pending",
+        "running",
+        "users are lost",
+        "a guardrail",
+        "old numbers",
+        "a breach",
+        "returned",
+        "aborted",
+        "replaced",
+        "paused",
+        "baking",
+        "the control wins",
+        "no difference",
+    ],
 )
 def test_it_is_unhealthy_only_where_something_was_found_against_it(told: Papers, healthy: bool) -> None:
     assert verdict(told)["healthy"] is healthy

@@ -12,6 +12,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 96, 14, 34
 _TICKS = 5
 _TIMES = (60, 300, 900, 1800, 3600, 2 * 3600, 6 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400, 28 * 86400, 84 * 86400)
 _MOST_TIMES = 8
+_GREAT = 100_000
+"""Of numbers that are farther apart, or closer than one over it, not every digit has room."""
 _LETTER = 6.6
 """How wide a letter is, about."""
 
@@ -49,6 +51,8 @@ class _Frame:
     until: float
     low: float
     high: float
+    step: float
+    """From one number beside it to the next."""
 
     def x(self, at: float) -> float:
         return _LEFT + at / self.until * (_WIDTH - _LEFT - _RIGHT)
@@ -87,7 +91,7 @@ def _frame(until: float, limits: tuple[float, float]) -> _Frame:
     if high - low <= abs(low) * 1e-9:
         low, high = low - 1, high + 1
     step = _step(high - low)
-    return _Frame(until, math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
+    return _Frame(until, math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step)
 
 
 def _step(span: float) -> float:
@@ -98,7 +102,7 @@ def _step(span: float) -> float:
 
 
 def _grid(frame: _Frame, *, are_powers: bool) -> list[str]:
-    step, bottom = _step(frame.high - frame.low), _HEIGHT - _BOTTOM
+    step, bottom = frame.step, _HEIGHT - _BOTTOM
     parts = []
     for number in range(round((frame.high - frame.low) / step) + 1):
         value = frame.low + number * step
@@ -117,6 +121,8 @@ def _grid(frame: _Frame, *, are_powers: bool) -> list[str]:
 def _number(value: float, step: float) -> str:
     if abs(value) < step / 2:
         return "0"
+    if step >= _GREAT or step < 1 / _GREAT:
+        return f"{value:.4g}"
     return f"{value:,.0f}" if step >= 1 else f"{value:.{max(0, math.ceil(-math.log10(step) - 1e-9))}f}"
 
 

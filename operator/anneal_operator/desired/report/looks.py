@@ -23,6 +23,7 @@ __all__ = ["MOST_LOOKS", "Interval", "Look", "Looks", "look_at", "looks_kept", "
 MOST_LOOKS = 200
 _LEAST_SPACING, _FIRST_SPACING = 10, 60
 _KEY = "looks.json"
+_GREATEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Look:
     def read(cls, told: list[Any]) -> Self:
         """Return it from JSON; raise an error of a value or type where it is none."""
         after, users, spread, compared = told
-        pairs = tuple(None if one is None else Interval(*map(float, one)) for one in compared)
-        return cls(int(after), tuple(map(int, users)), None if spread is None else float(spread), pairs)
+        pairs = tuple(None if one is None else Interval(*map(_number, one)) for one in compared)
+        return cls(int(after), tuple(map(int, users)), None if spread is None else _number(spread), pairs)
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,41 @@ class Looks:
         return replace(self, kept=kept[::2], spacing=2 * self.spacing)
 
     @classmethod
-    def read(cls, found: Manifest | None, uid: str, started_at: str) -> Self | None:
-        """Return what the ConfigMap of the experiment with this uid says of this run; nothing where it says none."""
+    def read(cls, found: Manifest | None, uid: str, started_at: str, variants: int) -> Self | None:
+        """Return what the ConfigMap of the experiment with this uid says of this run; nothing where it says none.
+
+        Whoever may write ConfigMaps in the namespace can spoil it: then it is as if it were not there.
+        """
         owners = (found or {"metadata": {}})["metadata"].get("ownerReferences") or ()
         if found is None or uid not in {reference.get("uid") for reference in owners}:
             return None
         try:
             told: Mapping[str, Any] = json.loads(found["data"][_KEY])
             looks = cls(told["startedAt"], int(told["spacing"]), tuple(map(Look.read, told["looks"])))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             return None
-        return looks if looks.started_at == started_at and looks.spacing > 0 else None
+        return looks if looks.started_at == started_at and looks._can_be(variants) else None
+
+    def _can_be(self, variants: int) -> bool:
+        """Whether we may have kept them: in order, of so many variants, and no more than there are."""
+        times = [look.after for look in self.kept]
+        in_order = times == sorted(set(times)) and all(at >= 0 for at in times)
+        sizes = {len(one) for look in self.kept for one in (look.users, look.compared)}
+        counted = all(users >= 0 for look in self.kept for users in look.users)
+        return self.spacing > 0 and len(times) <= MOST_LOOKS and in_order and counted and sizes <= {variants}
 
     def text(self) -> str:
         """Return them as they are kept."""
         told = {"startedAt": self.started_at, "spacing": self.spacing, "looks": [look.told() for look in self.kept]}
         return json.dumps(told, separators=(",", ":"))
+
+
+def _number(told: Any) -> float:  # noqa: ANN401 - whatever is told
+    """Return a number that a chart can show; raise ValueError of what JSON has beside, NaN and Infinity."""
+    number = float(told)
+    if not -_GREATEST <= number <= _GREATEST:
+        raise ValueError(f"{number} was not measured")
+    return number
 
 
 def primary_of(spec: ABExperimentSpec, metrics: list[MetricStatus]) -> MetricStatus | None:

@@ -5,7 +5,6 @@ script and asks no server for anything; whatever a user has written is escaped.
 """
 
 import base64
-import html
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -14,20 +13,25 @@ from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, VariantStatus
+from anneal_operator.api.metrics import PrimaryMetric
+from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.desired.pods import Manifest
 
 from .charts import Band, Line, Mark, chart
+from .elements import escaped, note, paragraph, table, without_empty
+from .guardrails import guardrails
 from .looks import Interval, Look, Looks, look_at, primary_of
-from .sentences import may_compare, standing, to_minimum, weekdays
+from .sentences import duration_words, may_compare, standing, to_minimum, weekdays
 from .style import STYLE
 
 __all__ = ["Papers", "page", "record_text"]
 
-_GOOD, _BAD = {"Promoted", "Observed"}, {"Failed", "RolledBack", "Aborted"}
+_GOOD, _BAD = {"Promoted"}, {"RolledBack", "Aborted"}
 _EARLY = "One look is taken, once every variant has its sample. Until then nothing is told of how they compare."
 _LATCH = math.log10(0.001)
-_SHORT = 24
+_FEW = 5
+"""Users that a chart has room for at least: there are no halves of them."""
 _WIDEST = 4.0
 """How much of an interval is shown, by the width of the last one: the first ones are wider than all that matters."""
 
@@ -79,18 +83,19 @@ def page(papers: Papers) -> str:
     sections = (
         ("Effect", _effect(papers)),
         ("Variants", _variants(papers)),
+        ("Guardrails", guardrails(papers.spec, papers.status) if papers.spec.metrics.guardrails else ()),
         ("Users", _users(papers)),
         ("Time", _time(papers)),
         ("Conditions", _conditions(papers)),
         ("What was asked", _terms(papers)),
         ("Decision", _decision(papers)),
     )
-    body = "".join(f"<section><h2>{name}</h2>{''.join(parts)}</section>" for name, parts in sections)
+    body = "".join(f"<section><h2>{name}</h2>{''.join(parts)}</section>" for name, parts in sections if parts)
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{_said(title)}</title><style>{STYLE}</style></head>"
+        f"<title>{escaped(title)}</title><style>{STYLE}</style></head>"
     )
     return f"{head}<body><main>{_head(papers)}{body}</main></body></html>\n"
 
@@ -99,16 +104,19 @@ def _head(papers: Papers) -> str:
     status, metric = papers.status, papers.spec.metrics.primary
     phase = status.phase or "Pending"
     kind = "good" if phase in _GOOD else "bad" if phase in _BAD else "plain"
-    way = "more is better" if metric.direction == "Increase" else "less is better"
-    facts = f"{papers.spec.model_name} by {metric.name} ({way}), as of {timestamp(papers.now)}"
-    top = f'<h1>{_said(papers.name)} <span class="phase {kind}">{_said(phase)}</span></h1>'
-    lead = f'<p class="lead">{_said(standing(papers.spec, status, papers.now))}</p>'
-    return f"<header>{top}{lead}{_paragraph(facts)}</header>"
+    facts = f"{papers.spec.model_name} by {metric.name} ({_way(metric)}), as of {timestamp(papers.now)}"
+    top = f'<h1>{escaped(papers.name)} <span class="phase {kind}">{escaped(phase)}</span></h1>'
+    lead = f'<p class="lead">{escaped(standing(papers.spec, status, papers.now))}</p>'
+    return f"<header>{top}{lead}{paragraph(facts)}</header>"
+
+
+def _way(metric: PrimaryMetric) -> str:
+    return "more is better" if metric.direction == "Increase" else "less is better"
 
 
 def _effect(papers: Papers) -> Iterator[str]:
     if not may_compare(papers.spec, papers.status):
-        yield _paragraph(_EARLY)
+        yield paragraph(_EARLY)
         return
     series, drawn = papers.series, 0
     for place, variant in enumerate(papers.spec.variants):
@@ -117,12 +125,12 @@ def _effect(papers: Papers) -> Iterator[str]:
             drawn += 1
             yield _interval_chart(papers, variant.name, drawn, points)
     if not drawn:
-        yield _paragraph("There are not enough users with a value yet to compare the variants.")
+        yield paragraph("There are not enough users with a value to compare the variants.")
         return
     sure = round(100 * papers.spec.stopping.confidence, 4)
     kind = "They hold at all looks at once" if papers.spec.stopping.method == "Sequential" else "It is of the one look"
-    yield _note(f"Intervals at a confidence of {sure:g} %, for all challengers together. {kind}.")
-    yield from (_paragraph(said) for said in to_minimum(papers.spec, papers.status))
+    yield note(f"Intervals at a confidence of {sure:g} %, for all challengers together. {kind}.")
+    yield from (paragraph(said) for said in to_minimum(papers.spec, papers.status))
 
 
 def _interval_chart(papers: Papers, name: str, number: int, points: Sequence[tuple[int, Interval]]) -> str:
@@ -140,7 +148,7 @@ def _interval_chart(papers: Papers, name: str, number: int, points: Sequence[tup
         [Band([(at, pair.lower, pair.upper) for at, pair in points], number)],
         marks,
     )
-    return f"<figure><figcaption>{_said(said)}</figcaption>{drawn}</figure>"
+    return f"<figure><figcaption>{escaped(said)}</figcaption>{drawn}</figure>"
 
 
 def _limits(pairs: Sequence[Interval], marks: Sequence[float]) -> tuple[float, float]:
@@ -152,29 +160,14 @@ def _limits(pairs: Sequence[Interval], marks: Sequence[float]) -> tuple[float, f
 
 def _variants(papers: Papers) -> Iterator[str]:
     if not papers.status.variants:
-        yield _paragraph("Nothing was counted yet.")
+        yield paragraph("Nothing was counted yet.")
         return
     is_told = may_compare(papers.spec, papers.status)
     head = ["Variant", "Weight", "Users", "Values", "Mean", "Std. dev.", "Difference", "Interval", "p", "Superiority"]
     rows = [[*_row(papers, variant, is_told=is_told)] for variant in papers.status.variants]
-    yield _table(*_without_empty([*head, "Requests", "Cost"], rows))
+    yield table(*without_empty([*head, "Requests", "Cost"], rows))
     if not is_told:
-        yield _note("Means are told with the one look.")
-    others = [
-        [variant.name, metric.name, f"{metric.users:,}", f"{metric.mean:g}", f"{metric.stddev:g}"]
-        for variant in papers.status.variants
-        if is_told
-        for metric in variant.metrics
-        if metric.name != papers.spec.metrics.primary.name
-    ]
-    if others:
-        yield "<h3>Other metrics</h3>" + _table(["Variant", "Metric", "Values", "Mean", "Std. dev."], others)
-
-
-def _without_empty(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Leave out the columns that say nothing of any variant."""
-    places = [place for place in range(len(head)) if any(row[place] for row in rows)]
-    return [head[place] for place in places], [[row[place] for place in places] for row in rows]
+        yield note("Means are told with the one look.")
 
 
 def _row(papers: Papers, variant: VariantStatus, *, is_told: bool) -> Iterator[str]:
@@ -184,10 +177,11 @@ def _row(papers: Papers, variant: VariantStatus, *, is_told: bool) -> Iterator[s
     yield str(variant.weight)
     yield f"{variant.users:,}"
     yield f"{told.users:,}" if told else "0"
-    yield from (f"{told.mean:g}", f"{told.stddev:g}") if told and is_told else ("", "")
+    yield f"{told.mean:g}" if is_told and told and told.mean is not None else ""
+    yield f"{told.stddev:g}" if is_told and told and told.stddev is not None else ""
     if told and told.lift is not None and told.lower is not None and told.upper is not None:
-        yield f"{told.lift:+g}"
-        yield f"{told.lower:+g} to {told.upper:+g}"
+        yield f"{told.lift:+.4g}"
+        yield f"{told.lower:+.4g} to {told.upper:+.4g}"
         yield "" if told.p_value is None else f"{told.p_value:.2g}"
     else:
         yield from ("", "", "")
@@ -208,16 +202,17 @@ def _users(papers: Papers) -> Iterator[str]:
         needed = papers.status.power.required_users_per_variant if papers.status.power else 0
         marks = [Mark("needed", needed)] if 0 < needed <= 3 * max(most, 1) else []
         said = "Users with a value, by variant"
-        drawn = chart(said, (0, max(most, *(mark.value for mark in marks), 1)), lines, marks=marks)
+        drawn = chart(said, (0, max(most, *(mark.value for mark in marks), _FEW)), lines, marks=marks)
         yield f"<figure><figcaption>{said}</figcaption>{drawn}</figure>"
         yield from _ratio_chart(series)
-    yield _paragraph(_ratio(papers.status))
+    yield paragraph(_ratio(papers.status))
     rates = [f"{v.name} {_rate(papers, v)}" for v in papers.status.variants if v.users]
     if rates:
-        yield _paragraph(f"Share of users who gave a value: {', '.join(rates)}.")
+        whose = "whose window is over" if papers.spec.metrics.primary.missing == "Zero" else "who gave a value"
+        yield paragraph(f"Share of users {whose}: {', '.join(rates)}.")
     moved = _moved(papers.status)
     if moved is not None:
-        yield _paragraph(f"Users who were given more than one variant: {moved:,}.")
+        yield paragraph(f"Users who were given more than one variant: {moved:,}.")
 
 
 def _ratio_chart(series: Sequence[Look]) -> Iterator[str]:
@@ -255,6 +250,8 @@ def _time(papers: Papers) -> Iterator[str]:
     rows = [["Counting began", status.started_at or "not yet"]]
     if status.decision:
         rows.append(["Decided", status.decision.decided_at])
+    if paused := papers.status.paused_for(papers.until):
+        rows.append(["Paused, which the following do not count", duration_words(paused)])
     rows.append(["Earliest and latest verdict", f"after {stopping.min_duration} and {stopping.max_duration}"])
     if status.power:
         rows.append(
@@ -262,22 +259,22 @@ def _time(papers: Papers) -> Iterator[str]:
         )
         if status.power.estimated_decision_time and not status.decision:
             rows.append(["They are there, at the pace so far", status.power.estimated_decision_time])
-    yield _table([], rows)
+    yield table([], rows)
     if said := weekdays(papers.spec, status):
-        yield _paragraph(said)
+        yield paragraph(said)
 
 
 def _conditions(papers: Papers) -> Iterator[str]:
     rows = [
         [one.type, one.status, one.reason, one.message, one.last_transition_time] for one in papers.status.conditions
     ]
-    yield _table(["Condition", "Status", "Reason", "", "Since"], rows) if rows else _paragraph("None yet.")
+    yield table(["Condition", "Status", "Reason", "", "Since"], rows) if rows else paragraph("None yet.")
 
 
 def _terms(papers: Papers) -> Iterator[str]:
     spec = papers.spec
     primary, stopping, assignment = spec.metrics.primary, spec.stopping, spec.assignment
-    yield _table(
+    yield table(
         ["Variant", "ModelVersion", "Weight"],
         [
             [f"{v.name}{' (control)' * (v.name == spec.control)}", v.model_version_ref.name, v.weight]
@@ -288,55 +285,37 @@ def _terms(papers: Papers) -> Iterator[str]:
     effect = primary.minimum_detectable_effect
     keys = [f"{kind} {value}" for key in assignment.key_from for kind, value in key.dump().items()]
     rows = [
-        ["Metric", f"{primary.name}, {primary.source.lower()}, {primary.direction.lower()} is better"],
+        ["Metric", f"{primary.name}, {primary.source.lower()}, {_way(primary)}"],
         ["Range", limits],
         ["Window", primary.window or "none: all that was said so far counts"],
+        ["Users who said nothing", "count as 0 once their window is over" if primary.missing == "Zero" else "left out"],
         ["Least difference that matters", f"{effect:g}" if effect else "not given"],
         ["Method", f"{stopping.method}, confidence {stopping.confidence:g}"],
         ["Least sample", f"{stopping.min_users_per_variant:,} users with a value in each variant"],
         ["Users are known by", f"{', '.join(keys)} (trust: {assignment.trust})"],
-        ["What follows", spec.decision.mode],
+        ["What follows", _mode(spec)],
     ]
     if papers.status.coverage is not None:
         rows.append(["Share of users who take part", f"{papers.status.coverage} %"])
-    yield _table([], rows)
+    yield table([], rows)
+
+
+def _mode(spec: ABExperimentSpec) -> str:
+    bakes = seconds(spec.decision.bake) > 0 and spec.decision.mode != "Observe"
+    return f"{spec.decision.mode}{f', after a bake of {spec.decision.bake}' if bakes else ''}"
 
 
 def _decision(papers: Papers) -> Iterator[str]:
     decision = papers.status.decision
     if decision is None:
-        yield _paragraph("There is none yet.")
+        yield paragraph("There is none yet.")
         return
     rows = [["Outcome", decision.outcome], ["Winner", decision.winner or "none"], ["Rule", decision.rule]]
-    yield _table([], [*rows, ["Reason", decision.reason], ["Decided", decision.decided_at]])
+    yield table([], [*rows, ["Reason", decision.reason], ["Decided", decision.decided_at]])
     if papers.record is None:
         return
     text = record_text(papers.record)
     link = f"data:application/json;base64,{base64.b64encode(text.encode()).decode()}"
     again = "<code>python -m anneal_operator verdict record.json</code>"
     yield f'<p>Save <a download="record.json" href="{link}">the record</a>, and {again} makes the decision again.</p>'
-    yield f"<details><summary>The record</summary><pre>{_said(text)}</pre></details>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    top = f"<thead><tr>{''.join(f'<th>{_said(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
-    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="wide"><table>{top}<tbody>{lines}</tbody></table></div>'
-
-
-def _cell(told: object) -> str:
-    """Short ones, numbers and times are never broken."""
-    said = str(told)
-    return f"<td{' class=n' if len(said) <= _SHORT else ''}>{_said(said)}</td>"
-
-
-def _paragraph(said: str) -> str:
-    return f"<p>{_said(said)}</p>"
-
-
-def _note(said: str) -> str:
-    return f'<p class="note">{_said(said)}</p>'
-
-
-def _said(words: object) -> str:
-    return html.escape(str(words))
+    yield f"<details><summary>The record</summary><pre>{escaped(text)}</pre></details>"

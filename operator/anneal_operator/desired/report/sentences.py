@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
-from anneal_operator.api.ab_experiment_status import ABExperimentStatus
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.minimum_effect import beside_minimum
 from anneal_operator.api.quantities import seconds
+from anneal_operator.reasons import ConditionType, Reason
 
 from .looks import primary_of
 
@@ -15,32 +16,69 @@ __all__ = ["duration_words", "may_compare", "standing", "to_minimum", "weekdays"
 _WEEK = timedelta(days=7)
 _LEAST_SHARE = timedelta(hours=6)
 """What a duration may be off by: of so little no day of the week is left out, or weighs more."""
+_HEADS = {"Inconclusive": "Ended without a winner", "Aborted": "Ended by hand", "ControlReplaced": "Ended"}
+"""By outcome; else it was decided."""
 _FOLLOWED = {
     "Promoted": "The winner, {winner}, is promoted.",
+    "Baking": "The winner, {winner}, bakes before it is promoted.",
     "RolledBack": "The control, {control}, stays.",
     "Observed": "Nothing follows from it, as `decision.mode` says.",
     "Inconclusive": "The control, {control}, stays.",
+    "Aborted": "The control, {control}, stays.",
 }
+_REPLACED = "Users get what has `production` now."
 
 
 def standing(spec: ABExperimentSpec, status: ABExperimentStatus, now: datetime) -> str:
     """Return where it stands: the verdict and what follows, or what it waits for."""
     if decision := status.decision:
-        followed = _FOLLOWED.get(status.phase, f"It is {status.phase}.")
-        return f"Decided: {decision.reason}. {followed.format(winner=decision.winner or '', control=spec.control)}"
-    why = next((one.message for one in status.conditions if one.reason == status.reason), "")
+        head = _HEADS.get(decision.outcome, "Decided")
+        return f"{head}: {decision.reason}. {_followed(spec, status, decision)}"
+    if status.phase == "Paused":
+        since = f" since {status.paused_at}" if status.paused_at else ""
+        return f"It is paused{since}: all users get what has `production`, and nothing is counted or decided."
+    awaits = status.condition(ConditionType.AWAITING_APPROVAL)
+    if status.recommended and awaits:
+        return f"{status.recommended} is recommended: {awaits.message}."
+    why = _why(status)
     if not status.started_at:
         return f"Counting has not begun: {why or 'it was not looked at yet'}."
-    passed, least = now - datetime.fromisoformat(status.started_at), _lasting(spec.stopping.min_duration)
+    passed = now - datetime.fromisoformat(status.started_at) - status.paused_for(now)
+    least = _lasting(spec.stopping.min_duration)
     waits = f" before {duration_words(least)} are over" if passed < least else " yet"
     return (
         f"It has been running for {duration_words(passed)}, and nothing is decided{waits}{f': {why}' if why else ''}."
     )
 
 
+def _followed(spec: ABExperimentSpec, status: ABExperimentStatus, decision: DecisionStatus) -> str:
+    """What follows, and what keeps it from coming or took it back."""
+    if decision.outcome == "ControlReplaced":
+        return _REPLACED
+    baked, alias = status.condition(ConditionType.BAKED), status.condition(ConditionType.ALIAS_MOVED)
+    said = _FOLLOWED.get(status.phase, f"It is {status.phase}.")
+    said = said.format(winner=decision.winner or "", control=spec.control)
+    if status.phase == "Promoted" and alias and alias.status != "True":
+        return f"The winner, {decision.winner}, does not have `production`: {alias.message}."
+    if status.phase == "Promoted" or baked is None or baked.status == "True":
+        return said
+    return f"{said.removesuffix('.')}: {baked.message}."
+
+
+def _why(status: ABExperimentStatus) -> str:
+    """What holds it; that the sample is there holds nothing, but a guardrail that is not shown to be kept may."""
+    if status.reason != Reason.SUFFICIENT:
+        return next((one.message for one in status.conditions if one.reason == status.reason), "")
+    guards = status.condition(ConditionType.GUARDRAILS_HEALTHY)
+    return guards.message if guards and guards.status == "Unknown" else ""
+
+
 def may_compare(spec: ABExperimentSpec, status: ABExperimentStatus) -> bool:
-    """Whether variants may be held against each other: with a fixed horizon not before its one look."""
-    return spec.stopping.method != "FixedHorizon" or status.decision is not None
+    """Whether variants may be held against each other: with a fixed horizon not before its one look.
+
+    That was taken, too, where somebody has yet to approve what it showed.
+    """
+    return spec.stopping.method != "FixedHorizon" or status.decision is not None or status.recommended is not None
 
 
 def to_minimum(spec: ABExperimentSpec, status: ABExperimentStatus) -> Iterator[str]:

@@ -7,7 +7,7 @@ Fields are added, and none is renamed or taken away. Nothing is null: what is no
 import json
 from typing import Any
 
-from anneal_operator.api.ab_experiment_status import ABExperimentStatus, MetricStatus, VariantStatus
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, GuardrailStatus, MetricStatus, VariantStatus
 
 from .looks import primary_of
 from .page import Papers
@@ -16,7 +16,7 @@ from .sentences import may_compare, standing
 __all__ = ["verdict", "verdict_text"]
 
 _HOLD = ("AssignmentHealthy", "GuardrailsHealthy")
-_BACK = {"RolledBack", "Aborted", "Failed"}
+_BACK = {"RolledBack", "Aborted"}
 
 
 def verdict(papers: Papers) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def verdict(papers: Papers) -> dict[str, Any]:
         "reason": status.reason,
         "message": standing(spec, status, papers.now),
         "healthy": _is_healthy(status),
+        "recommended": status.recommended or "",
+        "dropped": list(status.dropped or ()),
         "decided": decision is not None,
         "outcome": decision.outcome if decision else "",
         "winner": (decision.winner or "") if decision else "",
@@ -67,5 +69,15 @@ def _variant(variant: VariantStatus, metric: MetricStatus | None, *, is_told: bo
     if metric and is_told:
         known = {"mean": metric.mean, "lift": metric.lift, "lower": metric.lower, "upper": metric.upper}
         known["pValue"] = metric.p_value
-        told |= {name: value for name, value in known.items() if value is not None}
+        told |= _known(known)
+    if variant.guardrails:
+        told["guardrails"] = {one.name: _guardrail(one) for one in variant.guardrails}
     return told
+
+
+def _guardrail(told: GuardrailStatus) -> dict[str, Any]:
+    return {"state": told.state, **_known({"value": told.value, "ratio": told.ratio, "bound": told.bound})}
+
+
+def _known(told: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in told.items() if value is not None}
