@@ -12,6 +12,7 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
+from .statistics.guarded import Guards
 from .statistics.guardrails import breaches
 from .statistics.lee import with_cuts
 from .statistics.terms import Counts, Terms
@@ -100,7 +101,7 @@ class Returned:
     """Why everybody returned to the control from a winner that was baking."""
 
     outcome: str
-    """`Aborted` by a person."""
+    """`Aborted` by a person, or `GuardrailBreach`."""
     reason: str
     """In a sentence."""
 
@@ -154,6 +155,8 @@ class ObservedExperiment:
     """Where the routers send the model's clients."""
     observations: Counts | None = None
     """What the recorder counted, by variant."""
+    baked: Guards | None = None
+    """What it counted for guardrails while the winner bakes: of who stays with the control, then of the winner's."""
     stored: Stored | None = None
     """Of the router whose records are stored least far; None where no router is known."""
     record: Record | None = None

@@ -76,7 +76,7 @@ class Judgement:
 def judge(terms: Terms, counts: Counts) -> Judgement:
     """Judge the counts by the terms."""
     spread = log_evidence(counts.users, terms.shares)
-    stand = tuple(guarded(terms, counts, place) for place in range(len(terms.shares)))
+    stand = tuple(guarded(terms, counts.guards, place) for place in range(len(terms.shares)))
     latched = counts.latched | _found(terms, counts, spread, stand)
     powered = _powered(terms, counts)
     needed = max(terms.least, powered or 0) if terms.method == "FixedHorizon" else terms.least
