@@ -291,7 +291,7 @@ def _looked(
     guards = guardrails_kept(seen, counts, judged)
     is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
     may_decide = is_due and seen.terms.is_known and fresh.status == "True"
-    decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
+    decision = decision_of(_snapshot(seen, _decisive(seen, counts, judged)), now) if may_decide else None
     is_told = decision is not None or (seen.terms.method == "Sequential" and judged.has_sample)
     status = _status(
         seen,
@@ -306,6 +306,14 @@ def _looked(
         power=power_told(seen, counts, judged, started, now),
     )
     return status, decision
+
+
+def _decisive(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Counts:
+    """Return what is decided by: where who won a fixed horizon's look was dropped since, the numbers of that look."""
+    looked = seen.looked
+    if looked is None or seen.terms.method != "FixedHorizon" or judged.outcome == "GuardrailBreach":
+        return counts
+    return replace(looked, latched=looked.latched | judged.latched)
 
 
 def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is_told: bool) -> list[VariantStatus]:

@@ -40,6 +40,8 @@ def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: It
     """
     kept = (intent.latches for intent in apply if isinstance(intent, KeepLatches))
     told = with_dropped(seen.spec, status, seen.latches.union(*kept))
+    if told.recommended in told.dropped:
+        told = told.having(recommended=None)
     if not told.dropped or told.phase != "Running":
         return told
     weights = {variant.name: variant.weight for variant in seen.spec.variants}
@@ -84,7 +86,8 @@ def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement)
 
 
 def _numbers(judged: Judgement, place: int, names: Collection[str]) -> str:
-    found = next((one for one in judged.guarded[place] if one.guardrail.name in names), None)
+    """Where these still show it: its users go on being counted, and get the control's answers."""
+    found = next((one for one in judged.guarded[place] if one.guardrail.name in names and one.is_breached), None)
     return f" ({stands(found)})" if found else ""
 
 

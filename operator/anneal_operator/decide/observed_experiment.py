@@ -1,5 +1,6 @@
 """What an ABExperiment is judged from, and what may follow."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from .experiment_terms import terms_of
 from .statistics.guarded import Guards
 from .statistics.guardrails import breaches
 from .statistics.lee import with_cuts
+from .statistics.snapshot import Snapshot
 from .statistics.terms import Counts, Terms
 from .statistics.zeros import with_zeros
 from .verdict import Call, Verdict
@@ -187,11 +189,24 @@ class ObservedExperiment:
     @property
     def recommendation(self) -> DecisionStatus | None:
         """What was recommended, wherever that is told; nothing once it was shown to be beyond a guardrail."""
+        found = self._recommended
+        return None if found is None or found.winner in self.dropped else found
+
+    @property
+    def looked(self) -> Counts | None:
+        """The numbers by which one was recommended that was dropped since."""
+        found = self._recommended
+        if found is None or found.winner not in self.dropped:
+            return None
+        try:
+            return Snapshot.read(json.loads(found.snapshot)).counts
+        except (KeyError, TypeError, ValueError):
+            return None  # as an earlier build kept them
+
+    @property
+    def _recommended(self) -> DecisionStatus | None:
         kept = (record.recommendation for record in (self.record, self.remembered) if record)
-        found = next(filter(None, kept), None)
-        places = breaches(self.latches)
-        dropped = {variant.name for place, variant in enumerate(self.spec.variants) if place in places}
-        return None if found is None or found.winner in dropped else found
+        return next(filter(None, kept), None)
 
     @property
     def terms(self) -> Terms:

@@ -288,3 +288,13 @@ def test_terms_with_guardrails_are_another_rule_s_and_read_again() -> None:
 def test_counts_with_guards_are_read_again() -> None:
     counts = _failing((2000, 20), (2000, 60))
     assert Counts.read(counts.told()) == counts
+
+
+def test_that_a_challenger_s_failures_kept_its_users_from_answering_is_nothing_against_the_others() -> None:
+    """Also where one look shows both, as after the recorder was away."""
+    terms = replace(TERMS, shares=(3334, 3333, 3333), guardrails=(replace(ERRORS, regression=None, most=0.05),))
+    counts = _failing((400, 0), (400, 400), (400, 0))
+    silent = replace(counts, sums=(counts.sums[0], sums_of(0, 0.0, 0.0), counts.sums[2]))
+    assert judge(terms, silent).latched == {breach("errors", 1)}
+    unfailing = replace(silent, guards=failures((400, 0), (400, 0), (400, 0)))
+    assert judge(terms, unfailing).latched == {"response"}
