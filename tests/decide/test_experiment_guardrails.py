@@ -242,10 +242,16 @@ def test_one_that_was_recommended_and_approved_is_not_promoted_once_it_fails(nam
     spec = _spec(names, decision={"mode": "Recommend", "approve": "b"})
     seen = _seen(spec, *FAILS, *([(20, 0)] if "c" in names else []))
     assert seen.record is not None
-    waiting = seen.previous.having(recommended="b")
+    assert seen.observations is not None
+    fine = failures(*((20, 0) for _ in spec.variants))
+    record = replace(seen.record, recommendation=advice)
+    asked = replace(seen, observations=replace(seen.observations, guards=fine), record=record)
+    waiting = _next(replace(asked, spec=_spec(names, decision={"mode": "Recommend"}))).status
+    assert (waiting.recommended, _condition(waiting, "AwaitingApproval")) == ("b", ("True", "Recommended"))
     seen = replace(seen, previous=waiting, record=replace(seen.record, recommendation=advice))
     dropped = _next(seen)
-    assert dropped.status.dropped == ["b"]
+    assert (dropped.status.dropped, dropped.status.recommended) == (["b"], None)
+    assert _condition(dropped.status, "AwaitingApproval") == ("", "")
     ended = _next(_followed(seen, dropped)).status
     assert ended.phase == ends_as
     assert ended.decision.outcome == "GuardrailBreach" if ended.decision else ended.recommended is None

@@ -12,6 +12,7 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Guardra
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
+from .experiment_approval import without_advice
 from .experiment_sample import freshness
 from .observed_experiment import Intent, KeepLatches, ObservedExperiment
 from .statistics.guardrails import Guarded, breaches
@@ -41,7 +42,7 @@ def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: It
     kept = (intent.latches for intent in apply if isinstance(intent, KeepLatches))
     told = with_dropped(seen.spec, status, seen.latches.union(*kept))
     if told.recommended in told.dropped:
-        told = told.having(recommended=None)
+        told = without_advice(told)
     if not told.dropped or told.phase != "Running":
         return told
     weights = {variant.name: variant.weight for variant in seen.spec.variants}
