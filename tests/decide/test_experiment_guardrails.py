@@ -144,6 +144,8 @@ def test_numbers_that_are_not_fresh_show_no_breach(stored: Stored | None) -> Non
     found = _next(_seen(_spec(), *FAILS, stored=stored))
     assert found.apply == ()
     assert found.status.dropped == []
+    assert _condition(found.status) == ("Unknown", "GuardrailsNotShown"), "nor is one told: its users go on to it"
+    assert found.status.variants[1].guardrails[0].state == "NotShown"
 
 
 def test_of_several_challengers_one_is_dropped_and_the_rest_goes_on() -> None:

@@ -24,7 +24,7 @@ from .conditions import Finding, merged, without
 from .cost import counted_since
 from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
-from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached
+from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached, without_new_breaches
 from .experiment_pause import paused_for, resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
@@ -285,8 +285,11 @@ def _looked(
     seen: ObservedExperiment, counts: Counts, findings: list[Finding], started: str, now: datetime, *, may_decide: bool
 ) -> tuple[ABExperimentStatus, DecisionStatus | None]:
     """The status with what was counted, and the decision where it is time for one and the numbers show it."""
+    fresh = freshness(counts, seen.stored, now)
     judged = judge(seen.terms, counts)
-    fresh, healthy = freshness(counts, seen.stored, now), health(counts, judged)
+    if fresh.status != "True":
+        judged = without_new_breaches(judged, seen.latches)
+    healthy = health(counts, judged)
     gates = [fresh, healthy, sufficiency(seen, counts, judged)]
     guards = guardrails_kept(seen, counts, judged)
     is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")

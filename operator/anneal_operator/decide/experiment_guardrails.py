@@ -5,6 +5,7 @@ a minimum duration nor MLflow, and it follows in every mode.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
@@ -15,12 +16,12 @@ from .conditions import Finding
 from .experiment_approval import without_advice
 from .experiment_sample import freshness
 from .observed_experiment import Intent, KeepLatches, ObservedExperiment
-from .statistics.guardrails import Guarded, breaches
+from .statistics.guardrails import Guarded, breach, breaches
 from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import stands
 from .statistics.terms import Counts
 
-__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "is_breached", "with_dropped"]
+__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "is_breached", "with_dropped", "without_new_breaches"]
 
 
 def is_breached(seen: ObservedExperiment, now: datetime) -> bool:
@@ -32,6 +33,12 @@ def is_breached(seen: ObservedExperiment, now: datetime) -> bool:
         return False
     judged = judge(terms, counts)
     return judged.outcome == "GuardrailBreach" or not set(judged.dropped) <= set(breaches(seen.latches))
+
+
+def without_new_breaches(judged: Judgement, latches: Collection[str]) -> Judgement:
+    """Return what is to be told of numbers that are not fresh: of a breach that nothing comes of nothing."""
+    found = {breach(name, place) for place, names in judged.dropped.items() for name in names}
+    return replace(judged, latched=judged.latched - (found - set(latches)))
 
 
 def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: Iterable[Intent]) -> ABExperimentStatus:

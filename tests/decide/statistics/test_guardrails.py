@@ -290,6 +290,14 @@ def test_counts_with_guards_are_read_again() -> None:
     assert Counts.read(counts.told()) == counts
 
 
+@pytest.mark.parametrize(("others", "is_breached"), [((), True), (((100, 0),), False)])
+def test_the_error_is_shared_out_over_the_challengers(others: tuple[tuple[int, int], ...], is_breached: bool) -> None:
+    """Ten users who all fail are enough against one challenger, and not against two."""
+    counts = _failing((100, 0), (100, 10), *others)
+    shares = (3000,) * (2 + len(others))
+    assert (judge(replace(TERMS, shares=shares), counts).latched == {breach("errors", 1)}) is is_breached
+
+
 def test_that_a_challenger_s_failures_kept_its_users_from_answering_is_nothing_against_the_others() -> None:
     """Also where one look shows both, as after the recorder was away."""
     terms = replace(TERMS, shares=(3334, 3333, 3333), guardrails=(replace(ERRORS, regression=None, most=0.05),))
