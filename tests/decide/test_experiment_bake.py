@@ -9,7 +9,9 @@ import pytest
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.acknowledgement import Arrival, Awaited, RouteSeen
+from anneal_operator.decide.bake_guardrails import terms_while_baking
 from anneal_operator.decide.experiment_end import is_followed
+from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import (
     KeepDecision,
     KeepReturn,
@@ -18,7 +20,9 @@ from anneal_operator.decide.observed_experiment import (
     Record,
     RecordDecision,
     Returned,
+    Stored,
 )
+from tests.support.counted import failures
 
 from .contested import ARRIVED, NOW, SPLIT, WON, condition, counted, seen_of, spec_of
 
@@ -155,6 +159,104 @@ def test_a_spec_that_changes_once_it_was_promoted_does_not_begin_it_again() -> N
 
 def test_a_return_of_which_another_build_knows_the_cause_stands() -> None:
     seen, record = _decided(previous=FRESH)
-    returned = replace(record, returned=Returned("GuardrailBreach", "errors rose"), is_closed=True)
+    returned = replace(record, returned=Returned("Unheard", "errors rose"), is_closed=True)
     verdict = decide(replace(seen, record=returned, remembered=returned.content), NOW)
     assert (verdict.status.phase, verdict.apply, verdict.effects) == ("RolledBack", (), ())
+
+
+GUARDED: dict[str, Any] = {
+    **BAKE,
+    "metrics": {
+        "primary": {"name": "rating"},
+        "guardrails": [{"name": "errors", "source": "Errors", "maxRegressionPercent": 10}],
+    },
+}
+KEEPS, FAILS = failures((100, 2), (900, 18)), failures((100, 0), (900, 200))
+
+
+def _guarded(**changes: Any) -> ObservedExperiment:
+    """Return one that bakes and has a guardrail."""
+    spec = changes.pop("spec", spec_of(**GUARDED))
+    seen = _baking(spec=spec, **changes)
+    assert seen.record is not None
+    record = replace(seen.record, terms=terms_of(spec_of(**GUARDED)))
+    return replace(seen, record=record, remembered=record.content)
+
+
+def test_a_winner_that_fails_while_it_bakes_returns_everybody_at_once_without_mlflow() -> None:
+    seen = _guarded(baked=FAILS, registry_problem="MLflow is down")
+    verdict = decide(seen, NOW)
+    (kept,) = verdict.apply
+    assert isinstance(kept, KeepReturn), "kept before it is told"
+    assert (kept.returned.outcome, verdict.effects, verdict.again) == ("GuardrailBreach", (), 0.0)
+    assert kept.returned.reason == (
+        "b was shown to be beyond errors while it baked (Errors 0.222, the control's 0, where at most 1.1 times the "
+        "control's is allowed), so everybody returned to the control"
+    )
+    assert (verdict.status.phase, verdict.status.reason) == ("RolledBack", "GuardrailBreach")
+    assert {variant.name: variant.weight for variant in verdict.status.variants} == {"a": 3, "b": 0, "c": 0}
+    for kind, stands in (("Baked", "False"), ("GuardrailsHealthy", "False"), ("Decided", "True")):
+        assert condition(verdict.status, kind) == (stands, "GuardrailBreach")
+    assert seen.record is not None
+    record = replace(seen.record, returned=kept.returned, is_closed=True)
+    for previous in (verdict.status, seen.previous, FRESH):  # not written, or lost
+        after = replace(seen, previous=previous, record=record, remembered=record.content, baked=KEEPS)
+        again = decide(replace(after, registry_problem=""), NOW + HOUR * 3)
+        assert (again.status.phase, again.apply, again.effects) == ("RolledBack", (), ())
+        assert condition(again.status, "Decided") == ("True", "GuardrailBreach")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baked": KEEPS},
+        {"baked": None},
+        {"baked": failures((0, 0), (0, 0))},
+        {"baked": FAILS, "stored": Stored("r", NOW - timedelta(minutes=6), NOW)},
+        {"baked": FAILS, "stored": None},
+    ],
+)
+def test_a_winner_that_is_not_shown_to_fail_goes_on_baking(changes: dict[str, Any]) -> None:
+    verdict = decide(_guarded(**changes), NOW)
+    assert (verdict.status.phase, verdict.apply, verdict.effects) == ("Baking", (), ())
+    assert verdict.again is not None
+    assert verdict.again <= 5
+    is_fresh = changes == {"baked": KEEPS} or changes["baked"] == failures((0, 0), (0, 0))
+    assert (condition(verdict.status, "DataFresh")[0] == "True") is is_fresh
+
+
+def test_a_breach_counts_before_all_routers_lead_to_the_winner_and_at_the_last_look() -> None:
+    begun = _guarded(baked=FAILS, route=replace(WON, arrival=Arrival(ARRIVED.stamp, 1, ("r",))))
+    young = replace(begun, previous=begun.previous.having(baking_since=None))
+    assert decide(young, NOW).status.phase == "RolledBack"
+    assert decide(_guarded(baked=FAILS), NOW + HOUR).status.phase == "RolledBack"
+
+
+def test_a_person_who_moved_production_has_the_last_word_whatever_the_guardrails_say() -> None:
+    verdict = decide(_guarded(baked=FAILS, production="2"), NOW)
+    assert (verdict.status.phase, verdict.apply) == ("Promoted", ())
+
+
+def test_at_its_end_the_numbers_are_waited_for_and_not_for_ever() -> None:
+    seen = _guarded(baked=None)
+    waits = decide(seen, NOW + HOUR)
+    assert (waits.status.phase, condition(waits.status, "Baked")) == ("Baking", ("False", "RecorderSilent"))
+    assert decide(seen, NOW + HOUR + timedelta(minutes=10)).status.phase == "Promoted"
+    assert decide(replace(seen, baked=KEEPS), NOW + HOUR).status.phase == "Promoted"
+    plain = _baking(baked=None)
+    assert decide(plain, NOW + HOUR).status.phase == "Promoted", "without guardrails nobody asks"
+
+
+@pytest.mark.parametrize(("percent", "shares"), [(10, (1000, 9000)), (50, (3333, 6667))])
+def test_the_winner_is_held_against_the_buckets_that_stay_with_the_control(
+    percent: int, shares: tuple[int, int]
+) -> None:
+    spec = spec_of(**{**GUARDED, "decision": {"bake": "1h", "bakeHoldbackPercent": percent}})
+    terms = terms_while_baking(terms_of(spec), spec)
+    assert (terms.shares, terms.control, len(terms.guardrails)) == (shares, 0, 1)
+    # as many failures of each bucket are no breach: of 1000 and 9000 buckets 9 times as many
+    for baked, phase in (
+        (failures((1000, 100), (9000, 900)), "Baking"),
+        (failures((100, 1), (900, 300)), "RolledBack"),
+    ):
+        assert decide(_guarded(baked=baked), NOW).status.phase == phase

@@ -16,6 +16,7 @@ from anneal_operator.decide.observed_experiment import (
     ExperimentVerdict,
     KeepDecision,
     KeepLatches,
+    KeepRecommendation,
     ObservedExperiment,
     Pin,
     Record,
@@ -27,6 +28,8 @@ from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts
 from serving_runtime.plan import Stamp
 from tests.support.counted import PARTS, failures, sums_of
+
+from .contested import counted, seen_of, spec_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STARTED = "2026-03-01T11:59:50Z"
@@ -141,6 +144,8 @@ def test_numbers_that_are_not_fresh_show_no_breach(stored: Stored | None) -> Non
     found = _next(_seen(_spec(), *FAILS, stored=stored))
     assert found.apply == ()
     assert found.status.dropped is None
+    assert _condition(found.status) == ("Unknown", "GuardrailsNotShown"), "nor is one told: its users go on to it"
+    assert found.status.variants[1].guardrails[0].state == "NotShown"
 
 
 def test_of_several_challengers_one_is_dropped_and_the_rest_goes_on() -> None:
@@ -239,10 +244,94 @@ def test_one_that_was_recommended_and_approved_is_not_promoted_once_it_fails(nam
     spec = _spec(names, decision={"mode": "Recommend", "approve": "b"})
     seen = _seen(spec, *FAILS, *([(20, 0)] if "c" in names else []))
     assert seen.record is not None
-    waiting = seen.previous.having(recommended="b")
+    assert seen.observations is not None
+    fine = failures(*((20, 0) for _ in spec.variants))
+    record = replace(seen.record, recommendation=advice)
+    asked = replace(seen, observations=replace(seen.observations, guards=fine), record=record)
+    waiting = _next(replace(asked, spec=_spec(names, decision={"mode": "Recommend"}))).status
+    assert (waiting.recommended, _condition(waiting, "AwaitingApproval")) == ("b", ("True", "Recommended"))
     seen = replace(seen, previous=waiting, record=replace(seen.record, recommendation=advice))
     dropped = _next(seen)
-    assert dropped.status.dropped == ["b"]
+    assert (dropped.status.dropped, dropped.status.recommended) == (["b"], None)
+    assert _condition(dropped.status, "AwaitingApproval") == ("", "")
     ended = _next(_followed(seen, dropped)).status
     assert ended.phase == ends_as
     assert ended.decision.outcome == "GuardrailBreach" if ended.decision else ended.recommended is None
+
+
+LENIENT = {"primary": {"name": "rating"}, "guardrails": [{"name": "errors", "source": "Errors", "max": 0.5}]}
+
+
+@pytest.mark.parametrize(
+    ("means", "later", "outcome"),
+    [
+        # c was better at the look, too, and is whatever is said since
+        ((3.0, 4.0, 3.8), (3.0, 4.0, 3.0), ("Running", "c")),
+        # c was not: that it looks better since is another look
+        ((3.0, 4.0, 3.0), (3.0, 4.0, 4.0), ("Inconclusive", None)),
+    ],
+)
+def test_a_fixed_horizon_has_one_look_also_where_its_winner_is_dropped(
+    means: tuple[float, ...], later: tuple[float, ...], outcome: tuple[str, str | None]
+) -> None:
+    spec = spec_of(metrics=LENIENT, decision={"mode": "Recommend"})
+    looked = replace(counted(*means), guards=failures((200, 0), (200, 0), (200, 0)))
+    seen = seen_of(spec, looked)
+    found = decide(seen, NOW)
+    (kept,) = found.apply
+    assert isinstance(kept, KeepRecommendation)
+    assert (kept.recommendation.winner, seen.record is not None) == ("b", True)
+    assert seen.record is not None
+    record = replace(seen.record, recommendation=kept.recommendation, latches=frozenset({breach("errors", 1)}))
+    failing = replace(counted(*later, users=300), guards=failures((300, 0), (300, 300), (300, 0)))
+    after = replace(seen, record=record, remembered=record.content, observations=failing, previous=found.status)
+    told = decide(after, NOW).status
+    assert (told.phase, told.recommended) == outcome
+    last = replace(failing, guards=failures((300, 0), (300, 300), (300, 300)), latched=frozenset())
+    record = replace(record, latches=record.latches | {breach("errors", 2)})
+    ended = decide(replace(after, record=record, remembered=record.content, observations=last), NOW).status
+    assert (ended.phase, ended.reason) == ("RolledBack", "GuardrailBreach"), "with nobody left nothing is looked at"
+    assert ended.decision is not None
+    assert "Errors 1, the control's 0" in ended.decision.reason, "by the numbers that show it"
+
+
+def test_a_challenger_that_was_dropped_without_a_value_holds_up_nothing() -> None:
+    spec = spec_of(metrics=LENIENT, stopping={"method": "Sequential"})
+    counts = replace(counted(3.0, 3.0, 3.0), guards=failures((200, 0), (200, 200), (200, 0)), fallbacks=(0, 100, 0))
+    counts = replace(counts, sums=(counts.sums[0], Sums(), counts.sums[2]))
+    seen = seen_of(spec, counts)
+    assert seen.record is not None
+    record = replace(seen.record, latches=frozenset({breach("errors", 1)}))
+    status = decide(replace(seen, record=record, remembered=record.content), NOW).status
+    assert (status.phase, status.dropped) == ("Running", ["b"])
+    assert _condition(status, "SampleSufficient") == ("True", "Sufficient")
+
+
+def test_when_it_is_decided_does_not_wait_for_a_challenger_that_was_dropped() -> None:
+    primary = {"name": "rating", "minimumDetectableEffect": 0.1}
+    seen = seen_of(spec_of(metrics={**LENIENT, "primary": primary}))
+    guards = failures((200, 0), (200, 200), (200, 0))
+    counts = replace(counted(3.0, 3.0, 3.0), guards=guards)
+    counts = replace(counts, sums=(counts.sums[0], Sums(), counts.sums[2]))
+    assert seen.record is not None
+    dropped = replace(seen.record, latches=frozenset({breach("errors", 1)}))
+    kept = replace(seen, observations=replace(counts, guards=failures((200, 0), (200, 0), (200, 0))))
+    for one, is_told in ((kept, False), (replace(seen, observations=counts, record=dropped), True)):
+        power = decide(one, NOW).status.power
+        assert power is not None
+        assert (power.estimated_decision_time is not None) is is_told
+
+
+def test_what_was_found_of_a_challenger_is_not_told_with_numbers_that_show_it_no_more() -> None:
+    """Its users go on being counted, and get the control's answers."""
+    seen = _seen(_spec("abc"), (1000, 0), (1000, 30), (1000, 0))
+    assert seen.record is not None
+    known = replace(seen, record=replace(seen.record, latches=frozenset({breach("errors", 1)})))
+    status = _next(known).status
+    told = status.condition("GuardrailsHealthy")
+    assert told is not None
+    assert told.message == "b was shown to be beyond errors: from then on its users get a's answers"
+    worse = replace(known, observations=_seen(_spec("abc"), (1000, 0), (1000, 30), (1000, 900)).observations)
+    ended = _next(_followed(worse, _next(worse))).status.decision
+    assert ended is not None
+    assert ended.reason.startswith("c was shown to be beyond errors: Errors 0.9, ")

@@ -35,13 +35,13 @@ def scene(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-def _begin(scene: Stand, *names: str) -> None:
+def _begin(scene: Stand, *names: str, **changes: Any) -> None:
     variants = [{"name": name, "modelVersionRef": {"name": f"spam-{name}"}, "weight": 10} for name in names]
     metrics = {**GOOD["ABExperiment"]["metrics"], "guardrails": [{"name": "errors", "source": "Errors", "max": 0.05}]}
     scene.router.count(**dict.fromkeys(names, 3.0))
     scene.router.fail(**dict.fromkeys(names, 0))
     changed = {"modelName": "spam", "variants": variants, "metrics": metrics, "stopping": {"minDuration": "24h"}}
-    scene.submit("ABExperiment", "x", {**GOOD["ABExperiment"], **changed})
+    scene.submit("ABExperiment", "x", {**GOOD["ABExperiment"], **changed, **changes})
     scene.wait("ABExperiment", "x", lambda status: status.get("phase") == "Running")
 
 
@@ -77,3 +77,22 @@ def test_of_several_variants_the_erring_one_alone_loses_its_users(scene: Stand) 
     assert poll(lambda: _targets(scene) == wanted, _SECONDS), _targets(scene)
     status = scene.status("ABExperiment", "x")
     assert (status["phase"], status["dropped"]) == ("Running", ["tuned"])
+
+
+def test_a_winner_that_errs_while_it_bakes_returns_everybody_within_60_s(scene: Stand) -> None:
+    _begin(
+        scene,
+        "stable",
+        "tuned",
+        stopping={"minUsersPerVariant": 100, "minDuration": "1s"},
+        decision={"bake": "1h", "bakeHoldbackPercent": 50},
+    )
+    scene.router.count(stable=3.0, tuned=4.0)
+    scene.wait("ABExperiment", "x", lambda status: "bakingSince" in status)
+    assert _route(scene)["default"] == "spam-tuned"
+    scene.router.fail(stable=0, tuned=60)
+    began = time.monotonic()
+    status = scene.wait("ABExperiment", "x", lambda status: status.get("phase") == "RolledBack", _SECONDS)
+    assert poll(lambda: _route(scene)["default"] == "spam-stable", began + _SECONDS - time.monotonic())
+    assert (status["reason"], status["decision"]["winner"]) == ("GuardrailBreach", "tuned")
+    assert _targets(scene) == {}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.desired.experiments import record_name, record_name_with_ramp
-from tests.support.counted import metric_told
+from tests.support.counted import answers_told, metric_told
 
 from .world import Manifest, World
 
@@ -229,6 +229,54 @@ def test_whoever_aborts_while_a_winner_bakes_returns_everybody(world: World) -> 
     _forget(world)
     assert (_status(world)["phase"], _route(world)) == ("Aborted", ("one", []))
     assert world.registry.aliases["spam", "production"] == "1"
+
+
+ERRORS = {**SPEC["metrics"], "guardrails": [{"name": "errors", "source": "Errors", "max": 0.05}]}
+
+
+def _begin_to_bake(world: World) -> None:
+    """Nobody had a failure so far."""
+    _begin(world, **BAKE, metrics=ERRORS)
+    _count(world)
+    assert world.routers.counted is not None
+    world.routers.counted["open"] = answers_told(a=(400, 0), b=(400, 0))
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Baking", ("two", HELD))
+
+
+def test_a_winner_that_fails_while_it_bakes_returns_everybody_without_mlflow(world: World) -> None:
+    _begin_to_bake(world)
+    world.registry.down = True
+    world.routers.asked_of.clear()
+    world.routers.counted = {"open": answers_told(a=(100, 0), b=(900, 400))}
+    world.later(5)
+    world.reconcile("ABExperiment", "x", 2)
+    assert set(world.routers.asked_of) == {"uid-x-bake"}, "apart from the verdict's numbers"
+    kept = json.loads(_record(world)["data"]["return.json"])
+    assert (kept["outcome"], _record(world)["immutable"]) == ("GuardrailBreach", True)
+    _settle(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("RolledBack", "GuardrailBreach")
+    assert _route(world) == ("one", [])
+    assert ("GuardrailBreach", kept["reason"]) in world.api.events
+    world.routers.counted = None
+    world.later(7200)
+    _settle(world)
+    _forget(world)
+    assert (_status(world)["phase"], _route(world), _pods(world, "one")) == ("RolledBack", ("one", []), 1)
+    assert world.registry.aliases["spam", "production"] == "1"
+
+
+@pytest.mark.parametrize("told", [None, {}, {"open": {"variants": [], "parts": 1}}, {"open": None}])
+def test_a_bake_of_which_no_recorder_tells_ends_a_while_later(world: World, told: Manifest | None) -> None:
+    _begin_to_bake(world)
+    world.routers.counted = told
+    world.later(3610)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Baking", ("two", HELD))
+    assert "what was counted is waited for" in _message(world, "Baked")
+    world.later(600)
+    _settle(world, 12)
+    assert (_status(world)["phase"], world.registry.aliases["spam", "production"]) == ("Promoted", "2")
 
 
 def test_where_its_status_is_lost_while_it_bakes_users_stay_where_they_are(world: World) -> None:

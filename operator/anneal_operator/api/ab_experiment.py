@@ -4,6 +4,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from serving_runtime.plan import BUCKETS
+
 from .assignment import Assignment
 from .metrics import Metrics
 from .quantities import Duration, bounded_duration, seconds
@@ -17,7 +19,13 @@ __all__ = [
     "Decision",
     "Stopping",
     "Variant",
+    "buckets_held_back",
 ]
+
+
+def buckets_held_back(had: int, percent: int) -> int:
+    """Return how many of the control's buckets stay with it while a winner bakes: `percent` of all at most."""
+    return min(had, BUCKETS * percent // 100)
 
 
 class Variant(Schema):
@@ -71,7 +79,8 @@ class Decision(Schema):
     """With `Recommend`, the challenger that a person wants promoted. Where another is recommended, nothing follows."""
     bake: Duration = "0s"
     """How long a winner that has the traffic is tried before it is given `production`. Meanwhile a part of the users
-    stays with the control, whose pods stay, too, and `abort` returns everybody to it.
+    stays with the control, whose pods stay, too, and `abort` returns everybody to it, as does a guardrail that the
+    winner is shown to be beyond.
     """
     bake_holdback_percent: int = Field(default=10, ge=1, le=50)
     """Meanwhile, the share of all users who stay with the control: only of those who had it, and no more than these."""

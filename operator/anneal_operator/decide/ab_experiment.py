@@ -24,7 +24,7 @@ from .conditions import Finding, merged, without
 from .cost import counted_since
 from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
-from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached
+from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached, without_new_breaches
 from .experiment_pause import resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
@@ -294,14 +294,17 @@ def _looked(
     seen: ObservedExperiment, counts: Counts, findings: list[Finding], started: str, now: datetime, *, may_decide: bool
 ) -> tuple[ABExperimentStatus, DecisionStatus | None]:
     """The status with what was counted, and the decision where it is time for one and the numbers show it."""
+    fresh = freshness(counts, seen.stored, now)
     judged = judge(seen.terms, counts)
-    fresh, healthy = freshness(counts, seen.stored, now), health(counts, judged)
+    if fresh.status != "True":
+        judged = without_new_breaches(judged, seen.latches)
+    healthy = health(counts, judged)
     gates = [fresh, healthy, sufficiency(seen, counts, judged)]
     guards = guardrails_kept(seen, counts, judged)
     is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
     may_decide = is_due and seen.terms.is_known and fresh.status == "True"
-    decision = decision_of(_snapshot(seen, counts), now) if may_decide else None
-    was_looked_at = decision is not None or seen.recommendation is not None
+    decision = decision_of(_snapshot(seen, _decisive(seen, counts, judged)), now) if may_decide else None
+    was_looked_at = decision is not None or seen.recommendation is not None or seen.looked is not None
     is_told = was_looked_at or (seen.terms.method == "Sequential" and judged.has_sample)
     status = _status(
         seen,
@@ -316,6 +319,14 @@ def _looked(
         power=power_told(seen, counts, judged, started, now),
     )
     return status, decision
+
+
+def _decisive(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Counts:
+    """Return what is decided by: where who won a fixed horizon's look was dropped since, the numbers of that look."""
+    looked = seen.looked
+    if looked is None or seen.terms.method != "FixedHorizon" or judged.outcome == "GuardrailBreach":
+        return counts
+    return replace(looked, latched=looked.latched | judged.latched)
 
 
 def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is_told: bool) -> list[VariantStatus]:

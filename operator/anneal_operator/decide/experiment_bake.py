@@ -4,7 +4,8 @@ The alias is moved last. So a return is a change of routes alone: it waits for n
 to move back, and a person who moves `production` meanwhile has the last word. Until then a part of the control's users
 stays with it, so it keeps its pods, and has them for everybody who returns.
 
-Why everybody returned is kept before anybody is told, and ends it.
+Why everybody returned is kept before anybody is told, and ends it: somebody aborted it, or the winner was shown to be
+beyond a guardrail. Where nobody can tell whether it is, its end waits a while for the numbers, and not for ever.
 """
 
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
+from .bake_guardrails import bake_freshness, breach_while_baking
 from .conditions import Finding, merged
 from .observed_experiment import ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
 from .verdict import Verdict
@@ -22,7 +24,12 @@ from .verdict import Verdict
 __all__ = ["bake_uid", "baking", "promotion_stage"]
 
 _PERIOD_SECONDS = 5.0
-_RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {"Aborted": ("Aborted", Reason.ABORTED)}
+_SILENCE = timedelta(minutes=10)
+"""For how long what was counted is waited for once the time is over."""
+_RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
+    "Aborted": ("Aborted", Reason.ABORTED),
+    "GuardrailBreach": ("RolledBack", Reason.GUARDRAIL_BREACH),
+}
 """By the outcome; another build may know more."""
 
 
@@ -49,10 +56,18 @@ def baking(
     It ends at once where everybody is to return, where somebody has moved `production`, there or elsewhere, and where
     what won is there no more: what has its name was not compared.
     """
+    return _ended(seen, status, decision, now) or _waiting(seen, status, decision, now)
+
+
+def _ended(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict | None:
+    """Whoever has moved `production` has the last word, also where the winner is beyond a guardrail."""
     if seen.record and (kept := seen.record.returned):
         return Verdict(_told_return(seen, status, kept, now), "Settled")
-    if returned := _to_return(seen):
-        return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
+    if seen.spec.abort:
+        reason = "it was aborted by `abort` while the winner baked, so everybody returned to the control"
+        return _returning(seen, status, Returned("Aborted", reason), now)
     if seen.is_control_replaced:
         message = f"`production` of {seen.spec.model_name} was moved to version {seen.production} meanwhile"
         return _over(seen, status, decision, _baked(message), now)
@@ -62,11 +77,24 @@ def baking(
         )
         replaced = Finding(ConditionType.BAKED, "False", Reason.VERSION_REPLACED, message)
         return _over(seen, status, decision, replaced, now)
+    returned = breach_while_baking(seen, decision, now)
+    return _returning(seen, status, returned, now) if returned else None
+
+
+def _waiting(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict:
+    if fresh := bake_freshness(seen, now):
+        status = status.having(conditions=merged(status.conditions, [fresh], seen.generation, timestamp(now)))
     since = status.baking_since or (timestamp(now) if _is_led(seen, decision) else None)
     if since is None:
         finding = Finding(ConditionType.BAKED, "False", Reason.ROUTER_BEHIND, _waits_for(seen, decision))
         return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
     end = datetime.fromisoformat(since) + timedelta(seconds=seconds(seen.spec.decision.bake))
+    if now >= end and fresh and fresh.status != "True" and now < end + _SILENCE:
+        late = f"the time is over, and what was counted is waited for: {fresh.message}"
+        finding = Finding(ConditionType.BAKED, "False", fresh.reason, late)
+        return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
     if now >= end:
         return _over(seen, status, decision, _baked(f"it had the traffic for {seen.spec.decision.bake}"), now)
     name, held = seen.spec.version_of(decision.winner), seen.spec.decision.bake_holdback_percent
@@ -78,13 +106,10 @@ def baking(
     return Verdict(told.having(baking_since=since), "Working", again=again)
 
 
-def _to_return(seen: ObservedExperiment) -> Returned | None:
-    """Why everybody is to return to the control, if they are."""
-    if seen.spec.abort:
-        return Returned(
-            "Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control"
-        )
-    return None
+def _returning(
+    seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
+) -> ExperimentVerdict:
+    return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
 
 
 def _ends_as(returned: Returned) -> tuple[ExperimentPhase, Reason]:
@@ -97,8 +122,12 @@ def _told_return(
     phase, reason = _ends_as(returned)
     total, control = sum(variant.weight for variant in status.variants), seen.spec.control
     variants = [v.model_copy(update={"weight": total if v.name == control else 0}) for v in status.variants]
-    finding = Finding(ConditionType.BAKED, "False", reason, returned.reason)
-    return _told(seen, status, finding, now).having(phase=phase, variants=variants)
+    told = _told(seen, status, Finding(ConditionType.BAKED, "False", reason, returned.reason), now)
+    found = [Finding(ConditionType.DECIDED, "True", reason, returned.reason)]
+    if reason == Reason.GUARDRAIL_BREACH:
+        found.append(Finding(ConditionType.GUARDRAILS_HEALTHY, "False", reason, returned.reason))
+    conditions = merged(told.conditions, found, seen.generation, timestamp(now))
+    return told.having(phase=phase, variants=variants, conditions=conditions)
 
 
 def _baked(message: str) -> Finding:

@@ -5,6 +5,7 @@ a minimum duration nor MLflow, and it follows in every mode.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
@@ -12,14 +13,15 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Guardra
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
+from .experiment_approval import without_advice
 from .experiment_sample import freshness
 from .observed_experiment import Intent, KeepLatches, ObservedExperiment
-from .statistics.guardrails import Guarded, breaches
+from .statistics.guardrails import Guarded, breach, breaches
 from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import stands
 from .statistics.terms import Counts
 
-__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "is_breached", "with_dropped"]
+__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "is_breached", "with_dropped", "without_new_breaches"]
 
 
 def is_breached(seen: ObservedExperiment, now: datetime) -> bool:
@@ -33,6 +35,12 @@ def is_breached(seen: ObservedExperiment, now: datetime) -> bool:
     return judged.outcome == "GuardrailBreach" or not set(judged.dropped) <= set(breaches(seen.latches))
 
 
+def without_new_breaches(judged: Judgement, latches: Collection[str]) -> Judgement:
+    """Return what is to be told of numbers that are not fresh: of a breach that nothing comes of nothing."""
+    found = {breach(name, place) for place, names in judged.dropped.items() for name in names}
+    return replace(judged, latched=judged.latched - (found - set(latches)))
+
+
 def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: Iterable[Intent]) -> ABExperimentStatus:
     """Return the status with who was dropped, and with the shares that they leave.
 
@@ -40,7 +48,11 @@ def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: It
     """
     kept = (intent.latches for intent in apply if isinstance(intent, KeepLatches))
     told = with_dropped(seen.spec, status, seen.latches.union(*kept))
-    if not told.dropped or told.phase != "Running":
+    if not told.dropped:
+        return told
+    if told.recommended in told.dropped:
+        told = without_advice(told)
+    if told.phase != "Running":
         return told
     weights = {variant.name: variant.weight for variant in seen.spec.variants}
     for name in told.dropped:
@@ -85,7 +97,8 @@ def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement)
 
 
 def _numbers(judged: Judgement, place: int, names: Collection[str]) -> str:
-    found = next((one for one in judged.guarded[place] if one.guardrail.name in names), None)
+    """Where these still show it: its users go on being counted, and get the control's answers."""
+    found = next((one for one in judged.guarded[place] if one.guardrail.name in names and one.is_breached), None)
     return f" ({stands(found)})" if found else ""
 
 

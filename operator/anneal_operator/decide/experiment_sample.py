@@ -21,6 +21,7 @@ from .conditions import Finding
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
+from .statistics.guarded import Guards
 from .statistics.judgement import RESPONSE, SPREAD, Judgement
 from .statistics.ranks import superiority
 from .statistics.snapshot import Snapshot
@@ -36,7 +37,7 @@ _CLOSED_AFTER = timedelta(hours=26.4)
 """The window of 24 hours, and the time in which what is under way arrives."""
 
 
-def freshness(observed: Counts | None, stored: Stored | None, now: datetime) -> Finding:
+def freshness(observed: Counts | Guards | None, stored: Stored | None, now: datetime) -> Finding:
     """Say whether the recorder answers, and has what all routers counted: what is missing may be of one variant."""
     kind, held_up = ConditionType.DATA_FRESH, "nothing is decided until it does"
     if observed is None:
@@ -80,7 +81,8 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         began = f"it began by rule {seen.terms.rule} of another build, and this one knows rules up to {RULES[-1]}"
         message = f"{began}: nothing is decided until that build is back"
         return Finding(kind, "False", Reason.RULE_UNKNOWN, message)
-    least = min(sums.n for place, sums in enumerate(counts.sums) if place not in judged.dropped)
+    left = [place for place in range(len(spec.variants)) if place not in judged.dropped]
+    least = min(counts.sums[place].n for place in left)
     whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
     message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
@@ -95,7 +97,7 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         names = ", ".join(spec.variants[place].name for place in judged.fell_back)
         message += f", but other variants' servers answered more than 5 % of the requests of {names}"
         return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}: keep its pods ready; it is not promoted")
-    if any(one is None for place, one in enumerate(judged.compared) if spec.variants[place].name != spec.control):
+    if any(judged.compared[place] is None for place in left if place != seen.terms.control):
         message += "; those of a variant all say the same, and only a `range` tells what that is worth"
         return Finding(kind, "False", Reason.COLLECTING, message)
     return Finding(kind, "True", Reason.SUFFICIENT, message)
@@ -111,7 +113,7 @@ def power_told(
         return None
     required, before = min(found, _MOST_USERS), seen.previous.power
     began = datetime.fromisoformat(started) + seen.previous.paused_for(now)
-    at = _estimate(terms, counts, required, began, now)
+    at = _estimate(terms, counts, judged, required, began, now)
     told = _steady(at, before.estimated_decision_time if before else None, now)
     return Power(required_users_per_variant=required, estimated_decision_time=told)
 
@@ -123,11 +125,15 @@ def _steady(at: datetime | None, before: str | None, now: datetime) -> str | Non
     return timestamp(at) if at else None
 
 
-def _estimate(terms: Terms, counts: Counts, required: int, started: datetime, now: datetime) -> datetime | None:
-    """The slowest variant's; what a greater one needs follows from its share."""
+def _estimate(
+    terms: Terms, counts: Counts, judged: Judgement, required: int, started: datetime, now: datetime
+) -> datetime | None:
+    """The slowest variant's that is left; what a greater one needs follows from its share."""
     passed, smallest = now - started - (_CLOSED_AFTER if terms.closed else timedelta()), min(terms.shares)
     waits = timedelta()
-    for sums, share in zip(counts.sums, terms.shares, strict=True):
+    for place, (sums, share) in enumerate(zip(counts.sums, terms.shares, strict=True)):
+        if place in judged.dropped:
+            continue
         missing = math.ceil(required * share / smallest) - sums.n
         if missing > 0:
             if not sums.n or passed <= timedelta():

@@ -1,5 +1,6 @@
 """What an ABExperiment is judged from, and what may follow."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,8 +13,10 @@ from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
+from .statistics.guarded import Guards
 from .statistics.guardrails import breaches
 from .statistics.lee import with_cuts
+from .statistics.snapshot import Snapshot
 from .statistics.terms import Counts, Terms
 from .statistics.zeros import with_zeros
 from .verdict import Call, Verdict
@@ -100,7 +103,7 @@ class Returned:
     """Why everybody returned to the control from a winner that was baking."""
 
     outcome: str
-    """`Aborted` by a person."""
+    """`Aborted` by a person, or `GuardrailBreach`."""
     reason: str
     """In a sentence."""
 
@@ -154,6 +157,8 @@ class ObservedExperiment:
     """Where the routers send the model's clients."""
     observations: Counts | None = None
     """What the recorder counted, by variant."""
+    baked: Guards | None = None
+    """What it counted for guardrails while the winner bakes: of who stays with the control, then of the winner's."""
     stored: Stored | None = None
     """Of the router whose records are stored least far; None where no router is known."""
     record: Record | None = None
@@ -189,9 +194,24 @@ class ObservedExperiment:
     @property
     def recommendation(self) -> DecisionStatus | None:
         """What was recommended, wherever that is told; nothing once it was shown to be beyond a guardrail."""
-        kept = (record.recommendation for record in (self.record, self.remembered) if record)
-        found = next(filter(None, kept), None)
+        found = self._recommended
         return None if found is None or found.winner in self.dropped else found
+
+    @property
+    def looked(self) -> Counts | None:
+        """The numbers by which one was recommended that was dropped since."""
+        found = self._recommended
+        if found is None or found.winner not in self.dropped:
+            return None
+        try:
+            return Snapshot.read(json.loads(found.snapshot)).counts
+        except (KeyError, TypeError, ValueError):
+            return None  # as an earlier build kept them
+
+    @property
+    def _recommended(self) -> DecisionStatus | None:
+        kept = (record.recommendation for record in (self.record, self.remembered) if record)
+        return next(filter(None, kept), None)
 
     @property
     def terms(self) -> Terms:

@@ -7,6 +7,7 @@ So nobody comes to the control who was not there before, whatever the ramp had r
 
 from collections.abc import Sequence
 
+from anneal_operator.api.ab_experiment import buckets_held_back
 from serving_runtime.plan import BUCKETS, VariantRoute
 
 __all__ = ["held_back"]
@@ -17,6 +18,6 @@ def held_back(variants: Sequence[VariantRoute], control: str, winner: str, perce
     targets = {variant.name: variant.target for variant in variants}
     begins = dict(zip(targets, [0, *(variant.up_to for variant in variants)], strict=False))
     begin, end = begins[control], next(variant.up_to for variant in variants if variant.name == control)
-    ends = [(winner, begin), (control, min(end, begin + BUCKETS * percent // 100)), (winner, BUCKETS)]
+    ends = [(winner, begin), (control, begin + buckets_held_back(end - begin, percent)), (winner, BUCKETS)]
     arms = [VariantRoute(name=name, target=targets[name], up_to=up_to) for name, up_to in ends]
     return arms[1:] if begin == 0 else arms

@@ -9,11 +9,12 @@ from math import isclose
 from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
-from anneal_operator.api.ab_experiment_status import ABExperimentStatus
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.experiment_bake import bake_uid
 from anneal_operator.decide.experiment_end import has_users
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
@@ -33,6 +34,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
+from anneal_operator.decide.statistics.guarded import Guards
 from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
@@ -69,6 +71,8 @@ _LARGEST = 10**12
 """What the recorder takes of a value. What is more than so many users can say is believed of no sum."""
 _DEGREES = {"n": 0, "h": 0, "y": 1, "yh": 1, "x": 1, "yy": 2, "xx": 2, "xy": 2}
 """How many values are multiplied in what each sum adds up."""
+_NOT_TOLD = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+"""What comes of reading what no recorder of ours tells."""
 ExperimentItem = Item[ABExperimentSpec, ABExperimentStatus]
 
 
@@ -89,7 +93,9 @@ class ABExperimentKind:
         return await reader.subject(key.kind, key.namespace, key.name)
 
     async def observe(self, reader: Reader, item: ExperimentItem) -> ObservedExperiment:
-        """Look at variants and record; at routes and counts only while they matter."""
+        """Look at variants and record; at routes and counts only while they matter. While the winner bakes these are
+        what routers tell of since, which is apart from the verdict's.
+        """
         models, model = self._context.models, item.spec.model_name
         heard, kept = models.heard(model), await kept_record(reader, item.manifest)
         record = record_of(kept, item.name)
@@ -116,6 +122,9 @@ class ABExperimentKind:
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
         )
+        if item.status.phase == "Baking" and seen.decision and seen.terms.guardrails:
+            stored = await self._stored(reader, item)
+            return replace(seen, baked=await self._baked(reader, item, seen, seen.decision), stored=stored)
         is_counted = not seen.decision and (record is not None or seen.identity in route.split_by)
         if not is_counted:
             return seen
@@ -183,19 +192,35 @@ class ABExperimentKind:
         return traffic.stored(item.namespace)
 
     async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Counts | None:
-        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
-        routers, measured = self._context.routers, item.spec.metrics.primary
-        try:
-            found = await routers.statistics(url, key, uid, measured.name)
-        except RouterError:
+        found = await self._told_of(reader, item, uid)
+        if found is None:
             return None
         if found.get("control") is None:  # its volume may be another than the one that was told
+            url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
             with contextlib.suppress(RouterError):
-                await routers.define(url, key, uid, _definition(item.spec))
+                await self._context.routers.define(url, key, uid, _definition(item.spec))
         try:
             return _counts(item.spec, found)
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        except _NOT_TOLD:
             return None  # another version's, or another's: as if nothing had been answered
+
+    async def _baked(
+        self, reader: Reader, item: ExperimentItem, seen: ObservedExperiment, decision: DecisionStatus
+    ) -> Guards | None:
+        """What guardrails are judged by needs no definition: no value of feedback is among it."""
+        found = await self._told_of(reader, item, bake_uid(seen.identity))
+        sources = sorted({one.source for one in seen.terms.guardrails})
+        try:
+            return guards_in(found, [seen.spec.control, str(decision.winner)], sources) if found else None
+        except _NOT_TOLD:
+            return None
+
+    async def _told_of(self, reader: Reader, item: ExperimentItem, uid: str) -> Manifest | None:
+        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        try:
+            return await self._context.routers.statistics(url, key, uid, item.spec.metrics.primary.name)
+        except RouterError:
+            return None
 
 
 def _definition(spec: ABExperimentSpec) -> dict[str, Any]:

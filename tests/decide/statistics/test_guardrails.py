@@ -9,7 +9,7 @@ import pytest
 from anneal_operator.decide.statistics.comparison import rho2_of
 from anneal_operator.decide.statistics.evidence import log_evidence_above, log_failure_evidence, odds_against
 from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
-from anneal_operator.decide.statistics.guardrails import breach, breaches, guarded
+from anneal_operator.decide.statistics.guardrails import Guarded, breach, breaches, guarded
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.sums import Arm, Scale
 from anneal_operator.decide.statistics.terms import GUARDED_RULE, Counts, Terms
@@ -102,28 +102,32 @@ def _of(guardrail: Guardrail, *arms: Ratio, **changes: Any) -> tuple[Terms, Coun
     return terms, Counts(users, users, (0,) * len(arms), sums, Scale(PARTS), guards=guards)
 
 
+def _stand(terms: Terms, counts: Counts, place: int) -> tuple[Guarded, ...]:
+    return guarded(terms, counts.guards, place)
+
+
 TOKENS = Guardrail("tokens", "OutputTokens", regression=0.1)
 
 
 def test_evidence_that_a_regression_is_within_its_limit() -> None:
-    (found,) = guarded(*_of(TOKENS, _normal(400, 812, 240), _normal(390, 842, 255)), 1)
+    (found,) = _stand(*_of(TOKENS, _normal(400, 812, 240), _normal(390, 842, 255)), 1)
     assert 1 / found.p_value == pytest.approx(18.1045985, rel=1e-6)
-    (fixed,) = guarded(*_of(TOKENS, _normal(400, 812, 240), _normal(390, 842, 255), method="FixedHorizon"), 1)
+    (fixed,) = _stand(*_of(TOKENS, _normal(400, 812, 240), _normal(390, 842, 255), method="FixedHorizon"), 1)
     assert fixed.p_value == pytest.approx(0.00284483730, rel=1e-5)
     assert not found.is_breached
 
 
 def test_evidence_that_a_regression_is_beyond_its_limit() -> None:
     terms, counts = _of(TOKENS, _normal(400, 812, 240), _normal(390, 960, 255))
-    (found,) = guarded(terms, counts, 1)
+    (found,) = _stand(terms, counts, 1)
     assert (found.p_value, found.is_breached) == (1.0, True), "its evidence is 229.75, and 40 is needed"
     six = replace(terms, guardrails=tuple(replace(TOKENS, name=f"t{number}") for number in range(6)))
-    assert not any(one.is_breached for one in guarded(six, counts, 1)), "240 is needed of six"
+    assert not any(one.is_breached for one in _stand(six, counts, 1)), "240 is needed of six"
 
 
 @pytest.mark.parametrize(("users", "is_breached"), [(99, False), (100, True)])
 def test_but_for_failures_nothing_is_beyond_a_limit_before_a_hundred_users(users: int, is_breached: bool) -> None:
-    (found,) = guarded(*_of(TOKENS, _normal(200, 812, 24), _normal(users, 1600, 25)), 1)
+    (found,) = _stand(*_of(TOKENS, _normal(200, 812, 24), _normal(users, 1600, 25)), 1)
     assert found.is_breached is is_breached
 
 
@@ -144,7 +148,7 @@ def test_but_for_failures_nothing_is_beyond_a_limit_before_a_hundred_users(users
 def test_which_way_is_worse_and_what_is_allowed(
     guardrail: Guardrail, control: float, challenger: float, state: str
 ) -> None:
-    (found,) = guarded(*_of(guardrail, _normal(400, control, 240), _normal(400, challenger, 240)), 1)
+    (found,) = _stand(*_of(guardrail, _normal(400, control, 240), _normal(400, challenger, 240)), 1)
     told = "breached" if found.is_breached else "kept" if found.p_value <= 0.05 else "open"
     assert told == state
 
@@ -164,7 +168,7 @@ def test_a_regression_of_a_time_is_one_of_seconds_and_not_of_their_logarithm(
     guardrail: Guardrail, seconds: float, is_kept: bool
 ) -> None:
     control, challenger = (_normal(2000, math.log(1000 * one), 0.6) for one in (2.0, seconds))
-    (found,) = guarded(*_of(guardrail, control, challenger), 1)
+    (found,) = _stand(*_of(guardrail, control, challenger), 1)
     assert (found.p_value <= 0.05) is is_kept
     assert found.value == pytest.approx(seconds, rel=1e-6)
     assert found.ratio == pytest.approx(seconds / 2.0, rel=1e-6)
@@ -173,12 +177,12 @@ def test_a_regression_of_a_time_is_one_of_seconds_and_not_of_their_logarithm(
 @pytest.mark.parametrize("guardrail", [TOKENS, replace(TOKENS, increases=True)])
 def test_a_bound_is_the_narrowest_limit_that_would_be_kept(guardrail: Guardrail) -> None:
     arms = _normal(400, 812, 240), _normal(390, 842, 255)
-    (found,) = guarded(*_of(guardrail, *arms), 1)
+    (found,) = _stand(*_of(guardrail, *arms), 1)
     assert found.bound is not None
     for wider, is_kept in ((0.001, True), (-0.001, False)):
         limit = 1 - found.bound if guardrail.increases else found.bound - 1
         terms, counts = _of(replace(guardrail, regression=limit + wider), *arms)
-        assert (guarded(terms, counts, 1)[0].p_value <= 0.05) is is_kept
+        assert (_stand(terms, counts, 1)[0].p_value <= 0.05) is is_kept
 
 
 def _failing(*arms: tuple[int, int], **changes: Any) -> Counts:
@@ -284,3 +288,21 @@ def test_terms_with_guardrails_are_another_rule_s_and_read_again() -> None:
 def test_counts_with_guards_are_read_again() -> None:
     counts = _failing((2000, 20), (2000, 60))
     assert Counts.read(counts.told()) == counts
+
+
+@pytest.mark.parametrize(("others", "is_breached"), [((), True), (((100, 0),), False)])
+def test_the_error_is_shared_out_over_the_challengers(others: tuple[tuple[int, int], ...], is_breached: bool) -> None:
+    """Ten users who all fail are enough against one challenger, and not against two."""
+    counts = _failing((100, 0), (100, 10), *others)
+    shares = (3000,) * (2 + len(others))
+    assert (judge(replace(TERMS, shares=shares), counts).latched == {breach("errors", 1)}) is is_breached
+
+
+def test_that_a_challenger_s_failures_kept_its_users_from_answering_is_nothing_against_the_others() -> None:
+    """Also where one look shows both, as after the recorder was away."""
+    terms = replace(TERMS, shares=(3334, 3333, 3333), guardrails=(replace(ERRORS, regression=None, most=0.05),))
+    counts = _failing((400, 0), (400, 400), (400, 0))
+    silent = replace(counts, sums=(counts.sums[0], sums_of(0, 0.0, 0.0), counts.sums[2]))
+    assert judge(terms, silent).latched == {breach("errors", 1)}
+    unfailing = replace(silent, guards=failures((400, 0), (400, 0), (400, 0)))
+    assert judge(terms, unfailing).latched == {"response"}

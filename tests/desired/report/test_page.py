@@ -107,7 +107,7 @@ def test_it_begins_with_where_the_experiment_stands() -> None:
     assert "The control, stable, stays: it was aborted by `abort` while the winner baked" in told["returned"]
     assert "Ended by hand: somebody has set `abort`. The control, stable, stays." in told["aborted"]
     assert "Users get what has `production` now." in told["replaced"]
-    assert "Decided: tuned was shown to be beyond beside: Errors 0.499" in told["breach"]
+    assert "Decided: tuned was shown to be beyond failures: Errors 0.499" in told["breach"]
     assert "The control, stable, stays." in told["breach"]
 
 

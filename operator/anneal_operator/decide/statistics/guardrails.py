@@ -13,7 +13,7 @@ from .comparison import LEAST_P, welch_above
 from .evidence import log_evidence_above, log_failure_evidence, odds_against
 from .guarded import EVENTS, LOGARITHMS, Guardrail, Guards
 from .sums import Arm
-from .terms import Counts, Terms
+from .terms import Terms
 
 __all__ = ["HARM_LEVEL", "Guarded", "breach", "breaches", "guarded"]
 
@@ -61,11 +61,11 @@ def breaches(latched: Iterable[str]) -> Mapping[int, list[str]]:
     return found
 
 
-def guarded(terms: Terms, counts: Counts, place: int) -> tuple[Guarded, ...]:
+def guarded(terms: Terms, guards: Guards | None, place: int) -> tuple[Guarded, ...]:
     """Return how a challenger stands by each guardrail; the control stands by none."""
     if place == terms.control:
         return ()
-    return tuple(_guarded(terms, counts.guards, guardrail, place) for guardrail in terms.guardrails)
+    return tuple(_guarded(terms, guards, guardrail, place) for guardrail in terms.guardrails)
 
 
 def _guarded(terms: Terms, guards: Guards | None, guardrail: Guardrail, place: int) -> Guarded:

@@ -76,11 +76,11 @@ class Judgement:
 def judge(terms: Terms, counts: Counts) -> Judgement:
     """Judge the counts by the terms."""
     spread = log_evidence(counts.users, terms.shares)
-    stand = tuple(guarded(terms, counts, place) for place in range(len(terms.shares)))
+    stand = tuple(guarded(terms, counts.guards, place) for place in range(len(terms.shares)))
     latched = counts.latched | _found(terms, counts, spread, stand)
     powered = _powered(terms, counts)
     needed = max(terms.least, powered or 0) if terms.method == "FixedHorizon" else terms.least
-    left = [sums.n for place, sums in enumerate(counts.sums) if place not in breaches(latched)]
+    left = [place for place in range(len(terms.shares)) if place not in breaches(latched)]
     judgement = Judgement(
         compared=tuple(_compared(terms, counts, place) for place in range(len(terms.shares))),
         spread=spread,
@@ -88,8 +88,8 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
         too_many_moved=counts.moved > max(_MOST_MOVED, _MOST_MOVED_SHARE * sum(counts.users)),
         needed=needed,
         powered=powered,
-        has_sample=min(left) >= needed,
-        fell_back=tuple(place for place in _challengers(terms) if _fell_back(counts, place)),
+        has_sample=min(counts.sums[place].n for place in left) >= needed,
+        fell_back=tuple(place for place in _challengers(terms) if place in left and _fell_back(counts, place)),
         guarded=stand,
     )
     if len(judgement.dropped) == len(_challengers(terms)):
@@ -99,12 +99,11 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
 
 def _found(terms: Terms, counts: Counts, spread: float, stand: Sequence[Sequence[Guarded]]) -> set[str]:
     """What is latched by these numbers; a challenger's users who could not be answered gave no values, either."""
-    left = [place for place in range(len(terms.shares)) if place not in breaches(counts.latched)]
+    beyond = {breach(one.guardrail.name, place) for place, all_ in enumerate(stand) for one in all_ if one.is_breached}
+    left = [place for place in range(len(terms.shares)) if place not in breaches(counts.latched | beyond)]
     response = log_evidence([counts.sums[place].n for place in left], [terms.shares[place] for place in left])
     looked_at = [(SPREAD, spread), *([(RESPONSE, response)] if terms.missing == "Ignore" else [])]
-    found = {name for name, evidence in looked_at if evidence >= LATCH}
-    beyond = ((one.guardrail.name, place) for place, all_ in enumerate(stand) for one in all_ if one.is_breached)
-    return found | {breach(*one) for one in beyond}
+    return beyond | {name for name, evidence in looked_at if evidence >= LATCH}
 
 
 def _compared(terms: Terms, counts: Counts, place: int) -> Comparison | None:

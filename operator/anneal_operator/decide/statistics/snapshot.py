@@ -85,9 +85,11 @@ class Snapshot:
 
     def _returned(self, judged: Judgement) -> Conclusion:
         several = f"; every challenger was beyond one of {self._beyond(judged)}" if len(judged.dropped) > 1 else ""
-        place, names = next(iter(judged.dropped.items()))
-        first = next((one for one in judged.guarded[place] if one.guardrail.name == names[0]), None)
-        why = f"{self.variants[place]} was shown to be beyond {names[0]}{f': {stands(first)}' if first else ''}"
+        first, names = next(iter(judged.dropped.items()))
+        beyond = ((place, one) for place in judged.dropped for one in judged.guarded[place] if one.is_breached)
+        place, found = next(beyond, (first, None))
+        name = found.guardrail.name if found else names[0]
+        why = f"{self.variants[place]} was shown to be beyond {name}{f': {stands(found)}' if found else ''}"
         control = self.variants[self.terms.control]
         return Conclusion("GuardrailBreach", control, f"guardrail-{1 - HARM_LEVEL:g}", f"{why}{several}")
 
