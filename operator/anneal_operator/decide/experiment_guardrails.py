@@ -48,14 +48,13 @@ def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: It
     """
     kept = (intent.latches for intent in apply if isinstance(intent, KeepLatches))
     told = with_dropped(seen.spec, status, seen.latches.union(*kept))
-    if not told.dropped:
-        return told
-    if told.recommended in told.dropped:
+    dropped = told.dropped or []
+    if told.recommended in dropped:
         told = without_advice(told)
-    if told.phase != "Running":
+    if not dropped or told.phase != "Running":
         return told
     weights = {variant.name: variant.weight for variant in seen.spec.variants}
-    for name in told.dropped:
+    for name in dropped:
         weights[seen.spec.control] += weights[name]
         weights[name] = 0
     return told.having(variants=[one.model_copy(update={"weight": weights[one.name]}) for one in told.variants])
