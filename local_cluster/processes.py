@@ -134,7 +134,8 @@ def runs_otherwise(layout: Layout, name: str, command: Sequence[str | Path]) -> 
         given = Path(f"/proc/{process.pid}/cmdline").read_bytes()
     except OSError:
         return None
-    return process if given != b"".join(os.fsencode(part) + b"\0" for part in command) else None
+    wanted_line = b"".join(os.fsencode(part) + b"\0" for part in command)
+    return process if given not in {b"", wanted_line} else None  # for a moment as it starts it has none
 
 
 def send(process: Process, number: signal.Signals) -> None:

@@ -64,7 +64,8 @@ def test_a_component_whose_record_was_never_written_is_found_by_its_program(layo
 def test_a_component_runs_otherwise_where_an_argument_differs(layout: Layout) -> None:
     assert runs_otherwise(layout, "etcd", ["sleep", "600"]) is None
     process = start(layout, "etcd", [Path("/bin/sleep"), "600"])
-    assert poll(lambda: runs_otherwise(layout, "etcd", ["/bin/sleep", "600"]) is None, 5)
+    assert runs_otherwise(layout, "etcd", ["/bin/sleep", "600"]) is None
+    assert poll(lambda: runs_otherwise(layout, "etcd", ["/bin/sleep"]) == process, 5)
     for command in (["/bin/sleep", "60"], ["/bin/sleep", "600", "0"], ["/bin/sleep"]):
         assert runs_otherwise(layout, "etcd", command) == process
     end([process])
