@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from anneal_operator.api.route import Route
 from anneal_operator.decide.acknowledgement import Awaited
 from anneal_operator.decide.capacity import awaited, held_back
-from anneal_operator.decide.routing import Capacity, Experiment, Last, Route, Version, route_of
+from anneal_operator.decide.routing import Capacity, Experiment, Last, Version, route_of
 
 from .test_routing import _experiment
 

@@ -8,7 +8,8 @@ import pytest
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
-from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
+from anneal_operator.api.route import Route
+from anneal_operator.decide.routing import Experiment, Last, Version, route_of
 from serving_runtime.plan import covered
 
 

@@ -11,6 +11,7 @@ from anneal_operator.api.backend import Backend
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
 from anneal_operator.api.pods import ResourceRequirements
+from anneal_operator.api.route import Route, Split
 from anneal_operator.api.serving import Serving, WarmUp
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.fetching import fetch_job
@@ -23,10 +24,8 @@ from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.recorder import RecorderEnvironment, recorder_claim, recorder_objects
 from anneal_operator.desired.routing import (
-    Destination,
     RouterEnvironment,
     ServedVersion,
-    SplitTraffic,
     route_table,
     router_objects,
 )
@@ -267,7 +266,7 @@ def _router_objects() -> list[dict[str, Any]]:
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
     base, tuned = "spam-filter-base", "spam-filter-tuned"
     named = {"1": base, "base": base, "production": base, "2": tuned}
-    to = Destination(base, named, [SplitTraffic(name, "uid-x", f"team/{name}", spec)])
+    to = Route(base, named, [Split(name, "uid-x", spec, f"team/{name}")])
     versions = [ServedVersion(base, "10.0.0.1", public="spam-filter"), ServedVersion(tuned, "10.0.0.2")]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": to})
@@ -305,7 +304,7 @@ def _router_to_backends() -> list[dict[str, Any]]:
         ServedVersion("inside", "", backend=asked_backend("team", "inside", inside, "spam-filter", service)),
     ]
     owners = [_parent("ModelVersion", version.name) for version in versions]
-    table = route_table(versions, {"spam-filter": Destination("inside", {"1": "inside", "production": "inside"})})
+    table = route_table(versions, {"spam-filter": Route("inside", {"1": "inside", "production": "inside"})})
     asked = [version.backend for version in versions if version.backend]
     keys = {backend.target.key: backend.key for backend in asked if backend.key}
     env = replace(_ROUTER, backend_keys=keys)

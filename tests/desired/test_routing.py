@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
+from anneal_operator.api.route import Route, Split
 from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.routing import (
-    Destination,
     RouterEnvironment,
     ServedVersion,
-    SplitTraffic,
     known_routes,
     pod_admin_url,
     publicly_known,
@@ -36,7 +35,7 @@ ONE, TWO = ServedVersion("one", "10.0.0.1"), ServedVersion("two", "10.0.0.2")
 NAMED = {"2": "two", "1": "one", "production": "one"}
 
 
-def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> SplitTraffic:
+def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> Split:
     spec = {
         "modelName": "m",
         "control": "a",
@@ -46,16 +45,14 @@ def _split(weights: tuple[int, int] = (50, 50), **changes: Any) -> SplitTraffic:
         ],
         "metrics": {"primary": {"name": "rating"}},
     }
-    return SplitTraffic("x", "uid", "team/x", ABExperimentSpec.parse(spec | changes))
+    return Split("x", "uid", ABExperimentSpec.parse(spec | changes), "team/x")
 
 
 DROPPED = replace(_split(), dropped=frozenset({"b"}))
 
 
-def _table(*, split: SplitTraffic | None = None, named: dict[str, str] | None = None) -> RouteTable:
-    return route_table(
-        [TWO, ONE], {"m": Destination("one", NAMED if named is None else named, [split] if split else [])}
-    )
+def _table(*, split: Split | None = None, named: dict[str, str] | None = None) -> RouteTable:
+    return route_table([TWO, ONE], {"m": Route("one", NAMED if named is None else named, [split] if split else [])})
 
 
 def _objects(table: RouteTable) -> list[dict[str, Any]]:
@@ -74,7 +71,7 @@ def test_what_is_routed_can_be_read_back_from_the_config_map() -> None:
 
 
 def test_the_versions_that_know_their_model_s_name_can_be_read_back_from_the_config_map() -> None:
-    table = route_table([replace(ONE, public="m"), TWO], {"m": Destination("one", NAMED)})
+    table = route_table([replace(ONE, public="m"), TWO], {"m": Route("one", NAMED)})
     assert {name: target.public for name, target in table.targets.items()} == {"one": "m", "two": ""}
     assert publicly_known(_objects(table)[0]) == {"one"}
     earlier = {"data": {"routes.json": '{"targets": {"one": {"model": "one"}}}'}}
@@ -175,7 +172,7 @@ def test_records_that_nobody_reads_do_not_fill_the_node_s_disk() -> None:
 
 
 def test_the_digest_changes_with_the_content_only() -> None:
-    reversed_ = route_table([ONE, TWO], {"m": Destination("one", dict(reversed(NAMED.items())))})
+    reversed_ = route_table([ONE, TWO], {"m": Route("one", dict(reversed(NAMED.items())))})
     assert _table().digest() == reversed_.digest()
     assert _table().digest() != _table(named={"1": "one"}).digest()
 

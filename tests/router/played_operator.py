@@ -12,14 +12,13 @@ from typing import Literal
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.conditions import Condition
+from anneal_operator.api.route import Route
 from anneal_operator.api.schema import timestamp
 from anneal_operator.decide.acknowledgement import RouteSeen, arrival, next_stamp
-from anneal_operator.decide.routing import Experiment, Last, Route, Version, route_of
+from anneal_operator.decide.routing import Experiment, Last, Version, route_of
 from anneal_operator.desired.routing import (
     ROUTER,
-    Destination,
     ServedVersion,
-    SplitTraffic,
     route_table,
     stamp_of,
 )
@@ -92,17 +91,10 @@ class Operator:
         await self.api.put("configmaps", ROUTER, made if data else None)
 
     def _table(self, route: Route) -> RouteTable:
-        traffic = [
-            SplitTraffic(
-                *(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt),
-                *(split.coverage, split.baking, split.dropped),
-            )
-            for split in route.splits
-        ]
         served = [version for version in self.versions if not version.is_to_end]
         listeners = {version.name: version.service.listener for version in served}
         known = [ServedVersion(name, listener.address, MODEL) for name, listener in listeners.items()]
-        made = route_table(known, {MODEL: Destination(route.default, route.named, traffic)})
+        made = route_table(known, {MODEL: route})
         targets = {
             name: target.model_copy(update={"port": listeners[name].port}) for name, target in made.targets.items()
         }

@@ -1,1 +1,4 @@
-"""The custom resources as pydantic models: the source of the CRDs. Nothing else of ours is imported here."""
+"""The custom resources as pydantic models, the source of the CRDs, and what rooms beside each other share.
+
+Nothing else of ours is imported here.
+"""

@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from anneal_operator.api.model_version import PRODUCTION
+from anneal_operator.api.route import Route
 
 from .acknowledgement import Awaited
 from .layers import clash
-from .routing import Experiment, Last, Route, Version, compared, promoted, split_by, winner_of
+from .routing import Experiment, Last, Version, compared, promoted, split_by, winner_of
 
 __all__ = ["awaited", "held_back"]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.api.model_version import PRODUCTION
+from anneal_operator.api.route import Route, Split
 from anneal_operator.reasons import ConditionType, Reason
 
 from .experiment_bake import bake_uid
@@ -21,8 +22,6 @@ __all__ = [
     "Capacity",
     "Experiment",
     "Last",
-    "Route",
-    "Split",
     "Version",
     "compared",
     "is_baking",
@@ -73,26 +72,6 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Split:
-    """An experiment that splits a model's clients now, or those in its range of a layer."""
-
-    name: str
-    uid: str
-    spec: ABExperimentSpec
-    salt: str
-    step: int = 0
-    """Of its ramp, from 1; 0 without one."""
-    layer_salt: str = ""
-    """Where it has a range of a layer."""
-    coverage: int = 100
-    """The share of its users who take part, in percent."""
-    baking: str = ""
-    """The variant that has all users but for those held back, once it has won."""
-    dropped: frozenset[str] = frozenset()
-    """Variants whose users get the control's answers."""
-
-
-@dataclass(frozen=True)
 class Last:
     """Where a model's clients go until now."""
 
@@ -102,16 +81,6 @@ class Last:
     """The uids of the experiments that split them, each with the step of its ramp."""
     covered: Mapping[str, int] = field(default_factory=dict)
     """Of each, before which second place its users take part."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where a model's clients are to go."""
-
-    default: str | None
-    named: Mapping[str, str]
-    """By what stands behind `@`: a version's number, or an alias."""
-    splits: Sequence[Split] = ()
 
 
 def route_of(model: str, versions: Iterable[Version], experiments: Sequence[Experiment], last: Last) -> Route:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.assignment import KeySource
 from anneal_operator.api.backend import SecretKey
 from anneal_operator.api.pods import ResourceRequirements
 from anneal_operator.api.resources import OWNER_ANNOTATION
+from anneal_operator.api.route import Route, Split
 from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     ADMIN_PORT,
@@ -51,11 +51,9 @@ from .weights import Authorities, authorities_volumes, trusting
 __all__ = [
     "ROUTER",
     "ROUTER_LABEL",
-    "Destination",
     "KnownRoute",
     "RouterEnvironment",
     "ServedVersion",
-    "SplitTraffic",
     "backend_target",
     "format_of",
     "known_routes",
@@ -104,35 +102,6 @@ class ServedVersion:
 
 
 @dataclass(frozen=True)
-class SplitTraffic:
-    """An experiment that splits a model's clients now."""
-
-    name: str
-    uid: str
-    salt: str
-    spec: ABExperimentSpec
-    step: int = 0
-    """Of its ramp, from 1; 0 without one."""
-    layer_salt: str = ""
-    """Where it has a range of a layer."""
-    coverage: int = 100
-    """The share of its users who take part, in percent."""
-    baking: str = ""
-    """The variant that has all users but for those held back, once it has won."""
-    dropped: frozenset[str] = frozenset()
-    """Variants whose users get the control's answers."""
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where the clients of a model are to go."""
-
-    default: str | None
-    named: Mapping[str, str]
-    splits: Sequence[SplitTraffic] = ()
-
-
-@dataclass(frozen=True)
 class KnownRoute:
     """What a table that was written says of a model."""
 
@@ -170,13 +139,13 @@ def pod_admin_url(address: str) -> str:
 
 
 def route_table(
-    versions: Sequence[ServedVersion], destinations: Mapping[str, Destination], *, only_plain: bool = False
+    versions: Sequence[ServedVersion], routes: Mapping[str, Route], *, only_plain: bool = False
 ) -> RouteTable:
     """Return where each model name goes, and all backends: a router tells how one stands before it sends it anybody.
 
     `only_plain` leaves experiments out that routers of an earlier build could not obey: these wait.
     """
-    models = {model: _model_route(to, only_plain=only_plain) for model, to in sorted(destinations.items())}
+    models = {model: _model_route(to, only_plain=only_plain) for model, to in sorted(routes.items())}
     used = frozenset().union(*(_known(route.model_dump()).versions for route in models.values()))
     targets = {
         version.name: _target(version)
@@ -186,7 +155,7 @@ def route_table(
     return RouteTable(targets=targets, models=models)
 
 
-def _model_route(to: Destination, *, only_plain: bool) -> ModelRoute:
+def _model_route(to: Route, *, only_plain: bool) -> ModelRoute:
     made = ModelRoute(
         default=to.default,
         named=dict(sorted(to.named.items())),
@@ -286,7 +255,7 @@ def _known(route: Manifest) -> KnownRoute:
     return KnownRoute(route["default"], dict(route["named"]), steps, places, frozenset(targets - {None}))
 
 
-def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
+def _experiment_route(experiment: Split) -> ExperimentRoute:
     spec, assignment = experiment.spec, experiment.spec.assignment
     layer, override = assignment.layer, None if experiment.baking else assignment.override
     ends = boundaries([variant.weight for variant in spec.variants])
@@ -310,7 +279,7 @@ def _experiment_route(experiment: SplitTraffic) -> ExperimentRoute:
     )
 
 
-def _answers(experiment: SplitTraffic, variant: str) -> str:
+def _answers(experiment: Split, variant: str) -> str:
     """Whose users are taken from a variant stay its users, so that nobody's turn changes who is counted where."""
     return experiment.spec.version_of(experiment.spec.control if variant in experiment.dropped else variant)
 

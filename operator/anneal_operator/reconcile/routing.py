@@ -34,7 +34,7 @@ from anneal_operator.decide.backend import url_refusal
 from anneal_operator.decide.capacity import awaited, held_back
 from anneal_operator.decide.experiment_end import recalled
 from anneal_operator.decide.experiment_guardrails import with_dropped
-from anneal_operator.decide.routing import Experiment, Last, Route, Version, promoted, route_of
+from anneal_operator.decide.routing import Experiment, Last, Version, promoted, route_of
 from anneal_operator.decide.verdict import Call, Deletion, Verdict
 from anneal_operator.desired.backends import asked_backend
 from anneal_operator.desired.gateway import GatewayEnvironment, http_route
@@ -45,10 +45,8 @@ from anneal_operator.desired.policies import PolicyEnvironment, policies
 from anneal_operator.desired.routing import (
     ROUTER,
     ROUTER_LABEL,
-    Destination,
     RouterEnvironment,
     ServedVersion,
-    SplitTraffic,
     format_of,
     publicly_known,
     route_table,
@@ -318,8 +316,7 @@ class RouterKind:
             if found := awaited(route, own, of_model, last, observed.awaited.get(model), now):
                 waits[model] = found
             routes[model] = held_back(route, found, own, of_model, last, now)
-        destinations = {model: _destination(route) for model, route in routes.items()}
-        table = route_table(observed.served, destinations, only_plain=not observed.may_be_new)
+        table = route_table(observed.served, routes, only_plain=not observed.may_be_new)
         had = [observed.newest, *(pod.applied for pod in observed.pods)]
         stamp = next_stamp(table, observed.stamp, had, timestamp(now))
         gone = overdue(observed.pods, observed.replaced, now)
@@ -406,17 +403,6 @@ def _remaining(versions: Iterable[Manifest]) -> list[Manifest]:
 
 def _answered(versions: Iterable[Manifest]) -> list[Manifest]:
     return [version for version in _remaining(versions) if is_answered(version)]
-
-
-def _destination(route: Route) -> Destination:
-    splits = [
-        SplitTraffic(
-            *(split.name, split.uid, split.salt, split.spec, split.step, split.layer_salt),
-            *(split.coverage, split.baking, split.dropped),
-        )
-        for split in route.splits
-    ]
-    return Destination(route.default, route.named, splits)
 
 
 def _outdated(made: Manifest | None) -> tuple[Deletion, ...]:
