@@ -3,12 +3,14 @@
 The routes are the operator's own, as the routers' objects have them.
 """
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from anneal_operator.desired.experiments import record_name, record_name_with_ramp
+from anneal_operator.reconcile.experiment_reports import ExperimentReports
 from tests.support.counted import answers_told, metric_told
 
 from .world import Manifest, World
@@ -321,6 +323,10 @@ def test_an_experiment_of_an_earlier_build_keeps_its_record_when_its_ramp_change
     records = [name for kind, name in world.api.objects if kind == "ConfigMap" and "-record-" in name]
     assert (_status(world)["phase"], records) == ("Promoted", [earlier])
     assert "decision.json" in _record(world)["data"]
+    world.later(700)
+    asyncio.run(ExperimentReports(world.context).keep())
+    (files,) = world.registry.files.values()
+    assert earlier in files["record.json"], "its report is kept as any other's"
 
 
 def test_an_experiment_whose_control_another_one_s_promotion_replaces_is_aborted(world: World) -> None:

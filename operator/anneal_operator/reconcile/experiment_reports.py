@@ -180,7 +180,8 @@ async def _completed(api: KubernetesApi, papers: Papers) -> Papers:
     if not started:
         return papers
     looks = await api.get("ConfigMap", metadata["namespace"], looks_name(papers.experiment))
-    record = await api.get("ConfigMap", metadata["namespace"], record_name(papers.experiment))
+    kept_as = papers.status.record or record_name(papers.experiment)
+    record = await api.get("ConfigMap", metadata["namespace"], kept_as)
     known = Looks.read(looks, str(metadata["uid"]), started, len(papers.spec.variants))
     return replace(papers, record=record, looks=known)
 
