@@ -78,6 +78,15 @@ def test_a_winner_by_anything_but_numbers_is_told() -> None:
     assert (told.splitlines()[-1], agrees) == ("they do not agree", False)
 
 
+def test_a_winner_that_was_returned_from_while_it_baked_is_told_as_that() -> None:
+    returned = json.dumps({"outcome": "Aborted", "reason": "it was aborted by `abort` while the winner baked"})
+    data = {"decision.json": json.dumps(_decision()), "return.json": returned}
+    told, agrees = recomputed(json.dumps({"kind": "ConfigMap", "data": data}))
+    assert agrees
+    *_, agree, since = told.splitlines()
+    assert (agree, since) == ("they agree", "since then: it was aborted by `abort` while the winner baked")
+
+
 CUT = json.loads(SNAPSHOT.text())
 CUT["counts"]["requests"].pop()
 

@@ -14,7 +14,7 @@ __all__ = ["recomputed"]
 
 _BY_NUMBERS = ("sequence-", "welch-", "guardrail-")
 _WITHOUT_WINNER = {"Inconclusive", "Aborted", "ControlReplaced"}
-_DECISION_KEY = "decision.json"
+_DECISION_KEY, _RETURN_KEY = "decision.json", "return.json"
 
 
 def recomputed(text: str) -> tuple[str, bool]:
@@ -24,7 +24,8 @@ def recomputed(text: str) -> tuple[str, bool]:
     `text` is the JSON of an experiment's record (a ConfigMap), of the ABExperiment, or of the decision alone.
     """
     try:
-        decision = _decision_in(json.loads(unpacked(text)))
+        told = json.loads(unpacked(text))
+        decision, since = _decision_in(told), _since(told)
         snapshot = Snapshot.read(json.loads(decision["snapshot"])) if decision["snapshot"] != "{}" else None
         recorded = [decision["outcome"], decision.get("winner"), decision["rule"], decision["reason"]]
         found = snapshot.conclusion() if snapshot else None
@@ -35,7 +36,7 @@ def recomputed(text: str) -> tuple[str, bool]:
     if not recorded[2].startswith(_BY_NUMBERS) and recorded[0] in _WITHOUT_WINNER and recorded[1] is None:
         return "\n".join([*lines, f"it ended by the rule {recorded[2]}, which is not a matter of numbers"]), True
     agrees = recorded == again
-    return "\n".join([*lines, "they agree" if agrees else "they do not agree"]), agrees
+    return "\n".join([*lines, "they agree" if agrees else "they do not agree", *since]), agrees
 
 
 def _as_told(found: Conclusion, reason: str) -> str:
@@ -48,6 +49,12 @@ def _decision_in(found: Mapping[str, Any]) -> Mapping[str, Any]:
         decision: Mapping[str, Any] = json.loads(found["data"][_DECISION_KEY])
         return decision
     return (found.get("status") or {}).get("decision") or found
+
+
+def _since(found: Mapping[str, Any]) -> list[str]:
+    """What became of a winner that baked, where its record says that it was not promoted after all."""
+    returned = (found.get("data") or {}).get(_RETURN_KEY)
+    return [f"since then: {json.loads(returned)['reason']}"] if returned else []
 
 
 def _line(told: list[str | None]) -> str:
