@@ -207,6 +207,24 @@ def test_a_winner_that_fails_while_it_bakes_returns_everybody_at_once_without_ml
 
 
 @pytest.mark.parametrize(
+    ("changes", "phase"),
+    [({"baked": FAILS}, "RolledBack"), ({"spec": spec_of(**GUARDED, abort=True)}, "Aborted")],
+)
+def test_nobody_is_led_again_to_a_winner_that_was_returned_from_where_the_status_alone_tells_of_it(
+    changes: dict[str, Any], phase: str
+) -> None:
+    """The record was lost before MLflow had heard of the return; a change of the spec has all of it told anew."""
+    seen = _guarded(**changes)
+    returned = decide(seen, NOW).status
+    later = decide(replace(seen, previous=returned, generation=2, baked=KEEPS), NOW)
+    assert (returned.phase, later.status.phase, later.apply, later.effects) == (phase, phase, (), ())
+    assert later.status.variants == returned.variants
+    before, after = returned.condition("Decided"), later.status.condition("Decided")
+    assert before is not None
+    assert after == before.model_copy(update={"observed_generation": 2})
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"baked": KEEPS},

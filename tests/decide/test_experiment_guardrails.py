@@ -236,6 +236,18 @@ def test_who_was_dropped_is_known_from_the_record_where_the_status_was_lost() ->
     assert with_dropped(_spec("abc"), lost, frozenset({breach("latency", 1)})).dropped == ["c", "b"]
 
 
+def test_who_was_dropped_stays_so_where_the_record_was_made_anew_without_it() -> None:
+    """MLflow had not heard of it, either; and whose users get the control's answers looks well again."""
+    seen = _seen(_spec("abc"), *FAILS, (20, 0))
+    assert seen.record is not None
+    dropped = _next(seen).status
+    assert seen.observations is not None
+    well = replace(seen.observations, guards=failures((90, 0), (90, 0), (90, 0)))
+    verdict = _next(replace(seen, previous=dropped, observations=well))
+    assert verdict.apply == (KeepLatches(frozenset({breach("errors", 1)})),)
+    assert (verdict.status.dropped, _condition(verdict.status)) == (["b"], ("False", "GuardrailBreach"))
+
+
 @pytest.mark.parametrize(("names", "ends_as"), [("ab", "RolledBack"), ("abc", "Running")])
 def test_one_that_was_recommended_and_approved_is_not_promoted_once_it_fails(names: str, ends_as: str) -> None:
     advice = DecisionStatus(

@@ -29,6 +29,7 @@ from .experiment_pause import resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
 from .layers import clash
 from .observed_experiment import (
+    WAITED_FOR,
     ExperimentVerdict,
     Intent,
     KeepLatches,
@@ -48,8 +49,6 @@ __all__ = ["decide"]
 _PERIOD_SECONDS, _WARM_UP_PERIOD_SECONDS = 5.0, 2.0
 _GRACE = timedelta(seconds=30)
 """For how long a variant may not answer before its users are sent to the default version."""
-_SILENCE = timedelta(minutes=10)
-"""For how long the counts are waited for once the time is over."""
 _LONGEST_REASON = 380
 """Of an end without a winner: MLflow's database takes 5,000 characters of a record; the conditions say all of it."""
 
@@ -369,7 +368,7 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
     """The time is over: the verdict is what sound numbers show by now, and Inconclusive where they show nothing."""
     counts = seen.counted
     fresh = freshness(counts, seen.stored, now)
-    if fresh.status != "True" and now - end < _SILENCE:
+    if fresh.status != "True" and now - end < WAITED_FOR:
         late = replace(fresh, message=f"the time is over, and what was counted is waited for: {fresh.message}")
         return _working(_status(seen, "Running", [late], now, started_at=started))
     status = _status(seen, "Running", [], now, started_at=started)

@@ -18,19 +18,19 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .bake_guardrails import bake_freshness, breach_while_baking
 from .conditions import Finding, merged
-from .observed_experiment import ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
+from .observed_experiment import WAITED_FOR, ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
 from .verdict import Verdict
 
 __all__ = ["bake_uid", "baking", "promotion_stage"]
 
 _PERIOD_SECONDS = 5.0
-_SILENCE = timedelta(minutes=10)
-"""For how long what was counted is waited for once the time is over."""
 _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
     "Aborted": ("Aborted", Reason.ABORTED),
     "GuardrailBreach": ("RolledBack", Reason.GUARDRAIL_BREACH),
 }
 """By the outcome; another build may know more."""
+_RETURNED_AS = {ends_as[0]: ends_as for ends_as in _RETURNED.values()}
+"""By the phase."""
 
 
 def bake_uid(uid: str) -> str:
@@ -41,9 +41,14 @@ def bake_uid(uid: str) -> str:
 def promotion_stage(
     spec: ABExperimentSpec, status: ABExperimentStatus, record: Record | None
 ) -> tuple[ExperimentPhase, Reason]:
-    """Return how far the promotion of a winner is; where the status was lost, the bake begins anew."""
+    """Return how far the promotion of a winner is; where the status was lost, the bake begins anew.
+
+    Not where either tells of a return: nobody is led again to what they were taken from.
+    """
     if record and record.returned:
         return _ends_as(record.returned)
+    if status.decision and status.phase in _RETURNED_AS:
+        return _RETURNED_AS[status.phase]
     is_over = status.phase == "Promoted" or (record is not None and record.is_closed)
     return ("Promoted", Reason.PROMOTED) if is_over or not seconds(spec.decision.bake) else ("Baking", Reason.BAKING)
 
@@ -91,7 +96,7 @@ def _waiting(
         finding = Finding(ConditionType.BAKED, "False", Reason.ROUTER_BEHIND, _waits_for(seen, decision))
         return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
     end = datetime.fromisoformat(since) + timedelta(seconds=seconds(seen.spec.decision.bake))
-    if now >= end and fresh and fresh.status != "True" and now < end + _SILENCE:
+    if now >= end and fresh and fresh.status != "True" and now < end + WAITED_FOR:
         late = f"the time is over, and what was counted is waited for: {fresh.message}"
         finding = Finding(ConditionType.BAKED, "False", fresh.reason, late)
         return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)

@@ -51,9 +51,12 @@ def _concluded(
     if phase == "Promoted":
         phase, reason = promotion_stage(seen.spec, status, seen.record)
     returned, variants = seen.record.returned if seen.record else None, status.variants
-    finding = Finding(ConditionType.DECIDED, "True", reason, returned.reason if returned else decision.reason)
+    told = status.condition(ConditionType.DECIDED) if status.decision and status.phase == phase else None
+    message = returned.reason if returned else told.message if told else decision.reason
+    finding = Finding(ConditionType.DECIDED, "True", reason, message)
     if phase in {"Promoted", "Baking", "RolledBack"}:
-        total, keeper = sum(v.weight for v in variants), seen.spec.control if returned else decision.winner
+        total = sum(v.weight for v in variants)
+        keeper = seen.spec.control if phase == "RolledBack" else decision.winner
         variants = [v.model_copy(update={"weight": total if v.name == keeper else 0}) for v in variants]
     return status.having(
         phase=phase,

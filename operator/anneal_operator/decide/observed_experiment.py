@@ -14,7 +14,7 @@ from anneal_operator.reasons import ConditionType
 from .acknowledgement import RouteSeen
 from .experiment_terms import terms_of
 from .statistics.guarded import Guards
-from .statistics.guardrails import breaches
+from .statistics.guardrails import breach, breaches
 from .statistics.lee import with_cuts
 from .statistics.snapshot import Snapshot
 from .statistics.terms import Counts, Terms
@@ -23,6 +23,7 @@ from .verdict import Call, Verdict
 
 __all__ = [
     "FRESH_FOR",
+    "WAITED_FOR",
     "CloseRecord",
     "Effect",
     "ExperimentVerdict",
@@ -62,6 +63,8 @@ class VariantSeen:
 
 FRESH_FOR = timedelta(minutes=5)
 """How old records may be that the recorder does not have."""
+WAITED_FOR = timedelta(minutes=10)
+"""How long what was counted is waited for once the time of an experiment, or of a bake, is over."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,18 @@ class ObservedExperiment:
     @property
     def latches(self) -> frozenset[str]:
         """What was found against the data, wherever that is told."""
-        return frozenset().union(*(record.latches for record in (self.record, self.remembered) if record))
+        return self._broken.union(*(record.latches for record in (self.record, self.remembered) if record))
+
+    @property
+    def _broken(self) -> frozenset[str]:
+        """The guardrails that the status tells to be broken: a record that was lost may be made anew without them."""
+        told = {variant.name: variant.guardrails for variant in self.previous.variants}
+        return frozenset(
+            breach(one.name, place)
+            for place, variant in enumerate(self.spec.variants)
+            for one in told.get(variant.name, ())
+            if one.state == "Breached"
+        )
 
     @property
     def dropped(self) -> frozenset[str]:
