@@ -259,7 +259,9 @@ def test_a_winner_that_fails_while_it_bakes_returns_everybody_without_mlflow(wor
     _settle(world)
     assert (_status(world)["phase"], _status(world)["reason"]) == ("RolledBack", "GuardrailBreach")
     assert _route(world) == ("one", [])
-    assert ("GuardrailBreach", kept["reason"]) in world.api.events
+    told = [message for reason, message in world.api.events if reason == "GuardrailBreach"]
+    assert told == [kept["reason"]], "one Event, of the three conditions"
+    assert "GuardrailBreach" in world.api.warnings
     world.routers.counted = None
     world.later(7200)
     _settle(world)

@@ -20,6 +20,7 @@ _WARNINGS = {
     for reason in (
         Reason.ANSWERS_DIFFER,
         Reason.ENGINE_FAILED,
+        Reason.GUARDRAIL_BREACH,
         Reason.NAME_TAKEN,
         Reason.REFUSED,
         Reason.SOURCE_REFUSED,
@@ -33,7 +34,10 @@ log = logging.getLogger("anneal.events")
 
 
 async def tell_changes(context: Context, current: Manifest, status: Manifest) -> None:
-    """Record an Event for each condition that a written status changes, or else for the phase."""
+    """Record an Event for each condition that a written status changes, or else for the phase.
+
+    Several that change for one reason, in the same words, are one Event.
+    """
     old = current.get("status") or {}
     before = {condition.get("type"): condition for condition in old.get("conditions", ())}
     conditions = status.get("conditions", ())
@@ -44,7 +48,7 @@ async def tell_changes(context: Context, current: Manifest, status: Manifest) ->
         if (condition["type"] not in _FOR_PROGRAMS or condition["reason"] not in said)
         and _differs(condition, before.get(condition["type"], {}))
     ]
-    for condition in changed:
+    for condition in {(one["reason"], one["message"]): one for one in changed}.values():
         failed = condition["type"] == ConditionType.SUCCEEDED and condition["status"] == "False"
         warning = failed or condition["reason"] in _WARNINGS
         await _record(context, current, condition["reason"], condition["message"], warning=warning)
