@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.desired.experiments import START_KEY
 from anneal_operator.desired.serving import VERSION_LABEL
 from serving_runtime.plan import bucket
 from tests.api.specs import GOOD
@@ -86,7 +87,8 @@ def _told(scene: Stand) -> Manifest:
     """What must be as it was."""
     statuses = {name: scene.status("ABExperiment", name) for name in _EXPERIMENTS}
     fields = ("phase", "decision", "startedAt")
-    records = scene.cluster.api.objects("ConfigMap", "app.kubernetes.io/name=ab-experiment")
+    kept = scene.cluster.api.objects("ConfigMap", "app.kubernetes.io/name=ab-experiment")
+    records = [item for item in kept if START_KEY in item["data"]]  # the looks for the report go with the experiment
     return {
         "routes": _models(scene),
         "experiments": {name: [status.get(field) for field in fields] for name, status in statuses.items()},

@@ -449,7 +449,7 @@ def _keep_report(mlflow: MlflowServer, phase: str = "Promoted", namespace: str =
 
 @pytest.mark.parametrize("is_trained", [True, False])
 def test_a_report_is_kept_in_a_run_of_its_own_beside_those_that_trained_the_model(
-    mlflow: MlflowServer, is_trained: bool
+    mlflow: MlflowServer, is_trained: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     mlflow.add("spam")
     if is_trained:
@@ -462,6 +462,7 @@ def test_a_report_is_kept_in_a_run_of_its_own_beside_those_that_trained_the_mode
     assert mlflow.artifacts == {f"{folder}/{name}": text for name, text in FILES.items()}
     heard = asyncio.run(MlflowRegistry(mlflow.url).describe("spam"))
     assert (heard.reports, heard.records) == ({"team.x-record-1": f"{run['run_id']} Promoted"}, {})
+    assert capfd.readouterr().out == "", "nothing stands between the lines of JSON"
 
 
 def test_a_report_that_is_kept_again_is_in_the_same_run(mlflow: MlflowServer) -> None:

@@ -143,6 +143,8 @@ class MlflowRegistry:
         # The defaults retry for minutes; the work queue retries better, as it also tells the user.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        # Where runs can be seen would stand among the lines of JSON.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         self._url = url
         self._shared = shared
         self._public_url = (public_url or url).rstrip("/")
