@@ -19,8 +19,8 @@ from .stand import Manifest, Stand, stand
 pytestmark = [pytest.mark.timeout(600)]
 _CHANGES: Mapping[str, str] = {
     '    phase: str = ""\n': '    build: str = "newer"\n    phase: str = ""\n',
-    "    outcome: str\n": "    power: float = 0.8\n    outcome: str\n",
-    '("Promoted", Reason.PROMOTED)': '("Baking", Reason.PROMOTED)',
+    '    outcome: str\n    """`Winner`': '    power: float = 0.8\n    outcome: str\n    """`Winner`',
+    '("Promoted", Reason.PROMOTED) if is_over': '("Simmering", Reason.PROMOTED) if is_over',
     "phase=phase if registry": "phase=phase.replace('Idle', 'Parked') if registry",
     '"publish": "Publishing"': '"publish": "Delivering"',
 }
@@ -59,7 +59,7 @@ def test_what_a_newer_build_decided_stays_through_this_one_and_back(scene: Stand
     _decide_something(scene)
     scene.operator.kill()
     before, aliases, record = _statuses(scene), dict(scene.mlflow.aliases), _record(scene)
-    assert {before[one]["phase"] for one in OBJECTS} == {"Baking", "Ready", "Parked"}
+    assert {before[one]["phase"] for one in OBJECTS} == {"Simmering", "Ready", "Parked"}
     job = scene.status("FineTuneJob", "job")
     for build in (None, newer):
         _replace(scene, build)
@@ -72,7 +72,7 @@ def test_what_a_newer_build_decided_stays_through_this_one_and_back(scene: Stand
         assert lost(job, scene.status("FineTuneJob", "job"), _OF_A_JOB_AT_WORK) == []
         kept = {held: version for held, version in scene.mlflow.aliases.items() if held[0] in {"kept", "parked"}}
         assert (kept, _record(scene)) == (aliases, record)
-    assert {now[one]["phase"] for one in OBJECTS} == {"Baking", "Ready", "Parked"}
+    assert {now[one]["phase"] for one in OBJECTS} == {"Simmering", "Ready", "Parked"}
     stages = [pod["metadata"]["labels"]["anneal.dev/stage"] for pod in _pods(scene)]
     assert sorted(stages) == ["evaluate", "prepare", "publish", "train"], "a stage was done more than once"
     assert scene.operator.errors() == []
