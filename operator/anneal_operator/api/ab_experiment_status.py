@@ -1,7 +1,7 @@
 """ABExperiment's status: where it stands, what was observed, and the verdict."""
 
 from datetime import datetime, timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -218,3 +218,9 @@ class ABExperimentStatus(ObjectStatus):
         """Return for how long it has rested until now."""
         since = datetime.fromisoformat(self.paused_at) if self.paused_at else now
         return timedelta(seconds=self.paused_seconds or 0) + max(timedelta(), now - since)
+
+    def led_to(self, variant: str | None) -> Self:
+        """Return it with one variant's share being all that there is."""
+        total = sum(one.weight for one in self.variants)
+        shares = {one.name: total if one.name == variant else 0 for one in self.variants}
+        return self.having(variants=[one.model_copy(update={"weight": shares[one.name]}) for one in self.variants])

@@ -1,7 +1,7 @@
 """What an ABExperiment is judged from, and what may follow."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -43,6 +43,7 @@ __all__ = [
     "Rival",
     "Stored",
     "VariantSeen",
+    "dropped_by",
 ]
 
 
@@ -250,8 +251,7 @@ class ObservedExperiment:
     @property
     def dropped(self) -> frozenset[str]:
         """The challengers that were shown to be beyond a guardrail: nothing hangs on their versions any more."""
-        places = breaches(self.latches)
-        return frozenset(variant.name for place, variant in enumerate(self.spec.variants) if place in places)
+        return frozenset(dropped_by(self.spec, self.latches))
 
     @property
     def identity(self) -> str:
@@ -296,6 +296,12 @@ class ObservedExperiment:
             return ()
         is_behind = self.remembered is not None and self.remembered.decision not in (None, known.decision)
         return () if is_behind else (Remember(known),)
+
+
+def dropped_by(spec: ABExperimentSpec, latches: Collection[str]) -> list[str]:
+    """Return the challengers of which it was found, for good, that they are beyond a guardrail."""
+    places = breaches(latches)
+    return [variant.name for place, variant in enumerate(spec.variants) if place in places]
 
 
 @dataclass(frozen=True)
