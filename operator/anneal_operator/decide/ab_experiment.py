@@ -24,6 +24,7 @@ from .conditions import Finding, merged, without
 from .cost import counted_since
 from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
+from .experiment_equals import artifacts_differ, not_shown
 from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached, without_new_breaches
 from .experiment_pause import resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
@@ -240,7 +241,7 @@ def _not_to_begin(seen: ObservedExperiment) -> Finding | None:
             f"with that one, or move the alias to version {control}"
         )
         return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, message)
-    return None
+    return artifacts_differ(seen)
 
 
 def _busy_with(seen: ObservedExperiment) -> str:
@@ -300,7 +301,7 @@ def _looked(
     healthy = health(counts, judged)
     gates = [fresh, healthy, sufficiency(seen, counts, judged)]
     guards = guardrails_kept(seen, counts, judged)
-    is_due = judged.outcome == "GuardrailBreach" or (may_decide and healthy.status == "True")
+    is_due = judged.stands or (may_decide and (healthy.status == "True" or seen.terms.is_of_equals))
     may_decide = is_due and seen.terms.is_known and fresh.status == "True"
     decision = decision_of(_snapshot(seen, _decisive(seen, counts, judged)), now) if may_decide else None
     was_looked_at = decision is not None or seen.recommendation is not None or seen.looked is not None
@@ -384,7 +385,7 @@ def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: dat
         )
         found = [one.message for one in map(status.condition, kinds) if one and one.status != "True"]
         if fresh.status == "True":
-            missing = "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"
+            missing = "; ".join(found) or not_shown(seen)
         if advice := seen.recommendation or decision:
             is_approved = seen.spec.decision.approve == advice.winner
             why = f"{advice.winner} was approved" if is_approved else f"nobody approved {advice.winner} in time"
