@@ -53,7 +53,7 @@ def _ours(data: Drawn) -> Iterator[tuple[str, list[float]]]:
     pair, rho2 = data.arms[:2], rho2_of(data.level, data.planned)
     plain = [_arm(users, data) for users in data.arms]
     ratios = [_there(users.ratio.arm(1, "OutputTokens")) for users in pair]
-    before = [
+    like = [
         _there(arm_of(mean, variance, len(users.values), None))
         for users, (mean, variance) in zip(
             pair,
@@ -66,9 +66,9 @@ def _ours(data: Drawn) -> Iterator[tuple[str, list[float]]]:
     yield "welch", _told(welch(control, challenger, data.level))
     yield "welch_above", [welch_above(challenger.mean - control.mean, plain[:2])]
     yield "sequence", _told(followed)
-    yield "ratio_welch", _told(welch(*ratios, data.level))
-    yield "cuped_welch", _told(welch(*before, data.level))
-    yield "cuped_sequence", _told(sequence(*before, data.level, rho2))
+    yield "ratio_welch", _told(welch(ratios[0], ratios[1], data.level))
+    yield "cuped_welch", _told(welch(like[0], like[1], data.level))
+    yield "cuped_sequence", _told(sequence(like[0], like[1], data.level, rho2))
     yield "holm", adjusted([welch(control, one, data.level).p_value for one in plain[1:]])
     yield "effect", [_effect(data)]
     yield "half", [followed.upper - followed.lift]

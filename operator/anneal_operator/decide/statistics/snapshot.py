@@ -95,8 +95,8 @@ class Snapshot:
         for place, names in judged.dropped.items():
             yield f"{self.variants[place]} was shown to be beyond {', '.join(names)}"
         if judged.outcome == "Unsound" and judged.basis is None and judged.fell_back:
-            names = ", ".join(self.variants[place] for place in judged.fell_back)
-            yield f"other servers answered more than 5 % of the requests of {names}"
+            asked = ", ".join(self.variants[place] for place in judged.fell_back)
+            yield f"other servers answered more than 5 % of the requests of {asked}"
         if judged.basis is not None and (found := judged.compared[judged.basis]):
             yield f"{self.variants[judged.basis]}: {self.metric} {shown(found)}"
 
