@@ -3,7 +3,7 @@ whoever reads them again comes to the same words.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -92,13 +92,15 @@ class Snapshot:
             yield f"{self.counts.moved} users were given more than one variant"
         if RESPONSE in judged.latched:
             yield f"users of one variant give {self.metric} more often than those of another"
-        for place, names in judged.dropped.items():
-            yield f"{self.variants[place]} was shown to be beyond {', '.join(names)}"
+        if judged.dropped:
+            yield f"of {self._named(judged.dropped)} each was shown to be beyond one of {self._beyond(judged)}"
         if judged.outcome == "Unsound" and judged.basis is None and judged.fell_back:
-            asked = ", ".join(self.variants[place] for place in judged.fell_back)
-            yield f"other servers answered more than 5 % of the requests of {asked}"
+            yield f"other servers answered more than 5 % of the requests of {self._named(judged.fell_back)}"
         if judged.basis is not None and (found := judged.compared[judged.basis]):
             yield f"{self.variants[judged.basis]}: {self.metric} {shown(found)}"
+
+    def _named(self, places: Iterable[int]) -> str:
+        return ", ".join(self.variants[place] for place in places)
 
     def _beside(self, outcome: Outcome, found: Comparison) -> str:
         """Of a control that is better nothing was asked; a sequence that ends without a winner says it anyway."""
