@@ -1,7 +1,7 @@
 """An experiment of `type: AA`: it begins with what is the same, promotes nothing, and tells whether it looks it."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from anneal_operator.decide.observed_experiment import (
 from anneal_operator.decide.statistics.judgement import SPREAD
 from anneal_operator.decide.statistics.terms import Counts
 from tests.decide.contested import NOW, condition, counted, seen_of, spec_of
+from tests.support.counted import sums_of
 
 SAME = [{"name": name, "modelVersionRef": {"name": "m-1"}, "weight": 1} for name in "ab"]
 SPEC = spec_of(type="AA", decision={"mode": "Observe"}, variants=SAME)
@@ -64,6 +65,21 @@ def test_users_who_are_not_spread_end_it_before_its_least_duration() -> None:
     assert (second.status.phase, second.status.reason) == ("Observed", "Unsound")
     assert second.status.decision is not None
     assert "users are not spread as the weights say" in second.status.decision.reason
+
+
+@pytest.mark.parametrize(("now", "phase"), [(EARLY, "Running"), (NOW, "Observed")])
+def test_users_of_two_variants_are_a_finding_once_its_least_duration_is_over(now: datetime, phase: str) -> None:
+    verdict = decide(_seen(replace(counted(3.0, 3.0), moved=6)), now)
+    assert (verdict.status.phase, condition(verdict.status, "AssignmentHealthy")[0]) == (phase, "False")
+    if verdict.status.decision is not None:
+        assert "6 users were given more than one variant" in verdict.status.decision.reason
+
+
+def test_of_who_says_anything_no_promotion_is_spoken_of() -> None:
+    uneven = replace(counted(3.0, 3.0, users=900), sums=(sums_of(900, 3.0, 900.0), sums_of(500, 3.0, 500.0)))
+    sufficient = next(one for one in decide(_seen(uneven), EARLY).status.conditions if one.type == "SampleSufficient")
+    assert sufficient.reason == "ResponseDiffers"
+    assert "promoted" not in sufficient.message
 
 
 def test_numbers_alone_wait_for_the_least_duration() -> None:

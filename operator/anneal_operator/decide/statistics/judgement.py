@@ -184,20 +184,16 @@ def _told_apart(terms: Terms, judgement: Judgement) -> Judgement:
     Nothing does once there is the sample, and, where a least difference is named, a sequence shows that none is as
     large.
     """
-    if judgement.latched or not judgement.is_sound:
-        return replace(judgement, outcome="Unsound")
     found = {place: judgement.compared[place] for place in _challengers(terms)}
-    if not judgement.has_sample:
-        return judgement
     p_values = adjusted([one.p_value if one else 1.0 for one in found.values()])
     furthest = min(zip(p_values, found, strict=True))[1]
-    if min(p_values) <= terms.level:
-        return replace(judgement, outcome="Unsound", basis=furthest)
-    if judgement.fell_back:
-        return replace(judgement, outcome="Unsound")
+    differs = judgement.has_sample and min(p_values) <= terms.level
+    is_answered_by_others = judgement.has_sample and bool(judgement.fell_back)
+    if judgement.latched or not judgement.is_sound or differs or is_answered_by_others:
+        return replace(judgement, outcome="Unsound", basis=furthest if differs else None)
     least = terms.effect if terms.effect is not None and terms.method == "Sequential" else math.inf
-    is_shown = all(one and max(-one.lower, one.upper) < least for one in found.values())
-    return replace(judgement, outcome="Sound", basis=furthest) if is_shown else judgement
+    is_within = all(one and max(-one.lower, one.upper) < least for one in found.values())
+    return replace(judgement, outcome="Sound", basis=furthest) if judgement.has_sample and is_within else judgement
 
 
 def _wanted(terms: Terms, found: Comparison | None) -> Comparison | None:

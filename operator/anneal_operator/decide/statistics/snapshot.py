@@ -93,8 +93,9 @@ class Snapshot:
         if RESPONSE in judged.latched:
             yield f"users of one variant give {self.metric} more often than those of another"
         if judged.dropped:
-            yield f"of {self._named(judged.dropped)} each was shown to be beyond one of {self._beyond(judged)}"
-        if judged.outcome == "Unsound" and judged.basis is None and judged.fell_back:
+            verb = "was" if len(judged.dropped) == 1 else "were"
+            yield f"{self._named(judged.dropped)} {verb} shown to be beyond {self._beyond(judged)}"
+        if judged.has_sample and judged.fell_back:
             yield f"other servers answered more than 5 % of the requests of {self._named(judged.fell_back)}"
         if judged.basis is not None and (found := judged.compared[judged.basis]):
             yield f"{self.variants[judged.basis]}: {self.metric} {shown(found)}"
