@@ -26,6 +26,8 @@ def environment(name: str, pins: tuple[str, ...], builds_with: tuple[str, ...] =
         print(f"installing {', '.join(pins)} into {place}", file=sys.stderr, flush=True)
         shutil.rmtree(place, ignore_errors=True)
         run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, place])
+        if builds_with and shutil.which("c++") is None:
+            raise RuntimeError(f"{', '.join(pins)} is built here: install a C++ compiler (Debian's g++)")
         if builds_with:
             _install(place, *builds_with)
         _install(place, *pins, isolated=not builds_with)
