@@ -71,11 +71,14 @@ def _ended(terms: Terms, counts: Counts) -> str:
     return found.reason.rpartition("apart: ")[2]
 
 
-@pytest.mark.parametrize(("effect", "outcome"), [(None, "Sound"), (0.5, "Sound"), (0.2, None)])
+@pytest.mark.parametrize(
+    ("effect", "second", "outcome"),
+    [(None, 3.05, "Sound"), (0.5, 3.05, "Sound"), (0.2, 3.05, None), (0.3, 3.15, None), (0.3, 2.85, None)],
+)
 def test_a_sequence_goes_on_until_no_difference_is_as_large_as_what_matters(
-    effect: float | None, outcome: str | None
+    effect: float | None, second: float, outcome: str | None
 ) -> None:
-    found = _concluded(replace(SEQUENTIAL, effect=effect), _counts(*SAME))
+    found = _concluded(replace(SEQUENTIAL, effect=effect), _counts((400, 3.0), (400, second)))
     assert (found.outcome if found else None) == outcome
 
 
