@@ -63,7 +63,7 @@ local function version_in(split, user, path, seen)
   end
   if path.counts then seen.user, seen.experiment = user, takes_part and split or nil end
   seen.variant = variant.name
-  if variant ~= split.control then seen.spare = split.control.target end
+  if variant.target ~= split.control.target then seen.spare = split.control.target end
   return variant.target
 end
 

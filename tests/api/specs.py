@@ -89,6 +89,14 @@ def _among(mode: str, refused: str | None = None, **assignment: Any) -> Case:
     return Case(name, "ABExperiment", spec, refused)
 
 
+_TWICE = [{**variant, "modelVersionRef": {"name": "base"}} for variant in GOOD["ABExperiment"]["variants"]]
+
+
+def _of_equals(decision: Json, refused: str | None = None, **changes: Any) -> Case:
+    name = f"ABExperiment.decision: type AA, {decision}, {', '.join(changes)}"
+    return Case(name, "ABExperiment", {**GOOD["ABExperiment"], "type": "AA", "decision": decision, **changes}, refused)
+
+
 def _gated(gate: Json) -> Json:
     return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
 
@@ -1052,6 +1060,18 @@ CASES = [
     _case("ABExperiment", "decision.bake", "336h1s", "`bake` must be from 0s to 336h"),
     _case("ABExperiment", "decision.bakeHoldbackPercent", 0, _LOW),
     _case("ABExperiment", "decision.bakeHoldbackPercent", 51, _HIGH),
+    _case("ABExperiment", "type", "AB"),
+    _case("ABExperiment", "type", "BB", _ENUM),
+    _case("ABExperiment", "type", "AA", "there is nothing to promote: set `decision.mode: Observe`"),
+    _of_equals({"mode": "Observe"}),
+    _of_equals({"mode": "Observe"}, variants=_TWICE),
+    _of_equals({"mode": "Recommend"}, "there is nothing to promote", variants=_TWICE),
+    _of_equals({"mode": "Recommend", "approve": "tuned"}, "there is nothing to promote"),
+    _of_equals({"mode": "Observe", "approve": "tuned"}, "leave it out, or set that mode"),
+    _of_equals({"mode": "Observe", "bake": "0s"}),
+    _of_equals({"mode": "Observe", "bake": "1h"}, "leave `decision.bake` out"),
+    _of_equals({"mode": "Observe"}, assignment={"trust": "Anyone"}),
+    _case("ABExperiment", "variants", _TWICE, "only with `type: AA` may several have the same"),
     _case("ABExperiment", "suspend", True),
     _case("ABExperiment", "abort", True),
 ]

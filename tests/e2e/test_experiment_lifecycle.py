@@ -159,3 +159,21 @@ def test_a_winner_waits_for_a_person_to_approve_it(scene: Stand) -> None:
     _change(scene, "asks", decision={"approve": "tuned"})
     _wait(scene, "asks", "Promoted")
     assert poll(lambda: scene.mlflow.aliases["asks", "production"] == "2", 30, every=0.25)
+
+
+def test_a_version_beside_itself_is_judged_and_nothing_follows(scene: Stand) -> None:
+    variants = [{"name": name, "modelVersionRef": {"name": "same-stable"}, "weight": 50} for name in ("stable", "same")]
+    _begin(scene, "same", type="AA", decision={"mode": "Observe"}, variants=variants)
+    route = _route(scene, "same")
+    assert {arm["target"] for arm in route["experiment"]["variants"]} == {"same-stable"}
+    scene.router.count(stable=3.0, same=3.0)
+    status = _wait(scene, "same", "Observed")
+    assert (status["reason"], status["decision"]["outcome"], status["decision"].get("winner")) == (
+        "Sound",
+        "Sound",
+        None,
+    )
+    assert poll(lambda: _route(scene, "same")["experiment"] is None, 20, every=0.25)
+    scene.wait_until_quiet()
+    assert scene.mlflow.aliases["same", "production"] == "1"
+    _wait_for_pods(scene, "same", stable="Ready", tuned="Ready")

@@ -348,3 +348,28 @@ def test_one_that_waits_for_a_promotion_does_not_take_its_users_on_the_way(world
     assert routes == [("one", SPLIT), ("two", [])]
     assert "startedAt" not in world.api.status("ABExperiment", "y")
     assert world.api.status("ABExperiment", "y")["reason"] == "ControlNotInProduction"
+
+
+SAME = {
+    "type": "AA",
+    "decision": {"mode": "Observe"},
+    "variants": [{**variant, "modelVersionRef": {"name": "one"}} for variant in SPEC["variants"]],
+}
+
+
+@pytest.mark.parametrize(("rating", "reason"), [(3.0, "Sound"), (4.0, "Unsound")])
+def test_a_version_beside_itself_is_judged_and_everything_stays_as_it_was(
+    world: World, rating: float, reason: str
+) -> None:
+    _begin(world, **SAME)
+    assert _route(world) == ("one", SPLIT)
+    _count(world, b=rating)
+    _settle(world)
+    status = _status(world)
+    assert (status["phase"], status["reason"]) == ("Observed", reason)
+    assert [event for event in world.api.events if event[0] == reason]
+    assert (reason in world.api.warnings) is (reason == "Unsound")
+    assert _route(world) == ("one", [])
+    assert world.registry.aliases["spam", "production"] == "1"
+    assert (_pods(world, "one"), _pods(world, "two")) == (1, 1)
+    assert _record(world)["immutable"]

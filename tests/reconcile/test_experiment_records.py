@@ -16,11 +16,12 @@ from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, 
 from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio, Source
+from anneal_operator.decide.statistics.guardrails import breach
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import Counts, Cut
+from anneal_operator.decide.statistics.terms import EQUALS_RULE, Counts, Cut
 from anneal_operator.desired.experiments import record_name, record_name_with_ramp, start_kept
 from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
@@ -122,6 +123,25 @@ def test_the_largest_record_with_guardrails_is_packed_and_read_again() -> None:
     assert len(packed(told)) <= COLUMN, "on the version that won"
     assert remembered_in(text_of(record)) == record
     assert recomputed(packed(told)) == recomputed(told)
+
+
+def test_the_largest_record_of_an_a_a_test_in_which_all_was_found_is_read_again() -> None:
+    record = _guarded(_largest("Increase", 1, is_closed=True))
+    assert record.decision is not None
+    assert record.terms is not None
+    terms = replace(record.terms, rule=EQUALS_RULE)
+    names = [one.name for one in terms.guardrails]
+    latches = record.latches | {breach(name, place) for name in names for place in range(1, len(terms.shares))}
+    before = Snapshot.read(json.loads(record.decision.snapshot))
+    snapshot = replace(before, terms=terms, counts=replace(before.counts, latched=latches))
+    found = snapshot.conclusion()
+    assert found is not None
+    assert found.outcome == "Unsound"
+    decision = verdict_of("Unsound", None, found.rule, found.sentence, snapshot, datetime(2026, 3, 1, tzinfo=UTC))
+    kept = replace(record, terms=terms, decision=decision, latches=latches)
+    assert len(text_of(kept)) <= COLUMN
+    assert remembered_in(text_of(kept)) == kept
+    assert recomputed(decision.model_dump_json(by_alias=True))[1]
 
 
 @pytest.mark.parametrize("spoilt", ["zlib:", "zlib:%%%", "zlib:aGVsbG8=", "zlib:" + "x" * 6000])
@@ -226,7 +246,7 @@ def test_records_of_an_earlier_build_have_the_names_that_it_gave_them() -> None:
         made = {"metadata": {"name": "x"}, "spec": {**spec, **changes}}
         return record_name(made), record_name_with_ramp(made)
 
-    assert named() == ("x-record-951ed159", "x-record-951ed159")
+    assert named() == named(type="AB") == ("x-record-951ed159", "x-record-951ed159")
     salted = {"salt": "s", "ramp": [{"coverage": 5, "for": "1h"}, {"coverage": 100}]}
     assert named(assignment=salted) == ("x-record-72a4d8c9", "x-record-64c58dd0")
     assert named(assignment={"ramp": [{"coverage": 50}]}) == ("x-record-951ed159", "x-record-ff6193e8")

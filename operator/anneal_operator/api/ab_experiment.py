@@ -17,10 +17,14 @@ __all__ = [
     "WINDOW_RULE",
     "ABExperimentSpec",
     "Decision",
+    "ExperimentType",
     "Stopping",
     "Variant",
     "buckets_held_back",
 ]
+
+
+ExperimentType = Literal["AB", "AA"]
 
 
 def buckets_held_back(had: int, percent: int) -> int:
@@ -123,6 +127,7 @@ RAMP_RULE = Rule(
 )
 
 _FIXED = (
+    "type",
     "modelName",
     "control",
     *(f"assignment.{name}" for name in ("keyFrom", "trust", "salt", "layer", "holdoutPercent", "override")),
@@ -136,6 +141,11 @@ _WHY_FIXED = "an experiment that changes while it runs proves nothing: delete it
 class ABExperimentSpec(Schema):
     """Which versions are compared, on whom, and by what."""
 
+    type: ExperimentType = "AB"
+    """`AB` finds out which variant is better. `AA` compares what is the same, to find out whether the set-up can be
+    believed: the variants name one ModelVersion, or several of one artifact. Nothing is promoted. The verdict is
+    `Sound` where nothing tells the variants apart, and else `Unsound`, and names what does.
+    """
     model_name: ModelName
     """The name that clients call."""
     control: ObjectName
@@ -190,9 +200,23 @@ class ABExperimentSpec(Schema):
             lambda spec: sum(variant.name == spec.control for variant in spec.variants) == 1,
         ),
         Rule(
-            "self.variants.all(v, self.variants.exists_one(w, w.modelVersionRef == v.modelVersionRef))",
-            "each variant needs a ModelVersion of its own",
-            lambda spec: len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants),
+            "self.type == 'AA' "
+            "|| self.variants.all(v, self.variants.exists_one(w, w.modelVersionRef == v.modelVersionRef))",
+            "each variant needs a ModelVersion of its own; only with `type: AA` may several have the same",
+            lambda spec: (
+                spec.type == "AA"
+                or len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants)
+            ),
+        ),
+        Rule(
+            "self.type != 'AA' || self.decision.mode == 'Observe'",
+            "`type: AA` compares what is the same, so there is nothing to promote: set `decision.mode: Observe`",
+            lambda spec: spec.type != "AA" or spec.decision.mode == "Observe",
+        ),
+        Rule(
+            "self.type != 'AA' || duration(self.decision.bake) == duration('0s')",
+            "with `type: AA` there is no winner that could bake: leave `decision.bake` out",
+            lambda spec: spec.type != "AA" or seconds(spec.decision.bake) == 0,
         ),
         TRUST_RULE,
         WINDOW_RULE,

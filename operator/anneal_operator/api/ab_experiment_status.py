@@ -150,7 +150,7 @@ class DecisionStatus(StatusPart):
 
     outcome: str
     """`Winner`, `ControlWins`, `GuardrailBreach`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has
-    `production`.
+    `production`. Of `type: AA` `Sound` or `Unsound`.
     """
     winner: str | None = None
     """The variant that won."""
@@ -174,7 +174,8 @@ class ABExperimentStatus(ObjectStatus):
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
     `Promoted`, `RolledBack` (the control won, or a guardrail was broken: by every challenger, or by the winner while it
-    baked), `Observed` (a winner that nothing follows from, as its mode says), `Inconclusive` or `Aborted`.
+    baked), `Observed` (a winner that nothing follows from, as its mode says, or the verdict of `type: AA`),
+    `Inconclusive` or `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,

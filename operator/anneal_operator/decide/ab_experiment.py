@@ -16,6 +16,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from .conditions import Finding, merged, without
 from .experiment_approval import awaiting, followable, without_advice
 from .experiment_end import decided, followed_up
+from .experiment_equals import not_shown
 from .experiment_guardrails import dropped_told
 from .experiment_look import Look, is_breached, look_at, looked, snapshot_of
 from .experiment_obstacles import obstacle, routing_told
@@ -227,4 +228,4 @@ def _missing(seen: ObservedExperiment, status: ABExperimentStatus, advice: Decis
     fresh = status.condition(ConditionType.DATA_FRESH)
     if fresh is None or fresh.status != "True":
         return ""
-    return "; ".join(found) or "by then no variant was shown to be better than the control, nor the control"
+    return "; ".join(found) or not_shown(seen)

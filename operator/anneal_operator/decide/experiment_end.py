@@ -28,6 +28,8 @@ _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
 _WITHOUT_WINNER: dict[str, tuple[ExperimentPhase, Reason]] = {
     "Aborted": ("Aborted", Reason.ABORTED),
     "ControlReplaced": ("Aborted", Reason.CONTROL_REPLACED),
+    "Sound": ("Observed", Reason.SOUND),
+    "Unsound": ("Observed", Reason.UNSOUND),
 }
 
 

@@ -6,6 +6,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
+from .experiment_equals import artifacts_differ
 from .layers import clash
 from .observed_experiment import ObservedExperiment, VariantSeen
 
@@ -50,7 +51,7 @@ def _not_to_begin(seen: ObservedExperiment) -> Finding | None:
             f"with that one, or move the alias to version {control}"
         )
         return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, message)
-    return None
+    return artifacts_differ(seen)
 
 
 def _busy_with(seen: ObservedExperiment) -> str:

@@ -89,6 +89,8 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         return Finding(kind, "False", Reason.COLLECTING, message)
     if RESPONSE in judged.latched:
         message += f", but users of one variant give {metric} more often than those of another"
+        if seen.terms.is_of_equals:
+            return Finding(kind, "False", Reason.RESPONSE_DIFFERS, message)
         remedy = "no challenger is promoted, as only a `window` lets it be told what that may be worth"
         if counts.histograms:
             remedy = "a challenger is promoted only if it is better, too, without the best of what was given more often"

@@ -7,7 +7,7 @@ from anneal_operator.api.metrics import Guardrail as GuardrailSpec
 from serving_runtime.plan import boundaries
 
 from .statistics.guarded import Guardrail
-from .statistics.terms import GUARDED_RULE, RULE, Method, Terms
+from .statistics.terms import EQUALS_RULE, GUARDED_RULE, RULE, Method, Terms
 
 __all__ = ["terms_of"]
 
@@ -29,8 +29,14 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
         closed=primary.window is not None,
         missing=primary.missing,
         guardrails=tuple(map(_guardrail, spec.metrics.guardrails)),
-        rule=GUARDED_RULE if spec.metrics.guardrails else RULE,
+        rule=_rule(spec),
     )
+
+
+def _rule(spec: ABExperimentSpec) -> int:
+    if spec.type == "AA":
+        return EQUALS_RULE
+    return GUARDED_RULE if spec.metrics.guardrails else RULE
 
 
 def _guardrail(spec: GuardrailSpec) -> Guardrail:

@@ -99,7 +99,7 @@ CUT["counts"]["requests"].pop()
         ("{}", "there is no decision"),
         (json.dumps({"kind": "ConfigMap", "data": {"start.json": "{}"}}), "there is no decision"),
         (json.dumps(_decision(snapshot=SNAPSHOT) | {"snapshot": '{"samples":{},"users":{}}'}), "kept means"),
-        (json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=3)))), "made by rule 3"),
+        (json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=9)))), "made by rule 9"),
         (json.dumps(_decision() | {"snapshot": json.dumps(CUT)}), "there is no decision"),
     ],
 )

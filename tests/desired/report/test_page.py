@@ -298,3 +298,14 @@ def test_what_was_asked_for_lies_in_the_wanted_direction(direction: str) -> None
         next(float(line["y1"] or 0) for line in lines if line["class"] == kind) for kind in ("mark", "mark dashed")
     )
     assert (wanted < none) is (direction == "Increase")
+
+
+def test_what_is_the_same_is_held_against_what_matters_both_ways_and_neither_is_called_better() -> None:
+    for name, kind in (("sound", "good"), ("unsound", "bad")):
+        told = page(EXAMPLES[name])
+        assert told.count(">asked for<") == 2
+        assert "the variants are the same, and should look the same" in told
+        assert f'<span class="phase {kind}">Observed</span>' in told
+        assert "better by" not in told
+        assert "worse by" not in told
+    assert "asked for<" in page(EXAMPLES["promoted"])

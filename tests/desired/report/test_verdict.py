@@ -14,6 +14,7 @@ from .examples import EXAMPLES, papers
 FIELDS = {
     "namespace",
     "name",
+    "type",
     "model",
     "phase",
     "reason",
@@ -121,6 +122,8 @@ def _with(condition: str, status: str) -> Papers:
         (EXAMPLES["baking"], True),
         (papers(hours=336, lifts=(-0.4,), decides=True), False),
         (papers(hours=336, lifts=(0.0,), decides=True, per_hour=40), True),
+        (EXAMPLES["sound"], True),
+        (EXAMPLES["unsound"], False),
     ],
     ids=[
         "pending",
@@ -136,6 +139,8 @@ def _with(condition: str, status: str) -> Papers:
         "baking",
         "the control wins",
         "no difference",
+        "sound",
+        "unsound",
     ],
 )
 def test_it_is_unhealthy_only_where_something_was_found_against_it(told: Papers, healthy: bool) -> None:

@@ -21,7 +21,7 @@ from .terms import Counts, Terms
 
 __all__ = ["RESPONSE", "SPREAD", "Judgement", "Outcome", "judge"]
 
-Outcome = Literal["Winner", "ControlWins", "GuardrailBreach", "Inconclusive"]
+Outcome = Literal["Winner", "ControlWins", "GuardrailBreach", "Inconclusive", "Sound", "Unsound"]
 SPREAD, RESPONSE = "sampleRatio", "response"
 """What is latched: users are not spread as their buckets say; those who gave a value are not."""
 _MOST_MOVED, _MOST_MOVED_SHARE = 5, 0.001
@@ -68,6 +68,11 @@ class Judgement:
         return breaches(self.latched)
 
     @property
+    def stands(self) -> bool:
+        """Whether the outcome is one that nothing that is counted later could change: it waits for no duration."""
+        return self.outcome == "GuardrailBreach" or (self.outcome == "Unsound" and bool(self.latched))
+
+    @property
     def is_sound(self) -> bool:
         """Whether users are spread as their buckets say, each in one variant."""
         return SPREAD not in self.latched and not self.too_many_moved
@@ -92,6 +97,8 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
         fell_back=tuple(place for place in _challengers(terms) if place in left and _fell_back(counts, place)),
         guarded=stand,
     )
+    if terms.is_of_equals:
+        return _told_apart(terms, judgement)
     if len(judgement.dropped) == len(_challengers(terms)):
         return replace(judgement, outcome="GuardrailBreach", winner=terms.control, basis=min(judgement.dropped))
     return _decided(terms, counts, judgement) if judgement.is_sound and judgement.has_sample else judgement
@@ -169,6 +176,24 @@ def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
     if is_futile or is_over:
         return replace(judgement, outcome="Inconclusive", basis=basis)
     return judgement
+
+
+def _told_apart(terms: Terms, judgement: Judgement) -> Judgement:
+    """Of variants that are the same, whatever tells them apart says that something is wrong with what counts them.
+
+    Nothing does once there is the sample, and, where a least difference is named, a sequence shows that none is as
+    large.
+    """
+    found = {place: judgement.compared[place] for place in _challengers(terms)}
+    p_values = adjusted([one.p_value if one else 1.0 for one in found.values()])
+    furthest = min(zip(p_values, found, strict=True))[1]
+    differs = judgement.has_sample and min(p_values) <= terms.level
+    is_answered_by_others = judgement.has_sample and bool(judgement.fell_back)
+    if judgement.latched or not judgement.is_sound or differs or is_answered_by_others:
+        return replace(judgement, outcome="Unsound", basis=furthest if differs else None)
+    least = terms.effect if terms.effect is not None and terms.method == "Sequential" else math.inf
+    is_within = all(one and max(-one.lower, one.upper) < least for one in found.values())
+    return replace(judgement, outcome="Sound", basis=furthest) if judgement.has_sample and is_within else judgement
 
 
 def _wanted(terms: Terms, found: Comparison | None) -> Comparison | None:

@@ -3,7 +3,7 @@ whoever reads them again comes to the same words.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from anneal_operator.api.minimum_effect import beside_minimum
 
 from .comparison import LEAST_P, Comparison
 from .guardrails import HARM_LEVEL, Guarded
-from .judgement import Judgement, Outcome, judge
+from .judgement import RESPONSE, SPREAD, Judgement, Outcome, judge
 from .terms import RULES, Counts, Terms
 
 __all__ = ["Conclusion", "Snapshot", "shown", "stands"]
@@ -61,6 +61,8 @@ class Snapshot:
     def conclusion(self) -> Conclusion | None:
         """Return the decision; None where the numbers are not sound, not enough, or show nothing yet."""
         judged = judge(self.terms, self.counts)
+        if self.terms.is_of_equals:
+            return self._equality(judged)
         if judged.outcome == "GuardrailBreach":
             return self._returned(judged)
         found = None if judged.basis is None else judged.compared[judged.basis]
@@ -72,6 +74,34 @@ class Snapshot:
         return Conclusion(
             judged.outcome, winner, rule, f"{why}: {self.metric} {shown(found)}", self._beside(judged.outcome, found)
         )
+
+    def _equality(self, judged: Judgement) -> Conclusion | None:
+        if judged.outcome is None:
+            return None
+        control = self.variants[self.terms.control]
+        head = f"nothing tells the variants apart; the furthest from {control} is"
+        if judged.outcome == "Unsound":
+            head = "the variants are the same, and something tells them apart:"
+        rule = f"equals-{1 - self.terms.level:g}"
+        return Conclusion(judged.outcome, None, rule, f"{head} {'; '.join(self._told_apart(judged))}")
+
+    def _told_apart(self, judged: Judgement) -> Iterator[str]:
+        if SPREAD in judged.latched:
+            yield f"users are not spread as the weights say (p = {judged.spread_p:.2g} now)"
+        if judged.too_many_moved:
+            yield f"{self.counts.moved} users were given more than one variant"
+        if RESPONSE in judged.latched:
+            yield f"users of one variant give {self.metric} more often than those of another"
+        if judged.dropped:
+            verb = "was" if len(judged.dropped) == 1 else "were"
+            yield f"{self._named(judged.dropped)} {verb} shown to be beyond {self._beyond(judged)}"
+        if judged.has_sample and judged.fell_back:
+            yield f"other servers answered more than 5 % of the requests of {self._named(judged.fell_back)}"
+        if judged.basis is not None and (found := judged.compared[judged.basis]):
+            yield f"{self.variants[judged.basis]}: {self.metric} {shown(found)}"
+
+    def _named(self, places: Iterable[int]) -> str:
+        return ", ".join(self.variants[place] for place in places)
 
     def _beside(self, outcome: Outcome, found: Comparison) -> str:
         """Of a control that is better nothing was asked; a sequence that ends without a winner says it anyway."""

@@ -10,14 +10,15 @@ from .cuped import History
 from .guarded import Guardrail, Guards
 from .sums import Scale, Sums
 
-__all__ = ["GUARDED_RULE", "RULE", "RULES", "Counts", "Cut", "Histogram", "Method", "Missing", "Terms"]
+__all__ = ["EQUALS_RULE", "GUARDED_RULE", "RULE", "RULES", "Counts", "Cut", "Histogram", "Method", "Missing", "Terms"]
 
 Method = Literal["Sequential", "FixedHorizon"]
 Missing = Literal["Ignore", "Zero"]
 _WHOLE = Scale(1)
-RULES = RULE, GUARDED_RULE = 1, 2
+RULES = RULE, GUARDED_RULE, EQUALS_RULE = 1, 2, 3
 """The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
-judge what has guardrails, which it would not see; without any, both are the same.
+judge what has guardrails, which it would not see; without any, both are the same. The third asks whether variants that
+are the same look the same.
 """
 
 
@@ -56,6 +57,11 @@ class Terms:
         return self.rule in RULES
 
     @property
+    def is_of_equals(self) -> bool:
+        """Whether the variants are the same, and nobody is to win."""
+        return self.rule == EQUALS_RULE
+
+    @property
     def share_of_level(self) -> float:
         """What one challenger has of the level."""
         return self.level / (len(self.shares) - 1)
@@ -77,8 +83,8 @@ class Terms:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         found = {name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])}
-        is_guarded = told.get("rule", RULE) == GUARDED_RULE
-        found["guardrails"] = tuple(Guardrail(**one) for one in told["guardrails"]) if is_guarded else ()
+        may_be_guarded = told.get("rule", RULE) in {GUARDED_RULE, EQUALS_RULE}
+        found["guardrails"] = tuple(Guardrail(**one) for one in told.get("guardrails", ())) if may_be_guarded else ()
         terms = cls(**found)
         if terms.is_known and not terms._can_be():
             raise ValueError("nothing can be judged by these terms")
@@ -87,7 +93,7 @@ class Terms:
     def _can_be(self) -> bool:
         is_shared = len(self.shares) > 1 and min(self.shares) > 0 and 0 <= self.control < len(self.shares)
         is_limited = all(one.can_be() for one in self.guardrails)
-        is_ruled = bool(self.guardrails) == (self.rule == GUARDED_RULE)
+        is_ruled = self.is_of_equals or bool(self.guardrails) == (self.rule == GUARDED_RULE)
         return is_shared and is_limited and is_ruled and 0 < self.level < 1 and self.least > 0 and self.planned > 0
 
 

@@ -30,6 +30,7 @@ __all__ = ["Papers", "page", "record_text"]
 _GOOD, _BAD = {"Promoted"}, {"RolledBack", "Aborted"}
 _EARLY = "One look is taken, once every variant has its sample. Until then nothing is told of how they compare."
 _LATCH = math.log10(0.001)
+_TYPES = {"AB": "AB: which variant is better", "AA": "AA: the variants are the same, and should look the same"}
 _FEW = 5
 """Users that a chart has room for at least: there are no halves of them."""
 _WIDEST = 4.0
@@ -104,6 +105,8 @@ def _head(papers: Papers) -> str:
     status, metric = papers.status, papers.spec.metrics.primary
     phase = status.phase or "Pending"
     kind = "good" if phase in _GOOD else "bad" if phase in _BAD else "plain"
+    outcome = status.decision.outcome if status.decision else ""
+    kind = {"Sound": "good", "Unsound": "bad"}.get(outcome, kind)
     facts = f"{papers.spec.model_name} by {metric.name} ({_way(metric)}), as of {timestamp(papers.now)}"
     top = f'<h1>{escaped(papers.name)} <span class="phase {kind}">{escaped(phase)}</span></h1>'
     lead = f'<p class="lead">{escaped(standing(papers.spec, status, papers.now))}</p>'
@@ -140,6 +143,8 @@ def _interval_chart(papers: Papers, name: str, number: int, points: Sequence[tup
     marks = [Mark("no difference", 0.0, is_dashed=False)]
     if primary.minimum_detectable_effect:
         marks.append(Mark("asked for", sign * primary.minimum_detectable_effect))
+    if primary.minimum_detectable_effect and papers.spec.type == "AA":
+        marks.append(Mark("asked for", -sign * primary.minimum_detectable_effect))
     said = f"{name} against {papers.spec.control}: {last.lift:+.3g}, from {last.lower:+.3g} to {last.upper:+.3g}"
     drawn = chart(
         said,
@@ -285,6 +290,7 @@ def _terms(papers: Papers) -> Iterator[str]:
     effect = primary.minimum_detectable_effect
     keys = [f"{kind} {value}" for key in assignment.key_from for kind, value in key.dump().items()]
     rows = [
+        ["Type", _TYPES[spec.type]],
         ["Metric", f"{primary.name}, {primary.source.lower()}, {_way(primary)}"],
         ["Range", limits],
         ["Window", primary.window or "none: all that was said so far counts"],

@@ -84,7 +84,7 @@ def may_compare(spec: ABExperimentSpec, status: ABExperimentStatus) -> bool:
 def to_minimum(spec: ABExperimentSpec, status: ABExperimentStatus) -> Iterator[str]:
     """Yield how each challenger stands to `minimumDetectableEffect`, where that is asked for and known."""
     primary = spec.metrics.primary
-    for variant in status.variants if primary.minimum_detectable_effect else ():
+    for variant in status.variants if primary.minimum_detectable_effect and spec.type == "AB" else ():
         told = primary_of(spec, variant.metrics)
         if told and told.lift is not None and told.lower is not None and told.upper is not None:
             sign = 1 if primary.direction == "Increase" else -1

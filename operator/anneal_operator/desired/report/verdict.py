@@ -17,6 +17,7 @@ __all__ = ["verdict", "verdict_text"]
 
 _HOLD = ("AssignmentHealthy", "GuardrailsHealthy")
 _BACK = {"RolledBack", "Aborted"}
+_AGAINST = {"ControlWins", "Unsound"}
 
 
 def verdict(papers: Papers) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def verdict(papers: Papers) -> dict[str, Any]:
     return {
         "namespace": metadata["namespace"],
         "name": metadata["name"],
+        "type": spec.type,
         "model": spec.model_name,
         "phase": status.phase,
         "reason": status.reason,
@@ -60,7 +62,7 @@ def verdict_text(papers: Papers) -> str:
 def _is_healthy(status: ABExperimentStatus) -> bool:
     """Whether nothing was found against the data or the challengers: that nothing is decided yet is nothing against."""
     against = [one for one in map(status.condition, _HOLD) if one and one.status == "False"]
-    is_beaten = status.decision is not None and status.decision.outcome == "ControlWins"
+    is_beaten = status.decision is not None and status.decision.outcome in _AGAINST
     return not (against or is_beaten or status.phase in _BACK)
 
 
