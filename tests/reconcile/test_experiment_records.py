@@ -72,7 +72,7 @@ def _largest(direction: str, sign: int, *, is_closed: bool = False) -> Record:
         scale = Scale(GRID, -999999999999.9999, 1999999999999.9998)
         counts = replace(counts, sums=sums, scale=scale, histories=histories, cut=cut)
         terms = replace(terms, closed=True)
-    widest = shown(Comparison(-1.23e-100, -1.23e-100, -1.23e-100, 1.2e-300))
+    widest = shown(Comparison(-1.23e-100, -1.23e-100, -1.23e-100, 1.2e-300), "Feedback")
     why = f"users of one variant give {'r' * 63} more often than those of another"
     reason = f"{names[1]} looks better than {names[0]}, but {why}: {'r' * 63} {widest}"
     snapshot = Snapshot("r" * 63, tuple(names), terms, counts)
@@ -245,3 +245,16 @@ def test_a_recommendation_and_a_return_are_kept_and_read_again() -> None:
         assert read.content == record
         assert remembered_in(text_of(record)) == record
         assert len(text_of(record)) <= COLUMN
+
+
+@pytest.mark.parametrize(
+    ("direction", "is_the_same"), [({"direction": "Increase"}, True), ({"direction": "Decrease"}, False)]
+)
+def test_a_record_is_found_again_where_an_earlier_build_s_api_filled_in_that_more_is_better(
+    direction: dict[str, str], is_the_same: bool
+) -> None:
+    names = [
+        record_name({**MANIFEST, "spec": {**MANIFEST["spec"], "metrics": {"primary": {"name": "r", **told}}}})
+        for told in ({}, direction)
+    ]
+    assert (names[0] == names[1]) is is_the_same

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from .amounts import LOGARITHMS, MetricSource
 from .schema import MapByName, Rule, Schema
 
 __all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range"]
@@ -33,11 +34,18 @@ class PrimaryMetric(Schema):
     """The number that decides."""
 
     name: _MetricName
-    """The metric's name in `POST /v1/feedback`, for example `user_rating`."""
-    source: Literal["Feedback"] = "Feedback"
-    """`Feedback`: what clients post about answers they got; a user's value is the mean of theirs."""
-    direction: Literal["Increase", "Decrease"] = "Increase"
-    """Which way is better."""
+    """What reports call it; of `Feedback` the metric's name in `POST /v1/feedback`, for example `user_rating`."""
+    source: MetricSource = "Feedback"
+    """What is measured. `Feedback`: what clients post about answers they got; a user's value is the mean of theirs.
+    The others are of all answers so far, and need nobody to say anything. `Errors`: the share of requests that fail by
+    the variant's fault. `Latency`: the time to the end of a complete answer, its geometric mean; a failure counts as
+    600 s. `TimeToFirstToken`: of complete streams, the same of the time to the first content. `TimePerOutputToken`: of
+    complete streams, the time from the first content to the last, over the tokens. `OutputTokens`: tokens per request.
+    """
+    direction: Literal["Increase", "Decrease"] | None = None
+    """Which way is better: of `Feedback` more is, unless this says otherwise, and `OutputTokens` need it. Of the other
+    sources less is.
+    """
     range: Range | None = None
     """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
     analyses of the metric needs it. Where all users say the same, only a metric with a range can have a verdict.
@@ -54,12 +62,41 @@ class PrimaryMetric(Schema):
     like before the experiment is not taken into account then.
     """
     minimum_detectable_effect: float | None = Field(default=None, ge=0.000001, le=1e12)
-    """The least difference of the means that matters, in the metric's own unit: `status.power` tells how many users it
-    takes to find it, a fixed horizon takes as many, and a sequence ends without a winner once it shows that no
-    challenger is better by as much.
+    """The least difference of the means that matters: `status.power` tells how many users it takes to find it, a fixed
+    horizon takes as many, and a sequence ends without a winner once it shows that no challenger is better by as much.
+    Of `Feedback` in the metric's own unit, of `Errors` a share of the requests (0.01 is one in a hundred), of `Latency`
+    and `TimeToFirstToken` a part of the control's (0.1 is a tenth less), of `TimePerOutputToken` seconds, and of
+    `OutputTokens` tokens.
     """
 
     rules: ClassVar = (
+        Rule(
+            "self.source == 'Feedback' || (!has(self.range) && !has(self.window) && self.missing == 'Ignore')",
+            "`range`, `window` and `missing` are of what users say: leave them out, or set `source: Feedback`",
+            lambda metric: (
+                metric.source == "Feedback"
+                or (metric.range is None and metric.window is None and metric.missing == "Ignore")
+            ),
+        ),
+        Rule(
+            "self.source == 'Feedback' || has(self.direction) == (self.source == 'OutputTokens')",
+            "`direction` says which way `OutputTokens` and `Feedback` are better; of the other sources less is: leave "
+            "it out",
+            lambda metric: (
+                metric.source == "Feedback" or (metric.direction is not None) == (metric.source == "OutputTokens")
+            ),
+        ),
+        Rule(
+            "!has(self.minimumDetectableEffect) || !(self.source in ['Errors', 'Latency', 'TimeToFirstToken']) || "
+            "self.minimumDetectableEffect < 1.0",
+            "`minimumDetectableEffect` of `Errors` is a share of the requests, and of `Latency` and `TimeToFirstToken` "
+            "a part of the control's: below 1",
+            lambda metric: (
+                metric.minimum_detectable_effect is None
+                or metric.source not in {"Errors", *LOGARITHMS}
+                or metric.minimum_detectable_effect < 1
+            ),
+        ),
         Rule(
             "!has(self.window) || has(self.range)",
             "`window` needs a `range`: the recorder keeps what was said within it on a scale from `min` to `max`",
@@ -73,6 +110,11 @@ class PrimaryMetric(Schema):
             lambda metric: metric.missing != "Zero" or metric.takes_zero,
         ),
     )
+
+    @property
+    def increases(self) -> bool:
+        """Whether more is better."""
+        return self.direction == "Increase" or (self.direction is None and self.source == "Feedback")
 
     @property
     def takes_zero(self) -> bool:

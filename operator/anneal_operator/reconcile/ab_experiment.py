@@ -34,7 +34,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
-from anneal_operator.decide.statistics.guarded import Guards
+from anneal_operator.decide.statistics.guarded import Guards, Source
 from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
@@ -237,14 +237,15 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
     requests, fallbacks = (
         tuple(_number(arm.get(name, 0), _MOST_REQUESTS) for arm in arms) for name in ("requests", "fallbacks")
     )
-    primary, kind = spec.metrics.primary, "closed" if spec.metrics.primary.window else "metric"
+    primary, moved = spec.metrics.primary, _number(found["moved_users"], _MOST_USERS)
+    guards = guards_in(found, [variant.name for variant in spec.variants], _sources(spec))
+    if primary.source != "Feedback":
+        return Counts(users, requests, fallbacks, (Sums(),) * len(arms), moved=moved, guards=guards)
+    kind = "closed" if primary.window else "metric"
     metrics = [arm.get(kind) or {"sums": {}} for arm in arms]
     parts = max(1, *(_number(metric.get("parts", 1), _MOST_PARTS) for metric in metrics))
     largest = parts if primary.window else parts * _LARGEST
     sums = tuple(Sums(*_whole(metric["sums"], Sums, largest, signed=kind == "metric")) for metric in metrics)
-    moved = _number(found["moved_users"], _MOST_USERS)
-    sources = sorted({one.source for one in spec.metrics.guardrails})
-    guards = guards_in(found, [variant.name for variant in spec.variants], sources)
     counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=moved, guards=guards)
     if kind == "metric" or primary.range is None or not found["range"]:
         return counted
@@ -257,6 +258,13 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
         histories=tuple(History(*_whole(metric["sums"], History, largest)) for metric in metrics),
         histograms=tuple(_histogram(metric, parts) for metric in metrics),
     )
+
+
+def _sources(spec: ABExperimentSpec) -> list[Source]:
+    """What has to be known of answers."""
+    primary = spec.metrics.primary.source
+    measured: set[Source] = set() if primary == "Feedback" else {primary}
+    return sorted(measured.union(one.source for one in spec.metrics.guardrails))
 
 
 def _whole(told: dict[str, Any], kind: type[Sums | History], largest: int, *, signed: bool = False) -> list[int]:

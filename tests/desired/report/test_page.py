@@ -298,3 +298,18 @@ def test_what_was_asked_for_lies_in_the_wanted_direction(direction: str) -> None
         next(float(line["y1"] or 0) for line in lines if line["class"] == kind) for kind in ("mark", "mark dashed")
     )
     assert (wanted < none) is (direction == "Increase")
+
+
+def test_what_is_measured_of_answers_is_told_in_its_unit_and_without_what_is_of_feedback() -> None:
+    made = EXAMPLES["promoted"]
+    metrics = {"primary": {"name": "user_rating", "source": "Latency", "minimumDetectableEffect": 0.1}}
+    spec = ABExperimentSpec.parse(SPEC | {"metrics": metrics})
+    told = made.status.variants[1].metrics[0].having(mean=1.25, stddev=None, lift=-0.12, lower=-0.2, upper=-0.03)
+    variants = [made.status.variants[0], made.status.variants[1].having(metrics=[told])]
+    read = _read(replace(made, spec=spec, status=made.status.having(variants=variants)))
+    assert "tuned against stable: -12 %, from -20 % to -3 %" in read.figures()
+    assert "tuned is better by 12 % (3 % to 20 %); at least 10 % was asked for: not shown to be as much." in read.words
+    asked = "user_rating, geometric mean of the time to the end of an answer, less is better"
+    assert {"1.25 s", "-20 % to -3 %", asked} <= set(read.words)
+    assert not {"Range", "Window", "Users who said nothing"} & set(read.words)
+    assert "who have a value" in read.text

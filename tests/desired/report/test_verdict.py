@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.desired.report.page import Papers, page
 from anneal_operator.desired.report.verdict import verdict, verdict_text
 
-from .examples import EXAMPLES, papers
+from .examples import EXAMPLES, SPEC, papers
 
 FIELDS = {
     "namespace",
@@ -28,6 +29,7 @@ FIELDS = {
     "decidedAt",
     "startedAt",
     "metric",
+    "source",
     "direction",
     "minimumDetectableEffect",
     "control",
@@ -140,3 +142,18 @@ def _with(condition: str, status: str) -> Papers:
 )
 def test_it_is_unhealthy_only_where_something_was_found_against_it(told: Papers, healthy: bool) -> None:
     assert verdict(told)["healthy"] is healthy
+
+
+@pytest.mark.parametrize(
+    ("primary", "expected"),
+    [
+        ({}, ("Feedback", "Increase")),
+        ({"direction": "Decrease"}, ("Feedback", "Decrease")),
+        ({"source": "Errors"}, ("Errors", "Decrease")),
+        ({"source": "OutputTokens", "direction": "Increase"}, ("OutputTokens", "Increase")),
+    ],
+)
+def test_what_is_measured_is_told_and_which_way_is_better(primary: dict[str, str], expected: tuple[str, str]) -> None:
+    metrics = {"primary": {"name": "user_rating", **primary}}
+    told = verdict(replace(EXAMPLES["pending"], spec=ABExperimentSpec.parse(SPEC | {"metrics": metrics})))
+    assert (told["source"], told["direction"]) == expected
