@@ -20,7 +20,7 @@ from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import Counts, Cut
+from anneal_operator.decide.statistics.terms import MEASURED_RULE, Counts, Cut
 from anneal_operator.desired.experiments import record_name, record_name_with_ramp, start_kept
 from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
@@ -122,6 +122,25 @@ def test_the_largest_record_with_guardrails_is_packed_and_read_again() -> None:
     assert len(packed(told)) <= COLUMN, "on the version that won"
     assert remembered_in(text_of(record)) == record
     assert recomputed(packed(told)) == recomputed(told)
+
+
+def test_the_largest_record_of_what_is_measured_of_answers_is_packed_and_read_again() -> None:
+    """With four guardrails of other sources all five are told; nobody says anything then."""
+    record = _guarded(_largest("Decrease", 1))
+    assert record.decision is not None
+    assert record.terms is not None
+    terms = replace(record.terms, source="OutputTokens", rule=MEASURED_RULE, increases=False, width=None, effect=0.1)
+    before = Snapshot.read(json.loads(record.decision.snapshot))
+    guards, nobody = before.counts.guards, (Sums(),) * len(terms.shares)
+    assert guards is not None
+    rng = random.Random(2)
+    ratios = tuple(Ratio(*(rng.randrange(10**n) for n in (8, 17, 10, 26, 13, 20))) for _ in terms.shares)
+    told = replace(guards, ratios={**guards.ratios, "OutputTokens": ratios}, parts={**guards.parts, "OutputTokens": 1})
+    counts = replace(before.counts, sums=nobody, guards=told)
+    snapshot = replace(before, terms=terms, counts=counts).text()
+    record = replace(record, terms=terms, decision=record.decision.model_copy(update={"snapshot": snapshot}))
+    assert len(text_of(record)) <= COLUMN
+    assert remembered_in(text_of(record)) == record
 
 
 @pytest.mark.parametrize("spoilt", ["zlib:", "zlib:%%%", "zlib:aGVsbG8=", "zlib:" + "x" * 6000])
