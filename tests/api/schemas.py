@@ -119,6 +119,8 @@ def _compare(spec: Json) -> None:
     _measure(primary)
     if (spec.get("assignment") or {}).get("ramp"):
         spec.setdefault("stopping", {})["maxDuration"] = "8760h"
+    for number, beside in enumerate((spec.get("metrics") or {}).get("secondary") or ()):
+        beside["name"], primary["name"] = f"s{number}", "primary"
     for number, guardrail in enumerate((spec.get("metrics") or {}).get("guardrails") or ()):
         guardrail |= {"name": f"g{number}", "maxRegressionPercent": 10}
         guardrail.pop("max", None)

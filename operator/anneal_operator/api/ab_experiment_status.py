@@ -124,7 +124,7 @@ class VariantStatus(StatusPart):
     requests: int = 0
     """Requests it answered for them."""
     metrics: list[MetricStatus] = Field(default=[])
-    """What was measured."""
+    """What was measured: the primary metric, and the secondary ones, of which at least one user has a value."""
     guardrails: list[GuardrailStatus] = Field(default=[])
     """How a challenger stands by each guardrail."""
     cost: VariantCost | None = None

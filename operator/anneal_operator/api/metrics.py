@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from .amounts import LOGARITHMS, MetricSource
 from .schema import MapByName, Rule, Schema
 
-__all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range"]
+__all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range", "SecondaryMetric"]
 
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
@@ -122,6 +122,21 @@ class PrimaryMetric(Schema):
         return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
 
 
+class SecondaryMetric(Schema):
+    """A number that is told beside the one that decides, and decides nothing."""
+
+    name: _MetricName
+    """What reports call it; of `Feedback` the metric's name in `POST /v1/feedback`."""
+    source: MetricSource = "Feedback"
+    """What is measured, as of `primary`; of `Feedback` all that was said so far counts, whatever it is."""
+
+    @property
+    def alone(self) -> PrimaryMetric:
+        """The same, as if it were to decide."""
+        direction: Literal["Increase"] | None = "Increase" if self.source == "OutputTokens" else None
+        return PrimaryMetric(name=self.name, source=self.source, direction=direction)
+
+
 class Guardrail(Schema):
     """A number that a challenger must not worsen by more than is allowed: shown to worsen it, it gets no users any
     more, and without a proof that it does not, it is not promoted.
@@ -183,7 +198,17 @@ class Metrics(Schema):
 
     primary: PrimaryMetric
     """The number that decides."""
+    secondary: MapByName[SecondaryMetric] = Field(default=[], max_length=8)
+    """What is told beside it, with intervals at the same confidence, each for itself; nothing is decided by it."""
     guardrails: MapByName[Guardrail] = Field(default=[], max_length=4)
     """What must not get worse. As soon as a challenger is shown to be beyond a limit, its users get the control's
     answers, before `minDuration`, too, and whatever `decision.mode` says; with no challenger left the experiment ends.
     """
+
+    rules: ClassVar = (
+        Rule(
+            "self.secondary.all(s, s.name != self.primary.name)",
+            "a metric is told once: give those of `secondary` other names than the primary's",
+            lambda metrics: all(one.name != metrics.primary.name for one in metrics.secondary),
+        ),
+    )

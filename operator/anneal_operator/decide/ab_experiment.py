@@ -27,6 +27,7 @@ from .experiment_end import decided, followed_up
 from .experiment_guardrails import dropped_told, guardrails_kept, guardrails_told, is_breached, without_new_breaches
 from .experiment_pause import resting, with_pause
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told, verdict_of
+from .experiment_secondary import secondary_told
 from .layers import clash
 from .observed_experiment import (
     WAITED_FOR,
@@ -333,7 +334,10 @@ def _variants(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is
     compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
     stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
     has_means = is_told or seen.terms.method != "FixedHorizon"
-    return variants_told(seen.spec, counts, compared, _costs(seen), stand, has_means=has_means)
+    beside = {
+        name: secondary_told(seen, place, is_told=is_told, has_means=has_means) for place, name in enumerate(names)
+    }
+    return variants_told(seen.spec, counts, compared, _costs(seen), stand, secondary=beside, has_means=has_means)
 
 
 def _snapshot(seen: ObservedExperiment, counts: Counts) -> Snapshot:

@@ -28,7 +28,16 @@ from .statistics.ranks import superiority
 from .statistics.snapshot import Snapshot
 from .statistics.terms import RULES, Counts, Terms
 
-__all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "variants_told", "verdict_of"]
+__all__ = [
+    "decision_of",
+    "freshness",
+    "health",
+    "metrics_told",
+    "power_told",
+    "sufficiency",
+    "variants_told",
+    "verdict_of",
+]
 
 _SILENT_FOR = timedelta(seconds=30)
 _LONGEST_WAIT = timedelta(days=3650)
@@ -176,6 +185,7 @@ def variants_told(
     costs: Mapping[str, VariantCost | None],
     guardrails: Mapping[str, list[GuardrailStatus]],
     *,
+    secondary: Mapping[str, list[MetricStatus]] | None = None,
     has_means: bool = True,
 ) -> list[VariantStatus]:
     """Return what the status tells of each variant; `compared` is what may be told of the comparisons.
@@ -188,7 +198,10 @@ def variants_told(
             weight=variant.weight,
             users=counts.users[place],
             requests=counts.requests[place],
-            metrics=_metrics(spec, counts, place, compared.get(variant.name), has_means=has_means),
+            metrics=[
+                *metrics_told(spec, counts, place, compared.get(variant.name), has_means=has_means),
+                *(secondary or {}).get(variant.name, ()),
+            ],
             guardrails=guardrails.get(variant.name, []),
             cost=costs.get(variant.name),
         )
@@ -196,9 +209,10 @@ def variants_told(
     ]
 
 
-def _metrics(
+def metrics_told(
     spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None, *, has_means: bool
 ) -> list[MetricStatus]:
+    """Return what is told of a variant by the number that decides; nothing where nobody has a value."""
     terms, sums = terms_of(spec), counts.sums[place]
     users = values(terms, counts)[place]
     if not users:

@@ -157,3 +157,21 @@ def test_what_is_measured_is_told_and_which_way_is_better(primary: dict[str, str
     metrics = {"primary": {"name": "user_rating", **primary}}
     told = verdict(replace(EXAMPLES["pending"], spec=ABExperimentSpec.parse(SPEC | {"metrics": metrics})))
     assert (told["source"], told["direction"]) == expected
+
+
+def test_secondary_metrics_are_told_of_each_variant_that_has_them() -> None:
+    made = EXAMPLES["promoted"]
+    stable, tuned = made.status.variants
+    status = made.status.having(
+        variants=[stable, tuned.having(metrics=[*tuned.metrics, tuned.metrics[0].having(name="solved")])]
+    )
+    spec = ABExperimentSpec.parse(SPEC | {"metrics": SPEC["metrics"] | {"secondary": [{"name": "solved"}]}})
+    told = verdict(replace(made, spec=spec, status=status))["variants"]
+    own = {name: value for name, value in told["tuned"].items() if name not in {"users", "secondary"}}
+    assert told["tuned"]["secondary"] == {"solved": own}
+    assert "secondary" not in told["stable"]
+    early = replace(made, spec=spec, status=status.having(decision=None))
+    fixed = spec.model_copy(update={"stopping": spec.stopping.model_copy(update={"method": "FixedHorizon"})})
+    assert verdict(replace(early, spec=fixed))["variants"]["tuned"]["secondary"] == {
+        "solved": {"values": own["values"]}
+    }

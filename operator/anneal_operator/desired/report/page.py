@@ -23,6 +23,7 @@ from .charts import Band, Line, Mark, chart
 from .elements import escaped, note, paragraph, table, without_empty
 from .guardrails import guardrails
 from .looks import Interval, Look, Looks, look_at, primary_of
+from .secondary import difference_told, secondary
 from .sentences import duration_words, may_compare, standing, to_minimum, weekdays
 from .style import STYLE
 
@@ -93,6 +94,7 @@ def page(papers: Papers) -> str:
     sections = (
         ("Effect", _effect(papers)),
         ("Variants", _variants(papers)),
+        ("Secondary metrics", secondary(papers.spec, papers.status) if papers.spec.metrics.secondary else ()),
         ("Guardrails", guardrails(papers.spec, papers.status) if papers.spec.metrics.guardrails else ()),
         ("Users", _users(papers)),
         ("Time", _time(papers)),
@@ -182,21 +184,15 @@ def _variants(papers: Papers) -> Iterator[str]:
 
 
 def _row(papers: Papers, variant: VariantStatus, *, is_told: bool) -> Iterator[str]:
-    told, source = primary_of(papers.spec, variant.metrics), papers.spec.metrics.primary.source
-    is_control = variant.name == papers.spec.control
+    primary = papers.spec.metrics.primary
+    told, is_control = primary_of(papers.spec, variant.metrics), variant.name == papers.spec.control
     yield f"{variant.name} (control)" if is_control else variant.name
     yield str(variant.weight)
     yield f"{variant.users:,}"
     yield f"{told.users:,}" if told else "0"
-    yield amount(source, told.mean, "g") if is_told and told and told.mean is not None else ""
+    yield amount(primary.source, told.mean, "g") if is_told and told and told.mean is not None else ""
     yield f"{told.stddev:g}" if is_told and told and told.stddev is not None else ""
-    if told and told.lift is not None and told.lower is not None and told.upper is not None:
-        lift, lower, upper = (difference(source, one, "+.4g") for one in (told.lift, told.lower, told.upper))
-        yield lift
-        yield f"{lower} to {upper}"
-        yield "" if told.p_value is None else f"{told.p_value:.2g}"
-    else:
-        yield from ("", "", "")
+    yield from difference_told(primary.source, told)
     superior = told.superiority if told else None
     yield f"{superior.probability:g} ({superior.lower:g} to {superior.upper:g})" if superior else ""
     yield f"{variant.requests:,}"
