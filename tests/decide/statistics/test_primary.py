@@ -148,7 +148,7 @@ def test_nobody_is_promoted_whose_streams_have_a_time_less_often() -> None:
     counts = _counts("TimeToFirstToken", *ratios, parts=LOG_PARTS, exposed=1000)
     terms = _terms("TimeToFirstToken")
     judged = judge(terms, counts)
-    assert (judged.outcome, judged.latched) == (None, {RESPONSE})
+    assert (judged.outcome, judged.latched) == (None, frozenset({RESPONSE}))
     assert _only(judged).upper < 0
     over = Snapshot("ttft", ("a", "b"), replace(terms, method="FixedHorizon"), counts).conclusion()
     assert over is not None
@@ -158,7 +158,8 @@ def test_nobody_is_promoted_whose_streams_have_a_time_less_often() -> None:
 def test_a_guardrail_of_another_source_holds_a_promotion() -> None:
     latency, failed = _latency(1.5, 1.0), failures((400, 40), (400, 40))
     assert latency.guards is not None
-    both = replace(failed, ratios=latency.guards.ratios | failed.ratios, parts=latency.guards.parts | failed.parts)
+    ratios, parts = {**latency.guards.ratios, **failed.ratios}, {**latency.guards.parts, **failed.parts}
+    both = replace(failed, ratios=ratios, parts=parts)
     limit = Guardrail("errors", "Errors", regression=0.1)
     counts = replace(latency, guards=both)
     assert judge(_terms("Latency"), counts).outcome == "Winner"

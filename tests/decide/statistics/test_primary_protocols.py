@@ -64,10 +64,11 @@ def _ratios(rng: Any, source: Source, looks: Any, better: float, *, at_once: boo
 
 
 def _looked_at(terms: Terms, *arms: list[Ratio]) -> Iterator[Judgement]:
-    parts = {terms.source: PARTS if terms.source == "Latency" else 1}
+    parts: dict[str, int] = {terms.source: PARTS if terms.source == "Latency" else 1}
     for ratios in zip(*arms, strict=True):
         users = tuple(one.n for one in ratios)
-        guards = Guards((0,) * len(users), {terms.source: ratios}, parts)
+        told: dict[str, tuple[Ratio, ...]] = {terms.source: ratios}
+        guards = Guards((0,) * len(users), told, parts)
         yield judge(terms, Counts(users, users, (0,) * len(users), (Sums(),) * len(users), guards=guards))
 
 

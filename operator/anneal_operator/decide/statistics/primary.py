@@ -66,7 +66,7 @@ def _tested(terms: Terms, control: Arm | None, challenger: Arm | None) -> Compar
         found = sequence(control, challenger, terms.share_of_level, terms.rho2)
     if terms.source not in LOGARITHMS:
         return found
-    return Comparison(*(_part(one) for one in (found.lift, found.lower, found.upper)), found.p_value)
+    return Comparison(_part(found.lift), _part(found.lower), _part(found.upper), found.p_value)
 
 
 def _part(logarithm: float) -> float:
