@@ -80,6 +80,13 @@ def test_each_is_told_with_an_interval_of_its_own() -> None:
     assert (told["failures"]["users"], told["failures"]["mean"], told["failures"]["lift"]) == (400, 0.2, 0.1)
 
 
+def test_the_recorder_is_asked_once_more_for_each_of_feedback_and_not_for_what_it_tells_anyway() -> None:
+    world = _begun()
+    world.routers.asked_of.clear()
+    world.reconcile("ABExperiment", "x")
+    assert world.routers.asked_of == ["uid-x"] * 2
+
+
 def test_however_clear_they_are_nothing_is_decided_by_them() -> None:
     world = _begun()
     _look(world, _told(400, (3.0, 3.0), failed=(0, 400)), _told(400, (0.0, 9.0)), seconds=3700)
