@@ -296,6 +296,8 @@ _RARE: Json = {"name": "errors", "source": "Errors", "max": 0.01}
 _TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
 _TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
 _MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
+_WAY, _SAID = "`direction` says which way", "are of what users say"
+_PART = "a part of the control's: below 1"
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
@@ -981,7 +983,26 @@ CASES = [
         trust="Anyone",
         override={"header": "X-Variant", "users": ["alice"]},
     ),
-    _case("ABExperiment", "metrics.primary.source", "Latency", _ENUM),
+    _case("ABExperiment", "metrics.primary.source", "Refusals", _ENUM),
+    *(
+        _case("ABExperiment", "metrics.primary", {"name": "r", **told}, refused)
+        for told, refused in (
+            ({"source": "Errors", "minimumDetectableEffect": 0.01}, None),
+            ({"source": "Latency", "minimumDetectableEffect": 0.1, "missing": "Ignore"}, None),
+            ({"source": "TimeToFirstToken"}, None),
+            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 2}, None),
+            ({"source": "OutputTokens", "direction": "Increase", "minimumDetectableEffect": 20}, None),
+            ({"source": "OutputTokens", "direction": "Decrease"}, None),
+            ({"source": "OutputTokens"}, _WAY),
+            ({"source": "Latency", "direction": "Decrease"}, _WAY),
+            ({"source": "Errors", "direction": "Increase"}, _WAY),
+            ({"source": "Latency", "range": {"min": 0, "max": 5}}, _SAID),
+            ({"source": "Errors", "range": {"min": 0, "max": 1}, "window": "24h"}, _SAID),
+            ({"source": "Errors", "range": {"min": 0, "max": 1}, "window": "24h", "missing": "Zero"}, _SAID),
+            ({"source": "Errors", "minimumDetectableEffect": 1}, _PART),
+            ({"source": "TimeToFirstToken", "minimumDetectableEffect": 30}, _PART),
+        )
+    ),
     _case("ABExperiment", "metrics.primary.range", {"min": 1, "max": 5}),
     _case("ABExperiment", "metrics.primary.range", {"min": -0.5, "max": 0.5}),
     _case("ABExperiment", "metrics.primary.range", {"min": 5, "max": 5}, "`max` must be above `min`"),
@@ -1013,6 +1034,12 @@ CASES = [
         },
         "`stopping.maxDuration` must be 27h at least",
     ),
+    _case("ABExperiment", "metrics.secondary", [{"name": "solved"}, {"name": "latency", "source": "Latency"}]),
+    _case("ABExperiment", "metrics.secondary", [{"name": f"m{n}", "source": "OutputTokens"} for n in range(8)]),
+    _case("ABExperiment", "metrics.secondary", [{"name": f"m{n}"} for n in range(9)], "at most 8 items"),
+    _case("ABExperiment", "metrics.secondary", [{"name": "m"}, {"name": "m", "source": "Errors"}], "Duplicate value"),
+    _case("ABExperiment", "metrics.secondary", [{"name": "m", "source": "Cost"}], _ENUM),
+    _case("ABExperiment", "metrics.secondary", [{"name": "user_rating"}], "a metric is told once"),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {"name": "latency", "source": "Latency", **_TENTH}]),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {**_RARE, "source": "Latency"}], "Duplicate value"),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": f"e{number}"} for number in range(4)]),

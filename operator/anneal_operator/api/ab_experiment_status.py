@@ -56,11 +56,15 @@ class MetricStatus(StatusPart):
     users: int
     """Users with a value; with `missing: Zero` all whose window is over."""
     mean: Number | None = None
-    """Mean of the users' values; like what follows, with `FixedHorizon` not before the one look."""
+    """Mean of the users' values; of other sources than `Feedback` the total over the count, times in seconds. Like what
+    follows, with `FixedHorizon` it is not told before the one look.
+    """
     stddev: Number | None = None
-    """Standard deviation of the users' values."""
+    """Standard deviation of the users' values, of `Feedback`."""
     lift: Number | None = None
-    """Difference of the means to the control's."""
+    """Difference of the means to the control's; of `Latency` and `TimeToFirstToken` as a part of the control's, so that
+    -0.1 is a tenth less.
+    """
     lower: Number | None = None
     """Lower end of the difference's interval, at the challenger's share of the error that `confidence` leaves."""
     upper: Number | None = None
@@ -120,7 +124,7 @@ class VariantStatus(StatusPart):
     requests: int = 0
     """Requests it answered for them."""
     metrics: list[MetricStatus] = Field(default=[])
-    """What was measured."""
+    """What was measured: the primary metric, and the secondary ones, of which at least one user has a value."""
     guardrails: list[GuardrailStatus] = Field(default=[])
     """How a challenger stands by each guardrail."""
     cost: VariantCost | None = None

@@ -15,6 +15,7 @@ from .conditions import Finding
 from .cost import counted_since
 from .experiment_guardrails import guardrails_kept, guardrails_told, without_new_breaches
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told
+from .experiment_secondary import secondary_told
 from .experiment_status import standing
 from .observed_experiment import ObservedExperiment
 from .statistics.guardrails import breaches
@@ -98,7 +99,10 @@ def _variants(seen: ObservedExperiment, look: Look, *, is_told: bool) -> list[Va
     compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
     stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
     has_means = is_told or seen.terms.method != "FixedHorizon"
-    return variants_told(seen.spec, look.counts, compared, _costs(seen), stand, has_means=has_means)
+    beside = {
+        name: secondary_told(seen, place, is_told=is_told, has_means=has_means) for place, name in enumerate(names)
+    }
+    return variants_told(seen.spec, look.counts, compared, _costs(seen), stand, secondary=beside, has_means=has_means)
 
 
 def snapshot_of(seen: ObservedExperiment, counts: Counts) -> Snapshot:

@@ -161,6 +161,8 @@ class ObservedExperiment:
     """Where the routers send the model's clients."""
     observations: Counts | None = None
     """What the recorder counted, by variant."""
+    secondary: Mapping[str, Counts] = field(default_factory=dict)
+    """The same of each secondary metric that it told of, as if that were to decide."""
     baked: Guards | None = None
     """What it counted for guardrails while the winner bakes: of who stays with the control, then of the winner's."""
     stored: Stored | None = None
