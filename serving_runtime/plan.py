@@ -459,8 +459,8 @@ class ExperimentRoute(_Part):
     layer: LayerRoute | None = None
     """Without one, all users are its own."""
     override: OverrideRoute | None = None
-    shadow: ShadowRoute | None = None
-    """Where challengers get copies alone; then nobody takes part."""
+    shadow: ShadowRoute | None = Field(default=None, exclude_if=lambda shadow: shadow is None)
+    """Where challengers get copies alone; then nobody takes part. Other tables are as an earlier build writes them."""
 
     @property
     def is_plain(self) -> bool:

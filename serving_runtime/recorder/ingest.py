@@ -62,7 +62,7 @@ def _told(source: str, lines: bytes) -> tuple[list[Mapping[str, Any]], list[Copy
         first = why.errors()[0]["msg"] if isinstance(why, ValidationError) else why
         text = "%d lines of %s tell no answer and were left out: %s: %r"
         log.warning(text, len(wrong), source, first, wrong[0][1][:200])
-    exposures = [one.model_dump() for one in told if isinstance(one, Exposure)]
+    exposures: list[Mapping[str, Any]] = [one.model_dump() for one in told if isinstance(one, Exposure)]
     return exposures, [one for one in told if isinstance(one, Copy)]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from .conditions import Conditions
 from .model_version import Answered
 from .schema import Time
+from .shadow import ShadowStatus
 from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
@@ -123,6 +124,8 @@ class VariantStatus(StatusPart):
     """What was measured."""
     guardrails: list[GuardrailStatus] = Field(default=[])
     """How a challenger stands by each guardrail."""
+    shadow: ShadowStatus | None = None
+    """With `type: Shadow`, what came of the copies that a challenger was sent."""
     cost: VariantCost | None = None
     """What it cost, until the decision; nothing where its GPUs have no price."""
 
@@ -149,8 +152,8 @@ class DecisionStatus(StatusPart):
     """The verdict, with what it rests on, so that it can be recomputed."""
 
     outcome: str
-    """`Winner`, `ControlWins`, `GuardrailBreach`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has
-    `production`.
+    """`Winner`, `ControlWins`, `GuardrailBreach`, `Inconclusive`, `Aborted`, `ControlReplaced` (another version
+    has `production`), or `Observed`, the end of a Shadow.
     """
     winner: str | None = None
     """The variant that won."""
@@ -174,7 +177,8 @@ class ABExperimentStatus(ObjectStatus):
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
     `Promoted`, `RolledBack` (the control won, or a guardrail was broken: by every challenger, or by the winner while it
-    baked), `Observed` (a winner that nothing follows from, as its mode says), `Inconclusive` or `Aborted`.
+    baked), `Observed` (a winner that nothing follows from, as its mode says, or the end of a Shadow), `Inconclusive` or
+    `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,

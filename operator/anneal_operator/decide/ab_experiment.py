@@ -39,6 +39,7 @@ from .observed_experiment import (
     VariantSeen,
 )
 from .ramp import ramped
+from .shadowing import shadowing
 from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import Snapshot
 from .statistics.terms import Counts
@@ -128,7 +129,7 @@ def _course(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict:
         status = _status(seen, "Running" if started else "WarmingUp", [ready, behind], now, main=behind)
         return _working(status, period=_WARM_UP_PERIOD_SECONDS)
     routed = Finding(
-        ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}"
+        ConditionType.ROUTE_PROGRAMMED, "True", Reason.PROGRAMMED, f"every router {_routed(seen)}{_late(seen)}"
     )
     return _running(seen, [ready, routed], started or timestamp(now), now)
 
@@ -189,7 +190,11 @@ def _is_programmed(seen: ObservedExperiment, started: bool) -> bool:
 def _route_waits_for(seen: ObservedExperiment) -> str:
     if seen.identity in seen.route.split_by:
         return seen.route.waits_for
-    return "the routers are being told" if seen.spec.assignment.is_plain else seen.route.holds_up
+    return "the routers are being told" if seen.spec.is_plain else seen.route.holds_up
+
+
+def _routed(seen: ObservedExperiment) -> str:
+    return "copies requests" if seen.spec.type == "Shadow" else "splits users by weight"
 
 
 def _late(seen: ObservedExperiment) -> str:
@@ -271,6 +276,8 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
 
 
 def _running(seen: ObservedExperiment, findings: list[Finding], started: str, now: datetime) -> ExperimentVerdict:
+    if seen.spec.type == "Shadow":
+        return shadowing(seen, findings, started, now)
     start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
     counts = seen.counted
     if counts is None:
@@ -366,6 +373,8 @@ def _without_winner(
 
 def _at_deadline(seen: ObservedExperiment, started: str, end: datetime, now: datetime) -> ExperimentVerdict:
     """The time is over: the verdict is what sound numbers show by now, and Inconclusive where they show nothing."""
+    if seen.spec.type == "Shadow":
+        return shadowing(seen, [], started, now, end)
     counts = seen.counted
     fresh = freshness(counts, seen.stored, now)
     if fresh.status != "True" and now - end < WAITED_FOR:

@@ -12,6 +12,7 @@ from anneal_operator.api.model_version import Cost
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
+from .compared import Compared
 from .experiment_terms import terms_of
 from .statistics.guarded import Guards
 from .statistics.guardrails import breach, breaches
@@ -160,6 +161,8 @@ class ObservedExperiment:
     """Where the routers send the model's clients."""
     observations: Counts | None = None
     """What the recorder counted, by variant."""
+    shadowed: Mapping[str, Compared] | None = None
+    """What it counted of copies, by challenger, of a Shadow."""
     baked: Guards | None = None
     """What it counted for guardrails while the winner bakes: of who stays with the control, then of the winner's."""
     stored: Stored | None = None

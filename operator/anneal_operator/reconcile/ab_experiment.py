@@ -14,6 +14,7 @@ from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersio
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.compared import Compared
 from anneal_operator.decide.experiment_bake import bake_uid
 from anneal_operator.decide.experiment_end import has_users
 from anneal_operator.decide.observed_experiment import (
@@ -56,6 +57,7 @@ from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
+from .compared_seen import compared_in
 from .context import Context
 from .experiment_records import kept_record, record_of, remembered_of, start_of, text_of
 from .guards_seen import guards_in
@@ -129,6 +131,8 @@ class ABExperimentKind:
         if not is_counted:
             return seen
         stored = await self._stored(reader, item)
+        if item.spec.type == "Shadow":
+            return replace(seen, shadowed=await self._shadowed(reader, item, seen.identity), stored=stored)
         return replace(seen, observations=await self._counted(reader, item, seen.identity), stored=stored)
 
     def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
@@ -203,6 +207,13 @@ class ABExperimentKind:
             return _counts(item.spec, found)
         except _NOT_TOLD:
             return None  # another version's, or another's: as if nothing had been answered
+
+    async def _shadowed(self, reader: Reader, item: ExperimentItem, uid: str) -> dict[str, Compared] | None:
+        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        try:
+            return compared_in(await self._context.routers.shadowed(url, key, uid))
+        except (RouterError, *_NOT_TOLD):
+            return None
 
     async def _baked(
         self, reader: Reader, item: ExperimentItem, seen: ObservedExperiment, decision: DecisionStatus

@@ -70,6 +70,8 @@ def _variant(variant: VariantStatus, metric: MetricStatus | None, *, is_told: bo
         known = {"mean": metric.mean, "lift": metric.lift, "lower": metric.lower, "upper": metric.upper}
         known["pValue"] = metric.p_value
         told |= _known(known)
+    if variant.shadow:
+        told["shadow"] = variant.shadow.dump()
     if variant.guardrails:
         told["guardrails"] = {one.name: _guardrail(one) for one in variant.guardrails}
     return told
