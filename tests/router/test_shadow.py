@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from serving_runtime.plan import (
+    BackendTarget,
     ExperimentRoute,
     KeyRoute,
     ModelRoute,
@@ -18,13 +19,16 @@ from serving_runtime.plan import (
     Target,
     VariantRoute,
 )
+from tests.support.authority import authority
 from toolbox.polling import poll
 
 from .answerer import Answerer, answerer
+from .hosted import hosted
 from .stand import KEYS, SALT, Answer, Stand, endpoints, standing
 from .test_metrics import value
 
 ALL = ShadowRoute(percent=100, per_second=1000, in_flight=16, seconds=20)
+HOST = "api.example.com"
 KEY = f"Bearer {KEYS['ANNEAL_ENGINE_KEY']}"
 
 
@@ -316,3 +320,36 @@ def test_what_is_held_of_bodies_and_answers_is_bounded_and_given_back(tmp_path: 
         assert poll(lambda: made.challenger.under_way == 0, 5)
         before = len(made.challenger.bodies)
         assert poll(lambda: made.ask().status == 200 and len(made.challenger.bodies) > before, 5)
+
+
+def _hosted_table(port: int) -> RouteTable:
+    """The challenger is a hosted API."""
+    made = _table(ALL)
+    backend = BackendTarget(scheme="https", host=HOST, port=port, path="/openai/v1", key="api/token")
+    hosts = Target(host="", port=0, model="large-2", backend=backend)
+    return made.model_copy(update={"targets": {**made.targets, "two": hosts}})
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_challenger_that_is_hosted_is_asked_over_tls_with_its_own_key_alone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, is_trusted: bool
+) -> None:
+    trusted = authority(tmp_path_factory.mktemp("trusted"))
+    other = trusted if is_trusted else authority(tmp_path_factory.mktemp("other"))
+    (tmp_path / "keys" / "api").mkdir(parents=True)
+    (tmp_path / "keys" / "api" / "token").write_text("hosted-key\n")
+    changes = {
+        "/etc/ssl/certs/ca-certificates.crt": str(trusted.file),
+        "/etc/anneal/backend-keys/": f"{tmp_path}/keys/",
+    }
+    with hosted(other.context(HOST)) as api, answerer() as control:
+        (tmp_path / "endpoints.json").write_text(endpoints({"one": [control.port], "two": [api.port]}))
+        with standing(tmp_path, changes, routes=_hosted_table(api.port)) as router:
+            made = Scene(router, control, control)
+            assert made.ask(Authorization="client").status == 200
+            told = made.shadow()
+            assert told["outcome"] == ("complete" if is_trusted else "broken")
+            expected = (
+                (["/openai/v1/chat/completions"], ["Bearer hosted-key"], [HOST]) if is_trusted else ([], [], [HOST])
+            )
+            assert (api.paths, api.keys, api.names) == expected
