@@ -97,6 +97,12 @@ def _of_equals(decision: Json, refused: str | None = None, **changes: Any) -> Ca
     return Case(name, "ABExperiment", {**GOOD["ABExperiment"], "type": "AA", "decision": decision, **changes}, refused)
 
 
+def _shadow(refused: str | None = None, **changes: Any) -> Case:
+    spec = {name: value for name, value in GOOD["ABExperiment"].items() if name != "metrics"}
+    spec |= {"type": "Shadow", "decision": {"mode": "Observe"}, **changes}
+    return Case(f"ABExperiment of type Shadow with {changes}", "ABExperiment", spec, refused)
+
+
 def _gated(gate: Json) -> Json:
     return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
 
@@ -1002,6 +1008,43 @@ CASES = [
             ({"source": "Errors", "minimumDetectableEffect": 1}, _PART),
             ({"source": "TimeToFirstToken", "minimumDetectableEffect": 30}, _PART),
         )
+    ),
+    _case("ABExperiment", "type", "AB"),
+    _case("ABExperiment", "type", "Mirror", _ENUM),
+    _case("ABExperiment", "metrics", ..., "`metrics` is what users are compared by"),
+    _case("ABExperiment", "shadow", {"percent": 5}, "`shadow` bounds the copies of `type: Shadow`"),
+    _shadow(),
+    _shadow(shadow={}),
+    _shadow(
+        shadow={"percent": 1, "maxRequestsPerSecond": 1000, "maxInFlight": 64, "timeout": "600s", "comparisons": 9}
+    ),
+    _shadow(stopping={"minDuration": "1h", "maxDuration": "2h"}),
+    _shadow(assignment={"keyFrom": [{"header": "X-User-Id"}]}),
+    *(_shadow(_LOW, shadow={name: 0}) for name in ("percent", "maxRequestsPerSecond", "maxInFlight", "comparisons")),
+    _shadow(_HIGH, shadow={"percent": 101}),
+    _shadow(_HIGH, shadow={"maxInFlight": 65}),
+    _shadow("`timeout` must be from 1s to 600s", shadow={"timeout": "0s"}),
+    _shadow("leave it out with `type: Shadow`", metrics={"primary": {"name": "user_rating"}}),
+    *(
+        _shadow("set `decision.mode: Observe`", decision=said)
+        for said in ({}, {"mode": "Automatic"}, {"mode": "Recommend"})
+    ),
+    *(
+        _shadow("leave `assignment` out", assignment=said)
+        for said in (
+            {"ramp": [{"coverage": 50}]},
+            {"layer": {"name": "l", "from": 0, "to": 5000}},
+            {"holdoutPercent": 1},
+            {"salt": "s"},
+            {"trust": "Anyone"},
+            {"keyFrom": [{"header": "X-Other"}]},
+            {"keyFrom": [{"cookie": "X-User-Id"}]},
+            {"keyFrom": [{"header": "X-User-Id"}, {"cookie": "c"}]},
+        )
+    ),
+    *(
+        _shadow("no users are compared", stopping=said)
+        for said in ({"method": "FixedHorizon"}, {"confidence": 0.9}, {"minUsersPerVariant": 100})
     ),
     _case("ABExperiment", "metrics.primary.range", {"min": 1, "max": 5}),
     _case("ABExperiment", "metrics.primary.range", {"min": -0.5, "max": 0.5}),

@@ -26,6 +26,8 @@ class ScriptedRouter:
 
     address: str = ""
     counted: dict[str, Any] = field(default_factory=dict)
+    copies: dict[str, Any] = field(default_factory=dict)
+    """What is counted of copies of every experiment, by challenger."""
     opened: dict[str, Any] | None = None
     """What is told of them that guardrails are judged by; a recorder of an earlier build tells nothing."""
     asked_of: set[str] = field(default_factory=set)
@@ -59,6 +61,8 @@ def scripted_router(api: str) -> Iterator[ScriptedRouter]:
                 page = json.dumps({**table, "format": FORMAT})  # the newest that it reads
             elif path == "/-/requests":
                 page = json.dumps({"under_way": {}, "recorder_lag_seconds": 0.0})
+            elif path.endswith("/shadow"):
+                page = json.dumps({"variants": state.copies, "parts": {"similarity": 10**6, "logarithm": 1 << 20}})
             else:
                 state.asked_of.add(self.path.split("/")[2])
                 page = json.dumps({"variants": state.counted, "open": state.opened, "moved_users": 0})

@@ -30,14 +30,19 @@ def scene(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-def _begin(scene: Stand, name: str, **changes: Any) -> None:
-    """An experiment that runs on two versions of its own, the first in production."""
-    scene.router.counted = {}
+def _variants(scene: Stand, name: str) -> list[Manifest]:
+    """Two versions that answer, the first in production."""
     for arm in _ARMS:
         spec = {**GOOD["ModelVersion"], "modelName": name, "aliases": [], "serving": {"rollbackWindow": "0s"}}
         scene.submit("ModelVersion", f"{name}-{arm}", at_home("ModelVersion", spec))
         scene.wait("ModelVersion", f"{name}-{arm}", lambda status: status.get("phase") == "Ready")
-    variants = [{"name": arm, "modelVersionRef": {"name": f"{name}-{arm}"}, "weight": 50} for arm in _ARMS]
+    return [{"name": arm, "modelVersionRef": {"name": f"{name}-{arm}"}, "weight": 50} for arm in _ARMS]
+
+
+def _begin(scene: Stand, name: str, **changes: Any) -> None:
+    """An experiment that runs on two versions of its own."""
+    scene.router.counted = {}
+    variants = _variants(scene, name)
     stopping = {"minUsersPerVariant": 10, "minDuration": "0s"}
     decision = {"scaleDownDelay": "0s"} | changes.pop("decision", {})
     spec = {**GOOD["ABExperiment"], "modelName": name, "variants": variants, "stopping": stopping, "decision": decision}
@@ -177,3 +182,27 @@ def test_a_version_beside_itself_is_judged_and_nothing_follows(scene: Stand) -> 
     scene.wait_until_quiet()
     assert scene.mlflow.aliases["same", "production"] == "1"
     _wait_for_pods(scene, "same", stable="Ready", tuned="Ready")
+
+
+def test_a_shadow_ends_with_numbers_alone(scene: Stand) -> None:
+    """That routers copy, tests/router shows."""
+    spec: dict[str, Any] = {"type": "Shadow", "modelName": "shadowed", "control": "stable"}
+    spec |= {"variants": _variants(scene, "shadowed"), "shadow": {"percent": 50, "comparisons": 50}}
+    spec |= {"decision": {"mode": "Observe"}, "stopping": {"minDuration": "0s"}}
+    scene.submit("ABExperiment", "shadowed", spec)
+    _wait(scene, "shadowed", "Running")
+    (split,) = _route(scene, "shadowed")["experiments"]
+    assert (split["covered"], split["shadow"]["percent"]) == (0, 50), "nobody gets a challenger's answer"
+    told = {"requests": 60, "failures": 3, "compared": 55, "equal": 11, "similarity": 44_000_000}
+    scene.router.copies = {"tuned": told}
+    status = _wait(scene, "shadowed", "Observed")
+    assert (status["decision"]["outcome"], status["decision"]["rule"]) == ("Observed", "shadow-comparisons")
+    shown = status["variants"][1]["shadow"]
+    assert (shown["compared"], shown["identical"], shown["similarity"]) == (55, 0.2, 0.8)
+    assert scene.mlflow.aliases["shadowed", "production"] == "1"
+
+    def is_left() -> bool:
+        route = _route(scene, "shadowed")
+        return not route.get("experiments") and not route.get("experiment")
+
+    assert poll(is_left, 20, every=0.25)

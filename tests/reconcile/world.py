@@ -360,6 +360,8 @@ class FakeRouters:
     counts: int = 0
     """How often one told of it."""
     counted: dict[str, Any] | None = None
+    copies: dict[str, Any] | None = None
+    """What it tells of copies."""
     defined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a recorder was told of experiments, by uid."""
     is_deaf: bool = False
@@ -437,6 +439,13 @@ class FakeRouters:
         if self.counted is None or metric in self.untold:
             raise RouterError("down")
         return self.counted_of.get(metric, self.counted)
+
+    async def shadowed(self, url: str, key: str, experiment_uid: str) -> dict[str, Any]:
+        self.keys.append(key)
+        self.asked_of.append(experiment_uid)
+        if self.copies is None:
+            raise RouterError("down")
+        return self.copies
 
     async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
         self.keys.append(key)

@@ -8,6 +8,7 @@ from pydantic import Field
 from .conditions import Conditions
 from .model_version import Answered
 from .schema import Time
+from .shadow import ShadowStatus
 from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
@@ -127,6 +128,8 @@ class VariantStatus(StatusPart):
     """What was measured: the primary metric, and the secondary ones, of which at least one user has a value."""
     guardrails: list[GuardrailStatus] = Field(default=[])
     """How a challenger stands by each guardrail."""
+    shadow: ShadowStatus | None = None
+    """With `type: Shadow`, what came of the copies that a challenger was sent."""
     cost: VariantCost | None = None
     """What it cost, until the decision; nothing where its GPUs have no price."""
 
@@ -154,7 +157,7 @@ class DecisionStatus(StatusPart):
 
     outcome: str
     """`Winner`, `ControlWins`, `GuardrailBreach`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has
-    `production`. Of `type: AA` `Sound` or `Unsound`.
+    `production`. Of `type: AA` `Sound` or `Unsound`, and `Observed` at the end of a Shadow.
     """
     winner: str | None = None
     """The variant that won."""
@@ -178,8 +181,8 @@ class ABExperimentStatus(ObjectStatus):
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
     `Promoted`, `RolledBack` (the control won, or a guardrail was broken: by every challenger, or by the winner while it
-    baked), `Observed` (a winner that nothing follows from, as its mode says, or the verdict of `type: AA`),
-    `Inconclusive` or `Aborted`.
+    baked), `Observed` (a winner that nothing follows from, as its mode says, the verdict of `type: AA`, or the end of
+    a Shadow), `Inconclusive` or `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,

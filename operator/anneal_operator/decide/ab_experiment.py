@@ -33,6 +33,7 @@ from .observed_experiment import (
     Record,
 )
 from .ramp import ramped
+from .shadowing import shadowing
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -166,6 +167,8 @@ def _duration(text: str) -> timedelta:
 def _running(
     seen: ObservedExperiment, look: Look | None, findings: list[Finding], started: str, now: datetime
 ) -> ExperimentVerdict:
+    if seen.spec.type == "Shadow":
+        return shadowing(seen, findings, started, now)
     start: tuple[Intent, ...] = () if seen.record else (seen.start(started),)
     if look is None:
         silent = freshness(None, None, now)
@@ -203,6 +206,8 @@ def _at_deadline(
     seen: ObservedExperiment, look: Look | None, started: str, end: datetime, now: datetime
 ) -> ExperimentVerdict:
     """The time is over: the verdict is what sound numbers show by now, and Inconclusive where they show nothing."""
+    if seen.spec.type == "Shadow":
+        return shadowing(seen, [], started, now, end)
     fresh = look.fresh if look else freshness(None, None, now)
     if fresh.status != "True" and now - end < WAITED_FOR:
         late = replace(fresh, message=f"the time is over, and what was counted is waited for: {fresh.message}")

@@ -27,6 +27,7 @@ _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
 _WITHOUT_WINNER: dict[str, tuple[ExperimentPhase, Reason]] = {
     "Aborted": ("Aborted", Reason.ABORTED),
+    "Observed": ("Observed", Reason.OBSERVED),
     "ControlReplaced": ("Aborted", Reason.CONTROL_REPLACED),
     "Sound": ("Observed", Reason.SOUND),
     "Unsound": ("Observed", Reason.UNSOUND),

@@ -86,14 +86,18 @@ def routing_told(seen: ObservedExperiment, *, started: bool) -> Finding:
     kind, before = ConditionType.ROUTE_PROGRAMMED, seen.previous.condition(ConditionType.ROUTE_PROGRAMMED)
     was = started and before is not None and before.status == "True"
     if seen.identity in seen.route.split_by and (was or seen.route.has_arrived):
-        return Finding(kind, "True", Reason.PROGRAMMED, f"every router splits users by weight{_late(seen)}")
+        return Finding(kind, "True", Reason.PROGRAMMED, f"every router {_routed(seen)}{_late(seen)}")
     return Finding(kind, "False", Reason.ROUTER_BEHIND, _route_waits_for(seen))
+
+
+def _routed(seen: ObservedExperiment) -> str:
+    return "copies requests" if seen.spec.type == "Shadow" else "splits users by weight"
 
 
 def _route_waits_for(seen: ObservedExperiment) -> str:
     if seen.identity in seen.route.split_by:
         return seen.route.waits_for
-    return "the routers are being told" if seen.spec.assignment.is_plain else seen.route.holds_up
+    return "the routers are being told" if seen.spec.is_plain else seen.route.holds_up
 
 
 def _late(seen: ObservedExperiment) -> str:

@@ -21,7 +21,6 @@ from .conditions import Finding
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
-from .statistics.guarded import Guards
 from .statistics.judgement import RESPONSE, SPREAD, Judgement
 from .statistics.primary import mean_of, values
 from .statistics.ranks import superiority
@@ -47,7 +46,7 @@ _CLOSED_AFTER = timedelta(hours=26.4)
 """The window of 24 hours, and the time in which what is under way arrives."""
 
 
-def freshness(observed: Counts | Guards | None, stored: Stored | None, now: datetime) -> Finding:
+def freshness(observed: object | None, stored: Stored | None, now: datetime) -> Finding:
     """Say whether the recorder answers, and has what all routers counted: what is missing may be of one variant."""
     kind, held_up = ConditionType.DATA_FRESH, "nothing is decided until it does"
     if observed is None:

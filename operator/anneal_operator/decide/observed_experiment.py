@@ -12,6 +12,7 @@ from anneal_operator.api.model_version import Cost
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
+from .compared import Compared
 from .experiment_terms import terms_of
 from .statistics.guarded import Guards
 from .statistics.guardrails import breach, breaches
@@ -163,6 +164,8 @@ class ObservedExperiment:
     """What the recorder counted, by variant."""
     secondary: Mapping[str, Counts] = field(default_factory=dict)
     """The same of each secondary metric that it told of, as if that were to decide."""
+    shadowed: Mapping[str, Compared] | None = None
+    """What it counted of copies, by challenger, of a Shadow."""
     baked: Guards | None = None
     """What it counted for guardrails while the winner bakes: of who stays with the control, then of the winner's."""
     stored: Stored | None = None

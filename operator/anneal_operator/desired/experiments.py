@@ -60,7 +60,8 @@ def _named(experiment: Manifest, spec: ABExperimentSpec, ramp: Manifest | None =
     """Testers are a set, and that more of what users say is better was always so where nobody said anything else."""
     said = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_MAY_CHANGE)
     said["assignment"] = {**said.get("assignment", {}), **(ramp or {})}
-    if spec.metrics.primary.source == "Feedback" and spec.metrics.primary.increases:
+    primary = spec.metrics.primary
+    if spec.type != "Shadow" and primary.source == "Feedback" and primary.increases:
         said["metrics"]["primary"].pop("direction", None)
     said = {name: value for name, value in said.items() if value != {}}
     if override := said.get("assignment", {}).get("override"):

@@ -14,6 +14,7 @@ from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersio
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.compared import Compared
 from anneal_operator.decide.experiment_bake import bake_uid
 from anneal_operator.decide.experiment_end import has_users
 from anneal_operator.decide.experiment_secondary import alone
@@ -57,6 +58,7 @@ from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
+from .compared_seen import compared_in
 from .context import Context
 from .experiment_records import kept_record, record_of, remembered_of, start_of, text_of
 from .guards_seen import guards_in
@@ -130,6 +132,8 @@ class ABExperimentKind:
         if not is_counted:
             return seen
         stored = await self._stored(reader, item)
+        if item.spec.type == "Shadow":
+            return replace(seen, shadowed=await self._shadowed(reader, item, seen.identity), stored=stored)
         found = await self._told_of(reader, item, seen.identity, item.spec.metrics.primary.name)
         counted = await self._counted(reader, item, seen.identity, found) if found else None
         secondary = await self._secondary(reader, item, seen.identity, found) if found and counted else {}
@@ -214,6 +218,13 @@ class ABExperimentKind:
                 with contextlib.suppress(*_NOT_TOLD):
                     counted[metric.name] = _counts(alone(item.spec, metric), told)
         return counted
+
+    async def _shadowed(self, reader: Reader, item: ExperimentItem, uid: str) -> dict[str, Compared] | None:
+        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        try:
+            return compared_in(await self._context.routers.shadowed(url, key, uid))
+        except (RouterError, *_NOT_TOLD):
+            return None
 
     async def _baked(
         self, reader: Reader, item: ExperimentItem, seen: ObservedExperiment, decision: DecisionStatus

@@ -7,7 +7,7 @@ script and asks no server for anything; whatever a user has written is escaped.
 import base64
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.desired.pods import Manifest
 
+from .agreement import agreement, copies_asked
 from .charts import Band, Line, Mark, chart
 from .elements import escaped, note, paragraph, table, without_empty
 from .guardrails import guardrails
@@ -92,6 +93,8 @@ def record_text(record: Manifest) -> str:
 def page(papers: Papers) -> str:
     """Return the page as HTML."""
     title = f"Experiment {papers.name}"
+    if papers.spec.type == "Shadow":
+        return _document(title, papers, _of_shadow(papers))
     sections = (
         ("Effect", _effect(papers)),
         ("Variants", _variants(papers)),
@@ -103,6 +106,19 @@ def page(papers: Papers) -> str:
         ("What was asked", _terms(papers)),
         ("Decision", _decision(papers)),
     )
+    return _document(title, papers, sections)
+
+
+def _of_shadow(papers: Papers) -> Sequence[tuple[str, Iterable[str]]]:
+    return (
+        ("Agreement", agreement(papers.spec, papers.status)),
+        ("Conditions", _conditions(papers)),
+        ("What was asked", copies_asked(papers.spec)),
+        ("End", _decision(papers)),
+    )
+
+
+def _document(title: str, papers: Papers, sections: Sequence[tuple[str, Iterable[str]]]) -> str:
     body = "".join(f"<section><h2>{name}</h2>{''.join(parts)}</section>" for name, parts in sections if parts)
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -119,7 +135,8 @@ def _head(papers: Papers) -> str:
     kind = "good" if phase in _GOOD else "bad" if phase in _BAD else "plain"
     outcome = status.decision.outcome if status.decision else ""
     kind = {"Sound": "good", "Unsound": "bad"}.get(outcome, kind)
-    facts = f"{papers.spec.model_name} by {metric.name} ({_way(metric)}), as of {timestamp(papers.now)}"
+    by = "copies of requests" if papers.spec.type == "Shadow" else f"{metric.name} ({_way(metric)})"
+    facts = f"{papers.spec.model_name} by {by}, as of {timestamp(papers.now)}"
     top = f'<h1>{escaped(papers.name)} <span class="phase {kind}">{escaped(phase)}</span></h1>'
     lead = f'<p class="lead">{escaped(standing(papers.spec, status, papers.now))}</p>'
     return f"<header>{top}{lead}{paragraph(facts)}</header>"

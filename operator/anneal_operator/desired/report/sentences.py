@@ -17,7 +17,12 @@ __all__ = ["duration_words", "may_compare", "standing", "to_minimum", "weekdays"
 _WEEK = timedelta(days=7)
 _LEAST_SHARE = timedelta(hours=6)
 """What a duration may be off by: of so little no day of the week is left out, or weighs more."""
-_HEADS = {"Inconclusive": "Ended without a winner", "Aborted": "Ended by hand", "ControlReplaced": "Ended"}
+_HEADS = {
+    "Inconclusive": "Ended without a winner",
+    "Observed": "Ended",
+    "Aborted": "Ended by hand",
+    "ControlReplaced": "Ended",
+}
 """By outcome; else it was decided."""
 _FOLLOWED = {
     "Promoted": "The winner, {winner}, is promoted.",

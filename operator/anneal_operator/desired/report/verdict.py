@@ -71,6 +71,8 @@ def _is_healthy(status: ABExperimentStatus) -> bool:
 
 def _variant(variant: VariantStatus, metric: MetricStatus | None, *, is_told: bool) -> dict[str, Any]:
     told: dict[str, Any] = {"users": variant.users, **_metric(metric, is_told=is_told)}
+    if variant.shadow:
+        told["shadow"] = variant.shadow.dump()
     if variant.guardrails:
         told["guardrails"] = {one.name: _guardrail(one) for one in variant.guardrails}
     return told
