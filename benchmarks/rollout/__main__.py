@@ -1,4 +1,4 @@
-"""Measure a version's way to its clients: `PYTHONPATH=operator python -m benchmarks.rollout`, in fifteen minutes at most.
+"""Measure a version's way to its clients: `PYTHONPATH=operator python -m benchmarks.rollout`, fifteen minutes at most.
 
 - `download`: weights beside curl, which takes turns with it at the same local server, over a line that is as fast as
   `--line` says. It needs nothing but curl and the router's nginx (`python -m tools.nginx`).
