@@ -1,1 +1,1 @@
-"""A version on its way to its clients, measured: its weights beside curl, and how soon an alias is followed."""
+"""A version on its way to its clients, measured: its weights, its start, its alias, and many of them."""

@@ -22,7 +22,9 @@ from toolbox.commands import CommandError, run
 from toolbox.polling import poll
 from tools.nginx import installed
 
-__all__ = ["Round", "download_rounds"]
+from .figures import Figure
+
+__all__ = ["Round", "download_rounds", "measure_download"]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _FILES, _STRETCH, _STREAMS = 4, 64 << 20, 8
@@ -31,6 +33,7 @@ _REPOSITORY = "bench/model"
 _PLACE = f"{_REPOSITORY}/resolve/main"
 _PIECE = 1 << 20
 _SECONDS = 3600.0
+_ROUNDS = 3
 _NGINX = """pid nginx.pid;
 events {{ worker_connections 256; }}
 http {{
@@ -56,6 +59,17 @@ class Round:
     """Of curl, until the files were verified and on the disk."""
     bare: float
     """Of curl alone."""
+
+
+def measure_download(folder: Path, size: int, line: int) -> list[Figure]:
+    """Download so many random bytes, over a line of so many bytes per second (0: any)."""
+    rounds = download_rounds(folder, size, _ROUNDS, line)
+    verified, bare = [one.same / one.ours for one in rounds], [one.bare / one.ours for one in rounds]
+    return [
+        Figure("bytes per second / curl's in parallel, verified and on the disk", verified, at_least=0.8),
+        Figure("bytes per second / curl's in parallel, which verifies nothing", bare, at_least=0.8),
+        Figure("a download, with start and verification", [size / 1e6 / one.ours for one in rounds], "MB/s"),
+    ]
 
 
 def download_rounds(folder: Path, size: int, rounds: int, line: int) -> list[Round]:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,31 +17,23 @@ from demo.installation import SYSTEM
 from serving_runtime.plan import CLIENT_PORT
 from toolbox.polling import poll
 
-from .bench import RESOURCES, TRAINING, Bench
+from .adapters import MODEL, fetch, train_adapter, train_base
+from .bench import Bench
 from .conftest import CHECKOUT
 
 pytestmark = [pytest.mark.node, pytest.mark.soak, pytest.mark.timeout(2400)]
-_MODEL, _PROMPT = "small", "the sum of 1 and 2"
+_PROMPT = "the sum of 1 and 2"
 _START_SECONDS = 900.0
 _LOADED_SECONDS = 30.0
-_SERVING: dict[str, Any] = {
-    "sharing": "SharedBase",
-    "dtype": "FP32",
-    "maxModelLength": 256,
-    "engineArgs": [{"name": "enforce-eager", "value": "true"}],
-    "resources": {"requests": {"cpu": "250m", "memory": "5Gi"}},
-    "adapters": {"maxRank": 8, "atOnce": 2},
-}
 
 
 def test_two_adapters_on_one_base_answer_as_peft_says(bench: Bench, tmp_path: Path) -> None:
-    bench.submit("base", output={"modelName": _MODEL, "aliases": ["base"]})
-    bench.wait("base", "Succeeded")
-    _train(bench, "one", steps=10)
+    train_base(bench)
+    train_adapter(bench, "one", steps=10)
     assert poll(lambda: _phase(bench, "one") == "Ready", _START_SECONDS, every=2.0), _told(bench, "one")
     [engine] = _engines(bench)
     pods = {pod["metadata"]["uid"] for pod in bench.cluster.api.objects("Pod", SHARED_BASE_LABEL)}
-    _train(bench, "two", steps=30)
+    train_adapter(bench, "two", steps=30)
     assert poll(lambda: _phase(bench, "two") == "Ready", _LOADED_SECONDS, every=0.5), _told(bench, "two")
     assert _engines(bench) == [engine]
     assert {pod["metadata"]["uid"] for pod in bench.cluster.api.objects("Pod", SHARED_BASE_LABEL)} == pods
@@ -50,22 +41,10 @@ def test_two_adapters_on_one_base_answer_as_peft_says(bench: Bench, tmp_path: Pa
     assert expected["one"] != expected["two"]
     for name, likeliest in expected.items():
         number = bench.cluster.api.status("ModelVersion", name)["registry"]["version"]
-        told = _asked(bench, f"{_MODEL}@{number}")
+        told = _asked(bench, f"{MODEL}@{number}")
         assert set(told) == set(likeliest)
         assert max(abs(told[token] - likeliest[token]) for token in likeliest) < 1e-3
     _check_nobody_loads(bench, engine)
-
-
-def _train(bench: Bench, name: str, steps: int) -> None:
-    bench.submit(
-        name,
-        base={"uri": f"models:/{_MODEL}@base"},
-        tuning={"method": "LoRA", "lora": {"rank": 8, "alpha": 32}},
-        training={**TRAINING, "maxSteps": steps},
-        stages=dict.fromkeys(("prepare", "train", "publish"), RESOURCES),
-        output={"modelName": _MODEL, "formats": ["Adapter"], "serving": _SERVING},
-    )
-    bench.wait(name, "Succeeded")
 
 
 def _phase(bench: Bench, name: str) -> str:
@@ -87,30 +66,15 @@ def _expected(bench: Bench, folder: Path) -> dict[str, dict[str, float]]:
     """What PEFT makes of the published adapters and their base."""
     specs = {name: bench.cluster.get("modelversion", name)["spec"]["artifact"] for name in ("one", "two")}
     address = bench.cluster.get("service", "anneal-mlflow", "-n", SYSTEM)["spec"]["clusterIP"]
-    _fetch(address, specs["one"]["base"]["uri"], folder / "base")
+    fetch(address, specs["one"]["base"]["uri"], folder / "base")
     for name, artifact in specs.items():
-        _fetch(address, artifact["uri"], folder / name)
+        fetch(address, artifact["uri"], folder / name)
     command: list[str | Path] = [CHECKOUT / ".envs/trainer/bin/python", "-m", "tests.training_runtime.adapter_answers"]
     command += [folder / "base", _PROMPT, *(folder / name for name in specs)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, check=True, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
     answers = [json.loads(line)["answer"] for line in done.stdout.splitlines() if line.startswith('{"answer"')]
     return dict(zip(specs, answers, strict=True))
-
-
-def _fetch(address: str, uri: str, folder: Path) -> None:
-    path = uri.removeprefix("mlflow-artifacts:/").strip("/")
-
-    def brought(name: str) -> bytes:
-        url = f"http://{address}:5000/api/2.0/mlflow-artifacts/artifacts/{path}/{name}"
-        with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "localhost:5000"})) as answer:
-            found: bytes = answer.read()
-        return found
-
-    for name in json.loads(brought("manifest.json"))["files"]:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(brought(name))
 
 
 def _asked(bench: Bench, model: str) -> dict[str, float]:
