@@ -76,6 +76,8 @@ def generated_spec(schema: Json, rng: random.Random) -> Any:
 def _choose(spec: Json, schema: Json, rng: random.Random) -> None:
     """Keep one of what excludes each other."""
     known = schema["properties"]
+    if "shadow" in known:
+        _of_one_type(spec, known, rng)
     if "backend" not in known:
         return
     if "backend" not in spec:
@@ -88,6 +90,18 @@ def _choose(spec: Json, schema: Json, rng: random.Random) -> None:
         **{name: value for name, value in spec["backend"].items() if name not in {"serviceRef", "url"}},
         place: _value(known["backend"]["properties"][place], rng),
     }
+
+
+def _of_one_type(spec: Json, known: Json, rng: random.Random) -> None:
+    """Leave out of an experiment what others than its type have."""
+    if spec.get("type", "AB") != "AB":
+        spec["decision"] = {"mode": "Observe"}
+    if spec.get("type") == "Shadow":
+        for name in ("metrics", "assignment", "stopping"):
+            spec.pop(name, None)
+        return
+    spec.pop("shadow", None)
+    spec.setdefault("metrics", _value(known["metrics"], rng))
 
 
 def _fit_together(spec: Json) -> None:

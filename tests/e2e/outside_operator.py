@@ -42,7 +42,8 @@ class OutsideOperator:
         environment = {**os.environ, **operator_environment(self.namespace), **self.environment}
         environment["KUBECONFIG"] = str(kubeconfig)
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
+            command = ["setpriv", "--pdeathsig=KILL", *self.command]  # what ends the tests ends it, too
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.starts += 1
 
     def wait_until_it_leads(self, patience: float = 60) -> None:
