@@ -172,7 +172,10 @@ def _value(schema: Json, rng: random.Random) -> Any:
 
 def _object(schema: Json, rng: random.Random) -> Json:
     if "properties" not in schema:
-        return {"a": _value(schema["additionalProperties"], rng) if "additionalProperties" in schema else 1}
+        if "additionalProperties" not in schema:
+            return {"a": 1}
+        is_of_resources = "type" not in schema["additionalProperties"]
+        return {"cpu" if is_of_resources else "a": _value(schema["additionalProperties"], rng)}
     required = schema.get("required", ())
     names = [name for name in schema["properties"] if name in required or rng.random() < 0.2]
     return {name: _value(schema["properties"][name], rng) for name in names}

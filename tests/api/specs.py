@@ -642,6 +642,14 @@ CASES = [
     _case("FineTuneJob", "podTemplate.nodeSelector", {"anneal.dev/pool": "h100"}),
     _case("FineTuneJob", "podTemplate.nodeSelector", {"pool": "a b"}, _PATTERN),
     _case("FineTuneJob", "podTemplate.tolerations", [{"key": "gpu", "operator": "Exists"}]),
+    *(
+        _case("FineTuneJob", "stages.train.resources", {side: {name: "1"}}, refused)
+        for side in ("requests", "limits")
+        for name, refused in (
+            *((known, None) for known in ("cpu", "ephemeral-storage", "rdma/hca", "nvidia.com/gpu")),
+            *((odd, "name what Kubernetes knows") for odd in ("gpu", "CPU", "storage")),
+        )
+    ),
     _case("FineTuneJob", "podTemplate.tolerations", [{"operator": "Exists"}]),
     _case(
         "FineTuneJob", "podTemplate.tolerations", [{"operator": "Exists", "key": "a", "value": "b"}], "takes no `value`"

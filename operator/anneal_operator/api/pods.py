@@ -29,6 +29,14 @@ def is_gpu(name: str) -> bool:
     return name.endswith("/gpu") or "/mig-" in name
 
 
+_OWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_IS_RESOURCE = f"k.contains('/') || k.startsWith('hugepages-') || k in {list(_OWN_RESOURCES)}"
+
+
+def _is_resource(name: str) -> bool:
+    return "/" in name or name.startswith("hugepages-") or name in _OWN_RESOURCES
+
+
 class ResourceRequirements(Schema):
     """What a container asks for and may use at most, as in any pod."""
 
@@ -46,6 +54,14 @@ class ResourceRequirements(Schema):
             f"{gpus_in_cel('self')}.all(one, {gpus_in_cel('self')}.all(other, one == other))",
             "ask in `resources` for GPUs of one resource name only: those of a pod share its work evenly",
             lambda wanted: len(wanted.gpu_names) <= 1,
+        ),
+        Rule(
+            " && ".join(
+                f"(!has(self.{side}) || self.{side}.all(k, {_IS_RESOURCE}))" for side in ("requests", "limits")
+            ),
+            "`requests` and `limits` name what Kubernetes knows: `cpu`, `memory`, `ephemeral-storage`, `hugepages-*`, "
+            "or a name with a domain, as `nvidia.com/gpu`",
+            lambda wanted: all(map(_is_resource, {**wanted.requests, **wanted.limits})),
         ),
     )
 
