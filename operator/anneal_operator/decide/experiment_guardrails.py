@@ -53,8 +53,12 @@ def with_dropped(spec: ABExperimentSpec, status: ABExperimentStatus, latches: Co
     return status.having(dropped=[*known, *(name for name in dropped_by(spec, latches) if name not in known)] or None)
 
 
-def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding | None:
-    """Say whether challengers keep within the guardrails; nothing where there are none."""
+def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is_told: bool) -> Finding | None:
+    """Say whether challengers keep within the guardrails; nothing where there are none.
+
+    Before a fixed horizon's look it says no more than that there is no breach: a limit may be on the very number that
+    decides.
+    """
     kind, terms, variants = ConditionType.GUARDRAILS_HEALTHY, seen.terms, seen.spec.variants
     if not terms.guardrails:
         return None
@@ -72,6 +76,9 @@ def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement)
             "promoted: have the chart's recorder run this release"
         )
         return Finding(kind, "Unknown", Reason.GUARDRAILS_UNKNOWN, message)
+    if terms.method == "FixedHorizon" and not is_told:
+        message = "no breach; how far challengers keep within the guardrails is told with the one look"
+        return Finding(kind, "Unknown", Reason.GUARDRAILS_NOT_SHOWN, message)
     open_ = {place: judged.unshown(place, terms.level) for place in range(len(variants)) if place != terms.control}
     if any(open_.values()):
         which = "; ".join(f"{variants[place].name}: {', '.join(names)}" for place, names in open_.items() if names)
