@@ -20,7 +20,7 @@ from anneal_operator.decide.observed_experiment import (
 from anneal_operator.decide.statistics.judgement import SPREAD
 from anneal_operator.decide.statistics.terms import Counts
 from tests.decide.contested import NOW, condition, counted, seen_of, spec_of
-from tests.support.counted import sums_of
+from tests.support.counted import failures, sums_of
 
 SAME = [{"name": name, "modelVersionRef": {"name": "m-1"}, "weight": 1} for name in "ab"]
 SPEC = spec_of(type="AA", decision={"mode": "Observe"}, variants=SAME)
@@ -107,6 +107,21 @@ def test_what_is_not_shown_in_time_is_inconclusive(observations: Counts, said: s
     assert verdict.status.phase == "Inconclusive"
     assert verdict.status.decision is not None
     assert said in verdict.status.decision.reason
+
+
+def test_what_is_not_shown_in_time_is_told_in_the_metric_s_unit() -> None:
+    primary = {"name": "failed", "source": "Errors", "minimumDetectableEffect": 0.01}
+    spec = spec_of(
+        type="AA",
+        decision={"mode": "Observe"},
+        variants=SAME,
+        metrics={"primary": primary},
+        stopping={"method": "Sequential"},
+    )
+    measured = replace(counted(3.0, 3.0, users=300), guards=failures((300, 30), (300, 30)))
+    decision = decide(_seen_of(spec, measured), NOW + timedelta(days=2)).status.decision
+    assert decision is not None
+    assert decision.reason.endswith("but that they differ by less than 1 points is not shown")
 
 
 def _seen_of(spec: Any, observations: Counts) -> ObservedExperiment:
