@@ -219,7 +219,9 @@ def test_a_fixed_horizon_tells_no_numbers_of_guardrails_before_its_look() -> Non
     assert (found.state, found.value, found.ratio, found.bound) == ("NotShown", None, None, None)
 
 
-@pytest.mark.parametrize(("failed", "shown"), [(5, ("True", "GuardrailsKept")), (45, ("Unknown", "GuardrailsNotShown"))])
+@pytest.mark.parametrize(
+    ("failed", "shown"), [(5, ("True", "GuardrailsKept")), (45, ("Unknown", "GuardrailsNotShown"))]
+)
 def test_nor_whether_they_are_shown_to_be_kept(failed: int, shown: tuple[str, str]) -> None:
     """One may be on the very number that decides."""
     spec = _spec(stopping={"method": "FixedHorizon", "minUsersPerVariant": 100})
