@@ -98,7 +98,9 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
     whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
     message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
-        return Finding(kind, "False", Reason.COLLECTING, message)
+        few = ", ".join(spec.variants[place].name for place in judged.few)
+        why = f", and a few users have most of the answers of {few}, which says little of others" if few else ""
+        return Finding(kind, "False", Reason.COLLECTING, f"{message}{why}")
     if RESPONSE in judged.latched:
         return Finding(
             kind, "False", Reason.RESPONSE_DIFFERS, f"{message}, but {_response(seen.terms, counts, metric)}"

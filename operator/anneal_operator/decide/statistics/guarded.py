@@ -58,6 +58,11 @@ class Ratio:
         own = self.n >= 0 and self.d >= self.n and self.d**2 <= self.n * self.dd and self.dd <= self.d**2
         return own and self.m >= 0 and self.m**2 <= self.n * self.mm and self.md**2 <= self.mm * self.dd
 
+    @property
+    def alike(self) -> float:
+        """How many users who all ask equally often would say as much (Kish): about 1 where one asks most of it."""
+        return self.d**2 / self.dd if self.dd else 0.0
+
     def arm(self, parts: int, source: Source) -> Arm | None:
         """Return the ratio and its variance by the delta method (Deng 1803.06336, section 3); `parts` make one.
 

@@ -13,7 +13,7 @@ from typing import Literal
 from .comparison import LEAST_P, Comparison
 from .guardrails import Guarded, breach, breaches, guarded
 from .holm import adjusted
-from .primary import compared, powered, tested, values
+from .primary import compared, hangs_on_few, powered, tested, values
 from .spread import LATCH, log_evidence
 from .terms import Counts, Terms
 
@@ -42,6 +42,9 @@ class Judgement:
     powered: int | None
     """Users with a value of the smallest variant by which a difference of `effect` is found four times in five."""
     has_sample: bool
+    """Whether these are there, and are not a few who have most of the answers."""
+    few: tuple[int, ...] = ()
+    """The variants most of whose answers a few users have."""
     fell_back: tuple[int, ...] = ()
     """The challengers of whose requests another variant's server answered too many."""
     guarded: tuple[tuple[Guarded, ...], ...] = ()
@@ -84,6 +87,7 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
     users, enough = values(terms, counts), powered(terms, counts)
     needed = max(terms.least, enough or 0) if terms.method == "FixedHorizon" else terms.least
     left = [place for place in range(len(terms.shares)) if place not in breaches(latched)]
+    few = tuple(place for place in left if hangs_on_few(terms, counts, place))
     judgement = Judgement(
         compared=tuple(compared(terms, counts, place) for place in range(len(terms.shares))),
         spread=spread,
@@ -91,7 +95,8 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
         too_many_moved=counts.moved > max(_MOST_MOVED, _MOST_MOVED_SHARE * sum(counts.users)),
         needed=needed,
         powered=enough,
-        has_sample=min(users[place] for place in left) >= needed,
+        has_sample=min(users[place] for place in left) >= needed and not few,
+        few=few,
         fell_back=tuple(place for place in _challengers(terms) if place in left and _fell_back(counts, place)),
         guarded=stand,
     )
