@@ -98,7 +98,7 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
     whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
     message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
-        few = ", ".join(spec.variants[place].name for place in judged.few)
+        few = ", ".join(spec.variants[place].name for place in judged.few if least >= judged.needed)
         why = f", and a few users have most of the answers of {few}, which says little of others" if few else ""
         return Finding(kind, "False", Reason.COLLECTING, f"{message}{why}")
     if RESPONSE in judged.latched:

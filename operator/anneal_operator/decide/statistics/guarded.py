@@ -17,6 +17,8 @@ __all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natura
 Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 EVENTS = "Errors"
 """Of which each is 0 or 1."""
+_LEAST_ALIKE = 50
+"""Of fewer users the spread of those who ask most is not known, and intervals are too narrow. Measured."""
 
 
 def natural(source: str, mean: float) -> float:
@@ -58,10 +60,13 @@ class Ratio:
         own = self.n >= 0 and self.d >= self.n and self.d**2 <= self.n * self.dd and self.dd <= self.d**2
         return own and self.m >= 0 and self.m**2 <= self.n * self.mm and self.md**2 <= self.mm * self.dd
 
-    @property
-    def alike(self) -> float:
-        """How many users who all ask equally often would say as much (Kish): about 1 where one asks most of it."""
-        return self.d**2 / self.dd if self.dd else 0.0
+    def hangs_on_few(self, source: Source, least: int) -> bool:
+        """Whether a few users have most of the answers: the ratio follows them, and so seems to have no spread.
+
+        They say less than so many who all ask equally often would (Kish). Of events the spread is no less than one more
+        user would bring.
+        """
+        return source != EVENTS and 0 < self.d**2 < min(least, _LEAST_ALIKE) * self.dd
 
     def arm(self, parts: int, source: Source) -> Arm | None:
         """Return the ratio and its variance by the delta method (Deng 1803.06336, section 3); `parts` make one.

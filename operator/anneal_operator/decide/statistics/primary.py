@@ -11,7 +11,7 @@ from anneal_operator.api.amounts import LOGARITHMS
 
 from .comparison import Comparison, sequence, welch
 from .cuped import adjusted_pair
-from .guarded import EVENTS, Ratio, joined, natural
+from .guarded import Ratio, joined, natural
 from .power import fixed_users, sequential_factor
 from .sums import Arm, arm_of, together
 from .terms import Counts, Terms
@@ -19,8 +19,6 @@ from .terms import Counts, Terms
 __all__ = ["compared", "hangs_on_few", "mean_of", "powered", "tested", "values"]
 
 _MOST_LOG = 100.0
-_LEAST_ALIKE = 50
-"""Of fewer users alike the spread of those who ask most is not known, and intervals are too narrow. Measured."""
 
 
 def values(terms: Terms, counts: Counts) -> tuple[int, ...]:
@@ -31,14 +29,10 @@ def values(terms: Terms, counts: Counts) -> tuple[int, ...]:
 
 
 def hangs_on_few(terms: Terms, counts: Counts, place: int) -> bool:
-    """Whether a few users have most of a variant's answers: a ratio follows them, and so seems to have no spread.
-
-    Of events it has no less than one more user would bring.
-    """
-    if terms.source in {"Feedback", EVENTS}:
+    """Whether a few users have most of a variant's answers, by which nothing is told of others."""
+    if terms.source == "Feedback":
         return False
-    ratio = _ratios(terms, counts)[place]
-    return ratio.n > 0 and ratio.alike < min(terms.least, _LEAST_ALIKE)
+    return _ratios(terms, counts)[place].hangs_on_few(terms.source, terms.least)
 
 
 def mean_of(terms: Terms, counts: Counts, place: int) -> float | None:
