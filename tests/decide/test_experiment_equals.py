@@ -82,6 +82,21 @@ def test_of_who_says_anything_no_promotion_is_spoken_of() -> None:
     assert "promoted" not in sufficient.message
 
 
+def test_what_no_guardrail_was_looked_for_in_is_not_found_sound() -> None:
+    """A recorder of an earlier build tells nothing of answers."""
+    metrics = {"primary": {"name": "rating"}, "guardrails": [{"name": "errors", "source": "Errors", "max": 0.5}]}
+    spec = spec_of(type="AA", decision={"mode": "Observe"}, variants=SAME, metrics=metrics)
+    assert decide(_seen_of(spec, counted(3.0, 4.0)), NOW).status.decision is None, "it has one look, and that takes all"
+    blind = decide(_seen_of(spec, counted(3.0, 3.0)), NOW).status
+    assert (blind.phase, condition(blind, "GuardrailsHealthy")) == ("Running", ("Unknown", "GuardrailsUnknown"))
+    seeing = replace(counted(3.0, 3.0), guards=failures((200, 10), (200, 10)))
+    assert decide(_seen_of(spec, seeing), NOW).status.reason == "Sound"
+    over = decide(_seen_of(spec, counted(3.0, 3.0)), NOW + timedelta(days=2)).status
+    assert over.decision is not None
+    assert "the set-up is not found sound: have the chart's recorder run this release" in over.decision.reason
+    assert all("promoted" not in one.message for one in (*blind.conditions, *over.conditions))
+
+
 def test_numbers_alone_wait_for_the_least_duration() -> None:
     early = decide(_seen(counted(3.0, 4.0)), EARLY)
     assert (early.status.phase, early.status.decision) == ("Running", None)

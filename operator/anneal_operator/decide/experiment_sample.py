@@ -107,8 +107,11 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         )
     if judged.fell_back:
         names = ", ".join(spec.variants[place].name for place in judged.fell_back)
-        message += f", but other variants' servers answered more than 5 % of the requests of {names}"
-        return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}: keep its pods ready; it is not promoted")
+        message += (
+            f", but other variants' servers answered more than 5 % of the requests of {names}: keep its pods ready"
+        )
+        held = "" if seen.terms.is_of_equals else "; it is not promoted"
+        return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}{held}")
     if any(judged.compared[place] is None for place in left if place != seen.terms.control):
         alike = "say the same, and only a `range` tells" if is_said else "have the same, and nothing tells"
         return Finding(

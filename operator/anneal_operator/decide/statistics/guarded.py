@@ -12,7 +12,7 @@ from anneal_operator.api.amounts import LOGARITHMS
 
 from .sums import Arm
 
-__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natural"]
+__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natural", "unknown_to"]
 
 Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 EVENTS = "Errors"
@@ -109,3 +109,8 @@ class Guards:
         """Return it from JSON; raise TypeError or KeyError where it is none."""
         ratios = {source: tuple(Ratio(*one) for one in arms) for source, arms in told["ratios"].items()}
         return cls(tuple(told["failed"]), ratios, dict(told["parts"]))
+
+
+def unknown_to(guards: Guards | None, guardrails: Iterable[Guardrail]) -> list[str]:
+    """Return the sources of guardrails that the recorder does not tell of."""
+    return sorted({one.source for one in guardrails}.difference(guards.ratios if guards else ()))
