@@ -148,7 +148,7 @@ def _measure(primary: Json) -> None:
     if primary.get("source", "Feedback") != "Feedback":
         for name in ("window", "range", "missing", "direction"):
             primary.pop(name, None)
-        primary |= {"direction": "Decrease"} if primary["source"] == "OutputTokens" else {}
+        primary |= {"direction": "Increase"} if primary["source"] == "OutputTokens" else {}
         primary |= {"minimumDetectableEffect": 0.5} if "minimumDetectableEffect" in primary else {}
     if primary.keys() & {"window", "range"}:
         primary["range"] = {"min": 1, "max": 5}

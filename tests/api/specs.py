@@ -299,6 +299,7 @@ _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _NO_ZERO = "set `window`, and a `range` that has 0 in it"
 _WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}}
 _RARE: Json = {"name": "errors", "source": "Errors", "max": 0.01}
+_FAILING = "who fails more often looks better: add a guardrail of `Errors`"
 _TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
 _TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
 _MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
@@ -1006,7 +1007,7 @@ CASES = [
             ({"source": "TimeToFirstToken"}, None),
             ({"source": "TimePerOutputToken", "minimumDetectableEffect": 2}, None),
             ({"source": "OutputTokens", "direction": "Increase", "minimumDetectableEffect": 20}, None),
-            ({"source": "OutputTokens", "direction": "Decrease"}, None),
+            ({"source": "OutputTokens", "direction": "Decrease"}, _FAILING),
             ({"source": "OutputTokens"}, _WAY),
             ({"source": "Latency", "direction": "Decrease"}, _WAY),
             ({"source": "Errors", "direction": "Increase"}, _WAY),
@@ -1091,6 +1092,10 @@ CASES = [
     _case("ABExperiment", "metrics.secondary", [{"name": "m"}, {"name": "m", "source": "Errors"}], "Duplicate value"),
     _case("ABExperiment", "metrics.secondary", [{"name": "m", "source": "Cost"}], _ENUM),
     _case("ABExperiment", "metrics.secondary", [{"name": "user_rating"}], "a metric is told once"),
+    *(
+        _case("ABExperiment", "metrics", {"primary": {**_TOKENS, "direction": "Decrease"}, "guardrails": [one]}, told)
+        for one, told in ((_RARE, None), ({**_RARE, "source": "Latency"}, _FAILING))
+    ),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {"name": "latency", "source": "Latency", **_TENTH}]),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {**_RARE, "source": "Latency"}], "Duplicate value"),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": f"e{number}"} for number in range(4)]),

@@ -20,7 +20,7 @@ from anneal_operator.decide.observed_experiment import (
 from anneal_operator.decide.statistics.judgement import SPREAD
 from anneal_operator.decide.statistics.terms import Counts
 from tests.decide.contested import NOW, condition, counted, seen_of, spec_of
-from tests.support.counted import sums_of
+from tests.support.counted import failures, sums_of
 
 SAME = [{"name": name, "modelVersionRef": {"name": "m-1"}, "weight": 1} for name in "ab"]
 SPEC = spec_of(type="AA", decision={"mode": "Observe"}, variants=SAME)
@@ -82,6 +82,21 @@ def test_of_who_says_anything_no_promotion_is_spoken_of() -> None:
     assert "promoted" not in sufficient.message
 
 
+def test_what_no_guardrail_was_looked_for_in_is_not_found_sound() -> None:
+    """A recorder of an earlier build tells nothing of answers."""
+    metrics = {"primary": {"name": "rating"}, "guardrails": [{"name": "errors", "source": "Errors", "max": 0.5}]}
+    spec = spec_of(type="AA", decision={"mode": "Observe"}, variants=SAME, metrics=metrics)
+    assert decide(_seen_of(spec, counted(3.0, 4.0)), NOW).status.decision is None, "it has one look, and that takes all"
+    blind = decide(_seen_of(spec, counted(3.0, 3.0)), NOW).status
+    assert (blind.phase, condition(blind, "GuardrailsHealthy")) == ("Running", ("Unknown", "GuardrailsUnknown"))
+    seeing = replace(counted(3.0, 3.0), guards=failures((200, 10), (200, 10)))
+    assert decide(_seen_of(spec, seeing), NOW).status.reason == "Sound"
+    over = decide(_seen_of(spec, counted(3.0, 3.0)), NOW + timedelta(days=2)).status
+    assert over.decision is not None
+    assert "the set-up is not found sound: have the chart's recorder run this release" in over.decision.reason
+    assert all("promoted" not in one.message for one in (*blind.conditions, *over.conditions))
+
+
 def test_numbers_alone_wait_for_the_least_duration() -> None:
     early = decide(_seen(counted(3.0, 4.0)), EARLY)
     assert (early.status.phase, early.status.decision) == ("Running", None)
@@ -107,6 +122,21 @@ def test_what_is_not_shown_in_time_is_inconclusive(observations: Counts, said: s
     assert verdict.status.phase == "Inconclusive"
     assert verdict.status.decision is not None
     assert said in verdict.status.decision.reason
+
+
+def test_what_is_not_shown_in_time_is_told_in_the_metric_s_unit() -> None:
+    primary = {"name": "failed", "source": "Errors", "minimumDetectableEffect": 0.01}
+    spec = spec_of(
+        type="AA",
+        decision={"mode": "Observe"},
+        variants=SAME,
+        metrics={"primary": primary},
+        stopping={"method": "Sequential"},
+    )
+    measured = replace(counted(3.0, 3.0, users=300), guards=failures((300, 30), (300, 30)))
+    decision = decide(_seen_of(spec, measured), NOW + timedelta(days=2)).status.decision
+    assert decision is not None
+    assert decision.reason.endswith("but that they differ by less than 1 points is not shown")
 
 
 def _seen_of(spec: Any, observations: Counts) -> ObservedExperiment:

@@ -219,6 +219,22 @@ def test_a_fixed_horizon_tells_no_numbers_of_guardrails_before_its_look() -> Non
     assert (found.state, found.value, found.ratio, found.bound) == ("NotShown", None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("failed", "shown"), [(5, ("True", "GuardrailsKept")), (45, ("Unknown", "GuardrailsNotShown"))]
+)
+def test_nor_whether_they_are_shown_to_be_kept(failed: int, shown: tuple[str, str]) -> None:
+    """One may be on the very number that decides."""
+    spec = _spec(stopping={"method": "FixedHorizon", "minUsersPerVariant": 100})
+    before = _next(_seen(spec, (1000, 5), (1000, failed))).status
+    told = before.condition("GuardrailsHealthy")
+    assert told is not None
+    assert (told.status, told.message) == (
+        "Unknown",
+        "no breach; how far challengers keep within the guardrails is told with the one look",
+    )
+    assert _condition(_next(_better(spec, (1000, 5), (1000, failed))).status) == shown
+
+
 def test_an_experiment_without_guardrails_says_nothing_of_them() -> None:
     plain = _spec(metrics={"primary": {"name": "rating"}})
     status = _next(_seen(plain, *FAILS)).status

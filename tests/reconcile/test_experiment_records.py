@@ -297,3 +297,15 @@ def test_a_record_is_found_again_where_an_earlier_build_s_api_filled_in_that_mor
         for told in ({}, direction)
     ]
     assert (names[0] == names[1]) is is_the_same
+
+
+def test_a_metric_that_is_like_what_a_shadow_has_in_its_place_has_a_record_as_any_has() -> None:
+    """Its name is as the build before there were Shadows gave it."""
+    agreement = {"name": "agreement", "range": {"min": 0, "max": 1}}
+    spec = {
+        "modelName": "m",
+        "control": "a",
+        "variants": [{"name": n, "modelVersionRef": {"name": f"m-{n}"}, "weight": 1} for n in "ab"],
+        "metrics": {"primary": agreement},
+    }
+    assert record_name({"metadata": {"name": "x"}, "spec": spec}) == "x-record-c7cce5ee"

@@ -1,6 +1,7 @@
 """An experiment whose verdict is by what is measured of answers, from its start to the promotion."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.outside.registry import Registration
-from tests.support.counted import answers_told, metric_told
+from tests.support.counted import answers_told, metric_told, ratio_over
 
 from .world import NAMESPACE, World
 
@@ -119,3 +120,26 @@ def test_a_recorder_that_does_not_tell_it_is_named(lost: str) -> None:
     reason, message = _sample(world)
     assert reason == "Collecting"
     assert message.startswith("the recorder does not tell Errors of answers, so nothing is decided")
+
+
+@pytest.mark.parametrize(("asks", "has_sample"), [(1, True), (10_000, False)])
+def test_users_who_have_most_of_the_answers_are_named_as_what_is_missing(asks: int, has_sample: bool) -> None:
+    """Beside the metric that decides, and as that metric."""
+    primary = {"name": "length", "source": "OutputTokens", "direction": "Increase"}
+    metrics = {"primary": primary, "secondary": [{"name": "tokens", "source": "OutputTokens"}]}
+    world = _begun(metrics=metrics)
+    _count(world, a=(400, 0), b=(400, 0))
+    assert world.routers.counted is not None
+    often, lengths = [asks, *[1] * 399], [*range(100, 200)] * 4
+    even = ratio_over(lengths, [1] * 400)
+    uneven = ratio_over([one * length for one, length in zip(often, lengths, strict=True)], often)
+    told = world.routers.counted["open"]
+    told["parts"] = {"answers.tokens": 1}
+    for name, ratio in (("a", even), ("b", uneven)):
+        told["variants"][name]["ratios"] = {"answers.tokens": dataclasses.asdict(ratio)}
+    world.later(5)
+    world.reconcile("ABExperiment", "x")
+    missing = ", and a few users have most of the answers of b, which says little of others"
+    why = "the smallest variant has 400 of 100 users with length"
+    assert _sample(world) == (("Sufficient", why) if has_sample else ("Collecting", why + missing))
+    assert ["lift" in one for one in _status(world)["variants"][1]["metrics"]] == [has_sample] * 2

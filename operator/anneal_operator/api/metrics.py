@@ -211,4 +211,15 @@ class Metrics(Schema):
             "a metric is told once: give those of `secondary` other names than the primary's",
             lambda metrics: all(one.name != metrics.primary.name for one in metrics.secondary),
         ),
+        Rule(
+            "!has(self.primary.direction) || self.primary.direction != 'Decrease' || "
+            "self.primary.source != 'OutputTokens' || self.guardrails.exists(g, g.source == 'Errors')",
+            "a failure has no tokens, so where fewer `OutputTokens` are better, who fails more often looks better: add "
+            "a guardrail of `Errors`",
+            lambda metrics: (
+                metrics.primary.source != "OutputTokens"
+                or metrics.primary.increases
+                or any(one.source == "Errors" for one in metrics.guardrails)
+            ),
+        ),
     )

@@ -3,6 +3,7 @@
 How its verdict follows from the numbers is part of the statistics, as any is.
 """
 
+from anneal_operator.api.amounts import difference
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
@@ -28,5 +29,6 @@ def artifacts_differ(seen: ObservedExperiment) -> Finding | None:
 def not_shown(seen: ObservedExperiment) -> str:
     """Return what sound numbers of enough users have left open as the time is over."""
     if seen.terms.is_of_equals:
-        return f"nothing tells the variants apart, but that they differ by less than {seen.terms.effect:g} is not shown"
+        least = difference(seen.terms.source, seen.terms.effect or 0.0, "g")
+        return f"nothing tells the variants apart, but that they differ by less than {least} is not shown"
     return "by then no variant was shown to be better than the control, nor the control"

@@ -14,6 +14,7 @@ from anneal_operator.reasons import ConditionType, Reason
 from .conditions import Finding
 from .experiment_approval import without_advice
 from .observed_experiment import Intent, KeepLatches, ObservedExperiment, dropped_by
+from .statistics.guarded import unknown_to
 from .statistics.guardrails import Guarded, breach
 from .statistics.judgement import Judgement
 from .statistics.snapshot import stands
@@ -53,8 +54,12 @@ def with_dropped(spec: ABExperimentSpec, status: ABExperimentStatus, latches: Co
     return status.having(dropped=[*known, *(name for name in dropped_by(spec, latches) if name not in known)] or None)
 
 
-def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding | None:
-    """Say whether challengers keep within the guardrails; nothing where there are none."""
+def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement, *, is_told: bool) -> Finding | None:
+    """Say whether challengers keep within the guardrails; nothing where there are none.
+
+    Before a fixed horizon's look it says no more than that there is no breach: a limit may be on the very number that
+    decides.
+    """
     kind, terms, variants = ConditionType.GUARDRAILS_HEALTHY, seen.terms, seen.spec.variants
     if not terms.guardrails:
         return None
@@ -65,17 +70,21 @@ def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement)
         )
         message = f"{found}: from then on its users get {seen.spec.control}'s answers"
         return Finding(kind, "False", Reason.GUARDRAIL_BREACH, message)
-    ratios = counts.guards.ratios if counts.guards else {}
-    if sources := sorted({one.source for one in terms.guardrails} - set(ratios)):
+    if sources := unknown_to(counts.guards, terms.guardrails):
+        held = "the set-up is not found sound" if terms.is_of_equals else "nothing is promoted"
         message = (
-            f"the recorder does not tell what {', '.join(sources)} are judged by, so no breach is seen, and nothing is "
-            "promoted: have the chart's recorder run this release"
+            f"the recorder does not tell what {', '.join(sources)} are judged by, so no breach is seen, and {held}: "
+            "have the chart's recorder run this release"
         )
         return Finding(kind, "Unknown", Reason.GUARDRAILS_UNKNOWN, message)
+    if terms.method == "FixedHorizon" and not is_told:
+        message = "no breach; how far challengers keep within the guardrails is told with the one look"
+        return Finding(kind, "Unknown", Reason.GUARDRAILS_NOT_SHOWN, message)
     open_ = {place: judged.unshown(place, terms.level) for place in range(len(variants)) if place != terms.control}
     if any(open_.values()):
         which = "; ".join(f"{variants[place].name}: {', '.join(names)}" for place, names in open_.items() if names)
-        message = f"no breach, and not shown yet to be kept, without which nothing is promoted: {which}"
+        without = "" if terms.is_of_equals else ", without which nothing is promoted"
+        message = f"no breach, and not shown yet to be kept{without}: {which}"
         return Finding(kind, "Unknown", Reason.GUARDRAILS_NOT_SHOWN, message)
     return Finding(kind, "True", Reason.GUARDRAILS_KEPT, "every challenger is shown to keep within every guardrail")
 

@@ -64,12 +64,12 @@ def looked(
     counts, judged = look.counts, look.judged
     healthy = health(counts, judged)
     gates = [look.fresh, healthy, sufficiency(seen, counts, judged)]
-    guards = guardrails_kept(seen, counts, judged)
     is_due = judged.stands or (may_decide and (healthy.status == "True" or seen.terms.is_of_equals))
     may_decide = is_due and seen.terms.is_known and look.is_fresh
     decision = decision_of(snapshot_of(seen, _decisive(seen, look)), now) if may_decide else None
     was_looked_at = decision is not None or seen.recommendation is not None or seen.looked is not None
     is_told = was_looked_at or (seen.terms.method == "Sequential" and judged.has_sample)
+    guards = guardrails_kept(seen, counts, judged, is_told=is_told)
     status = standing(
         seen,
         "Running",

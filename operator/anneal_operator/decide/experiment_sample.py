@@ -98,15 +98,20 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
     whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
     message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
-        return Finding(kind, "False", Reason.COLLECTING, message)
+        few = ", ".join(spec.variants[place].name for place in judged.few if least >= judged.needed)
+        why = f", and a few users have most of the answers of {few}, which says little of others" if few else ""
+        return Finding(kind, "False", Reason.COLLECTING, f"{message}{why}")
     if RESPONSE in judged.latched:
         return Finding(
             kind, "False", Reason.RESPONSE_DIFFERS, f"{message}, but {_response(seen.terms, counts, metric)}"
         )
     if judged.fell_back:
         names = ", ".join(spec.variants[place].name for place in judged.fell_back)
-        message += f", but other variants' servers answered more than 5 % of the requests of {names}"
-        return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}: keep its pods ready; it is not promoted")
+        message += (
+            f", but other variants' servers answered more than 5 % of the requests of {names}: keep its pods ready"
+        )
+        held = "" if seen.terms.is_of_equals else "; it is not promoted"
+        return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}{held}")
     if any(judged.compared[place] is None for place in left if place != seen.terms.control):
         alike = "say the same, and only a `range` tells" if is_said else "have the same, and nothing tells"
         return Finding(

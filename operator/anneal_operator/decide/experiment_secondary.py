@@ -10,7 +10,7 @@ from anneal_operator.api.metrics import Metrics, SecondaryMetric
 from .experiment_sample import metrics_told
 from .experiment_terms import terms_of
 from .observed_experiment import ObservedExperiment
-from .statistics.primary import compared, values
+from .statistics.primary import compared, hangs_on_few, values
 
 __all__ = ["alone", "secondary_told"]
 
@@ -21,13 +21,15 @@ def alone(spec: ABExperimentSpec, metric: SecondaryMetric) -> ABExperimentSpec:
 
 
 def secondary_told(seen: ObservedExperiment, place: int, *, is_told: bool, has_means: bool) -> list[MetricStatus]:
-    """Return what may be told of a variant; differences only of as many users as the primary takes."""
+    """Return what may be told of a variant; differences only of users as the primary takes them."""
     told = []
     for metric in seen.spec.metrics.secondary:
         if counts := seen.secondary.get(metric.name):
             spec = alone(seen.spec, metric)
             terms, users = terms_of(spec), values(terms_of(spec), counts)
-            is_enough = is_told and min(users[place], users[terms.control]) >= terms.least
-            found = compared(terms, counts, place) if is_enough else None
+            pair = place, terms.control
+            is_enough = min(users[one] for one in pair) >= terms.least
+            is_enough = is_enough and not any(hangs_on_few(terms, counts, one) for one in pair)
+            found = compared(terms, counts, place) if is_told and is_enough else None
             told += metrics_told(spec, counts, place, found, has_means=has_means)
     return told

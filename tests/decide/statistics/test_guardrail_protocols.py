@@ -12,7 +12,7 @@ from anneal_operator.decide.statistics.evidence import log_failure_evidence, odd
 from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import GUARDED_RULE, Counts, Terms
+from anneal_operator.decide.statistics.terms import MEASURED_RULE, Counts, Terms
 
 PARTS = 1000
 TOKENS = Guardrail("tokens", "OutputTokens", regression=0.1)
@@ -28,7 +28,7 @@ def _beyond(nominal: float, runs: int) -> float:
 def _terms(challengers: int, least: int = 100) -> Terms:
     shares = (10000 // (challengers + 1),) * (challengers + 1)
     terms = Terms("Sequential", 0.05, 0, shares, least, 2 * least, increases=True, width=4.0)
-    return replace(terms, guardrails=(ERRORS, TOKENS), rule=GUARDED_RULE)
+    return replace(terms, guardrails=(ERRORS, TOKENS), rule=MEASURED_RULE)
 
 
 def _arm(rng: Any, users: int, *, rate: float, tokens: float, lift: float) -> dict[str, Any]:

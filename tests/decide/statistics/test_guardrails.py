@@ -12,7 +12,7 @@ from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
 from anneal_operator.decide.statistics.guardrails import Guarded, breach, breaches, guarded
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.sums import Arm, Scale
-from anneal_operator.decide.statistics.terms import GUARDED_RULE, Counts, Terms
+from anneal_operator.decide.statistics.terms import GUARDED_RULE, MEASURED_RULE, RULE, Counts, Terms, rule_of
 from tests.support.counted import PARTS, failures, ratio_over, sums_of
 
 RHO2 = rho2_of(0.05, 400)
@@ -306,3 +306,30 @@ def test_that_a_challenger_s_failures_kept_its_users_from_answering_is_nothing_a
     assert judge(terms, silent).latched == {breach("errors", 1)}
     unfailing = replace(silent, guards=failures((400, 0), (400, 0), (400, 0)))
     assert judge(terms, unfailing).latched == {"response"}
+
+
+SLOW = Guardrail("slow", "Latency", regression=0.5)
+
+
+@pytest.mark.parametrize(("rule", "says"), [(GUARDED_RULE, True), (MEASURED_RULE, False)])
+@pytest.mark.parametrize("own", [100, 300])
+def test_nothing_is_shown_by_answers_most_of_which_one_user_has(rule: int, says: bool, own: int) -> None:
+    """An experiment that began before that was asked goes on as it began."""
+    often = [10_000, *[1] * 399]
+    ratios = [
+        ratio_over([one * (times if one > 1 else 100 + place % 3) for place, one in enumerate(often)], often)
+        for times in (100, own)
+    ]
+    counts = Counts((400,) * 2, (400,) * 2, (0, 0), (sums_of(400, 3.0, 399.0),) * 2, Scale(PARTS))
+    counts = replace(counts, guards=Guards((0, 0), {"Latency": tuple(ratios)}, {"Latency": 1}))
+    terms = Terms.read(replace(TERMS, guardrails=(SLOW,), rule=rule).told())
+    judged = judge(terms, counts)
+    ((), (found,)) = judged.guarded
+    assert (found.is_breached, found.p_value < 0.05) == (says and own == 300, says and own == 100)
+
+
+@pytest.mark.parametrize(
+    ("guardrails", "rule"), [((), RULE), ((ERRORS,), GUARDED_RULE), ((ERRORS, SLOW), MEASURED_RULE)]
+)
+def test_the_rule_is_the_first_that_knows_of_the_guardrails(guardrails: tuple[Guardrail, ...], rule: int) -> None:
+    assert rule_of("Feedback", guardrails, of_equals=False) == rule

@@ -18,7 +18,7 @@ from anneal_operator.decide.statistics.primary import mean_of, values
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import MEASURED_RULE, RULE, Counts, Method, Terms
+from anneal_operator.decide.statistics.terms import EQUALS_RULE, MEASURED_RULE, RULE, Counts, Method, Terms
 from tests.support.counted import failures, ratio_over
 
 LOG_PARTS = 1 << 20
@@ -215,3 +215,29 @@ def test_a_decision_is_made_again_from_its_record(guardrails: tuple[Guardrail, .
     spoilt = json.loads(snapshot.text())
     spoilt["counts"]["guards"]["ratios"]["Latency"].reverse()
     assert not recomputed(json.dumps({**decision, "snapshot": json.dumps(spoilt)}))[1]
+
+
+def _with_a_heavy_user(asks: int, times: float, seed: int) -> Ratio:
+    """Of 400 users one asks so often, and waits so many times as long as others do."""
+    rng = random.Random(seed)
+    often = [asks, *[1] * 399]
+    own = [math.log(1000 * (times if d > 1 else 1.0)) + rng.gauss(0, 0.4) for d in often]
+    return ratio_over([round(d * one * LOG_PARTS) for d, one in zip(often, own, strict=True)], often)
+
+
+@pytest.mark.parametrize(("asks", "is_told"), [(20, True), (10_000, False)])
+@pytest.mark.parametrize("method", ["Sequential", "FixedHorizon"])
+def test_nothing_is_decided_by_what_one_user_had_who_asked_most_of_it(method: Method, asks: int, is_told: bool) -> None:
+    """A ratio follows that user, who then seems not to be away from it at all."""
+    ratios = _with_a_heavy_user(asks, 1.0, 10), _with_a_heavy_user(asks, 0.5, 11)
+    judged = judge(_terms("Latency", method), _counts("Latency", *ratios, parts=LOG_PARTS))
+    assert (judged.has_sample, judged.few) == (is_told, () if is_told else (0, 1))
+    assert is_told or judged.outcome is None
+    equals = replace(_terms("Latency", method), rule=EQUALS_RULE)
+    assert is_told or judge(equals, _counts("Latency", *ratios, parts=LOG_PARTS)).outcome is None
+
+
+def test_failures_of_one_user_who_asks_most_are_no_surer_than_one_more_user_leaves_them() -> None:
+    ratios = [ratio_over([failed, *[0] * 399], [10_000, *[1] * 399]) for failed in (500, 100)]
+    judged = judge(_terms("Errors"), _counts("Errors", *ratios))
+    assert (judged.has_sample, judged.outcome) == (True, None)

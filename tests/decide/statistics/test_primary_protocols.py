@@ -15,6 +15,7 @@ from anneal_operator.decide.statistics.guarded import Guards, Ratio, Source
 from anneal_operator.decide.statistics.judgement import Judgement, judge
 from anneal_operator.decide.statistics.sums import Sums
 from anneal_operator.decide.statistics.terms import MEASURED_RULE, Counts, Method, Terms
+from tests.support.counted import ratio_over
 
 PARTS = 1000
 LOOKS = np.geomspace(100, 2500, 20).astype(int)
@@ -122,3 +123,18 @@ def test_an_effect_that_matters_is_found_four_times_in_five_by_the_users_that_ar
         arms = [_ratios(rng, source, users, effect, at_once=True) for effect in (0.0, better)]
         won += _outcome(_terms(source, "FixedHorizon"), *arms) == "Winner"
     assert won / runs == pytest.approx(0.8, abs=max(0.03, 3 * math.sqrt(0.16 / runs)))
+
+
+@RUNS
+@pytest.mark.parametrize("method", ["Sequential", "FixedHorizon"])
+def test_however_few_ask_most_of_it_nothing_is_decided_wrongly(runs: int, method: Method) -> None:
+    """How often users ask has no variance here: one of them may have half of all answers."""
+    rng, wrong, looks = np.random.default_rng(25), 0, LOOKS if method == "Sequential" else LOOKS[-1:]
+    for _ in range(runs):
+        arms = []
+        for _ in range(2):
+            asked = np.minimum(1 / rng.random((LOOKS[-1], 1)), 1e5).astype(int)
+            pairs = asked[:, 0], _totals(rng, "Latency", asked, 0.0)[:, 0]
+            arms.append([ratio_over(*(one[:look].tolist() for one in reversed(pairs))) for look in looks])
+        wrong += _outcome(_terms("Latency", method), *arms) is not None
+    assert wrong <= _beyond(0.05, runs) * runs

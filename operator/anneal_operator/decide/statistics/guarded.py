@@ -12,11 +12,13 @@ from anneal_operator.api.amounts import LOGARITHMS
 
 from .sums import Arm
 
-__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natural"]
+__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natural", "unknown_to"]
 
 Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 EVENTS = "Errors"
 """Of which each is 0 or 1."""
+_LEAST_ALIKE = 50
+"""Of fewer users the spread of those who ask most is not known, and intervals are too narrow. Measured."""
 
 
 def natural(source: str, mean: float) -> float:
@@ -57,6 +59,14 @@ class Ratio:
         """Whether there are users of whom these are the sums."""
         own = self.n >= 0 and self.d >= self.n and self.d**2 <= self.n * self.dd and self.dd <= self.d**2
         return own and self.m >= 0 and self.m**2 <= self.n * self.mm and self.md**2 <= self.mm * self.dd
+
+    def hangs_on_few(self, source: Source, least: int) -> bool:
+        """Whether a few users have most of the answers: the ratio follows them, and so seems to have no spread.
+
+        They say less than so many who all ask equally often would (Kish). Of events the spread is no less than one more
+        user would bring.
+        """
+        return source != EVENTS and 0 < self.d**2 < min(least, _LEAST_ALIKE) * self.dd
 
     def arm(self, parts: int, source: Source) -> Arm | None:
         """Return the ratio and its variance by the delta method (Deng 1803.06336, section 3); `parts` make one.
@@ -99,3 +109,8 @@ class Guards:
         """Return it from JSON; raise TypeError or KeyError where it is none."""
         ratios = {source: tuple(Ratio(*one) for one in arms) for source, arms in told["ratios"].items()}
         return cls(tuple(told["failed"]), ratios, dict(told["parts"]))
+
+
+def unknown_to(guards: Guards | None, guardrails: Iterable[Guardrail]) -> list[str]:
+    """Return the sources of guardrails that the recorder does not tell of."""
+    return sorted({one.source for one in guardrails}.difference(guards.ratios if guards else ()))

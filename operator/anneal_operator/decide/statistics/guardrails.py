@@ -75,17 +75,19 @@ def _guarded(terms: Terms, guards: Guards | None, guardrail: Guardrail, place: i
     if guards is None or ratios is None:
         return Guarded(guardrail)
     parts = guards.parts[guardrail.source]
-    control, challenger = (ratios[one].arm(parts, guardrail.source) for one in (terms.control, place))
+    pair = terms.control, place
+    control, challenger = (ratios[one].arm(parts, guardrail.source) for one in pair)
     if control is None or challenger is None:
         return Guarded(guardrail)
-    has_sample = min(control.n, challenger.n) >= terms.least
+    few = terms.asks_for_many and any(ratios[one].hangs_on_few(guardrail.source, terms.least) for one in pair)
+    has_sample = min(control.n, challenger.n) >= terms.least and not few
     return Guarded(
         guardrail,
         value=natural(guardrail.source, challenger.mean),
         control=natural(guardrail.source, control.mean),
         p_value=_p_value(terms, _room(guardrail, control, challenger)) if has_sample else 1.0,
         bound=_bound(terms, guardrail, control, challenger) if has_sample else None,
-        is_breached=_is_breached(terms, guards, guardrail, place, (control, challenger)),
+        is_breached=not few and _is_breached(terms, guards, guardrail, place, (control, challenger)),
     )
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .comparison import LEAST_P, Comparison
+from .guarded import unknown_to
 from .guardrails import Guarded, breach, breaches, guarded
 from .holm import adjusted
-from .primary import compared, powered, tested, values
+from .primary import compared, hangs_on_few, powered, tested, values
 from .spread import LATCH, log_evidence
 from .terms import Counts, Terms
 
@@ -42,6 +43,9 @@ class Judgement:
     powered: int | None
     """Users with a value of the smallest variant by which a difference of `effect` is found four times in five."""
     has_sample: bool
+    """Whether these are there, and are not a few who have most of the answers."""
+    few: tuple[int, ...] = ()
+    """The variants most of whose answers a few users have."""
     fell_back: tuple[int, ...] = ()
     """The challengers of whose requests another variant's server answered too many."""
     guarded: tuple[tuple[Guarded, ...], ...] = ()
@@ -84,6 +88,7 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
     users, enough = values(terms, counts), powered(terms, counts)
     needed = max(terms.least, enough or 0) if terms.method == "FixedHorizon" else terms.least
     left = [place for place in range(len(terms.shares)) if place not in breaches(latched)]
+    few = tuple(place for place in left if hangs_on_few(terms, counts, place))
     judgement = Judgement(
         compared=tuple(compared(terms, counts, place) for place in range(len(terms.shares))),
         spread=spread,
@@ -91,12 +96,13 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
         too_many_moved=counts.moved > max(_MOST_MOVED, _MOST_MOVED_SHARE * sum(counts.users)),
         needed=needed,
         powered=enough,
-        has_sample=min(users[place] for place in left) >= needed,
+        has_sample=min(users[place] for place in left) >= needed and not few,
+        few=few,
         fell_back=tuple(place for place in _challengers(terms) if place in left and _fell_back(counts, place)),
         guarded=stand,
     )
     if terms.is_of_equals:
-        return _told_apart(terms, judgement)
+        return _told_apart(terms, counts, judgement)
     if len(judgement.dropped) == len(_challengers(terms)):
         return replace(judgement, outcome="GuardrailBreach", winner=terms.control, basis=min(judgement.dropped))
     return _decided(terms, counts, judgement) if judgement.is_sound and judgement.has_sample else judgement
@@ -139,22 +145,23 @@ def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
     return judgement
 
 
-def _told_apart(terms: Terms, judgement: Judgement) -> Judgement:
+def _told_apart(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
     """Of variants that are the same, whatever tells them apart says that something is wrong with what counts them.
 
     Nothing does once there is the sample, and, where a least difference is named, a sequence shows that none is as
-    large.
+    large. A look takes what guardrails are judged by, too: a fixed horizon has no other.
     """
     found = {place: judgement.compared[place] for place in _challengers(terms)}
     p_values = adjusted([one.p_value if one else 1.0 for one in found.values()])
     furthest = min(zip(p_values, found, strict=True))[1]
-    differs = judgement.has_sample and min(p_values) <= terms.level
-    is_answered_by_others = judgement.has_sample and bool(judgement.fell_back)
+    is_due = judgement.has_sample and not unknown_to(counts.guards, terms.guardrails)
+    differs = is_due and min(p_values) <= terms.level
+    is_answered_by_others = is_due and bool(judgement.fell_back)
     if judgement.latched or not judgement.is_sound or differs or is_answered_by_others:
         return replace(judgement, outcome="Unsound", basis=furthest if differs else None)
     least = terms.effect if terms.effect is not None and terms.method == "Sequential" else math.inf
     is_within = all(one and max(-one.lower, one.upper) < least for one in found.values())
-    return replace(judgement, outcome="Sound", basis=furthest) if judgement.has_sample and is_within else judgement
+    return replace(judgement, outcome="Sound", basis=furthest) if is_due and is_within else judgement
 
 
 def _wanted(terms: Terms, found: Comparison | None) -> Comparison | None:

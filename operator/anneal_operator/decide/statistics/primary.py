@@ -16,7 +16,7 @@ from .power import fixed_users, sequential_factor
 from .sums import Arm, arm_of, together
 from .terms import Counts, Terms
 
-__all__ = ["compared", "mean_of", "powered", "tested", "values"]
+__all__ = ["compared", "hangs_on_few", "mean_of", "powered", "tested", "values"]
 
 _MOST_LOG = 100.0
 
@@ -26,6 +26,13 @@ def values(terms: Terms, counts: Counts) -> tuple[int, ...]:
     if terms.source == "Feedback":
         return tuple(sums.n for sums in counts.sums)
     return tuple(ratio.n for ratio in _ratios(terms, counts))
+
+
+def hangs_on_few(terms: Terms, counts: Counts, place: int) -> bool:
+    """Whether a few users have most of a variant's answers, by which nothing is told of others."""
+    if terms.source == "Feedback":
+        return False
+    return _ratios(terms, counts)[place].hangs_on_few(terms.source, terms.least)
 
 
 def mean_of(terms: Terms, counts: Counts, place: int) -> float | None:
