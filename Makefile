@@ -49,7 +49,7 @@ test: check router-test ## check, router-test, runtime-test beside cluster-test,
 soak: check ## the sweeps that are too long for `make test`
 	@tools/setup.sh runtime
 	.envs/trainer/bin/python -m pytest tests/training_runtime -m soak
-	$(PYTHON) -m pytest tests/serving_runtime tests/router tests/local_cluster_e2e tests/e2e -m soak
+	$(PYTHON) -m pytest tests/decide tests/serving_runtime tests/router tests/local_cluster_e2e tests/e2e -m soak
 
 cluster-up: setup ## a real Kubernetes on this machine (as root)
 	$(CLUSTER) up --gpus 8 --simulated-nodes 200 $(TAKE_OVER)

@@ -69,6 +69,7 @@ __all__ = [
     "ReasoningParser",
     "RouteTable",
     "ServingPlan",
+    "ShadowRoute",
     "Stamp",
     "Target",
     "ToolCallParser",
@@ -432,6 +433,21 @@ class OverrideRoute(_Part):
     users: list[str]
 
 
+class ShadowRoute(_Part):
+    """What a router copies of what the control is asked, and how much of that a challenger is asked at most.
+
+    A router of an earlier build ignores it, and copies nothing: nobody is sent elsewhere.
+    """
+
+    percent: int
+    """Of the requests, drawn one by one."""
+    per_second: int
+    """Of one router, as what follows."""
+    in_flight: int
+    seconds: int
+    """After which a copy is given up."""
+
+
 class ExperimentRoute(_Part):
     """How one experiment assigns users."""
 
@@ -449,11 +465,14 @@ class ExperimentRoute(_Part):
     layer: LayerRoute | None = None
     """Without one, all users are its own."""
     override: OverrideRoute | None = None
+    shadow: ShadowRoute | None = Field(default=None, exclude_if=lambda shadow: shadow is None)
+    """Where challengers get copies alone; then nobody takes part. Other tables are as an earlier build writes them."""
 
     @property
     def is_plain(self) -> bool:
         """Whether a router of an earlier build does the same, which knows nothing but headers."""
         is_whole = self.covered == BUCKETS and not self.epoch and self.layer is None and self.override is None
+        is_whole = is_whole and self.shadow is None
         return is_whole and all(key.kind == "header" for key in self.keys)
 
     def assigned(self, user: str) -> tuple[str, bool] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from demo.users import example_generator
 from tests.support.overlays import job_of
@@ -153,3 +154,10 @@ def test_two_hundred_own_cases_ask_nothing_that_is_trained_on_when_personal_data
     )
     assert len(set(cases)) == len(cases) == 200
     assert not set(cases) & set(chats)
+
+
+def test_the_a_a_test_compares_what_has_production_with_itself() -> None:
+    spec = ABExperimentSpec.parse(yaml.safe_load((EXAMPLE / "aa-test.yaml").read_text())["spec"])
+    compared = ABExperimentSpec.parse(yaml.safe_load((EXAMPLE / "experiment.yaml").read_text())["spec"])
+    assert spec.type == "AA"
+    assert {variant.model_version_ref.name for variant in spec.variants} == {compared.version_of(compared.control)}

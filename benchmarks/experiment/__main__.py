@@ -1,7 +1,8 @@
-"""Measure experiments: `PYTHONPATH=operator python -m benchmarks.experiment`, both parts or one of them.
+"""Measure experiments: `PYTHONPATH=operator python -m benchmarks.experiment`, all parts or one of them.
 
 `verdict` is the operator's processor time for a verdict, on what a recorder has of a million users, and beside it what
 others take that judge sums. `users` is how many users a sequence takes, by simulation with the operator's own rule.
+`breach` is how soon users are given back of a challenger that fails.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from dataclasses import replace
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from tests.support.simulated import users_to_decide
 
+from .breach import breaches
 from .counted import recorder
 from .peers import peers
 from .verdict import Judged, judged, verdicts
@@ -33,18 +35,22 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=["verdict", "users"], help="both where it is left out")
+    parser.add_argument("part", nargs="?", choices=["verdict", "users", "breach"], help="all where it is left out")
     parser.add_argument("--users", type=int, default=1_000_000, help="so many the recorder knows")
     parser.add_argument("--rounds", type=int, default=50, help="verdicts of each")
     parser.add_argument("--runs", type=int, default=2000, help="simulated experiments of each effect")
+    parser.add_argument("--breaches", type=int, default=100, help="so many challengers that fail")
     options = parser.parse_args()
     print("| what | goal | median | least | greatest |\n| --- | --- | --- | --- | --- |", flush=True)
-    if options.part != "users":
+    if options.part in {None, "verdict"}:
         _measure_verdicts(options.users, options.rounds)
-    if options.part != "verdict":
+    if options.part in {None, "users"}:
         for times, most in _EFFECTS:
             what = f"users until a winner / a fixed horizon's, at {times:g} times the least effect that matters"
             _row(what, f"<= {most:g}", users_to_decide(options.runs, times))
+    if options.part in {None, "breach"}:
+        found = asyncio.run(breaches(options.breaches))
+        _row("s from a breach until all routers have given its users back", "<= 60", found)
     return 0
 
 

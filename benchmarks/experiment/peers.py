@@ -13,13 +13,14 @@ from benchmarks.environment import environment
 
 from .verdict import Judged
 
-__all__ = ["Peer", "in_units", "peers"]
+__all__ = ["PEERS", "Peer", "in_units", "peers"]
 
-_PEERS = {
+PEERS = {
     "gbstats": ("gbstats==0.8.0",),
     "tea-tasting": ("tea-tasting==1.14.0",),
     "spotify-confidence": ("spotify-confidence==4.1.0",),
 }
+"""What is installed of each."""
 _PROGRAM = Path(__file__).parent / "peer_verdict.py"
 
 
@@ -46,12 +47,12 @@ class Peer:
 def peers(snapshot: Snapshot) -> Iterator[dict[str, Peer]]:
     """Begin all, and tell them of the numbers; installed where they are not yet."""
     with ExitStack() as running:
-        yield {name: running.enter_context(_begun(name, snapshot)) for name in _PEERS}
+        yield {name: running.enter_context(_begun(name, snapshot)) for name in PEERS}
 
 
 @contextmanager
 def _begun(name: str, snapshot: Snapshot) -> Iterator[Peer]:
-    python = environment(name, _PEERS[name]) / "bin/python"
+    python = environment(name, PEERS[name]) / "bin/python"
     command: list[str | Path] = [python, "-W", "ignore", _PROGRAM, name]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         if process.stdin is None or process.stdout is None:

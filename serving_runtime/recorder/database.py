@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import analysis, statistics, versions
+from . import analysis, shadows, statistics, versions
 from .closing import Flow, close_windows
 from .definition import Definition, define
 from .feedback import Desk, Said, Told, key_of
@@ -53,12 +53,17 @@ class Database:
             row = self._connection.execute("SELECT position FROM sources WHERE name = ?", (source,)).fetchone()
         return int(row[0]) if row else 0
 
-    def record_exposures(self, source: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
-        """Count answers, as `Exposure` has them, together with the position they reach to, so each counts once."""
+    def record_exposures(
+        self, source: str, position: int, exposures: Sequence[Mapping[str, Any]], copies: Sequence[shadows.Copy] = ()
+    ) -> None:
+        """Count answers, as `Exposure` has them, and copies together with the position they reach to, so each counts
+        once.
+        """
         with self._lock, self._connection:
             now = time.time()
             self._count(exposures)
             versions.add(self._connection, exposures)
+            shadows.add(self._connection, copies)
             self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, now))
             self._flow.heard(now)
 
@@ -81,6 +86,11 @@ class Database:
         """Return what `statistics.statistics` says."""
         with self._looking:
             return statistics.statistics(self._look, experiment, metric)
+
+    def shadowed(self, experiment: str) -> dict[str, Any]:
+        """Return what `shadows.shadowed` says."""
+        with self._looking:
+            return shadows.shadowed(self._look, experiment)
 
     def answered(self, version: str) -> dict[str, int]:
         """Return what `versions.answered` says."""

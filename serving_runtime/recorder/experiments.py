@@ -33,4 +33,8 @@ def experiments_router(database: Database) -> APIRouter:
     def sums(uid: _Uid, metric: _Metric) -> dict[str, Any]:
         return database.sums(uid, metric)
 
+    @routes.get("/{uid}/shadow")
+    def shadowed(uid: _Uid) -> dict[str, Any]:
+        return database.shadowed(uid)
+
     return routes

@@ -1,4 +1,4 @@
-"""Taking what routers send: lines of JSON, one per answer, from a position in a source of theirs.
+"""Taking what routers send: lines of JSON, one per answer or copy, from a position in a source of theirs.
 
 Lines and the position that they reach to are stored in one transaction, and what begins elsewhere than at the position
 that is known is not stored: the sender is told that position, and goes on from there. So nothing counts twice, whatever
@@ -19,6 +19,7 @@ from serving_runtime.records import LARGEST_BATCH, POSITION, RECORDS_PATH, SOURC
 
 from .database import Database
 from .line import Exposure
+from .shadows import COPY, Copy
 
 __all__ = ["Ingest", "records_router"]
 
@@ -43,16 +44,17 @@ class Ingest:
             if stored != position or not lines:
                 return stored
             reached = position + len(lines)
-            self._database.record_exposures(source, reached, _exposures(source, lines))
+            self._database.record_exposures(source, reached, *_told(source, lines))
             return reached
 
 
-def _exposures(source: str, lines: bytes) -> list[Mapping[str, Any]]:
-    """What the lines tell of answers."""
-    told, wrong = [], []
+def _told(source: str, lines: bytes) -> tuple[list[Mapping[str, Any]], list[Copy]]:
+    """What the lines tell of answers, and of copies."""
+    told: list[Exposure | Copy] = []
+    wrong = []
     for line in filter(None, lines.split(b"\n")):
         try:
-            told.append(_exposure(line))
+            told.append(_read(line))
         except ValueError as error:
             wrong.append((error, line))
     if wrong:
@@ -60,13 +62,14 @@ def _exposures(source: str, lines: bytes) -> list[Mapping[str, Any]]:
         first = why.errors()[0]["msg"] if isinstance(why, ValidationError) else why
         text = "%d lines of %s tell no answer and were left out: %s: %r"
         log.warning(text, len(wrong), source, first, wrong[0][1][:200])
-    return [exposure.model_dump() for exposure in told]
+    exposures: list[Mapping[str, Any]] = [one.model_dump() for one in told if isinstance(one, Exposure)]
+    return exposures, [one for one in told if isinstance(one, Copy)]
 
 
-def _exposure(line: bytes) -> Exposure:
+def _read(line: bytes) -> Exposure | Copy:
     if len(line) > _LONGEST_LINE:
         raise ValueError(f"it is longer than {_LONGEST_LINE} bytes")
-    return Exposure.model_validate_json(line)
+    return Copy.model_validate_json(line) if line.startswith(COPY) else Exposure.model_validate_json(line)
 
 
 def records_router(database: Database) -> APIRouter:

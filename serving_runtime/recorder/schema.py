@@ -9,7 +9,8 @@ by which feedback finds its user and a replay is known; `said` one per value.
 What later analyses need is in `sums`, by variant and the day on which users were enrolled: lists of whole numbers that
 are added (parts.py), and in `cells`, histograms. What of a user's row their window held stands in `windows` once the
 row holds more than that, and what they were like before the experiment in `histories`. `ranges` says between what
-values a metric lies. `versions` has what each version answered, whoever asked.
+values a metric lies. `versions` has what each version answered, whoever asked, and `shadows` what came of copies of
+requests (shadows.py).
 
 A later file is refused: what a release does not know it would not keep up. An earlier one is taken over (upgrade.py).
 """
@@ -18,6 +19,7 @@ import sqlite3
 from pathlib import Path
 
 from .columns import ARM, COUNTS, WINDOWED
+from .shadows import SHADOWS
 from .upgrade import upgrade
 
 __all__ = ["VERSION", "connect", "look"]
@@ -93,7 +95,8 @@ CREATE TABLE IF NOT EXISTS versions (
     name TEXT PRIMARY KEY, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-# No other table depends on it, and who does not know it loses nothing but counts: so it has no format of its own.
+# No other table depends on it, nor on `shadows`, and who does not know them loses nothing but counts: so they have no
+# format of their own.
 _CACHE_KIB = 64 << 10
 
 
@@ -118,6 +121,7 @@ def connect(path: Path) -> sqlite3.Connection:
     elif version < VERSION:
         upgrade(connection, _ANALYSED, VERSION)
     connection.execute(_VERSIONS)
+    connection.execute(SHADOWS)
     return connection
 
 

@@ -102,6 +102,23 @@ local function testers_of(override)
   return { users = users, key = key_of("header", override.header) }
 end
 
+-- What a table says of copies: whom they go to, each challenger by its share of their weights.
+local function shadow_of(told, split)
+  local made = {
+    percent = told.percent, per_second = told.per_second, in_flight = told.in_flight, seconds = told.seconds,
+    challengers = {}, last = 0,
+  }
+  local before = 0
+  for _, variant in ipairs(split.variants) do
+    if variant ~= split.control then
+      made.last = made.last + variant.up_to - before
+      made.challengers[#made.challengers + 1] = { variant = variant, last = made.last }
+    end
+    before = variant.up_to
+  end
+  return made
+end
+
 -- An experiment of the table, so that no request takes it apart.
 local function split_of(experiment)
   local split = {
@@ -114,6 +131,7 @@ local function split_of(experiment)
     local layer = experiment.layer
     split.layer = { prefix = layer.salt .. ":", first = layer.begin, last = layer["end"] - 1 }
   end
+  if type(experiment.shadow) == "table" then split.shadow = shadow_of(experiment.shadow, split) end
   if type(experiment.override) == "table" then split.testers = testers_of(experiment.override) end
   return split
 end

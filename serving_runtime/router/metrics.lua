@@ -24,6 +24,10 @@ declare("completion_tokens_total", "counter", WHO,
 declare("fallbacks_total", "counter", { "model", "version", "variant" },
   "Requests that the control answered, as no pod of their variant could.")
 declare("ejections_total", "counter", { "version", "endpoint" }, "Times that a pod was asked no more for a while.")
+declare("shadow_requests_total", "counter", { "model", "version", "variant", "outcome" },
+  "Copies of requests that a challenger was sent, by what became of them.")
+declare("shadow_dropped_total", "counter", { "model", "variant", "reason" },
+  "Copies of requests that were not sent.")
 declare("records_waiting", "gauge", {}, "Lines of answers that cannot be written yet.")
 declare("records_dropped_total", "counter", {}, "Lines of answers that were lost, as too many waited.")
 
@@ -100,9 +104,14 @@ function metrics.begin(seen)
   add(seen.in_flight, 1)
 end
 
+-- It is awaited no more.
+function metrics.over(seen)
+  if seen.in_flight then add(seen.in_flight, -1) end
+end
+
 -- It is over; answer.finish has put together what became of it.
 function metrics.answered(seen)
-  if seen.in_flight then add(seen.in_flight, -1) end
+  metrics.over(seen)
   local group, is_complete = group_of(seen), seen.outcome == "complete"
   add(ended(group, seen.outcome, ngx.status), 1)
   if seen.fallback then add(of(group, "fallbacks_total"), 1) end

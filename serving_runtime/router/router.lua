@@ -12,6 +12,7 @@ local metrics = require "metrics"
 local records = require "records"
 local request = require "request"
 local routes = require "routes"
+local shadow = require "shadow"
 local surface = require "surface"
 local upstream = require "upstream"
 local waking = require "waking"
@@ -65,7 +66,8 @@ local function version_in(split, user, path, seen)
   end
   if path.counts then seen.user, seen.experiment = user, takes_part and split or nil end
   seen.variant = variant.name
-  if variant ~= split.control then seen.spare = split.control.target end
+  if split.shadow and path.counts then shadow.sample(split, seen) end
+  if variant.target ~= split.control.target then seen.spare = split.control.target end
   return variant.target
 end
 
@@ -206,6 +208,7 @@ function router.record()
   answer.finish()
   metrics.answered(seen)
   records.add(answer.line())
+  shadow.follow(seen)
 end
 
 function router.tell_metrics()

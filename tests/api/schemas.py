@@ -116,16 +116,28 @@ def _compare(spec: Json) -> None:
     if decision.pop("approve", None) and len(spec.get("variants") or ()) > 1:
         decision |= {"mode": "Recommend", "approve": "v1"}
     primary = (spec.get("metrics") or {}).get("primary") or {}
-    if primary.keys() & {"window", "range"}:
-        primary["range"] = {"min": 1, "max": 5}
+    _measure(primary)
     if (spec.get("assignment") or {}).get("ramp"):
         spec.setdefault("stopping", {})["maxDuration"] = "8760h"
+    for number, beside in enumerate((spec.get("metrics") or {}).get("secondary") or ()):
+        beside["name"], primary["name"] = f"s{number}", "primary"
     for number, guardrail in enumerate((spec.get("metrics") or {}).get("guardrails") or ()):
         guardrail |= {"name": f"g{number}", "maxRegressionPercent": 10}
         guardrail.pop("max", None)
         guardrail.pop("direction", None)
         if guardrail.get("source") == "OutputTokens":
             guardrail["direction"] = "Increase"
+
+
+def _measure(primary: Json) -> None:
+    """Tie what no schema ties of the number that decides."""
+    if primary.get("source", "Feedback") != "Feedback":
+        for name in ("window", "range", "missing", "direction"):
+            primary.pop(name, None)
+        primary |= {"direction": "Decrease"} if primary["source"] == "OutputTokens" else {}
+        primary |= {"minimumDetectableEffect": 0.5} if "minimumDetectableEffect" in primary else {}
+    if primary.keys() & {"window", "range"}:
+        primary["range"] = {"min": 1, "max": 5}
 
 
 def _value(schema: Json, rng: random.Random) -> Any:

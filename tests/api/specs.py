@@ -89,6 +89,20 @@ def _among(mode: str, refused: str | None = None, **assignment: Any) -> Case:
     return Case(name, "ABExperiment", spec, refused)
 
 
+_TWICE = [{**variant, "modelVersionRef": {"name": "base"}} for variant in GOOD["ABExperiment"]["variants"]]
+
+
+def _of_equals(decision: Json, refused: str | None = None, **changes: Any) -> Case:
+    name = f"ABExperiment.decision: type AA, {decision}, {', '.join(changes)}"
+    return Case(name, "ABExperiment", {**GOOD["ABExperiment"], "type": "AA", "decision": decision, **changes}, refused)
+
+
+def _shadow(refused: str | None = None, **changes: Any) -> Case:
+    spec = {name: value for name, value in GOOD["ABExperiment"].items() if name != "metrics"}
+    spec |= {"type": "Shadow", "decision": {"mode": "Observe"}, **changes}
+    return Case(f"ABExperiment of type Shadow with {changes}", "ABExperiment", spec, refused)
+
+
 def _gated(gate: Json) -> Json:
     return {"suites": [{"name": "action", "type": "Classification"}], "gates": [gate]}
 
@@ -295,6 +309,8 @@ _RARE: Json = {"name": "errors", "source": "Errors", "max": 0.01}
 _TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
 _TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
 _MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
+_WAY, _SAID = "`direction` says which way", "are of what users say"
+_PART = "a part of the control's: below 1"
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
 _LOW, _HIGH, _LONG = "should be greater than or equal to", "should be less than or equal to", "Too long"
@@ -980,7 +996,63 @@ CASES = [
         trust="Anyone",
         override={"header": "X-Variant", "users": ["alice"]},
     ),
-    _case("ABExperiment", "metrics.primary.source", "Latency", _ENUM),
+    _case("ABExperiment", "metrics.primary.source", "Refusals", _ENUM),
+    *(
+        _case("ABExperiment", "metrics.primary", {"name": "r", **told}, refused)
+        for told, refused in (
+            ({"source": "Errors", "minimumDetectableEffect": 0.01}, None),
+            ({"source": "Latency", "minimumDetectableEffect": 0.1, "missing": "Ignore"}, None),
+            ({"source": "TimeToFirstToken"}, None),
+            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 2}, None),
+            ({"source": "OutputTokens", "direction": "Increase", "minimumDetectableEffect": 20}, None),
+            ({"source": "OutputTokens", "direction": "Decrease"}, None),
+            ({"source": "OutputTokens"}, _WAY),
+            ({"source": "Latency", "direction": "Decrease"}, _WAY),
+            ({"source": "Errors", "direction": "Increase"}, _WAY),
+            ({"source": "Latency", "range": {"min": 0, "max": 5}}, _SAID),
+            ({"source": "Errors", "range": {"min": 0, "max": 1}, "window": "24h"}, _SAID),
+            ({"source": "Errors", "range": {"min": 0, "max": 1}, "window": "24h", "missing": "Zero"}, _SAID),
+            ({"source": "Errors", "minimumDetectableEffect": 1}, _PART),
+            ({"source": "TimeToFirstToken", "minimumDetectableEffect": 30}, _PART),
+        )
+    ),
+    _case("ABExperiment", "type", "AB"),
+    _case("ABExperiment", "type", "Mirror", _ENUM),
+    _case("ABExperiment", "metrics", ..., "`metrics` is what users are compared by"),
+    _case("ABExperiment", "shadow", {"percent": 5}, "`shadow` bounds the copies of `type: Shadow`"),
+    _shadow(),
+    _shadow(shadow={}),
+    _shadow(
+        shadow={"percent": 1, "maxRequestsPerSecond": 1000, "maxInFlight": 64, "timeout": "600s", "comparisons": 9}
+    ),
+    _shadow(stopping={"minDuration": "1h", "maxDuration": "2h"}),
+    _shadow(assignment={"keyFrom": [{"header": "X-User-Id"}]}),
+    *(_shadow(_LOW, shadow={name: 0}) for name in ("percent", "maxRequestsPerSecond", "maxInFlight", "comparisons")),
+    _shadow(_HIGH, shadow={"percent": 101}),
+    _shadow(_HIGH, shadow={"maxInFlight": 65}),
+    _shadow("`timeout` must be from 1s to 600s", shadow={"timeout": "0s"}),
+    _shadow("leave it out with `type: Shadow`", metrics={"primary": {"name": "user_rating"}}),
+    *(
+        _shadow("set `decision.mode: Observe`", decision=said)
+        for said in ({}, {"mode": "Automatic"}, {"mode": "Recommend"})
+    ),
+    *(
+        _shadow("leave `assignment` out", assignment=said)
+        for said in (
+            {"ramp": [{"coverage": 50}]},
+            {"layer": {"name": "l", "from": 0, "to": 5000}},
+            {"holdoutPercent": 1},
+            {"salt": "s"},
+            {"trust": "Anyone"},
+            {"keyFrom": [{"header": "X-Other"}]},
+            {"keyFrom": [{"cookie": "X-User-Id"}]},
+            {"keyFrom": [{"header": "X-User-Id"}, {"cookie": "c"}]},
+        )
+    ),
+    *(
+        _shadow("no users are compared", stopping=said)
+        for said in ({"method": "FixedHorizon"}, {"confidence": 0.9}, {"minUsersPerVariant": 100})
+    ),
     _case("ABExperiment", "metrics.primary.range", {"min": 1, "max": 5}),
     _case("ABExperiment", "metrics.primary.range", {"min": -0.5, "max": 0.5}),
     _case("ABExperiment", "metrics.primary.range", {"min": 5, "max": 5}, "`max` must be above `min`"),
@@ -1012,6 +1084,12 @@ CASES = [
         },
         "`stopping.maxDuration` must be 27h at least",
     ),
+    _case("ABExperiment", "metrics.secondary", [{"name": "solved"}, {"name": "latency", "source": "Latency"}]),
+    _case("ABExperiment", "metrics.secondary", [{"name": f"m{n}", "source": "OutputTokens"} for n in range(8)]),
+    _case("ABExperiment", "metrics.secondary", [{"name": f"m{n}"} for n in range(9)], "at most 8 items"),
+    _case("ABExperiment", "metrics.secondary", [{"name": "m"}, {"name": "m", "source": "Errors"}], "Duplicate value"),
+    _case("ABExperiment", "metrics.secondary", [{"name": "m", "source": "Cost"}], _ENUM),
+    _case("ABExperiment", "metrics.secondary", [{"name": "user_rating"}], "a metric is told once"),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {"name": "latency", "source": "Latency", **_TENTH}]),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {**_RARE, "source": "Latency"}], "Duplicate value"),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": f"e{number}"} for number in range(4)]),
@@ -1059,6 +1137,18 @@ CASES = [
     _case("ABExperiment", "decision.bake", "336h1s", "`bake` must be from 0s to 336h"),
     _case("ABExperiment", "decision.bakeHoldbackPercent", 0, _LOW),
     _case("ABExperiment", "decision.bakeHoldbackPercent", 51, _HIGH),
+    _case("ABExperiment", "type", "AB"),
+    _case("ABExperiment", "type", "BB", _ENUM),
+    _case("ABExperiment", "type", "AA", "there is nothing to promote: set `decision.mode: Observe`"),
+    _of_equals({"mode": "Observe"}),
+    _of_equals({"mode": "Observe"}, variants=_TWICE),
+    _of_equals({"mode": "Recommend"}, "there is nothing to promote", variants=_TWICE),
+    _of_equals({"mode": "Recommend", "approve": "tuned"}, "there is nothing to promote"),
+    _of_equals({"mode": "Observe", "approve": "tuned"}, "leave it out, or set that mode"),
+    _of_equals({"mode": "Observe", "bake": "0s"}),
+    _of_equals({"mode": "Observe", "bake": "1h"}, "leave `decision.bake` out"),
+    _of_equals({"mode": "Observe"}, assignment={"trust": "Anyone"}),
+    _case("ABExperiment", "variants", _TWICE, "only with `type: AA` may several have the same"),
     _case("ABExperiment", "suspend", True),
     _case("ABExperiment", "abort", True),
 ]

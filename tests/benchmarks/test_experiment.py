@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from anneal_operator.decide.statistics.sums import Scale
+from benchmarks.experiment.breach import breaches
 from benchmarks.experiment.counted import LIMITS, recorder
 from benchmarks.experiment.peers import in_units
 from benchmarks.experiment.verdict import judged, verdicts
@@ -27,3 +28,8 @@ def test_peers_are_told_values_as_users_gave_them() -> None:
     on_scale = sums_over([(value - 1) / 4 for value in values])
     from_one = in_units(on_scale, Scale(PARTS, 1.0, 4.0))
     assert from_one == pytest.approx({"n": 3, "sum": sum(values), "squares": sum(value**2 for value in values)})
+
+
+def test_a_breach_gives_users_back_by_the_operator_s_own_looks_and_waits() -> None:
+    [seconds] = asyncio.run(breaches(1))
+    assert 0.3 < seconds < 60

@@ -31,7 +31,7 @@ from anneal_operator.decide.observed_experiment import (
 )
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import Counts, Terms
+from anneal_operator.decide.statistics.terms import RULES, Counts, Terms
 from serving_runtime.plan import Stamp
 from tests.support.counted import PARTS, sums_of
 
@@ -532,14 +532,17 @@ def test_a_record_that_was_lost_is_not_made_anew_nor_anything_decided_before_mlf
 
 
 def test_one_that_began_by_another_build_s_rule_is_left_to_that_build_until_its_time_is_over() -> None:
-    later = Terms.read({**terms_of(_spec()).told(), "rule": 3, "margin": 0.1})
+    later = Terms.read({**terms_of(_spec()).told(), "rule": RULES[-1] + 1, "margin": 0.1})
     seen = _seen(_counted((200, 3.0), (200, 4.0)), record=Record(STARTED, terms=later))
     assert (judge(seen, NOW).phase, judge(seen, NOW).reason) == ("Running", "RuleUnknown")
     skewed = decide(replace(seen, observations=_counted((200, 3.0), (400, 4.0))), NOW)
     assert skewed.apply == (), "nor is anything found for good by this one's"
     over = judge(seen, NOW + timedelta(days=1))
     assert over.decision is not None
-    assert (over.phase, "began by rule 3 of another build" in over.decision.reason) == ("Inconclusive", True)
+    assert (over.phase, f"began by rule {RULES[-1] + 1} of another build" in over.decision.reason) == (
+        "Inconclusive",
+        True,
+    )
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + timedelta(days=2)], ids=["in time", "once its time is over"])

@@ -12,11 +12,12 @@ from anneal_operator.decide.experiment_sample import decision_of, health, power_
 from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import ObservedExperiment, Record, VariantSeen
 from anneal_operator.decide.statistics.comparison import Comparison
+from anneal_operator.decide.statistics.guarded import Guards
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import Counts, Terms
-from tests.support.counted import PARTS, sums_of
+from tests.support.counted import PARTS, ratio_over, sums_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SPEC: dict[str, Any] = {
@@ -91,6 +92,36 @@ def test_a_sample_is_enough_where_every_variant_has_it(counts: Counts, expected:
     found = sufficiency(_seen(), counts, judge(terms_of(EXPERIMENT), counts))
     assert (found.status, found.reason.value) == expected[:2]
     assert expected[2] in found.message
+
+
+def _streamed(a: list[int], b: list[int]) -> Counts:
+    """Users' times to the first content, of one stream each, as logarithms."""
+    ratios = tuple(ratio_over(times, [1] * len(times)) for times in (a, b))
+    guards = Guards((0, 0), {"TimeToFirstToken": ratios}, {"TimeToFirstToken": 10})
+    return Counts((400, 400), (400, 400), (0, 0), (Sums(), Sums()), guards=guards)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (
+            _streamed([60, 70] * 40, [60, 70] * 60),
+            ("Collecting", "the smallest variant has 80 of 100 users with first"),
+        ),
+        (_streamed([60, 70] * 60, [60, 70] * 60), ("Sufficient", "the smallest variant has 120 of 100 users with")),
+        (_streamed([60] * 120, [70] * 120), ("Collecting", "those of a variant all have the same, and nothing tells")),
+        (_streamed([60, 70] * 60, [60, 70] * 180), ("ResponseDiffers", "users of one variant have first more often")),
+    ],
+)
+def test_a_sample_of_what_is_measured_of_answers_is_of_those_who_have_it(
+    counts: Counts, expected: tuple[str, str]
+) -> None:
+    primary = {"name": "first", "source": "TimeToFirstToken"}
+    seen = _seen(ABExperimentSpec.parse({**SPEC, "metrics": {"primary": primary}}))
+    found = sufficiency(seen, counts, judge(seen.terms, counts))
+    assert found.reason.value == expected[0]
+    assert expected[1] in found.message
+    assert "window" not in found.message
 
 
 def test_a_variant_that_nobody_rated_has_no_metric() -> None:

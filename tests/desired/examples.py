@@ -261,8 +261,8 @@ def _adapter(name: str, digit: str, serving: dict[str, Any]) -> Member:
     return Member(_parent("ModelVersion", name) | {"spec": spec}, ModelVersionSpec.parse(spec))
 
 
-def _router_objects() -> list[dict[str, Any]]:
-    experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter/experiment.yaml").read_text())
+def _router_objects(file: str = "experiment.yaml") -> list[dict[str, Any]]:
+    experiment = yaml.safe_load((_CHECKOUT / "examples/spam-filter" / file).read_text())
     name, spec = experiment["metadata"]["name"], ABExperimentSpec.parse(experiment["spec"])
     base, tuned = "spam-filter-base", "spam-filter-tuned"
     named = {"1": base, "base": base, "production": base, "2": tuned}
@@ -271,6 +271,11 @@ def _router_objects() -> list[dict[str, Any]]:
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": to})
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), _ROUTER)
+
+
+def _routes_of_a_shadow() -> list[dict[str, Any]]:
+    """The table alone: all else is as of any router."""
+    return _router_objects("shadow.yaml")[:1]
 
 
 def _recorder_objects() -> list[dict[str, Any]]:
@@ -337,6 +342,7 @@ EXAMPLES = {
     "serving-shared": _shared_objects,
     "router": _router_objects,
     "router-to-backends": _router_to_backends,
+    "routes-of-a-shadow": _routes_of_a_shadow,
     "http-route": _http_route,
     "recorder": _recorder_objects,
     "keys": _secret,

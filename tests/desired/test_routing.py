@@ -23,7 +23,7 @@ from anneal_operator.desired.routing import (
     stamp_of,
 )
 from anneal_operator.desired.weights import Authorities
-from serving_runtime.plan import AUTHORITIES_VARIABLE, PLAIN_FORMAT, RouteTable
+from serving_runtime.plan import AUTHORITIES_VARIABLE, FORMAT, PLAIN_FORMAT, RouteTable, ShadowRoute
 from serving_runtime.router.shipper import _MOST_WAITING
 
 ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
@@ -183,3 +183,21 @@ def test_users_of_a_variant_that_was_dropped_get_the_control_s_answers_from_rout
     assert told.model_copy(update={"variants": plain.variants}) == plain, "nobody is counted for another variant"
     assert set(_table(split=DROPPED, named={"1": "one"}).targets) == {"one"}, "its server may go"
     assert json.loads(_objects(_table(split=DROPPED))[0]["data"]["routes.json"])["format"] == PLAIN_FORMAT
+
+
+def test_of_a_shadow_everybody_gets_the_control_and_routers_are_told_what_to_copy() -> None:
+    told: dict[str, Any] = {"type": "Shadow", "decision": {"mode": "Observe"}}
+    spec = {**_split().spec.dump(), **told, "stopping": {}, "assignment": {}}
+    spec = {name: value for name, value in spec.items() if name != "metrics"}
+    shadow = replace(_split(), spec=ABExperimentSpec.parse(spec))
+    table = _table(split=shadow, named={"1": "one"})
+    (experiment,) = table.models["m"].experiments
+    assert {experiment.assigned(f"user-{number}") for number in range(100)} == {("a", False)}
+    assert experiment.shadow == ShadowRoute(percent=10, per_second=1, in_flight=4, seconds=60)
+    assert set(table.targets) == {"one", "two"}
+    assert (table.format, experiment.is_plain) == (FORMAT, False), "a router that knows no copies gives all the control"
+    (waits,) = (route_table([TWO, ONE], {"m": Route("one", NAMED, [shadow])}, only_plain=True).models["m"],)
+    assert waits.experiments == []
+    bounded = replace(shadow, spec=ABExperimentSpec.parse(spec | {"shadow": {"timeout": "5m", "maxInFlight": 9}}))
+    (experiment,) = _table(split=bounded).models["m"].experiments
+    assert experiment.shadow == ShadowRoute(percent=10, per_second=1, in_flight=9, seconds=300)

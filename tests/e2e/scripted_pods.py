@@ -8,11 +8,12 @@ from typing import Any
 
 from local_cluster.simulation import completion, played_nodes
 from tests.decide.test_fine_tune_job import RESULTS
+from toolbox.kubectl import Kubectl
 from training_runtime.plan import Stage
 
 from .conftest import Cluster
 
-__all__ = ["EXIT_CODES", "GPU", "ROWS", "SLOW", "at_home", "scripted_nodes", "scripted_spec"]
+__all__ = ["EXIT_CODES", "GPU", "ROWS", "SLOW", "at_home", "clear_away", "scripted_nodes", "scripted_spec"]
 
 GPU = "anneal-test/gpu"
 """What those nodes alone offer; they are labelled and tainted with it, too."""
@@ -56,6 +57,14 @@ def at_home(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         replicas = min(made["serving"].get("replicas", 1), 2)
         made["serving"] |= {"replicas": replicas, "resources": {"requests": one, "limits": one}}
     return made
+
+
+def clear_away(kubectl: Kubectl, namespace: str) -> None:
+    """Delete a namespace that an interrupted run may have left: with its nodes gone, nobody ends the pods on them."""
+    within = kubectl.within(namespace)
+    within("delete", "deployments,statefulsets,jobs", "--all", "--ignore-not-found", "--cascade=background")
+    within("delete", "pods", "--all", "--ignore-not-found", "--force", "--grace-period=0")
+    kubectl.delete_namespaces(namespace)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from serving_runtime.plan import FORMAT
 from tests.support.counted import answers_told, metric_told
 from tests.support.http_server import serving
 
@@ -25,6 +26,8 @@ class ScriptedRouter:
 
     address: str = ""
     counted: dict[str, Any] = field(default_factory=dict)
+    copies: dict[str, Any] = field(default_factory=dict)
+    """What is counted of copies of every experiment, by challenger."""
     opened: dict[str, Any] | None = None
     """What is told of them that guardrails are judged by; a recorder of an earlier build tells nothing."""
     asked_of: set[str] = field(default_factory=set)
@@ -54,9 +57,12 @@ def scripted_router(api: str) -> Iterator[ScriptedRouter]:
                 namespace = self.headers["Host"].split(".")[1]
                 url = f"{api}/api/v1/namespaces/{namespace}/configmaps/anneal-router"
                 with urllib.request.urlopen(url, timeout=5) as answer:
-                    page = json.load(answer)["data"]["routes.json"]
+                    table = json.loads(json.load(answer)["data"]["routes.json"])
+                page = json.dumps({**table, "format": FORMAT})  # the newest that it reads
             elif path == "/-/requests":
                 page = json.dumps({"under_way": {}, "recorder_lag_seconds": 0.0})
+            elif path.endswith("/shadow"):
+                page = json.dumps({"variants": state.copies, "parts": {"similarity": 10**6, "logarithm": 1 << 20}})
             else:
                 state.asked_of.add(self.path.split("/")[2])
                 page = json.dumps({"variants": state.counted, "open": state.opened, "moved_users": 0})

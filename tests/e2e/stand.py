@@ -19,7 +19,7 @@ from toolbox.polling import poll
 from .api_proxy import ApiProxy
 from .conftest import CHECKOUT, Cluster
 from .outside_operator import OutsideOperator
-from .scripted_pods import GPU, ROWS, scripted_nodes
+from .scripted_pods import GPU, ROWS, clear_away, scripted_nodes
 from .scripted_router import ScriptedRouter, scripted_router
 
 __all__ = ["Manifest", "Stand", "stand"]
@@ -108,7 +108,7 @@ def stand(
 ) -> Iterator[Stand]:
     """No other operator may be there: it would do the work. Statuses may hold what another build's definitions have."""
     Installation(Commands(running.layout), "anneal-demo").clean()
-    running.kubectl.delete_namespaces(namespace)
+    clear_away(running.kubectl, namespace)
     running.kubectl("create", "namespace", namespace)
     cluster = Cluster(running.layout, namespace)
     _define(cluster, open_statuses=True)

@@ -158,6 +158,7 @@ def test_hostile_input_is_refused_clearly(crds: Cluster, name: str, text: str) -
             GOOD["ABExperiment"]["variants"][::-1],
             "that changes while it runs proves nothing",
         ),
+        ("ABExperiment", "type", "AA", "`type` cannot change"),
         ("ABExperiment", "stopping", {"maxDuration": "500h"}, "`stopping` cannot change"),
         ("ABExperiment", "assignment", {"salt": "s"}, "`assignment.salt` cannot change"),
         ("ABExperiment", "assignment", {"ramp": [{"coverage": 50}]}, "`assignment.ramp` cannot be added"),

@@ -115,6 +115,7 @@ h-retired       spam-filter   7         Merged                      0       0   
             "i-baking": ABExperimentStatus(phase="Baking", reason="Baking", users=360, decision=DECISION),
             "j-aborted": ABExperimentStatus(phase="Aborted", reason="ControlReplaced", users=360),
             "k-recommends": ABExperimentStatus(phase="Running", reason="Recommended", users=360, recommended="tuned"),
+            "l-unsound": ABExperimentStatus(phase="Observed", reason="Unsound", users=360),
         },
         """\
 NAME             PHASE          MODEL         USERS   WINNER   SRM-P    REASON
@@ -129,6 +130,7 @@ h-paused         Paused         spam-filter   12                        Suspende
 i-baking         Baking         spam-filter   360     tuned             Baking
 j-aborted        Aborted        spam-filter   360                       ControlReplaced
 k-recommends     Running        spam-filter   360                       Recommended
+l-unsound        Observed       spam-filter   360                       Unsound
 """,
     ),
 }

@@ -30,14 +30,19 @@ def scene(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-def _begin(scene: Stand, name: str, **changes: Any) -> None:
-    """An experiment that runs on two versions of its own, the first in production."""
-    scene.router.counted = {}
+def _variants(scene: Stand, name: str) -> list[Manifest]:
+    """Two versions that answer, the first in production."""
     for arm in _ARMS:
         spec = {**GOOD["ModelVersion"], "modelName": name, "aliases": [], "serving": {"rollbackWindow": "0s"}}
         scene.submit("ModelVersion", f"{name}-{arm}", at_home("ModelVersion", spec))
         scene.wait("ModelVersion", f"{name}-{arm}", lambda status: status.get("phase") == "Ready")
-    variants = [{"name": arm, "modelVersionRef": {"name": f"{name}-{arm}"}, "weight": 50} for arm in _ARMS]
+    return [{"name": arm, "modelVersionRef": {"name": f"{name}-{arm}"}, "weight": 50} for arm in _ARMS]
+
+
+def _begin(scene: Stand, name: str, **changes: Any) -> None:
+    """An experiment that runs on two versions of its own."""
+    scene.router.counted = {}
+    variants = _variants(scene, name)
     stopping = {"minUsersPerVariant": 10, "minDuration": "0s"}
     decision = {"scaleDownDelay": "0s"} | changes.pop("decision", {})
     spec = {**GOOD["ABExperiment"], "modelName": name, "variants": variants, "stopping": stopping, "decision": decision}
@@ -159,3 +164,45 @@ def test_a_winner_waits_for_a_person_to_approve_it(scene: Stand) -> None:
     _change(scene, "asks", decision={"approve": "tuned"})
     _wait(scene, "asks", "Promoted")
     assert poll(lambda: scene.mlflow.aliases["asks", "production"] == "2", 30, every=0.25)
+
+
+def test_a_version_beside_itself_is_judged_and_nothing_follows(scene: Stand) -> None:
+    variants = [{"name": name, "modelVersionRef": {"name": "same-stable"}, "weight": 50} for name in ("stable", "same")]
+    _begin(scene, "same", type="AA", decision={"mode": "Observe"}, variants=variants)
+    route = _route(scene, "same")
+    assert {arm["target"] for arm in route["experiment"]["variants"]} == {"same-stable"}
+    scene.router.count(stable=3.0, same=3.0)
+    status = _wait(scene, "same", "Observed")
+    assert (status["reason"], status["decision"]["outcome"], status["decision"].get("winner")) == (
+        "Sound",
+        "Sound",
+        None,
+    )
+    assert poll(lambda: _route(scene, "same")["experiment"] is None, 20, every=0.25)
+    scene.wait_until_quiet()
+    assert scene.mlflow.aliases["same", "production"] == "1"
+    _wait_for_pods(scene, "same", stable="Ready", tuned="Ready")
+
+
+def test_a_shadow_ends_with_numbers_alone(scene: Stand) -> None:
+    """That routers copy, tests/router shows."""
+    spec: dict[str, Any] = {"type": "Shadow", "modelName": "shadowed", "control": "stable"}
+    spec |= {"variants": _variants(scene, "shadowed"), "shadow": {"percent": 50, "comparisons": 50}}
+    spec |= {"decision": {"mode": "Observe"}, "stopping": {"minDuration": "0s"}}
+    scene.submit("ABExperiment", "shadowed", spec)
+    _wait(scene, "shadowed", "Running")
+    (split,) = _route(scene, "shadowed")["experiments"]
+    assert (split["covered"], split["shadow"]["percent"]) == (0, 50), "nobody gets a challenger's answer"
+    told = {"requests": 60, "failures": 3, "compared": 55, "equal": 11, "similarity": 44_000_000}
+    scene.router.copies = {"tuned": told}
+    status = _wait(scene, "shadowed", "Observed")
+    assert (status["decision"]["outcome"], status["decision"]["rule"]) == ("Observed", "shadow-comparisons")
+    shown = status["variants"][1]["shadow"]
+    assert (shown["compared"], shown["identical"], shown["similarity"]) == (55, 0.2, 0.8)
+    assert scene.mlflow.aliases["shadowed", "production"] == "1"
+
+    def is_left() -> bool:
+        route = _route(scene, "shadowed")
+        return not route.get("experiments") and not route.get("experiment")
+
+    assert poll(is_left, 20, every=0.25)

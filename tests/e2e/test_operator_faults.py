@@ -19,7 +19,7 @@ from toolbox.polling import poll
 from .api_proxy import ApiProxy, Fault, Kill
 from .conftest import Cluster
 from .outside_operator import OutsideOperator
-from .scripted_pods import EXIT_CODES, ROWS, SLOW, scripted_nodes, scripted_spec
+from .scripted_pods import EXIT_CODES, ROWS, SLOW, clear_away, scripted_nodes, scripted_spec
 
 pytestmark = [pytest.mark.timeout(3600)]
 STAGES = ["prepare", "train", "evaluate", "publish"]
@@ -86,7 +86,7 @@ def stand(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("stand")
     Installation(Commands(running.layout), "anneal-demo").clean()
     running.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
-    running.kubectl.delete_namespaces(NAMESPACE)
+    clear_away(running.kubectl, NAMESPACE)
     running.kubectl("create", "namespace", NAMESPACE)
     cluster = Cluster(running.layout, NAMESPACE)
     for manifest in ROWS:

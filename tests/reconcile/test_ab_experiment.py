@@ -13,18 +13,10 @@ from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.queue import Key
 from tests.support.counted import metric_told
 
+from .experiments import EXPERIMENT
 from .world import NAMESPACE, Manifest, World
 
-SPEC: dict[str, Any] = {
-    "modelName": "spam",
-    "control": "a",
-    "variants": [
-        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 50},
-        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
-    ],
-    "metrics": {"primary": {"name": "rating"}},
-    "stopping": {"method": "FixedHorizon", "minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "1h"},
-}
+SPEC = EXPERIMENT | {"stopping": EXPERIMENT["stopping"] | {"method": "FixedHorizon"}}
 
 
 def _version(world: World, name: str, number: str, phase: str = "Ready") -> None:

@@ -13,29 +13,10 @@ from anneal_operator.desired.experiments import record_name, record_name_with_ra
 from anneal_operator.reconcile.experiment_reports import ExperimentReports
 from tests.support.counted import answers_told, metric_told
 
+from .experiments import EXPERIMENT, answer, version_of
 from .world import Manifest, World
 
-VERSION: dict[str, Any] = {
-    "modelName": "spam",
-    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
-    "serving": {"rollbackWindow": "0s"},
-}
-SPEC: dict[str, Any] = {
-    "modelName": "spam",
-    "control": "a",
-    "variants": [
-        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 50},
-        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
-    ],
-    "metrics": {"primary": {"name": "rating"}},
-    "stopping": {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "24h"},
-}
-
-
-def _answer(world: World, name: str) -> None:
-    generation = world.api.objects["Deployment", f"{name}-server"]["metadata"]["generation"]
-    status = {"observedGeneration": generation, "readyReplicas": 1, "updatedReplicas": 1}
-    world.api.edit("Deployment", f"{name}-server", status=status)
+SPEC = EXPERIMENT | {"stopping": EXPERIMENT["stopping"] | {"maxDuration": "24h"}}
 
 
 def _settle(world: World, rounds: int = 6) -> None:
@@ -51,13 +32,9 @@ def world() -> World:
     """Two versions that every router knows, the first in production."""
     made = World()
     for name in ("one", "two"):
-        made.api.put(
-            "ModelVersion",
-            name,
-            spec=VERSION | {"artifact": VERSION["artifact"] | {"uri": f"mlflow-artifacts:/{name}"}},
-        )
+        made.api.put("ModelVersion", name, spec=version_of(name, serving={"rollbackWindow": "0s"}))
         made.reconcile("ModelVersion", name, 2)
-        _answer(made, name)
+        answer(made, name)
         made.reconcile("ModelVersion", name, 2)
         made.reconcile("Router", "anneal-router", 2)
     return made
@@ -371,3 +348,28 @@ def test_one_that_waits_for_a_promotion_does_not_take_its_users_on_the_way(world
     assert routes == [("one", SPLIT), ("two", [])]
     assert "startedAt" not in world.api.status("ABExperiment", "y")
     assert world.api.status("ABExperiment", "y")["reason"] == "ControlNotInProduction"
+
+
+SAME = {
+    "type": "AA",
+    "decision": {"mode": "Observe"},
+    "variants": [{**variant, "modelVersionRef": {"name": "one"}} for variant in SPEC["variants"]],
+}
+
+
+@pytest.mark.parametrize(("rating", "reason"), [(3.0, "Sound"), (4.0, "Unsound")])
+def test_a_version_beside_itself_is_judged_and_everything_stays_as_it_was(
+    world: World, rating: float, reason: str
+) -> None:
+    _begin(world, **SAME)
+    assert _route(world) == ("one", SPLIT)
+    _count(world, b=rating)
+    _settle(world)
+    status = _status(world)
+    assert (status["phase"], status["reason"]) == ("Observed", reason)
+    assert [event for event in world.api.events if event[0] == reason]
+    assert (reason in world.api.warnings) is (reason == "Unsound")
+    assert _route(world) == ("one", [])
+    assert world.registry.aliases["spam", "production"] == "1"
+    assert (_pods(world, "one"), _pods(world, "two")) == (1, 1)
+    assert _record(world)["immutable"]

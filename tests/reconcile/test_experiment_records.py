@@ -16,11 +16,12 @@ from anneal_operator.decide.observed_experiment import ObservedExperiment, Pin, 
 from anneal_operator.decide.statistics.comparison import Comparison
 from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio, Source
+from anneal_operator.decide.statistics.guardrails import breach
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot, shown
 from anneal_operator.decide.statistics.sums import Scale, Sums
-from anneal_operator.decide.statistics.terms import Counts, Cut
+from anneal_operator.decide.statistics.terms import EQUALS_RULE, MEASURED_RULE, Counts, Cut
 from anneal_operator.desired.experiments import record_name, record_name_with_ramp, start_kept
 from anneal_operator.reconcile.experiment_records import record_of, remembered_in, start_of, text_of
 
@@ -72,7 +73,7 @@ def _largest(direction: str, sign: int, *, is_closed: bool = False) -> Record:
         scale = Scale(GRID, -999999999999.9999, 1999999999999.9998)
         counts = replace(counts, sums=sums, scale=scale, histories=histories, cut=cut)
         terms = replace(terms, closed=True)
-    widest = shown(Comparison(-1.23e-100, -1.23e-100, -1.23e-100, 1.2e-300))
+    widest = shown(Comparison(-1.23e-100, -1.23e-100, -1.23e-100, 1.2e-300), "Feedback")
     why = f"users of one variant give {'r' * 63} more often than those of another"
     reason = f"{names[1]} looks better than {names[0]}, but {why}: {'r' * 63} {widest}"
     snapshot = Snapshot("r" * 63, tuple(names), terms, counts)
@@ -122,6 +123,44 @@ def test_the_largest_record_with_guardrails_is_packed_and_read_again() -> None:
     assert len(packed(told)) <= COLUMN, "on the version that won"
     assert remembered_in(text_of(record)) == record
     assert recomputed(packed(told)) == recomputed(told)
+
+
+def test_the_largest_record_of_an_a_a_test_in_which_all_was_found_is_read_again() -> None:
+    record = _guarded(_largest("Increase", 1, is_closed=True))
+    assert record.decision is not None
+    assert record.terms is not None
+    terms = replace(record.terms, rule=EQUALS_RULE)
+    names = [one.name for one in terms.guardrails]
+    latches = record.latches | {breach(name, place) for name in names for place in range(1, len(terms.shares))}
+    before = Snapshot.read(json.loads(record.decision.snapshot))
+    snapshot = replace(before, terms=terms, counts=replace(before.counts, latched=latches))
+    found = snapshot.conclusion()
+    assert found is not None
+    assert found.outcome == "Unsound"
+    decision = verdict_of("Unsound", None, found.rule, found.sentence, snapshot, datetime(2026, 3, 1, tzinfo=UTC))
+    kept = replace(record, terms=terms, decision=decision, latches=latches)
+    assert len(text_of(kept)) <= COLUMN
+    assert remembered_in(text_of(kept)) == kept
+    assert recomputed(decision.model_dump_json(by_alias=True))[1]
+
+
+def test_the_largest_record_of_what_is_measured_of_answers_is_packed_and_read_again() -> None:
+    """With four guardrails of other sources all five are told; nobody says anything then."""
+    record = _guarded(_largest("Decrease", 1))
+    assert record.decision is not None
+    assert record.terms is not None
+    terms = replace(record.terms, source="OutputTokens", rule=MEASURED_RULE, increases=False, width=None, effect=0.1)
+    before = Snapshot.read(json.loads(record.decision.snapshot))
+    guards, nobody = before.counts.guards, (Sums(),) * len(terms.shares)
+    assert guards is not None
+    rng = random.Random(2)
+    ratios = tuple(Ratio(*(rng.randrange(10**n) for n in (8, 17, 10, 26, 13, 20))) for _ in terms.shares)
+    told = replace(guards, ratios={**guards.ratios, "OutputTokens": ratios}, parts={**guards.parts, "OutputTokens": 1})
+    counts = replace(before.counts, sums=nobody, guards=told)
+    snapshot = replace(before, terms=terms, counts=counts).text()
+    record = replace(record, terms=terms, decision=record.decision.model_copy(update={"snapshot": snapshot}))
+    assert len(text_of(record)) <= COLUMN
+    assert remembered_in(text_of(record)) == record
 
 
 @pytest.mark.parametrize("spoilt", ["zlib:", "zlib:%%%", "zlib:aGVsbG8=", "zlib:" + "x" * 6000])
@@ -226,7 +265,7 @@ def test_records_of_an_earlier_build_have_the_names_that_it_gave_them() -> None:
         made = {"metadata": {"name": "x"}, "spec": {**spec, **changes}}
         return record_name(made), record_name_with_ramp(made)
 
-    assert named() == ("x-record-951ed159", "x-record-951ed159")
+    assert named() == named(type="AB") == ("x-record-951ed159", "x-record-951ed159")
     salted = {"salt": "s", "ramp": [{"coverage": 5, "for": "1h"}, {"coverage": 100}]}
     assert named(assignment=salted) == ("x-record-72a4d8c9", "x-record-64c58dd0")
     assert named(assignment={"ramp": [{"coverage": 50}]}) == ("x-record-951ed159", "x-record-ff6193e8")
@@ -245,3 +284,16 @@ def test_a_recommendation_and_a_return_are_kept_and_read_again() -> None:
         assert read.content == record
         assert remembered_in(text_of(record)) == record
         assert len(text_of(record)) <= COLUMN
+
+
+@pytest.mark.parametrize(
+    ("direction", "is_the_same"), [({"direction": "Increase"}, True), ({"direction": "Decrease"}, False)]
+)
+def test_a_record_is_found_again_where_an_earlier_build_s_api_filled_in_that_more_is_better(
+    direction: dict[str, str], is_the_same: bool
+) -> None:
+    names = [
+        record_name({**MANIFEST, "spec": {**MANIFEST["spec"], "metrics": {"primary": {"name": "r", **told}}}})
+        for told in ({}, direction)
+    ]
+    assert (names[0] == names[1]) is is_the_same

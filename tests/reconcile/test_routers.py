@@ -12,23 +12,8 @@ from anneal_operator.reconcile.acknowledgements import Heard
 from serving_runtime.plan import Stamp
 from tests.support.counted import metric_told
 
+from .experiments import EXPERIMENT, VERSION, answer, version_of
 from .world import NAMESPACE, World
-
-SPEC: dict[str, Any] = {
-    "modelName": "spam",
-    "artifact": {"uri": "mlflow-artifacts:/1/r/artifacts/model", "format": "Full", "digest": "sha256:" + "0" * 64},
-    "serving": {},
-}
-EXPERIMENT: dict[str, Any] = {
-    "modelName": "spam",
-    "control": "a",
-    "variants": [
-        {"name": "a", "modelVersionRef": {"name": "one"}, "weight": 50},
-        {"name": "b", "modelVersionRef": {"name": "two"}, "weight": 50},
-    ],
-    "metrics": {"primary": {"name": "rating"}},
-    "stopping": {"minUsersPerVariant": 100, "minDuration": "1s", "maxDuration": "1h"},
-}
 
 
 def _look(world: World, *names: str) -> None:
@@ -49,12 +34,6 @@ def _conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {found["type"]: (found["status"], found["reason"]) for found in status["conditions"]}
 
 
-def _answer(world: World, name: str) -> None:
-    generation = world.api.objects["Deployment", f"{name}-server"]["metadata"]["generation"]
-    status = {"observedGeneration": generation, "readyReplicas": 1, "updatedReplicas": 1}
-    world.api.edit("Deployment", f"{name}-server", status=status)
-
-
 def _table(world: World) -> dict[str, Any]:
     table: dict[str, Any] = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])
     return table
@@ -67,11 +46,9 @@ def _stamp(world: World) -> Stamp:
 
 
 def _serve(world: World, name: str) -> None:
-    world.api.put(
-        "ModelVersion", name, spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": f"mlflow-artifacts:/{name}"}}
-    )
+    world.api.put("ModelVersion", name, spec=version_of(name))
     _look(world, name, name)
-    _answer(world, name)
+    answer(world, name)
     _look(world, name, name)
     _route(world)
     _route(world)
@@ -151,7 +128,7 @@ def test_routes_that_were_edited_by_hand_are_put_right_by_a_new_generation(world
 
 
 def test_a_config_map_that_is_lost_in_the_middle_of_a_release_moves_nobody(world: World) -> None:
-    world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
+    world.api.put("ModelVersion", "three", spec=version_of("three"))
     _look(world, "three", "three")
     world.registry.aliases["spam", "production"] = "3"
     world.registry.aliases["spam", "golden"] = "1"
@@ -389,7 +366,7 @@ def test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_
     _route(world)
     assert _table(world)["models"]["spam"]["default"] == "two"
     assert _table(world)["models"]["spam"]["named"]["production"] == "two"
-    _answer(world, "one")
+    answer(world, "one")
     _look(world, "one")
     _route(world)
     assert _table(world)["models"]["spam"]["default"] == "one"
@@ -419,7 +396,7 @@ def test_a_rollback_by_hand_to_what_is_warm_waits_for_nothing(world: World) -> N
 def test_who_answers_the_name_stays_until_another_does_wherever_production_went(world: World) -> None:
     """Rolled back by hand to one, which answers; a release before that has loaded moves production on."""
     test_a_rollback_by_hand_wakes_the_old_version_and_leaves_clients_where_they_are_until_it_answers(world)
-    world.api.put("ModelVersion", "three", spec=SPEC | {"artifact": SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}})
+    world.api.put("ModelVersion", "three", spec=version_of("three"))
     _look(world, "three", "three")
     world.registry.aliases["spam", "production"] = "3"
     for _ in range(2):
@@ -427,7 +404,7 @@ def test_who_answers_the_name_stays_until_another_does_wherever_production_went(
         _route(world)
     assert _table(world)["models"]["spam"]["default"] == "one"
     assert world.api.status("ModelVersion", "one")["phase"] == "Ready"
-    _answer(world, "three")
+    answer(world, "three")
     for _ in range(2):
         _look(world, "three", "one")
         _route(world)
@@ -442,14 +419,14 @@ def test_an_alias_that_goes_to_a_version_without_a_server_takes_clients_nowhere_
     _look(world, "one")
     _route(world)
     before = _table(world)
-    artifact = SPEC["artifact"] | {"uri": "mlflow-artifacts:/3"}
+    artifact = VERSION["artifact"] | {"uri": "mlflow-artifacts:/3"}
     world.api.put("ModelVersion", "three", spec={"modelName": "spam", "artifact": artifact})
     _look(world, "three", "three")
     world.registry.aliases |= {("spam", "golden"): "3", ("spam", "production"): "3"}
     _look(world, "one", "two", "three")
     _route(world)
     assert _table(world) == before
-    world.api.edit("ModelVersion", "one", spec=SPEC | {"serving": {"replicas": 0}})
+    world.api.edit("ModelVersion", "one", spec=VERSION | {"serving": {"replicas": 0}})
     _look(world, "one")
     _route(world)
     assert _table(world)["models"]["spam"] == {"default": None, "named": {"2": "two"}, "experiment": None}
@@ -471,7 +448,7 @@ def test_after_a_restore_nobody_gets_another_version_meanwhile(world: World) -> 
     defaults = []
     for name in ("two", "one"):
         _look(world, name, name)
-        _answer(world, name)
+        answer(world, name)
         _look(world, name, name)
         _route(world)
         defaults.append(_table(world)["models"]["spam"]["default"])
@@ -501,7 +478,7 @@ def test_after_a_restore_users_are_split_as_before(world: World) -> None:
     _route(world)
     assert _table(world)["models"]["spam"]["experiment"] == before["spam"]["experiment"], "before any of them answers"
     for name in specs:
-        _answer(world, name)
+        answer(world, name)
         _look(world, name, name)
     _judge(world)
     _route(world)
@@ -598,7 +575,7 @@ def test_a_promotion_that_waits_for_pods_leaves_every_user_where_they_are(world:
     spec = world.api.objects["ModelVersion", "two"]["spec"]
     world.api.edit("ModelVersion", "two", spec=spec | {"serving": {"replicas": 2}})
     _look(world, "two")
-    _answer(world, "two")
+    answer(world, "two")
     _look(world, "two")
     _begin(world)
     _judge(world)

@@ -347,6 +347,10 @@ class FakeRouters:
     asked: list[str] = field(default_factory=list)
     asked_of: list[str] = field(default_factory=list)
     """The uids of the experiments whose statistics were asked for."""
+    counted_of: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is told of a metric, where that is not what is told of all."""
+    untold: set[str] = field(default_factory=set)
+    """The metrics that it does not answer for."""
     requests: dict[str, int] = field(default_factory=dict)
     """What each has under way, by version."""
     asked_ago: dict[str, float] | None = field(default_factory=dict)
@@ -356,6 +360,8 @@ class FakeRouters:
     counts: int = 0
     """How often one told of it."""
     counted: dict[str, Any] | None = None
+    copies: dict[str, Any] | None = None
+    """What it tells of copies."""
     defined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a recorder was told of experiments, by uid."""
     is_deaf: bool = False
@@ -430,9 +436,16 @@ class FakeRouters:
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         self.keys.append(key)
         self.asked_of.append(experiment_uid)
-        if self.counted is None:
+        if self.counted is None or metric in self.untold:
             raise RouterError("down")
-        return self.counted
+        return self.counted_of.get(metric, self.counted)
+
+    async def shadowed(self, url: str, key: str, experiment_uid: str) -> dict[str, Any]:
+        self.keys.append(key)
+        self.asked_of.append(experiment_uid)
+        if self.copies is None:
+            raise RouterError("down")
+        return self.copies
 
     async def define(self, url: str, key: str, experiment_uid: str, definition: Mapping[str, Any]) -> None:
         self.keys.append(key)

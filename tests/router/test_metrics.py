@@ -30,6 +30,8 @@ NAMES = {
     "completion_tokens": "counter",
     "fallbacks": "counter",
     "ejections": "counter",
+    "shadow_requests": "counter",
+    "shadow_dropped": "counter",
     "records_waiting": "gauge",
     "recorder_lag_seconds": "gauge",
     "routes_generation": "gauge",

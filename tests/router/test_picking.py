@@ -437,6 +437,17 @@ def test_a_variant_that_is_busy_is_answered_for_by_the_control(four: Scene) -> N
         assert busy.asked["busy-once"] == 1
 
 
+def test_a_variant_on_the_control_s_version_is_answered_for_by_nobody_else(tmp_path: Path) -> None:
+    with scene(tmp_path, 1) as made:
+        routes = json.loads((made.router.folder / "routes.json").read_text())
+        for variant in routes["models"]["split"]["experiment"]["variants"]:
+            variant["target"] = "one"
+        made.router.write(json.dumps({**routes, "generation": routes.get("generation", 0) + 1}))
+        assert poll(lambda: "x-anneal-fallback" not in made.chat(model="split", X_User_Id=TUNED).headers, 5)
+        answer = made.chat(model="split", scenario="busy-once", X_User_Id=TUNED)
+        assert (answer.headers["x-anneal-variant"], "x-anneal-fallback" in answer.headers) == ("tuned", False)
+
+
 def _assert_booked_to_the_variant(made: Scene, answer: Answer, status: int, pod: str | None) -> None:
     told = (
         answer.headers["x-anneal-version"],

@@ -16,6 +16,7 @@ from typing_extensions import override
 from serving_runtime.recorder import ingest
 from serving_runtime.recorder.database import Database
 from serving_runtime.recorder.ingest import Ingest
+from serving_runtime.recorder.shadows import Copy
 from serving_runtime.records import LARGEST_BATCH, POSITION, SOURCE
 from tests.support.recorder import KEY, at, counted, line, recorder, send
 
@@ -50,9 +51,11 @@ def test_the_same_sent_by_several_at_once_is_stored_once(tmp_path: Path) -> None
 
     class Telling(Database):
         @override
-        def record_exposures(self, source: str, position: int, exposures: Sequence[Mapping[str, Any]]) -> None:
+        def record_exposures(
+            self, source: str, position: int, exposures: Sequence[Mapping[str, Any]], copies: Sequence[Copy] = ()
+        ) -> None:
             stored.append(position)
-            super().record_exposures(source, position, exposures)
+            super().record_exposures(source, position, exposures, copies)
 
     taking, together = Ingest(Telling(tmp_path / "recorder.sqlite")), threading.Barrier(4)
 

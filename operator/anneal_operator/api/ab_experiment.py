@@ -4,12 +4,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from serving_runtime.plan import BUCKETS
+from serving_runtime.plan import BUCKETS, USER_HEADER
 
 from .assignment import Assignment
-from .metrics import Metrics
+from .metrics import Metrics, PrimaryMetric, Range
 from .quantities import Duration, bounded_duration, seconds
 from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, immutable
+from .shadow import Shadow
 
 __all__ = [
     "RAMP_RULE",
@@ -17,10 +18,14 @@ __all__ = [
     "WINDOW_RULE",
     "ABExperimentSpec",
     "Decision",
+    "ExperimentType",
     "Stopping",
     "Variant",
     "buckets_held_back",
 ]
+
+
+ExperimentType = Literal["AB", "AA", "Shadow"]
 
 
 def buckets_held_back(had: int, percent: int) -> int:
@@ -36,7 +41,9 @@ class Variant(Schema):
     model_version_ref: LocalReference
     """The ModelVersion in this namespace that answers."""
     weight: int = Field(ge=1, le=10000)
-    """Its share of the users, beside the other weights; 1 in 10,000 at least."""
+    """Its share of the users, beside the other weights; 1 in 10,000 at least. With `type: Shadow`, a challenger's share
+    of the copies, beside the other challengers; the control's says nothing.
+    """
 
 
 class Stopping(Schema):
@@ -106,7 +113,7 @@ TRUST_RULE = Rule(
 )
 
 WINDOW_RULE = Rule(
-    "!has(self.metrics.primary.window) || duration(self.stopping.maxDuration) >= duration('27h')",
+    "!has(self.metrics) || !has(self.metrics.primary.window) || duration(self.stopping.maxDuration) >= duration('27h')",
     "a `window` is analysed after 26.4 hours at the earliest: `stopping.maxDuration` must be 27h at least",
     lambda holder: holder.metrics.primary.window is None or seconds(holder.stopping.max_duration) >= 97200,
 )
@@ -122,20 +129,70 @@ RAMP_RULE = Rule(
     ),
 )
 
+_SHADOW_RULES = (
+    Rule(
+        "!has(self.shadow) || self.type == 'Shadow'",
+        "`shadow` bounds the copies of `type: Shadow`: set that type, or leave it out",
+        lambda spec: spec.shadow is None or spec.type == "Shadow",
+    ),
+    Rule(
+        "has(self.metrics) != (self.type == 'Shadow')",
+        "`metrics` is what users are compared by: set it, but leave it out with `type: Shadow`, which compares answers",
+        lambda spec: ("metrics" in spec.model_fields_set) != (spec.type == "Shadow"),
+    ),
+    Rule(
+        "self.type != 'Shadow' || self.decision.mode == 'Observe'",
+        "`type: Shadow` promotes nothing, as no user gets a challenger's answer: set `decision.mode: Observe`",
+        lambda spec: spec.type != "Shadow" or spec.decision.mode == "Observe",
+    ),
+    Rule(
+        "self.type != 'Shadow' || (self.assignment.ramp.size() == 0 && !has(self.assignment.layer) "
+        "&& self.assignment.holdoutPercent == 0 && !has(self.assignment.override) && !has(self.assignment.salt) "
+        "&& self.assignment.trust == 'Gateway' && self.assignment.keyFrom.size() == 1 "
+        f"&& has(self.assignment.keyFrom[0].header) && self.assignment.keyFrom[0].header == '{USER_HEADER}')",
+        "with `type: Shadow` everybody gets the control's answers: leave `assignment` out",
+        lambda spec: spec.type != "Shadow" or spec.assignment == Assignment(),
+    ),
+    Rule(
+        "self.type != 'Shadow' || (self.stopping.method == 'Sequential' && self.stopping.confidence == 0.95 "
+        "&& self.stopping.minUsersPerVariant == 200)",
+        "with `type: Shadow` no users are compared: of `stopping`, only `minDuration` and `maxDuration` say something",
+        lambda spec: (
+            spec.type != "Shadow"
+            or spec.stopping
+            == Stopping(min_duration=spec.stopping.min_duration, max_duration=spec.stopping.max_duration)
+        ),
+    ),
+)
+
 _FIXED = (
+    "type",
     "modelName",
     "control",
     *(f"assignment.{name}" for name in ("keyFrom", "trust", "salt", "layer", "holdoutPercent", "override")),
     "metrics",
+    "shadow",
     "stopping",
     *(f"decision.{name}" for name in ("mode", "bake", "bakeHoldbackPercent", "scaleDownDelay")),
 )
 _WHY_FIXED = "an experiment that changes while it runs proves nothing: delete it and create another"
 
 
+def _agreement() -> Metrics:
+    """What a Shadow has in the place of what users say."""
+    return Metrics(primary=PrimaryMetric(name="agreement", range=Range(min=0, max=1)))
+
+
 class ABExperimentSpec(Schema):
     """Which versions are compared, on whom, and by what."""
 
+    type: ExperimentType = "AB"
+    """`AB` finds out which variant is better. `AA` compares what is the same, to find out whether the set-up can be
+    believed: the variants name one ModelVersion, or several of one artifact. Nothing is promoted. The verdict is
+    `Sound` where nothing tells the variants apart, and else `Unsound`, and names what does. With `Shadow` everybody
+    gets the control's answers; a sample of what it is asked is asked of the challengers, too, once the client has its
+    answer, and both answers are compared in memory and forgotten. Nothing is promoted: what comes of it are numbers.
+    """
     model_name: ModelName
     """The name that clients call."""
     control: ObjectName
@@ -144,8 +201,10 @@ class ABExperimentSpec(Schema):
     """The arms: the control and those that challenge it."""
     assignment: Assignment = Field(default_factory=Assignment)
     """How users are spread."""
-    metrics: Metrics
-    """What is measured."""
+    metrics: Metrics = Field(default_factory=_agreement, json_schema_extra={"default": None})
+    """What is measured; of all types but `Shadow`."""
+    shadow: Shadow | None = None
+    """With `type: Shadow`, how much is copied at most."""
     stopping: Stopping = Field(default_factory=Stopping)
     """When the verdict is due."""
     decision: Decision = Field(default_factory=Decision)
@@ -190,14 +249,34 @@ class ABExperimentSpec(Schema):
             lambda spec: sum(variant.name == spec.control for variant in spec.variants) == 1,
         ),
         Rule(
-            "self.variants.all(v, self.variants.exists_one(w, w.modelVersionRef == v.modelVersionRef))",
-            "each variant needs a ModelVersion of its own",
-            lambda spec: len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants),
+            "self.type == 'AA' "
+            "|| self.variants.all(v, self.variants.exists_one(w, w.modelVersionRef == v.modelVersionRef))",
+            "each variant needs a ModelVersion of its own; only with `type: AA` may several have the same",
+            lambda spec: (
+                spec.type == "AA"
+                or len({variant.model_version_ref.name for variant in spec.variants}) == len(spec.variants)
+            ),
         ),
+        Rule(
+            "self.type != 'AA' || self.decision.mode == 'Observe'",
+            "`type: AA` compares what is the same, so there is nothing to promote: set `decision.mode: Observe`",
+            lambda spec: spec.type != "AA" or spec.decision.mode == "Observe",
+        ),
+        Rule(
+            "self.type != 'AA' || duration(self.decision.bake) == duration('0s')",
+            "with `type: AA` there is no winner that could bake: leave `decision.bake` out",
+            lambda spec: spec.type != "AA" or seconds(spec.decision.bake) == 0,
+        ),
+        *_SHADOW_RULES,
         TRUST_RULE,
         WINDOW_RULE,
         RAMP_RULE,
     )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether routers of any build obey it."""
+        return self.type != "Shadow" and self.assignment.is_plain
 
     def version_of(self, variant: str | None) -> str:
         """Return the ModelVersion of a variant; raise KeyError where there is no such variant."""

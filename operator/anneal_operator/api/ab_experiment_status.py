@@ -1,13 +1,14 @@
 """ABExperiment's status: where it stands, what was observed, and the verdict."""
 
 from datetime import datetime, timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from .conditions import Conditions
 from .model_version import Answered
 from .schema import Time
+from .shadow import ShadowStatus
 from .status import Number, ObjectStatus, StatusPart
 
 __all__ = [
@@ -56,11 +57,15 @@ class MetricStatus(StatusPart):
     users: int
     """Users with a value; with `missing: Zero` all whose window is over."""
     mean: Number | None = None
-    """Mean of the users' values; like what follows, with `FixedHorizon` not before the one look."""
+    """Mean of the users' values; of other sources than `Feedback` the total over the count, times in seconds. Like what
+    follows, with `FixedHorizon` it is not told before the one look.
+    """
     stddev: Number | None = None
-    """Standard deviation of the users' values."""
+    """Standard deviation of the users' values, of `Feedback`."""
     lift: Number | None = None
-    """Difference of the means to the control's."""
+    """Difference of the means to the control's; of `Latency` and `TimeToFirstToken` as a part of the control's, so that
+    -0.1 is a tenth less.
+    """
     lower: Number | None = None
     """Lower end of the difference's interval, at the challenger's share of the error that `confidence` leaves."""
     upper: Number | None = None
@@ -120,9 +125,11 @@ class VariantStatus(StatusPart):
     requests: int = 0
     """Requests it answered for them."""
     metrics: list[MetricStatus] = Field(default=[])
-    """What was measured."""
+    """What was measured: the primary metric, and the secondary ones, of which at least one user has a value."""
     guardrails: list[GuardrailStatus] = Field(default=[])
     """How a challenger stands by each guardrail."""
+    shadow: ShadowStatus | None = None
+    """With `type: Shadow`, what came of the copies that a challenger was sent."""
     cost: VariantCost | None = None
     """What it cost, until the decision; nothing where its GPUs have no price."""
 
@@ -150,7 +157,7 @@ class DecisionStatus(StatusPart):
 
     outcome: str
     """`Winner`, `ControlWins`, `GuardrailBreach`, `Inconclusive`, `Aborted`, or `ControlReplaced`: another version has
-    `production`.
+    `production`. Of `type: AA` `Sound` or `Unsound`, and `Observed` at the end of a Shadow.
     """
     winner: str | None = None
     """The variant that won."""
@@ -174,7 +181,8 @@ class ABExperimentStatus(ObjectStatus):
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
     `Promoted`, `RolledBack` (the control won, or a guardrail was broken: by every challenger, or by the winner while it
-    baked), `Observed` (a winner that nothing follows from, as its mode says), `Inconclusive` or `Aborted`.
+    baked), `Observed` (a winner that nothing follows from, as its mode says, the verdict of `type: AA`, or the end of
+    a Shadow), `Inconclusive` or `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,
@@ -218,3 +226,9 @@ class ABExperimentStatus(ObjectStatus):
         """Return for how long it has rested until now."""
         since = datetime.fromisoformat(self.paused_at) if self.paused_at else now
         return timedelta(seconds=self.paused_seconds or 0) + max(timedelta(), now - since)
+
+    def led_to(self, variant: str | None) -> Self:
+        """Return it with one variant's share being all that there is."""
+        total = sum(one.weight for one in self.variants)
+        shares = {one.name: total if one.name == variant else 0 for one in self.variants}
+        return self.having(variants=[one.model_copy(update={"weight": shares[one.name]}) for one in self.variants])

@@ -4,9 +4,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from .amounts import LOGARITHMS, MetricSource
 from .schema import MapByName, Rule, Schema
 
-__all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range"]
+__all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range", "SecondaryMetric"]
 
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
@@ -33,11 +34,18 @@ class PrimaryMetric(Schema):
     """The number that decides."""
 
     name: _MetricName
-    """The metric's name in `POST /v1/feedback`, for example `user_rating`."""
-    source: Literal["Feedback"] = "Feedback"
-    """`Feedback`: what clients post about answers they got; a user's value is the mean of theirs."""
-    direction: Literal["Increase", "Decrease"] = "Increase"
-    """Which way is better."""
+    """What reports call it; of `Feedback` the metric's name in `POST /v1/feedback`, for example `user_rating`."""
+    source: MetricSource = "Feedback"
+    """What is measured. `Feedback`: what clients post about answers they got; a user's value is the mean of theirs.
+    The others are of all answers so far, and need nobody to say anything. `Errors`: the share of requests that fail by
+    the variant's fault. `Latency`: the time to the end of a complete answer, its geometric mean; a failure counts as
+    600 s. `TimeToFirstToken`: of complete streams, the same of the time to the first content. `TimePerOutputToken`: of
+    complete streams, the time from the first content to the last, over the tokens. `OutputTokens`: tokens per request.
+    """
+    direction: Literal["Increase", "Decrease"] | None = None
+    """Which way is better: of `Feedback` more is, unless this says otherwise, and `OutputTokens` need it. Of the other
+    sources less is.
+    """
     range: Range | None = None
     """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
     analyses of the metric needs it. Where all users say the same, only a metric with a range can have a verdict.
@@ -54,12 +62,41 @@ class PrimaryMetric(Schema):
     like before the experiment is not taken into account then.
     """
     minimum_detectable_effect: float | None = Field(default=None, ge=0.000001, le=1e12)
-    """The least difference of the means that matters, in the metric's own unit: `status.power` tells how many users it
-    takes to find it, a fixed horizon takes as many, and a sequence ends without a winner once it shows that no
-    challenger is better by as much.
+    """The least difference of the means that matters: `status.power` tells how many users it takes to find it, a fixed
+    horizon takes as many, and a sequence ends without a winner once it shows that no challenger is better by as much.
+    Of `Feedback` in the metric's own unit, of `Errors` a share of the requests (0.01 is one in a hundred), of `Latency`
+    and `TimeToFirstToken` a part of the control's (0.1 is a tenth less), of `TimePerOutputToken` seconds, and of
+    `OutputTokens` tokens.
     """
 
     rules: ClassVar = (
+        Rule(
+            "self.source == 'Feedback' || (!has(self.range) && !has(self.window) && self.missing == 'Ignore')",
+            "`range`, `window` and `missing` are of what users say: leave them out, or set `source: Feedback`",
+            lambda metric: (
+                metric.source == "Feedback"
+                or (metric.range is None and metric.window is None and metric.missing == "Ignore")
+            ),
+        ),
+        Rule(
+            "self.source == 'Feedback' || has(self.direction) == (self.source == 'OutputTokens')",
+            "`direction` says which way `OutputTokens` and `Feedback` are better; of the other sources less is: leave "
+            "it out",
+            lambda metric: (
+                metric.source == "Feedback" or (metric.direction is not None) == (metric.source == "OutputTokens")
+            ),
+        ),
+        Rule(
+            "!has(self.minimumDetectableEffect) || !(self.source in ['Errors', 'Latency', 'TimeToFirstToken']) || "
+            "self.minimumDetectableEffect < 1.0",
+            "`minimumDetectableEffect` of `Errors` is a share of the requests, and of `Latency` and `TimeToFirstToken` "
+            "a part of the control's: below 1",
+            lambda metric: (
+                metric.minimum_detectable_effect is None
+                or metric.source not in {"Errors", *LOGARITHMS}
+                or metric.minimum_detectable_effect < 1
+            ),
+        ),
         Rule(
             "!has(self.window) || has(self.range)",
             "`window` needs a `range`: the recorder keeps what was said within it on a scale from `min` to `max`",
@@ -75,9 +112,29 @@ class PrimaryMetric(Schema):
     )
 
     @property
+    def increases(self) -> bool:
+        """Whether more is better."""
+        return self.direction == "Increase" or (self.direction is None and self.source == "Feedback")
+
+    @property
     def takes_zero(self) -> bool:
         """Whether it is known when a user has said nothing, and 0 is a value."""
         return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
+
+
+class SecondaryMetric(Schema):
+    """A number that is told beside the one that decides, and decides nothing."""
+
+    name: _MetricName
+    """What reports call it; of `Feedback` the metric's name in `POST /v1/feedback`."""
+    source: MetricSource = "Feedback"
+    """What is measured, as of `primary`; of `Feedback` all that was said so far counts, whatever it is."""
+
+    @property
+    def alone(self) -> PrimaryMetric:
+        """The same, as if it were to decide."""
+        direction: Literal["Increase"] | None = "Increase" if self.source == "OutputTokens" else None
+        return PrimaryMetric(name=self.name, source=self.source, direction=direction)
 
 
 class Guardrail(Schema):
@@ -141,7 +198,17 @@ class Metrics(Schema):
 
     primary: PrimaryMetric
     """The number that decides."""
+    secondary: MapByName[SecondaryMetric] = Field(default=[], max_length=8)
+    """What is told beside it, with intervals at the same confidence, each for itself; nothing is decided by it."""
     guardrails: MapByName[Guardrail] = Field(default=[], max_length=4)
     """What must not get worse. As soon as a challenger is shown to be beyond a limit, its users get the control's
     answers, before `minDuration`, too, and whatever `decision.mode` says; with no challenger left the experiment ends.
     """
+
+    rules: ClassVar = (
+        Rule(
+            "self.secondary.all(s, s.name != self.primary.name)",
+            "a metric is told once: give those of `secondary` other names than the primary's",
+            lambda metrics: all(one.name != metrics.primary.name for one in metrics.secondary),
+        ),
+    )

@@ -125,14 +125,12 @@ def _told_return(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ABExperimentStatus:
     phase, reason = _ends_as(returned)
-    total, control = sum(variant.weight for variant in status.variants), seen.spec.control
-    variants = [v.model_copy(update={"weight": total if v.name == control else 0}) for v in status.variants]
     told = _told(seen, status, Finding(ConditionType.BAKED, "False", reason, returned.reason), now)
     found = [Finding(ConditionType.DECIDED, "True", reason, returned.reason)]
     if reason == Reason.GUARDRAIL_BREACH:
         found.append(Finding(ConditionType.GUARDRAILS_HEALTHY, "False", reason, returned.reason))
     conditions = merged(told.conditions, found, seen.generation, timestamp(now))
-    return told.having(phase=phase, variants=variants, conditions=conditions)
+    return told.led_to(seen.spec.control).having(phase=phase, conditions=conditions)
 
 
 def _baked(message: str) -> Finding:

@@ -27,7 +27,10 @@ _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
 _WITHOUT_WINNER: dict[str, tuple[ExperimentPhase, Reason]] = {
     "Aborted": ("Aborted", Reason.ABORTED),
+    "Observed": ("Observed", Reason.OBSERVED),
     "ControlReplaced": ("Aborted", Reason.CONTROL_REPLACED),
+    "Sound": ("Observed", Reason.SOUND),
+    "Unsound": ("Observed", Reason.UNSOUND),
 }
 
 
@@ -50,21 +53,18 @@ def _concluded(
     phase, reason = _ends_as(seen.spec, decision)
     if phase == "Promoted":
         phase, reason = promotion_stage(seen.spec, status, seen.record)
-    returned, variants = seen.record.returned if seen.record else None, status.variants
+    returned = seen.record.returned if seen.record else None
     told = status.condition(ConditionType.DECIDED) if status.decision and status.phase == phase else None
     message = returned.reason if returned else told.message if told else decision.reason
     finding = Finding(ConditionType.DECIDED, "True", reason, message)
     if phase in {"Promoted", "Baking", "RolledBack"}:
-        total = sum(v.weight for v in variants)
-        keeper = seen.spec.control if phase == "RolledBack" else decision.winner
-        variants = [v.model_copy(update={"weight": total if v.name == keeper else 0}) for v in variants]
+        status = status.led_to(seen.spec.control if phase == "RolledBack" else decision.winner)
     return status.having(
         phase=phase,
         reason=reason.value,
         observed_generation=seen.generation,
         started_at=seen.started_at,
         decision=decision,
-        variants=variants,
         conditions=merged(
             without(status.conditions, [ConditionType.AWAITING_APPROVAL]), [finding], seen.generation, timestamp(now)
         ),

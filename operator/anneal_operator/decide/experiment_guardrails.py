@@ -1,4 +1,4 @@
-"""Guardrails of an ABExperiment: who was dropped, what is told of them, and whether a breach has to be acted on now.
+"""Guardrails of an ABExperiment: who was dropped, and what is told of them.
 
 A breach returns users, which is no promotion: it waits for nothing that only a verdict waits for, neither a sample nor
 a minimum duration nor MLflow, and it follows in every mode.
@@ -6,7 +6,6 @@ a minimum duration nor MLflow, and it follows in every mode.
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, GuardrailStatus
@@ -14,25 +13,13 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
 from .experiment_approval import without_advice
-from .experiment_sample import freshness
-from .observed_experiment import Intent, KeepLatches, ObservedExperiment
-from .statistics.guardrails import Guarded, breach, breaches
-from .statistics.judgement import Judgement, judge
+from .observed_experiment import Intent, KeepLatches, ObservedExperiment, dropped_by
+from .statistics.guardrails import Guarded, breach
+from .statistics.judgement import Judgement
 from .statistics.snapshot import stands
 from .statistics.terms import Counts
 
-__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "is_breached", "with_dropped", "without_new_breaches"]
-
-
-def is_breached(seen: ObservedExperiment, now: datetime) -> bool:
-    """Whether the numbers show a breach that nothing has come of yet; numbers that are not fresh show none."""
-    counts, terms = seen.counted, seen.terms
-    if seen.record is None or counts is None or not terms.is_known or not terms.guardrails:
-        return False
-    if freshness(counts, seen.stored, now).status != "True":
-        return False
-    judged = judge(terms, counts)
-    return judged.outcome == "GuardrailBreach" or not set(judged.dropped) <= set(breaches(seen.latches))
+__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "with_dropped", "without_new_breaches"]
 
 
 def without_new_breaches(judged: Judgement, latches: Collection[str]) -> Judgement:
@@ -62,10 +49,8 @@ def dropped_told(seen: ObservedExperiment, status: ABExperimentStatus, apply: It
 
 def with_dropped(spec: ABExperimentSpec, status: ABExperimentStatus, latches: Collection[str]) -> ABExperimentStatus:
     """Return the status with who was dropped, as the record says it, too."""
-    places = breaches(latches)
-    names = [variant.name for place, variant in enumerate(spec.variants) if place in places]
     known = status.dropped or []
-    return status.having(dropped=[*known, *(name for name in names if name not in known)] or None)
+    return status.having(dropped=[*known, *(name for name in dropped_by(spec, latches) if name not in known)] or None)
 
 
 def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding | None:

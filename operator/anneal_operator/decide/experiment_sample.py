@@ -21,13 +21,22 @@ from .conditions import Finding
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
-from .statistics.guarded import Guards
 from .statistics.judgement import RESPONSE, SPREAD, Judgement
+from .statistics.primary import mean_of, values
 from .statistics.ranks import superiority
 from .statistics.snapshot import Snapshot
 from .statistics.terms import RULES, Counts, Terms
 
-__all__ = ["decision_of", "freshness", "health", "power_told", "sufficiency", "variants_told", "verdict_of"]
+__all__ = [
+    "decision_of",
+    "freshness",
+    "health",
+    "metrics_told",
+    "power_told",
+    "sufficiency",
+    "variants_told",
+    "verdict_of",
+]
 
 _SILENT_FOR = timedelta(seconds=30)
 _LONGEST_WAIT = timedelta(days=3650)
@@ -37,7 +46,7 @@ _CLOSED_AFTER = timedelta(hours=26.4)
 """The window of 24 hours, and the time in which what is under way arrives."""
 
 
-def freshness(observed: Counts | Guards | None, stored: Stored | None, now: datetime) -> Finding:
+def freshness(observed: object | None, stored: Stored | None, now: datetime) -> Finding:
     """Say whether the recorder answers, and has what all routers counted: what is missing may be of one variant."""
     kind, held_up = ConditionType.DATA_FRESH, "nothing is decided until it does"
     if observed is None:
@@ -81,26 +90,52 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         began = f"it began by rule {seen.terms.rule} of another build, and this one knows rules up to {RULES[-1]}"
         message = f"{began}: nothing is decided until that build is back"
         return Finding(kind, "False", Reason.RULE_UNKNOWN, message)
+    if problem := _unmeasured(seen.terms, counts):
+        return Finding(kind, "False", Reason.COLLECTING, problem)
     left = [place for place in range(len(spec.variants)) if place not in judged.dropped]
-    least = min(counts.sums[place].n for place in left)
+    users, is_said = values(seen.terms, counts), seen.terms.source == "Feedback"
+    least = min(users[place] for place in left)
     whose = "whose window is over" if seen.terms.missing == "Zero" else f"with {metric}"
     message = f"the smallest variant has {least} of {judged.needed} users {whose}"
     if not judged.has_sample:
         return Finding(kind, "False", Reason.COLLECTING, message)
     if RESPONSE in judged.latched:
-        message += f", but users of one variant give {metric} more often than those of another"
-        remedy = "no challenger is promoted, as only a `window` lets it be told what that may be worth"
-        if counts.histograms:
-            remedy = "a challenger is promoted only if it is better, too, without the best of what was given more often"
-        return Finding(kind, "False", Reason.RESPONSE_DIFFERS, f"{message}; {remedy}")
+        return Finding(
+            kind, "False", Reason.RESPONSE_DIFFERS, f"{message}, but {_response(seen.terms, counts, metric)}"
+        )
     if judged.fell_back:
         names = ", ".join(spec.variants[place].name for place in judged.fell_back)
         message += f", but other variants' servers answered more than 5 % of the requests of {names}"
         return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}: keep its pods ready; it is not promoted")
     if any(judged.compared[place] is None for place in left if place != seen.terms.control):
-        message += "; those of a variant all say the same, and only a `range` tells what that is worth"
-        return Finding(kind, "False", Reason.COLLECTING, message)
+        alike = "say the same, and only a `range` tells" if is_said else "have the same, and nothing tells"
+        return Finding(
+            kind, "False", Reason.COLLECTING, f"{message}; those of a variant all {alike} what that is worth"
+        )
     return Finding(kind, "True", Reason.SUFFICIENT, message)
+
+
+def _response(terms: Terms, counts: Counts, metric: str) -> str:
+    """That users of one variant have a value more often, and what follows."""
+    if terms.is_of_equals:
+        return f"users of one variant have {metric} more often than those of another"
+    if terms.source != "Feedback":
+        remedy = "no challenger is promoted, as nobody knows what it would be of those who have none"
+        return f"users of one variant have {metric} more often than those of another; {remedy}"
+    remedy = "no challenger is promoted, as only a `window` lets it be told what that may be worth"
+    if counts.histograms:
+        remedy = "a challenger is promoted only if it is better, too, without the best of what was given more often"
+    return f"users of one variant give {metric} more often than those of another; {remedy}"
+
+
+def _unmeasured(terms: Terms, counts: Counts) -> str:
+    """Why nobody has a value of what is measured of answers, where that is the recorder's doing."""
+    if terms.source == "Feedback" or (counts.guards and terms.source in counts.guards.ratios):
+        return ""
+    return (
+        f"the recorder does not tell {terms.source} of answers, so nothing is decided: have the chart's recorder run "
+        "this release"
+    )
 
 
 def power_told(
@@ -131,14 +166,14 @@ def _estimate(
     """The slowest variant's that is left; what a greater one needs follows from its share."""
     passed, smallest = now - started - (_CLOSED_AFTER if terms.closed else timedelta()), min(terms.shares)
     waits = timedelta()
-    for place, (sums, share) in enumerate(zip(counts.sums, terms.shares, strict=True)):
+    for place, (users, share) in enumerate(zip(values(terms, counts), terms.shares, strict=True)):
         if place in judged.dropped:
             continue
-        missing = math.ceil(required * share / smallest) - sums.n
+        missing = math.ceil(required * share / smallest) - users
         if missing > 0:
-            if not sums.n or passed <= timedelta():
+            if not users or passed <= timedelta():
                 return None
-            waits = max(waits, passed * min(missing / sums.n, _LONGEST_WAIT / passed))
+            waits = max(waits, passed * min(missing / users, _LONGEST_WAIT / passed))
     if not waits:
         return None
     return (now + waits + timedelta(seconds=59)).replace(second=0, microsecond=0)
@@ -151,6 +186,7 @@ def variants_told(
     costs: Mapping[str, VariantCost | None],
     guardrails: Mapping[str, list[GuardrailStatus]],
     *,
+    secondary: Mapping[str, list[MetricStatus]] | None = None,
     has_means: bool = True,
 ) -> list[VariantStatus]:
     """Return what the status tells of each variant; `compared` is what may be told of the comparisons.
@@ -163,7 +199,10 @@ def variants_told(
             weight=variant.weight,
             users=counts.users[place],
             requests=counts.requests[place],
-            metrics=_metrics(spec, counts, place, compared.get(variant.name), has_means=has_means),
+            metrics=[
+                *metrics_told(spec, counts, place, compared.get(variant.name), has_means=has_means),
+                *(secondary or {}).get(variant.name, ()),
+            ],
             guardrails=guardrails.get(variant.name, []),
             cost=costs.get(variant.name),
         )
@@ -171,30 +210,31 @@ def variants_told(
     ]
 
 
-def _metrics(
+def metrics_told(
     spec: ABExperimentSpec, counts: Counts, place: int, compared: Comparison | None, *, has_means: bool
 ) -> list[MetricStatus]:
-    sums = counts.sums[place]
-    if not sums.n:
+    """Return what is told of a variant by the number that decides; nothing where nobody has a value."""
+    terms, sums = terms_of(spec), counts.sums[place]
+    users = values(terms, counts)[place]
+    if not users:
         return []
     metric = MetricStatus(
         name=spec.metrics.primary.name,
-        users=sums.n,
-        mean=sums.mean(counts.scale) if has_means else None,
-        stddev=math.sqrt(sums.variance(counts.scale)) if has_means else None,
+        users=users,
+        mean=mean_of(terms, counts, place) if has_means else None,
+        stddev=math.sqrt(sums.variance(counts.scale)) if has_means and sums.n else None,
         lift=compared.lift if compared else None,
         lower=compared.lower if compared else None,
         upper=compared.upper if compared else None,
         p_value=compared.p_value if compared else None,
-        superiority=_superiority(spec, counts, place) if compared else None,
+        superiority=_superiority(terms, counts, place) if compared else None,
     )
     return [metric]
 
 
-def _superiority(spec: ABExperimentSpec, counts: Counts, place: int) -> Superiority | None:
+def _superiority(terms: Terms, counts: Counts, place: int) -> Superiority | None:
     if not counts.histograms:
         return None
-    terms = terms_of(spec)
     found = superiority(counts.histograms[terms.control], counts.histograms[place], terms.share_of_level)
     return Superiority(probability=found.probability, lower=found.lower, upper=found.upper) if found else None
 

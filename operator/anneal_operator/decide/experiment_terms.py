@@ -7,7 +7,7 @@ from anneal_operator.api.metrics import Guardrail as GuardrailSpec
 from serving_runtime.plan import boundaries
 
 from .statistics.guarded import Guardrail
-from .statistics.terms import GUARDED_RULE, RULE, Method, Terms
+from .statistics.terms import Method, Terms, rule_of
 
 __all__ = ["terms_of"]
 
@@ -16,6 +16,7 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
     """Return the terms, of the spec's method or of this one."""
     primary, stopping = spec.metrics.primary, spec.stopping
     ends = boundaries([variant.weight for variant in spec.variants])
+    guardrails = tuple(map(_guardrail, spec.metrics.guardrails))
     return Terms(
         method=method or stopping.method,
         level=round(1 - stopping.confidence, 9),
@@ -23,13 +24,14 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
         shares=tuple(end - begin for begin, end in pairwise([0, *ends])),
         least=stopping.min_users_per_variant,
         planned=2 * stopping.min_users_per_variant,
-        increases=primary.direction == "Increase",
+        increases=primary.increases,
         width=primary.range.max - primary.range.min if primary.range else None,
         effect=primary.minimum_detectable_effect,
         closed=primary.window is not None,
         missing=primary.missing,
-        guardrails=tuple(map(_guardrail, spec.metrics.guardrails)),
-        rule=GUARDED_RULE if spec.metrics.guardrails else RULE,
+        guardrails=guardrails,
+        source=primary.source,
+        rule=rule_of(primary.source, guardrails, of_equals=spec.type == "AA"),
     )
 
 

@@ -1,7 +1,7 @@
 """What an ABExperiment is judged from, and what may follow."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -12,6 +12,7 @@ from anneal_operator.api.model_version import Cost
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgement import RouteSeen
+from .compared import Compared
 from .experiment_terms import terms_of
 from .statistics.guarded import Guards
 from .statistics.guardrails import breach, breaches
@@ -43,6 +44,7 @@ __all__ = [
     "Rival",
     "Stored",
     "VariantSeen",
+    "dropped_by",
 ]
 
 
@@ -160,6 +162,10 @@ class ObservedExperiment:
     """Where the routers send the model's clients."""
     observations: Counts | None = None
     """What the recorder counted, by variant."""
+    secondary: Mapping[str, Counts] = field(default_factory=dict)
+    """The same of each secondary metric that it told of, as if that were to decide."""
+    shadowed: Mapping[str, Compared] | None = None
+    """What it counted of copies, by challenger, of a Shadow."""
     baked: Guards | None = None
     """What it counted for guardrails while the winner bakes: of who stays with the control, then of the winner's."""
     stored: Stored | None = None
@@ -250,8 +256,7 @@ class ObservedExperiment:
     @property
     def dropped(self) -> frozenset[str]:
         """The challengers that were shown to be beyond a guardrail: nothing hangs on their versions any more."""
-        places = breaches(self.latches)
-        return frozenset(variant.name for place, variant in enumerate(self.spec.variants) if place in places)
+        return frozenset(dropped_by(self.spec, self.latches))
 
     @property
     def identity(self) -> str:
@@ -296,6 +301,12 @@ class ObservedExperiment:
             return ()
         is_behind = self.remembered is not None and self.remembered.decision not in (None, known.decision)
         return () if is_behind else (Remember(known),)
+
+
+def dropped_by(spec: ABExperimentSpec, latches: Collection[str]) -> list[str]:
+    """Return the challengers of which it was found, for good, that they are beyond a guardrail."""
+    places = breaches(latches)
+    return [variant.name for place, variant in enumerate(spec.variants) if place in places]
 
 
 @dataclass(frozen=True)

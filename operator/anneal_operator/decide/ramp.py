@@ -27,6 +27,8 @@ def ramped(seen: ObservedExperiment, status: ABExperimentStatus, now: datetime) 
 
     By that users stay where they are until the winner has pods for all.
     """
+    if seen.spec.type == "Shadow":
+        return status
     assignment, before, route = seen.spec.assignment, seen.previous, seen.route
     started, is_told = seen.started_at or status.started_at, before.coverage is not None
     step, since, least = assignment.step_of(before.coverage), before.coverage_since, before.coverage or 0

@@ -57,9 +57,12 @@ def record_name_with_ramp(experiment: Manifest) -> str:
 
 
 def _named(experiment: Manifest, spec: ABExperimentSpec, ramp: Manifest | None = None) -> str:
-    """Testers are a set."""
+    """Testers are a set, and that more of what users say is better was always so where nobody said anything else."""
     said = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_MAY_CHANGE)
     said["assignment"] = {**said.get("assignment", {}), **(ramp or {})}
+    primary = spec.metrics.primary
+    if spec.type != "Shadow" and primary.source == "Feedback" and primary.increases:
+        said["metrics"]["primary"].pop("direction", None)
     said = {name: value for name, value in said.items() if value != {}}
     if override := said.get("assignment", {}).get("override"):
         override["users"].sort()

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from anneal_operator.api.assignment import KeySource
 from anneal_operator.api.backend import SecretKey
 from anneal_operator.api.pods import ResourceRequirements
+from anneal_operator.api.quantities import seconds
 from anneal_operator.api.resources import OWNER_ANNOTATION
 from anneal_operator.api.route import Route, Split
+from anneal_operator.api.shadow import Shadow
 from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     ADMIN_PORT,
@@ -23,6 +25,7 @@ from serving_runtime.plan import (
     ModelRoute,
     OverrideRoute,
     RouteTable,
+    ShadowRoute,
     Stamp,
     Target,
     VariantRoute,
@@ -275,10 +278,27 @@ def _experiment_route(experiment: Split) -> ExperimentRoute:
         keys=[_key(source) for source in assignment.key_from],
         control=experiment.baking or spec.control,
         variants=variants,
-        covered=BUCKETS if experiment.baking else covered(experiment.coverage, assignment.holdout_percent),
+        covered=_covered(experiment),
         epoch=experiment.step,
         layer=layer and LayerRoute(salt=experiment.layer_salt, begin=layer.begin, end=layer.end),
         override=override and OverrideRoute(header=override.header.lower(), users=override.users),
+        shadow=_shadow_route(spec.shadow or Shadow()) if spec.type == "Shadow" else None,
+    )
+
+
+def _covered(experiment: Split) -> int:
+    """Where challengers get copies alone nobody takes part, with a router that does not know of copies, either."""
+    if experiment.spec.type == "Shadow":
+        return 0
+    return BUCKETS if experiment.baking else covered(experiment.coverage, experiment.spec.assignment.holdout_percent)
+
+
+def _shadow_route(shadow: Shadow) -> ShadowRoute:
+    return ShadowRoute(
+        percent=shadow.percent,
+        per_second=shadow.max_requests_per_second,
+        in_flight=shadow.max_in_flight,
+        seconds=seconds(shadow.timeout),
     )
 
 

@@ -62,6 +62,9 @@ class Routers(Protocol):
     async def statistics(self, url: str, key: str, experiment_uid: str, metric: str) -> dict[str, Any]:
         """Return what a recorder counted for an experiment."""
 
+    async def shadowed(self, url: str, key: str, experiment_uid: str) -> dict[str, Any]:
+        """Return what a recorder counted of an experiment's copies."""
+
     async def answered(self, url: str, key: str, version: str) -> Answered:
         """Return what a recorder has of a version."""
 
@@ -117,6 +120,10 @@ class HttpRouters:
         """Return what a recorder counted for an experiment."""
         counted = f"{url}/experiments/{experiment_uid}/statistics"
         return await self._get(counted, key, {"metric": metric}, _TIMEOUT_SECONDS)
+
+    async def shadowed(self, url: str, key: str, experiment_uid: str) -> dict[str, Any]:
+        """Return what a recorder counted of an experiment's copies; a recorder of an earlier build counts none."""
+        return await self._get(f"{url}/experiments/{experiment_uid}/shadow", key, {}, _TIMEOUT_SECONDS)
 
     async def answered(self, url: str, key: str, version: str) -> Answered:
         """Return what a recorder has of a version; a recorder of an earlier build counts none."""

@@ -14,8 +14,10 @@ from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersio
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.compared import Compared
 from anneal_operator.decide.experiment_bake import bake_uid
 from anneal_operator.decide.experiment_end import has_users
+from anneal_operator.decide.experiment_secondary import alone
 from anneal_operator.decide.observed_experiment import (
     CloseRecord,
     Effect,
@@ -34,7 +36,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
-from anneal_operator.decide.statistics.guarded import Guards
+from anneal_operator.decide.statistics.guarded import Guards, Source
 from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
@@ -56,6 +58,7 @@ from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
 
 from .acknowledgements import route_seen
+from .compared_seen import compared_in
 from .context import Context
 from .experiment_records import kept_record, record_of, remembered_of, start_of, text_of
 from .guards_seen import guards_in
@@ -129,7 +132,12 @@ class ABExperimentKind:
         if not is_counted:
             return seen
         stored = await self._stored(reader, item)
-        return replace(seen, observations=await self._counted(reader, item, seen.identity), stored=stored)
+        if item.spec.type == "Shadow":
+            return replace(seen, shadowed=await self._shadowed(reader, item, seen.identity), stored=stored)
+        found = await self._told_of(reader, item, seen.identity, item.spec.metrics.primary.name)
+        counted = await self._counted(reader, item, seen.identity, found) if found else None
+        secondary = await self._secondary(reader, item, seen.identity, found) if found and counted else {}
+        return replace(seen, observations=counted, secondary=secondary, stored=stored)
 
     def decide(self, observed: ObservedExperiment, now: datetime) -> Verdict[ABExperimentStatus, Intent, Effect]:
         """Return what follows."""
@@ -191,10 +199,7 @@ class ABExperimentKind:
         await traffic.ask(self._context.routers, key, reader, item.namespace, self._context.now())
         return traffic.stored(item.namespace)
 
-    async def _counted(self, reader: Reader, item: ExperimentItem, uid: str) -> Counts | None:
-        found = await self._told_of(reader, item, uid)
-        if found is None:
-            return None
+    async def _counted(self, reader: Reader, item: ExperimentItem, uid: str, found: Manifest) -> Counts | None:
         if found.get("control") is None:  # its volume may be another than the one that was told
             url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
             with contextlib.suppress(RouterError):
@@ -204,21 +209,38 @@ class ABExperimentKind:
         except _NOT_TOLD:
             return None  # another version's, or another's: as if nothing had been answered
 
+    async def _secondary(self, reader: Reader, item: ExperimentItem, uid: str, found: Manifest) -> dict[str, Counts]:
+        """What was counted of each secondary metric; what is not told is not there, and holds up nothing."""
+        counted = {}
+        for metric in item.spec.metrics.secondary:
+            is_said = metric.source == "Feedback"
+            if told := await self._told_of(reader, item, uid, metric.name) if is_said else found:
+                with contextlib.suppress(*_NOT_TOLD):
+                    counted[metric.name] = _counts(alone(item.spec, metric), told)
+        return counted
+
+    async def _shadowed(self, reader: Reader, item: ExperimentItem, uid: str) -> dict[str, Compared] | None:
+        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        try:
+            return compared_in(await self._context.routers.shadowed(url, key, uid))
+        except (RouterError, *_NOT_TOLD):
+            return None
+
     async def _baked(
         self, reader: Reader, item: ExperimentItem, seen: ObservedExperiment, decision: DecisionStatus
     ) -> Guards | None:
         """What guardrails are judged by needs no definition: no value of feedback is among it."""
-        found = await self._told_of(reader, item, bake_uid(seen.identity))
+        found = await self._told_of(reader, item, bake_uid(seen.identity), item.spec.metrics.primary.name)
         sources = sorted({one.source for one in seen.terms.guardrails})
         try:
             return guards_in(found, [seen.spec.control, str(decision.winner)], sources) if found else None
         except _NOT_TOLD:
             return None
 
-    async def _told_of(self, reader: Reader, item: ExperimentItem, uid: str) -> Manifest | None:
+    async def _told_of(self, reader: Reader, item: ExperimentItem, uid: str, metric: str) -> Manifest | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
         try:
-            return await self._context.routers.statistics(url, key, uid, item.spec.metrics.primary.name)
+            return await self._context.routers.statistics(url, key, uid, metric)
         except RouterError:
             return None
 
@@ -237,14 +259,15 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
     requests, fallbacks = (
         tuple(_number(arm.get(name, 0), _MOST_REQUESTS) for arm in arms) for name in ("requests", "fallbacks")
     )
-    primary, kind = spec.metrics.primary, "closed" if spec.metrics.primary.window else "metric"
+    primary, moved = spec.metrics.primary, _number(found["moved_users"], _MOST_USERS)
+    guards = guards_in(found, [variant.name for variant in spec.variants], _sources(spec))
+    if primary.source != "Feedback":
+        return Counts(users, requests, fallbacks, (Sums(),) * len(arms), moved=moved, guards=guards)
+    kind = "closed" if primary.window else "metric"
     metrics = [arm.get(kind) or {"sums": {}} for arm in arms]
     parts = max(1, *(_number(metric.get("parts", 1), _MOST_PARTS) for metric in metrics))
     largest = parts if primary.window else parts * _LARGEST
     sums = tuple(Sums(*_whole(metric["sums"], Sums, largest, signed=kind == "metric")) for metric in metrics)
-    moved = _number(found["moved_users"], _MOST_USERS)
-    sources = sorted({one.source for one in spec.metrics.guardrails})
-    guards = guards_in(found, [variant.name for variant in spec.variants], sources)
     counted = Counts(users, requests, fallbacks, sums, Scale(parts), moved=moved, guards=guards)
     if kind == "metric" or primary.range is None or not found["range"]:
         return counted
@@ -257,6 +280,13 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
         histories=tuple(History(*_whole(metric["sums"], History, largest)) for metric in metrics),
         histograms=tuple(_histogram(metric, parts) for metric in metrics),
     )
+
+
+def _sources(spec: ABExperimentSpec) -> list[Source]:
+    """What has to be known of answers."""
+    primary = spec.metrics.primary.source
+    measured: set[Source] = set() if primary == "Feedback" else {primary}
+    return sorted(measured.union(one.source for one in spec.metrics.guardrails))
 
 
 def _whole(told: dict[str, Any], kind: type[Sums | History], largest: int, *, signed: bool = False) -> list[int]:

@@ -1,4 +1,6 @@
-"""What a recorder tells that guardrails are judged by; an earlier build of it tells nothing."""
+"""What a recorder tells of answers, by which guardrails and what is measured of them are judged; an earlier build of it
+tells nothing.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ _MOST_PARTS, _LARGEST = 10**13, 10**40
 
 
 def guards_in(found: Mapping[str, Any], variants: Sequence[str], sources: Sequence[Source]) -> Guards | None:
-    """Return what a recorder's statistics say of these variants; None where it does not know of guardrails.
+    """Return what a recorder's statistics say of these variants; None where it does not know.
 
     Raise an error of a value, type or key of what no recorder of ours tells.
     """

@@ -189,7 +189,7 @@ class RouterKind:
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
-            may_be_new=all(one.spec.assignment.is_plain for one in found)
+            may_be_new=all(one.spec.is_plain for one in found)
             or await self._may_be_new(reader, namespace, table, key, now),
             awaited=heard.awaited,
         )

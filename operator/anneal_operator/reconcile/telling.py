@@ -26,6 +26,7 @@ _WARNINGS = {
         Reason.SOURCE_REFUSED,
         Reason.SPEC_INVALID,
         Reason.STATUS_UNREADABLE,
+        Reason.UNSOUND,
         Reason.VARIANT_LOST,
         Reason.WEIGHTS_FAILED,
     )

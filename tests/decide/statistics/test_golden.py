@@ -1,6 +1,6 @@
 """The statistics against published numbers: of scipy, statsmodels, gbstats, confseq and ssrm-test, and of formulas.
 
-Of these only scipy is at hand here (test_oracles.py); the others' numbers stand for them.
+On random data they are asked in test_oracles.py and test_peers.py.
 """
 
 import math

@@ -87,23 +87,16 @@ def test_with_two_guardrails_at_their_margins_and_no_better_rating_hardly_anybod
 
 
 @RUNS
-def test_a_better_rating_promotes_nobody_who_is_at_a_margin(runs: int) -> None:
-    rng, wrong = np.random.default_rng(12), 0
+@pytest.mark.parametrize(("seed", "rate", "tokens", "is_within"), [(12, 0.02, 110, False), (13, 0.03, 98, True)])
+def test_a_better_rating_promotes_who_is_well_within_the_margins_and_nobody_who_is_at_one(
+    runs: int, seed: int, rate: float, tokens: float, is_within: bool
+) -> None:
+    rng, promoted = np.random.default_rng(seed), 0
     for _ in range(runs):
         control = _arm(rng, LOOKS[-1], rate=0.04, tokens=100, lift=0.0)
-        outcome, _ = _ends(_terms(1), [control, _arm(rng, LOOKS[-1], rate=0.02, tokens=110, lift=0.6)])
-        wrong += outcome == "Winner"
-    assert wrong <= _beyond(0.05, runs) * runs
-
-
-@RUNS
-def test_a_better_rating_promotes_who_is_well_within_the_margins(runs: int) -> None:
-    rng, right = np.random.default_rng(13), 0
-    for _ in range(runs):
-        control = _arm(rng, LOOKS[-1], rate=0.04, tokens=100, lift=0.0)
-        outcome, _ = _ends(_terms(1), [control, _arm(rng, LOOKS[-1], rate=0.03, tokens=98, lift=0.6)])
-        right += outcome == "Winner"
-    assert right >= 0.9 * runs
+        outcome, _ = _ends(_terms(1), [control, _arm(rng, LOOKS[-1], rate=rate, tokens=tokens, lift=0.6)])
+        promoted += outcome == "Winner"
+    assert promoted >= 0.9 * runs if is_within else promoted <= _beyond(0.05, runs) * runs
 
 
 @pytest.mark.parametrize("runs", [100, pytest.param(1000, marks=pytest.mark.soak)])

@@ -1,4 +1,4 @@
-"""Against scipy on the raw values of random data; what else there is to compare with is in test_golden.py."""
+"""Against scipy on the raw values of random data; what others say is in test_peers.py."""
 
 import random
 from collections import Counter

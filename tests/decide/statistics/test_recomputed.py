@@ -11,7 +11,7 @@ from anneal_operator.__main__ import verdict
 from anneal_operator.decide.statistics.recomputed import recomputed
 from anneal_operator.decide.statistics.snapshot import Snapshot
 from anneal_operator.decide.statistics.sums import Scale
-from anneal_operator.decide.statistics.terms import Counts, Terms
+from anneal_operator.decide.statistics.terms import RULES, Counts, Terms
 from tests.support.counted import PARTS, sums_of
 
 TERMS = Terms("Sequential", 0.05, 0, (5000, 5000), 100, 200, increases=True)
@@ -99,7 +99,10 @@ CUT["counts"]["requests"].pop()
         ("{}", "there is no decision"),
         (json.dumps({"kind": "ConfigMap", "data": {"start.json": "{}"}}), "there is no decision"),
         (json.dumps(_decision(snapshot=SNAPSHOT) | {"snapshot": '{"samples":{},"users":{}}'}), "kept means"),
-        (json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=3)))), "made by rule 3"),
+        (
+            json.dumps(_decision(replace(SNAPSHOT, terms=replace(TERMS, rule=RULES[-1] + 1)))),
+            "and this build knows rules",
+        ),
         (json.dumps(_decision() | {"snapshot": json.dumps(CUT)}), "there is no decision"),
     ],
 )

@@ -46,6 +46,13 @@ SPEC: dict[str, Any] = {
     "metrics": {"primary": {"name": "user_rating", "minimumDetectableEffect": 0.1}},
     "stopping": {"minUsersPerVariant": 200, "minDuration": "168h", "maxDuration": "336h"},
 }
+_PHASES = {
+    "Winner": "Promoted",
+    "ControlWins": "RolledBack",
+    "GuardrailBreach": "RolledBack",
+    "Sound": "Observed",
+    "Unsound": "Observed",
+}
 _HEALTH = (
     ("VariantsReady", "AllReady", "every variant answers"),
     ("RouteProgrammed", "Programmed", "every router splits users by weight"),
@@ -89,9 +96,7 @@ def papers(
     names = tuple(variant.name for variant in spec.variants)
     decision = decision_of(Snapshot(spec.metrics.primary.name, names, terms_of(spec), counts), now)
     assert decision is not None
-    phase = {"Winner": "Promoted", "ControlWins": "RolledBack", "GuardrailBreach": "RolledBack"}.get(
-        decision.outcome, "Inconclusive"
-    )
+    phase = _PHASES.get(decision.outcome, "Inconclusive")
     status = _status(spec, counts, is_over=True).having(phase=phase, decision=decision)
     metadata = {"name": "base-or-tuned-record-1a2b3c4d", "namespace": "team", "resourceVersion": "7"}
     record = {
@@ -149,6 +154,11 @@ def _with(*names: str) -> dict[str, Any]:
     return {"variants": [*SPEC["variants"], *added]}
 
 
+_EQUALS: dict[str, Any] = {
+    "type": "AA",
+    "decision": {"mode": "Observe"},
+    "variants": [{**variant, "modelVersionRef": {"name": "spam-filter-6"}} for variant in SPEC["variants"]],
+}
 GUARDED: dict[str, Any] = {
     "metrics": {
         **SPEC["metrics"],
@@ -183,6 +193,8 @@ _APPROVE = "set `decision.approve: tuned` to promote it: tuned is better than st
 EXAMPLES = {
     "pending": Papers(experiment(SPEC), ABExperimentSpec.parse(SPEC), ABExperimentStatus(), BEGAN),
     "running": papers(hours=60),
+    "sound": papers(hours=336, lifts=(0.0,), per_hour=200, decides=True, **_EQUALS),
+    "unsound": papers(hours=168, decides=True, **_EQUALS),
     "promoted": papers(hours=168, decides=True),
     "three": papers(hours=100, lifts=(0.3, -0.25), **_with("bold")),
     "fixed": papers(hours=60, stopping={**SPEC["stopping"], "method": "FixedHorizon"}),

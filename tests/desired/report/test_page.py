@@ -298,3 +298,65 @@ def test_what_was_asked_for_lies_in_the_wanted_direction(direction: str) -> None
         next(float(line["y1"] or 0) for line in lines if line["class"] == kind) for kind in ("mark", "mark dashed")
     )
     assert (wanted < none) is (direction == "Increase")
+
+
+def test_what_is_the_same_is_held_against_what_matters_both_ways_and_neither_is_called_better() -> None:
+    for name, kind in (("sound", "good"), ("unsound", "bad")):
+        told = page(EXAMPLES[name])
+        assert told.count(">asked for<") == 2
+        assert "the variants are the same, and should look the same" in told
+        assert f'<span class="phase {kind}">Observed</span>' in told
+        assert "better by" not in told
+        assert "worse by" not in told
+    assert "asked for<" in page(EXAMPLES["promoted"])
+
+
+def test_what_is_measured_of_answers_is_told_in_its_unit_and_without_what_is_of_feedback() -> None:
+    made = EXAMPLES["promoted"]
+    metrics = {"primary": {"name": "user_rating", "source": "Latency", "minimumDetectableEffect": 0.1}}
+    spec = ABExperimentSpec.parse(SPEC | {"metrics": metrics})
+    told = made.status.variants[1].metrics[0].having(mean=1.25, stddev=None, lift=-0.12, lower=-0.2, upper=-0.03)
+    variants = [made.status.variants[0], made.status.variants[1].having(metrics=[told])]
+    read = _read(replace(made, spec=spec, status=made.status.having(variants=variants)))
+    assert "tuned against stable: -12 %, from -20 % to -3 %" in read.figures()
+    assert "tuned is better by 12 % (3 % to 20 %); at least 10 % was asked for: not shown to be as much." in read.words
+    asked = "user_rating, geometric mean of the time to the end of an answer, less is better"
+    assert {"1.25 s", "-20 % to -3 %", asked} <= set(read.words)
+    assert not {"Range", "Window", "Users who said nothing"} & set(read.words)
+    assert "who have a value" in read.text
+
+
+SECONDARY = [{"name": "solved"}, {"name": "slow", "source": "TimeToFirstToken"}]
+
+
+def _beside(name: str, **stopping: str) -> Papers:
+    """An example of which two further metrics are told."""
+    made = EXAMPLES[name]
+    stable, tuned = made.status.variants
+    told = tuned.metrics[0].having(mean=0.5, lift=-0.1, lower=-0.2, upper=0.01, p_value=0.07)
+    metrics = [*tuned.metrics, told.having(name="solved"), told.having(name="slow")]
+    spec = SPEC | {"metrics": SPEC["metrics"] | {"secondary": SECONDARY}, "stopping": SPEC["stopping"] | stopping}
+    status = made.status.having(variants=[stable, tuned.having(metrics=metrics)])
+    return replace(made, spec=ABExperimentSpec.parse(spec), status=status)
+
+
+def test_secondary_metrics_have_a_table_that_says_what_they_are_worth() -> None:
+    read = _read(_beside("promoted"))
+    start = read.words.index("Secondary metrics")
+    told = read.words[start:]
+    assert {"solved", "0.5", "-0.1", "-0.2 to +0.01", "0.07"} <= set(told)
+    assert {"slow", "0.5 s", "-10 %", "-20 % to +1 %"} <= set(told)
+    assert any(words.startswith("Nothing is decided by them. Each interval is for itself") for words in told)
+    assert "Secondary metrics" not in _read(EXAMPLES["promoted"]).words
+
+
+def test_secondary_metrics_of_which_nothing_is_told_yet_are_named() -> None:
+    spec = SPEC | {"metrics": SPEC["metrics"] | {"secondary": SECONDARY}}
+    read = _read(replace(EXAMPLES["promoted"], spec=ABExperimentSpec.parse(spec)))
+    assert "Nothing is told of them yet: solved (Feedback), slow (TimeToFirstToken)." in read.words
+
+
+def test_a_fixed_horizon_s_page_has_no_mean_of_a_secondary_metric_before_its_look() -> None:
+    made = _beside("promoted", method="FixedHorizon")
+    early = replace(made, status=made.status.having(decision=None))
+    assert ("0.5" in _read(made).words, "0.5" in _read(early).words) == (True, False)

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
 from anneal_operator.desired.report.page import Papers, page
 from anneal_operator.desired.report.verdict import verdict, verdict_text
 
-from .examples import EXAMPLES, papers
+from .examples import EXAMPLES, SPEC, papers
 
 FIELDS = {
     "namespace",
     "name",
+    "type",
     "model",
     "phase",
     "reason",
@@ -28,6 +30,7 @@ FIELDS = {
     "decidedAt",
     "startedAt",
     "metric",
+    "source",
     "direction",
     "minimumDetectableEffect",
     "control",
@@ -121,6 +124,8 @@ def _with(condition: str, status: str) -> Papers:
         (EXAMPLES["baking"], True),
         (papers(hours=336, lifts=(-0.4,), decides=True), False),
         (papers(hours=336, lifts=(0.0,), decides=True, per_hour=40), True),
+        (EXAMPLES["sound"], True),
+        (EXAMPLES["unsound"], False),
     ],
     ids=[
         "pending",
@@ -136,7 +141,42 @@ def _with(condition: str, status: str) -> Papers:
         "baking",
         "the control wins",
         "no difference",
+        "sound",
+        "unsound",
     ],
 )
 def test_it_is_unhealthy_only_where_something_was_found_against_it(told: Papers, healthy: bool) -> None:
     assert verdict(told)["healthy"] is healthy
+
+
+@pytest.mark.parametrize(
+    ("primary", "expected"),
+    [
+        ({}, ("Feedback", "Increase")),
+        ({"direction": "Decrease"}, ("Feedback", "Decrease")),
+        ({"source": "Errors"}, ("Errors", "Decrease")),
+        ({"source": "OutputTokens", "direction": "Increase"}, ("OutputTokens", "Increase")),
+    ],
+)
+def test_what_is_measured_is_told_and_which_way_is_better(primary: dict[str, str], expected: tuple[str, str]) -> None:
+    metrics = {"primary": {"name": "user_rating", **primary}}
+    told = verdict(replace(EXAMPLES["pending"], spec=ABExperimentSpec.parse(SPEC | {"metrics": metrics})))
+    assert (told["source"], told["direction"]) == expected
+
+
+def test_secondary_metrics_are_told_of_each_variant_that_has_them() -> None:
+    made = EXAMPLES["promoted"]
+    stable, tuned = made.status.variants
+    status = made.status.having(
+        variants=[stable, tuned.having(metrics=[*tuned.metrics, tuned.metrics[0].having(name="solved")])]
+    )
+    spec = ABExperimentSpec.parse(SPEC | {"metrics": SPEC["metrics"] | {"secondary": [{"name": "solved"}]}})
+    told = verdict(replace(made, spec=spec, status=status))["variants"]
+    own = {name: value for name, value in told["tuned"].items() if name not in {"users", "secondary"}}
+    assert told["tuned"]["secondary"] == {"solved": own}
+    assert "secondary" not in told["stable"]
+    early = replace(made, spec=spec, status=status.having(decision=None))
+    fixed = spec.model_copy(update={"stopping": spec.stopping.model_copy(update={"method": "FixedHorizon"})})
+    assert verdict(replace(early, spec=fixed))["variants"]["tuned"]["secondary"] == {
+        "solved": {"values": own["values"]}
+    }

@@ -1,21 +1,27 @@
-"""What guardrails are held to, and what was counted for them: ratios of totals, and users who had a failure.
+"""What guardrails are held to, and what was counted of answers: ratios of totals, and users who had a failure.
 
 The unit is the user here, too: a ratio's spread is that of users' totals and counts, which vary together.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, Literal, Self, get_args
 
+from anneal_operator.api.amounts import LOGARITHMS
+
 from .sums import Arm
 
-__all__ = ["EVENTS", "LOGARITHMS", "Guardrail", "Guards", "Ratio", "Source"]
+__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natural"]
 
 Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 EVENTS = "Errors"
 """Of which each is 0 or 1."""
-LOGARITHMS = ("Latency", "TimeToFirstToken")
-"""Of which the recorder keeps logarithms, of milliseconds: a difference of these is a ratio of the times."""
+
+
+def natural(source: str, mean: float) -> float:
+    """Return a mean in seconds, where the recorder keeps logarithms, of milliseconds."""
+    return math.exp(mean) / 1000 if source in LOGARITHMS else mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,14 @@ class Ratio:
         return Arm(self.n, self.m / (self.d * parts), variance) if variance > 0.0 else None
 
 
+def joined(ratios: Iterable[Ratio]) -> Ratio:
+    """Return the sums of the users of all, whichever variant they are of."""
+    return Ratio(*map(sum, zip(*map(astuple, ratios), strict=True)))
+
+
 @dataclass(frozen=True)
 class Guards:
-    """What was counted for guardrails, all of it in the order of the variants."""
+    """What was counted of answers, for guardrails and a primary metric, all of it in the order of the variants."""
 
     failed: tuple[int, ...]
     """Users who had a failure."""

@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from anneal_operator.api.amounts import LOGARITHMS
+
 from .comparison import LEAST_P, welch_above
 from .evidence import log_evidence_above, log_failure_evidence, odds_against
-from .guarded import EVENTS, LOGARITHMS, Guardrail, Guards
+from .guarded import EVENTS, Guardrail, Guards, natural
 from .sums import Arm
 from .terms import Terms
 
@@ -79,16 +81,12 @@ def _guarded(terms: Terms, guards: Guards | None, guardrail: Guardrail, place: i
     has_sample = min(control.n, challenger.n) >= terms.least
     return Guarded(
         guardrail,
-        value=_natural(guardrail, challenger.mean),
-        control=_natural(guardrail, control.mean),
+        value=natural(guardrail.source, challenger.mean),
+        control=natural(guardrail.source, control.mean),
         p_value=_p_value(terms, _room(guardrail, control, challenger)) if has_sample else 1.0,
         bound=_bound(terms, guardrail, control, challenger) if has_sample else None,
         is_breached=_is_breached(terms, guards, guardrail, place, (control, challenger)),
     )
-
-
-def _natural(guardrail: Guardrail, mean: float) -> float:
-    return math.exp(mean) / 1000 if guardrail.source in LOGARITHMS else mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +136,12 @@ def _bound(terms: Terms, guardrail: Guardrail, control: Arm, challenger: Arm) ->
         return _p_value(terms, _room(_limited(guardrail, limit), control, challenger)) <= terms.share_of_level
 
     if guardrail.most is not None:
-        least = _natural(guardrail, challenger.mean)
+        least = natural(guardrail.source, challenger.mean)
         return _narrowest(is_kept, least, max(least, guardrail.most) * _WIDEST)
-    of_control = _natural(guardrail, control.mean)
+    of_control = natural(guardrail.source, control.mean)
     if not of_control:
         return None
-    least = _natural(guardrail, challenger.mean) / of_control
+    least = natural(guardrail.source, challenger.mean) / of_control
     return _narrowest(is_kept, least, 0.0 if guardrail.increases else max(least, 1.0) * _WIDEST)
 
 

@@ -10,20 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .comparison import LEAST_P, Comparison, sequence, welch
-from .cuped import adjusted_pair
+from .comparison import LEAST_P, Comparison
 from .guardrails import Guarded, breach, breaches, guarded
 from .holm import adjusted
-from .power import fixed_users, sequential_factor
+from .primary import compared, powered, tested, values
 from .spread import LATCH, log_evidence
-from .sums import arm_of, together
 from .terms import Counts, Terms
 
 __all__ = ["RESPONSE", "SPREAD", "Judgement", "Outcome", "judge"]
 
-Outcome = Literal["Winner", "ControlWins", "GuardrailBreach", "Inconclusive"]
+Outcome = Literal["Winner", "ControlWins", "GuardrailBreach", "Inconclusive", "Sound", "Unsound"]
 SPREAD, RESPONSE = "sampleRatio", "response"
-"""What is latched: users are not spread as their buckets say; those who gave a value are not."""
+"""What is latched: users are not spread as their buckets say; those who have a value are not."""
 _MOST_MOVED, _MOST_MOVED_SHARE = 5, 0.001
 _MOST_FALLBACK = 0.05
 """What part of a winner's requests another variant's server may have answered."""
@@ -68,6 +66,11 @@ class Judgement:
         return breaches(self.latched)
 
     @property
+    def stands(self) -> bool:
+        """Whether the outcome is one that nothing that is counted later could change: it waits for no duration."""
+        return self.outcome == "GuardrailBreach" or (self.outcome == "Unsound" and bool(self.latched))
+
+    @property
     def is_sound(self) -> bool:
         """Whether users are spread as their buckets say, each in one variant."""
         return SPREAD not in self.latched and not self.too_many_moved
@@ -78,20 +81,22 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
     spread = log_evidence(counts.users, terms.shares)
     stand = tuple(guarded(terms, counts.guards, place) for place in range(len(terms.shares)))
     latched = counts.latched | _found(terms, counts, spread, stand)
-    powered = _powered(terms, counts)
-    needed = max(terms.least, powered or 0) if terms.method == "FixedHorizon" else terms.least
+    users, enough = values(terms, counts), powered(terms, counts)
+    needed = max(terms.least, enough or 0) if terms.method == "FixedHorizon" else terms.least
     left = [place for place in range(len(terms.shares)) if place not in breaches(latched)]
     judgement = Judgement(
-        compared=tuple(_compared(terms, counts, place) for place in range(len(terms.shares))),
+        compared=tuple(compared(terms, counts, place) for place in range(len(terms.shares))),
         spread=spread,
         latched=latched,
         too_many_moved=counts.moved > max(_MOST_MOVED, _MOST_MOVED_SHARE * sum(counts.users)),
         needed=needed,
-        powered=powered,
-        has_sample=min(counts.sums[place].n for place in left) >= needed,
+        powered=enough,
+        has_sample=min(users[place] for place in left) >= needed,
         fell_back=tuple(place for place in _challengers(terms) if place in left and _fell_back(counts, place)),
         guarded=stand,
     )
+    if terms.is_of_equals:
+        return _told_apart(terms, judgement)
     if len(judgement.dropped) == len(_challengers(terms)):
         return replace(judgement, outcome="GuardrailBreach", winner=terms.control, basis=min(judgement.dropped))
     return _decided(terms, counts, judgement) if judgement.is_sound and judgement.has_sample else judgement
@@ -101,47 +106,10 @@ def _found(terms: Terms, counts: Counts, spread: float, stand: Sequence[Sequence
     """What is latched by these numbers; a challenger's users who could not be answered gave no values, either."""
     beyond = {breach(one.guardrail.name, place) for place, all_ in enumerate(stand) for one in all_ if one.is_breached}
     left = [place for place in range(len(terms.shares)) if place not in breaches(counts.latched | beyond)]
-    response = log_evidence([counts.sums[place].n for place in left], [terms.shares[place] for place in left])
+    users = values(terms, counts)
+    response = log_evidence([users[place] for place in left], [terms.shares[place] for place in left])
     looked_at = [(SPREAD, spread), *([(RESPONSE, response)] if terms.missing == "Ignore" else [])]
     return beyond | {name for name, evidence in looked_at if evidence >= LATCH}
-
-
-def _compared(terms: Terms, counts: Counts, place: int) -> Comparison | None:
-    """Compare a challenger with the control, by what was to be expected of their users where that is known."""
-    pair = counts.sums[terms.control], counts.sums[place]
-    if place == terms.control or min(sums.n for sums in pair) < 2:
-        return None
-    told = [(sums.mean(counts.scale), sums.variance(counts.scale)) for sums in pair]
-    if counts.histories:
-        told = adjusted_pair(pair, (counts.histories[terms.control], counts.histories[place]), counts.scale)
-    return _tested(terms, [(mean, variance, sums.n) for (mean, variance), sums in zip(told, pair, strict=True)])
-
-
-def _tested(terms: Terms, pair: Sequence[tuple[float, float, int]]) -> Comparison | None:
-    control, challenger = (arm_of(mean, variance, n, terms.width) for mean, variance, n in pair)
-    if control is None or challenger is None:
-        return None
-    if terms.method == "FixedHorizon":
-        return welch(control, challenger, terms.share_of_level)
-    return sequence(control, challenger, terms.share_of_level, terms.rho2)
-
-
-def _powered(terms: Terms, counts: Counts) -> int | None:
-    """By the variance of all values together, of one of them a width away at least: whose they are is not looked at."""
-    everybody = together(counts.sums)
-    if terms.effect is None or everybody.n < 2:
-        return None
-    variance = max(everybody.variance(counts.scale), (terms.width or 0.0) ** 2 / everybody.n)
-    if variance == 0.0:
-        return None
-    factor = sequential_factor(terms.share_of_level) if terms.method == "Sequential" else 1.0
-    control, smallest = terms.shares[terms.control], min(terms.shares)
-    return max(
-        math.ceil(
-            factor * smallest / control * fixed_users(variance, terms.effect, terms.share_of_level, own / control)
-        )
-        for own in (terms.shares[place] for place in _challengers(terms))
-    )
 
 
 def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
@@ -169,6 +137,24 @@ def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:
     if is_futile or is_over:
         return replace(judgement, outcome="Inconclusive", basis=basis)
     return judgement
+
+
+def _told_apart(terms: Terms, judgement: Judgement) -> Judgement:
+    """Of variants that are the same, whatever tells them apart says that something is wrong with what counts them.
+
+    Nothing does once there is the sample, and, where a least difference is named, a sequence shows that none is as
+    large.
+    """
+    found = {place: judgement.compared[place] for place in _challengers(terms)}
+    p_values = adjusted([one.p_value if one else 1.0 for one in found.values()])
+    furthest = min(zip(p_values, found, strict=True))[1]
+    differs = judgement.has_sample and min(p_values) <= terms.level
+    is_answered_by_others = judgement.has_sample and bool(judgement.fell_back)
+    if judgement.latched or not judgement.is_sound or differs or is_answered_by_others:
+        return replace(judgement, outcome="Unsound", basis=furthest if differs else None)
+    least = terms.effect if terms.effect is not None and terms.method == "Sequential" else math.inf
+    is_within = all(one and max(-one.lower, one.upper) < least for one in found.values())
+    return replace(judgement, outcome="Sound", basis=furthest) if judgement.has_sample and is_within else judgement
 
 
 def _wanted(terms: Terms, found: Comparison | None) -> Comparison | None:
@@ -201,7 +187,7 @@ def _is_better_at_worst(terms: Terms, counts: Counts, place: int) -> bool:
     if min(sums.n for sums in pair) < 2:
         return False
     told = [(sums.mean(counts.scale), sums.variance(counts.scale), sums.n) for sums in pair]
-    found = _wanted(terms, _tested(terms, told))
+    found = _wanted(terms, tested(terms, told))
     return found is not None and found.lower > 0
 
 

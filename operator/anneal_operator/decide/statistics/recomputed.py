@@ -13,7 +13,9 @@ from .snapshot import Conclusion, Snapshot
 __all__ = ["recomputed"]
 
 _BY_NUMBERS = ("sequence-", "welch-", "guardrail-")
-_WITHOUT_WINNER = {"Inconclusive", "Aborted", "ControlReplaced"}
+_OF_COPIES = "shadow-"
+"""Answers were compared, and nothing follows from how far they agreed."""
+_WITHOUT_WINNER = {"Inconclusive", "Aborted", "ControlReplaced", "Observed"}
 _DECISION_KEY, _RETURN_KEY = "decision.json", "return.json"
 
 
@@ -26,7 +28,8 @@ def recomputed(text: str) -> tuple[str, bool]:
     try:
         told = json.loads(unpacked(text))
         decision, since = _decision_in(told), _since(told)
-        snapshot = Snapshot.read(json.loads(decision["snapshot"])) if decision["snapshot"] != "{}" else None
+        is_judged = decision["snapshot"] != "{}" and not decision["rule"].startswith(_OF_COPIES)
+        snapshot = Snapshot.read(json.loads(decision["snapshot"])) if is_judged else None
         recorded = [decision["outcome"], decision.get("winner"), decision["rule"], decision["reason"]]
         found = snapshot.conclusion() if snapshot else None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:

@@ -3,15 +3,16 @@ whoever reads them again comes to the same words.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from anneal_operator.api.amounts import difference
 from anneal_operator.api.minimum_effect import beside_minimum
 
 from .comparison import LEAST_P, Comparison
 from .guardrails import HARM_LEVEL, Guarded
-from .judgement import Judgement, Outcome, judge
+from .judgement import RESPONSE, SPREAD, Judgement, Outcome, judge
 from .terms import RULES, Counts, Terms
 
 __all__ = ["Conclusion", "Snapshot", "shown", "stands"]
@@ -61,6 +62,8 @@ class Snapshot:
     def conclusion(self) -> Conclusion | None:
         """Return the decision; None where the numbers are not sound, not enough, or show nothing yet."""
         judged = judge(self.terms, self.counts)
+        if self.terms.is_of_equals:
+            return self._equality(judged)
         if judged.outcome == "GuardrailBreach":
             return self._returned(judged)
         found = None if judged.basis is None else judged.compared[judged.basis]
@@ -69,16 +72,45 @@ class Snapshot:
         winner = None if judged.winner is None else self.variants[judged.winner]
         rule = f"{'sequence' if self.terms.method == 'Sequential' else 'welch'}-{1 - self.terms.level:g}"
         why = self._why(judged, judged.basis, found)
-        return Conclusion(
-            judged.outcome, winner, rule, f"{why}: {self.metric} {shown(found)}", self._beside(judged.outcome, found)
-        )
+        reason = f"{why}: {self.metric} {shown(found, self.terms.source)}"
+        return Conclusion(judged.outcome, winner, rule, reason, self._beside(judged.outcome, found))
+
+    def _equality(self, judged: Judgement) -> Conclusion | None:
+        if judged.outcome is None:
+            return None
+        control = self.variants[self.terms.control]
+        head = f"nothing tells the variants apart; the furthest from {control} is"
+        if judged.outcome == "Unsound":
+            head = "the variants are the same, and something tells them apart:"
+        rule = f"equals-{1 - self.terms.level:g}"
+        return Conclusion(judged.outcome, None, rule, f"{head} {'; '.join(self._told_apart(judged))}")
+
+    def _told_apart(self, judged: Judgement) -> Iterator[str]:
+        if SPREAD in judged.latched:
+            yield f"users are not spread as the weights say (p = {judged.spread_p:.2g} now)"
+        if judged.too_many_moved:
+            yield f"{self.counts.moved} users were given more than one variant"
+        if RESPONSE in judged.latched:
+            verb = "give" if self.terms.source == "Feedback" else "have"
+            yield f"users of one variant {verb} {self.metric} more often than those of another"
+        if judged.dropped:
+            verb = "was" if len(judged.dropped) == 1 else "were"
+            yield f"{self._named(judged.dropped)} {verb} shown to be beyond {self._beyond(judged)}"
+        if judged.has_sample and judged.fell_back:
+            yield f"other servers answered more than 5 % of the requests of {self._named(judged.fell_back)}"
+        if judged.basis is not None and (found := judged.compared[judged.basis]):
+            yield f"{self.variants[judged.basis]}: {self.metric} {shown(found, self.terms.source)}"
+
+    def _named(self, places: Iterable[int]) -> str:
+        return ", ".join(self.variants[place] for place in places)
 
     def _beside(self, outcome: Outcome, found: Comparison) -> str:
         """Of a control that is better nothing was asked; a sequence that ends without a winner says it anyway."""
         is_futile = outcome == "Inconclusive" and self.terms.method == "Sequential" and not self._looks_better(found)
         if self.terms.effect is None or outcome == "ControlWins" or is_futile:
             return ""
-        return beside_minimum(found.lower, found.upper, self.terms.effect, increases=self.terms.increases)
+        terms, effect = self.terms, self.terms.effect
+        return beside_minimum(found.lower, found.upper, effect, increases=terms.increases, source=terms.source)
 
     def _looks_better(self, found: Comparison) -> bool:
         return found.lower > 0 if self.terms.increases else found.upper < 0
@@ -107,7 +139,8 @@ class Snapshot:
             return f"{name} looks better than {control}, but {self._withheld(judged, place)}"
         if self.terms.method == "Sequential":
             nobody = "no challenger is" if several else f"{name} is not"
-            return f"{nobody} better than {control} by {self.terms.effect:g}{nearest}"
+            least = difference(self.terms.source, self.terms.effect or 0.0, "g")
+            return f"{nobody} better than {control} by {least}{nearest}"
         return f"no difference between {'any challenger' if several else name} and {control} is shown{nearest}"
 
     def _withheld(self, judged: Judgement, place: int) -> str:
@@ -115,7 +148,8 @@ class Snapshot:
             return "other variants' servers answered too many of its requests"
         if unshown := judged.unshown(place, self.terms.level):
             return f"is not shown to keep within {', '.join(unshown)}"
-        return f"users of one variant give {self.metric} more often than those of another"
+        have = "give" if self.terms.source == "Feedback" else "have"
+        return f"users of one variant {have} {self.metric} more often than those of another"
 
 
 def stands(found: Guarded) -> str:
@@ -131,7 +165,8 @@ def stands(found: Guarded) -> str:
     return f"{limit.source} {found.value:.3g}, the control's {found.control:.3g}, where {allowed} is allowed"
 
 
-def shown(found: Comparison) -> str:
+def shown(found: Comparison, source: str) -> str:
     """Return a comparison for people."""
     p_value = f"p < {LEAST_P:g}" if found.p_value <= LEAST_P else f"p = {found.p_value:.2g}"
-    return f"{found.lift:+.3g} [{found.lower:+.3g}, {found.upper:+.3g}], {p_value}"
+    lift, lower, upper = (difference(source, one) for one in (found.lift, found.lower, found.upper))
+    return f"{lift} [{lower}, {upper}], {p_value}"

@@ -1,23 +1,41 @@
 """What an experiment's start freezes of its verdict: with the sums, all that a decision follows from."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
+
+from anneal_operator.api.amounts import LOGARITHMS, MetricSource
 
 from .comparison import rho2_of
 from .cuped import History
 from .guarded import Guardrail, Guards
 from .sums import Scale, Sums
 
-__all__ = ["GUARDED_RULE", "RULE", "RULES", "Counts", "Cut", "Histogram", "Method", "Missing", "Terms"]
+__all__ = [
+    "EQUALS_RULE",
+    "GUARDED_RULE",
+    "MEASURED_RULE",
+    "RULE",
+    "RULES",
+    "Counts",
+    "Cut",
+    "Histogram",
+    "Method",
+    "Missing",
+    "Terms",
+    "rule_of",
+]
 
 Method = Literal["Sequential", "FixedHorizon"]
 Missing = Literal["Ignore", "Zero"]
 _WHOLE = Scale(1)
-RULES = RULE, GUARDED_RULE = 1, 2
+RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE = 1, 2, 3, 4
 """The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
-judge what has guardrails, which it would not see; without any, both are the same.
+judge what has guardrails, which it would not see; without any, both are the same. The third asks whether variants that
+are the same look the same, whatever the metric. The last, with guardrails or without, is of a metric that is measured
+of answers: who does not know it would look for what users said.
 """
 
 
@@ -41,19 +59,26 @@ class Terms:
     width: float | None = None
     """How far two values can be apart, where that is known."""
     effect: float | None = None
-    """The least difference that matters."""
+    """The least difference that matters; of geometric means a part of the control's."""
     closed: bool = False
     """Whether a user's values count once their window is over, and not before."""
     missing: Missing = "Ignore"
     """What becomes of users without a value: with `Zero` the sums are of everybody, and who has one is not judged."""
     guardrails: tuple[Guardrail, ...] = ()
     """What no challenger may worsen by more than is allowed."""
+    source: MetricSource = "Feedback"
+    """What users said, or what is measured of their answers."""
     rule: int = RULE
 
     @property
     def is_known(self) -> bool:
         """Whether this build knows the rule."""
         return self.rule in RULES
+
+    @property
+    def is_of_equals(self) -> bool:
+        """Whether the variants are the same, and nobody is to win."""
+        return self.rule == EQUALS_RULE
 
     @property
     def share_of_level(self) -> float:
@@ -77,8 +102,8 @@ class Terms:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         found = {name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])}
-        is_guarded = told.get("rule", RULE) == GUARDED_RULE
-        found["guardrails"] = tuple(Guardrail(**one) for one in told["guardrails"]) if is_guarded else ()
+        limits = told.get("guardrails", ()) if told.get("rule", RULE) != RULE else ()
+        found["guardrails"] = tuple(Guardrail(**one) for one in limits)
         terms = cls(**found)
         if terms.is_known and not terms._can_be():
             raise ValueError("nothing can be judged by these terms")
@@ -87,8 +112,17 @@ class Terms:
     def _can_be(self) -> bool:
         is_shared = len(self.shares) > 1 and min(self.shares) > 0 and 0 <= self.control < len(self.shares)
         is_limited = all(one.can_be() for one in self.guardrails)
-        is_ruled = bool(self.guardrails) == (self.rule == GUARDED_RULE)
-        return is_shared and is_limited and is_ruled and 0 < self.level < 1 and self.least > 0 and self.planned > 0
+        is_ruled = self.rule == rule_of(self.source, self.guardrails, of_equals=self.is_of_equals)
+        is_possible = self.effect is None or 0 < self.effect < (1 if self.source in LOGARITHMS else math.inf)
+        is_judged = is_shared and is_limited and is_ruled and is_possible
+        return is_judged and 0 < self.level < 1 and self.least > 0 and self.planned > 0
+
+
+def rule_of(source: MetricSource, guardrails: Sequence[Guardrail], *, of_equals: bool) -> int:
+    """Return the rule that is needed: the first that knows of all this, so that earlier builds go on where they can."""
+    if of_equals:
+        return EQUALS_RULE
+    return MEASURED_RULE if source != "Feedback" else GUARDED_RULE if guardrails else RULE
 
 
 def _told(one: "Terms | Guardrail", always: Collection[str] = ()) -> dict[str, Any]:

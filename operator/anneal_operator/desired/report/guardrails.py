@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, GuardrailStatus
-from anneal_operator.api.metrics import Guardrail, GuardrailSource
+from anneal_operator.api.amounts import amount
+from anneal_operator.api.metrics import Guardrail
 
 from .elements import note, paragraph, table, without_empty
 
@@ -43,7 +44,7 @@ def _row(limit: Guardrail, told: GuardrailStatus) -> Iterator[str]:
     yield limit.name
     yield limit.source
     yield _limit(limit)
-    yield "" if told.value is None else _number(limit.source, told.value)
+    yield "" if told.value is None else amount(limit.source, told.value)
     yield "" if told.ratio is None else f"{told.ratio:.3g}"
     yield "" if told.bound is None else _within(limit, told.bound)
     yield _STATES.get(told.state, told.state)
@@ -58,10 +59,4 @@ def _limit(limit: Guardrail) -> str:
 
 def _within(limit: Guardrail, bound: float) -> str:
     way = "at least" if limit.direction == "Increase" else "at most"
-    return f"{way} {_number(limit.source, bound) if limit.max is not None else f'{bound:.4g} times the control'}"
-
-
-def _number(source: GuardrailSource, value: float) -> str:
-    if source == "Errors":
-        return f"{100 * value:.3g} %"
-    return f"{value:.4g} tokens" if source == "OutputTokens" else f"{value:.3g} s"
+    return f"{way} {amount(limit.source, bound) if limit.max is not None else f'{bound:.4g} times the control'}"

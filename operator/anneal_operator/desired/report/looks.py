@@ -131,7 +131,11 @@ def primary_of(spec: ABExperimentSpec, metrics: list[MetricStatus]) -> MetricSta
 
 
 def look_at(spec: ABExperimentSpec, status: ABExperimentStatus, now: datetime) -> Look | None:
-    """Return what a status tells; nothing before counting began, and of variants that it does not tell of."""
+    """Return what a status tells; nothing before counting began, of variants that it does not tell of, and of a Shadow,
+    which has no users.
+    """
+    if spec.type == "Shadow":
+        return None
     told = {variant.name: primary_of(spec, variant.metrics) for variant in status.variants}
     if not status.started_at or set(told) != {variant.name for variant in spec.variants}:
         return None

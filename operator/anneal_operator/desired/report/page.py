@@ -7,21 +7,24 @@ script and asks no server for anything; whatever a user has written is escaped.
 import base64
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, VariantStatus
+from anneal_operator.api.amounts import amount, difference
 from anneal_operator.api.metrics import PrimaryMetric
 from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.desired.pods import Manifest
 
+from .agreement import agreement, copies_asked
 from .charts import Band, Line, Mark, chart
 from .elements import escaped, note, paragraph, table, without_empty
 from .guardrails import guardrails
 from .looks import Interval, Look, Looks, look_at, primary_of
+from .secondary import difference_told, secondary
 from .sentences import duration_words, may_compare, standing, to_minimum, weekdays
 from .style import STYLE
 
@@ -30,6 +33,16 @@ __all__ = ["Papers", "page", "record_text"]
 _GOOD, _BAD = {"Promoted"}, {"RolledBack", "Aborted"}
 _EARLY = "One look is taken, once every variant has its sample. Until then nothing is told of how they compare."
 _LATCH = math.log10(0.001)
+_TYPES = {"AB": "AB: which variant is better", "AA": "AA: the variants are the same, and should look the same"}
+_SOURCES = {
+    "Feedback": "feedback",
+    "Errors": "share of requests that fail",
+    "Latency": "geometric mean of the time to the end of an answer",
+    "TimeToFirstToken": "geometric mean of the time to a stream's first content",
+    "TimePerOutputToken": "time per token of streams",
+    "OutputTokens": "tokens per request",
+}
+"""What is measured, in words."""
 _FEW = 5
 """Users that a chart has room for at least: there are no halves of them."""
 _WIDEST = 4.0
@@ -80,9 +93,12 @@ def record_text(record: Manifest) -> str:
 def page(papers: Papers) -> str:
     """Return the page as HTML."""
     title = f"Experiment {papers.name}"
+    if papers.spec.type == "Shadow":
+        return _document(title, papers, _of_shadow(papers))
     sections = (
         ("Effect", _effect(papers)),
         ("Variants", _variants(papers)),
+        ("Secondary metrics", secondary(papers.spec, papers.status) if papers.spec.metrics.secondary else ()),
         ("Guardrails", guardrails(papers.spec, papers.status) if papers.spec.metrics.guardrails else ()),
         ("Users", _users(papers)),
         ("Time", _time(papers)),
@@ -90,6 +106,19 @@ def page(papers: Papers) -> str:
         ("What was asked", _terms(papers)),
         ("Decision", _decision(papers)),
     )
+    return _document(title, papers, sections)
+
+
+def _of_shadow(papers: Papers) -> Sequence[tuple[str, Iterable[str]]]:
+    return (
+        ("Agreement", agreement(papers.spec, papers.status)),
+        ("Conditions", _conditions(papers)),
+        ("What was asked", copies_asked(papers.spec)),
+        ("End", _decision(papers)),
+    )
+
+
+def _document(title: str, papers: Papers, sections: Sequence[tuple[str, Iterable[str]]]) -> str:
     body = "".join(f"<section><h2>{name}</h2>{''.join(parts)}</section>" for name, parts in sections if parts)
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -104,14 +133,17 @@ def _head(papers: Papers) -> str:
     status, metric = papers.status, papers.spec.metrics.primary
     phase = status.phase or "Pending"
     kind = "good" if phase in _GOOD else "bad" if phase in _BAD else "plain"
-    facts = f"{papers.spec.model_name} by {metric.name} ({_way(metric)}), as of {timestamp(papers.now)}"
+    outcome = status.decision.outcome if status.decision else ""
+    kind = {"Sound": "good", "Unsound": "bad"}.get(outcome, kind)
+    by = "copies of requests" if papers.spec.type == "Shadow" else f"{metric.name} ({_way(metric)})"
+    facts = f"{papers.spec.model_name} by {by}, as of {timestamp(papers.now)}"
     top = f'<h1>{escaped(papers.name)} <span class="phase {kind}">{escaped(phase)}</span></h1>'
     lead = f'<p class="lead">{escaped(standing(papers.spec, status, papers.now))}</p>'
     return f"<header>{top}{lead}{paragraph(facts)}</header>"
 
 
 def _way(metric: PrimaryMetric) -> str:
-    return "more is better" if metric.direction == "Increase" else "less is better"
+    return "more is better" if metric.increases else "less is better"
 
 
 def _effect(papers: Papers) -> Iterator[str]:
@@ -135,12 +167,15 @@ def _effect(papers: Papers) -> Iterator[str]:
 
 def _interval_chart(papers: Papers, name: str, number: int, points: Sequence[tuple[int, Interval]]) -> str:
     primary = papers.spec.metrics.primary
-    sign = 1 if primary.direction == "Increase" else -1
+    sign = 1 if primary.increases else -1
     last = points[-1][1]
     marks = [Mark("no difference", 0.0, is_dashed=False)]
     if primary.minimum_detectable_effect:
         marks.append(Mark("asked for", sign * primary.minimum_detectable_effect))
-    said = f"{name} against {papers.spec.control}: {last.lift:+.3g}, from {last.lower:+.3g} to {last.upper:+.3g}"
+    if primary.minimum_detectable_effect and papers.spec.type == "AA":
+        marks.append(Mark("asked for", -sign * primary.minimum_detectable_effect))
+    lift, lower, upper = (difference(primary.source, one) for one in (last.lift, last.lower, last.upper))
+    said = f"{name} against {papers.spec.control}: {lift}, from {lower} to {upper}"
     drawn = chart(
         said,
         _limits([pair for _, pair in points], [mark.value for mark in marks]),
@@ -171,20 +206,15 @@ def _variants(papers: Papers) -> Iterator[str]:
 
 
 def _row(papers: Papers, variant: VariantStatus, *, is_told: bool) -> Iterator[str]:
-    told = primary_of(papers.spec, variant.metrics)
-    is_control = variant.name == papers.spec.control
+    primary = papers.spec.metrics.primary
+    told, is_control = primary_of(papers.spec, variant.metrics), variant.name == papers.spec.control
     yield f"{variant.name} (control)" if is_control else variant.name
     yield str(variant.weight)
     yield f"{variant.users:,}"
     yield f"{told.users:,}" if told else "0"
-    yield f"{told.mean:g}" if is_told and told and told.mean is not None else ""
+    yield amount(primary.source, told.mean, "g") if is_told and told and told.mean is not None else ""
     yield f"{told.stddev:g}" if is_told and told and told.stddev is not None else ""
-    if told and told.lift is not None and told.lower is not None and told.upper is not None:
-        yield f"{told.lift:+.4g}"
-        yield f"{told.lower:+.4g} to {told.upper:+.4g}"
-        yield "" if told.p_value is None else f"{told.p_value:.2g}"
-    else:
-        yield from ("", "", "")
+    yield from difference_told(primary.source, told)
     superior = told.superiority if told else None
     yield f"{superior.probability:g} ({superior.lower:g} to {superior.upper:g})" if superior else ""
     yield f"{variant.requests:,}"
@@ -208,7 +238,9 @@ def _users(papers: Papers) -> Iterator[str]:
     yield paragraph(_ratio(papers.status))
     rates = [f"{v.name} {_rate(papers, v)}" for v in papers.status.variants if v.users]
     if rates:
-        whose = "whose window is over" if papers.spec.metrics.primary.missing == "Zero" else "who gave a value"
+        primary = papers.spec.metrics.primary
+        verb = "gave" if primary.source == "Feedback" else "have"
+        whose = "whose window is over" if primary.missing == "Zero" else f"who {verb} a value"
         yield paragraph(f"Share of users {whose}: {', '.join(rates)}.")
     moved = _moved(papers.status)
     if moved is not None:
@@ -281,15 +313,13 @@ def _terms(papers: Papers) -> Iterator[str]:
             for v in spec.variants
         ],
     )
-    limits = f"{primary.range.min:g} to {primary.range.max:g}" if primary.range else "not given"
     effect = primary.minimum_detectable_effect
     keys = [f"{kind} {value}" for key in assignment.key_from for kind, value in key.dump().items()]
     rows = [
-        ["Metric", f"{primary.name}, {primary.source.lower()}, {_way(primary)}"],
-        ["Range", limits],
-        ["Window", primary.window or "none: all that was said so far counts"],
-        ["Users who said nothing", "count as 0 once their window is over" if primary.missing == "Zero" else "left out"],
-        ["Least difference that matters", f"{effect:g}" if effect else "not given"],
+        ["Type", _TYPES[spec.type]],
+        ["Metric", f"{primary.name}, {_SOURCES[primary.source]}, {_way(primary)}"],
+        *(_feedback(primary) if primary.source == "Feedback" else ()),
+        ["Least difference that matters", difference(primary.source, effect, "g") if effect else "not given"],
         ["Method", f"{stopping.method}, confidence {stopping.confidence:g}"],
         ["Least sample", f"{stopping.min_users_per_variant:,} users with a value in each variant"],
         ["Users are known by", f"{', '.join(keys)} (trust: {assignment.trust})"],
@@ -298,6 +328,13 @@ def _terms(papers: Papers) -> Iterator[str]:
     if papers.status.coverage is not None:
         rows.append(["Share of users who take part", f"{papers.status.coverage} %"])
     yield table([], rows)
+
+
+def _feedback(primary: PrimaryMetric) -> Iterator[list[str]]:
+    yield ["Range", f"{primary.range.min:g} to {primary.range.max:g}" if primary.range else "not given"]
+    yield ["Window", primary.window or "none: all that was said so far counts"]
+    silent = "count as 0 once their window is over" if primary.missing == "Zero" else "left out"
+    yield ["Users who said nothing", silent]
 
 
 def _mode(spec: ABExperimentSpec) -> str:

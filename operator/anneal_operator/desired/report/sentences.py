@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
+from anneal_operator.api.amounts import difference
 from anneal_operator.api.minimum_effect import beside_minimum
 from anneal_operator.api.quantities import seconds
 from anneal_operator.reasons import ConditionType, Reason
@@ -16,7 +17,12 @@ __all__ = ["duration_words", "may_compare", "standing", "to_minimum", "weekdays"
 _WEEK = timedelta(days=7)
 _LEAST_SHARE = timedelta(hours=6)
 """What a duration may be off by: of so little no day of the week is left out, or weighs more."""
-_HEADS = {"Inconclusive": "Ended without a winner", "Aborted": "Ended by hand", "ControlReplaced": "Ended"}
+_HEADS = {
+    "Inconclusive": "Ended without a winner",
+    "Observed": "Ended",
+    "Aborted": "Ended by hand",
+    "ControlReplaced": "Ended",
+}
 """By outcome; else it was decided."""
 _FOLLOWED = {
     "Promoted": "The winner, {winner}, is promoted.",
@@ -84,15 +90,16 @@ def may_compare(spec: ABExperimentSpec, status: ABExperimentStatus) -> bool:
 def to_minimum(spec: ABExperimentSpec, status: ABExperimentStatus) -> Iterator[str]:
     """Yield how each challenger stands to `minimumDetectableEffect`, where that is asked for and known."""
     primary = spec.metrics.primary
-    for variant in status.variants if primary.minimum_detectable_effect else ():
+    for variant in status.variants if primary.minimum_detectable_effect and spec.type == "AB" else ():
         told = primary_of(spec, variant.metrics)
         if told and told.lift is not None and told.lower is not None and told.upper is not None:
-            sign = 1 if primary.direction == "Increase" else -1
+            sign = 1 if primary.increases else -1
             way = 1 if sign * told.lift >= 0 else -1
             low, high = sorted((way * sign * told.lower, way * sign * told.upper))
             least = primary.minimum_detectable_effect or 0.0
-            said = beside_minimum(told.lower, told.upper, least, increases=sign > 0)
-            how = f"{'better' if way > 0 else 'worse'} by {abs(told.lift):.3g} ({low:.3g} to {high:.3g})"
+            said = beside_minimum(told.lower, told.upper, least, increases=sign > 0, source=primary.source)
+            by, low_end, high_end = (difference(primary.source, one, ".3g") for one in (abs(told.lift), low, high))
+            how = f"{'better' if way > 0 else 'worse'} by {by} ({low_end} to {high_end})"
             is_beaten = max(sign * told.lower, sign * told.upper) < 0
             yield f"{variant.name} is {how}{'' if is_beaten else f'; {said}'}."
 
