@@ -344,7 +344,7 @@ class BackendTarget(_Part):
     goes, so a pod that mounts the key of another backend, which had this version's name, sends none.
     """
     trusted: str = ""
-    """The file of those who alone vouch for its certificate, called as a key's is; whom routers trust anyway, without."""
+    """The file of those who alone vouch for its certificate, called as a key's is; of most backends there is none."""
     service: str = ""
     """The Service that says which pods are asked; the host's addresses are where it is empty. It is not in the target's
     own field, by which a router of an earlier build would send these pods the engines' key.

@@ -1,5 +1,5 @@
-"""Certificate authorities by which backends' certificates may be: the installation's own, beside the public ones, and of
-single backends their own alone.
+"""Certificate authorities by which backends' certificates may be: the installation's own, beside the public ones, and
+of single backends their own alone.
 
 Read once, as a container of the router starts: nginx reads its own once, and who looks at backends has to find what it
 finds. Routers are there for more than backends: what cannot be read is told, and keeps none from starting.
@@ -92,8 +92,8 @@ def configuration(ours: Path, own: str, backends: Mapping[str, str]) -> Path:
 def with_backends(text: str, files: Mapping[str, str]) -> str:
     """Return a configuration in which backends are verified by files of their own.
 
-    nginx has one list of authorities for each location, which no variable can name. So each such backend gets a location
-    of its own, called by its file, that asks as the one for all others does; the router hands requests on to it.
+    nginx has one list of authorities for each location, which no variable can name. So each such backend gets one of
+    its own, called by its file, that asks as the one for all others does; the router hands requests on to it.
     """
     begin = text.index(_ASKING)
     asking = text[begin : text.index("\n    }\n", begin)]

@@ -40,7 +40,7 @@ def _split(stable: str, tuned: str) -> ExperimentRoute:
 
 @dataclass
 class Scene:
-    """The router before a hosted API, a server of one's own without TLS, and one that its own authority alone trusts."""
+    """The router before a hosted API, a server of one's own without TLS, and one that few trust."""
 
     router: Stand
     hosted: Hosted
@@ -93,8 +93,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         routes = RouteTable(targets=targets, models=models)
         with standing(folder, changes, routes=routes, files=files) as router:
             ports = {"hosted": [api.port], "keyless": [api.port], "misnamed": [api.port], "stranger": [stranger.port]}
-            ports |= dict.fromkeys(("vouched", "vouched-twice"), [stranger.port])
-            ports |= dict.fromkeys(("vouched-by-another", "vouched-by-nobody"), [api.port])
+            ports |= {name: [stranger.port] for name in ("vouched", "vouched-twice")}
+            ports |= {name: [api.port] for name in ("vouched-by-another", "vouched-by-nobody")}
             known = {**ports, "inside": [inside.port], "bare": [inside.port], "gone": []}
             router.write_endpoints({**known, "loop": [router.port]})
             assert poll(lambda: router.chat("hosted").status == 200, 5), (folder / "log").read_text()

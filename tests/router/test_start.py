@@ -11,6 +11,7 @@ import pytest
 from serving_runtime.plan import (
     ADMIN_PORT,
     AUTHORITIES_VARIABLE,
+    BACKEND_AUTHORITIES_FOLDER,
     BACKEND_KEYS_FOLDER,
     CLIENT_PORT,
     RECORDS_FOLDER,
@@ -90,7 +91,9 @@ def test_what_a_single_backend_is_verified_by_stands_beside_what_the_others_are(
     assert re.findall("location @(v.*|w.*) {", made) == ["v/0a", "w/0b"]
     assert 'router.trust({ ["v/0a"] = true, ["w/0b"] = true, })' in made
     asking = [part.partition("\n    }\n")[0] for part in made.split("      proxy_pass $upstream;")[1:]]
-    plain = [part.replace(file, authorities.PUBLIC) for part, file in zip(asking, ["-", *files], strict=True)]
+    plain = [
+        part.replace(file, authorities.PUBLIC) for part, file in zip(asking, [authorities.PUBLIC, *files], strict=True)
+    ]
     assert plain == [plain[0]] * 3
     assert authorities.configuration(ours, "", {}) == ours
 

@@ -285,7 +285,7 @@ class RouterKind:
         service = await reader.get("Service", namespace, of.name) if of else None
         model = backend.model or str(item["spec"].get("modelName"))
         asked = asked_backend(namespace, name, backend, model, service)
-        trusted = asked.trusted and await reader.get("ConfigMap", namespace, asked.trusted.of.name)
+        trusted = await reader.get("ConfigMap", namespace, asked.trusted.of.name) if asked.trusted else None
         return ServedVersion(name, "", backend=asked.trusting(trusted))
 
     async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
