@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .terms import (
     ADMIN_KEY_VARIABLE,
     AUTHORITIES_VARIABLE,
+    BACKEND_AUTHORITIES_FOLDER,
     BACKEND_KEYS_FOLDER,
     ENGINE_KEY_VARIABLE,
     FORMAT,
@@ -29,6 +30,7 @@ __all__ = [
     "ANY_ENDPOINT",
     "AUTHORITIES_VARIABLE",
     "BACKENDS_PATH",
+    "BACKEND_AUTHORITIES_FOLDER",
     "BACKEND_KEYS_FOLDER",
     "BUCKETS",
     "CLIENT_PORT",
@@ -238,7 +240,9 @@ class Downloaded(_Part):
     """Lately."""
 
 
-BackendProblem = Literal["AddressRefused", "KeyMissing", "KeyRefused", "ModelUnknown", "Unreachable", "Unusable"]
+BackendProblem = Literal[
+    "AddressRefused", "AuthoritiesMissing", "KeyMissing", "KeyRefused", "ModelUnknown", "Unreachable", "Unusable"
+]
 """Why a backend does not answer as it should."""
 AdapterRank = Literal[8, 16, 32, 64, 128, 256, 320, 512]
 """The limits that the engine knows; its 1 serves no adapter of ours."""
@@ -339,6 +343,8 @@ class BackendTarget(_Part):
     """The file of the key that it is sent; never a namespace's own. It is called by the version and by where the key
     goes, so a pod that mounts the key of another backend, which had this version's name, sends none.
     """
+    trusted: str = ""
+    """The file of those who alone vouch for its certificate, called as a key's is; of most backends there is none."""
     service: str = ""
     """The Service that says which pods are asked; the host's addresses are where it is empty. It is not in the target's
     own field, by which a router of an earlier build would send these pods the engines' key.
@@ -348,7 +354,7 @@ class BackendTarget(_Part):
 
     @property
     def key_file(self) -> str:
-        """What the file of a key for this address is called, of one version's."""
+        """What the file of a key for this address is called, or of authorities, of one version's."""
         address = f"{self.scheme}://{self.host}:{self.port}{self.path}"
         return hashlib.sha256(address.encode()).hexdigest()[:16]
 

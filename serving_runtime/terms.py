@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "ADMIN_KEY_VARIABLE",
     "AUTHORITIES_VARIABLE",
+    "BACKEND_AUTHORITIES_FOLDER",
     "BACKEND_KEYS_FOLDER",
     "ENGINE_KEY_VARIABLE",
     "FORMAT",
@@ -37,6 +38,8 @@ RECORDS_FOLDER = "/shared/records"
 """Where a router's processes leave what they recorded for the one that ships it; `router.conf` cannot but repeat it."""
 BACKEND_KEYS_FOLDER = "/etc/anneal/backend-keys"
 """In routers' pods, the keys of backends; `router.conf` says so, too."""
+BACKEND_AUTHORITIES_FOLDER = "/etc/anneal/backend-authorities"
+"""There, who vouches for the certificates of single backends."""
 
 
 def digest_of_target(target: Mapping[str, Any]) -> str:

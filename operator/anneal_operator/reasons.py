@@ -75,6 +75,7 @@ class Reason(StrEnum):
     BACKEND_AWAY = "BackendAway"
     BACKEND_REFUSED = "BackendRefused"
     BACKEND_KEY_MISSING = "BackendKeyMissing"
+    BACKEND_AUTHORITIES_MISSING = "BackendAuthoritiesMissing"
     BACKEND_KEY_REFUSED = "BackendKeyRefused"
     BACKEND_MODEL_UNKNOWN = "BackendModelUnknown"
     WEIGHTS_FAILED = "WeightsFailed"

@@ -12,7 +12,7 @@ from pathlib import Path
 from serving_runtime.records import LOCK
 from serving_runtime.terms import RECORDS_FOLDER
 
-from .authorities import configuration, own_authorities
+from .authorities import configuration, of_backends, own_authorities
 
 __all__ = ["attend", "main"]
 
@@ -21,7 +21,7 @@ def main() -> int:
     """Run nginx, with as many workers as cores were asked for; the prefix is where router.conf and its Lua lie."""
     prefix = Path(__file__).parent
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
-    told = configuration(prefix / "router.conf", own_authorities())
+    told = configuration(prefix / "router.conf", own_authorities(), of_backends())
     settings = f"daemon off; worker_processes {int(os.environ.get('ANNEAL_CORES', '1'))};"
     return attend([program, "-e", "stderr", "-p", str(prefix), "-c", str(told), "-g", settings], Path(RECORDS_FOLDER))
 

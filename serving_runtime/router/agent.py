@@ -18,7 +18,7 @@ from pathlib import Path
 from serving_runtime.terms import BACKEND_KEYS_FOLDER, FORMAT, PLAIN_FORMAT
 
 from .api_server import ApiServer, in_cluster
-from .authorities import own_authorities
+from .authorities import of_backends, own_authorities
 from .backends import Backends
 from .endpoints import Known, follow_endpoints, hosts_before
 from .files import replace_file
@@ -52,7 +52,7 @@ async def follow_all(api: ApiServer, namespace: str, name: str, key: str, target
     known = Known(resolved=hosts_before(file))
     endpoints = follow_endpoints(api, namespace, target, file, known)
     told, keys = target.with_name("backends.json"), Path(BACKEND_KEYS_FOLDER)
-    backends = Backends(known, target, told, keys, authorities=own_authorities())
+    backends = Backends(known, target, told, keys, authorities=own_authorities(), trusted=of_backends())
     await asyncio.gather(follow(api, namespace, name, key, target), endpoints, backends.run())
 
 

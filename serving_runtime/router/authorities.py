@@ -1,4 +1,5 @@
-"""Certificate authorities of the installation's own, by which backends' certificates may be, beside the public ones.
+"""Certificate authorities by which backends' certificates may be: the installation's own, beside the public ones, and
+of single backends their own alone.
 
 Read once, as a container of the router starts: nginx reads its own once, and who looks at backends has to find what it
 finds. Routers are there for more than backends: what cannot be read is told, and keeps none from starting.
@@ -8,14 +9,25 @@ import logging
 import os
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from serving_runtime.terms import AUTHORITIES_VARIABLE
+from serving_runtime.terms import AUTHORITIES_VARIABLE, BACKEND_AUTHORITIES_FOLDER
 
-__all__ = ["PUBLIC", "configuration", "own_authorities", "trusting"]
+__all__ = [
+    "PUBLIC",
+    "configuration",
+    "of_backends",
+    "own_authorities",
+    "trusting",
+    "trusting_alone",
+    "with_backends",
+]
 
 PUBLIC = "/etc/ssl/certs/ca-certificates.crt"
 """Whom everybody trusts; `router.conf` says so, too."""
+_ASKING, _NEXT, _BEGIN = "      proxy_pass $upstream;", "    location = /v1/models {", 'router = require "router"'
+"""In `router.conf`: from where on it says how a backend is asked, what follows that, and where the router begins."""
 log = logging.getLogger("router")
 
 
@@ -24,12 +36,23 @@ def own_authorities() -> str:
     path = os.environ.get(AUTHORITIES_VARIABLE, "")
     if not path:
         return ""
+    return _certificates(Path(path), f"{Path(path).name} of the ConfigMap that the chart's `server.authorities` names")
+
+
+def of_backends(folder: Path = Path(BACKEND_AUTHORITIES_FOLDER)) -> dict[str, str]:
+    """Return those of single backends as PEM, by the file that the route table names; without what holds none."""
+    files = {f"{path.parent.name}/{path.name}": path for path in sorted(folder.glob("*/*")) if path.is_file()}
+    found = {name: _certificates(path, f"`backend.caCertificateRef` of {name}") for name, path in files.items()}
+    return {name: text for name, text in found.items() if text}
+
+
+def _certificates(path: Path, what: str) -> str:
     try:
-        text = Path(path).read_text()
+        text = path.read_text()
         ssl.create_default_context().load_verify_locations(cadata=text)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, FileNotFoundError) else "it holds no certificates as PEM"
-        log.warning("%s of the ConfigMap that the chart's `server.authorities` names: %s", Path(path).name, why)
+        log.warning("%s: %s", what, why)
         return ""
     return text
 
@@ -45,12 +68,40 @@ def trusting(own: str) -> ssl.SSLContext:
     return context
 
 
-def configuration(ours: Path, own: str) -> Path:
+def trusting_alone(authorities: str) -> ssl.SSLContext:
+    """Return how a backend is asked that has authorities of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=authorities)
+    return context
+
+
+def configuration(ours: Path, own: str, backends: Mapping[str, str]) -> Path:
     """Return nginx's configuration: ours, and where there are authorities of one's own, the same with these."""
-    if not own:
+    if not own and not backends:
         return ours
     folder = Path(tempfile.mkdtemp())
     trusted, made = folder / "trusted.pem", folder / ours.name
-    trusted.write_text(f"{Path(PUBLIC).read_text()}\n{own}")
-    made.write_text(ours.read_text().replace(PUBLIC, str(trusted)))
+    text = with_backends(ours.read_text(), {name: f"{BACKEND_AUTHORITIES_FOLDER}/{name}" for name in backends})
+    if own:
+        trusted.write_text(f"{Path(PUBLIC).read_text()}\n{own}")
+        text = text.replace(PUBLIC, str(trusted))
+    made.write_text(text)
     return made
+
+
+def with_backends(text: str, files: Mapping[str, str]) -> str:
+    """Return a configuration in which backends are verified by files of their own.
+
+    nginx has one list of authorities for each location, which no variable can name. So each such backend gets one of
+    its own, called by its file, that asks as the one for all others does; the router hands requests on to it.
+    """
+    begin = text.index(_ASKING)
+    asking = text[begin : text.index("\n    }\n", begin)]
+    made = "".join(
+        f"    location @{name} {{\n      access_by_lua_block {{ router.go_on() }}\n"
+        f"      log_by_lua_block {{ router.record() }}\n{asking.replace(PUBLIC, file)}\n    }}\n\n"
+        for name, file in sorted(files.items())
+    )
+    known = "".join(f'["{name}"] = true, ' for name in sorted(files))
+    started = f"{_BEGIN}\n    router.trust({{ {known}}})"
+    return text.replace(_NEXT, f"{made}{_NEXT}", 1).replace(_BEGIN, started, 1) if files else text

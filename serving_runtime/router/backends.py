@@ -8,6 +8,7 @@ little of one that answered: it takes two. What one does is no other's concern.
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 from serving_runtime.terms import digest_of_target
 
 from . import addresses
+from .authorities import trusting, trusting_alone
 from .endpoints import Known, endpoints_document
 from .files import replace_file
 from .probe import Report, probed
@@ -55,6 +57,8 @@ class Backends:
     clock: Callable[[], float] = time.monotonic
     authorities: str = ""
     """The installation's own, as PEM."""
+    trusted: Mapping[str, str] = field(default_factory=dict)
+    """Those of single backends, by file."""
     _looked: dict[str, _Looked] = field(default_factory=dict)
     _lookups: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
     """Of hosts, under way."""
@@ -130,12 +134,24 @@ class Backends:
                 "and routers have it soon"
             )
             return {"problem": "KeyMissing", "message": message}
+        alone = str(backend.get("trusted", ""))  # a table of an earlier build has none
+        if alone and alone not in self.trusted:
+            message = (
+                "the ConfigMap of `backend.caCertificateRef` is not there, has no such key, or no certificates as PEM "
+                "in it: mend it, and routers are replaced by others that have it within a minute or two"
+            )
+            return {"problem": "AuthoritiesMissing", "message": message}
         slices = (self.known.slices or {}).values()
         (pods,) = endpoints_document(slices, {"": target}, self.known.resolved)["targets"].values()
         if not pods:
             return _unreachable(f"no pod of Service {backend['service']} is ready")
         at = [(pod["address"], pod["port"]) for pod in pods]
-        return await probed(backend, str(target["model"]), at, key, self.authorities)
+        return await probed(backend, str(target["model"]), at, key, self._tls(backend["scheme"], alone))
+
+    def _tls(self, scheme: str, alone: str) -> ssl.SSLContext | None:
+        if scheme != "https":
+            return None
+        return trusting_alone(self.trusted[alone]) if alone else trusting(self.authorities)
 
     async def _resolve(self, host: str, port: int) -> Report | None:
         """Look a host up; what cannot be looked up stays where it was."""

@@ -14,7 +14,6 @@ from typing import Any
 import h11
 
 from .api_server import content, next_event
-from .authorities import trusting
 
 __all__ = ["Report", "probed"]
 
@@ -29,7 +28,7 @@ _FINE: Report = {}
 
 
 async def probed(
-    backend: Mapping[str, Any], model: str, addresses: Sequence[tuple[str, int]], key: str, authorities: str
+    backend: Mapping[str, Any], model: str, addresses: Sequence[tuple[str, int]], key: str, tls: ssl.SSLContext | None
 ) -> Report:
     """Ask the first of the addresses that answers."""
     address = f"{backend['scheme']}://{_authority(backend)}{backend['path']}"
@@ -37,7 +36,7 @@ async def probed(
     for one in addresses:
         try:
             async with asyncio.timeout(_SECONDS):
-                status, has_model = await _asked(backend, model, one, key, authorities)
+                status, has_model = await _asked(backend, model, one, key, tls)
         except ssl.SSLCertVerificationError as error:
             problem = f"its certificate does not hold ({error.verify_message})"
         except TimeoutError:
@@ -59,10 +58,9 @@ def _authority(backend: Mapping[str, Any]) -> str:
 
 
 async def _asked(
-    backend: Mapping[str, Any], model: str, address: tuple[str, int], key: str, authorities: str
+    backend: Mapping[str, Any], model: str, address: tuple[str, int], key: str, tls: ssl.SSLContext | None
 ) -> tuple[int, bool | None]:
     """Connect to this very address, by the backend's name; return the status, and what its list says of the model."""
-    tls = trusting(authorities) if backend["scheme"] == "https" else None
     name = str(backend["host"]) if tls else None
     reader, writer = await asyncio.open_connection(*address, ssl=tls, server_hostname=name)
     try:

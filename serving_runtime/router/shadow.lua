@@ -80,7 +80,7 @@ local function body_of()
   return text and body:add(text) and body or nil
 end
 
--- Where a copy goes; nil where its challenger is nowhere.
+-- Where a copy goes; nil where its challenger is nowhere, or its certificate could not be verified as it is to be.
 local function destination(copy, hash)
   local target = routes.targets[copy.variant.target]
   local peer = target and pick.choose(endpoints.of(copy.variant.target, target), hash, nil, ngx.now(), math.random)
@@ -89,7 +89,7 @@ local function destination(copy, hash)
   to.model = target.public == copy.model and copy.model or target.model
   if attempts.is_backend(target) then
     local asked = upstream.of(copy.variant.target, target.backend, copy.uri)
-    if not asked then return nil end
+    if not asked or asked.trusted then return nil end -- Lua's connections know the usual authorities alone
     to.host, to.uri, to.key, to.marks = asked.host, asked.uri, asked.key, asked.marks
     if target.backend.scheme == "https" then to.name = asked.name end
   else

@@ -6,10 +6,16 @@ local upstream = {}
 local VERSIONED = "/v1"
 local FRESH = 1 -- seconds
 local folder
+local known = {} -- by file, the backends that nginx verifies by authorities of their own
 local held = {} -- what was read of each key's file, and when
 
 function upstream.start(path)
   folder = path
+end
+
+-- Which of these files nginx has read; it does so as it begins, and never again.
+function upstream.trust(files)
+  known = files
 end
 
 -- The kubelet replaces the files as their Secrets change; nothing of one that is not there, or empty.
@@ -45,10 +51,14 @@ function upstream.of(version, backend, uri)
   if not path then return nil, 404, "`" .. version .. "` is a backend that has nothing at " .. uri end
   local key = backend.key ~= "" and key_of(backend.key)
   if backend.key ~= "" and not key then return nil, 503, "the key of `" .. version .. "` is not there yet; try again" end
+  local trusted = backend.trusted ~= "" and backend.trusted or nil
+  if trusted and not known[trusted] then
+    return nil, 503, "who vouches for the certificate of `" .. version .. "` is not known yet; try again"
+  end
   local port = backend.port ~= (backend.scheme == "https" and 443 or 80) and ":" .. backend.port or ""
   return {
     address = backend.scheme .. "://backend", host = backend.host .. port, name = backend.host, uri = path,
-    key = key and "Bearer " .. key or "", marks = marks,
+    key = key and "Bearer " .. key or "", marks = marks, trusted = trusted,
   }
 end
 

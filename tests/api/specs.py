@@ -274,6 +274,12 @@ def _backends() -> list[Case]:
             for key in (".", "..", "../token", "..token")
         ),
         _backend({**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted", "key": ".token"}}}),
+        _backend({**_HOSTED, "caCertificateRef": {"name": "company-ca"}}),
+        _backend({**_HOSTED, "caCertificateRef": {"name": "company-ca", "key": "../ca.crt"}}, _PATTERN),
+        _backend({"url": "http://a/v1", "caCertificateRef": {"name": "ca"}}, "`caCertificateRef` is for certificates"),
+        _backend(
+            {"serviceRef": _SERVICE, "caCertificateRef": {"name": "ca"}}, "`caCertificateRef` is for certificates"
+        ),
         _backend({**_HOSTED, "model": "it's"}, _PATTERN),
         _backend(_HOSTED, "set either `artifact`, for weights, or `backend`", artifact=artifact),
         _backend(_HOSTED, f"`serving` {of_weights}", serving={}),
@@ -284,6 +290,7 @@ def _backends() -> list[Case]:
                 ("port", {"serviceRef": {"name": "vllm"}}),
                 ("key", {**_HOSTED, "apiKey": {"secretKeyRef": {"name": "hosted"}}}),
                 ("secretKeyRef", {**_HOSTED, "apiKey": {}}),
+                ("name", {**_HOSTED, "caCertificateRef": {}}),
             )
         ),
     ]

@@ -42,6 +42,7 @@ def _seen(told: list[BackendReport | None], **fields: Any) -> ObservedVersion:
         ("", [AWAY, AWAY], "Failed", "BackendAway"),
         ("", [KEYLESS, None], "Failed", "BackendKeyMissing"),
         ("", [BackendReport(problem="KeyRefused", message="m")], "Failed", "BackendKeyRefused"),
+        ("", [BackendReport(problem="AuthoritiesMissing", message="m")], "Failed", "BackendAuthoritiesMissing"),
         ("", [BackendReport(problem="ModelUnknown", message="m")], "Failed", "BackendModelUnknown"),
         ("", [BackendReport(problem="AddressRefused", message="m")], "Failed", "BackendRefused"),
         ("", [BackendReport(problem="OfANewerRouter", message="m")], "Failed", "BackendAway"),

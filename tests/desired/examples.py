@@ -294,25 +294,28 @@ def _secret() -> list[dict[str, Any]]:
 
 
 def _router_to_backends() -> list[dict[str, Any]]:
-    """A hosted API with a key, and another server of the namespace."""
+    """A hosted API with a key and an authority of its own, and another server of the namespace."""
     hosted = Backend.parse(
         {
             "url": "https://api.example.com/v1",
             "apiKey": {"secretKeyRef": {"name": "hosted", "key": "token"}},
+            "caCertificateRef": {"name": "hosted-ca"},
             "model": "large-2",
         }
     )
     inside = Backend.parse({"serviceRef": {"name": "kserve", "port": 80, "path": "/openai/v1"}})
     service = {"spec": {"ports": [{"name": "metrics", "port": 9090}, {"name": "http", "port": 80}]}}
+    held = {"data": {"ca.crt": "PEM"}}
     versions = [
-        ServedVersion("hosted", "", backend=asked_backend("team", "hosted", hosted, "large-2", None)),
+        ServedVersion("hosted", "", backend=asked_backend("team", "hosted", hosted, "large-2", None).trusting(held)),
         ServedVersion("inside", "", backend=asked_backend("team", "inside", inside, "spam-filter", service)),
     ]
     owners = [_parent("ModelVersion", version.name) for version in versions]
     table = route_table(versions, {"spam-filter": Route("inside", {"1": "inside", "production": "inside"})})
     asked = [version.backend for version in versions if version.backend]
     keys = {backend.target.key: backend.key for backend in asked if backend.key}
-    env = replace(_ROUTER, backend_keys=keys)
+    trusted = {backend.target.trusted: backend.trusted for backend in asked if backend.trusted}
+    env = replace(_ROUTER, backend_keys=keys, trusted=trusted)
     return router_objects("team", owners, table, table.stamped("2026-03-01T12:00:00Z", 1), env)
 
 

@@ -65,6 +65,30 @@ def test_it_is_registered_asked_by_the_routers_and_routed_once_it_answers(world:
     assert (world.api.writes, world.api.reads) == ([], []), "routers alone are asked"
 
 
+def test_routers_mount_who_vouches_for_it_and_are_replaced_when_that_changes(world: World) -> None:
+    vouched = {**HOSTED["backend"], "caCertificateRef": {"name": "company", "key": "root.pem"}}  # type: ignore[dict-item]
+    world.api.put("ModelVersion", "hosted", spec={**HOSTED, "backend": vouched})
+
+    def made() -> tuple[dict[str, Any], dict[str, str]]:
+        _settle(world, "hosted")
+        template = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]
+        return template["spec"], template["metadata"]["annotations"]
+
+    pod, without = made()
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "backend-authorities"]
+    file = _table(world)["targets"]["hosted"]["backend"]["trusted"]
+    named = {"name": "company", "optional": True, "items": [{"key": "root.pem", "path": file}]}
+    assert volume["projected"]["sources"] == [{"configMap": named}]
+    mounting = {c["name"] for c in pod["containers"] if volume["name"] in {m["name"] for m in c["volumeMounts"]}}
+    assert mounting == {"nginx", "agent"}
+    assert world.reconcile("Router", "anneal-router") == 30.0, "nobody tells of the ConfigMap"
+    found = [without]
+    for text in ("one", "one", "two"):
+        world.api.put("ConfigMap", "company", data={"root.pem": text})
+        found.append(made()[1])
+    assert found[0] != found[1] == found[2] != found[3]
+
+
 def test_routers_mount_its_key_and_nothing_else_has_it(world: World) -> None:
     _settle(world, "hosted")
     pod = world.api.objects["Deployment", "anneal-router"]["spec"]["template"]["spec"]

@@ -29,6 +29,7 @@ from serving_runtime.plan import (
     Target,
     VariantRoute,
 )
+from serving_runtime.router.authorities import with_backends
 from serving_runtime.router.endpoints import FORMAT
 from serving_runtime.router.files import replace_file
 from toolbox.polling import poll
@@ -281,11 +282,11 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _configured(folder: Path, changes: Mapping[str, str]) -> None:
+def _configured(folder: Path, changes: Mapping[str, str], files: Mapping[str, str]) -> None:
     """The files of the router, with other ports and places."""
     for script in ROUTER.glob("*.lua"):
         shutil.copy(script, folder)
-    text = (ROUTER / "router.conf").read_text()
+    text = with_backends((ROUTER / "router.conf").read_text(), files)
     assert [old for old in changes if old not in text] == []
     places = re.compile("|".join(map(re.escape, changes)))
     (folder / "router.conf").write_text(places.sub(lambda found: changes[found.group()], text))
@@ -293,9 +294,13 @@ def _configured(folder: Path, changes: Mapping[str, str]) -> None:
 
 @contextmanager
 def standing(
-    folder: Path, changes: Mapping[str, str] | None = None, workers: int = 1, routes: RouteTable | None = None
+    folder: Path,
+    changes: Mapping[str, str] | None = None,
+    workers: int = 1,
+    routes: RouteTable | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[Stand]:
-    """Start all of it, with these routes or `table`'s; `changes` are made in router.conf.
+    """Start all of it, with these routes or `table`'s; `changes` are made in router.conf, and backends have `files`.
 
     It ends well, or the test fails.
     """
@@ -310,7 +315,7 @@ def standing(
         own[_INIT] = _HURRY
         for _ in range(TRIES):
             ports = _free_ports(2)
-            start = partial(_start, folder, {**own, **(changes or {})}, ports, workers, log)
+            start = partial(_start, folder, {**own, **(changes or {})}, files or {}, ports, workers, log)
             process = start()
             stand = Stand(folder, played, process, ports[0], ports[1], workers)
             stand.start = start
@@ -332,11 +337,11 @@ def standing(
 
 
 def _start(
-    folder: Path, changes: Mapping[str, str], ports: list[int], workers: int, log: BinaryIO
+    folder: Path, changes: Mapping[str, str], files: Mapping[str, str], ports: list[int], workers: int, log: BinaryIO
 ) -> subprocess.Popen[bytes]:
     nginx = installed()
     listening = {f"listen {own};": f"listen 127.0.0.1:{port};" for own, port in zip((8080, 8082), ports, strict=True)}
-    _configured(folder, {"/usr/lib/nginx/modules/": f"{nginx.modules}/", **listening, **changes})
+    _configured(folder, {"/usr/lib/nginx/modules/": f"{nginx.modules}/", **listening, **changes}, files)
     user = "user root; " if os.geteuid() == 0 else ""
     settings = f"daemon off; {user}worker_processes {workers};"
     attended = "import sys; from serving_runtime.router.__main__ import attend; from pathlib import Path;"

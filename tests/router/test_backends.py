@@ -40,7 +40,7 @@ def _split(stable: str, tuned: str) -> ExperimentRoute:
 
 @dataclass
 class Scene:
-    """The router before a hosted API, a server of one's own without TLS, and one that is nobody to trust."""
+    """The router before a hosted API, a server of one's own without TLS, and one that few trust."""
 
     router: Stand
     hosted: Hosted
@@ -58,6 +58,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     (folder / "keys" / "api").mkdir(parents=True)
     (folder / "keys" / "api" / "token").write_text("hosted-key\n")
     changes = {"/etc/ssl/certs/ca-certificates.crt": str(trusted.file), "/etc/anneal/backend-keys/": f"{folder}/keys/"}
+    changes |= {"/authorities/other": str(other.file), "/authorities/usual": str(trusted.file)}
+    files = {"own/one": "/authorities/other", "own/two": "/authorities/usual"}
     with (
         hosted(trusted.context(HOST)) as api,
         hosted(key="") as inside,
@@ -70,6 +72,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "keyless": _hosted(api.port, key="another/token"),
             "misnamed": _hosted(api.port, host="other.example.com"),
             "stranger": _hosted(stranger.port),
+            "vouched": _hosted(stranger.port, trusted="own/one"),
+            "vouched-twice": _hosted(stranger.port, trusted="own/two"),
+            "vouched-by-another": _hosted(api.port, trusted="own/one"),
+            "vouched-by-nobody": _hosted(api.port, trusted="own/none"),
             "inside": _hosted(8000, **inner),
             "bare": _hosted(inside.port, **{**inner, "path": ""}),
             "gone": _hosted(1),
@@ -85,8 +91,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "split-to-hosted": ModelRoute(default="hosted", named={}, experiments=[_split("hosted", "own-gone")]),
         }
         routes = RouteTable(targets=targets, models=models)
-        with standing(folder, changes, routes=routes) as router:
+        with standing(folder, changes, routes=routes, files=files) as router:
             ports = {"hosted": [api.port], "keyless": [api.port], "misnamed": [api.port], "stranger": [stranger.port]}
+            ports |= {name: [stranger.port] for name in ("vouched", "vouched-twice")}
+            ports |= {name: [api.port] for name in ("vouched-by-another", "vouched-by-nobody")}
             known = {**ports, "inside": [inside.port], "bare": [inside.port], "gone": []}
             router.write_endpoints({**known, "loop": [router.port]})
             assert poll(lambda: router.chat("hosted").status == 200, 5), (folder / "log").read_text()
@@ -156,13 +164,49 @@ def test_without_its_key_it_is_not_asked_at_all(scene: Scene) -> None:
 
 @pytest.mark.parametrize("model", ["misnamed", "stranger"])
 def test_a_certificate_that_does_not_hold_is_told_nothing(scene: Scene, model: str) -> None:
-    before = len(scene.hosted.keys)
+    before = len(scene.stranger.keys), len(scene.hosted.keys)
     told = scene.router.chat(model)
     assert (told.status, told.error) == (502, "the model's server does not answer; try again")
-    assert (scene.stranger.keys, len(scene.hosted.keys)) == ([], before)
+    assert (len(scene.stranger.keys), len(scene.hosted.keys)) == before
     log = (scene.router.folder / "log").read_text()
     assert "SSL certificate" in log
     assert "hosted-key" not in log
+
+
+def test_one_with_authorities_of_its_own_is_verified_by_these(scene: Scene) -> None:
+    told = scene.router.chat("vouched", X_User_Id="u")
+    assert (told.status, told.json["path"]) == (200, "/openai/v1/chat/completions")
+    assert told.json["headers"]["Authorization"] == "Bearer hosted-key"
+    assert told.json["headers"]["Host"] == f"{HOST}:{scene.stranger.port}"
+    assert json.loads(told.echoed)["model"] == "large-2"
+    assert told.headers["x-anneal-version"] == "vouched"
+    record = scene.router.record_of(told.headers["x-exposure-id"])
+    assert (record["version"], record["outcome"]) == ("vouched", "complete")
+    streamed = scene.router.chat("vouched", "stream", X_User_Id="u")
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    assert scene.router.record_of(streamed.headers["x-exposure-id"])["outcome"] == "complete"
+    assert json.loads(scene.router.ask("/-/requests").content)["under_way"]["vouched"] == 0
+    large = json.dumps(
+        {"model": "vouched", "scenario": "echo", "messages": [{"role": "user", "content": "x" * 200_000}]}
+    )
+    assert json.loads(json.loads(scene.router.ask(body=large).content)["body"])["model"] == "large-2"
+
+
+@pytest.mark.parametrize("model", ["vouched-twice", "vouched-by-another", "stranger"])
+def test_whom_one_backend_trusts_vouches_for_no_other(scene: Scene, model: str) -> None:
+    before = len(scene.stranger.keys), len(scene.hosted.keys)
+    told = scene.router.chat(model, X_User_Id="u")
+    assert (told.status, told.error) == (502, "the model's server does not answer; try again")
+    assert (len(scene.stranger.keys), len(scene.hosted.keys)) == before
+    assert scene.router.record_of(told.headers["x-exposure-id"])["outcome"] != "complete"
+    assert scene.router.chat("hosted").status == 200
+
+
+def test_without_its_own_authorities_it_is_not_asked_at_all(scene: Scene) -> None:
+    before = len(scene.hosted.keys)
+    told = scene.router.chat("vouched-by-nobody")
+    sentence = "who vouches for the certificate of `vouched-by-nobody` is not known yet; try again"
+    assert (told.status, told.error, len(scene.hosted.keys)) == (503, sentence, before)
 
 
 @pytest.mark.parametrize(

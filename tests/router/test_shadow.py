@@ -325,10 +325,10 @@ def test_what_is_held_of_bodies_and_answers_is_bounded_and_given_back(tmp_path: 
         assert poll(lambda: made.ask().status == 200 and len(made.challenger.bodies) > before, 5)
 
 
-def _hosted_table(port: int) -> RouteTable:
+def _hosted_table(port: int, trusted: str = "") -> RouteTable:
     """The challenger is a hosted API."""
     made = _table(ALL)
-    backend = BackendTarget(scheme="https", host=HOST, port=port, path="/openai/v1", key="api/token")
+    backend = BackendTarget(scheme="https", host=HOST, port=port, path="/openai/v1", key="api/token", trusted=trusted)
     hosts = Target(host="", port=0, model="large-2", backend=backend)
     return made.model_copy(update={"targets": {**made.targets, "two": hosts}})
 
@@ -356,3 +356,24 @@ def test_a_challenger_that_is_hosted_is_asked_over_tls_with_its_own_key_alone(
                 (["/openai/v1/chat/completions"], ["Bearer hosted-key"], [HOST]) if is_trusted else ([], [], [HOST])
             )
             assert (api.paths, api.keys, api.names) == expected
+
+
+def test_a_challenger_with_authorities_of_its_own_is_sent_no_copy_that_others_could_vouch_for(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    usual = authority(tmp_path_factory.mktemp("usual"))
+    (tmp_path / "keys" / "api").mkdir(parents=True)
+    (tmp_path / "keys" / "api" / "token").write_text("hosted-key\n")
+    changes = {
+        "/etc/ssl/certs/ca-certificates.crt": str(usual.file),
+        "/etc/anneal/backend-keys/": f"{tmp_path}/keys/",
+        "/authorities/own": str(authority(tmp_path_factory.mktemp("own")).file),
+    }
+    with hosted(usual.context(HOST)) as api, answerer() as control:
+        (tmp_path / "endpoints.json").write_text(endpoints({"one": [control.port], "two": [api.port]}))
+        routes = _hosted_table(api.port, trusted="two/one")
+        with standing(tmp_path, changes, routes=routes, files={"two/one": "/authorities/own"}) as router:
+            made = Scene(router, control, control)
+            assert made.ask().status == 200
+            assert poll(lambda: made.dropped("away") == 1, 5)
+            assert (api.paths, api.names) == ([], [])

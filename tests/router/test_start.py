@@ -11,6 +11,7 @@ import pytest
 from serving_runtime.plan import (
     ADMIN_PORT,
     AUTHORITIES_VARIABLE,
+    BACKEND_AUTHORITIES_FOLDER,
     BACKEND_KEYS_FOLDER,
     CLIENT_PORT,
     RECORDS_FOLDER,
@@ -54,7 +55,7 @@ def test_authorities_of_one_s_own_are_trusted_beside_the_public_ones(
     monkeypatch.setattr(authorities, "PUBLIC", str(public.file))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "router.conf").write_text(ours.replace("/etc/ssl/certs/ca-certificates.crt", str(public.file)))
-    made = authorities.configuration(tmp_path / "router.conf", authorities.own_authorities()).read_text()
+    made = authorities.configuration(tmp_path / "router.conf", authorities.own_authorities(), {}).read_text()
     [trusted] = re.findall("proxy_ssl_trusted_certificate (.*);", made)
     hosts = {"public": public.context("api.example.com"), "own": own.context("llm.corp")}
     with hosted(hosts["public"]) as one, hosted(hosts["own"]) as other, hosted(own.context("else.corp")) as misnamed:
@@ -77,6 +78,24 @@ def test_authorities_of_one_s_own_are_trusted_beside_the_public_ones(
             assert [standing.chat(name).status for name in places] == [200, 200, 502]
         assert (other.names, other.keys) == (["llm.corp"], ["Bearer hosted-key"])
         assert misnamed.keys == []
+
+
+def test_what_a_single_backend_is_verified_by_stands_beside_what_the_others_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ours = Path(router.__file__).parent / "router.conf"
+    made = authorities.configuration(ours, "", {"v/0a": "PEM", "w/0b": "PEM"}).read_text()
+    files = [f"{BACKEND_AUTHORITIES_FOLDER}/{name}" for name in ("v/0a", "w/0b")]
+    assert re.findall("proxy_ssl_trusted_certificate (.*);", made) == [authorities.PUBLIC, *files]
+    assert re.findall("location @(v.*|w.*) {", made) == ["v/0a", "w/0b"]
+    assert 'router.trust({ ["v/0a"] = true, ["w/0b"] = true, })' in made
+    asking = [part.partition("\n    }\n")[0] for part in made.split("      proxy_pass $upstream;")[1:]]
+    plain = [
+        part.replace(file, authorities.PUBLIC) for part, file in zip(asking, [authorities.PUBLIC, *files], strict=True)
+    ]
+    assert plain == [plain[0]] * 3
+    assert authorities.configuration(ours, "", {}) == ours
 
 
 def _made(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
 from serving_runtime.router import addresses, backends, probe
-from serving_runtime.router.authorities import own_authorities
+from serving_runtime.router.authorities import of_backends, own_authorities
 from serving_runtime.router.backends import Backends
 from serving_runtime.router.endpoints import Known, endpoints_document, hosts_before
 from serving_runtime.terms import AUTHORITIES_VARIABLE, digest_of_target
@@ -170,6 +170,47 @@ def test_authorities_that_cannot_be_read_are_told_of_and_keep_no_router_from_sta
         (tmp_path / "ca.crt").write_text(text)
     assert own_authorities() == ""
     assert caplog.messages == [f"ca.crt of the ConfigMap that the chart's `server.authorities` names: {said}"]
+
+
+@pytest.mark.parametrize("text", [None, "", "junk"])
+def test_one_without_its_own_authorities_is_told_of_by_the_field_and_not_asked(
+    tmp_path: Path, api: Hosted, text: str | None
+) -> None:
+    looking = _backends(tmp_path, api.port, trusted="v/one")
+    _made(tmp_path, "v/one", text)
+    looking.trusted = of_backends(tmp_path / "trusted")
+    told = _look(looking)
+    assert (told["problem"], api.keys) == ("AuthoritiesMissing", [])
+    assert "`backend.caCertificateRef`" in told["message"]
+
+
+def test_its_own_authorities_alone_vouch_for_one_and_for_no_other(tmp_path: Path, trusted: Authority) -> None:
+    (tmp_path / "other").mkdir()
+    own = authority(tmp_path / "other", "own")
+    _made(tmp_path, "v/one", own.file.read_text())
+    of = of_backends(tmp_path / "trusted")
+    assert list(of) == ["v/one"]
+    for context, file, problem in (
+        (own.context(HOST), "v/one", None),
+        (own.context("other.example.com"), "v/one", "Unreachable"),
+        (trusted.context(HOST), "v/one", "Unreachable"),
+        (trusted.context(HOST), "", None),
+        (own.context(HOST), "", "Unreachable"),
+    ):
+        with hosted(context) as asked:
+            looking = _backends(tmp_path, asked.port, trusted=file)
+            looking.trusted = of
+            assert _look(looking).get("problem") == problem
+
+
+def _made(folder: Path, name: str, text: str | None) -> None:
+    """As the kubelet has it: what is there lies elsewhere, and links lead to it."""
+    behind = folder / "trusted" / "..2026" / name
+    behind.parent.mkdir(parents=True)
+    if text is not None:
+        behind.write_text(text)
+    (folder / "trusted" / "..data").symlink_to("..2026")
+    (folder / "trusted" / name.partition("/")[0]).symlink_to(f"..data/{name.partition('/')[0]}")
 
 
 def test_a_key_that_is_missing_is_told_of_and_nobody_is_asked(tmp_path: Path, api: Hosted) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from .schema import ObjectName, Rule, Schema, SubdomainName, immutable
 
-__all__ = ["ApiKey", "Backend", "SecretKey", "ServiceReference"]
+__all__ = ["ApiKey", "Backend", "CaCertificates", "SecretKey", "ServiceReference"]
 
 _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"  # up to 65535
 _SEGMENTS = r"(/[-A-Za-z0-9._~]+)*"
@@ -82,6 +82,15 @@ class ApiKey(Schema):
     """Where it is. Routers mount it, and nobody else reads it."""
 
 
+class CaCertificates(Schema):
+    """Certificate authorities, as PEM in a ConfigMap of this namespace: Gateway API has them so, too."""
+
+    name: SubdomainName
+    """The ConfigMap's name."""
+    key: _Key = "ca.crt"
+    """The key in it."""
+
+
 class Backend(Schema):
     """A server of yours that answers as this version, in place of an engine of ours."""
 
@@ -93,6 +102,10 @@ class Backend(Schema):
     """
     api_key: ApiKey | None = None
     """Sent as `Authorization: Bearer KEY`, in place of whatever a client sent."""
+    ca_certificate_ref: CaCertificates | None = None
+    """Who vouches for this backend's certificate, in place of the public authorities and the installation's, and for no
+    other backend's. Of https:// alone.
+    """
     model: _Model | None = None
     """The name by which it knows the model; `modelName` where it is left out."""
 
@@ -106,6 +119,12 @@ class Backend(Schema):
             "!has(self.apiKey) || !has(self.url) || self.url.startsWith('https://')",
             "`apiKey` would be sent in the clear to http://: set `url` to one of https://, or leave `apiKey` out",
             lambda backend: backend.api_key is None or backend.url is None or backend.url.startswith("https://"),
+        ),
+        Rule(
+            "!has(self.caCertificateRef) || (has(self.url) && self.url.startsWith('https://'))",
+            "`caCertificateRef` is for certificates, which http:// has none of: set `url` to one of https://, or leave "
+            "`caCertificateRef` out",
+            lambda backend: backend.ca_certificate_ref is None or (backend.url or "").startswith("https://"),
         ),
         Rule(
             f"!has(self.url) || !self.url.matches('{_OWN}')",

@@ -92,7 +92,7 @@ class ModelVersionSpec(Schema):
     """The weights; without them there is a `backend`."""
     backend: Backend | None = None
     """A server of yours that answers as this version. Nothing of ours is started for it: `serving`, `prompt` and
-    `provenance` are of weights alone. Of it only `apiKey` may change.
+    `provenance` are of weights alone. Of it only `apiKey` and `caCertificateRef` may change.
     """
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases set in MLflow once, when they enter this list; one that somebody moves later is left where it is."""

@@ -17,6 +17,7 @@ LOOK_AGAIN_SECONDS = 5.0
 _MESSAGE_LIMIT = 600
 _REASONS: Mapping[BackendProblem, Reason] = {
     "AddressRefused": Reason.BACKEND_REFUSED,
+    "AuthoritiesMissing": Reason.BACKEND_AUTHORITIES_MISSING,
     "KeyMissing": Reason.BACKEND_KEY_MISSING,
     "KeyRefused": Reason.BACKEND_KEY_REFUSED,
     "ModelUnknown": Reason.BACKEND_MODEL_UNKNOWN,

@@ -1,16 +1,34 @@
 """A version's backend as its namespace's routers are told of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from anneal_operator.api.backend import Backend, SecretKey, ServiceReference
+from anneal_operator.api.backend import Backend, CaCertificates, SecretKey, ServiceReference
 from anneal_operator.api.resources import Manifest
-from serving_runtime.plan import BACKEND_KEYS_FOLDER, BackendTarget
+from serving_runtime.plan import BACKEND_AUTHORITIES_FOLDER, BACKEND_KEYS_FOLDER, BackendTarget
 
-__all__ = ["AskedBackend", "asked_backend", "key_mounts", "key_volumes", "service_problem"]
+__all__ = [
+    "AskedBackend",
+    "Trusted",
+    "asked_backend",
+    "key_mounts",
+    "key_volumes",
+    "service_problem",
+    "trusted_mounts",
+    "trusted_volumes",
+]
 
-_VOLUME = "backend-keys"
+_VOLUME, _AUTHORITIES = "backend-keys", "backend-authorities"
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Who vouches for one backend's certificate."""
+
+    of: CaCertificates
+    content: str = ""
+    """The PEM as it is now, empty where there is none: routers read theirs once, so another takes other pods."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,14 @@ class AskedBackend:
     model: str
     """The name by which it knows the model."""
     key: SecretKey | None = None
+    trusted: Trusted | None = None
+
+    def trusting(self, config_map: Manifest | None) -> "AskedBackend":
+        """Return it with what the ConfigMap holds that it names."""
+        if self.trusted is None:
+            return self
+        content = ((config_map or {}).get("data") or {}).get(self.trusted.of.key, "")
+        return replace(self, trusted=replace(self.trusted, content=str(content)))
 
 
 def asked_backend(namespace: str, version: str, backend: Backend, model: str, service: Manifest | None) -> AskedBackend:
@@ -39,7 +65,7 @@ def asked_backend(namespace: str, version: str, backend: Backend, model: str, se
             service=of.name,
             port_name=str(found.get("name") or "") if found else "",
         )
-        return _with_key(version, target, model, key)
+        return _with_files(version, target, model, key, None)
     split = urlsplit(backend.url or "")
     target = BackendTarget(
         scheme="https" if split.scheme == "https" else "http",
@@ -47,12 +73,15 @@ def asked_backend(namespace: str, version: str, backend: Backend, model: str, se
         port=split.port or (443 if split.scheme == "https" else 80),
         path=split.path,
     )
-    return _with_key(version, target, model, key)
+    return _with_files(version, target, model, key, backend.ca_certificate_ref)
 
 
-def _with_key(version: str, target: BackendTarget, model: str, key: SecretKey | None) -> AskedBackend:
-    file = f"{version}/{target.key_file}" if key else ""
-    return AskedBackend(target.model_copy(update={"key": file}), model, key)
+def _with_files(
+    version: str, target: BackendTarget, model: str, key: SecretKey | None, trusted: CaCertificates | None
+) -> AskedBackend:
+    file = f"{version}/{target.key_file}"
+    files = {"key": file if key else "", "trusted": file if trusted else ""}
+    return AskedBackend(target.model_copy(update=files), model, key, Trusted(trusted) if trusted else None)
 
 
 def key_volumes(keys: Mapping[str, SecretKey]) -> list[Manifest]:
@@ -70,6 +99,21 @@ def key_volumes(keys: Mapping[str, SecretKey]) -> list[Manifest]:
 def key_mounts(keys: Mapping[str, SecretKey]) -> list[Manifest]:
     """Return how a container has them."""
     return [{"name": _VOLUME, "mountPath": BACKEND_KEYS_FOLDER, "readOnly": True}] if keys else []
+
+
+def trusted_volumes(trusted: Mapping[str, Trusted]) -> list[Manifest]:
+    """Return the volume with who vouches for single backends, by file; none of them has to be there."""
+    sources = [
+        {"configMap": {"name": one.of.name, "optional": True, "items": [{"key": one.of.key, "path": file}]}}
+        for file, one in sorted(trusted.items())
+    ]
+    return [{"name": _AUTHORITIES, "projected": {"sources": sources}}] if sources else []
+
+
+def trusted_mounts(trusted: Mapping[str, Trusted]) -> list[Manifest]:
+    """Return how a container has them."""
+    mount = {"name": _AUTHORITIES, "mountPath": BACKEND_AUTHORITIES_FOLDER, "readOnly": True}
+    return [mount] if trusted else []
 
 
 def _port_of(of: ServiceReference, service: Manifest | None) -> Manifest | None:

@@ -33,7 +33,7 @@ from serving_runtime.plan import (
     covered,
 )
 
-from .backends import AskedBackend, key_mounts, key_volumes
+from .backends import AskedBackend, Trusted, key_mounts, key_volumes, trusted_mounts, trusted_volumes
 from .baking import held_back
 from .keys import KEYS_ANNOTATION, Keys, key_variable
 from .pods import (
@@ -48,7 +48,7 @@ from .pods import (
     scratch_volume,
 )
 from .recorder import ADDRESS_FILE, address_mount, address_volume
-from .serving import ENGINE_PORT, server_name
+from .serving import ENGINE_PORT, digest_of, server_name
 from .weights import Authorities, authorities_volumes, trusting
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
 ]
 
 ROUTER = "anneal-router"
+_TRUSTED_ANNOTATION = "anneal.dev/backend-authorities"
 ROUTER_LABEL = "anneal.dev/router"
 """On a router's pods, which its name follows: their Deployment, Service and budget choose no other pod by it."""
 _HTTP, _ADMIN = CLIENT_PORT, ADMIN_PORT
@@ -127,6 +128,8 @@ class RouterEnvironment:
     keys: Keys
     backend_keys: Mapping[str, SecretKey] = field(default_factory=dict)
     """Those that backends demand, by file."""
+    trusted: Mapping[str, Trusted] = field(default_factory=dict)
+    """Who vouches for single backends, by file."""
     authorities: Authorities | None = None
     """Whose certificates backends may have, beside those of the public ones."""
 
@@ -352,7 +355,9 @@ def router_objects(
 
 def _marked(env: RouterEnvironment) -> dict[str, str]:
     """So that new keys replace the pods."""
-    return {KEYS_ANNOTATION: env.keys.of_router()}
+    marked = {KEYS_ANNOTATION: env.keys.of_router()}
+    told = {file: one.content for file, one in sorted(env.trusted.items())}
+    return {**marked, _TRUSTED_ANNOTATION: digest_of(told)} if told else marked
 
 
 def _deployment(env: RouterEnvironment) -> Manifest:
@@ -384,6 +389,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                     {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
                     address_volume(),
                     *key_volumes(env.backend_keys),
+                    *trusted_volumes(env.trusted),
                     *authorities_volumes(env.authorities),
                 ],
             },
@@ -406,7 +412,7 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made["env"] += map(key_variable, (ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
     made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
-    made["volumeMounts"] += [address_mount(), *key_mounts(env.backend_keys)]
+    made["volumeMounts"] += [address_mount(), *key_mounts(env.backend_keys), *trusted_mounts(env.trusted)]
     return trusting(made, env.authorities)
 
 
@@ -416,7 +422,7 @@ def _agent(env: RouterEnvironment) -> Manifest:
     made = _router_container("agent", env, arguments, "128Mi")
     made["volumeMounts"].append({"name": "routes", "mountPath": "/etc/anneal", "readOnly": True})
     made["volumeMounts"].append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
-    made["volumeMounts"] += key_mounts(env.backend_keys)
+    made["volumeMounts"] += [*key_mounts(env.backend_keys), *trusted_mounts(env.trusted)]
     return trusting(made, env.authorities)
 
 

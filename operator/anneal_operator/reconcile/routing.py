@@ -70,6 +70,8 @@ from .workload_seen import own_workload
 
 __all__ = ["RouterKind"]
 
+_TRUSTED_SECONDS = 30.0
+"""How often is looked at who vouches for backends: no watch tells of a ConfigMap that is the users' own."""
 _TOLD_SECONDS = 0.1
 """After which to ask for a table that was just written."""
 _ADDRESS_SECONDS = 0.5
@@ -282,7 +284,9 @@ class RouterKind:
         of = backend.service_ref
         service = await reader.get("Service", namespace, of.name) if of else None
         model = backend.model or str(item["spec"].get("modelName"))
-        return ServedVersion(name, "", backend=asked_backend(namespace, name, backend, model, service))
+        asked = asked_backend(namespace, name, backend, model, service)
+        trusted = await reader.get("ConfigMap", namespace, asked.trusted.of.name) if asked.trusted else None
+        return ServedVersion(name, "", backend=asked.trusting(trusted))
 
     async def _experiment(self, reader: Reader, item: Manifest) -> Experiment | None:
         """One that may split clients, or did until its winner has them all, is known to the routers by the uid that it
@@ -326,6 +330,8 @@ class RouterKind:
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
         if made and not observed.recorder.address and not observed.is_held_up:
             looks.append(_ADDRESS_SECONDS)
+        if any(version.backend and version.backend.trusted for version in observed.served):
+            looks.append(_TRUSTED_SECONDS)
         looks += [(one.until - now).total_seconds() + _MARGIN_SECONDS for one in waits.values() if now < one.until]
         again = min((seconds for seconds in looks if seconds is not None), default=None)
         told = (Await(waits),) if waits != observed.awaited else ()
@@ -344,6 +350,7 @@ class RouterKind:
             settings.image_pull_policy,
             observed.ring.keys,
             backend_keys,
+            {backend.target.trusted: backend.trusted for backend in asked if backend.trusted},
             own_authorities(settings),
         )
         made = router_objects(item.namespace, observed.owners, intent.table, intent.stamp, env)
