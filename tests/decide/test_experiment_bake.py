@@ -157,6 +157,15 @@ def test_a_spec_that_changes_once_it_was_promoted_does_not_begin_it_again() -> N
         assert (later.status.phase, later.apply) == ("Promoted", ()), "it is too late to return"
 
 
+def test_an_abort_returns_nobody_to_a_control_that_somebody_has_taken_production_from() -> None:
+    verdict = decide(_baking(spec=spec_of(**BAKE, abort=True), production="3", generation=2), NOW)
+    baked = verdict.status.condition("Baked")
+    assert verdict.status.phase == "Promoted"
+    assert baked is not None
+    assert "was moved to version 3 meanwhile" in baked.message
+    assert not any(isinstance(kept, KeepReturn) for kept in verdict.apply)
+
+
 def test_a_return_of_which_another_build_knows_the_cause_stands() -> None:
     seen, record = _decided(previous=FRESH)
     returned = replace(record, returned=Returned("Unheard", "errors rose"), is_closed=True)

@@ -67,15 +67,15 @@ def baking(
 def _ended(
     seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
 ) -> ExperimentVerdict | None:
-    """Whoever has moved `production` has the last word, also where the winner is beyond a guardrail."""
+    """Whoever has moved `production` has the last word, also over `abort` and a guardrail."""
     if seen.record and (kept := seen.record.returned):
         return Verdict(_told_return(seen, status, kept, now), "Settled")
-    if seen.spec.abort:
-        reason = "it was aborted by `abort` while the winner baked, so everybody returned to the control"
-        return _returning(seen, status, Returned("Aborted", reason), now)
     if seen.is_control_replaced:
         message = f"`production` of {seen.spec.model_name} was moved to version {seen.production} meanwhile"
         return _over(seen, status, decision, _baked(message), now)
+    if seen.spec.abort:
+        reason = "it was aborted by `abort` while the winner baked, so everybody returned to the control"
+        return _returning(seen, status, Returned("Aborted", reason), now)
     if seen.is_replaced(decision.winner or ""):
         message = (
             f"ModelVersion {seen.spec.version_of(decision.winner)} was recreated with a different artifact meanwhile"
