@@ -310,7 +310,7 @@ _FAILING = "who fails more often looks better: add a guardrail of `Errors`"
 _TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
 _TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
 _MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
-_WAY, _SAID = "`direction` says which way", "are of what users say"
+_WAY, _SAID = "`OutputTokens` need a `direction`", "are of what users say"
 _PART = "a part of the control's: below 1"
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
 _PATTERN, _ENUM, _REQUIRED = "should match", "Unsupported value", "Required value"
@@ -1040,6 +1040,7 @@ CASES = [
     _shadow(_HIGH, shadow={"percent": 101}),
     _shadow(_HIGH, shadow={"maxInFlight": 65}),
     _shadow("`timeout` must be from 1s to 600s", shadow={"timeout": "0s"}),
+    _shadow("leave `decision.bake` out", decision={"mode": "Observe", "bake": "1h"}),
     _shadow("leave it out with `type: Shadow`", metrics={"primary": {"name": "user_rating"}}),
     *(
         _shadow("set `decision.mode: Observe`", decision=said)

@@ -3,13 +3,14 @@
 from typing import ClassVar, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from serving_runtime.plan import BUCKETS, USER_HEADER
 
 from .assignment import Assignment
 from .metrics import Metrics, PrimaryMetric, Range
 from .quantities import Duration, bounded_duration, seconds
-from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, immutable
+from .schema import LocalReference, MapByName, ModelName, ObjectName, Rule, Schema, immutable, unchanged
 from .shadow import Shadow
 
 __all__ = [
@@ -170,12 +171,18 @@ _FIXED = (
     "modelName",
     "control",
     *(f"assignment.{name}" for name in ("keyFrom", "trust", "salt", "layer", "holdoutPercent", "override")),
-    "metrics",
     "shadow",
     "stopping",
     *(f"decision.{name}" for name in ("mode", "bake", "bakeHoldbackPercent", "scaleDownDelay")),
 )
 _WHY_FIXED = "an experiment that changes while it runs proves nothing: delete it and create another"
+_WAY = "(has({0}.metrics.primary.direction) ? {0}.metrics.primary.direction : 'Increase')"
+_SAME_METRICS = (
+    *(unchanged(f"metrics.primary.{to_camel(name)}") for name in PrimaryMetric.model_fields if name != "direction"),
+    *(unchanged(f"metrics.{name}") for name in Metrics.model_fields if name != "primary"),
+    f"{_WAY.format('self')} == {_WAY.format('oldSelf')}",
+)
+"""Earlier definitions filled `Increase` in: what was stored so is replaced by a manifest that leaves it out."""
 
 
 def _agreement() -> Metrics:
@@ -220,6 +227,10 @@ class ABExperimentSpec(Schema):
 
     rules: ClassVar = (
         *(immutable(field, _WHY_FIXED) for field in _FIXED),
+        Rule(
+            f"has(self.metrics) == has(oldSelf.metrics) && (!has(self.metrics) || ({' && '.join(_SAME_METRICS)}))",
+            f"`metrics` cannot change: {_WHY_FIXED}",
+        ),
         # Of lists whose entries have owners the order is not compared; the variants' says which buckets each has.
         Rule(
             "self.variants == oldSelf.variants "
@@ -263,9 +274,9 @@ class ABExperimentSpec(Schema):
             lambda spec: spec.type != "AA" or spec.decision.mode == "Observe",
         ),
         Rule(
-            "self.type != 'AA' || duration(self.decision.bake) == duration('0s')",
-            "with `type: AA` there is no winner that could bake: leave `decision.bake` out",
-            lambda spec: spec.type != "AA" or seconds(spec.decision.bake) == 0,
+            "self.type == 'AB' || duration(self.decision.bake) == duration('0s')",
+            "only with `type: AB` is there a winner that could bake: leave `decision.bake` out",
+            lambda spec: spec.type == "AB" or seconds(spec.decision.bake) == 0,
         ),
         *_SHADOW_RULES,
         TRUST_RULE,

@@ -80,8 +80,8 @@ class PrimaryMetric(Schema):
         ),
         Rule(
             "self.source == 'Feedback' || has(self.direction) == (self.source == 'OutputTokens')",
-            "`direction` says which way `OutputTokens` and `Feedback` are better; of the other sources less is: leave "
-            "it out",
+            "`OutputTokens` need a `direction`, which says whether more is better; of the other sources but `Feedback` "
+            "less is: leave it out",
             lambda metric: (
                 metric.source == "Feedback" or (metric.direction is not None) == (metric.source == "OutputTokens")
             ),
@@ -168,7 +168,8 @@ class Guardrail(Schema):
         ),
         Rule(
             "has(self.direction) == (self.source == 'OutputTokens')",
-            "`direction` says which way `OutputTokens` are better; of the other sources less is: leave it out",
+            "`OutputTokens` need a `direction`, which says whether more is better; of the other sources less is: leave "
+            "it out",
             lambda one: (one.direction is not None) == (one.source == "OutputTokens"),
         ),
         Rule(
