@@ -1121,7 +1121,7 @@ CASES = [
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "direction": "Decrease"}], "leave it out"),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", **_TENTH}]),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", "max": 300}]),
-    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, **_TENTH}], "says which way `OutputTokens` are better"),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, **_TENTH}], _WAY),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", "max": 300}], _MORE),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", **_ALL}], _MORE),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", **_ALL}]),
