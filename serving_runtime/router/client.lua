@@ -2,7 +2,7 @@
 -- Nothing of it is kept here: each piece of the answer is handed on as it comes.
 local client = {}
 local CONNECT, SEND, LOOK = 2000, 5000, 1 -- milliseconds; seconds, after which it is seen whether the worker ends
-local LONGEST_HEAD, LONGEST_PIECE = 16384, 16384
+local LONGEST_HEAD, LONGEST_LINE, LONGEST_PIECE = 16384, 1024, 16384
 local FIRST_LINE, NEXT_LINE = "^([^\r\n]*)\r\n()", "^\r\n([^\r\n]*)\r\n()" -- the length of a chunk
 local Chunks = {}
 Chunks.__index = Chunks
@@ -31,7 +31,7 @@ local function receive_head(socket, deadline)
   return nil, "a head that is too long"
 end
 
--- What of a piece is the answer's own, where it comes in chunks.
+-- What of a piece is the answer's own, where it comes in chunks; nil where these are none.
 function Chunks:feed(piece)
   local text, own = self.rest .. piece, {}
   while not self.is_over do
@@ -42,9 +42,11 @@ function Chunks:feed(piece)
       if self.left > 0 then break end
     end
     local line, stop = text:match(self.line)
+    if not line and #text > LONGEST_LINE then return nil end
     if not line then break end
-    self.left = tonumber(line:match("^%x+"), 16)
-    if not self.left then return nil end
+    local length = line:match("^%x+")
+    if not length then return nil end
+    self.left = tonumber(length, 16)
     self.is_over, self.line, text = self.left == 0, NEXT_LINE, text:sub(stop)
   end
   self.rest = text

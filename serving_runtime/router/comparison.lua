@@ -47,7 +47,7 @@ end
 -- `complete`; `error` where its status says what it was; `timeout`; `long` and `left`, which the router did not wait for,
 -- as it was too long, or the router ends; else `broken`.
 local function outcome_of(answer, text, problem)
-  if answer.bytes.is_left then return "long" end
+  if answer.is_long then return "long" end
   if problem == "ending" then return "left" end
   if problem == "timeout" then return "timeout" end
   if answer.status and answer.status ~= 200 then return "error" end
@@ -69,8 +69,10 @@ local function ask(copy, whole)
   peers.begin(peer)
   local done, status, problem = pcall(client.ask, to, copy.split.shadow.seconds, noting(answer))
   peers.finish(peer) -- whatever became of it says nothing of the pod
-  if not done then error(status, 0) end
   local text = answer.bytes:text()
+  answer.is_long = answer.bytes.is_left
+  answer.bytes:leave()
+  if not done then error(status, 0) end
   answer.outcome = outcome_of(answer, text, not status and problem or nil)
   if answer.counter then answer.counter:tell(answer) end
   if answer.streams and not answer.counted then answer.completion_tokens = answer.chunks end
@@ -108,7 +110,6 @@ function comparison.make(copy)
   who.outcome = answer.outcome
   metrics.count("shadow_requests_total", who)
   if answer.outcome == "complete" then compare(told, copy, text, answer.streams, wants_json) end
-  answer.bytes:leave()
   records.add('{"shadow":' .. cjson.encode(told) .. "}")
 end
 

@@ -1,6 +1,8 @@
 """Copies of what the control is asked, by the real nginx: compared, bounded, and never the client's concern."""
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -247,6 +249,27 @@ def test_a_challenger_that_hangs_costs_clients_nothing_and_no_more_than_its_budg
         assert {told["outcome"] for told in made.shadows()} == {"timeout"}
         assert poll(lambda: value(made.router, "requests_in_flight", version="two") == 0, 5)
         assert len(made.challenger.bodies) <= 4, "none is sent again"
+
+
+@pytest.mark.parametrize("said", [b"no length\r\n", b"1" * 100_000])
+def test_chunks_that_are_none_end_a_copy_at_once(tmp_path: Path, said: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with scene(tmp_path) as made, socket.create_server(("127.0.0.1", 0)) as odd:
+        made.router.write_endpoints({"one": [made.control.port], "two": [odd.getsockname()[1]]})
+        odd.settimeout(0.1)
+        asking: list[socket.socket] = []
+
+        def is_asked() -> bool:
+            made.ask()
+            with contextlib.suppress(TimeoutError):
+                asking.append(odd.accept()[0])
+            return asking != []
+
+        assert poll(is_asked, 20)
+        with asking[0]:
+            asking[0].sendall(head + said)
+            ended = poll(lambda: "broken" in {told["outcome"] for told in made.shadows()}, 5, every=0.02)
+            assert ended, "a copy is given 20 s"
 
 
 def test_what_is_asked_next_on_a_connection_does_not_wait_for_a_copy(tmp_path: Path) -> None:
