@@ -36,6 +36,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 _PACKAGE = Path("operator/anneal_operator")
 _EQUIVALENT = _CHECKOUT / "tests/equivalent_mutants.toml"
 _COPIED = (
+    "benchmarks",
     "crds",
     "docs",
     "examples",
@@ -160,7 +161,7 @@ def _tested(root: Path, tests: tuple[str, ...], case: Case | None) -> None:
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir", str(root)]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir", str(root), "-m", "not soak"]
     for chosen in ([case.nearest] if case else [], tests):
         there = [test for test in chosen if (root / test).exists()]
         status = int(pytest.main([*options, *there])) if there else _NO_TESTS
