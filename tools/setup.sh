@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/anneal
-packages="buildah busybox-static ca-certificates debootstrap git iproute2 ipset iptables kmod nftables runc util-linux"
+packages="buildah busybox-static ca-certificates chromium debootstrap git iproute2 ipset iptables kmod nftables runc util-linux"
 
 install_packages() {
   command -v dpkg-query >/dev/null || { echo "setup: not a Debian system; it needs: $packages" >&2; return; }

@@ -20,6 +20,7 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 from openai import DefaultHttpxClient, OpenAI
+from playwright.sync_api import expect
 from pydantic import SecretStr
 from typing_extensions import override
 
@@ -36,6 +37,7 @@ from demo.users import is_right, new_mails, question
 from serving_runtime.plan import ENGINE_KEY_VARIABLE, bucket
 from tests.router.openapi import VERSION, document, trimmed
 from tests.support.api_reader import ApiReader
+from tests.support.browser import browsing
 from toolbox.polling import poll
 
 from . import vllm_bench
@@ -327,6 +329,22 @@ def test_openai_s_and_langchain_s_own_clients_are_answered(told: tuple[Story, Ki
         settings: Any = {"temperature": 0, "max_tokens": asked["max_tokens"], "http_client": http}
         chain = ChatOpenAI(model="spam-filter", base_url=base, api_key=SecretStr("nobody's"), **settings)
         assert chain.invoke(mail.question).content == whole.choices[0].message.content
+
+
+def test_who_chats_with_the_winner_in_a_browser_sees_which_version_answered_and_how_sure_it_was(
+    told: tuple[Story, Killer],
+) -> None:
+    with browsing() as browser:
+        page = browser.new_page()
+        page.goto(f"{told[0].router}/ui/")
+        expect(page.get_by_label("Model", exact=True)).to_have_value("spam-filter")
+        page.get_by_text("Settings").click()
+        page.get_by_label("Longest answer").fill("4")
+        page.get_by_label("Message", exact=True).fill(new_mails(1)[0].question)
+        page.keyboard.press("Enter")
+        turn = page.get_by_role("article")
+        expect(turn.locator(".facts")).to_contain_text(f"Version {told[0].winner} · Confidence ", timeout=180_000)
+        expect(turn.locator(".answer")).not_to_be_empty()
 
 
 def test_the_engine_answers_nobody_without_the_routers_key(told: tuple[Story, Killer]) -> None:

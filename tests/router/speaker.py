@@ -18,9 +18,11 @@ from typing_extensions import override
 
 from tests.support.http_server import playing
 
-__all__ = ["VECTOR", "Speaker", "speaker"]
+__all__ = ["LOGPROB", "VECTOR", "Speaker", "speaker"]
 
 VECTOR = [0.25, -1.5, 3.0]
+LOGPROB = -0.25
+"""Of each word of a stream, to who asks."""
 _USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 _SILENT_SECONDS = 2.0
 
@@ -74,7 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             message, reason = _message(body, told)
             deltas = [{"role": "assistant", "content": ""}, *_deltas(message)]
-            self._say(body, _chat(message, reason), [*map(_chunk, deltas), _chunk({}, reason)])
+            chunks = [*map(_chunk, deltas), _chunk({}, reason)]
+            if body.get("logprobs"):
+                for chunk in chunks[1:-1]:
+                    chunk["choices"][0]["logprobs"] = {"content": [{"token": "?", "logprob": LOGPROB}]}
+            self._say(body, _chat(message, reason), chunks)
 
     def _say(self, body: dict[str, Any], whole: Mapping[str, Any], chunks: list[dict[str, Any]]) -> None:
         if not body.get("stream"):

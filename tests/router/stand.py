@@ -286,6 +286,7 @@ def _configured(folder: Path, changes: Mapping[str, str], files: Mapping[str, st
     """The files of the router, with other ports and places."""
     for script in ROUTER.glob("*.lua"):
         shutil.copy(script, folder)
+    shutil.copytree(ROUTER / "ui", folder / "ui", dirs_exist_ok=True)
     text = with_backends((ROUTER / "router.conf").read_text(), files)
     assert [old for old in changes if old not in text] == []
     places = re.compile("|".join(map(re.escape, changes)))

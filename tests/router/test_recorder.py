@@ -5,17 +5,14 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from serving_runtime.plan import ADMIN_KEY_VARIABLE, bucket
-from tests.support.recorder import KEY, at, counted, erase, recorder, send
+from serving_runtime.plan import bucket
+from tests.support.recorder import at, counted, erase, recorder, send, shipping
 from toolbox.polling import poll
 
 from .stand import SALT, UNHURRIED, Answer, Stand, standing
@@ -23,17 +20,6 @@ from .stand import SALT, UNHURRIED, Answer, Stand, standing
 BUDGET_SECONDS = 0.2
 """What a router that is killed may take with it."""
 ARM = "stable" if bucket(SALT, "u1") < 5000 else "tuned"
-
-
-@contextmanager
-def _shipping(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "serving_runtime.router.shipper", "--records", str(folder / "records")]
-    command += ["--recorder", str(folder / "address"), "--end-within", "0"]
-    with subprocess.Popen(command, env={**os.environ, ADMIN_KEY_VARIABLE: KEY}) as process:
-        try:
-            yield process
-        finally:
-            process.kill()  # asked to end, it would wait for nginx's last line
 
 
 def _said(answer: Answer, value: int = 4) -> dict[str, object]:
@@ -45,7 +31,7 @@ def _is_recorded(router: Stand, said: dict[str, object]) -> bool:
 
 
 def test_every_answer_reaches_the_recorder_once_and_what_users_say_of_it(tmp_path: Path) -> None:
-    with standing(tmp_path) as router, recorder(tmp_path) as address, _shipping(tmp_path):
+    with standing(tmp_path) as router, recorder(tmp_path) as address, shipping(tmp_path):
         (tmp_path / "address").write_text(address)
         answers = [router.chat("split", X_User_Id="u1") for _ in range(20)]
         assert poll(lambda: counted(address, "uid") == {ARM: (1, 20)}, 60, every=0.1)
@@ -75,7 +61,7 @@ def _by_version(folder: Path) -> dict[str, int]:
 
 
 def test_outside_experiments_users_have_sums_of_their_day_until_they_are_erased(tmp_path: Path) -> None:
-    with standing(tmp_path) as router, recorder(tmp_path) as address, _shipping(tmp_path):
+    with standing(tmp_path) as router, recorder(tmp_path) as address, shipping(tmp_path):
         (tmp_path / "address").write_text(address)
         answers = [router.chat("plain", X_User_Id=user) for user in ("u1", "u1", "u2")]
         router.chat("down", X_User_Id="u1")
@@ -107,7 +93,7 @@ def test_a_worker_that_is_killed_takes_no_more_with_it_than_its_last_answers(tmp
         killed = time.monotonic()
         os.kill(worker, signal.SIGKILL)
         assert poll(lambda: router.workers() not in ([], [worker]), 20)
-        with recorder(tmp_path) as address, _shipping(tmp_path):
+        with recorder(tmp_path) as address, shipping(tmp_path):
             (tmp_path / "address").write_text(address)
             later = router.chat("split", X_User_Id="u1").headers["x-exposure-id"]
             assert poll(lambda: later in _stored(tmp_path), 60, every=0.1)

@@ -1,7 +1,10 @@
 """The recorder as it runs in its pod, over HTTP, and what a router writes for it."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -13,11 +16,12 @@ from urllib.parse import quote
 
 import uvicorn
 
+from serving_runtime.plan import ADMIN_KEY_VARIABLE
 from serving_runtime.recorder.__main__ import guarded
 from serving_runtime.recorder.app import create_app
 from serving_runtime.records import POSITION, RECORDS_PATH, SOURCE
 
-__all__ = ["KEY", "at", "counted", "erase", "line", "recorder", "send"]
+__all__ = ["KEY", "at", "counted", "erase", "line", "recorder", "send", "shipping"]
 
 KEY = "the-admin-key-of-the-tests"
 _OURS = {"Authorization": f"Bearer {KEY}"}
@@ -36,6 +40,18 @@ def recorder(folder: Path, port: int = 0) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextmanager
+def shipping(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Send it what a router writes there; the file `address` says where it is."""
+    command = [sys.executable, "-m", "serving_runtime.router.shipper", "--records", str(folder / "records")]
+    command += ["--recorder", str(folder / "address"), "--end-within", "0"]
+    with subprocess.Popen(command, env={**os.environ, ADMIN_KEY_VARIABLE: KEY}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # asked to end, it would wait for nginx's last line
 
 
 def line(number: int, user: str = "u", variant: str = "a", experiment: str = "e") -> str:
