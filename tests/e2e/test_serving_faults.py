@@ -156,7 +156,8 @@ def _without_mlflow(scene: Served) -> Iterator[None]:
     scale = ("scale", "deployment/anneal-mlflow", "-n", SYSTEM)
     scene.cluster.kubectl(*scale, "--replicas=0")
     assert poll(
-        lambda: not Cluster(scene.cluster.layout, SYSTEM).api.objects("Pod", "app.kubernetes.io/component=mlflow"), 120
+        lambda: not Cluster(scene.cluster.layout, SYSTEM).api.objects("Pod", "app.kubernetes.io/name=anneal-mlflow"),
+        120,
     )
     try:
         yield
