@@ -2,19 +2,15 @@
 other weights, though every digest is right.
 """
 
-import hashlib
 import json
-import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from demo.installation import SYSTEM
-from prompts.canary import CANARY_FILE, Canary
 from toolbox.polling import poll
 
 from .bench import Bench
+from .published import Files, Published
 
 pytestmark = [pytest.mark.node, pytest.mark.soak, pytest.mark.timeout(1800)]
 _START_SECONDS = 600.0
@@ -25,7 +21,6 @@ _SERVING = {
     "resources": {"requests": {"cpu": "250m", "memory": "5Gi"}},
 }
 _NORM = "model.norm.weight"
-Files = dict[str, bytes]
 
 
 def test_a_version_serves_as_it_was_trained_or_never(bench: Bench) -> None:
@@ -37,7 +32,7 @@ def test_a_version_serves_as_it_was_trained_or_never(bench: Bench) -> None:
     assert _loaded(bench, "held")[:2] == ("True", "AsTrained")
     assert "3 of 3 questions of its evaluation were answered as in training" in _log(bench, "held")
     bench.cluster.kubectl("patch", "modelversion", "held", "--type=merge", "-p", '{"spec":{"serving":{"replicas":0}}}')
-    published = _Published(bench, "held")
+    published = Published(bench, "held")
     template = published.again("otherwise-asked", _with_another_template)
     _serve(bench, "otherwise-asked", template)
     reason = _refused(bench, "otherwise-asked")
@@ -62,42 +57,6 @@ def _with_other_weights(files: Files) -> None:
     start, end = json.loads(content[8 : 8 + size])[_NORM]["data_offsets"]
     content[8 + size + start : 8 + size + end] = bytes(end - start)
     files[name] = bytes(content)
-
-
-class _Published:
-    """What a job has published, to be published once more with something changed, under a digest of its own."""
-
-    def __init__(self, bench: Bench, version: str) -> None:
-        self.spec: dict[str, Any] = bench.cluster.get("modelversion", version)["spec"]
-        self._address = bench.cluster.get("service", "anneal-mlflow", "-n", SYSTEM)["spec"]["clusterIP"]
-        listed = json.loads(self._file("manifest.json"))["files"]
-        self._files = {name: self._file(name) for name in listed}
-        assert len(Canary.model_validate_json(self._files[CANARY_FILE]).questions) == 3
-
-    def again(self, name: str, change: Callable[[Files], None]) -> dict[str, Any]:
-        """Return the artifact, in the same run."""
-        files = dict(self._files)
-        change(files)
-        listed = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
-        sizes = {path: len(content) for path, content in files.items()}
-        manifest = json.dumps({"bytes": sizes, "files": listed}).encode()
-        uri = f"{self.spec['artifact']['uri'].rpartition('/')[0]}/{name}"
-        for path, content in {**files, "manifest.json": manifest}.items():
-            self._ask(f"{uri}/{path}", content)
-        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-        return {**self.spec["artifact"], "uri": uri, "digest": digest, "bytes": sum(sizes.values())}
-
-    def _file(self, name: str) -> bytes:
-        return self._ask(f"{self.spec['artifact']['uri']}/{name}")
-
-    def _ask(self, uri: str, content: bytes | None = None) -> bytes:
-        path = uri.removeprefix("mlflow-artifacts:").strip("/")
-        url = f"http://{self._address}:5000/api/2.0/mlflow-artifacts/artifacts/{path}"
-        method = "GET" if content is None else "PUT"
-        request = urllib.request.Request(url, content, {"Host": "localhost:5000"}, method=method)
-        with urllib.request.urlopen(request, timeout=120) as response:
-            found: bytes = response.read()
-        return found
 
 
 def _serve(bench: Bench, name: str, artifact: dict[str, Any]) -> None:
