@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.decide.statistics.recomputed import recomputed
+from anneal_operator.decide.statistics.terms import GUARDED_RULE
 from anneal_operator.errors import ConflictError, RegistryError
 from anneal_operator.outside.registry import Registration
 from anneal_operator.reconcile.queue import Key
@@ -304,7 +305,8 @@ def test_users_who_said_nothing_count_as_0_where_the_experiment_began_so(world: 
     stopping = {"minUsersPerVariant": 500, "minDuration": "1s", "maxDuration": "48h"}
     world.api.edit("ABExperiment", "x", spec={**spec, "metrics": {"primary": primary}, "stopping": stopping})
     _start(world)
-    assert json.loads(_record(world)["data"]["start.json"])["terms"]["missing"] == "Zero"
+    terms = json.loads(_record(world)["data"]["start.json"])["terms"]
+    assert (terms["missing"], terms["rule"]) == ("Zero", GUARDED_RULE)
     world.later(60)
     _count(world, (400, 1.0), (400, 1.0))
     assert world.routers.counted is not None

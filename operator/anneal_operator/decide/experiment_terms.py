@@ -31,7 +31,7 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
         missing=primary.missing,
         guardrails=guardrails,
         source=primary.source,
-        rule=rule_of(primary.source, guardrails, of_equals=spec.type == "AA"),
+        rule=rule_of(primary.source, guardrails, missing=primary.missing, of_equals=spec.type == "AA"),
     )
 
 

@@ -12,7 +12,7 @@ from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
 from anneal_operator.decide.statistics.guardrails import Guarded, breach, breaches, guarded
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.sums import Arm, Scale
-from anneal_operator.decide.statistics.terms import GUARDED_RULE, MEASURED_RULE, RULE, Counts, Terms, rule_of
+from anneal_operator.decide.statistics.terms import GUARDED_RULE, MEASURED_RULE, RULE, Counts, Missing, Terms, rule_of
 from tests.support.counted import PARTS, failures, ratio_over, sums_of
 
 RHO2 = rho2_of(0.05, 400)
@@ -329,7 +329,15 @@ def test_nothing_is_shown_by_answers_most_of_which_one_user_has(rule: int, says:
 
 
 @pytest.mark.parametrize(
-    ("guardrails", "rule"), [((), RULE), ((ERRORS,), GUARDED_RULE), ((ERRORS, SLOW), MEASURED_RULE)]
+    ("guardrails", "missing", "rule"),
+    [
+        ((), "Ignore", RULE),
+        ((), "Zero", GUARDED_RULE),
+        ((ERRORS,), "Ignore", GUARDED_RULE),
+        ((ERRORS, SLOW), "Zero", MEASURED_RULE),
+    ],
 )
-def test_the_rule_is_the_first_that_knows_of_the_guardrails(guardrails: tuple[Guardrail, ...], rule: int) -> None:
-    assert rule_of("Feedback", guardrails, of_equals=False) == rule
+def test_the_rule_is_the_first_that_knows_of_the_guardrails_and_of_silent_users(
+    guardrails: tuple[Guardrail, ...], missing: Missing, rule: int
+) -> None:
+    assert rule_of("Feedback", guardrails, missing=missing, of_equals=False) == rule

@@ -12,7 +12,7 @@ from anneal_operator.decide.statistics.cuped import History
 from anneal_operator.decide.statistics.judgement import RESPONSE, judge
 from anneal_operator.decide.statistics.lee import CELL, with_cuts
 from anneal_operator.decide.statistics.sums import Scale, Sums, arm_of
-from anneal_operator.decide.statistics.terms import Counts, Histogram, Terms
+from anneal_operator.decide.statistics.terms import GUARDED_RULE, Counts, Histogram, Terms
 from anneal_operator.decide.statistics.zeros import with_zeros
 from serving_runtime.recorder.sums import on_grid, scaled
 
@@ -34,6 +34,11 @@ def _counts(arms: list[tuple[list[float], int]], low: float, high: float, **chan
     histograms = tuple(Histogram(n, dict(own)) for n, own in zip(users, cells, strict=True))
     scale = Scale(GRID, low, high - low)
     return replace(Counts(users, users, (0,) * len(users), sums, scale, histograms=histograms), **changes)
+
+
+def test_terms_that_an_earlier_build_began_by_the_first_rule_are_read_as_they_are() -> None:
+    assert Terms.read(TERMS.told()) == TERMS
+    assert Terms.read(replace(TERMS, rule=GUARDED_RULE).told()).rule == GUARDED_RULE
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 0.0), (-1.0, 1.0), (0.0, 7.0), (-0.3, 1.1), (-3.0, 1e6)])

@@ -33,10 +33,11 @@ Missing = Literal["Ignore", "Zero"]
 _WHOLE = Scale(1)
 RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE = 1, 2, 3, 4
 """The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
-judge what has guardrails, which it would not see; without any, both are the same. The third asks whether variants that
+judge what has guardrails, which it would not see, nor where users who said nothing count as 0; without these, both are
+the same. The third asks whether variants that
 are the same look the same, whatever the metric. The last is of a metric that is measured of answers, where others would
 look for what users said, and of guardrails of times and tokens, which from the third on say nothing by answers that a
-few users have. Before, those began by the second, too.
+few users have. Before, those began by the second, too, and silent users counted by the first.
 """
 
 
@@ -118,20 +119,22 @@ class Terms:
     def _can_be(self) -> bool:
         is_shared = len(self.shares) > 1 and min(self.shares) > 0 and 0 <= self.control < len(self.shares)
         is_limited = all(one.can_be() for one in self.guardrails)
-        is_earlier = self.rule == GUARDED_RULE and self.source == "Feedback" and bool(self.guardrails)
-        is_ruled = is_earlier or self.rule == rule_of(self.source, self.guardrails, of_equals=self.is_of_equals)
+        earlier = GUARDED_RULE if self.guardrails else RULE
+        is_earlier = self.rule == earlier and self.source == "Feedback"
+        ruled = rule_of(self.source, self.guardrails, missing=self.missing, of_equals=self.is_of_equals)
+        is_ruled = is_earlier or self.rule == ruled
         is_possible = self.effect is None or 0 < self.effect < (1 if self.source in LOGARITHMS else math.inf)
         is_judged = is_shared and is_limited and is_ruled and is_possible
         return is_judged and 0 < self.level < 1 and self.least > 0 and self.planned > 0
 
 
-def rule_of(source: MetricSource, guardrails: Sequence[Guardrail], *, of_equals: bool) -> int:
+def rule_of(source: MetricSource, guardrails: Sequence[Guardrail], *, missing: Missing, of_equals: bool) -> int:
     """Return the rule that is needed: the first that knows of all this, so that earlier builds go on where they can."""
     if of_equals:
         return EQUALS_RULE
     if source != "Feedback" or any(one.source != EVENTS for one in guardrails):
         return MEASURED_RULE
-    return GUARDED_RULE if guardrails else RULE
+    return GUARDED_RULE if guardrails or missing == "Zero" else RULE
 
 
 def _told(one: "Terms | Guardrail", always: Collection[str] = ()) -> dict[str, Any]:
