@@ -306,7 +306,7 @@ _OUTPUT: Json = {"modelName": "spam-filter", "serving": {}}
 _NO_ZERO = "set `window`, and a `range` that has 0 in it"
 _WINDOWED: Json = {"primary": {"name": "r", "window": "24h", "range": {"min": 1, "max": 5}}}
 _RARE: Json = {"name": "errors", "source": "Errors", "max": 0.01}
-_FAILING = "who fails more often looks better: add a guardrail of `Errors`"
+_FAILING = "or looks better: add a guardrail of `Errors`"
 _TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
 _TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
 _MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
@@ -1011,8 +1011,8 @@ CASES = [
         for told, refused in (
             ({"source": "Errors", "minimumDetectableEffect": 0.01}, None),
             ({"source": "Latency", "minimumDetectableEffect": 0.1, "missing": "Ignore"}, None),
-            ({"source": "TimeToFirstToken"}, None),
-            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 2}, None),
+            ({"source": "TimeToFirstToken"}, _FAILING),
+            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 2}, _FAILING),
             ({"source": "OutputTokens", "direction": "Increase", "minimumDetectableEffect": 20}, None),
             ({"source": "OutputTokens", "direction": "Decrease"}, _FAILING),
             ({"source": "OutputTokens"}, _WAY),
@@ -1103,6 +1103,10 @@ CASES = [
     *(
         _case("ABExperiment", "metrics", {"primary": {**_TOKENS, "direction": "Decrease"}, "guardrails": [one]}, told)
         for one, told in ((_RARE, None), ({**_RARE, "source": "Latency"}, _FAILING))
+    ),
+    *(
+        _case("ABExperiment", "metrics", {"primary": {"name": "r", "source": source}, "guardrails": [_RARE]})
+        for source in ("TimeToFirstToken", "TimePerOutputToken")
     ),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {"name": "latency", "source": "Latency", **_TENTH}]),
     _case("ABExperiment", "metrics.guardrails", [_RARE, {**_RARE, "source": "Latency"}], "Duplicate value"),

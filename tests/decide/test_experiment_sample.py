@@ -117,7 +117,8 @@ def test_a_sample_of_what_is_measured_of_answers_is_of_those_who_have_it(
     counts: Counts, expected: tuple[str, str]
 ) -> None:
     primary = {"name": "first", "source": "TimeToFirstToken"}
-    seen = _seen(ABExperimentSpec.parse({**SPEC, "metrics": {"primary": primary}}))
+    guardrails = [{"name": "failures", "source": "Errors", "max": 0.1}]
+    seen = _seen(ABExperimentSpec.parse({**SPEC, "metrics": {"primary": primary, "guardrails": guardrails}}))
     found = sufficiency(seen, counts, judge(seen.terms, counts))
     assert found.reason.value == expected[0]
     assert expected[1] in found.message

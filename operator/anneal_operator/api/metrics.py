@@ -117,6 +117,12 @@ class PrimaryMetric(Schema):
         return self.direction == "Increase" or (self.direction is None and self.source == "Feedback")
 
     @property
+    def is_blind_to_failures(self) -> bool:
+        """Whether who fails more often does not look worse by it."""
+        is_fewer = self.source == "OutputTokens" and not self.increases
+        return is_fewer or self.source in {"TimeToFirstToken", "TimePerOutputToken"}
+
+    @property
     def takes_zero(self) -> bool:
         """Whether it is known when a user has said nothing, and 0 is a value."""
         return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
@@ -213,14 +219,13 @@ class Metrics(Schema):
             lambda metrics: all(one.name != metrics.primary.name for one in metrics.secondary),
         ),
         Rule(
-            "!has(self.primary.direction) || self.primary.direction != 'Decrease' || "
-            "self.primary.source != 'OutputTokens' || self.guardrails.exists(g, g.source == 'Errors')",
-            "a failure has no tokens, so where fewer `OutputTokens` are better, who fails more often looks better: add "
-            "a guardrail of `Errors`",
+            "!(self.primary.source in ['TimeToFirstToken', 'TimePerOutputToken'] || "
+            "(self.primary.source == 'OutputTokens' && self.primary.direction == 'Decrease')) || "
+            "self.guardrails.exists(g, g.source == 'Errors')",
+            "a failure has no tokens, and no times of them, so who fails more often does not look worse by this "
+            "`primary`, or looks better: add a guardrail of `Errors`",
             lambda metrics: (
-                metrics.primary.source != "OutputTokens"
-                or metrics.primary.increases
-                or any(one.source == "Errors" for one in metrics.guardrails)
+                not metrics.primary.is_blind_to_failures or any(one.source == "Errors" for one in metrics.guardrails)
             ),
         ),
     )
