@@ -17,6 +17,7 @@ __all__ = ["NAMES", "Values", "closed_parts", "late_part", "list_of", "open_part
 _CELL = 104
 NAMES: Mapping[str, Sequence[str]] = {
     "users": ("exposed", "failed"),
+    "left": ("left",),
     "closed": ("users",),
     "late": ("values",),
     "ratio": ("n", "m", "d", "mm", "dd", "md"),
@@ -28,7 +29,8 @@ NAMES: Mapping[str, Sequence[str]] = {
 }
 """By the first word of a list's name.
 
-`users`: those who were exposed, and those of them who had a failure. `closed`: those whose window is over. `late`:
+`users`: those who were exposed, and those of them who had a failure. `left`: those who left an answer before its end;
+of users who did so before a release that counts them nothing is known. `closed`: those whose window is over. `late`:
 values that came later. `ratio` of a measure: users who have it, the sums of totals, counts, their squares and product.
 `value` of a metric, each user's mean on the grid: users with one, sum, squares; and of those with a history the users,
 their sum of y, and x, its squares, and products. `quick`: users, answers, their squares; answers within each threshold,
@@ -47,6 +49,8 @@ def open_parts(counts: Sequence[int], quick: Sequence[int] | None) -> dict[str, 
     """Return what a user's row adds."""
     told = dict(zip(COUNTS, counts, strict=True))
     parts = {"users": [1, int(told["failures"] > 0)]}
+    if told["departed"]:
+        parts["left"] = [1]
     for name, measure in MEASURES.items():
         m, d = measure.total(told), measure.count(told)
         if d:

@@ -32,7 +32,7 @@ SELECT
     (
         SELECT json_group_array(json_array(variant, name, json(parts))) FROM sums
         WHERE scope = (SELECT id FROM scope)
-        AND (name IN ('closed', 'value ' || ?2, 'users') OR name LIKE 'ratio answers.%')
+        AND (name IN ('closed', 'value ' || ?2, 'users', 'left') OR name LIKE 'ratio answers.%')
     ),
     (
         SELECT json_group_array(json_array(variant, cell, count)) FROM cells
@@ -50,8 +50,8 @@ def statistics(connection: sqlite3.Connection, experiment: str, metric: str) -> 
     None: never), by which it is seen whether the numbers are fresh. `feedback` is the namespace's: what waits for its
     answer, and what was given up. `control` and `range` are what the experiment was said to measure, if it was.
 
-    `open` is of all users, whether their window is over or not: how many had a failure, and the sums of each measure of
-    answers (measures.py), of which `parts` make one.
+    `open` is of all users, whether their window is over or not: how many had a failure, or left an answer, and the sums
+    of each measure of answers (measures.py), of which `parts` make one.
     """
     newest, arms, metrics, control, limits, reported, waiting, dead, lists, cells = connection.execute(
         _LOOK, (experiment, metric)
@@ -99,9 +99,9 @@ def _open(lists: list[Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for variant, name, parts in lists:
         kind, _, measure = name.partition(" ")
-        if kind not in {"users", "ratio"}:
+        if kind not in {"users", "left", "ratio"}:
             continue
-        own = found.setdefault(variant, dict.fromkeys(NAMES["users"], 0) | {"ratios": {}})
+        own = found.setdefault(variant, dict.fromkeys((*NAMES["users"], *NAMES["left"]), 0) | {"ratios": {}})
         into = own["ratios"].setdefault(measure, dict.fromkeys(NAMES[kind], 0)) if measure else own
         into |= {one: into[one] + part for one, part in zip(NAMES[kind], parts, strict=True)}
     return found

@@ -94,10 +94,10 @@ def test_a_sample_is_enough_where_every_variant_has_it(counts: Counts, expected:
     assert expected[2] in found.message
 
 
-def _streamed(a: list[int], b: list[int]) -> Counts:
+def _streamed(a: list[int], b: list[int], left: tuple[int, ...] = ()) -> Counts:
     """Users' times to the first content, of one stream each, as logarithms."""
     ratios = tuple(ratio_over(times, [1] * len(times)) for times in (a, b))
-    guards = Guards((0, 0), {"TimeToFirstToken": ratios}, {"TimeToFirstToken": 10})
+    guards = Guards((0, 0), {"TimeToFirstToken": ratios}, {"TimeToFirstToken": 10}, left)
     return Counts((400, 400), (400, 400), (0, 0), (Sums(), Sums()), guards=guards)
 
 
@@ -111,6 +111,10 @@ def _streamed(a: list[int], b: list[int]) -> Counts:
         (_streamed([60, 70] * 60, [60, 70] * 60), ("Sufficient", "the smallest variant has 120 of 100 users with")),
         (_streamed([60] * 120, [70] * 120), ("Collecting", "those of a variant all have the same, and nothing tells")),
         (_streamed([60, 70] * 60, [60, 70] * 180), ("ResponseDiffers", "users of one variant have first more often")),
+        (
+            _streamed([60, 70] * 60, [60, 70] * 60, (5, 40)),
+            ("ResponseDiffers", "users of b leave answers before their end more often than those of a"),
+        ),
     ],
 )
 def test_a_sample_of_what_is_measured_of_answers_is_of_those_who_have_it(

@@ -109,6 +109,7 @@ def test_a_recorder_of_an_earlier_build_holds_up_a_promotion_and_no_more() -> No
         {"failed": 21},
         {"failed": -1},
         {"failed": "many"},
+        {"left": 21},
         {"exposed": 10**50},
         {"ratios": {"answers.errors": {"n": 20, "m": 21, "d": 20, "mm": 23, "dd": 20, "md": 21}}},
         {"ratios": {"answers.errors": {"n": 20, "m": 20, "d": 20, "mm": 1, "dd": 20, "md": 20}}},
@@ -120,7 +121,9 @@ def test_impossible_numbers_are_as_if_it_had_not_answered(spoilt: dict[str, Any]
     world = _begun()
     _count(world, a=(20, 0), b=(20, 20))
     assert world.routers.counted is not None
-    world.routers.counted["open"]["variants"]["b"] |= spoilt
+    variants = world.routers.counted["open"]["variants"]
+    variants["a"]["left"] = variants["b"]["left"] = 0
+    variants["b"] |= spoilt
     world.later(5)
     world.reconcile("ABExperiment", "x", 3)
     assert _status(world)["phase"] == "Running"
@@ -130,6 +133,14 @@ def test_impossible_numbers_are_as_if_it_had_not_answered(spoilt: dict[str, Any]
 def test_what_a_recorder_tells_is_read_in_the_order_of_the_variants() -> None:
     told = {"open": answers_told(b=(20, 3), a=(10, 0))}
     assert guards_in(told, ["a", "b"], ["Errors"]) == failures((10, 0), (20, 3))
+    left = {"open": answers_told(a=(10, 0), b=(20, 3))}
+    left["open"]["variants"]["a"]["left"] = 1
+    assert guards_in(left, ["a", "b"], ["Errors"]) == failures((10, 0), (20, 3)), "one arm's alone says nothing"
+    left["open"]["variants"]["b"]["left"] = 2
+    found = guards_in(left, ["a", "b"], ["Errors"])
+    assert found is not None
+    assert found.left == (1, 2)
+    assert Guards.read(found.told()) == found
     assert guards_in(told, ["a", "c"], ["Errors"]) == Guards(
         (0, 0), {"Errors": (Ratio(10, 0, 10, 0, 10, 0), Ratio())}, {"Errors": 1}
     )

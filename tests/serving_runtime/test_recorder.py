@@ -129,7 +129,9 @@ def test_what_became_of_answers_is_counted_by_arm(folder: Path, database: Databa
 
 def test_what_guardrails_need_is_told_of_all_users_whenever_they_came(folder: Path, database: Database) -> None:
     day, fates = 86400.0, [{"outcome": "complete", "last": 2.0, "completionTokens": 3}, {"outcome": "broken"}]
+    fates.append({"outcome": "left", "completionTokens": 9})
     asked = [("u1", "a", 0, 0.0), ("u1", "a", 1, 0.0), ("u2", "a", 0, day), ("u3", "b", 1, 0.0), ("u4", "b", 1, day)]
+    asked += [("u5", "c", 2, 0.0), ("u5", "c", 2, day), ("u6", "c", 0, day)]
     lines = [
         json.dumps(json.loads(_line(number, user, variant)) | fates[fate] | {"at": at})
         for number, (user, variant, fate, at) in enumerate(asked)
@@ -146,6 +148,7 @@ def test_what_guardrails_need_is_told_of_all_users_whenever_they_came(folder: Pa
     }
     a, b = told["variants"]["a"], told["variants"]["b"]
     assert (a["exposed"], a["failed"], b["exposed"], b["failed"]) == (2, 1, 2, 2)
+    assert [one["left"] for one in told["variants"].values()] == [0, 0, 1]
     assert a["ratios"]["answers.errors"] == {"n": 2, "m": 1, "d": 3, "mm": 1, "dd": 5, "md": 2}
     assert b["ratios"]["answers.errors"] == {"n": 2, "m": 2, "d": 2, "mm": 2, "dd": 2, "md": 2}
     assert a["ratios"]["answers.tokens"] == {"n": 2, "m": 6, "d": 3, "mm": 18, "dd": 5, "md": 9}

@@ -216,6 +216,8 @@ class Adder:
 
 def _add_open(add: Adder, lines: Sequence[dict[str, Any]]) -> None:
     add("users", {"exposed": 1, "failed": int(any(map(_failed, lines)))})
+    if any(line["outcome"] == "left" for line in lines):
+        add("left", {"left": 1})
     _add_quick(add, lines)
     for name, (m, d, _) in _measured(lines).items():
         if d:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["LOGARITHMS", "MetricSource", "amount", "difference"]
+__all__ = ["LOGARITHMS", "TIMES", "MetricSource", "amount", "difference"]
 
 MetricSource = Literal["Feedback", "Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 LOGARITHMS = ("Latency", "TimeToFirstToken")
 """Of which means are geometric, so that two of them differ by a part of the control's."""
+TIMES = {*LOGARITHMS, "TimePerOutputToken"}
+"""Which an answer that its client left has none of."""
 _AMOUNTS: Mapping[str, tuple[int, str]] = {
     "Errors": (100, " %"),
     "Latency": (1, " s"),

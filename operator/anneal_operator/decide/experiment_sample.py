@@ -112,6 +112,13 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
         )
         held = "" if seen.terms.is_of_equals else "; it is not promoted"
         return Finding(kind, "False", Reason.ANSWERED_BY_OTHERS, f"{message}{held}")
+    if judged.left:
+        names = ", ".join(spec.variants[place].name for place in judged.left)
+        message += (
+            f", but users of {names} leave answers before their end more often than those of {spec.control}, and no "
+            "time is known of these; it is not promoted: have clients wait longer than any variant takes"
+        )
+        return Finding(kind, "False", Reason.RESPONSE_DIFFERS, message)
     if any(judged.compared[place] is None for place in left if place != seen.terms.control):
         alike = "say the same, and only a `range` tells" if is_said else "have the same, and nothing tells"
         return Finding(

@@ -38,7 +38,17 @@ def guards_in(found: Mapping[str, Any], variants: Sequence[str], sources: Sequen
     parts: dict[str, int] = {
         source: max(1, min(_whole(told["parts"][_MEASURES[source]]), _MOST_PARTS)) for source in known
     }
-    return Guards(failed, ratios, parts)
+    return Guards(failed, ratios, parts, _left(arms, exposed))
+
+
+def _left(arms: Sequence[Mapping[str, Any]], exposed: Sequence[int]) -> tuple[int, ...]:
+    """Who left answers: nothing where a recorder counts them not yet."""
+    if any(users and "left" not in arm for arm, users in zip(arms, exposed, strict=True)):
+        return ()
+    left = tuple(_whole(arm.get("left", 0)) for arm in arms)
+    if any(some > all_ for some, all_ in zip(left, exposed, strict=True)):
+        raise ValueError("more users left answers than there are")
+    return left
 
 
 def _ratios(arms: Sequence[Mapping[str, Any]], exposed: Sequence[int], source: Source) -> tuple[Ratio, ...]:

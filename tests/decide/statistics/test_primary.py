@@ -55,6 +55,32 @@ def _latency(control: float, challenger: float, users: int = 400) -> Counts:
     return _counts("Latency", *ratios, parts=LOG_PARTS)
 
 
+@pytest.mark.parametrize(
+    ("left", "changes", "waits"),
+    [
+        ((), {}, False),
+        ((0, 0), {}, False),
+        ((40, 5), {}, False),
+        ((3, 9), {}, False),
+        ((5, 40), {}, True),
+        ((5, 40), {"shares": (1000, 9000)}, False),
+        ((5, 40), {"method": "FixedHorizon"}, True),
+        ((5, 40), {"source": "Errors"}, False),
+        ((5, 40), {"source": "Errors", "guardrails": (Guardrail("slow", "TimePerOutputToken", most=0.1),)}, True),
+        ((5, 40), {"rule": EQUALS_RULE}, False),
+    ],
+)
+def test_who_is_left_more_often_is_not_promoted_where_times_of_whole_answers_are_compared(
+    left: tuple[int, ...], changes: dict[str, Any], waits: bool
+) -> None:
+    counts = _latency(1.2, 0.9)
+    assert counts.guards is not None
+    judged = judge(replace(_terms("Latency"), **changes), replace(counts, guards=replace(counts.guards, left=left)))
+    assert judged.left == ((1,) if waits else ())
+    if not changes:
+        assert judged.outcome == (None if waits else "Winner")
+
+
 def test_a_ratio_s_welch_is_gbstats_and_tea_tasting_s() -> None:
     ratios = ratio_over([3, 1, 4, 0, 2], [4, 2, 5, 3, 2]), ratio_over([4, 2, 5, 1, 0, 3], [5, 2, 5, 4, 1, 3])
     found = _only(judge(_terms("OutputTokens", "FixedHorizon", least=2), _counts("OutputTokens", *ratios)))

@@ -98,17 +98,20 @@ class Guards:
     """By source."""
     parts: Mapping[str, int]
     """How many of a source's whole numbers make one."""
+    left: tuple[int, ...] = ()
+    """Users who left an answer before its end; nothing where that is not known."""
 
     def told(self) -> dict[str, Any]:
         """Return it for JSON."""
         ratios = {source: [astuple(one) for one in arms] for source, arms in self.ratios.items()}
-        return {"failed": self.failed, "ratios": ratios, "parts": self.parts}
+        told = {"failed": self.failed, "ratios": ratios, "parts": self.parts}
+        return told | ({"left": self.left} if self.left else {})
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
         """Return it from JSON; raise TypeError or KeyError where it is none."""
         ratios = {source: tuple(Ratio(*one) for one in arms) for source, arms in told["ratios"].items()}
-        return cls(tuple(told["failed"]), ratios, dict(told["parts"]))
+        return cls(tuple(told["failed"]), ratios, dict(told["parts"]), tuple(told.get("left", ())))
 
 
 def unknown_to(guards: Guards | None, guardrails: Iterable[Guardrail]) -> list[str]:

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from anneal_operator.api.amounts import TIMES
+
 from .comparison import LEAST_P, Comparison
+from .evidence import log_failure_evidence
 from .guarded import unknown_to
 from .guardrails import Guarded, breach, breaches, guarded
 from .holm import adjusted
@@ -48,6 +51,8 @@ class Judgement:
     """The variants most of whose answers a few users have."""
     fell_back: tuple[int, ...] = ()
     """The challengers of whose requests another variant's server answered too many."""
+    left: tuple[int, ...] = ()
+    """The challengers whose users leave answers more often than the control's, so that the slowest may be missing."""
     guarded: tuple[tuple[Guarded, ...], ...] = ()
     """How each variant stands by each guardrail."""
     outcome: Outcome | None = None
@@ -99,6 +104,7 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
         has_sample=min(users[place] for place in left) >= needed and not few,
         few=few,
         fell_back=tuple(place for place in _challengers(terms) if place in left and _fell_back(counts, place)),
+        left=tuple(place for place in _challengers(terms) if place in left and _leave(terms, counts, place)),
         guarded=stand,
     )
     if terms.is_of_equals:
@@ -173,7 +179,7 @@ def _wanted(terms: Terms, found: Comparison | None) -> Comparison | None:
 
 def _may_be_promoted(terms: Terms, counts: Counts, judgement: Judgement, place: int) -> bool:
     """Whether it answered by itself, and is better whoever else would have given a value."""
-    if place in judgement.fell_back:
+    if place in judgement.fell_back or place in judgement.left:
         return False
     return RESPONSE not in judgement.latched or _is_better_at_worst(terms, counts, place)
 
@@ -184,6 +190,19 @@ def _challengers(terms: Terms) -> list[int]:
 
 def _fell_back(counts: Counts, place: int) -> bool:
     return counts.fallbacks[place] > _MOST_FALLBACK * counts.requests[place]
+
+
+def _leave(terms: Terms, counts: Counts, place: int) -> bool:
+    """Whether more of a challenger's users leave answers, where times of whole ones are compared: each user's first
+    such answer is a coin, as of failures.
+    """
+    sources = {terms.source, *(guardrail.source for guardrail in terms.guardrails)}
+    is_asked = terms.asks_for_many and not terms.is_of_equals and bool(sources & TIMES)
+    if not (is_asked and counts.guards and counts.guards.left):
+        return False
+    own, control = terms.shares[place], terms.shares[terms.control]
+    left = counts.guards.left
+    return log_failure_evidence(left[place], left[terms.control], own / (own + control)) >= -math.log(terms.level)
 
 
 def _is_better_at_worst(terms: Terms, counts: Counts, place: int) -> bool:
