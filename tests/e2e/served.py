@@ -37,6 +37,7 @@ from .conftest import CHECKOUT, Cluster
 from .load import Attempt, attempts_in, recent_attempts
 
 __all__ = [
+    "EXPERIMENT",
     "MODEL",
     "VERSIONS",
     "Served",
@@ -139,6 +140,14 @@ class Served:
             yield
         finally:
             self.cluster.kubectl("delete", "modelversion", version, "--ignore-not-found")
+
+    def compare(self, **changes: Any) -> None:
+        """Split users by the experiment, by a new one of its name where there was one."""
+        self.cluster.kubectl("delete", "abexperiment", EXPERIMENT, "--ignore-not-found")
+        variants = [{"name": name, "modelVersionRef": {"name": name}, "weight": 50} for name in VERSIONS]
+        spec = {**GOOD["ABExperiment"], "modelName": MODEL, "control": VERSIONS[0], "variants": variants}
+        _submit(self.cluster, "ABExperiment", EXPERIMENT, {**spec, **changes})
+        self.wait_until_settled()
 
     def ask(self, model: str) -> tuple[int, Message, Any]:
         """Ask a model for five words, once; return the answer's status, headers and content."""
@@ -268,17 +277,14 @@ def small_volume(cluster: Cluster, folder: Path) -> Iterator[Path]:
         run(["umount", "--lazy", str(folder)])
 
 
-def served(cluster: Cluster, volume: Path, system: str) -> Served:
-    """Serve both versions, and have the experiment split their users for as long as the test takes."""
+def served(cluster: Cluster, volume: Path, system: str, **experiment: Any) -> Served:
+    """Serve both versions, and have the experiment split their users for as long as the test takes, if it may."""
     made = Served(cluster, volume, system)
     for version in VERSIONS:
         spec = {**GOOD["ModelVersion"], **published(cluster, system), "modelName": MODEL, "serving": _serving(2)}
         spec |= {"aliases": ["production"]} if version == VERSIONS[0] else {}
         _submit(cluster, "ModelVersion", version, spec)
-    variants = [{"name": name, "modelVersionRef": {"name": name}, "weight": 50} for name in VERSIONS]
-    spec = {**GOOD["ABExperiment"], "modelName": MODEL, "control": VERSIONS[0], "variants": variants}
-    _submit(cluster, "ABExperiment", EXPERIMENT, spec)
-    made.wait_until_settled()
+    made.compare(**experiment)
     return made
 
 

@@ -1,12 +1,14 @@
 """A model's server, played, in pods that the operator makes for vLLM: in its image this is `serving_runtime.launch`.
 
 As vLLM's it is a server of uvicorn that demands the routers' key. An answer has as many parts as tokens are asked for,
-numbered, so that whoever reads it knows whether it is whole. Asked to end, it finishes what it has begun.
+numbered, so that whoever reads it knows whether it is whole. Asked to end, it finishes what it has begun. While a file
+says so, every question fails.
 """
 
 import argparse
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +19,7 @@ from serving_runtime.plan import ServingPlan
 
 __all__ = ["answer", "main"]
 
+_FAILING = Path("/tmp/failing")  # noqa: S108 - the pod's own
 _PACE_SECONDS = 0.025
 _KEEP_ALIVE_SECONDS = 75  # launch.py says so, too
 
@@ -27,6 +30,9 @@ async def answer(scope: Message, receive: Receive, send: Send) -> None:
         await _send_whole(send, b"{}")
         return
     body = json.loads(await _body(receive))
+    if _FAILING.exists():  # noqa: ASYNC240 - of the pod's own memory
+        await _send_whole(send, b'{"error": {"message": "out of order", "type": "InternalServerError"}}', 500)
+        return
     name = f"chatcmpl-{dict(scope['headers']).get(b'x-request-id', b'').decode()}"
     if body.get("stream"):
         await _stream(body, name, send)
@@ -77,9 +83,9 @@ def _usage(body: dict[str, Any]) -> dict[str, int]:
     return {"prompt_tokens": 1, "completion_tokens": body["max_tokens"], "total_tokens": 1 + body["max_tokens"]}
 
 
-async def _send_whole(send: Send, content: bytes) -> None:
+async def _send_whole(send: Send, content: bytes, status: int = 200) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
