@@ -16,12 +16,12 @@ from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
-from .bake_guardrails import bake_freshness, breach_while_baking
-from .conditions import Finding, merged
+from .bake_guardrails import bake_freshness, breach_before_traffic, breach_while_baking
+from .conditions import Finding, merged, without
 from .observed_experiment import WAITED_FOR, ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
 from .verdict import Verdict
 
-__all__ = ["bake_uid", "baking", "promotion_stage"]
+__all__ = ["bake_uid", "baking", "promotion_stage", "returning"]
 
 _PERIOD_SECONDS = 5.0
 _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
@@ -75,15 +75,15 @@ def _ended(
         return _over(seen, status, decision, _baked(message), now)
     if seen.spec.abort:
         reason = "it was aborted by `abort` while the winner baked, so everybody returned to the control"
-        return _returning(seen, status, Returned("Aborted", reason), now)
+        return returning(seen, status, Returned("Aborted", reason), now)
     if seen.is_replaced(decision.winner or ""):
         message = (
             f"ModelVersion {seen.spec.version_of(decision.winner)} was recreated with a different artifact meanwhile"
         )
         replaced = Finding(ConditionType.BAKED, "False", Reason.VERSION_REPLACED, message)
         return _over(seen, status, decision, replaced, now)
-    returned = breach_while_baking(seen, decision, now)
-    return _returning(seen, status, returned, now) if returned else None
+    returned = breach_before_traffic(seen, decision, now) or breach_while_baking(seen, decision, now)
+    return returning(seen, status, returned, now) if returned else None
 
 
 def _waiting(
@@ -111,9 +111,10 @@ def _waiting(
     return Verdict(told.having(baking_since=since), "Working", again=again)
 
 
-def _returning(
+def returning(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ExperimentVerdict:
+    """Keep why everybody returns, which is told with it."""
     return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
 
 
@@ -124,13 +125,16 @@ def _ends_as(returned: Returned) -> tuple[ExperimentPhase, Reason]:
 def _told_return(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ABExperimentStatus:
+    """Nothing is told of a bake where none was to come, nor of an alias that is not to be moved any more."""
     phase, reason = _ends_as(returned)
-    told = _told(seen, status, Finding(ConditionType.BAKED, "False", reason, returned.reason), now)
     found = [Finding(ConditionType.DECIDED, "True", reason, returned.reason)]
+    if seconds(seen.spec.decision.bake):
+        found.append(Finding(ConditionType.BAKED, "False", reason, returned.reason))
     if reason == Reason.GUARDRAIL_BREACH:
         found.append(Finding(ConditionType.GUARDRAILS_HEALTHY, "False", reason, returned.reason))
-    conditions = merged(told.conditions, found, seen.generation, timestamp(now))
-    return told.led_to(seen.spec.control).having(phase=phase, conditions=conditions)
+    kept = without(status.conditions, [ConditionType.ALIAS_MOVED])
+    told = status.having(reason=reason.value, conditions=merged(kept, found, seen.generation, timestamp(now)))
+    return told.led_to(seen.spec.control).having(phase=phase)
 
 
 def _baked(message: str) -> Finding:

@@ -7,8 +7,9 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Decisio
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
+from .bake_guardrails import breach_before_traffic
 from .conditions import Finding, merged, without
-from .experiment_bake import bake_uid, baking, promotion_stage
+from .experiment_bake import bake_uid, baking, promotion_stage, returning
 from .observed_experiment import (
     CloseRecord,
     Effect,
@@ -97,7 +98,7 @@ def recalled(spec: ABExperimentSpec, status: ABExperimentStatus, record: Record 
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:
     """Move the alias after a promotion, once all routers send everybody to the winner, unless somebody else has.
 
-    Then wait until every version has read it.
+    Not where it is shown to be beyond a guardrail before they do: then everybody returns, as from one that bakes. Then wait until every version has read it.
 
     Until then the decision is the route. Once it is over the record is closed: it is not begun again where the status
     was lost, whatever people have done since.
@@ -111,12 +112,15 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     if record.decision is None:
         return Verdict(status, "Working", apply=(_kept(seen, decision),), again=0.0)
     close = () if record.is_closed else (CloseRecord(),)
-    if status.phase == "Baking":
+    if status.phase == "Baking" or (status.phase == "Promoted" and record.returned):
         return baking(seen, status, decision, now)
     if status.phase != "Promoted":  # as the decision says, or a phase that another build knows: left to it
         return Verdict(status, "Settled")
     if is_followed(status):
         return Verdict(status, "Settled", apply=close)
+    is_taken = record.is_closed or seen.is_control_replaced
+    if returned := None if is_taken else breach_before_traffic(seen, decision, now):
+        return returning(seen, status, returned, now)
     finding, effects = _alias(seen, decision)
     told = status.having(conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)))
     if is_followed(told):
