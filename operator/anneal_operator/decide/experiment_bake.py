@@ -21,7 +21,7 @@ from .conditions import Finding, merged, without
 from .observed_experiment import WAITED_FOR, ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
 from .verdict import Verdict
 
-__all__ = ["bake_uid", "baking", "promotion_stage", "returning"]
+__all__ = ["bake_uid", "baking", "promotion_stage", "return_due", "return_told", "returning", "told_return"]
 
 _PERIOD_SECONDS = 5.0
 _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
@@ -29,6 +29,7 @@ _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
     "GuardrailBreach": ("RolledBack", Reason.GUARDRAIL_BREACH),
 }
 """By the outcome; another build may know more."""
+_ABORTED = Returned("Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control")
 _RETURNED_AS = {ends_as[0]: ends_as for ends_as in _RETURNED.values()}
 """By the phase."""
 
@@ -69,21 +70,41 @@ def _ended(
 ) -> ExperimentVerdict | None:
     """Whoever has moved `production` has the last word, also over `abort` and a guardrail."""
     if seen.record and (kept := seen.record.returned):
-        return Verdict(_told_return(seen, status, kept, now), "Settled")
+        return Verdict(told_return(seen, status, kept, now), "Settled")
     if seen.is_control_replaced:
         message = f"`production` of {seen.spec.model_name} was moved to version {seen.production} meanwhile"
         return _over(seen, status, decision, _baked(message), now)
     if seen.spec.abort:
-        reason = "it was aborted by `abort` while the winner baked, so everybody returned to the control"
-        return returning(seen, status, Returned("Aborted", reason), now)
+        return returning(seen, status, _ABORTED, now)
     if seen.is_replaced(decision.winner or ""):
         message = (
             f"ModelVersion {seen.spec.version_of(decision.winner)} was recreated with a different artifact meanwhile"
         )
         replaced = Finding(ConditionType.BAKED, "False", Reason.VERSION_REPLACED, message)
         return _over(seen, status, decision, replaced, now)
-    returned = breach_before_traffic(seen, decision, now) or breach_while_baking(seen, decision, now)
+    returned = return_due(seen, status, decision, now)
     return returning(seen, status, returned, now) if returned else None
+
+
+def return_due(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> Returned | None:
+    """Return why everybody is to return; `abort` counts while the winner bakes."""
+    is_baking = status.phase == "Baking"
+    if is_baking and seen.spec.abort:
+        return _ABORTED
+    breached = breach_before_traffic(seen, decision, now)
+    return breached or (breach_while_baking(seen, decision, now) if is_baking else None)
+
+
+def return_told(seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus) -> Returned | None:
+    """Return why everybody returned where the status alone tells of it: the record was lost as they did."""
+    told = status.condition(ConditionType.DECIDED)
+    is_kept = seen.record is None or seen.record.is_closed or seen.record.returned is not None
+    if told is None or is_kept or decision.winner in {None, seen.spec.control}:
+        return None
+    found = (one for one, ends_as in _RETURNED.items() if ends_as == (status.phase, told.reason))
+    return next((Returned(outcome, told.message) for outcome in found), None)
 
 
 def _waiting(
@@ -115,14 +136,14 @@ def returning(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ExperimentVerdict:
     """Keep why everybody returns, which is told with it."""
-    return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
+    return Verdict(told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
 
 
 def _ends_as(returned: Returned) -> tuple[ExperimentPhase, Reason]:
     return _RETURNED.get(returned.outcome, ("RolledBack", Reason.CONTROL_WINS))
 
 
-def _told_return(
+def told_return(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ABExperimentStatus:
     """Nothing is told of a bake where none was to come, nor of an alias that is not to be moved any more."""

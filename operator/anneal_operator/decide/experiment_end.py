@@ -9,12 +9,21 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .bake_guardrails import breach_before_traffic
 from .conditions import Finding, merged, without
-from .experiment_bake import bake_uid, baking, promotion_stage, returning
+from .experiment_bake import (
+    bake_uid,
+    baking,
+    promotion_stage,
+    return_due,
+    return_told,
+    returning,
+    told_return,
+)
 from .observed_experiment import (
     CloseRecord,
     Effect,
     ExperimentVerdict,
     KeepDecision,
+    KeepReturn,
     MoveAlias,
     ObservedExperiment,
     Record,
@@ -22,7 +31,7 @@ from .observed_experiment import (
 )
 from .verdict import Verdict
 
-__all__ = ["decided", "followed_up", "has_users", "is_followed", "kept_versions", "recalled"]
+__all__ = ["decided", "followed_up", "has_users", "is_followed", "kept_versions", "lost_record", "recalled"]
 
 _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
@@ -107,6 +116,8 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     is_unsaid = status.decision is None or status.reason == Reason.RECORD_UNREADABLE
     if is_unsaid or status.observed_generation != seen.generation:
         status = _concluded(seen, status, decision, now)
+    if record is None and not seen.is_heard:
+        return _unheard(seen, status, decision, now)
     if record is None:
         return Verdict(status, "Working", apply=(seen.start(seen.started_at or decision.decided_at),), again=0.0)
     if record.decision is None:
@@ -114,6 +125,8 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     close = () if record.is_closed else (CloseRecord(),)
     if status.phase == "Baking" or (status.phase == "Promoted" and record.returned):
         return baking(seen, status, decision, now)
+    if returned := return_told(seen, status, decision):
+        return Verdict(status, "Working", apply=(KeepReturn(returned),), again=0.0)
     if status.phase != "Promoted":  # as the decision says, or a phase that another build knows: left to it
         return Verdict(status, "Settled")
     if is_followed(status):
@@ -126,6 +139,27 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     if is_followed(told):
         return Verdict(told, "Settled", apply=close)
     return Verdict(told, "Working", effects=effects, again=_PERIOD_SECONDS)
+
+
+def _unheard(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict:
+    """Its record was lost, and MLflow may know more of it: nothing follows, but users return who are to.
+
+    That is told first, and kept once there is a record again.
+    """
+    is_over = status.phase not in {"Baking", "Promoted"} or is_followed(status)
+    if returned := None if is_over else return_due(seen, status, decision, now):
+        status = told_return(seen, status, returned, now)
+    lost = lost_record(seen)
+    told = status.having(conditions=merged(status.conditions, [lost], seen.generation, timestamp(now)))
+    return Verdict(told, "Working", again=_PERIOD_SECONDS)
+
+
+def lost_record(seen: ObservedExperiment) -> Finding:
+    """MLflow may know by which terms it began, what was found against the data, a decision, and what came of it."""
+    message = f"its record was lost, and {seen.registry_problem}; nothing is decided until MLflow has told of it"
+    return Finding(ConditionType.TRACKED, "False", Reason.REGISTRY_UNREACHABLE, message)
 
 
 def is_followed(status: ABExperimentStatus) -> bool:

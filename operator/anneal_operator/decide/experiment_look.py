@@ -23,7 +23,7 @@ from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import Snapshot
 from .statistics.terms import Counts
 
-__all__ = ["Look", "is_breached", "look_at", "looked", "snapshot_of"]
+__all__ = ["Look", "is_breached", "look_at", "looked", "shows_breach", "snapshot_of"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,12 @@ def look_at(seen: ObservedExperiment, now: datetime) -> Look | None:
 
 def is_breached(seen: ObservedExperiment, look: Look | None) -> bool:
     """Whether the numbers show a breach that nothing has come of yet; numbers that are not fresh show none."""
-    if seen.record is None or look is None or not (look.is_fresh and seen.terms.is_known and seen.terms.guardrails):
+    return seen.record is not None and look is not None and shows_breach(seen, look)
+
+
+def shows_breach(seen: ObservedExperiment, look: Look) -> bool:
+    """Whether they do, whether there is a record or not."""
+    if not (look.is_fresh and seen.terms.is_known and seen.terms.guardrails):
         return False
     judged = look.judged
     return judged.outcome == "GuardrailBreach" or not set(judged.dropped) <= set(breaches(seen.latches))
