@@ -3,8 +3,8 @@
 Until it gets everybody, as when it waits for its pods, users stay split as before the verdict. They go on being counted
 with all that they had: what was shown to keep within a limit may be shown to be beyond it by more of the same.
 
-While it bakes their evidence begins anew, and is of what was answered since: of the winner alone, at the same error. That the time
-passes without a breach proves nothing; the proof that promotes was the verdict's.
+While it bakes their evidence begins anew, and is of what was answered since: of the winner alone, at the same error.
+That the time passes without a breach proves nothing; the proof that promotes was the verdict's.
 """
 
 from collections.abc import Iterable

@@ -7,7 +7,6 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Decisio
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
-from .bake_guardrails import breach_before_traffic
 from .conditions import Finding, merged, without
 from .experiment_bake import (
     bake_uid,
@@ -22,6 +21,7 @@ from .observed_experiment import (
     CloseRecord,
     Effect,
     ExperimentVerdict,
+    Intent,
     KeepDecision,
     KeepReturn,
     MoveAlias,
@@ -107,7 +107,8 @@ def recalled(spec: ABExperimentSpec, status: ABExperimentStatus, record: Record 
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:
     """Move the alias after a promotion, once all routers send everybody to the winner, unless somebody else has.
 
-    Not where it is shown to be beyond a guardrail before they do: then everybody returns, as from one that bakes. Then wait until every version has read it.
+    Not where that is shown to be beyond a guardrail before: then everybody returns, as from one that bakes. Then wait
+    until every version has read it.
 
     Until then the decision is the route. Once it is over the record is closed: it is not begun again where the status
     was lost, whatever people have done since.
@@ -118,21 +119,35 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
         status = _concluded(seen, status, decision, now)
     if record is None and not seen.is_heard:
         return _unheard(seen, status, decision, now)
-    if record is None:
-        return Verdict(status, "Working", apply=(seen.start(seen.started_at or decision.decided_at),), again=0.0)
-    if record.decision is None:
-        return Verdict(status, "Working", apply=(_kept(seen, decision),), again=0.0)
-    close = () if record.is_closed else (CloseRecord(),)
-    if status.phase == "Baking" or (status.phase == "Promoted" and record.returned):
+    if kept := _to_keep(seen, status, decision):
+        return Verdict(status, "Working", apply=(kept,), again=0.0)
+    is_returned = record is not None and record.returned is not None
+    if status.phase == "Baking" or (status.phase == "Promoted" and is_returned):
         return baking(seen, status, decision, now)
-    if returned := return_told(seen, status, decision):
-        return Verdict(status, "Working", apply=(KeepReturn(returned),), again=0.0)
     if status.phase != "Promoted":  # as the decision says, or a phase that another build knows: left to it
         return Verdict(status, "Settled")
+    return _promoted(seen, status, decision, now)
+
+
+def _to_keep(seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus) -> Intent | None:
+    """Return what the record has yet to say of what was told."""
+    if seen.record is None:
+        return seen.start(seen.started_at or decision.decided_at)
+    if seen.record.decision is None:
+        return _kept(seen, decision)
+    returned = return_told(seen, status, decision)
+    return KeepReturn(returned) if returned else None
+
+
+def _promoted(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict:
+    is_closed = seen.record is not None and seen.record.is_closed
+    close = () if is_closed else (CloseRecord(),)
     if is_followed(status):
         return Verdict(status, "Settled", apply=close)
-    is_taken = record.is_closed or seen.is_control_replaced
-    if returned := None if is_taken else breach_before_traffic(seen, decision, now):
+    is_taken = is_closed or seen.is_control_replaced
+    if returned := None if is_taken else return_due(seen, status, decision, now):
         return returning(seen, status, returned, now)
     finding, effects = _alias(seen, decision)
     told = status.having(conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)))
