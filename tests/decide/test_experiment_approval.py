@@ -132,3 +132,18 @@ def test_mlflow_is_told_of_a_recommendation_and_gives_it_back() -> None:
     anew = replace(seen, record=replace(record, recommendation=None))
     (kept,) = decide(anew, NOW).apply
     assert kept == KeepRecommendation(record.recommendation) if record.recommendation else False
+
+
+@pytest.mark.parametrize("method", ["FixedHorizon", "Sequential"])
+def test_a_fixed_horizon_looks_once_however_long_its_approval_is_waited_for(method: str) -> None:
+    """Numbers of a later look would be one more look, at no price."""
+    spec = spec_of(decision={"mode": "Recommend"}, stopping={"method": method})
+    found = decide(seen_of(spec, BETTER), NOW)
+    (kept,) = found.apply
+    assert isinstance(kept, KeepRecommendation)
+    record = seen_of(spec).record
+    assert record is not None
+    record = replace(record, recommendation=kept.recommendation)
+    later = decide(seen_of(spec, CHANGED, previous=found.status, record=record), NOW + HOUR)
+    told = [[one.metrics for one in status.variants] for status in (found.status, later.status)]
+    assert (told[0] == told[1]) is (method == "FixedHorizon")

@@ -15,6 +15,7 @@ from anneal_operator.decide.experiment_terms import terms_of
 from anneal_operator.decide.observed_experiment import (
     KeepDecision,
     KeepReturn,
+    KeepStart,
     MoveAlias,
     ObservedExperiment,
     Record,
@@ -22,6 +23,7 @@ from anneal_operator.decide.observed_experiment import (
     Returned,
     Stored,
 )
+from anneal_operator.decide.statistics.guarded import Guards
 from tests.support.counted import failures
 
 from .contested import ARRIVED, NOW, SPLIT, WON, condition, counted, seen_of, spec_of
@@ -226,7 +228,11 @@ def test_nobody_is_led_again_to_a_winner_that_was_returned_from_where_the_status
     seen = _guarded(**changes)
     returned = decide(seen, NOW).status
     later = decide(replace(seen, previous=returned, generation=2, baked=KEEPS), NOW)
-    assert (returned.phase, later.status.phase, later.apply, later.effects) == (phase, phase, (), ())
+    assert (returned.phase, later.status.phase, later.effects) == (phase, phase, ())
+    decided = returned.condition("Decided")
+    assert decided is not None
+    outcome = "Aborted" if phase == "Aborted" else "GuardrailBreach"
+    assert later.apply == (KeepReturn(Returned(outcome, decided.message)),), "so that no status has to tell of it"
     assert later.status.variants == returned.variants
     before, after = returned.condition("Decided"), later.status.condition("Decided")
     assert before is not None
@@ -287,3 +293,110 @@ def test_the_winner_is_held_against_the_buckets_that_stay_with_the_control(
         (failures((100, 1), (900, 300)), "RolledBack"),
     ):
         assert decide(_guarded(baked=baked), NOW).status.phase == phase
+
+
+@pytest.mark.parametrize("bake", [{"bake": "1h"}, {}])
+@pytest.mark.parametrize(
+    ("changes", "phase"),
+    [
+        ({}, "RolledBack"),
+        ({"registry_problem": "MLflow is down"}, "RolledBack"),
+        ({"stored": Stored("r", NOW - timedelta(minutes=6), NOW)}, "goes on"),
+        ({"observations": None}, "goes on"),
+        ({"production": "3"}, "Promoted"),
+        ({"route": WON}, "goes on"),
+    ],
+)
+def test_a_winner_is_watched_while_it_waits_for_pods_for_all_users(
+    bake: dict[str, str], changes: dict[str, Any], phase: str
+) -> None:
+    """Users are split as before the verdict, and counted; no more once routers lead them to it."""
+    wanted, (_, record) = spec_of(**{**GUARDED, "decision": bake}), _decided()
+    record = replace(record, terms=terms_of(wanted))
+    route = replace(SPLIT, awaited=Awaited("m-2", 1, 4, NOW))
+    known: dict[str, Any] = {"previous": FRESH, "record": record, "remembered": record.content, "route": route}
+    counts = replace(counted(3.0, 4.0, 3.0), guards=failures((200, 0), (200, 0), (200, 0)))
+    seen = seen_of(wanted, counts, **known)
+    calm, goes_on = decide(seen, NOW), "Baking" if bake else "Promoted"
+    assert (calm.status.phase, calm.apply) == (goes_on, ())
+    fails = replace(counts, guards=failures((200, 0), (200, 150), (200, 0)))
+    failing = replace(seen, previous=calm.status, **{"observations": fails} | changes)
+    later = decide(failing, NOW)
+    assert later.status.phase == (goes_on if phase == "goes on" else phase)
+    if phase != "RolledBack":
+        assert not any(isinstance(kept, KeepReturn) for kept in later.apply)
+        return
+    (kept,) = later.apply
+    assert isinstance(kept, KeepReturn)
+    assert kept.returned.reason.startswith("b was shown to be beyond errors before it had the traffic (")
+    assert later.effects == ()
+    assert later.status.condition("AliasMoved") is None
+    assert (later.status.condition("Baked") is not None) is bool(bake)
+    returned = replace(record, returned=kept.returned, is_closed=True)
+    for previous in (later.status, calm.status, FRESH):  # not written, or lost
+        after = replace(failing, previous=previous, record=returned, remembered=returned.content, registry_problem="")
+        again = decide(after, NOW)
+        assert (again.status.phase, again.apply, again.effects) == ("RolledBack", (), ())
+
+
+def test_nothing_is_judged_by_a_later_rule_after_the_verdict_and_that_is_said() -> None:
+    seen = _guarded(baked=FAILS)
+    assert seen.record is not None
+    assert seen.record.terms is not None
+    record = replace(seen.record, terms=replace(seen.record.terms, rule=99))
+    later = replace(seen, record=record, remembered=record.content)
+    verdict = decide(later, NOW + HOUR)
+    healthy, baked = verdict.status.condition("GuardrailsHealthy"), verdict.status.condition("Baked")
+    assert (verdict.status.phase, verdict.apply, verdict.effects) == ("Baking", (), ())
+    assert healthy is not None
+    assert healthy.message.startswith("it began by rule 99 of another build")
+    assert baked is not None
+    assert "the time is over, and what was counted is waited for: it began by rule 99" in baked.message
+    assert decide(later, NOW + HOUR + timedelta(minutes=10)).status.phase == "Promoted", "not for ever"
+
+
+UNHEARD: dict[str, Any] = {
+    "record": None,
+    "remembered": None,
+    "is_heard": False,
+    "registry_problem": "MLflow was not heard yet",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "outcome"),
+    [
+        ({"baked": FAILS}, "RolledBack", "GuardrailBreach"),
+        ({"spec": spec_of(**GUARDED, abort=True)}, "Aborted", "Aborted"),
+    ],
+)
+def test_everybody_returns_at_once_where_the_record_is_lost_and_mlflow_away_and_the_record_follows(
+    changes: dict[str, Any], phase: str, outcome: str
+) -> None:
+    seen = _guarded(**changes)
+    lost = replace(seen, **UNHEARD)
+    returned = decide(lost, NOW)
+    assert (returned.status.phase, returned.apply, returned.effects) == (phase, (), ())
+    assert condition(returned.status, "Tracked") == ("False", "RegistryUnreachable")
+    assert {variant.name: variant.weight for variant in returned.status.variants} == {"a": 3, "b": 0, "c": 0}
+    still = decide(replace(lost, previous=returned.status), NOW + HOUR)
+    assert (still.status.phase, still.apply) == (phase, ())
+    remembered = decide(replace(seen, previous=returned.status, record=None), NOW + HOUR)
+    assert [type(one) for one in remembered.apply] == [KeepStart]
+    (kept,) = decide(replace(seen, previous=remembered.status, baked=KEEPS), NOW + HOUR).apply
+    assert isinstance(kept, KeepReturn)
+    assert kept.returned.outcome == outcome
+
+
+@pytest.mark.parametrize("baked", [KEEPS, None])
+def test_a_record_that_is_lost_while_a_winner_bakes_is_not_made_anew_before_mlflow_was_heard(
+    baked: Guards | None,
+) -> None:
+    seen = _guarded(baked=baked)
+    waits = decide(replace(seen, **UNHEARD), NOW + HOUR * 2)
+    assert (waits.status.phase, waits.apply, waits.effects) == ("Baking", (), ())
+    tracked = waits.status.condition("Tracked")
+    assert tracked is not None
+    assert tracked.message.startswith("its record was lost, and MLflow was not heard yet")
+    heard = decide(replace(seen, previous=waits.status, record=None, remembered=None), NOW)
+    assert [type(one) for one in heard.apply] == [KeepStart], "it was heard, and has none"

@@ -363,3 +363,25 @@ def test_what_was_found_of_a_challenger_is_not_told_with_numbers_that_show_it_no
     ended = _next(_followed(worse, _next(worse))).status.decision
     assert ended is not None
     assert ended.reason.startswith("c was shown to be beyond errors: Errors 0.9, ")
+
+
+def test_a_challenger_that_fails_is_out_where_the_record_is_lost_and_mlflow_away() -> None:
+    seen = _seen(_spec(), *FAILS)
+    away = replace(
+        seen,
+        record=None,
+        remembered=None,
+        is_heard=False,
+        registry_problem="MLflow is down",
+        previous=seen.previous.having(started_at=STARTED),
+    )
+    found = _next(away)
+    assert (found.status.phase, found.status.dropped, found.apply) == ("Running", ["b"], ())
+    assert (found.status.reason, _condition(found.status)) == ("GuardrailBreach", ("False", "GuardrailBreach"))
+    assert _condition(found.status, "Tracked") == ("False", "RegistryUnreachable")
+    assert [one.weight for one in found.status.variants] == [100, 0]
+    still = _next(replace(away, previous=found.status))
+    assert (still.status.dropped, [one.weight for one in still.status.variants]) == (["b"], [100, 0])
+    heard = _next(replace(seen, previous=still.status))
+    assert heard.apply == (KeepLatches(frozenset({breach("errors", 1)})),), "the record follows"
+    assert _next(_followed(seen, heard)).status.phase == "RolledBack"

@@ -247,6 +247,47 @@ def test_a_winner_that_fails_while_it_bakes_returns_everybody_without_mlflow(wor
     assert world.registry.aliases["spam", "production"] == "1"
 
 
+@pytest.mark.parametrize("bake", ["1h", "0s"])
+def test_a_winner_that_fails_before_routers_lead_to_it_returns_everybody_without_mlflow(
+    world: World, bake: str
+) -> None:
+    """The Router has yet to hear of the verdict, so users are split as before it."""
+    _begin(world, decision={"bake": bake, "scaleDownDelay": "0s"}, metrics=ERRORS)
+    _count(world)
+    assert world.routers.counted is not None
+    world.routers.counted["open"] = answers_told(a=(400, 0), b=(400, 0))
+    world.reconcile("ABExperiment", "x", 3)
+    assert _status(world)["phase"] == ("Promoted" if bake == "0s" else "Baking")
+    world.registry.down = True
+    world.routers.counted["open"] = answers_told(a=(420, 0), b=(420, 200))
+    world.later(5)
+    world.reconcile("ABExperiment", "x", 2)
+    kept = json.loads(_record(world)["data"]["return.json"])
+    assert kept["reason"].startswith("b was shown to be beyond errors before it had the traffic (")
+    assert _message(world, "Decided") == kept["reason"]
+    for _ in range(2):
+        _settle(world)
+        assert (_status(world)["phase"], _route(world)) == ("RolledBack", ("one", []))
+        world.registry.down = False
+        world.later(60)
+    assert world.registry.aliases["spam", "production"] == "1"
+
+
+def test_an_experiment_of_a_later_rule_holds_with_a_sentence_whatever_its_guardrails_say(world: World) -> None:
+    _begin(world, metrics=ERRORS)
+    start = json.loads(_record(world)["data"]["start.json"])
+    start["terms"] |= {"rule": 99, "guardrails": [{**start["terms"]["guardrails"][0], "hourly": True}]}
+    name = _record(world)["metadata"]["name"]
+    world.api.edit("ConfigMap", name, data={"start.json": json.dumps(start)})
+    _count(world)
+    assert world.routers.counted is not None
+    world.routers.counted["open"] = answers_told(a=(400, 0), b=(400, 300))
+    world.later(5)
+    _settle(world, 2)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Running", "RuleUnknown")
+    assert _message(world, "SampleSufficient").startswith("it began by rule 99 of another build")
+
+
 @pytest.mark.parametrize("told", [None, {}, {"open": {"variants": [], "parts": 1}}, {"open": None}])
 def test_a_bake_of_which_no_recorder_tells_ends_a_while_later(world: World, told: Manifest | None) -> None:
     _begin_to_bake(world)

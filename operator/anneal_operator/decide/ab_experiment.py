@@ -15,10 +15,10 @@ from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
 from .experiment_approval import awaiting, followable, without_advice
-from .experiment_end import decided, followed_up
+from .experiment_end import decided, followed_up, lost_record
 from .experiment_equals import not_shown
-from .experiment_guardrails import dropped_told
-from .experiment_look import Look, is_breached, look_at, looked, snapshot_of
+from .experiment_guardrails import dropped_told, with_dropped
+from .experiment_look import Look, is_breached, look_at, looked, shows_breach, snapshot_of
 from .experiment_obstacles import obstacle, routing_told
 from .experiment_pause import resting, with_pause
 from .experiment_sample import freshness, verdict_of
@@ -139,7 +139,7 @@ def _stopped(seen: ObservedExperiment, now: datetime) -> ExperimentVerdict | Non
 def _over(seen: ObservedExperiment, look: Look | None, started: str, now: datetime) -> ExperimentVerdict | None:
     """What ends one that has begun, whatever else is wrong, or keeps it from all else."""
     if seen.record is None and not seen.is_heard:
-        return working(standing(seen, "Running", [_lost_record(seen)], now))
+        return working(_dropped_at_once(seen, look, now))
     if variant := seen.replaced:
         return _void(seen, variant, started, now)
     if is_breached(seen, look):
@@ -154,10 +154,16 @@ def _aborted(seen: ObservedExperiment, outcome: str, rule: str, reason: str, now
     return _without_winner(seen, status, outcome, rule, reason, now)
 
 
-def _lost_record(seen: ObservedExperiment) -> Finding:
-    """MLflow may know by which terms it began, what was found against the data, and a decision."""
-    message = f"its record was lost, and {seen.registry_problem}; nothing is decided until MLflow has told of it"
-    return Finding(ConditionType.TRACKED, "False", Reason.REGISTRY_UNREACHABLE, message)
+def _dropped_at_once(seen: ObservedExperiment, look: Look | None, now: datetime) -> ABExperimentStatus:
+    """Nothing is decided where the record was lost and MLflow may know more, but who breaks a guardrail is dropped.
+
+    The status keeps that until there is a record again.
+    """
+    status = standing(seen, "Running", [lost_record(seen)], now)
+    if look is None or not shows_breach(seen, look):
+        return status
+    told, _ = looked(seen, look, [lost_record(seen)], str(seen.started_at), now, may_decide=False)
+    return with_dropped(seen.spec, told.having(reason=Reason.GUARDRAIL_BREACH.value), look.judged.latched)
 
 
 def _duration(text: str) -> timedelta:

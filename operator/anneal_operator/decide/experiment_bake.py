@@ -16,12 +16,12 @@ from anneal_operator.api.quantities import seconds
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
-from .bake_guardrails import bake_freshness, breach_while_baking
-from .conditions import Finding, merged
+from .bake_guardrails import bake_freshness, breach_before_traffic, breach_while_baking
+from .conditions import Finding, merged, without
 from .observed_experiment import WAITED_FOR, ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
 from .verdict import Verdict
 
-__all__ = ["bake_uid", "baking", "promotion_stage"]
+__all__ = ["bake_uid", "baking", "promotion_stage", "return_due", "return_told", "returning", "told_return"]
 
 _PERIOD_SECONDS = 5.0
 _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
@@ -29,6 +29,7 @@ _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
     "GuardrailBreach": ("RolledBack", Reason.GUARDRAIL_BREACH),
 }
 """By the outcome; another build may know more."""
+_ABORTED = Returned("Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control")
 _RETURNED_AS = {ends_as[0]: ends_as for ends_as in _RETURNED.values()}
 """By the phase."""
 
@@ -69,21 +70,41 @@ def _ended(
 ) -> ExperimentVerdict | None:
     """Whoever has moved `production` has the last word, also over `abort` and a guardrail."""
     if seen.record and (kept := seen.record.returned):
-        return Verdict(_told_return(seen, status, kept, now), "Settled")
+        return Verdict(told_return(seen, status, kept, now), "Settled")
     if seen.is_control_replaced:
         message = f"`production` of {seen.spec.model_name} was moved to version {seen.production} meanwhile"
         return _over(seen, status, decision, _baked(message), now)
     if seen.spec.abort:
-        reason = "it was aborted by `abort` while the winner baked, so everybody returned to the control"
-        return _returning(seen, status, Returned("Aborted", reason), now)
+        return returning(seen, status, _ABORTED, now)
     if seen.is_replaced(decision.winner or ""):
         message = (
             f"ModelVersion {seen.spec.version_of(decision.winner)} was recreated with a different artifact meanwhile"
         )
         replaced = Finding(ConditionType.BAKED, "False", Reason.VERSION_REPLACED, message)
         return _over(seen, status, decision, replaced, now)
-    returned = breach_while_baking(seen, decision, now)
-    return _returning(seen, status, returned, now) if returned else None
+    returned = return_due(seen, status, decision, now)
+    return returning(seen, status, returned, now) if returned else None
+
+
+def return_due(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> Returned | None:
+    """Return why everybody is to return; `abort` counts while the winner bakes."""
+    is_baking = status.phase == "Baking"
+    if is_baking and seen.spec.abort:
+        return _ABORTED
+    breached = breach_before_traffic(seen, decision, now)
+    return breached or (breach_while_baking(seen, decision, now) if is_baking else None)
+
+
+def return_told(seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus) -> Returned | None:
+    """Return why everybody returned where the status alone tells of it: the record was lost as they did."""
+    told = status.condition(ConditionType.DECIDED)
+    is_kept = seen.record is None or seen.record.is_closed or seen.record.returned is not None
+    if told is None or is_kept or decision.winner in {None, seen.spec.control}:
+        return None
+    found = (one for one, ends_as in _RETURNED.items() if ends_as == (status.phase, told.reason))
+    return next((Returned(outcome, told.message) for outcome in found), None)
 
 
 def _waiting(
@@ -111,26 +132,30 @@ def _waiting(
     return Verdict(told.having(baking_since=since), "Working", again=again)
 
 
-def _returning(
+def returning(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ExperimentVerdict:
-    return Verdict(_told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
+    """Keep why everybody returns, which is told with it."""
+    return Verdict(told_return(seen, status, returned, now), "Working", apply=(KeepReturn(returned),), again=0.0)
 
 
 def _ends_as(returned: Returned) -> tuple[ExperimentPhase, Reason]:
     return _RETURNED.get(returned.outcome, ("RolledBack", Reason.CONTROL_WINS))
 
 
-def _told_return(
+def told_return(
     seen: ObservedExperiment, status: ABExperimentStatus, returned: Returned, now: datetime
 ) -> ABExperimentStatus:
+    """Nothing is told of a bake where none was to come, nor of an alias that is not to be moved any more."""
     phase, reason = _ends_as(returned)
-    told = _told(seen, status, Finding(ConditionType.BAKED, "False", reason, returned.reason), now)
     found = [Finding(ConditionType.DECIDED, "True", reason, returned.reason)]
+    if seconds(seen.spec.decision.bake):
+        found.append(Finding(ConditionType.BAKED, "False", reason, returned.reason))
     if reason == Reason.GUARDRAIL_BREACH:
         found.append(Finding(ConditionType.GUARDRAILS_HEALTHY, "False", reason, returned.reason))
-    conditions = merged(told.conditions, found, seen.generation, timestamp(now))
-    return told.led_to(seen.spec.control).having(phase=phase, conditions=conditions)
+    kept = without(status.conditions, [ConditionType.ALIAS_MOVED])
+    told = status.having(reason=reason.value, conditions=merged(kept, found, seen.generation, timestamp(now)))
+    return told.led_to(seen.spec.control).having(phase=phase)
 
 
 def _baked(message: str) -> Finding:

@@ -8,12 +8,22 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding, merged, without
-from .experiment_bake import bake_uid, baking, promotion_stage
+from .experiment_bake import (
+    bake_uid,
+    baking,
+    promotion_stage,
+    return_due,
+    return_told,
+    returning,
+    told_return,
+)
 from .observed_experiment import (
     CloseRecord,
     Effect,
     ExperimentVerdict,
+    Intent,
     KeepDecision,
+    KeepReturn,
     MoveAlias,
     ObservedExperiment,
     Record,
@@ -21,7 +31,7 @@ from .observed_experiment import (
 )
 from .verdict import Verdict
 
-__all__ = ["decided", "followed_up", "has_users", "is_followed", "kept_versions", "recalled"]
+__all__ = ["decided", "followed_up", "has_users", "is_followed", "kept_versions", "lost_record", "recalled"]
 
 _PERIOD_SECONDS = 2.0
 _NOT_TO_BE_MOVED = {Reason.HELD_BY_ANOTHER, Reason.VERSION_REPLACED}
@@ -97,7 +107,8 @@ def recalled(spec: ABExperimentSpec, status: ABExperimentStatus, record: Record 
 def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetime) -> ExperimentVerdict:
     """Move the alias after a promotion, once all routers send everybody to the winner, unless somebody else has.
 
-    Then wait until every version has read it.
+    Not where that is shown to be beyond a guardrail before: then everybody returns, as from one that bakes. Then wait
+    until every version has read it.
 
     Until then the decision is the route. Once it is over the record is closed: it is not begun again where the status
     was lost, whatever people have done since.
@@ -106,22 +117,64 @@ def followed_up(seen: ObservedExperiment, decision: DecisionStatus, now: datetim
     is_unsaid = status.decision is None or status.reason == Reason.RECORD_UNREADABLE
     if is_unsaid or status.observed_generation != seen.generation:
         status = _concluded(seen, status, decision, now)
-    if record is None:
-        return Verdict(status, "Working", apply=(seen.start(seen.started_at or decision.decided_at),), again=0.0)
-    if record.decision is None:
-        return Verdict(status, "Working", apply=(_kept(seen, decision),), again=0.0)
-    close = () if record.is_closed else (CloseRecord(),)
-    if status.phase == "Baking":
+    if record is None and not seen.is_heard:
+        return _unheard(seen, status, decision, now)
+    if kept := _to_keep(seen, status, decision):
+        return Verdict(status, "Working", apply=(kept,), again=0.0)
+    is_returned = record is not None and record.returned is not None
+    if status.phase == "Baking" or (status.phase == "Promoted" and is_returned):
         return baking(seen, status, decision, now)
     if status.phase != "Promoted":  # as the decision says, or a phase that another build knows: left to it
         return Verdict(status, "Settled")
+    return _promoted(seen, status, decision, now)
+
+
+def _to_keep(seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus) -> Intent | None:
+    """Return what the record has yet to say of what was told."""
+    if seen.record is None:
+        return seen.start(seen.started_at or decision.decided_at)
+    if seen.record.decision is None:
+        return _kept(seen, decision)
+    returned = return_told(seen, status, decision)
+    return KeepReturn(returned) if returned else None
+
+
+def _promoted(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict:
+    is_closed = seen.record is not None and seen.record.is_closed
+    close = () if is_closed else (CloseRecord(),)
     if is_followed(status):
         return Verdict(status, "Settled", apply=close)
+    is_taken = is_closed or seen.is_control_replaced
+    if returned := None if is_taken else return_due(seen, status, decision, now):
+        return returning(seen, status, returned, now)
     finding, effects = _alias(seen, decision)
     told = status.having(conditions=merged(status.conditions, [finding], seen.generation, timestamp(now)))
     if is_followed(told):
         return Verdict(told, "Settled", apply=close)
     return Verdict(told, "Working", effects=effects, again=_PERIOD_SECONDS)
+
+
+def _unheard(
+    seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
+) -> ExperimentVerdict:
+    """Its record was lost, and MLflow may know more of it: nothing follows, but users return who are to.
+
+    That is told first, and kept once there is a record again.
+    """
+    is_over = status.phase not in {"Baking", "Promoted"} or is_followed(status)
+    if returned := None if is_over else return_due(seen, status, decision, now):
+        status = told_return(seen, status, returned, now)
+    lost = lost_record(seen)
+    told = status.having(conditions=merged(status.conditions, [lost], seen.generation, timestamp(now)))
+    return Verdict(told, "Working", again=_PERIOD_SECONDS)
+
+
+def lost_record(seen: ObservedExperiment) -> Finding:
+    """MLflow may know by which terms it began, what was found against the data, a decision, and what came of it."""
+    message = f"its record was lost, and {seen.registry_problem}; nothing is decided until MLflow has told of it"
+    return Finding(ConditionType.TRACKED, "False", Reason.REGISTRY_UNREACHABLE, message)
 
 
 def is_followed(status: ABExperimentStatus) -> bool:

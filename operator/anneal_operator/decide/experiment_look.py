@@ -6,6 +6,7 @@ from datetime import datetime
 from anneal_operator.api.ab_experiment_status import (
     ABExperimentStatus,
     DecisionStatus,
+    MetricStatus,
     SampleRatio,
     VariantCost,
     VariantStatus,
@@ -23,7 +24,7 @@ from .statistics.judgement import Judgement, judge
 from .statistics.snapshot import Snapshot
 from .statistics.terms import Counts
 
-__all__ = ["Look", "is_breached", "look_at", "looked", "snapshot_of"]
+__all__ = ["Look", "is_breached", "look_at", "looked", "shows_breach", "snapshot_of"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ def look_at(seen: ObservedExperiment, now: datetime) -> Look | None:
 
 def is_breached(seen: ObservedExperiment, look: Look | None) -> bool:
     """Whether the numbers show a breach that nothing has come of yet; numbers that are not fresh show none."""
-    if seen.record is None or look is None or not (look.is_fresh and seen.terms.is_known and seen.terms.guardrails):
+    return seen.record is not None and look is not None and shows_breach(seen, look)
+
+
+def shows_breach(seen: ObservedExperiment, look: Look) -> bool:
+    """Whether they do, whether there is a record or not."""
+    if not (look.is_fresh and seen.terms.is_known and seen.terms.guardrails):
         return False
     judged = look.judged
     return judged.outcome == "GuardrailBreach" or not set(judged.dropped) <= set(breaches(seen.latches))
@@ -69,7 +75,8 @@ def looked(
     decision = decision_of(snapshot_of(seen, _decisive(seen, look)), now) if may_decide else None
     was_looked_at = decision is not None or seen.recommendation is not None or seen.looked is not None
     is_told = was_looked_at or (seen.terms.method == "Sequential" and judged.has_sample)
-    guards = guardrails_kept(seen, counts, judged, is_told=is_told)
+    shown = _shown(seen, look)
+    guards = guardrails_kept(seen, counts, judged if judged.dropped else shown.judged, is_told=is_told)
     status = standing(
         seen,
         "Running",
@@ -78,7 +85,7 @@ def looked(
         main=next((gate for gate in gates if gate.status != "True"), gates[-1]),
         started_at=started,
         users=sum(counts.users),
-        variants=_variants(seen, look, is_told=is_told),
+        variants=_variants(seen, look, shown, is_told=is_told),
         sample_ratio=SampleRatio(p_value=judged.spread_p),
         power=power_told(seen, counts, judged, started, now),
     )
@@ -93,16 +100,39 @@ def _decisive(seen: ObservedExperiment, look: Look) -> Counts:
     return replace(first, latched=first.latched | judged.latched)
 
 
-def _variants(seen: ObservedExperiment, look: Look, *, is_told: bool) -> list[VariantStatus]:
-    judged = look.judged
+def _shown(seen: ObservedExperiment, look: Look) -> Look:
+    """Return what is told: of a fixed horizon that was looked at, that look, with who was dropped since."""
+    counts = _decisive(seen, look)
+    return look if counts is look.counts else replace(look, counts=counts, judged=judge(seen.terms, counts))
+
+
+def _variants(seen: ObservedExperiment, look: Look, shown: Look, *, is_told: bool) -> list[VariantStatus]:
+    """Of a look that was taken before all is as it was then, but who takes part by now, and breaches since."""
+    judged = shown.judged
     names, level = [variant.name for variant in seen.spec.variants], seen.terms.level
     compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
-    stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
-    has_means = is_told or seen.terms.method != "FixedHorizon"
-    beside = {
-        name: secondary_told(seen, place, is_told=is_told, has_means=has_means) for place, name in enumerate(names)
+    stand = {
+        name: guardrails_told(look.judged if place in look.judged.dropped else judged, place, level, is_told=is_told)
+        for place, name in enumerate(names)
     }
-    return variants_told(seen.spec, look.counts, compared, _costs(seen), stand, secondary=beside, has_means=has_means)
+    has_means = is_told or seen.terms.method != "FixedHorizon"
+    was_shown = shown is not look and seen.previous.recommended is not None
+    beside = (
+        _secondary_then(seen)
+        if was_shown
+        else {
+            name: secondary_told(seen, place, is_told=is_told, has_means=has_means) for place, name in enumerate(names)
+        }
+    )
+    told = variants_told(seen.spec, shown.counts, compared, _costs(seen), stand, secondary=beside, has_means=has_means)
+    now = zip(told, look.counts.users, look.counts.requests, strict=True)
+    return [one.model_copy(update={"users": users, "requests": requests}) for one, users, requests in now]
+
+
+def _secondary_then(seen: ObservedExperiment) -> dict[str, list[MetricStatus]]:
+    """What was told of secondary metrics with the look: no snapshot keeps their numbers."""
+    names = {metric.name for metric in seen.spec.metrics.secondary}
+    return {one.name: [metric for metric in one.metrics if metric.name in names] for one in seen.previous.variants}
 
 
 def snapshot_of(seen: ObservedExperiment, counts: Counts) -> Snapshot:

@@ -33,6 +33,7 @@ __all__ = [
     "health",
     "metrics_told",
     "power_told",
+    "rule_unknown",
     "sufficiency",
     "variants_told",
     "verdict_of",
@@ -83,12 +84,16 @@ def health(counts: Counts, judged: Judgement) -> Finding:
     return Finding(kind, "True", Reason.AS_WEIGHTED, told)
 
 
+def rule_unknown(terms: Terms) -> str:
+    """Say why nothing is judged by the terms of a later build."""
+    return f"it began by rule {terms.rule} of another build, and this one knows rules up to {RULES[-1]}"
+
+
 def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> Finding:
     """Say whether every variant has the users that it takes, and whether those who gave a value are of all alike."""
     kind, spec, metric = ConditionType.SAMPLE_SUFFICIENT, seen.spec, seen.spec.metrics.primary.name
     if not seen.terms.is_known:
-        began = f"it began by rule {seen.terms.rule} of another build, and this one knows rules up to {RULES[-1]}"
-        message = f"{began}: nothing is decided until that build is back"
+        message = f"{rule_unknown(seen.terms)}: nothing is decided until that build is back"
         return Finding(kind, "False", Reason.RULE_UNKNOWN, message)
     if problem := _unmeasured(seen.terms, counts):
         return Finding(kind, "False", Reason.COLLECTING, problem)

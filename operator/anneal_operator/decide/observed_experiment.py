@@ -208,9 +208,9 @@ class ObservedExperiment:
 
     @property
     def looked(self) -> Counts | None:
-        """The numbers by which one was recommended that was dropped since."""
+        """The numbers by which one was recommended, who may have been dropped since."""
         found = self._recommended
-        if found is None or found.winner not in self.dropped:
+        if found is None:
             return None
         try:
             return Snapshot.read(json.loads(found.snapshot)).counts

@@ -14,6 +14,7 @@ from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersio
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
 from anneal_operator.decide.ab_experiment import decide
+from anneal_operator.decide.bake_guardrails import is_awaited
 from anneal_operator.decide.compared import Compared
 from anneal_operator.decide.experiment_bake import bake_uid
 from anneal_operator.decide.experiment_end import has_users
@@ -125,6 +126,11 @@ class ABExperimentKind:
             production=heard.aliases.get(PRODUCTION) if heard else None,
             registry_problem=models.problem(model) or ("" if heard else "MLflow was not heard yet"),
         )
+        if is_awaited(seen) and seen.terms.guardrails:
+            stored = await self._stored(reader, item)
+            found = await self._told_of(reader, item, seen.identity, item.spec.metrics.primary.name)
+            counted = await self._counted(reader, item, seen.identity, found) if found else None
+            return replace(seen, observations=counted, stored=stored)
         if item.status.phase == "Baking" and seen.decision and seen.terms.guardrails:
             stored = await self._stored(reader, item)
             return replace(seen, baked=await self._baked(reader, item, seen, seen.decision), stored=stored)

@@ -285,6 +285,21 @@ def test_terms_with_guardrails_are_another_rule_s_and_read_again() -> None:
             Terms.read(RARE.told() | spoilt)
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"name": "x", "source": "Errors", "regression": 0.1, "hourly": True},
+        {"name": "x", "source": "Toxicity", "most": 0.1},
+        {"source": "Errors", "most": 0.1},
+        {"name": "x", "source": "Errors"},
+    ],
+)
+def test_a_later_rule_s_guardrails_are_read_as_far_as_they_are_known(later: dict[str, Any]) -> None:
+    told = RARE.told() | {"rule": 99}
+    terms = Terms.read(told | {"guardrails": [*told["guardrails"], later], "phase": 3})
+    assert (terms.rule, terms.is_known, terms.guardrails) == (99, False, RARE.guardrails)
+
+
 def test_counts_with_guards_are_read_again() -> None:
     counts = _failing((2000, 20), (2000, 60))
     assert Counts.read(counts.told()) == counts

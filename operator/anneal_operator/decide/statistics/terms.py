@@ -110,7 +110,8 @@ class Terms:
         known = {field.name for field in dataclasses.fields(cls)}
         found = {name: value for name, value in told.items() if name in known} | {"shares": tuple(told["shares"])}
         limits = told.get("guardrails", ()) if told.get("rule", RULE) != RULE else ()
-        found["guardrails"] = tuple(Guardrail(**one) for one in limits)
+        is_later = told.get("rule", RULE) not in RULES
+        found["guardrails"] = _held_to(limits) if is_later else tuple(Guardrail(**one) for one in limits)
         terms = cls(**found)
         if terms.is_known and not terms._can_be():
             raise ValueError("nothing can be judged by these terms")
@@ -126,6 +127,13 @@ class Terms:
         is_possible = self.effect is None or 0 < self.effect < (1 if self.source in LOGARITHMS else math.inf)
         is_judged = is_shared and is_limited and is_ruled and is_possible
         return is_judged and 0 < self.level < 1 and self.least > 0 and self.planned > 0
+
+
+def _held_to(limits: Sequence[Mapping[str, Any]]) -> tuple[Guardrail, ...]:
+    """Of a later rule's guardrails, those that this build could tell of: it judges nothing by them."""
+    names = {field.name for field in dataclasses.fields(Guardrail)}
+    plain = [one for one in limits if {"name", "source"} <= one.keys() <= names]
+    return tuple(filter(Guardrail.can_be, (Guardrail(**one) for one in plain)))
 
 
 def rule_of(source: MetricSource, guardrails: Sequence[Guardrail], *, missing: Missing, of_equals: bool) -> int:
