@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus
+from anneal_operator.api.model_version import Cost
 from anneal_operator.decide.ab_experiment import decide
 from anneal_operator.decide.experiment_end import has_users, kept_versions
 from anneal_operator.decide.observed_experiment import (
@@ -159,3 +160,10 @@ def test_it_begins_with_one_artifact_alone(digest: str, begins: bool) -> None:
         told = next(one.message for one in verdict.status.conditions if one.type == "VariantsReady")
         assert "ModelVersion m-2 has another artifact than m-1" in told
         assert "or set `type: AB`" in told
+
+
+def test_a_version_that_two_variants_are_on_shows_its_cost_as_neither_of_theirs() -> None:
+    seen = _seen(counted(3.0, 3.0))
+    cost = Cost(gpus=1, gpu_seconds=1, amount=2.0, counted_at="2026-01-01T00:00:00Z")
+    priced = replace(seen, variants={name: replace(one, cost=cost) for name, one in seen.variants.items()})
+    assert [variant.cost for variant in decide(priced, EARLY).status.variants] == [None, None]
