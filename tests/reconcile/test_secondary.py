@@ -104,6 +104,16 @@ def test_differences_are_told_of_a_sample_alone() -> None:
     assert ("lift" in told["rating"], "lift" in told["solved"], told["solved"]["users"]) == (True, False, 99)
 
 
+def test_each_tells_whether_users_of_one_variant_give_it_more_often() -> None:
+    world, uneven = _begun(), _told(400, (0.5, 0.75))
+    _look(world, _told(400, (3.0, 3.0)), _told(400, (0.5, 0.75)))
+    assert _metrics(world)["solved"]["responsePValue"] == 1
+    uneven["variants"]["b"]["metric"] = metric_told(150, 0.75, 150.0)
+    _look(world, _told(400, (3.0, 3.0)), uneven)
+    assert _metrics(world)["solved"]["responsePValue"] < 0.001
+    assert "responsePValue" not in _status(world)["variants"][0]["metrics"][1]
+
+
 def test_a_fixed_horizon_tells_of_them_with_its_look_and_not_before() -> None:
     world = _begun(stopping={**SPEC["stopping"], "method": "FixedHorizon", "minUsersPerVariant": 300})
     _look(world, _told(200, (3.0, 3.0)), _told(200, (0.5, 0.75)), seconds=3700)

@@ -72,6 +72,10 @@ class MetricStatus(StatusPart):
     """Upper end of it."""
     p_value: Number | None = None
     """Two-sided p-value of the difference, of this challenger alone."""
+    response_p_value: Number | None = None
+    """Of a secondary metric, whether users of this challenger have a value as often as the control's; it may be looked
+    at at any time. At 0.001 they do not, and the difference is not one of all users.
+    """
     superiority: Superiority | None = None
     """How often its users' values are the greater ones, where there is a `window`; nothing is decided by it."""
 

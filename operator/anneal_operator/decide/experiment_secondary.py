@@ -3,6 +3,9 @@
 Each is for itself: intervals are not made wider for there being several.
 """
 
+import math
+from collections.abc import Sequence
+
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import MetricStatus
 from anneal_operator.api.metrics import Metrics, SecondaryMetric
@@ -10,7 +13,11 @@ from anneal_operator.api.metrics import Metrics, SecondaryMetric
 from .experiment_sample import metrics_told
 from .experiment_terms import terms_of
 from .observed_experiment import ObservedExperiment
+from .statistics.comparison import LEAST_P
+from .statistics.guardrails import breaches
 from .statistics.primary import compared, hangs_on_few, values
+from .statistics.spread import log_evidence
+from .statistics.terms import Terms
 
 __all__ = ["alone", "secondary_told"]
 
@@ -31,5 +38,16 @@ def secondary_told(seen: ObservedExperiment, place: int, *, is_told: bool, has_m
             is_enough = min(users[one] for one in pair) >= terms.least
             is_enough = is_enough and not any(hangs_on_few(terms, counts, one) for one in pair)
             found = compared(terms, counts, place) if is_told and is_enough else None
-            told += metrics_told(spec, counts, place, found, has_means=has_means)
+            response = _response(terms, users, place) if is_told and place not in breaches(seen.latches) else None
+            metrics = metrics_told(spec, counts, place, found, has_means=has_means)
+            told += [one.having(response_p_value=response) for one in metrics]
     return told
+
+
+def _response(terms: Terms, users: Sequence[int], place: int) -> float | None:
+    """The p-value of as many of a challenger's users having a value as of the control's, by their shares."""
+    if place == terms.control:
+        return None
+    pair = terms.control, place
+    evidence = log_evidence([users[one] for one in pair], [terms.shares[one] for one in pair])
+    return max(math.exp(-max(evidence, 0.0)), LEAST_P)

@@ -12,7 +12,7 @@ from .sentences import may_compare
 
 __all__ = ["difference_told", "secondary"]
 
-_HEAD = ["Metric", "Measures", "Variant", "Values", "Mean", "Difference", "Interval", "p"]
+_HEAD = ["Metric", "Measures", "Variant", "Values", "Mean", "Difference", "Interval", "p", "Response p"]
 
 
 def secondary(spec: ABExperimentSpec, status: ABExperimentStatus) -> Iterator[str]:
@@ -40,6 +40,7 @@ def _row(metric: SecondaryMetric, told: MetricStatus, *, is_told: bool) -> Itera
     yield f"{told.users:,}"
     yield amount(metric.source, told.mean, "g") if is_told and told.mean is not None else ""
     yield from difference_told(metric.source, told)
+    yield "" if told.response_p_value is None or not is_told else f"{told.response_p_value:.2g}"
 
 
 def difference_told(source: str, told: MetricStatus | None) -> Iterator[str]:
