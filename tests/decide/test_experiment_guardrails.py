@@ -91,6 +91,8 @@ def _condition(status: ABExperimentStatus, kind: str = "GuardrailsHealthy") -> t
 
 
 FAILS = ((20, 0), (20, 20))
+THIRD_FAIL = ((900, 0), (900, 300), (900, 0))
+LENIENT = {"primary": {"name": "rating"}, "guardrails": [{"name": "errors", "source": "Errors", "max": 0.5}]}
 AWAY = {name: VariantSeen("m", ready=name == "a", number=name, digest=f"sha256:{name}") for name in "ab"}
 
 
@@ -166,6 +168,25 @@ def test_of_several_challengers_one_is_dropped_and_the_rest_goes_on() -> None:
     worse = replace(after, observations=_seen(_spec("abc"), (30, 0), (30, 30), (60, 60)).observations)
     last = _next(_followed(worse, _next(worse)))
     assert (last.status.phase, last.status.dropped) == ("RolledBack", ["b", "c"])
+
+
+def test_what_was_compared_of_a_challenger_stays_as_it_was_when_it_was_dropped() -> None:
+    """Its users give values and fail on, by the control's answers."""
+    secondary = {"name": "errors_too", "source": "Errors", "direction": "Decrease"}
+    spec = spec_of(metrics=LENIENT | {"secondary": [secondary]}, stopping={"method": "Sequential"})
+    fails = replace(counted(3.0, 3.0, 3.0), guards=failures((200, 0), (200, 200), (200, 0)))
+    seen = seen_of(spec, fails)
+    seen = replace(seen, secondary={"errors_too": fails})
+    found = _next(seen)
+    (_, b, _), later = found.status.variants, replace(counted(3.0, 2.0, 3.0, users=900), guards=failures(*THIRD_FAIL))
+    assert (b.metrics[0].mean, b.metrics[0].lift, b.guardrails[0].state, b.guardrails[0].value) == (3, 0, "Breached", 1)
+    after = replace(_followed(seen, found), observations=later, secondary={"errors_too": later})
+    (_, b_later, c_later) = _next(after).status.variants
+    assert (b_later.metrics, b_later.guardrails) == (b.metrics, b.guardrails)
+    assert (b_later.users, c_later.metrics[0].users) == (900, 900), "its users are counted on, for the split"
+    (_, unknown, _) = _next(replace(after, previous=seen.previous)).status.variants
+    (told,) = unknown.guardrails
+    assert (unknown.metrics, told.state, told.value) == ([], "Breached", None), "the status was lost"
 
 
 def _better(spec: ABExperimentSpec, *arms: tuple[int, int], **changes: Any) -> ObservedExperiment:
@@ -287,9 +308,6 @@ def test_one_that_was_recommended_and_approved_is_not_promoted_once_it_fails(nam
     assert ended.decision.outcome == "GuardrailBreach" if ended.decision else ended.recommended is None
 
 
-LENIENT = {"primary": {"name": "rating"}, "guardrails": [{"name": "errors", "source": "Errors", "max": 0.5}]}
-
-
 @pytest.mark.parametrize(
     ("means", "later", "outcome"),
     [
@@ -358,7 +376,9 @@ def test_what_was_found_of_a_challenger_is_not_told_with_numbers_that_show_it_no
     status = _next(known).status
     told = status.condition("GuardrailsHealthy")
     assert told is not None
-    assert told.message == "b was shown to be beyond errors: from then on its users get a's answers"
+    assert told.message == (
+        "b was shown to be beyond errors: from then on its users get a's answers, and it is compared no more"
+    )
     worse = replace(known, observations=_seen(_spec("abc"), (1000, 0), (1000, 30), (1000, 900)).observations)
     ended = _next(_followed(worse, _next(worse))).status.decision
     assert ended is not None

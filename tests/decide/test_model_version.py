@@ -81,6 +81,11 @@ def _observing(phase: str) -> Contest:
     return replace(found, spec=found.spec.model_copy(update={"decision": decision}))
 
 
+def _dropped(phase: str = "Running", name: str = "b") -> Contest:
+    found = _contest(None) if phase == "Running" else _contest("a", phase=phase)
+    return replace(found, status=found.status.having(dropped=[name]), name="x")
+
+
 def _baking(since: str | None = "2026-03-01T11:00:00Z") -> Contest:
     found = _contest("b", phase="Baking")
     return replace(found, status=found.status.having(conditions=[], baking_since=since))
@@ -126,6 +131,15 @@ SCALED_DOWN = ModelVersionStatus(phase="Idle", reason="ScaledDown", observed_gen
         ("m-1", {"contests": [_replaced(), _contest("b", "2026-03-01T10:00:00Z")]}, 0),
         ("m-1", {"contests": [_replaced()]}, 2),
         ("m-2", {"contests": [_replaced()]}, 0),
+        # who was dropped ends at once, and stays so, whatever becomes of the others; not who takes part elsewhere
+        ("m-2", {"contests": [_dropped()]}, 0),
+        ("m-1", {"contests": [_dropped()]}, 2),
+        ("m-2", {"contests": [_dropped("Promoted")]}, 0),
+        ("m-2", {"contests": [_dropped("Observed")]}, 0),
+        ("m-2", {"contests": [_dropped(), _contest(None)]}, 2),
+        ("m-2", {"contests": [_dropped("Observed"), _contest("a", LATER, "Observed")]}, 2),
+        ("m-2", {"contests": [_dropped(), _contest("b", LATER)]}, 0),
+        ("m-2", {"contests": [_dropped()], "aliases": {"production": "3"}}, 2),
         # while a winner bakes, both are there
         ("m-1", {"contests": [_baking()]}, 2),
         ("m-2", {"contests": [_baking()]}, 2),
@@ -407,6 +421,24 @@ def test_pods_end_when_every_router_has_left_them_and_answers_under_way_had_thei
     verdict = decide(seen, NOW)
     assert (verdict.status.phase, verdict.apply[0].replicas, verdict.again) == (phase, pods, again)
     assert (verdict.status.replicas, verdict.progress) == (pods, "Working" if phase == "Draining" else "Settled")
+
+
+@pytest.mark.parametrize(
+    ("since", "route", "phase", "kind", "told"),
+    [
+        ("2026-03-01T11:00:00Z", BEHIND, "Draining", "Ready", "its pods are to end{}: "),
+        ("2026-03-01T11:59:30Z", LEFT, "Draining", "Ready", "its pods are to end{}: answers under way have their time"),
+        ("2026-03-01T11:59:00Z", LEFT, "Idle", "Routable", "clients cannot reach it: it has no server{}"),
+    ],
+)
+def test_one_that_was_dropped_ends_as_a_loser_does_and_says_why(
+    since: str, route: RouteSeen, phase: str, kind: str, told: str
+) -> None:
+    status = decide(_ending(since, name="m-2", contests=[_dropped()], route=route), NOW).status
+    found = status.condition(kind)
+    assert found is not None
+    assert status.phase == phase
+    assert found.message.startswith(told.format(", as ABExperiment x has shown it to be beyond a guardrail"))
 
 
 REFUSED = _told("Reconciling", "True", "RefusedByApiServer")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
-from anneal_operator.api.ab_experiment_status import ABExperimentStatus, GuardrailStatus
+from anneal_operator.api.ab_experiment_status import ABExperimentStatus, GuardrailStatus, VariantStatus
 from anneal_operator.reasons import ConditionType, Reason
 
 from .conditions import Finding
@@ -20,7 +20,7 @@ from .statistics.judgement import Judgement
 from .statistics.snapshot import stands
 from .statistics.terms import Counts
 
-__all__ = ["dropped_told", "guardrails_kept", "guardrails_told", "with_dropped", "without_new_breaches"]
+__all__ = ["as_dropped", "dropped_told", "guardrails_kept", "guardrails_told", "with_dropped", "without_new_breaches"]
 
 
 def without_new_breaches(judged: Judgement, latches: Collection[str]) -> Judgement:
@@ -68,7 +68,7 @@ def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement,
             f"{variants[place].name} was shown to be beyond {', '.join(names)}{_numbers(judged, place, names)}"
             for place, names in judged.dropped.items()
         )
-        message = f"{found}: from then on its users get {seen.spec.control}'s answers"
+        message = f"{found}: from then on its users get {seen.spec.control}'s answers, and it is compared no more"
         return Finding(kind, "False", Reason.GUARDRAIL_BREACH, message)
     if sources := unknown_to(counts.guards, terms.guardrails):
         held = "the set-up is not found sound" if terms.is_of_equals else "nothing is promoted"
@@ -93,6 +93,17 @@ def _numbers(judged: Judgement, place: int, names: Collection[str]) -> str:
     """Where these still show it: its users go on being counted, and get the control's answers."""
     found = next((one for one in judged.guarded[place] if one.guardrail.name in names and one.is_breached), None)
     return f" ({stands(found)})" if found else ""
+
+
+def as_dropped(told: VariantStatus, previous: ABExperimentStatus) -> VariantStatus:
+    """Return what is told of a challenger since it was dropped: its numbers stay as they were then, and are not told
+    where nobody knows them any more. Whatever its users were given later is the control's.
+    """
+    before = next((one for one in previous.variants if one.name == told.name), VariantStatus(name=told.name, weight=0))
+    known = {one.name: one for one in before.guardrails}
+    stand = [known.get(one.name, GuardrailStatus(name=one.name, state="")) for one in told.guardrails]
+    stand = [one.having(state=found.state) for one, found in zip(stand, told.guardrails, strict=True)]
+    return told.having(metrics=before.metrics, guardrails=stand)
 
 
 def guardrails_told(judged: Judgement, place: int, level: float, *, is_told: bool) -> list[GuardrailStatus]:

@@ -15,7 +15,7 @@ from anneal_operator.api.ab_experiment_status import (
 
 from .conditions import Finding
 from .cost import counted_since
-from .experiment_guardrails import guardrails_kept, guardrails_told, without_new_breaches
+from .experiment_guardrails import as_dropped, guardrails_kept, guardrails_told, without_new_breaches
 from .experiment_sample import decision_of, freshness, health, power_told, sufficiency, variants_told
 from .experiment_secondary import secondary_told
 from .experiment_status import standing
@@ -127,7 +127,8 @@ def _variants(seen: ObservedExperiment, look: Look, shown: Look, *, is_told: boo
     )
     told = variants_told(seen.spec, shown.counts, compared, _costs(seen), stand, secondary=beside, has_means=has_means)
     now = zip(told, look.counts.users, look.counts.requests, strict=True)
-    return [one.model_copy(update={"users": users, "requests": requests}) for one, users, requests in now]
+    told = [one.model_copy(update={"users": users, "requests": requests}) for one, users, requests in now]
+    return [as_dropped(one, seen.previous) if one.name in seen.dropped else one for one in told]
 
 
 def _secondary_then(seen: ObservedExperiment) -> dict[str, list[MetricStatus]]:

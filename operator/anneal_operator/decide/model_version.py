@@ -24,7 +24,7 @@ from .observed_version import ObservedVersion
 from .serving_engine import standing
 from .shared_base import with_adapter
 from .verdict import Call, Deletion, Progress, Verdict
-from .version_conditions import asleep, registered, routed
+from .version_conditions import asleep, registered, routed, why_dropped
 from .wanted_pods import WITHOUT_PODS, Wanted, ends_at, is_left, is_named, replaced_at_of, wanted_pods
 
 __all__ = [
@@ -244,7 +244,7 @@ def _ready(seen: ObservedVersion, wanted: Wanted, *, is_ending: bool) -> tuple[V
     if is_ending:
         why = seen.route.waits_for or "routers are to leave it"
         why = "answers under way have their time" if is_left(seen) else why
-        return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end: {why}")
+        return "Draining", Finding(kind, "False", Reason.DRAINING, f"its pods are to end{why_dropped(seen)}: {why}")
     if wanted.is_asleep:
         return "Sleeping", asleep(seen)
     if wanted.pods == 0:

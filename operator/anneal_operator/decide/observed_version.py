@@ -27,6 +27,14 @@ class Contest:
 
     spec: ABExperimentSpec
     status: ABExperimentStatus
+    name: str = ""
+
+    def has_dropped(self, version: str) -> bool:
+        """Whether all that a version was there for is one or more challengers that were shown to be beyond a
+        guardrail.
+        """
+        variants = {one.name for one in self.spec.variants if one.model_version_ref.name == version}
+        return bool(variants) and variants <= set(self.status.dropped or ())
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from .acknowledgement import Awaited
 from .cold_start import expected_start
 from .conditions import Finding
 from .observed_version import ObservedVersion
-from .wanted_pods import is_left, is_named
+from .wanted_pods import dropping, is_left, is_named
 
-__all__ = ["asleep", "registered", "routed"]
+__all__ = ["asleep", "registered", "routed", "why_dropped"]
 
 
 def registered(seen: ObservedVersion, registry: Registry | None) -> Finding:
@@ -47,6 +47,7 @@ def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) ->
     """As far as all routers are known to have it: a change that does not concern it, on its way, changes nothing."""
     kind, model, route = ConditionType.ROUTABLE, seen.spec.model_name, seen.route
     is_ending = {"Idle": "it has no server", "Retired": "it has no server", "Draining": "it is to end"}.get(phase)
+    is_ending = is_ending and f"{is_ending}{why_dropped(seen)}"
     if is_ending and not is_named(seen) and is_left(seen):  # whatever keeps the router from its next step
         return Finding(kind, "False", Reason.NOT_ROUTED, f"clients cannot reach it: {is_ending}")
     if seen.router_problem:
@@ -62,6 +63,12 @@ def _routable(seen: ObservedVersion, registry: Registry, phase: VersionPhase) ->
     names = f"{model}@{registry.version}" + (f" and {model}" if route.default == seen.name else "")
     late = f"; {route.waits_for}" if route.arrival and route.arrival.late else ""
     return Finding(kind, "True", Reason.ROUTED, f"clients reach it as {names}{late}")
+
+
+def why_dropped(seen: ObservedVersion) -> str:
+    """Why it has no pods, or is about to have none; empty where no experiment dropped it."""
+    contest = dropping(seen)
+    return f", as ABExperiment {contest.name} has shown it to be beyond a guardrail" if contest else ""
 
 
 def _was(seen: ObservedVersion, kind: ConditionType, *statuses: str) -> bool:

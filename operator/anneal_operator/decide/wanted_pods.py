@@ -1,8 +1,10 @@
 """How many pods a version is to have, and when those end that are wanted no more.
 
 A version is wanted while it holds `production` in MLflow, is the one that clients of the model's name get, takes part
-in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. One that lost stays
-without pods, also when the experiment is deleted; one that held `production` keeps them for a while, for a rollback.
+in an experiment that is not decided, or its spec asks for pods and it has not lost an experiment. A challenger that was
+shown to be beyond a guardrail has lost at once, in every mode: nobody gets its answers, whatever becomes of the others.
+One that lost stays without pods, also when the experiment is deleted; one that held `production` keeps them for a
+while, for a rollback.
 What is not wanted any more keeps its pods until no router sends it requests, and for a while after that.
 
 One whose `autoscaling` says so is asleep while nobody asks it (`is_asleep`).
@@ -22,7 +24,7 @@ from .cold_start import expected_start
 from .experiment_end import is_followed, kept_versions
 from .observed_version import Contest, ObservedVersion
 
-__all__ = ["WITHOUT_PODS", "Wanted", "ends_at", "is_left", "is_named", "replaced_at_of", "wanted_pods"]
+__all__ = ["WITHOUT_PODS", "Wanted", "dropping", "ends_at", "is_left", "is_named", "replaced_at_of", "wanted_pods"]
 
 WITHOUT_PODS = frozenset({"Idle", "Retired"})
 """The phases of a version that nobody wants."""
@@ -120,16 +122,32 @@ def replaced_at_of(seen: ObservedVersion, now: datetime) -> str | None:
 
 def _is_asked_for(seen: ObservedVersion) -> bool:
     holds_production = seen.registry is not None and PRODUCTION in seen.registry.aliases
-    undecided = any(contest.status.decision is None for contest in seen.contests)
     if seen.engine is None and not holds_production and any(contest.status.is_new for contest in seen.contests):
         return False  # as after a restore: it may turn out to have lost
-    if holds_production or undecided or _is_to_follow(seen):
+    if holds_production or _takes_part(seen) or _is_to_follow(seen):
         return True
     if seen.route.default == seen.name:  # until another is: that one may yet load
         return True
-    if last := _last_decided(seen):
+    if last := _last_left(seen):
         return not _lost(seen.name, last)
     return not _was_scaled_down(seen)
+
+
+def _takes_part(seen: ObservedVersion) -> bool:
+    """Whether an experiment is yet to decide about it, and leads users to it."""
+    return any(one.status.decision is None and not one.has_dropped(seen.name) for one in seen.contests)
+
+
+def dropping(seen: ObservedVersion) -> Contest | None:
+    """Return the experiment that it left last, where that was as a challenger beyond a guardrail."""
+    last = _last_left(seen)
+    return last if last and last.has_dropped(seen.name) else None
+
+
+def _last_left(seen: ObservedVersion) -> Contest | None:
+    """One that goes on and has dropped it, before any that is decided."""
+    left = (one for one in seen.contests if one.status.decision is None and one.has_dropped(seen.name))
+    return next(left, None) or _last_decided(seen)
 
 
 def _last_decided(seen: ObservedVersion) -> Contest | None:
@@ -155,13 +173,13 @@ def _was_scaled_down(seen: ObservedVersion) -> bool:
 
 
 def _lost(name: str, contest: Contest) -> bool:
-    """Whether it lost; the loser of a promotion is wanted until that is over."""
+    """Whether it lost; the loser of a promotion is wanted until that is over, but for who was dropped before."""
     kept = kept_versions(contest.spec, contest.status)
-    return kept is not None and name not in kept
+    return contest.has_dropped(name) or (kept is not None and name not in kept)
 
 
 def _drain(seen: ObservedVersion) -> timedelta:
-    last = _last_decided(seen)
+    last = _last_left(seen)
     return timedelta(seconds=seconds(last.spec.decision.scale_down_delay)) if last else _DRAIN
 
 
@@ -210,7 +228,7 @@ def is_asleep(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> 
 
 def _is_awaited(seen: ObservedVersion, now: datetime, replaced_at: str | None) -> bool:
     """Whether it has to answer, asked or not: an arm of an experiment, what is to get clients, or may get them back."""
-    if any(contest.status.decision is None for contest in seen.contests) or _is_to_follow(seen):
+    if _takes_part(seen) or _is_to_follow(seen):
         return True
     held = seen.registry.aliases if seen.registry else ()
     routed = {**seen.route.named, PRODUCTION: seen.route.default}

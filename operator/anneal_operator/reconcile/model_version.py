@@ -366,7 +366,8 @@ def _contests(experiments: Sequence[Manifest], item: VersionItem) -> list[Contes
     for experiment in experiments_on(experiments, item.name):
         try:
             spec = ABExperimentSpec.parse(experiment["spec"])
-            contests.append(Contest(spec, ABExperimentStatus.parse(experiment.get("status") or {})))
+            status = ABExperimentStatus.parse(experiment.get("status") or {})
+            contests.append(Contest(spec, status, experiment["metadata"]["name"]))
         except ValueError:
             continue
     return contests
