@@ -48,8 +48,9 @@ def measured(folder: Path) -> dict[str, float]:
                 seconds[file.stem] += float(suite.attrib["time"])
                 continue
             for case in suite.iter("testcase"):
-                module = next(part for part in case.attrib["classname"].split(".") if part.startswith("test_"))
-                seconds[module] += float(case.attrib["time"])
+                parts = case.get("classname", "").split(".")  # none of a test that was interrupted
+                if module := next((part for part in parts if part.startswith("test_")), ""):
+                    seconds[module] += float(case.attrib["time"])
     return {**seconds, _WHOLE: max(times) - min(times)} if times else {}
 
 

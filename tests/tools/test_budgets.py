@@ -11,6 +11,7 @@ E2E = """<testsuites><testsuite name="pytest" timestamp="2026-01-01T00:01:00+00:
   <testcase classname="tests.e2e.test_api" name="one" time="2.25"/>
   <testcase classname="tests.e2e.test_api.TestGroup" name="two" time="1.5"/>
   <testcase classname="tests.e2e.test_demo" name="three" time="40"/>
+  <testcase time="11"/>
 </testsuite></testsuites>"""
 
 
