@@ -35,18 +35,6 @@ __all__ = ["Case", "Tally", "cases", "main", "outcome"]
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _PACKAGE = Path("operator/anneal_operator")
 _EQUIVALENT = _CHECKOUT / "tests/equivalent_mutants.toml"
-_COPIED = (
-    "benchmarks",
-    "crds",
-    "docs",
-    "examples",
-    "charts",
-    "local_cluster",
-    "operator",
-    "serving_runtime",
-    "tests",
-    "training_runtime",
-)
 _LIBRARIES = (
     "aiohttp",
     "cryptography.x509",
@@ -209,8 +197,8 @@ def main(arguments: list[str] | None = None) -> int:
         importlib.import_module(library)
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         root = Path(folder)
-        for name in _COPIED:
-            shutil.copytree(_CHECKOUT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "go"))
+        for room in (path for path in _CHECKOUT.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            shutil.copytree(room, root / room.name, ignore=shutil.ignore_patterns("__pycache__", "go"))
         shutil.copy(_CHECKOUT / "pyproject.toml", root)
         tallies = [_told(root, name, chosen) for name, chosen in _chosen(root, options.files).items()]
     return int(any(tally.percent < _NEEDED_PERCENT for tally in tallies))
