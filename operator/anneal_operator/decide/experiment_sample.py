@@ -135,7 +135,7 @@ def _response(terms: Terms, counts: Counts, metric: str) -> str:
 
 def _unmeasured(terms: Terms, counts: Counts) -> str:
     """Why nobody has a value of what is measured of answers, where that is the recorder's doing."""
-    if terms.source == "Feedback" or (counts.guards and terms.source in counts.guards.ratios):
+    if terms.is_of_means or (counts.guards and terms.source in counts.guards.ratios):
         return ""
     return (
         f"the recorder does not tell {terms.source} of answers, so nothing is decided: have the chart's recorder run "
