@@ -93,11 +93,6 @@ class Database:
         with self._looking:
             return shadows.shadowed(self._look, experiment)
 
-    def may_ask(self, experiment: str, ask: scorings.Ask) -> bool:
-        """Return what `scorings.may_ask` says; what is spent is on disk."""
-        with self._lock, self._connection:
-            return scorings.may_ask(self._connection, experiment, ask, time.time())
-
     def report_scoring(self, experiment: str, report: scorings.Report) -> None:
         """Add up what a scorer reports."""
         with self._lock, self._connection:

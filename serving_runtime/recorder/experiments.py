@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from .database import Database
 from .definition import Definition
 from .posted import COUNTED, refused
-from .scorings import Ask, Report
+from .scorings import Report
 
 __all__ = ["experiments_router"]
 
@@ -37,10 +37,6 @@ def experiments_router(database: Database) -> APIRouter:
     @routes.get("/{uid}/shadow")
     def shadowed(uid: _Uid) -> dict[str, Any]:
         return database.shadowed(uid)
-
-    @routes.post("/{uid}/scorings/asks")
-    def ask(uid: _Uid, told: Ask) -> dict[str, bool]:
-        return {"may": database.may_ask(uid, told)}
 
     @routes.post("/{uid}/scorings")
     def report(uid: _Uid, told: Report) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""What came of scoring answers: how many were taken, scored and not, and how much of a judge's budget is spent.
+"""What came of scoring answers: how many were taken, scored and not.
 
 The scores themselves are values like those that users say (feedback.py), under names that no client can say. Of the
-answers' texts nothing comes here. A budget is one of a day, and durable: a scorer that begins anew goes on with it.
+answers' texts nothing comes here.
 """
 
 import sqlite3
@@ -14,10 +14,8 @@ from serving_runtime.scoring import SCORE
 from .feedback import Said
 from .sums import scaled
 
-__all__ = ["SCORINGS", "Ask", "Report", "Scores", "add", "may_ask", "scoring"]
+__all__ = ["SCORINGS", "Report", "Scores", "add", "scoring"]
 
-_DAY_SECONDS = 86400
-_MOST = 1 << 40
 _Name = Annotated[str, Field(min_length=1, max_length=63)]
 _Count = Annotated[int, Field(ge=0, le=1 << 31)]
 _WHOLE = "INTEGER NOT NULL DEFAULT 0"
@@ -25,7 +23,6 @@ _COUNTS = ("taken", "scored", "failed", "dropped")
 SCORINGS = f"""
 CREATE TABLE IF NOT EXISTS scorings (
     experiment TEXT NOT NULL, metric TEXT NOT NULL, {", ".join(f"{name} {_WHOLE}" for name in _COUNTS)},
-    day {_WHOLE}, asked {_WHOLE}, denied {_WHOLE},
     PRIMARY KEY (experiment, metric)
 ) WITHOUT ROWID
 """
@@ -34,7 +31,7 @@ _ADD = (
     f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _COUNTS)}"
 )
 _LOOK = (
-    f"SELECT {', '.join(_COUNTS)}, day, asked, denied FROM scorings"  # noqa: S608
+    f"SELECT {', '.join(_COUNTS)} FROM scorings"  # noqa: S608
     " WHERE experiment = ? AND metric = ?"
 )
 
@@ -68,19 +65,9 @@ class Report(BaseModel):
     taken: _Count = 0
     scored: _Count = 0
     failed: _Count = 0
-    """Not scored, as the judge gave no score."""
+    """Not scored, as nothing could be made of them."""
     dropped: _Count = 0
-    """Not scored, as there was no room, or no budget."""
-
-
-class Ask(BaseModel):
-    """One request that a judge is to be sent."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    metric: _Name
-    most: Annotated[int, Field(ge=1, le=_MOST)]
-    """How many there may be in a day."""
+    """Not scored, as there was no room."""
 
 
 def add(connection: sqlite3.Connection, experiment: str, report: Report) -> None:
@@ -88,25 +75,9 @@ def add(connection: sqlite3.Connection, experiment: str, report: Report) -> None
     connection.execute(_ADD, (experiment, report.metric, *(getattr(report, name) for name in _COUNTS)))
 
 
-def may_ask(connection: sqlite3.Connection, experiment: str, ask: Ask, now: float) -> bool:
-    """Return whether there is budget for a request today (UTC), and spend it."""
-    day, key = int(now // _DAY_SECONDS), (experiment, ask.metric)
-    row = connection.execute("SELECT day, asked FROM scorings WHERE experiment = ? AND metric = ?", key).fetchone()
-    if row is None:
-        connection.execute("INSERT INTO scorings (experiment, metric, day) VALUES (?, ?, ?)", (*key, day))
-    elif day > row[0]:  # a clock that was set back gives no second budget
-        connection.execute(
-            "UPDATE scorings SET day = ?, asked = 0, denied = 0 WHERE experiment = ? AND metric = ?", (day, *key)
-        )
-    may = row is None or day > row[0] or row[1] < ask.most
-    column = "asked" if may else "denied"
-    connection.execute(f"UPDATE scorings SET {column} = {column} + 1 WHERE experiment = ? AND metric = ?", key)  # noqa: S608
-    return bool(may)
-
-
 def scoring(connection: sqlite3.Connection, experiment: str, metric: str) -> dict[str, Any] | None:
     """Return what is known of the scoring of a metric, by the name of its values; None where nothing is."""
     row = connection.execute(_LOOK, (experiment, metric.removeprefix(SCORE))).fetchone()
     if row is None or not metric.startswith(SCORE):
         return None
-    return dict(zip((*_COUNTS, "day", "asked", "denied"), row, strict=True))
+    return dict(zip(_COUNTS, row, strict=True))

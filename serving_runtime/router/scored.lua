@@ -1,7 +1,7 @@
 -- For an experiment that measures what answers are worth: which of them are handed to the scorer, when the client has its
 -- answer and nothing waits for this. Which variant answered is not among what is handed on.
 --
--- All of it is bounded: how many are on their way at once, how long one takes, and what is held of requests and answers.
+-- All of it is bounded: how many are on their way at once, how long one takes, and what is held of answers.
 -- What is beyond that is dropped, and counted; nothing is sent again. Texts are held in memory alone.
 local cjson = require "cjson.safe"
 local assignment = require "assignment"
@@ -11,14 +11,13 @@ local keys = require "keys"
 local metrics = require "metrics"
 
 local scored = {}
-local LONGEST_BODY, LONGEST_ANSWER = 128 * 1024, 256 * 1024
+local LONGEST_ANSWER = 256 * 1024
 local MOST_AT_ONCE, SECONDS, SHARE = 16, 5, 100 -- of a worker; buckets in a percent
 local SAID = { chat = true, completions = true, responses = true } -- what has words
 local at_once = 0
 
 local function drop(copy, reason)
   copy.answer:leave()
-  if copy.body then copy.body:leave() end
   metrics.count("scored_dropped_total", { model = copy.model, reason = reason })
 end
 
@@ -31,32 +30,18 @@ function scored.sample(split, seen)
   seen.scored = { split = split, model = seen.model, answer = held.of(LONGEST_ANSWER) }
 end
 
--- The request's body, as the model was asked; nil where it is larger than is handed on.
-local function body_of()
-  local text = ngx.req.get_body_data()
-  if not text then
-    local file = io.open(ngx.req.get_body_file() or "", "rb")
-    text = file and file:read(LONGEST_BODY + 1)
-    if file then file:close() end
-  end
-  local body = held.of(LONGEST_BODY)
-  return text and body:add(text) and body or nil
-end
-
 -- What keeps an answer from being handed on; nothing where it may be.
 local function objection(copy, seen)
   if seen.outcome ~= "complete" then return "incomplete" end
   if copy.answer.is_left then return "large" end
   if at_once >= MOST_AT_ONCE then return "busy" end
-  copy.body = body_of()
-  return not copy.body and "large" or nil
 end
 
 local function hand_on(copy)
   local to = copy.split.scores
   local told = cjson.encode {
     experiment = copy.split.uid, exposure = copy.exposure, kind = copy.kind, stream = copy.streams or false,
-    asked = copy.body:text(), answer = copy.answer:text(),
+    answer = copy.answer:text(),
   }
   local asked = {
     address = to.host, port = to.port, host = to.host .. ":" .. to.port, uri = "/answers", id = copy.exposure,
@@ -74,7 +59,6 @@ local function run(premature, copy)
     local done, problem = pcall(hand_on, copy)
     if not done then ngx.log(ngx.ERR, "an answer could not be handed on: ", problem) end
     copy.answer:leave()
-    copy.body:leave()
   end
   at_once = at_once - 1
 end

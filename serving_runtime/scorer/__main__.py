@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serving_runtime.keys import Keyed, key_of
 from serving_runtime.plan import ADMIN_KEY_VARIABLE
-from serving_runtime.scoring import JUDGE_KEYS_FOLDER, ScoringPlan
+from serving_runtime.scoring import ScoringPlan
 
 __all__ = ["main"]
 
@@ -22,11 +22,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serving_runtime.scorer", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plan", type=Path, required=True, help="what is scored, and by what")
-    parser.add_argument("--keys", type=Path, default=Path(JUDGE_KEYS_FOLDER), help="the folder of judges' keys")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     plan, key = ScoringPlan.model_validate_json(options.plan.read_text()), key_of(ADMIN_KEY_VARIABLE)
-    app = create_app(Desk(plan, Recorder(plan.recorder, key), options.keys))
+    app = create_app(Desk(plan, Recorder(plan.recorder, key)))
     uvicorn.run(Keyed(app, key, ("/health",)), host="0.0.0.0", port=options.port, log_level="warning")  # noqa: S104 - a pod
 
 

@@ -1,16 +1,16 @@
-"""What a model said in an answer, choice by choice, and what it was asked: of a whole answer or of a stream, of any of
+"""What a model said in an answer, choice by choice: of a whole answer or of a stream, of any of
 the three ways in which a model is asked. Thoughts are no part of what it said.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from serving_runtime.scoring import Answered
 
-__all__ = ["Choice", "choices_of", "conversation_of"]
+__all__ = ["Choice", "choices_of"]
 
 _THOUGHT = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _DATA = re.compile(r"^data: ?(\{.*)$", re.MULTILINE)
@@ -43,27 +43,6 @@ def choices_of(answered: Answered) -> list[Choice]:
     if not found:
         raise ValueError("the answer has no choices")
     return found
-
-
-def conversation_of(answered: Answered) -> list[dict[str, str]]:
-    """Return what was asked, as texts; nothing of it names a model or a user."""
-    asked = json.loads(answered.asked)
-    if answered.kind == "chat":
-        return [_message(one) for one in asked["messages"]]
-    said = asked["prompt"] if answered.kind == "completions" else asked["input"]
-    if isinstance(said, list) and answered.kind == "responses":
-        told = [_message(one) for one in said if isinstance(one, Mapping) and "content" in one]
-    else:
-        told = [{"role": "user", "content": said if isinstance(said, str) else json.dumps(said)}]
-    instructions = asked.get("instructions")
-    return [{"role": "system", "content": instructions}, *told] if isinstance(instructions, str) else told
-
-
-def _message(told: Mapping[str, Any]) -> dict[str, str]:
-    content = told.get("content")
-    if isinstance(content, list):
-        content = "\n".join(str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part)
-    return {"role": str(told.get("role", "user")), "content": content if isinstance(content, str) else ""}
 
 
 def _objects(answered: Answered) -> Iterator[dict[str, Any]]:

@@ -15,9 +15,7 @@ from .desk import Desk
 __all__ = ["create_app"]
 
 _LARGEST = 2 << 20
-"""An answer of 256 KiB and a request of 128, where JSON writes each byte in two; more where it has to, which none is
-taken of.
-"""
+"""An answer of 256 KiB, where JSON writes each byte in up to six."""
 
 
 def create_app(desk: Desk) -> FastAPI:

@@ -1,4 +1,4 @@
-"""The recorder as a scorer knows it: where scores go, and what a budget is asked of."""
+"""The recorder as a scorer knows it: where scores go, and what became of answers."""
 
 import http.client
 import json
@@ -16,11 +16,7 @@ _LARGEST_ANSWER = 4096
 
 
 class RecorderError(Exception):
-    """The recorder did not say that it took what it was sent; `may_pass` where it is worth another try."""
-
-    def __init__(self, why: str, *, may_pass: bool) -> None:
-        super().__init__(why)
-        self.may_pass = may_pass
+    """The recorder did not say that it took what it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +40,20 @@ class Recorder:
         told = [{"exposure": one.exposure, "metric": one.metric, "value": one.value} for one in scores]
         self._post(SCORES_PATH, {"scores": told})
 
-    def may_ask(self, experiment: str, metric: str, most: int) -> bool:
-        """Return whether there is budget for one more request to a judge today, and spend it."""
-        told = self._post(f"/experiments/{experiment}/scorings/asks", {"metric": metric, "most": most})
-        return told.get("may") is True
-
     def report(self, experiment: str, metric: str, counts: Mapping[str, int]) -> None:
         """Tell what became of answers."""
         self._post(f"/experiments/{experiment}/scorings", {"metric": metric, **counts})
 
-    def _post(self, path: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    def _post(self, path: str, told: Mapping[str, Any]) -> None:
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=_TIMEOUT_SECONDS)
         try:
             connection.request("POST", path, json.dumps(told), headers)
             answer = connection.getresponse()
-            content = answer.read(_LARGEST_ANSWER)
+            answer.read(_LARGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
-            raise RecorderError(f"no answer: {type(error).__name__}", may_pass=True) from error
+            raise RecorderError(f"no answer: {type(error).__name__}") from error
         finally:
             connection.close()
         if answer.status != http.HTTPStatus.OK:
-            raise RecorderError(f"it answered {answer.status}", may_pass=answer.status >= 500)
-        found: dict[str, Any] = json.loads(content)
-        return found
+            raise RecorderError(f"it answered {answer.status}")

@@ -10,10 +10,6 @@ __all__ = ["MOST_WAITING", "Waiting"]
 MOST_WAITING, MOST_BYTES = 256, 64 << 20
 
 
-def _size(answered: Answered) -> int:
-    return len(answered.asked) + len(answered.answer)
-
-
 class Waiting:
     """One queue."""
 
@@ -24,10 +20,10 @@ class Waiting:
 
     def put(self, metric: ScoredMetric, answered: Answered) -> bool:
         """Take an answer where there is room."""
-        if len(self._waiting) >= MOST_WAITING or self._size + _size(answered) > MOST_BYTES:
+        if len(self._waiting) >= MOST_WAITING or self._size + len(answered.answer) > MOST_BYTES:
             return False
         self._waiting.append((metric, answered))
-        self._size += _size(answered)
+        self._size += len(answered.answer)
         self._filled.set()
         return True
 
@@ -37,5 +33,5 @@ class Waiting:
             self._filled.clear()
             await self._filled.wait()
         metric, answered = self._waiting.popleft()
-        self._size -= _size(answered)
+        self._size -= len(answered.answer)
         return metric, answered

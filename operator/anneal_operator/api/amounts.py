@@ -29,11 +29,8 @@ _AMOUNTS: Mapping[str, tuple[int, str]] = {
     "OutputTokens": (1, " tokens"),
     **dict.fromkeys(SCORES, (100, " %")),
 }
-_DIFFERENCES = {
-    **_AMOUNTS,
-    **dict.fromkeys(("Errors", *SCORES), (100, " points")),
-    **dict.fromkeys(LOGARITHMS, (100, " %")),
-}
+_POINTS, _PERCENT = (100, " points"), (100, " %")
+_DIFFERENCES = {**_AMOUNTS, **dict.fromkeys(("Errors", *SCORES), _POINTS), **dict.fromkeys(LOGARITHMS, _PERCENT)}
 
 
 def amount(source: str, value: float, shown: str = ".3g") -> str:

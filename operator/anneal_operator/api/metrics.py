@@ -39,12 +39,12 @@ class _Measured(Schema):
     """What is measured, of one number or another."""
 
     response_schema: _SchemaText | None = None
-    """Of `SchemaValidity`: the JSON Schema that answers are to satisfy, as JSON. It is one for all variants, and what it
-    refers to is not fetched.
+    """Of `SchemaValidity`: the JSON Schema that answers are to satisfy, as JSON. It is one for all variants; nothing is
+    fetched that it refers to.
     """
     sample_percent: int | None = Field(default=None, ge=1, le=_ALL)
-    """Of `SchemaValidity` and `Refusals`: the share of the answers that are scored; all where it is left out. Which ones
-    follows from their ids, and so from no variant.
+    """Of `SchemaValidity` and `Refusals`: the share of the answers that are scored; all where it is left out. Which
+    ones follows from their ids, and so from no variant.
     """
 
 
@@ -195,8 +195,13 @@ class SecondaryMetric(_Measured):
     def alone(self) -> PrimaryMetric:
         """The same, as if it were to decide."""
         direction: Literal["Increase"] | None = "Increase" if self.source == "OutputTokens" else None
-        same = {"response_schema": self.response_schema, "sample_percent": self.sample_percent}
-        return PrimaryMetric(name=self.name, source=self.source, direction=direction, **same)
+        return PrimaryMetric(
+            name=self.name,
+            source=self.source,
+            direction=direction,
+            response_schema=self.response_schema,
+            sample_percent=self.sample_percent,
+        )
 
     @property
     def scored(self) -> ScoredMetric | None:
@@ -295,4 +300,5 @@ class Metrics(Schema):
     @property
     def scored(self) -> list[ScoredMetric]:
         """How answers are scored, by the metrics that take that."""
-        return [one.scored for one in (self.primary, *self.secondary) if one.scored]
+        asked = [self.primary.scored, *(one.scored for one in self.secondary)]
+        return [one for one in asked if one]

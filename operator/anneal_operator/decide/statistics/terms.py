@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from anneal_operator.api.amounts import LOGARITHMS, SAID, SCORES, MetricSource
+from anneal_operator.api.amounts import LOGARITHMS, SCORES, MetricSource
 
 from .comparison import rho2_of
 from .cuped import History
@@ -36,10 +36,10 @@ _WHOLE = Scale(1)
 RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE, SCORED_RULE, SCORED_EQUALS_RULE = 1, 2, 3, 4, 5, 6
 """The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
 judge what has guardrails, which it would not see; without any, both are the same. The third asks whether variants that
-are the same look the same, whatever the metric. The fourth is of a metric that is measured of answers, where others would
-look for what users said, and of guardrails of times and tokens, which from the third on say nothing by answers that a
-few users have. Before, those began by the second, too. The last two are of scores, which are users' means as what
-they say is, where others would look for what is measured of answers; the sixth asks what the third does.
+are the same look the same, whatever the metric. The fourth is of a metric that is measured of answers, where others
+would look for what users said, and of guardrails of times and tokens, which from the third on say nothing by answers
+that a few users have. Before, those began by the second, too. The last two are of scores, which are users' means as
+what they say is, where others would look for what is measured of answers; the sixth asks what the third does.
 """
 
 
@@ -85,11 +85,6 @@ class Terms:
     def is_of_equals(self) -> bool:
         """Whether the variants are the same, and nobody is to win."""
         return self.rule in {EQUALS_RULE, SCORED_EQUALS_RULE}
-
-    @property
-    def is_of_means(self) -> bool:
-        """Whether a user's value is a mean of values about single answers, and no part of a ratio."""
-        return self.source in SAID
 
     @property
     def asks_for_many(self) -> bool:
