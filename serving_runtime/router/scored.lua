@@ -1,5 +1,5 @@
 -- For an experiment that measures what answers are worth: which of them are handed to the scorer, when the client has its
--- answer and nothing waits for this. Which variant answered is not among what is handed on.
+-- answer and nothing waits for this. Which variant answered is not told.
 --
 -- All of it is bounded: how many are on their way at once, how long one takes, and what is held of answers.
 -- What is beyond that is dropped, and counted; nothing is sent again. Texts are held in memory alone.

@@ -38,7 +38,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
-from anneal_operator.decide.statistics.guarded import Guards, Source
+from anneal_operator.decide.statistics.guarded import Guards, Source, is_ratio
 from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
@@ -293,7 +293,7 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
 def _sources(spec: ABExperimentSpec) -> list[Source]:
     """What has to be known of answers."""
     primary = spec.metrics.primary.source
-    measured: set[Source] = set() if primary in SAID else {primary}
+    measured: set[Source] = {primary} if is_ratio(primary) else set()
     return sorted(measured.union(one.source for one in spec.metrics.guardrails))
 
 

@@ -371,13 +371,8 @@ class RouterKind:
         scorer = scorer_steps(item.namespace, observed.owners, intent.scored, observed.recorder.address, keys, settings)
         gateways = GatewayEnvironment(settings.gateways, settings.gateway_hostnames)
         routes = [http_route(item.namespace, observed.owners, gateways)] if gateways.parents else []
-        return [
-            *kept(item.namespace, observed.ring),
-            *map(Apply, made),
-            *recorder,
-            *scorer,
-            *map(Apply, [*guards, *routes]),
-        ]
+        own = [*map(Apply, made), *recorder, *scorer]
+        return [*kept(item.namespace, observed.ring), *own, *map(Apply, [*guards, *routes])]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: Await) -> None:
         """Keep what is waited for; the versions and experiments tell it."""
