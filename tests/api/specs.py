@@ -1005,7 +1005,7 @@ CASES = [
         trust="Anyone",
         override={"header": "X-Variant", "users": ["alice"]},
     ),
-    _case("ABExperiment", "metrics.primary.source", "Refusals", _ENUM),
+    _case("ABExperiment", "metrics.primary.source", "Cost", _ENUM),
     *(
         _case("ABExperiment", "metrics.primary", {"name": "r", **told}, refused)
         for told, refused in (

@@ -12,7 +12,7 @@ from .schema import MapByName, Rule, Schema
 __all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range", "SecondaryMetric"]
 
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
-_SchemaText = Annotated[str, StringConstraints(min_length=2, max_length=20000, pattern=r"^[ \n]*[{]")]
+_SchemaText = Annotated[str, StringConstraints(min_length=2, max_length=20000, pattern=r"^[{][^\x00]*[}][ \n]*$")]
 _ALL = 100
 _SCORED = "self.source in ['SchemaValidity', 'Refusals']"
 GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
