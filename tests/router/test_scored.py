@@ -1,4 +1,4 @@
-"""What answers are worth, by the real nginx, scorer and recorder: beside the way of requests, and never their concern."""
+"""What answers are worth, by the real nginx, scorer and recorder: beside the way of requests, never their concern."""
 
 import json
 import os
