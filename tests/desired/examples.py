@@ -36,6 +36,7 @@ from anneal_operator.desired.shared_base import Member, adapters_config, engine_
 from anneal_operator.desired.stage_pod import TrainingEnvironment
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from anneal_operator.desired.weights import Authorities
+from serving_runtime.scoring import ScoredMetric
 from training_runtime.plan import Published
 
 __all__ = ["EXAMPLES", "GOLDEN", "text"]
