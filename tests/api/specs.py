@@ -1009,6 +1009,12 @@ CASES = [
     *(
         _case("ABExperiment", "metrics.primary", {"name": "r", **told}, refused)
         for told, refused in (
+            ({"source": "Refusals", "samplePercent": 20, "minimumDetectableEffect": 0.01}, None),
+            ({"source": "SchemaValidity", "responseSchema": "{}"}, None),
+            ({"source": "SchemaValidity"}, "`SchemaValidity` needs a `responseSchema`"),
+            ({"source": "Refusals", "responseSchema": "{}"}, "`SchemaValidity` needs a `responseSchema`"),
+            ({"source": "Errors", "samplePercent": 20}, "`samplePercent` is of answers that are scored"),
+            ({"source": "Refusals", "minimumDetectableEffect": 1}, "`minimumDetectableEffect` of `Errors`"),
             ({"source": "Errors", "minimumDetectableEffect": 0.01}, None),
             ({"source": "Latency", "minimumDetectableEffect": 0.1, "missing": "Ignore"}, None),
             ({"source": "TimeToFirstToken"}, None),

@@ -1,4 +1,4 @@
-"""A verdict on what answers are worth: users' means between 0 and 1, by a rule of their own, and again from its record."""
+"""A verdict on what answers are worth: users' means from 0 to 1, by rules of their own, and again from its record."""
 
 import json
 from dataclasses import replace
