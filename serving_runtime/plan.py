@@ -580,6 +580,7 @@ def _plain(route: Mapping[str, Any]) -> dict[str, Any]:
     told = split and {
         **{name: split[name] for name in _PLAIN_FIELDS},
         "headers": [key["name"] for key in split["keys"]],
+        **({"scores": split["scores"]} if split.get("scores") else {}),
     }
     return {"default": route["default"], "named": route["named"], "experiment": told}
 

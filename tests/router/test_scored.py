@@ -136,7 +136,7 @@ def test_a_user_s_mean_of_what_answers_are_worth_reaches_the_recorder_once(tmp_p
 def test_clients_can_say_no_score(tmp_path: Path) -> None:
     with _scene(tmp_path) as (router, _, _):
         said = {"exposureId": "0" * 32, "metric": "score.valid", "value": 1}
-        assert router.ask("/v1/feedback", said, Content_Type="application/json").status == 422
+        assert poll(lambda: router.ask("/v1/feedback", said, Content_Type="application/json").status == 422, 10)
         assert router.ask("/scores", {"scores": []}).status == 404
 
 
