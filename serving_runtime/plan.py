@@ -68,6 +68,7 @@ __all__ = [
     "Quantization",
     "ReasoningParser",
     "RouteTable",
+    "ScoresRoute",
     "ServingPlan",
     "ShadowRoute",
     "Stamp",
@@ -448,6 +449,18 @@ class ShadowRoute(_Part):
     """After which a copy is given up."""
 
 
+class ScoresRoute(_Part):
+    """Where a router hands answers on that are scored, and of which share it does.
+
+    A router of an earlier build ignores it, and hands nothing on: nobody is sent elsewhere.
+    """
+
+    percent: int
+    """Of the answers of those who take part, by their ids."""
+    host: str
+    port: int
+
+
 class ExperimentRoute(_Part):
     """How one experiment assigns users."""
 
@@ -467,6 +480,8 @@ class ExperimentRoute(_Part):
     override: OverrideRoute | None = None
     shadow: ShadowRoute | None = Field(default=None, exclude_if=lambda shadow: shadow is None)
     """Where challengers get copies alone; then nobody takes part. Other tables are as an earlier build writes them."""
+    scores: ScoresRoute | None = Field(default=None, exclude_if=lambda scores: scores is None)
+    """Where answers are scored; other tables are as an earlier build writes them."""
 
     @property
     def is_plain(self) -> bool:
@@ -565,6 +580,7 @@ def _plain(route: Mapping[str, Any]) -> dict[str, Any]:
     told = split and {
         **{name: split[name] for name in _PLAIN_FIELDS},
         "headers": [key["name"] for key in split["keys"]],
+        **({"scores": split["scores"]} if split.get("scores") else {}),
     }
     return {"default": route["default"], "named": route["named"], "experiment": told}
 

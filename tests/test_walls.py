@@ -70,6 +70,7 @@ OURS = {
     "anneal_operator.api",
     "anneal_operator.reasons",
     "serving_runtime.plan",
+    "serving_runtime.scoring",
     "training_runtime.HEARTBEAT_VARIABLE",
     "training_runtime.STALLED",
     "training_runtime.plan",
@@ -83,6 +84,7 @@ PURE = {
     f"{ROOMS}/reasons.py": {"enum"},
     "prompts": SAFE | {"datetime", "functools", "itertools", "jinja2", "prompts", "pydantic"},
     "serving_runtime/plan.py": SAFE | {"hashlib", "pydantic", "serving_runtime.terms"},
+    "serving_runtime/scoring.py": {"hashlib", "json", "pydantic", "typing"},
     "training_runtime/plan.py": {"pathlib.Path", "pydantic", "training_runtime.HEARTBEAT_VARIABLE", "typing"},
 }
 """All that the rooms without clock, chance and other systems may import, and the two plans that they share with the

@@ -129,6 +129,7 @@ class Reason(StrEnum):
     OBSERVED = "Observed"
     SOUND = "Sound"
     UNSOUND = "Unsound"
+    SCHEMA_UNREADABLE = "SchemaUnreadable"
     ARTIFACTS_DIFFER = "ArtifactsDiffer"
     INCONCLUSIVE = "Inconclusive"
     MOVED = "Moved"

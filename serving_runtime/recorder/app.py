@@ -26,6 +26,7 @@ from .inbox import Inbox
 from .ingest import records_router
 from .posted import Feedback, answer_of, refusal_of
 from .retention import RETENTION_DAYS
+from .scored import scores_router
 
 __all__ = ["create_app"]
 
@@ -51,6 +52,7 @@ def create_app(folder: Path, retention_days: float = RETENTION_DAYS) -> FastAPI:
     app = FastAPI(title="Anneal recorder", lifespan=tidying, docs_url=None, redoc_url=None)
     app.include_router(records_router(database))
     app.include_router(experiments_router(database))
+    app.include_router(scores_router(inbox))
 
     @app.get("/versions/{name}")
     def answered(name: Annotated[str, PathParameter(max_length=512)]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import analysis, shadows, statistics, versions
+from . import analysis, scorings, shadows, statistics, versions
 from .closing import Flow, close_windows
 from .definition import Definition, define
 from .feedback import Desk, Said, Told, key_of
@@ -83,14 +83,20 @@ class Database:
             return analysis.sums(self._look, experiment, metric)
 
     def statistics(self, experiment: str, metric: str) -> dict[str, Any]:
-        """Return what `statistics.statistics` says."""
+        """Return what `statistics.statistics` says, and `scorings.scoring` of the same metric."""
         with self._looking:
-            return statistics.statistics(self._look, experiment, metric)
+            told = statistics.statistics(self._look, experiment, metric)
+            return told | {"scoring": scorings.scoring(self._look, experiment, metric)}
 
     def shadowed(self, experiment: str) -> dict[str, Any]:
         """Return what `shadows.shadowed` says."""
         with self._looking:
             return shadows.shadowed(self._look, experiment)
+
+    def report_scoring(self, experiment: str, report: scorings.Report) -> None:
+        """Add up what a scorer reports."""
+        with self._lock, self._connection:
+            scorings.add(self._connection, experiment, report)
 
     def answered(self, version: str) -> dict[str, int]:
         """Return what `versions.answered` says."""

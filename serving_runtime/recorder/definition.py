@@ -20,7 +20,7 @@ Ranges = dict[str, tuple[int, int]]
 """By metric, scaled (sums.py)."""
 _DAY_SECONDS = 86400
 _Bound = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
-_Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+_Metric = Annotated[str, Field(pattern=r"^(score[.])?[a-z][a-z0-9_]{0,62}$")]
 
 
 class Range(BaseModel):

@@ -7,12 +7,13 @@ from fastapi.responses import JSONResponse
 
 from .database import Database
 from .definition import Definition
-from .posted import METRIC, refused
+from .posted import COUNTED, refused
+from .scorings import Report
 
 __all__ = ["experiments_router"]
 
 _Uid = Annotated[str, Path(max_length=63)]
-_Metric = Annotated[str, Query(pattern=METRIC)]
+_Metric = Annotated[str, Query(pattern=COUNTED)]
 
 
 def experiments_router(database: Database) -> APIRouter:
@@ -36,5 +37,10 @@ def experiments_router(database: Database) -> APIRouter:
     @routes.get("/{uid}/shadow")
     def shadowed(uid: _Uid) -> dict[str, Any]:
         return database.shadowed(uid)
+
+    @routes.post("/{uid}/scorings")
+    def report(uid: _Uid, told: Report) -> dict[str, str]:
+        database.report_scoring(uid, told)
+        return {"status": "added"}
 
     return routes

@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from .feedback import MOST_OF_AN_ANSWER, Outcome, Outside, Said, Told
 from .sums import scaled, unscaled
 
-__all__ = ["METRIC", "Feedback", "answer_of", "refusal_of", "refused"]
+__all__ = ["COUNTED", "METRIC", "Feedback", "answer_of", "refusal_of", "refused"]
 
 METRIC = r"^[a-z][a-z0-9_]{0,62}$"
+"""What clients may call what they say."""
+COUNTED = r"^(score[.])?[a-z][a-z0-9_]{0,62}$"
+"""What values are called: scores, too."""
 _FREE_TEXT = "free text is not taken, as it may name people; send `metric` and `value`"
 _NOT_COUNTED = (
     "the answer's request named no user, or a version instead of the model, or the recorder's volume had no room for"

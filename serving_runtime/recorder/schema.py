@@ -10,7 +10,7 @@ What later analyses need is in `sums`, by variant and the day on which users wer
 are added (parts.py), and in `cells`, histograms. What of a user's row their window held stands in `windows` once the
 row holds more than that, and what they were like before the experiment in `histories`. `ranges` says between what
 values a metric lies. `versions` has what each version answered, whoever asked, and `shadows` what came of copies of
-requests (shadows.py).
+requests (shadows.py); `scorings` what came of scoring answers (scorings.py).
 
 A later file is refused: what a release does not know it would not keep up. An earlier one is taken over (upgrade.py).
 """
@@ -19,6 +19,7 @@ import sqlite3
 from pathlib import Path
 
 from .columns import ARM, COUNTS, WINDOWED
+from .scorings import SCORINGS
 from .shadows import SHADOWS
 from .upgrade import upgrade
 
@@ -95,8 +96,8 @@ CREATE TABLE IF NOT EXISTS versions (
     name TEXT PRIMARY KEY, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-# No other table depends on it, nor on `shadows`, and who does not know them loses nothing but counts: so they have no
-# format of their own.
+# No other table depends on it, nor on `shadows` or `scorings`, and who does not know them loses nothing but counts: so
+# they have no format of their own.
 _CACHE_KIB = 64 << 10
 
 
@@ -122,6 +123,7 @@ def connect(path: Path) -> sqlite3.Connection:
         upgrade(connection, _ANALYSED, VERSION)
     connection.execute(_VERSIONS)
     connection.execute(SHADOWS)
+    connection.execute(SCORINGS)
     return connection
 
 

@@ -43,6 +43,7 @@ function answer.body()
   if not seen then return end
   local piece, is_end = ngx.arg[1], ngx.arg[2]
   if seen.copy then seen.copy.answer:add(piece) end
+  if seen.scored then seen.scored.answer:add(piece) end
   seen.pieces = (seen.pieces or 0) + 1
   seen.cut = piece == "" and not is_end and seen.pieces > 1
   seen.whole = is_end

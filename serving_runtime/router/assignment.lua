@@ -132,6 +132,7 @@ local function split_of(experiment)
     split.layer = { prefix = layer.salt .. ":", first = layer.begin, last = layer["end"] - 1 }
   end
   if type(experiment.shadow) == "table" then split.shadow = shadow_of(experiment.shadow, split) end
+  if type(experiment.scores) == "table" then split.scores = experiment.scores end
   if type(experiment.override) == "table" then split.testers = testers_of(experiment.override) end
   return split
 end

@@ -13,6 +13,8 @@ local ADMIN, USER = "Bearer " .. key("ANNEAL_ADMIN_KEY"), key("ANNEAL_USER_KEY")
 
 -- What an engine is sent.
 keys.engine = "Bearer " .. key("ANNEAL_ENGINE_KEY")
+-- And the scorer.
+keys.admin = ADMIN
 
 -- Whether a header `Authorization` is the operator's; by hashes, as how long texts take to compare tells of them.
 function keys.is_admin(authorization)

@@ -26,6 +26,8 @@ declare("fallbacks_total", "counter", { "model", "version", "variant" },
 declare("ejections_total", "counter", { "version", "endpoint" }, "Times that a pod was asked no more for a while.")
 declare("shadow_requests_total", "counter", { "model", "version", "variant", "outcome" },
   "Copies of requests that a challenger was sent, by what became of them.")
+declare("scored_total", "counter", { "model" }, "Answers that were handed to the scorer.")
+declare("scored_dropped_total", "counter", { "model", "reason" }, "Answers of the sample that were not handed to it.")
 declare("shadow_dropped_total", "counter", { "model", "variant", "reason" },
   "Copies of requests that were not sent.")
 declare("records_waiting", "gauge", {}, "Lines of answers that cannot be written yet.")

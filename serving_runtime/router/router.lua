@@ -12,6 +12,7 @@ local metrics = require "metrics"
 local records = require "records"
 local request = require "request"
 local routes = require "routes"
+local scored = require "scored"
 local shadow = require "shadow"
 local surface = require "surface"
 local upstream = require "upstream"
@@ -67,6 +68,7 @@ local function version_in(split, user, path, seen)
   if path.counts then seen.user, seen.experiment = user, takes_part and split or nil end
   seen.variant = variant.name
   if split.shadow and path.counts then shadow.sample(split, seen) end
+  if split.scores and seen.experiment and user then scored.sample(split, seen) end
   if variant.target ~= split.control.target then seen.spare = split.control.target end
   return variant.target
 end
@@ -209,6 +211,7 @@ function router.record()
   metrics.answered(seen)
   records.add(answer.line())
   shadow.follow(seen)
+  scored.follow(seen)
 end
 
 function router.tell_metrics()

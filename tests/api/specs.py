@@ -1005,10 +1005,16 @@ CASES = [
         trust="Anyone",
         override={"header": "X-Variant", "users": ["alice"]},
     ),
-    _case("ABExperiment", "metrics.primary.source", "Refusals", _ENUM),
+    _case("ABExperiment", "metrics.primary.source", "Cost", _ENUM),
     *(
         _case("ABExperiment", "metrics.primary", {"name": "r", **told}, refused)
         for told, refused in (
+            ({"source": "Refusals", "samplePercent": 20, "minimumDetectableEffect": 0.01}, None),
+            ({"source": "SchemaValidity", "responseSchema": "{}"}, None),
+            ({"source": "SchemaValidity"}, "`SchemaValidity` needs a `responseSchema`"),
+            ({"source": "Refusals", "responseSchema": "{}"}, "`SchemaValidity` needs a `responseSchema`"),
+            ({"source": "Errors", "samplePercent": 20}, "`samplePercent` is of answers that are scored"),
+            ({"source": "Refusals", "minimumDetectableEffect": 1}, "`minimumDetectableEffect` of `Errors`"),
             ({"source": "Errors", "minimumDetectableEffect": 0.01}, None),
             ({"source": "Latency", "minimumDetectableEffect": 0.1, "missing": "Ignore"}, None),
             ({"source": "TimeToFirstToken"}, _FAILING),

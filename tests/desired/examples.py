@@ -20,7 +20,7 @@ from anneal_operator.desired.groups import workload
 from anneal_operator.desired.keys import KEYS_ANNOTATION, KeyRing, Keys, kept
 from anneal_operator.desired.operations import Create
 from anneal_operator.desired.plan import Base
-from anneal_operator.desired.policies import PolicyEnvironment, policies
+from anneal_operator.desired.policies import ROUTER_PODS, PolicyEnvironment, policies
 from anneal_operator.desired.publishing import model_version
 from anneal_operator.desired.recorder import RecorderEnvironment, recorder_claim, recorder_objects
 from anneal_operator.desired.routing import (
@@ -30,11 +30,13 @@ from anneal_operator.desired.routing import (
     router_objects,
 )
 from anneal_operator.desired.scaling import scaled_object, without_replicas
+from anneal_operator.desired.scorer import ScorerEnvironment, scorer_objects
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.desired.shared_base import Member, adapters_config, engine_name, shared_deployment, shared_service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from anneal_operator.desired.weights import Authorities
+from serving_runtime.scoring import ScoredMetric
 from training_runtime.plan import Published
 
 __all__ = ["EXAMPLES", "GOLDEN", "text"]
@@ -284,6 +286,16 @@ def _recorder_objects() -> list[dict[str, Any]]:
     return [recorder_claim("team"), *recorder_objects("team", owners, "10.0.0.3", env)]
 
 
+def _scorer_objects() -> list[dict[str, Any]]:
+    owners = [_parent("ModelVersion", "spam-filter-base")]
+    metrics = [
+        ScoredMetric(name="valid", source="SchemaValidity", percent=50, response_schema='{"type": "object"}'),
+        ScoredMetric(name="declined", source="Refusals", percent=100),
+    ]
+    env = ScorerEnvironment("router:1", "IfNotPresent", "10.0.0.3", ROUTER_PODS, _KEYS)
+    return scorer_objects("team", owners, {"uid-of-experiment": metrics}, env)
+
+
 def _policies() -> list[dict[str, Any]]:
     owners = [_parent("ModelVersion", "spam-filter-base")]
     return policies("team", owners, PolicyEnvironment("anneal-system", [_PROMETHEUS]))
@@ -345,6 +357,7 @@ EXAMPLES = {
     "routes-of-a-shadow": _routes_of_a_shadow,
     "http-route": _http_route,
     "recorder": _recorder_objects,
+    "scorer": _scorer_objects,
     "keys": _secret,
     "policies": _policies,
 }

@@ -3,21 +3,36 @@
 from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["LOGARITHMS", "TIMES", "MetricSource", "amount", "difference"]
+__all__ = ["LOGARITHMS", "SAID", "SCORES", "TIMES", "MetricSource", "amount", "difference"]
 
-MetricSource = Literal["Feedback", "Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
+MetricSource = Literal[
+    "Feedback",
+    "Errors",
+    "Latency",
+    "TimeToFirstToken",
+    "TimePerOutputToken",
+    "OutputTokens",
+    "SchemaValidity",
+    "Refusals",
+]
 LOGARITHMS = ("Latency", "TimeToFirstToken")
 """Of which means are geometric, so that two of them differ by a part of the control's."""
 TIMES = {*LOGARITHMS, "TimePerOutputToken"}
 """Which an answer that its client left has none of."""
+SCORES = ("SchemaValidity", "Refusals")
+"""What answers are worth, from 0 to 1, as the scorer finds it: a user's value is the mean of those that were scored."""
+SAID = ("Feedback", *SCORES)
+"""Of which a user's value is a mean of values about single answers."""
 _AMOUNTS: Mapping[str, tuple[int, str]] = {
     "Errors": (100, " %"),
     "Latency": (1, " s"),
     "TimeToFirstToken": (1, " s"),
     "TimePerOutputToken": (1, " s"),
     "OutputTokens": (1, " tokens"),
+    **dict.fromkeys(SCORES, (100, " %")),
 }
-_DIFFERENCES = {**_AMOUNTS, "Errors": (100, " points"), **dict.fromkeys(LOGARITHMS, (100, " %"))}
+_POINTS, _PERCENT = (100, " points"), (100, " %")
+_DIFFERENCES = {**_AMOUNTS, **dict.fromkeys(("Errors", *SCORES), _POINTS), **dict.fromkeys(LOGARITHMS, _PERCENT)}
 
 
 def amount(source: str, value: float, shown: str = ".3g") -> str:

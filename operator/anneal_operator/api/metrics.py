@@ -4,12 +4,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .amounts import LOGARITHMS, MetricSource
+from serving_runtime.scoring import ScoredMetric
+
+from .amounts import LOGARITHMS, SCORES, MetricSource
 from .schema import MapByName, Rule, Schema
 
 __all__ = ["Guardrail", "GuardrailSource", "Metrics", "PrimaryMetric", "Range", "SecondaryMetric"]
 
 _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
+_SchemaText = Annotated[str, StringConstraints(min_length=2, max_length=20000, pattern=r"^[{][^\x00]*[}][ \n]*$")]
+_ALL = 100
+_SCORED = "self.source in ['SchemaValidity', 'Refusals']"
 GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 
 
@@ -30,7 +35,45 @@ class Range(Schema):
     )
 
 
-class PrimaryMetric(Schema):
+class _Measured(Schema):
+    """What is measured, of one number or another."""
+
+    response_schema: _SchemaText | None = None
+    """Of `SchemaValidity`: the JSON Schema that answers are to satisfy, as JSON. It is one for all variants; nothing is
+    fetched that it refers to.
+    """
+    sample_percent: int | None = Field(default=None, ge=1, le=_ALL)
+    """Of `SchemaValidity` and `Refusals`: the share of the answers that are scored; all where it is left out. Which
+    ones follows from their ids, and so from no variant.
+    """
+
+
+_SCORED_RULES = (
+    Rule(
+        "has(self.responseSchema) == (self.source == 'SchemaValidity')",
+        "`SchemaValidity` needs a `responseSchema`, which answers are to satisfy; leave it out of other sources",
+        lambda metric: (metric.response_schema is not None) == (metric.source == "SchemaValidity"),
+    ),
+    Rule(
+        f"!has(self.samplePercent) || {_SCORED}",
+        "`samplePercent` is of answers that are scored, by `SchemaValidity` or `Refusals`: leave it out",
+        lambda metric: metric.sample_percent is None or metric.source in SCORES,
+    ),
+)
+
+
+def _scored(metric: "PrimaryMetric | SecondaryMetric") -> ScoredMetric | None:
+    if metric.source != "SchemaValidity" and metric.source != "Refusals":
+        return None
+    return ScoredMetric(
+        name=metric.name,
+        source=metric.source,
+        percent=metric.sample_percent or _ALL,
+        response_schema=metric.response_schema or "",
+    )
+
+
+class PrimaryMetric(_Measured):
     """The number that decides."""
 
     name: _MetricName
@@ -41,10 +84,12 @@ class PrimaryMetric(Schema):
     the variant's fault. `Latency`: the time to the end of a complete answer, its geometric mean; a failure counts as
     600 s. `TimeToFirstToken`: of complete streams, the same of the time to the first content. `TimePerOutputToken`: of
     complete streams, the time from the first content to the last, over the tokens. `OutputTokens`: tokens per request.
+    `SchemaValidity`: the share of a user's answers that satisfy `responseSchema`, thoughts left out. `Refusals`: the
+    share in which the model declined, as the answer itself says (`refusal`, `content_filter`), or as it begins.
     """
     direction: Literal["Increase", "Decrease"] | None = None
-    """Which way is better: of `Feedback` more is, unless this says otherwise, and `OutputTokens` need it. Of the other
-    sources less is.
+    """Which way is better: of `Feedback` more is, unless this says otherwise, and `OutputTokens` need it. Of
+    `SchemaValidity` more is, and of the other sources less.
     """
     range: Range | None = None
     """Between what values it lies, for example 1 and 5: feedback beyond is refused, and what the recorder keeps for
@@ -81,19 +126,19 @@ class PrimaryMetric(Schema):
         Rule(
             "self.source == 'Feedback' || has(self.direction) == (self.source == 'OutputTokens')",
             "`OutputTokens` need a `direction`, which says whether more is better; of the other sources but `Feedback` "
-            "less is: leave it out",
+            "it is known: leave it out",
             lambda metric: (
                 metric.source == "Feedback" or (metric.direction is not None) == (metric.source == "OutputTokens")
             ),
         ),
         Rule(
-            "!has(self.minimumDetectableEffect) || !(self.source in ['Errors', 'Latency', 'TimeToFirstToken']) || "
-            "self.minimumDetectableEffect < 1.0",
-            "`minimumDetectableEffect` of `Errors` is a share of the requests, and of `Latency` and `TimeToFirstToken` "
-            "a part of the control's: below 1",
+            "!has(self.minimumDetectableEffect) || !(self.source in ['Errors', 'Latency', 'TimeToFirstToken', "
+            "'SchemaValidity', 'Refusals']) || self.minimumDetectableEffect < 1.0",
+            "`minimumDetectableEffect` of `Errors`, `SchemaValidity` and `Refusals` is a share, and of `Latency` and "
+            "`TimeToFirstToken` a part of the control's: below 1",
             lambda metric: (
                 metric.minimum_detectable_effect is None
-                or metric.source not in {"Errors", *LOGARITHMS}
+                or metric.source not in {"Errors", *LOGARITHMS, *SCORES}
                 or metric.minimum_detectable_effect < 1
             ),
         ),
@@ -109,12 +154,26 @@ class PrimaryMetric(Schema):
             "`range` that has 0 in it",
             lambda metric: metric.missing != "Zero" or metric.takes_zero,
         ),
+        *_SCORED_RULES,
     )
 
     @property
     def increases(self) -> bool:
         """Whether more is better."""
-        return self.direction == "Increase" or (self.direction is None and self.source == "Feedback")
+        known = self.direction is None and self.source in {"Feedback", "SchemaValidity"}
+        return self.direction == "Increase" or known
+
+    @property
+    def width(self) -> float | None:
+        """How far two values can be apart, where that is known."""
+        if self.source in SCORES:
+            return 1.0
+        return self.range.max - self.range.min if self.range else None
+
+    @property
+    def scored(self) -> ScoredMetric | None:
+        """How answers are scored for it, where they are."""
+        return _scored(self)
 
     @property
     def is_blind_to_failures(self) -> bool:
@@ -128,7 +187,7 @@ class PrimaryMetric(Schema):
         return self.window is not None and self.range is not None and self.range.min <= 0 <= self.range.max
 
 
-class SecondaryMetric(Schema):
+class SecondaryMetric(_Measured):
     """A number that is told beside the one that decides, and decides nothing."""
 
     name: _MetricName
@@ -136,11 +195,24 @@ class SecondaryMetric(Schema):
     source: MetricSource = "Feedback"
     """What is measured, as of `primary`; of `Feedback` all that was said so far counts, whatever it is."""
 
+    rules: ClassVar = _SCORED_RULES
+
     @property
     def alone(self) -> PrimaryMetric:
         """The same, as if it were to decide."""
         direction: Literal["Increase"] | None = "Increase" if self.source == "OutputTokens" else None
-        return PrimaryMetric(name=self.name, source=self.source, direction=direction)
+        return PrimaryMetric(
+            name=self.name,
+            source=self.source,
+            direction=direction,
+            response_schema=self.response_schema,
+            sample_percent=self.sample_percent,
+        )
+
+    @property
+    def scored(self) -> ScoredMetric | None:
+        """How answers are scored for it, where they are."""
+        return _scored(self)
 
 
 class Guardrail(Schema):
@@ -229,3 +301,9 @@ class Metrics(Schema):
             ),
         ),
     )
+
+    @property
+    def scored(self) -> list[ScoredMetric]:
+        """How answers are scored, by the metrics that take that."""
+        asked = [self.primary.scored, *(one.scored for one in self.secondary)]
+        return [one for one in asked if one]

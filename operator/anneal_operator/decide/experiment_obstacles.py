@@ -1,5 +1,6 @@
 """What keeps an ABExperiment from running: its variants' versions, MLflow, another experiment, the routers."""
 
+import json
 from datetime import datetime, timedelta
 
 from anneal_operator.api.schema import timestamp
@@ -51,7 +52,19 @@ def _not_to_begin(seen: ObservedExperiment) -> Finding | None:
             f"with that one, or move the alias to version {control}"
         )
         return Finding(kind, "False", Reason.CONTROL_NOT_IN_PRODUCTION, message)
+    for metric in seen.spec.metrics.scored:
+        if metric.response_schema and (why := _unreadable(metric.response_schema)):
+            message = f"`responseSchema` of {metric.name} is no JSON: {why}; create the experiment with one that is"
+            return Finding(kind, "False", Reason.SCHEMA_UNREADABLE, message)
     return artifacts_differ(seen)
+
+
+def _unreadable(schema: str) -> str:
+    try:
+        json.loads(schema)
+    except (RecursionError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _busy_with(seen: ObservedExperiment) -> str:

@@ -21,6 +21,7 @@ from .conditions import Finding
 from .experiment_terms import terms_of
 from .observed_experiment import FRESH_FOR, ObservedExperiment, Stored
 from .statistics.comparison import Comparison
+from .statistics.guarded import is_ratio
 from .statistics.judgement import RESPONSE, SPREAD, Judgement
 from .statistics.primary import mean_of, values
 from .statistics.ranks import superiority
@@ -147,7 +148,7 @@ def _response(terms: Terms, counts: Counts, metric: str) -> str:
 
 def _unmeasured(terms: Terms, counts: Counts) -> str:
     """Why nobody has a value of what is measured of answers, where that is the recorder's doing."""
-    if terms.source == "Feedback" or (counts.guards and terms.source in counts.guards.ratios):
+    if not is_ratio(terms.source) or (counts.guards and terms.source in counts.guards.ratios):
         return ""
     return (
         f"the recorder does not tell {terms.source} of answers, so nothing is decided: have the chart's recorder run "

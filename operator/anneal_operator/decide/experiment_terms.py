@@ -25,12 +25,13 @@ def terms_of(spec: ABExperimentSpec, method: Method | None = None) -> Terms:
         least=stopping.min_users_per_variant,
         planned=2 * stopping.min_users_per_variant,
         increases=primary.increases,
-        width=primary.range.max - primary.range.min if primary.range else None,
+        width=primary.width,
         effect=primary.minimum_detectable_effect,
         closed=primary.window is not None,
         missing=primary.missing,
         guardrails=guardrails,
         source=primary.source,
+        scored_by=primary.scored.digest if primary.scored else "",
         rule=rule_of(primary.source, guardrails, missing=primary.missing, of_equals=spec.type == "AA"),
     )
 

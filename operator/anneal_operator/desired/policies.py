@@ -15,11 +15,12 @@ from .pods import Manifest, labels, owned_by_all
 from .serving import ENGINE_PORT, GROUP_LABEL, VERSION_LABEL
 from .shared_base import SHARED_BASE_LABEL
 
-__all__ = ["PolicyEnvironment", "policies"]
+__all__ = ["ROUTER_PODS", "PolicyEnvironment", "policies"]
 
 _OPERATOR = {"app.kubernetes.io/name": "anneal-operator"}  # the chart says so, too
 _OURS = {"app.kubernetes.io/managed-by": "anneal"}
-_ROUTER = {"app.kubernetes.io/name": "router", **_OURS}
+ROUTER_PODS = {"app.kubernetes.io/name": "router", **_OURS}
+_SCORER = {"app.kubernetes.io/name": "scorer", **_OURS}
 _RECORDER = {"app.kubernetes.io/name": "recorder", **_OURS}
 
 
@@ -39,12 +40,13 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
     """
     system = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": env.operator_namespace}}}
     operator: Manifest = {**system, "podSelector": {"matchLabels": _OPERATOR}}
-    router: Manifest = {"podSelector": {"matchLabels": _ROUTER}}
+    router: Manifest = {"podSelector": {"matchLabels": ROUTER_PODS}}
+    scorer: Manifest = {"podSelector": {"matchLabels": _SCORER}}
     engines, shared, group = _with(VERSION_LABEL), _with(SHARED_BASE_LABEL), _with(GROUP_LABEL)
     to_router = [{"ports": [_port(CLIENT_PORT)]}, _from([operator, *env.scrapers], ADMIN_PORT)]
     guarded: list[tuple[str, Manifest, list[Manifest]]] = [
-        ("anneal-router", {"matchLabels": _ROUTER}, to_router),
-        ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, operator], RECORDER_PORT)]),
+        ("anneal-router", {"matchLabels": ROUTER_PODS}, to_router),
+        ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, scorer, operator], RECORDER_PORT)]),
         ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-shared-engines", shared, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-weights", _with(FETCH_LABEL), [_from([operator], ENGINE_PORT)]),

@@ -18,6 +18,7 @@ from .pods import Manifest, container, host_of, labels, owned_by_all, pod_securi
 __all__ = [
     "ADDRESS_FILE",
     "RECORDER",
+    "RECORDER_LABEL",
     "RecorderEnvironment",
     "address_mount",
     "address_volume",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 RECORDER = "anneal-recorder"
-_LABEL = {"anneal.dev/component": "recorder"}
+RECORDER_LABEL = {"anneal.dev/component": "recorder"}
 _ADDRESS_KEY, _ADDRESS_FOLDER = "address", "/etc/anneal/recorder"
 ADDRESS_FILE = f"{_ADDRESS_FOLDER}/{_ADDRESS_KEY}"
 """Where a router's pod finds the recorder's address; router.conf says so, too."""
@@ -67,7 +68,7 @@ def recorder_objects(
     """
     metadata = {**_metadata(namespace), "ownerReferences": owned_by_all(owners)}
     ports = [{"name": "http", "port": RECORDER_PORT, "targetPort": "http"}]
-    service = {"selector": _LABEL, "ports": ports}
+    service = {"selector": RECORDER_LABEL, "ports": ports}
     made: list[Manifest] = [
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _deployment(env)},
@@ -102,10 +103,10 @@ def _deployment(env: RecorderEnvironment) -> Manifest:
     return {
         "replicas": 1,
         "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": _LABEL},
+        "selector": {"matchLabels": RECORDER_LABEL},
         "template": {
             "metadata": {
-                "labels": {**labels("recorder", RECORDER), **_LABEL},
+                "labels": {**labels("recorder", RECORDER), **RECORDER_LABEL},
                 "annotations": {KEYS_ANNOTATION: env.keys.of_recorder()},
             },
             "spec": {

@@ -25,6 +25,7 @@ from serving_runtime.plan import (
     ModelRoute,
     OverrideRoute,
     RouteTable,
+    ScoresRoute,
     ShadowRoute,
     Stamp,
     Target,
@@ -32,6 +33,7 @@ from serving_runtime.plan import (
     boundaries,
     covered,
 )
+from serving_runtime.scoring import SCORER_PORT
 
 from .backends import AskedBackend, Trusted, key_mounts, key_volumes, trusted_mounts, trusted_volumes
 from .baking import held_back
@@ -48,6 +50,7 @@ from .pods import (
     scratch_volume,
 )
 from .recorder import ADDRESS_FILE, address_mount, address_volume
+from .scorer import scored_experiments
 from .serving import ENGINE_PORT, digest_of, server_name
 from .weights import Authorities, authorities_volumes, trusting
 
@@ -145,13 +148,18 @@ def pod_admin_url(address: str) -> str:
 
 
 def route_table(
-    versions: Sequence[ServedVersion], routes: Mapping[str, Route], *, only_plain: bool = False
+    versions: Sequence[ServedVersion],
+    routes: Mapping[str, Route],
+    *,
+    only_plain: bool = False,
+    scorer: str | None = None,
 ) -> RouteTable:
     """Return where each model name goes, and all backends: a router tells how one stands before it sends it anybody.
 
-    `only_plain` leaves experiments out that routers of an earlier build could not obey: these wait.
+    `only_plain` leaves experiments out that routers of an earlier build could not obey: these wait. `scorer` is the
+    address of the scorer's Service, None before there is one: until then nothing is handed to it.
     """
-    models = {model: _model_route(to, only_plain=only_plain) for model, to in sorted(routes.items())}
+    models = {model: _model_route(to, scorer, only_plain=only_plain) for model, to in sorted(routes.items())}
     used = frozenset().union(*(_known(route.model_dump()).versions for route in models.values()))
     targets = {
         version.name: _target(version)
@@ -161,11 +169,11 @@ def route_table(
     return RouteTable(targets=targets, models=models)
 
 
-def _model_route(to: Route, *, only_plain: bool) -> ModelRoute:
+def _model_route(to: Route, scorer: str | None, *, only_plain: bool) -> ModelRoute:
     made = ModelRoute(
         default=to.default,
         named=dict(sorted(to.named.items())),
-        experiments=[_experiment_route(split) for split in to.splits],
+        experiments=[_experiment_route(split, scorer) for split in to.splits],
     )
     return made.model_copy(update={"experiments": []}) if only_plain and not made.is_plain else made
 
@@ -261,7 +269,7 @@ def _known(route: Manifest) -> KnownRoute:
     return KnownRoute(route["default"], dict(route["named"]), steps, places, frozenset(targets - {None}))
 
 
-def _experiment_route(experiment: Split) -> ExperimentRoute:
+def _experiment_route(experiment: Split, scorer: str | None) -> ExperimentRoute:
     spec, assignment = experiment.spec, experiment.spec.assignment
     layer, override = assignment.layer, None if experiment.baking else assignment.override
     ends = boundaries([variant.weight for variant in spec.variants])
@@ -283,7 +291,15 @@ def _experiment_route(experiment: Split) -> ExperimentRoute:
         layer=layer and LayerRoute(salt=experiment.layer_salt, begin=layer.begin, end=layer.end),
         override=override and OverrideRoute(header=override.header.lower(), users=override.users),
         shadow=_shadow_route(spec.shadow or Shadow()) if spec.type == "Shadow" else None,
+        scores=_scores_route(experiment, scorer),
     )
+
+
+def _scores_route(experiment: Split, scorer: str | None) -> ScoresRoute | None:
+    metrics = scored_experiments([experiment]).get(experiment.uid)
+    if not metrics or not scorer:
+        return None
+    return ScoresRoute(percent=max(one.percent for one in metrics), host=host_of(scorer), port=SCORER_PORT)
 
 
 def _covered(experiment: Split) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
+from anneal_operator.api.amounts import SAID
+from anneal_operator.api.metrics import PrimaryMetric, SecondaryMetric
 from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
@@ -37,7 +39,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
-from anneal_operator.decide.statistics.guarded import Guards, Source
+from anneal_operator.decide.statistics.guarded import Guards, Source, is_ratio
 from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
@@ -57,6 +59,7 @@ from anneal_operator.desired.recorder import recorder_url
 from anneal_operator.desired.routing import ROUTER
 from anneal_operator.errors import RouterError
 from anneal_operator.reasons import ConditionType
+from serving_runtime.scoring import SCORE
 
 from .acknowledgements import route_seen
 from .compared_seen import compared_in
@@ -140,7 +143,7 @@ class ABExperimentKind:
         stored = await self._stored(reader, item)
         if item.spec.type == "Shadow":
             return replace(seen, shadowed=await self._shadowed(reader, item, seen.identity), stored=stored)
-        found = await self._told_of(reader, item, seen.identity, item.spec.metrics.primary.name)
+        found = await self._told_of(reader, item, seen.identity, _counted_as(item.spec.metrics.primary))
         counted = await self._counted(reader, item, seen.identity, found) if found else None
         secondary = await self._secondary(reader, item, seen.identity, found) if found and counted else {}
         return replace(seen, observations=counted, secondary=secondary, stored=stored)
@@ -219,8 +222,8 @@ class ABExperimentKind:
         """What was counted of each secondary metric; what is not told is not there, and holds up nothing."""
         counted = {}
         for metric in item.spec.metrics.secondary:
-            is_said = metric.source == "Feedback"
-            if told := await self._told_of(reader, item, uid, metric.name) if is_said else found:
+            is_said = metric.source in SAID
+            if told := await self._told_of(reader, item, uid, _counted_as(metric)) if is_said else found:
                 with contextlib.suppress(*_NOT_TOLD):
                     counted[metric.name] = _counts(alone(item.spec, metric), told)
         return counted
@@ -251,6 +254,11 @@ class ABExperimentKind:
             return None
 
 
+def _counted_as(metric: PrimaryMetric | SecondaryMetric) -> str:
+    """What the recorder calls its values."""
+    return f"{SCORE}{metric.name}" if metric.scored else metric.name
+
+
 def _definition(spec: ABExperimentSpec) -> dict[str, Any]:
     """What the recorder has to know of an experiment: it keeps values within a range, and compares with the control."""
     primary = spec.metrics.primary
@@ -267,7 +275,7 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
     )
     primary, moved = spec.metrics.primary, _number(found["moved_users"], _MOST_USERS)
     guards = guards_in(found, [variant.name for variant in spec.variants], _sources(spec))
-    if primary.source != "Feedback":
+    if primary.source not in SAID:
         return Counts(users, requests, fallbacks, (Sums(),) * len(arms), moved=moved, guards=guards)
     kind = "closed" if primary.window else "metric"
     metrics = [arm.get(kind) or {"sums": {}} for arm in arms]
@@ -291,7 +299,7 @@ def _counts(spec: ABExperimentSpec, found: dict[str, Any]) -> Counts:
 def _sources(spec: ABExperimentSpec) -> list[Source]:
     """What has to be known of answers."""
     primary = spec.metrics.primary.source
-    measured: set[Source] = set() if primary == "Feedback" else {primary}
+    measured: set[Source] = {primary} if is_ratio(primary) else set()
     return sorted(measured.union(one.source for one in spec.metrics.guardrails))
 
 

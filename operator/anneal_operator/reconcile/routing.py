@@ -52,10 +52,12 @@ from anneal_operator.desired.routing import (
     route_table,
     router_objects,
 )
+from anneal_operator.desired.scorer import scored_experiments
 from anneal_operator.desired.serving import server_name
 from anneal_operator.desired.shared_base import engine_of
 from anneal_operator.reasons import ConditionType
 from serving_runtime.plan import FORMAT, RouteTable, Stamp
+from serving_runtime.scoring import ScoredMetric
 
 from .capacity_seen import wait_told, wakes_after, with_capacity
 from .context import Context
@@ -66,6 +68,7 @@ from .kind import Item, NoSpec
 from .neighbours import ROUTER_KIND, is_answered
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
+from .scorer import ObservedScorer, observed_scorer, scorer_steps
 from .workload_seen import own_workload
 
 __all__ = ["RouterKind"]
@@ -102,6 +105,7 @@ class ObservedRouter:
     """
     ring: KeyRing
     recorder: ObservedRecorder
+    scorer: ObservedScorer
     is_held_up: bool
     """Whether a step was refused the last time."""
     may_be_new: bool
@@ -116,6 +120,8 @@ class Programme:
 
     table: RouteTable
     stamp: Stamp
+    scored: Mapping[str, Sequence[ScoredMetric]]
+    """What answers are scored for, by the experiments' uids."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +194,7 @@ class RouterKind:
             ),
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
+            scorer=await observed_scorer(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
             may_be_new=all(one.spec.is_plain for one in found)
             or await self._may_be_new(reader, namespace, table, key, now),
@@ -320,22 +327,26 @@ class RouterKind:
             if found := awaited(route, own, of_model, last, observed.awaited.get(model), now):
                 waits[model] = found
             routes[model] = held_back(route, found, own, of_model, last, now)
-        table = route_table(observed.served, routes, only_plain=not observed.may_be_new)
+        table = route_table(observed.served, routes, only_plain=not observed.may_be_new, scorer=observed.scorer.address)
+        scored = scored_experiments(split for route in routes.values() for split in route.splits)
         had = [observed.newest, *(pod.applied for pod in observed.pods)]
         stamp = next_stamp(table, observed.stamp, had, timestamp(now))
         gone = overdue(observed.pods, observed.replaced, now)
         ended = (Deletion("Pod", gone.name, gone.uid, gone.fault(now)),) if gone else ()
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
-        made = (Programme(table, stamp),) if observed.owners else ()
+        made = (Programme(table, stamp, scored),) if observed.owners else ()
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
         if made and not observed.recorder.address and not observed.is_held_up:
+            looks.append(_ADDRESS_SECONDS)
+        if made and scored and not observed.scorer.address and not observed.is_held_up:
             looks.append(_ADDRESS_SECONDS)
         if any(version.backend and version.backend.trusted for version in observed.served):
             looks.append(_TRUSTED_SECONDS)
         looks += [(one.until - now).total_seconds() + _MARGIN_SECONDS for one in waits.values() if now < one.until]
         again = min((seconds for seconds in looks if seconds is not None), default=None)
         told = (Await(waits),) if waits != observed.awaited else ()
-        gone_or_outdated = (*observed.outdated, *ended)
+        unscored = () if scored else observed.scorer.unwanted()
+        gone_or_outdated = (*observed.outdated, *unscored, *ended)
         return Verdict(ObjectStatus(), "Settled", delete=gone_or_outdated, apply=made, effects=told, again=again)
 
     def build(self, item: RouterItem, observed: ObservedRouter, intent: Programme) -> Sequence[Operation]:
@@ -357,9 +368,11 @@ class RouterKind:
         guards = policies(item.namespace, observed.owners, PolicyEnvironment(settings.namespace, settings.scrapers))
         keys = observed.ring.keys
         recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, keys, settings)
+        scorer = scorer_steps(item.namespace, observed.owners, intent.scored, observed.recorder.address, keys, settings)
         gateways = GatewayEnvironment(settings.gateways, settings.gateway_hostnames)
         routes = [http_route(item.namespace, observed.owners, gateways)] if gateways.parents else []
-        return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, [*guards, *routes])]
+        own = [*map(Apply, made), *recorder, *scorer]
+        return [*kept(item.namespace, observed.ring), *own, *map(Apply, [*guards, *routes])]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: Await) -> None:
         """Keep what is waited for; the versions and experiments tell it."""

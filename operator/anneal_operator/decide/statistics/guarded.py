@@ -8,17 +8,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, Literal, Self, get_args
 
-from anneal_operator.api.amounts import LOGARITHMS
+from typing_extensions import TypeIs
+
+from anneal_operator.api.amounts import LOGARITHMS, SAID, MetricSource
 
 from .sums import Arm
 
-__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "joined", "natural", "unknown_to"]
+__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "is_ratio", "joined", "natural", "unknown_to"]
 
 Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
+"""What is a ratio of users' totals."""
 EVENTS = "Errors"
 """Of which each is 0 or 1."""
 _LEAST_ALIKE = 50
 """Of fewer users the spread of those who ask most is not known, and intervals are too narrow. Measured."""
+
+
+def is_ratio(source: MetricSource) -> TypeIs[Source]:
+    """Whether it is a ratio of users' totals, and no mean of what users have of their own."""
+    return source not in SAID
 
 
 def natural(source: str, mean: float) -> float:

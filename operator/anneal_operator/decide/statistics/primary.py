@@ -11,7 +11,7 @@ from anneal_operator.api.amounts import LOGARITHMS
 
 from .comparison import Comparison, sequence, welch
 from .cuped import adjusted_pair
-from .guarded import Ratio, joined, natural
+from .guarded import Ratio, is_ratio, joined, natural
 from .power import fixed_users, sequential_factor
 from .sums import Arm, arm_of, together
 from .terms import Counts, Terms
@@ -23,21 +23,21 @@ _MOST_LOG = 100.0
 
 def values(terms: Terms, counts: Counts) -> tuple[int, ...]:
     """Return how many users of each variant have a value."""
-    if terms.source == "Feedback":
+    if not is_ratio(terms.source):
         return tuple(sums.n for sums in counts.sums)
     return tuple(ratio.n for ratio in _ratios(terms, counts))
 
 
 def hangs_on_few(terms: Terms, counts: Counts, place: int) -> bool:
     """Whether a few users have most of a variant's answers, by which nothing is told of others."""
-    if terms.source == "Feedback":
+    if not is_ratio(terms.source):
         return False
     return _ratios(terms, counts)[place].hangs_on_few(terms.source, terms.least)
 
 
 def mean_of(terms: Terms, counts: Counts, place: int) -> float | None:
     """Return a variant's mean as people know it, times in seconds; None where there is none."""
-    if terms.source == "Feedback":
+    if not is_ratio(terms.source):
         return counts.sums[place].mean(counts.scale) if counts.sums[place].n else None
     ratio = _ratios(terms, counts)[place]
     return natural(terms.source, ratio.m / (ratio.d * _parts(terms, counts))) if ratio.d else None
@@ -47,7 +47,7 @@ def compared(terms: Terms, counts: Counts, place: int) -> Comparison | None:
     """Compare a challenger with the control, by what was to be expected of their users where that is known."""
     if place == terms.control:
         return None
-    if terms.source != "Feedback":
+    if is_ratio(terms.source):
         ratios = _ratios(terms, counts)
         return _tested(terms, *(_arm(terms, counts, ratios[one]) for one in (terms.control, place)))
     pair = counts.sums[terms.control], counts.sums[place]
@@ -97,7 +97,7 @@ def powered(terms: Terms, counts: Counts) -> int | None:
 
 
 def _variance(terms: Terms, counts: Counts) -> float | None:
-    if terms.source == "Feedback":
+    if not is_ratio(terms.source):
         everybody = together(counts.sums)
         if everybody.n < 2:
             return None
@@ -107,7 +107,7 @@ def _variance(terms: Terms, counts: Counts) -> float | None:
 
 
 def _arm(terms: Terms, counts: Counts, ratio: Ratio) -> Arm | None:
-    return None if terms.source == "Feedback" else ratio.arm(_parts(terms, counts), terms.source)
+    return ratio.arm(_parts(terms, counts), terms.source) if is_ratio(terms.source) else None
 
 
 def _ratios(terms: Terms, counts: Counts) -> Sequence[Ratio]:

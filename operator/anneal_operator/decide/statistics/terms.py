@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from anneal_operator.api.amounts import LOGARITHMS, MetricSource
+from anneal_operator.api.amounts import LOGARITHMS, SCORES, MetricSource
 
 from .comparison import rho2_of
 from .cuped import History
@@ -19,6 +19,8 @@ __all__ = [
     "MEASURED_RULE",
     "RULE",
     "RULES",
+    "SCORED_EQUALS_RULE",
+    "SCORED_RULE",
     "Counts",
     "Cut",
     "Histogram",
@@ -31,13 +33,14 @@ __all__ = [
 Method = Literal["Sequential", "FixedHorizon"]
 Missing = Literal["Ignore", "Zero"]
 _WHOLE = Scale(1)
-RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE = 1, 2, 3, 4
+RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE, SCORED_RULE, SCORED_EQUALS_RULE = 1, 2, 3, 4, 5, 6
 """The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
 judge what has guardrails, which it would not see, nor where users who said nothing count as 0; without these, both are
-the same. The third asks whether variants that
-are the same look the same, whatever the metric. The last is of a metric that is measured of answers, where others would
-look for what users said, and of guardrails of times and tokens, which from the third on say nothing by answers that a
-few users have. Before, those began by the second, too, and silent users counted by the first.
+the same. The third asks whether variants that are the same look the same, whatever the metric. The fourth is of a
+metric that is measured of answers, where others would look for what users said, and of guardrails of times and tokens,
+which from the third on say nothing by answers that a few users have. Before, those began by the second, too, and silent
+users counted by the first. The last two are of scores, which are users' means as what they say is, where others would
+look for what is measured of answers; the sixth asks what the third does.
 """
 
 
@@ -69,7 +72,9 @@ class Terms:
     guardrails: tuple[Guardrail, ...] = ()
     """What no challenger may worsen by more than is allowed."""
     source: MetricSource = "Feedback"
-    """What users said, or what is measured of their answers."""
+    """What users said, what is measured of their answers, or what these are worth."""
+    scored_by: str = ""
+    """The digest of what made scores of answers, such as a schema: those by another are no numbers of this."""
     rule: int = RULE
 
     @property
@@ -80,7 +85,7 @@ class Terms:
     @property
     def is_of_equals(self) -> bool:
         """Whether the variants are the same, and nobody is to win."""
-        return self.rule == EQUALS_RULE
+        return self.rule in {EQUALS_RULE, SCORED_EQUALS_RULE}
 
     @property
     def asks_for_many(self) -> bool:
@@ -139,7 +144,9 @@ def _held_to(limits: Sequence[Mapping[str, Any]]) -> tuple[Guardrail, ...]:
 def rule_of(source: MetricSource, guardrails: Sequence[Guardrail], *, missing: Missing, of_equals: bool) -> int:
     """Return the rule that is needed: the first that knows of all this, so that earlier builds go on where they can."""
     if of_equals:
-        return EQUALS_RULE
+        return SCORED_EQUALS_RULE if source in SCORES else EQUALS_RULE
+    if source in SCORES:
+        return SCORED_RULE
     if source != "Feedback" or any(one.source != EVENTS for one in guardrails):
         return MEASURED_RULE
     return GUARDED_RULE if guardrails or missing == "Zero" else RULE

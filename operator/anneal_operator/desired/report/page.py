@@ -41,6 +41,8 @@ _SOURCES = {
     "TimeToFirstToken": "geometric mean of the time to a stream's first content",
     "TimePerOutputToken": "time per token of streams",
     "OutputTokens": "tokens per request",
+    "SchemaValidity": "share of answers that satisfy the schema",
+    "Refusals": "share of answers that decline",
 }
 """What is measured, in words."""
 _FEW = 5
