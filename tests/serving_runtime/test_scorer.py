@@ -81,7 +81,8 @@ def test_an_answer_satisfies_a_schema_as_it_stands_or_does_not(said: str, valid:
 
 
 def test_of_several_answers_the_share_counts_and_a_call_of_a_function_is_none() -> None:
-    good, bad, call = {"content": '{"label": "spam"}'}, {"content": "spam"}, {"content": None, "tool_calls": [{}]}
+    call: dict[str, Any] = {"content": None, "tool_calls": [{}]}
+    good, bad = {"content": '{"label": "spam"}'}, {"content": "spam"}
     assert worth(_answered(_chat(good, bad)), LABEL) == 0.5
     assert worth(_answered(_chat(good, call)), LABEL) == 1
     assert worth(_answered(_chat(call)), LABEL) is None

@@ -68,8 +68,8 @@ def test_a_decision_follows_again_from_what_is_kept_of_it() -> None:
 
 
 def test_scores_have_rules_of_their_own() -> None:
-    assert rule_of("Refusals", (), of_equals=False) == SCORED_RULE
-    assert rule_of("Refusals", (), of_equals=True) == SCORED_EQUALS_RULE
+    assert rule_of("Refusals", (), missing="Ignore", of_equals=False) == SCORED_RULE
+    assert rule_of("Refusals", (), missing="Ignore", of_equals=True) == SCORED_EQUALS_RULE
     equals = replace(VALID, rule=SCORED_EQUALS_RULE)
     assert equals.is_of_equals
     assert Terms.read(equals.told()) == equals
