@@ -25,7 +25,7 @@ from training_runtime.prepare.pii import Finder
 from training_runtime.prepare.stage import prepare
 from training_runtime.prepare.tokens import IGNORED
 from training_runtime.prepared import part_files
-from training_runtime.rows.clean import Cleaner
+from training_runtime.rows.clean import cleaner_of
 from training_runtime.rows.prompted import prompted_tokenizer
 from training_runtime.train.arguments import adapter_config
 from training_runtime.train.dataset import packed
@@ -152,7 +152,7 @@ def test_claims_are_asked_for_by_the_team_s_prompt_with_the_row_s_dictionary_or_
     prepare(plan)
     text, defaults = str(spec.prompt.text).partition("{output}")[0], spec.prompt.defaults
     rows = [json.loads(line) for line in _data(name).read_text(encoding="utf-8").splitlines()]
-    cleaned, masked = Cleaner(plan.dataset.clean), Finder.of(plan.dataset.pii.entities).mask
+    cleaned, masked = cleaner_of(plan.dataset.clean), Finder.of(plan.dataset.pii.entities).mask
     dictionaries = {row.get("category_dict", defaults["category_dict"]): "category_dict" in row for row in rows}
     expected = {
         text.replace("{instruction}", defaults["instruction"])
