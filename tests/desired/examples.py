@@ -52,7 +52,7 @@ _TRAINING = TrainingEnvironment(
     _ENGINE,
     "here",
 )
-_KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes")
+_KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes", "the task API's key")
 _SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE, _KEYS)
 _ROUTER = RouterEnvironment("router:1", "IfNotPresent", _KEYS)
 _PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}

@@ -64,7 +64,7 @@ def test_the_version_carries_the_prompt() -> None:
 def test_a_server_is_told_whether_its_model_thinks(prompt: dict[str, Any] | None, *, thinks: bool) -> None:
     artifact = {"uri": PUBLISHED.uri, "format": "Full", "digest": PUBLISHED.digest}
     spec = ModelVersionSpec.parse({"modelName": "m", "artifact": artifact, "prompt": prompt})
-    environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, Keys("e", "a", "u"))
+    environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, Keys("e", "a", "u", "t"))
     made = deployment({**PARENT, "kind": "ModelVersion"}, spec, Serving(), 1, environment, startup_seconds=900)
     arguments = made["spec"]["template"]["spec"]["containers"][0]["args"]
     assert json.loads(arguments[arguments.index("--plan") + 1])["thinks"] is thinks
