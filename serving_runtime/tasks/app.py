@@ -4,18 +4,21 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
 from .answering import answer_to
-from .asked import Answered, Chat, Predict
+from .asked import Answered, Batch, BatchAnswered, Chat, Predict
+from .batches import Batches
 from .fitting import Preparation
+from .page import page
 from .question import asked_by
 from .refusals import refusal, refusal_of
 from .refused import RefusedError
 from .router_client import Headers, RouterClient, UnansweredError
+from .served import Health, Service, served
 from .versions import Versions
 
 __all__ = ["create_app"]
@@ -25,6 +28,8 @@ _KEPT_BACK = frozenset(
     b"keep-alive proxy-authorization te trailer transfer-encoding upgrade x-anneal-tasks".split()
 )
 """What is of one connection, or of this body; all else of a request goes on, as who asks may stand anywhere in it."""
+_WHO = frozenset({b"authorization", b"cookie", b"x-user-id"})
+_Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 T = TypeVar("T")
 
 
@@ -52,6 +57,7 @@ def create_app(router: RouterClient, versions: Versions) -> FastAPI:
     """Return the application before a namespace's router."""
     app = FastAPI(title="Anneal tasks", docs_url=None, redoc_url=None)
     tasks = _Tasks(router, versions)
+    app.include_router(_about(app, router))
     app.include_router(tasks.routes(""))
     app.include_router(tasks.routes("/models/{model}"))
 
@@ -70,11 +76,37 @@ def create_app(router: RouterClient, versions: Versions) -> FastAPI:
     return app
 
 
+def _about(app: FastAPI, router: RouterClient) -> APIRouter:
+    made = APIRouter(responses={503: _REFUSALS[503]})
+
+    @made.get("/")
+    async def service() -> Service:
+        """What is served: the models, and what their versions are called (`claims@3`, `claims@production`)."""
+        return Service(models=await served(router))
+
+    @made.get("/health")
+    async def health() -> Health:
+        """Whether a model answers; 503 says why none does."""
+        models = await served(router)
+        ready = sorted(name for name, model in models.items() if model.ready)
+        if not ready:
+            why = "; ".join(f"`{name}`: {model.problem}" for name, model in sorted(models.items()))
+            raise RefusedError(503, f"no model is ready: {why or 'none is served here yet'}")
+        return Health(ready=ready)
+
+    @made.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
+    return made
+
+
 class _Tasks:
     """What is asked of one model."""
 
     def __init__(self, router: RouterClient, versions: Versions) -> None:
         self._router, self._versions = router, versions
+        self._batches = Batches()
 
     def routes(self, prefix: str) -> APIRouter:
         """Return the paths of a model that is named, or of the only one."""
@@ -89,6 +121,18 @@ class _Tasks:
         async def chat(posted: Chat, request: Request, response: Response) -> Answered:
             """Ask for a task with an instruction of your own."""
             return await self._answer(posted, request, response)
+
+        @made.post("/batch")
+        async def batch(posted: Batch, request: Request, key: _Key = None) -> BatchAnswered:
+            """Ask for many tasks, each answered for itself; some may fail. With an `Idempotency-Key` a batch that is sent
+            again within an hour is answered as it was, and asked of no model once more.
+            """
+            preparation = self._preparation(request)
+            if key is None:
+                return await while_there(request, self._batches.answer(posted, preparation))
+            own = repr([preparation.model, key, [one for one in preparation.headers if one[0].lower() in _WHO]])
+            content = posted.model_dump_json()
+            return await self._batches.once(own, content, lambda: self._batches.answer(posted, preparation))
 
         return made
 

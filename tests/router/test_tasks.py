@@ -26,3 +26,13 @@ def test_a_task_is_asked_as_in_training_and_answered(stand: TaskStand) -> None:
         "truncated": False,
     }
     assert answer.headers["x-exposure-id"]
+
+
+def test_a_batch(stand: TaskStand) -> None:
+    print(stand.ask("/").json, stand.ask("/health").json)
+    print(stand.ask("/docs").content[:600], stand.ask("/openapi.json").json["paths"].keys())
+    print(stand.ask("/models/claims/batch", {"inputs": [{"input_text": "바퀴"}, {"input_text": "!!"}]}).json)
+    print(stand.engine.asked[-3:])
+    print(stand.ask("/models/claims/predict", {"input_text": "가" * 1_000_000, "max_new_tokens": 100}).json)
+    print(stand.ask("/predict", {"input_text": "가"}).json)
+    assert 0
