@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .task_table import TaskRules, TaskTable
+from .task_table import TaskDictionary, TaskRules, TaskTable
 from .terms import (
     ADMIN_KEY_VARIABLE,
     AUTHORITIES_VARIABLE,
@@ -78,6 +78,7 @@ __all__ = [
     "ShadowRoute",
     "Stamp",
     "Target",
+    "TaskDictionary",
     "TaskRules",
     "TaskTable",
     "ToolCallParser",

@@ -94,6 +94,10 @@ def _about(app: FastAPI, router: RouterClient) -> APIRouter:
             raise RefusedError(503, f"no model is ready: {why or 'none is served here yet'}")
         return Health(ready=ready)
 
+    @made.get("/alive", include_in_schema=False)
+    async def alive() -> dict[str, str]:
+        return {"status": "ok"}
+
     @made.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(page(app.openapi()))

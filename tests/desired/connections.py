@@ -34,6 +34,7 @@ _OPERATOR = {"app.kubernetes.io/name": "anneal-operator"}
 EVERYBODY: Mapping[str, Pod] = {
     "router": Pod(TEAM, _labels("router")),
     "recorder": Pod(TEAM, _labels("recorder")),
+    "tasks": Pod(TEAM, _labels("tasks")),
     "engine": Pod(TEAM, _labels("serving")),
     "shared-engine": Pod(TEAM, _labels("serving-shared")),
     "fetcher": Pod(TEAM, _labels("weights-ahead")),
@@ -49,6 +50,7 @@ MAY: Mapping[tuple[str, int], set[str]] = {
     ("router", 8080): set(EVERYBODY),
     ("router", 8082): {"operator", "scraper"},
     ("recorder", 8081): {"router", "operator"},
+    ("tasks", 8083): {"router"},
     ("engine", 8000): {"router", "operator", "scraper"},
     ("shared-engine", 8000): {"router", "operator", "scraper"},
     ("fetcher", 8000): {"operator"},

@@ -33,6 +33,7 @@ from anneal_operator.desired.scaling import scaled_object, without_replicas
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.desired.shared_base import Member, adapters_config, engine_name, shared_deployment, shared_service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
+from anneal_operator.desired.tasks import TasksEnvironment, task_table, tasks_objects
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from anneal_operator.desired.weights import Authorities
 from training_runtime.plan import Published
@@ -284,6 +285,15 @@ def _recorder_objects() -> list[dict[str, Any]]:
     return [recorder_claim("team"), *recorder_objects("team", owners, "10.0.0.3", env)]
 
 
+def _tasks_objects() -> list[dict[str, Any]]:
+    """Two versions of one job's settings, one of another's, and one that says nothing."""
+    owners = [_version(path)[1] for path in ("claims-extraction/h100/job", "spam-filter/cpu/tuned")]
+    owners.append({**owners[0], "metadata": {**owners[0]["metadata"], "name": "claims-extraction-2"}})
+    owners.append(_parent("ModelVersion", "hosted") | {"spec": {"modelName": "hosted", "backend": {}}})
+    env = TasksEnvironment("router:1", "IfNotPresent", _KEYS, "anneal-router")
+    return tasks_objects("team", owners, task_table(owners), "10.0.0.4", env)
+
+
 def _policies() -> list[dict[str, Any]]:
     owners = [_parent("ModelVersion", "spam-filter-base")]
     return policies("team", owners, PolicyEnvironment("anneal-system", [_PROMETHEUS]))
@@ -345,6 +355,7 @@ EXAMPLES = {
     "routes-of-a-shadow": _routes_of_a_shadow,
     "http-route": _http_route,
     "recorder": _recorder_objects,
+    "tasks": _tasks_objects,
     "keys": _secret,
     "policies": _policies,
 }

@@ -66,6 +66,7 @@ from .kind import Item, NoSpec
 from .neighbours import ROUTER_KIND, is_answered
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
+from .tasks import tasks_address, tasks_steps
 from .workload_seen import own_workload
 
 __all__ = ["RouterKind"]
@@ -102,6 +103,8 @@ class ObservedRouter:
     """
     ring: KeyRing
     recorder: ObservedRecorder
+    tasks: str | None
+    """The address of the task API's Service."""
     is_held_up: bool
     """Whether a step was refused the last time."""
     may_be_new: bool
@@ -188,6 +191,7 @@ class RouterKind:
             ),
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
+            tasks=await tasks_address(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
             may_be_new=all(one.spec.is_plain for one in found)
             or await self._may_be_new(reader, namespace, table, key, now),
@@ -328,7 +332,7 @@ class RouterKind:
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
         made = (Programme(table, stamp),) if observed.owners else ()
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
-        if made and not observed.recorder.address and not observed.is_held_up:
+        if made and not (observed.recorder.address and observed.tasks) and not observed.is_held_up:
             looks.append(_ADDRESS_SECONDS)
         if any(version.backend and version.backend.trusted for version in observed.served):
             looks.append(_TRUSTED_SECONDS)
@@ -359,7 +363,9 @@ class RouterKind:
         recorder = recorder_steps(item.namespace, observed.owners, observed.recorder, keys, settings)
         gateways = GatewayEnvironment(settings.gateways, settings.gateway_hostnames)
         routes = [http_route(item.namespace, observed.owners, gateways)] if gateways.parents else []
-        return [*kept(item.namespace, observed.ring), *map(Apply, made), *recorder, *map(Apply, [*guards, *routes])]
+        tasks = tasks_steps(item.namespace, observed.owners, observed.tasks, keys, settings)
+        own = [*map(Apply, made), *recorder, *map(Apply, [*guards, *routes]), *tasks]
+        return [*kept(item.namespace, observed.ring), *own]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: Await) -> None:
         """Keep what is waited for; the versions and experiments tell it."""
