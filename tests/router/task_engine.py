@@ -2,10 +2,13 @@
 
 import json
 import math
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from itertools import cycle
 from typing import Any
 
 from typing_extensions import override
@@ -15,6 +18,7 @@ from tests.support.http_server import playing
 __all__ = ["LONGEST", "SURE", "TaskEngine", "task_engine"]
 
 LONGEST = 600
+_THINKING = 0.01
 SURE = 0.5
 """How likely it finds every token."""
 
@@ -31,7 +35,17 @@ class TaskEngine:
     longest: int = LONGEST
     fails_at: str = ""
     """A text of a question that it does not answer."""
+    log_probabilities: list[float] = field(default_factory=list)
+    """Of an answer's tokens, over and over; all are as sure without."""
+    most_at_once: int = 0
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    under_way: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin_anew(self) -> None:
+        """Forget what was asked, and answer as at first."""
+        self.says, self.reason, self.status, self.fails_at = '{"action":"BLOCK"}', "stop", 200, ""
+        self.has_tokenizer, self.most_at_once, self.asked, self.log_probabilities = True, 0, [], []
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         """What was asked at a path."""
@@ -67,6 +81,12 @@ class _Handler(BaseHTTPRequestHandler):
         return {"prompt": "".join(map(chr, body["tokens"]))}, 200
 
     def _chat(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        with self.state.lock:
+            self.state.under_way += 1
+            self.state.most_at_once = max(self.state.most_at_once, self.state.under_way)
+        time.sleep(_THINKING)
+        with self.state.lock:
+            self.state.under_way -= 1
         prompt = _prompt(body)
         fails = self.state.fails_at and self.state.fails_at in prompt
         if fails or self.state.status != 200:
@@ -83,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body["prompt"]) + body["max_tokens"] > self.state.longest:
             return {"error": {"message": "too long"}}, 400
         each = [{str(token): {"logprob": math.log(SURE)}} for token in body["prompt"]]
+        for place, log_probability in zip(range(-len(self.state.says), 0), cycle(self.state.log_probabilities)):
+            each[place] = {str(body["prompt"][place]): {"logprob": log_probability}}
         return {"choices": [{"prompt_logprobs": [None, *each[1:]], "finish_reason": "length"}]}, 200
 
     def _answer(self, told: dict[str, Any], status: int) -> None:

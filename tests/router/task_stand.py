@@ -1,6 +1,6 @@
 """A client before the real router, the task API behind it, and a model's server that is played."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,10 @@ class TaskStand:
     def ask(self, path: str, body: Any = None, **headers: str) -> Answer:
         """Ask at the router's port."""
         return self.router.ask(path, body, Content_Type="application/json", **headers)
+
+    def until(self, holds: Callable[[], bool]) -> bool:
+        """Wait for it."""
+        return poll(holds, 20, every=0.05)
 
 
 def _table(port: int) -> RouteTable:
