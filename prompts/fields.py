@@ -92,7 +92,7 @@ class FieldText:
         context: Collection[str] | None,
         defaults: Mapping[str, str],
     ) -> Self | None:
-        """Return the turn that `spec.prompt` asks for, None where it is the message; raise PromptError where it cannot be.
+        """Return the turn that `spec.prompt` asks for, None where it is the message; raise PromptError of none.
 
         Without `context` the text's own fields are taken for what requests may fill: rows were checked in training.
         """

@@ -93,8 +93,8 @@ def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON holds anything
 async def _confidence(
     preparation: Preparation,
     version: str,
-    prompt: Any,
-    answer: Any,
+    prompt: object,
+    answer: object,
     longest: int,
 ) -> float | None:
     """The mean probability of the answer's tokens by the version that gave it; None where that cannot be told.

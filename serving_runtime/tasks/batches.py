@@ -15,7 +15,7 @@ from .router_client import UnansweredError
 __all__ = ["Batches"]
 
 _AT_ONCE = 16
-"""So many questions of batches are asked at a time, of all clients: the rest of the engines is for who waits for one."""
+"""So many questions of batches are asked at a time, of all clients: the engines are for others, too."""
 _MOST_KEPT, _KEPT_SECONDS = 512, 3600.0
 _UNAVAILABLE, _SERVER_ERROR = 503, 500
 

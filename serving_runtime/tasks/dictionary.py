@@ -15,7 +15,7 @@ __all__ = ["MOST_NAMED", "DictionaryError", "narrowed", "read"]
 
 MOST_NAMED = 5
 """So many words of a dictionary does one answer name."""
-_MOST_WORDS, _DEEPEST = 5000, 8
+_MOST_WORDS = 5000
 Json = Mapping[str, Any]
 
 

@@ -21,7 +21,8 @@ def page(document: Mapping[str, Any]) -> str:
     parts = "".join(_operations(document))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     intro = '<p>Errors are JSON, as OpenAI\'s clients read them. All of this as <a href="openapi.json">OpenAPI</a>.</p>'
-    return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body><h1>{title}</h1>{intro}{parts}</body></html>'
+    body = f"<h1>{title}</h1>{intro}{parts}"
+    return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{body}</body></html>'
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[str]:

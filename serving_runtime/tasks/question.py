@@ -35,6 +35,10 @@ def asked_by(posted: BatchItem | Predict, sampling: Sampling) -> Asked:
     categories = given if isinstance(given, str) else "" if given is None else json.dumps(given, ensure_ascii=False)
     if given is not None and not categories.strip("{} \n"):
         raise RefusedError(422, f"`{_DICTIONARY}`: it is empty; leave it out for the version's own", _DICTIONARY)
+    try:
+        categories.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(422, f"`{_DICTIONARY}`: it is no Unicode", _DICTIONARY) from error
     return Asked(posted.input_text, sampling, getattr(posted, "instruction", None) or "", categories)
 
 
