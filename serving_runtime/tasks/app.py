@@ -130,7 +130,8 @@ class _Tasks:
         async def batch(posted: Batch, request: Request, key: _Key = None) -> BatchAnswered:
             """Ask for many tasks, each answered for itself; some may fail.
 
-            With an `Idempotency-Key` a batch that is sent again within an hour is answered as it was, and asked of no model once more.
+            With an `Idempotency-Key` a batch that is sent again within an hour is answered as it was: no model is
+            asked once more.
             """
             preparation = self._preparation(request)
             if key is None:
