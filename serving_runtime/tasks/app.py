@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from .answering import answer_to
 from .asked import Answered, Batch, BatchAnswered, Chat, Predict
@@ -68,6 +69,11 @@ def create_app(router: RouterClient, versions: Versions) -> FastAPI:
     @app.exception_handler(UnansweredError)
     async def unanswered(_: Request, error: UnansweredError) -> JSONResponse:
         return refusal(RefusedError(503, str(error)))
+
+    @app.exception_handler(HTTPException)
+    async def unheard(_: Request, error: HTTPException) -> JSONResponse:
+        """What is no JSON in UTF-8, no path, or no method of one."""
+        return refusal(RefusedError(error.status_code, str(error.detail), headers=error.headers))
 
     @app.exception_handler(RequestValidationError)
     async def wrong(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 __all__ = ["MOST_INPUTS", "Answered", "Batch", "BatchAnswered", "BatchItem", "Chat", "Input", "ItemAnswered", "Predict"]
 
@@ -10,7 +10,7 @@ MOST_INPUTS = 256
 _VOICE = "주방 싱크대 밑에서 바퀴가 세 마리나 나왔어요. 지난달에 방역했는데 왜 또 나오죠?"
 _DICTIONARY = '{"시공 불만": {"재발": ["방역 뒤 재발"], "재방문": ["재방문 요청"]}, "문의": {"비용": ["비용 문의"]}}'
 _INSTRUCTION = "고객의 소리를 한 문장으로 요약하라."
-_PARSED = {
+_PARSED: dict[str, JsonValue] = {
     "is_claim": "claim",
     "categories": [{"대분류": "시공 불만", "중분류": "재발", "소분류": "방역 뒤 재발", "근거": "왜 또 나오죠"}],
 }

@@ -70,9 +70,10 @@ def narrowed(schema: Json, text: str, rule: TaskDictionary) -> dict[str, Any]:
 
 def _place(schema: dict[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
     for name in path:
-        schema = (schema.get("properties") or {}).get(name)
-        if not isinstance(schema, dict):
+        inner = (schema.get("properties") or {}).get(name)
+        if not isinstance(inner, dict):
             return None
+        schema = inner
     return schema
 
 

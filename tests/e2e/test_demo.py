@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from email.message import Message
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,33 @@ def test_openai_s_and_langchain_s_own_clients_are_answered(told: tuple[Story, Ki
         settings: Any = {"temperature": 0, "max_tokens": asked["max_tokens"], "http_client": http}
         chain = ChatOpenAI(model="spam-filter", base_url=base, api_key=SecretStr("nobody's"), **settings)
         assert chain.invoke(mail.question).content == whole.choices[0].message.content
+
+
+def _posted(url: str, body: dict[str, Any]) -> tuple[dict[str, Any], Message]:
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=180) as response:
+        return json.load(response), response.headers
+
+
+def test_the_task_api_asks_the_model_as_a_chat_does_and_says_how_sure_it_was(told: tuple[Story, Killer]) -> None:
+    router, mail = told[0].router, new_mails(1)[0]
+    body = {"input_text": mail.question, "max_new_tokens": 40, "temperature": 0}
+    answer, headers = _posted(f"{router}/predict", body)
+    assert 0 < answer["confidence_score"] <= 1
+    assert headers["X-Anneal-Version"] == told[0].winner
+    assert answer["truncated"] is False
+    asked = {"model": "spam-filter", "messages": [{"role": "user", "content": mail.question}]}
+    chat, _ = _posted(f"{router}/v1/chat/completions", {**asked, "max_tokens": 40, "temperature": 0})
+    assert answer["raw_response"] == chat["choices"][0]["message"]["content"]
+    long, _ = _posted(
+        f"{router}/models/spam-filter/predict", {**body, "input_text": "메일 " * 2000, "confidence": False}
+    )
+    assert (long["truncated"], long["confidence_score"]) == (True, None)
+    batch, _ = _posted(f"{router}/batch", {"inputs": [{"input_text": mail.question}] * 3, "max_new_tokens": 4})
+    assert len(batch["results"]) == 3
+    with urllib.request.urlopen(f"{router}/health", timeout=30) as health:
+        assert json.load(health)["ready"] == ["spam-filter"]
+    assert _status(f"{router}/predict", {**body, "max_new_tokens": 512}) == 422
 
 
 def test_the_engine_answers_nobody_without_the_routers_key(told: tuple[Story, Killer]) -> None:

@@ -43,7 +43,7 @@ def test_of_500_dictionaries_each_lets_its_own_words_pass_and_no_others() -> Non
     for _ in range(500):
         words = _dictionary(chance)
         bound = jsonschema.Draft202012Validator(narrowed(SCHEMA, json.dumps(words, ensure_ascii=False), RULE))
-        for _ in range(20):
+        for _ in range(4):
             named = [chance.choice(WORDS) for _ in LEVELS]
             one = {**dict(zip(LEVELS, named, strict=True)), "proof": "x"}
             is_within = named[2] in words.get(named[0], {}).get(named[1], ())
