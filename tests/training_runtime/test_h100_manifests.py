@@ -205,9 +205,9 @@ def _rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content.decode().splitlines()]
 
 
-def _asked(row: dict[str, Any]) -> Asked:
+def _asked(row: dict[str, Any], plan: Plan) -> Asked:
     """What a client of the task API asks for this row."""
-    given = row.get("input_text") or row.get("question") or row["input"]
+    given = row[plan.dataset.columns.input or "input"]
     categories = row.get("category_dict")
     posted = {"input_text": given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)}
     posted |= {"input_categories": categories} if categories else {}
@@ -230,7 +230,7 @@ def test_the_task_api_asks_by_the_tokens_of_training(name: str, tmp_path: Path) 
     )
     renderer, prompting = Renderer(plan.dataset, template), Prompting(tokenizer)
     for row in rows:
-        body = Question.of(_asked(row), rules).body
+        body = Question.of(_asked(row, plan), rules).body
         asked = [{**body["messages"][0], "variables": body.get("chat_template_kwargs", {})}]
         trained = renderer(row).messages[:-1]
         assert tokenizer.encode(prompting.prompt(asked)) == tokenizer.encode(prompting.prompt(trained))
