@@ -9,12 +9,12 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
-from .rendering import PromptError
+from .errors import PromptError
 from .thinking import SWITCHES
 
-__all__ = ["ALPACA", "ALPACA_WITHOUT_INPUT", "FieldText"]
+__all__ = ["ALPACA", "ALPACA_WITHOUT_INPUT", "FieldText", "Said", "plainly_said"]
 
 _INSTRUCTION, _INPUT = "instruction", "input"
 _ALPACA_HEAD = "Below is an instruction that describes a task"
@@ -36,6 +36,18 @@ _TAKEN = frozenset(
     | {"dict", "namespace", "range", "loop", "cycler", "joiner", "lipsum", "none", "true", "false"}  # Jinja's
 )
 _SPECIAL_TOKEN = re.compile(r"^(bos|eos|pad|unk|sep|cls|mask)_token$")
+
+
+class Said(NamedTuple):
+    """A user's message, and what is given by name beside it."""
+
+    message: str
+    named: dict[str, str]
+
+
+def plainly_said(instruction: str, given: str) -> Said:
+    """Return what is said where the message has both."""
+    return Said("\n".join(part for part in (instruction, given) if part), {})
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,40 @@ class FieldText:
             )
         if not self.reads_input and not self.reads_instruction:
             raise PromptError("prompt.text needs {input} or {instruction}: the user's message goes there")
+
+    @classmethod
+    def of_prompt(
+        cls,
+        form: str,
+        text: str | None,
+        without_input: str | None,
+        context: Collection[str] | None,
+        defaults: Mapping[str, str],
+    ) -> Self | None:
+        """Return the turn that `spec.prompt` asks for, None where it is the message; raise PromptError of none.
+
+        Without `context` the text's own fields are taken for what requests may fill: rows were checked in training.
+        """
+        if form != "Text" and text is None:
+            return None
+        without = without_input if text else ALPACA_WITHOUT_INPUT
+        text = text or ALPACA
+        if context is None:
+            names = {found["name"] for found in _FIELD.finditer(text + (without or "")) if found["name"]}
+            context = names - {_INSTRUCTION, _INPUT, "output", *defaults}
+        if form == "Text":
+            return cls.of_whole(text, without, context, defaults)
+        return cls(text.rstrip("\n"), without and without.rstrip("\n"), context, defaults)
+
+    def said(self, instruction: str, given: str) -> "Said":
+        """Return what a client says who has both, and what it gives by name beside it."""
+        if not (instruction and self.reads_instruction and self.reads_input):
+            return plainly_said(instruction, given)
+        if given:
+            return Said(given, {_INSTRUCTION: instruction})
+        # Where the instruction has a default, a message alone would be an input.
+        named = {_INSTRUCTION: instruction, _INPUT: ""} if _INSTRUCTION in self.defaults else {}
+        return Said(instruction, named)
 
     @classmethod
     def of_whole(

@@ -15,14 +15,11 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .clock import FIXED_DATE
+from .errors import PromptError
 
 __all__ = ["Message", "PromptError", "Rendered", "is_marked", "render", "variables_of"]
 
 Message = Mapping[str, Any]
-
-
-class PromptError(Exception):
-    """A prompt cannot be made, or a template does not take these messages; the message says why."""
 
 
 @dataclass(frozen=True)

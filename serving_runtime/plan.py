@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .task_table import TaskDictionary, TaskRules, TaskTable
 from .terms import (
     ADMIN_KEY_VARIABLE,
     AUTHORITIES_VARIABLE,
@@ -16,6 +17,8 @@ from .terms import (
     FORMAT,
     PLAIN_FORMAT,
     RECORDS_FOLDER,
+    TASKS_KEY_HEADER,
+    TASKS_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     digest_of_target,
 )
@@ -45,6 +48,9 @@ __all__ = [
     "RECORDS_FOLDER",
     "SILENCE_VARIABLE",
     "STARTED_PATH",
+    "TASKS_KEY_HEADER",
+    "TASKS_KEY_VARIABLE",
+    "TASKS_PORT",
     "USER_HEADER",
     "USER_KEY_VARIABLE",
     "WARM_UP_VARIABLE",
@@ -73,6 +79,9 @@ __all__ = [
     "ShadowRoute",
     "Stamp",
     "Target",
+    "TaskDictionary",
+    "TaskRules",
+    "TaskTable",
     "ToolCallParser",
     "VariantRoute",
     "WantedAdapter",
@@ -86,8 +95,8 @@ __all__ = [
 ]
 
 BUCKETS = 10_000
-CLIENT_PORT, RECORDER_PORT, ADMIN_PORT = 8080, 8081, 8082
-"""Of a namespace's router and recorder: clients have business at the first alone."""
+CLIENT_PORT, RECORDER_PORT, ADMIN_PORT, TASKS_PORT = 8080, 8081, 8082, 8083
+"""Of a namespace's router, recorder and task API: clients have business at the first alone."""
 USER_HEADER = "X-User-Id"
 """Where requests name their user: what experiments look at unless they say otherwise, and whatever is in none."""
 ALIVE_PATH, STARTED_PATH = "/-/alive", "/-/started"

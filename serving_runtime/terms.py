@@ -17,6 +17,8 @@ __all__ = [
     "FORMAT",
     "PLAIN_FORMAT",
     "RECORDS_FOLDER",
+    "TASKS_KEY_HEADER",
+    "TASKS_KEY_VARIABLE",
     "USER_KEY_VARIABLE",
     "digest_of_target",
 ]
@@ -27,6 +29,10 @@ ADMIN_KEY_VARIABLE = "ANNEAL_ADMIN_KEY"
 """In that of routers and recorders: what they demand of whoever asks what is not for clients."""
 USER_KEY_VARIABLE = "ANNEAL_USER_KEY"
 """In that of routers: what users' names are hashed with, the same for all experiments of a namespace."""
+TASKS_KEY_VARIABLE = "ANNEAL_TASKS_KEY"
+"""In that of routers and of the task API: by which a router knows what is part of an answer of that."""
+TASKS_KEY_HEADER = "X-Anneal-Tasks"
+"""Where it is sent, beside whatever else a client is known by."""
 AUTHORITIES_VARIABLE = "ANNEAL_AUTHORITIES"
 """In that of routers and of what downloads weights: a file of certificate authorities, to trust beside public ones."""
 FORMAT, PLAIN_FORMAT = 2, 1

@@ -13,6 +13,7 @@ from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     BUCKETS,
     ENGINE_KEY_VARIABLE,
+    TASKS_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
     KeyRoute,
@@ -33,7 +34,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _ROUTER = _CHECKOUT / "serving_runtime/router"
 KEY = "bench"
 """What such a router demands of the operator, and all else that it demands."""
-_KEYS = dict.fromkeys((ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE), KEY)
+_KEYS = dict.fromkeys((ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE, TASKS_KEY_VARIABLE), KEY)
 _ATTEND = """
 import sys
 from pathlib import Path

@@ -10,6 +10,7 @@ end
 local MOST_HELD, LONGEST_HELD = 2048, 64 -- users, twice; bytes
 local recent, older, held = {}, {}, 0
 local ADMIN, USER = "Bearer " .. key("ANNEAL_ADMIN_KEY"), key("ANNEAL_USER_KEY")
+local TASKS = key("ANNEAL_TASKS_KEY")
 
 -- What an engine is sent.
 keys.engine = "Bearer " .. key("ANNEAL_ENGINE_KEY")
@@ -19,6 +20,11 @@ keys.admin = ADMIN
 -- Whether a header `Authorization` is the operator's; by hashes, as how long texts take to compare tells of them.
 function keys.is_admin(authorization)
   return authorization ~= nil and ngx.sha1_bin(authorization) == ngx.sha1_bin(ADMIN)
+end
+
+-- The same of a header that the task API alone sends.
+function keys.is_tasks(sent)
+  return sent ~= nil and ngx.sha1_bin(sent) == ngx.sha1_bin(TASKS)
 end
 
 local function hash_of(user)

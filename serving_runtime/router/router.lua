@@ -15,6 +15,7 @@ local routes = require "routes"
 local scored = require "scored"
 local shadow = require "shadow"
 local surface = require "surface"
+local tasks = require "tasks"
 local upstream = require "upstream"
 local waking = require "waking"
 
@@ -75,6 +76,7 @@ end
 
 -- The version that answers; nil, a status, a sentence, and the header or field that it is about, where none does.
 local function version_of(name, path, seen, found)
+  if path.is_ours then return name end
   local route, reference = route_of(name)
   if not route then return nil, 404, reference end
   seen.model = name
@@ -133,7 +135,9 @@ function router.route()
   local uri = ngx.var.uri
   local path = surface.paths[uri]
   local seen = { kind = path.kind, exposure = ngx.var.request_id } -- kept: each look at the variable makes a new one
+  seen.is_part = not path.counts and tasks.asks()
   ngx.ctx.answer = seen
+  if path.is_ours and not seen.is_part then return router.refuse_path() end
   if ngx.req.get_method() ~= "POST" then return router.refuse_method("POST") end
   if not routes.models then return refuse(503, "the router has no routes yet; try again") end
   ngx.req.read_body()
@@ -149,7 +153,7 @@ function router.route()
     if attempts.under_way(seen) >= most_at_once then
       return refuse(503, "too many requests wait for the backend of `" .. answering .. "`; try again", "model")
     end
-    to, why_not, said = upstream.of(answering, target.backend, uri)
+    to, why_not, said = upstream.of(answering, target.backend, path.asked_at or uri)
     if not to then return refuse(why_not, said, "model") end
   end
   local text = path.text and found[path.text]
@@ -160,7 +164,7 @@ function router.route()
   if not seen.in_flight then metrics.begin(seen) end
   ngx.var.exposure_id, ngx.var.engine_key = seen.exposure, keys.engine
   if to then upstream.ask(to) end
-  ngx.req.set_uri(to and to.uri or uri) -- as it was understood, not as it was written
+  ngx.req.set_uri(to and to.uri or path.asked_at or uri) -- as it was understood, not as it was written
   ngx.req.set_uri_args("")
   if to and to.trusted then
     handed[seen.exposure] = ngx.ctx -- which nginx takes from a request that goes elsewhere
@@ -208,6 +212,7 @@ function router.record()
   end
   attempts.finish(seen)
   answer.finish()
+  if seen.is_part then return metrics.over(seen) end
   metrics.answered(seen)
   records.add(answer.line())
   shadow.follow(seen)

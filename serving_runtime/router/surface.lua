@@ -12,6 +12,8 @@ surface.paths = {
   ["/v1/embeddings"] = { kind = "embeddings", counts = true },
   ["/tokenize"] = { kind = "tokenize", counts = false },
   ["/detokenize"] = { kind = "detokenize", counts = false },
+  -- What the task API alone asks (tasks.lua): how likely an answer was, of the version that gave it, by its name.
+  ["/tasks/confidence"] = { kind = "confidence", counts = false, is_ours = true, asked_at = "/v1/completions" },
 }
 
 local SHARED = "it would act on what other users share"
@@ -62,11 +64,14 @@ local function names(...)
   return all
 end
 
+-- A path's own fields, beside those that are refused always.
+local OF_KIND = { responses = RESPONSES }
+
 setmetatable(RESPONSES, { __index = ALWAYS })
 for _, path in pairs(surface.paths) do
-  path.refused = path.kind == "responses" and RESPONSES or ALWAYS
+  path.refused = path.is_ours and {} or OF_KIND[path.kind] or ALWAYS
   path.asks_usage = path.kind == "chat" or path.kind == "completions" -- other streams tell their tokens unasked
-  path.wanted = names(ALWAYS, path.kind == "responses" and RESPONSES or {}, path.asks_usage and COUNTED or {})
+  path.wanted = names(ALWAYS, OF_KIND[path.kind] or {}, path.asks_usage and COUNTED or {})
   path.naming = names(path.wanted, NAMING) -- where a user may be named in the body
   for _, wanted in ipairs { path.wanted, path.naming } do
     if path.text then wanted[path.text] = "turns" end

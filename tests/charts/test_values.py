@@ -159,7 +159,7 @@ def test_the_operator_holds_each_right_that_it_gives_a_router() -> None:
     held = next(made for made in yaml.safe_load_all(text) if made["kind"] == "ClusterRole")
     table = RouteTable(targets={}, models={})
     stamp = table.stamped("2026-03-01T12:00:00Z", 1)
-    objects = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never", Keys("e", "a", "u")))
+    objects = router_objects("team", [], table, stamp, RouterEnvironment("router:1", "Never", Keys("e", "a", "u", "t")))
     given = next(made for made in objects if made["kind"] == "Role")
     assert _rights(given["rules"]) <= _rights(held["rules"])
 

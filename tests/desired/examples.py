@@ -34,6 +34,7 @@ from anneal_operator.desired.scorer import ScorerEnvironment, scorer_objects
 from anneal_operator.desired.serving import VERSION_LABEL, ServingEnvironment, deployment, service
 from anneal_operator.desired.shared_base import Member, adapters_config, engine_name, shared_deployment, shared_service
 from anneal_operator.desired.stage_pod import TrainingEnvironment
+from anneal_operator.desired.tasks import TasksEnvironment, task_table, tasks_objects
 from anneal_operator.desired.training import headless_service, plan_config_map, stage_job, volume_claim
 from anneal_operator.desired.weights import Authorities
 from serving_runtime.scoring import ScoredMetric
@@ -54,7 +55,7 @@ _TRAINING = TrainingEnvironment(
     _ENGINE,
     "here",
 )
-_KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes")
+_KEYS = Keys("an engine's key", "the operator's key", "the key of users' hashes", "the task API's key")
 _SERVING = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", _ENGINE, _KEYS)
 _ROUTER = RouterEnvironment("router:1", "IfNotPresent", _KEYS)
 _PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
@@ -296,6 +297,15 @@ def _scorer_objects() -> list[dict[str, Any]]:
     return scorer_objects("team", owners, {"uid-of-experiment": metrics}, env)
 
 
+def _tasks_objects() -> list[dict[str, Any]]:
+    """Two versions of one job's settings, one of another's, and one that says nothing."""
+    owners = [_version(path)[1] for path in ("claims-extraction/h100/job", "spam-filter/cpu/tuned")]
+    owners.append({**owners[0], "metadata": {**owners[0]["metadata"], "name": "claims-extraction-2"}})
+    owners.append(_parent("ModelVersion", "hosted") | {"spec": {"modelName": "hosted", "backend": {}}})
+    env = TasksEnvironment("router:1", "IfNotPresent", _KEYS, "anneal-router")
+    return tasks_objects("team", owners, task_table(owners), "10.0.0.4", env)
+
+
 def _policies() -> list[dict[str, Any]]:
     owners = [_parent("ModelVersion", "spam-filter-base")]
     return policies("team", owners, PolicyEnvironment("anneal-system", [_PROMETHEUS]))
@@ -358,6 +368,7 @@ EXAMPLES = {
     "http-route": _http_route,
     "recorder": _recorder_objects,
     "scorer": _scorer_objects,
+    "tasks": _tasks_objects,
     "keys": _secret,
     "policies": _policies,
 }

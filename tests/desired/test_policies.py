@@ -13,6 +13,7 @@ GUARDED = {
     "anneal-shared-engines": "serving-shared",
     "anneal-weights": "weights-ahead",
     "anneal-recorder": "recorder",
+    "anneal-tasks": "tasks",
 }
 
 

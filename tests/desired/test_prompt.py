@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from anneal_operator.api.dataset import Dataset
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionSpec
+from anneal_operator.api.prompt import VersionPrompt
 from anneal_operator.api.serving import Serving
 from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.plan import Base, make_plan
@@ -55,7 +57,22 @@ def test_the_plan_says_what_the_job_says() -> None:
 def test_the_version_carries_the_prompt() -> None:
     made = model_version(PARENT, _spec(CLAIMS), PUBLISHED, "sha256:1")
     assert made["spec"]["prompt"] == {**CLAIMS, "thinking": "None"}
-    assert ModelVersionSpec.parse(made["spec"]).prompt == _spec(CLAIMS).prompt
+    read = ModelVersionSpec.parse(made["spec"]).prompt
+    assert read == VersionPrompt(**dict(_spec(CLAIMS).prompt))
+
+
+def test_the_version_carries_how_questions_are_cleaned_and_what_answers_look_like() -> None:
+    words = {"field": "categories", "levels": ["large"], "context": "category_dict"}
+    spec = _spec(CLAIMS)
+    data = {"responseSchema": {"type": "object"}, "responseDictionary": words}
+    data["clean"] = {"removePattern": "[!]", "collapseWhitespace": True, "minCharacters": 5}
+    told = spec.model_copy(update={"dataset": Dataset.parse({**spec.dataset.dump(), **data})})
+    prompt = model_version(PARENT, told, PUBLISHED, "sha256:1")["spec"]["prompt"]
+    assert {name: prompt[name] for name in data} == {
+        "responseSchema": {"type": "object"},
+        "responseDictionary": words,
+        "clean": {"removePattern": "[!]", "collapseWhitespace": True},
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,7 +81,7 @@ def test_the_version_carries_the_prompt() -> None:
 def test_a_server_is_told_whether_its_model_thinks(prompt: dict[str, Any] | None, *, thinks: bool) -> None:
     artifact = {"uri": PUBLISHED.uri, "format": "Full", "digest": PUBLISHED.digest}
     spec = ModelVersionSpec.parse({"modelName": "m", "artifact": artifact, "prompt": prompt})
-    environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, Keys("e", "a", "u"))
+    environment = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow", {}, Keys("e", "a", "u", "t"))
     made = deployment({**PARENT, "kind": "ModelVersion"}, spec, Serving(), 1, environment, startup_seconds=900)
     arguments = made["spec"]["template"]["spec"]["containers"][0]["args"]
     assert json.loads(arguments[arguments.index("--plan") + 1])["thinks"] is thinks

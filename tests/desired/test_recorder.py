@@ -17,7 +17,7 @@ from anneal_operator.desired.routing import RouterEnvironment, ServedVersion, ro
 from serving_runtime import router as router_package
 
 OWNER = {"apiVersion": "v1", "kind": "ModelVersion", "metadata": {"name": "one", "uid": "u"}}
-KEYS = Keys("engine", "admin", "user")
+KEYS = Keys("engine", "admin", "user", "tasks")
 ENV = RecorderEnvironment("router:1", "Never", "claim", KEYS)
 
 

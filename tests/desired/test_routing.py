@@ -28,7 +28,7 @@ from serving_runtime.router.shipper import _MOST_WAITING
 
 ROUTER_CONFIGURATION = Path(__file__).parents[2] / "serving_runtime/router/router.conf"
 
-ENVIRONMENT = RouterEnvironment("router:1", "Never", Keys("e", "a", "u"))
+ENVIRONMENT = RouterEnvironment("router:1", "Never", Keys("e", "a", "u", "t"))
 
 
 ONE, TWO = ServedVersion("one", "10.0.0.1"), ServedVersion("two", "10.0.0.2")

@@ -10,7 +10,7 @@ from anneal_operator.decide.startup import startup_seconds
 from anneal_operator.desired.keys import Keys
 from anneal_operator.desired.serving import ServingEnvironment, deployment, wish_of
 
-KEYS = Keys("engine", "admin", "user")
+KEYS = Keys("engine", "admin", "user", "tasks")
 ENV = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", {}, KEYS)
 PARENT = {"apiVersion": "anneal.dev/v1alpha1", "metadata": {"name": "one", "namespace": "team", "uid": "u"}}
 PARENT |= {"kind": "ModelVersion"}

@@ -21,7 +21,7 @@ from anneal_operator.desired.shared_base import (
     told_pods,
 )
 
-ENV = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", {}, Keys("engine", "admin", "user"))
+ENV = ServingEnvironment("server:1", "IfNotPresent", "http://mlflow:5000", {}, Keys("engine", "admin", "user", "tasks"))
 BASE: dict[str, Any] = {"uri": "mlflow-artifacts:/1/base/artifacts/model", "digest": "sha256:" + "0" * 64}
 
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from email.message import Message
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,33 @@ def test_who_chats_with_the_winner_in_a_browser_sees_which_version_answered_and_
         turn = page.get_by_role("article")
         expect(turn.locator(".facts")).to_contain_text(f"Version {told[0].winner} · Confidence ", timeout=180_000)
         expect(turn.locator(".answer")).not_to_be_empty()
+
+
+def _posted(url: str, body: dict[str, Any]) -> tuple[dict[str, Any], Message]:
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=180) as response:
+        return json.load(response), response.headers
+
+
+def test_the_task_api_asks_the_model_as_a_chat_does_and_says_how_sure_it_was(told: tuple[Story, Killer]) -> None:
+    router, mail = told[0].router, new_mails(1)[0]
+    body = {"input_text": mail.question, "max_new_tokens": 40, "temperature": 0}
+    answer, headers = _posted(f"{router}/predict", body)
+    assert 0 < answer["confidence_score"] <= 1
+    assert headers["X-Anneal-Version"] == told[0].winner
+    assert answer["truncated"] is False
+    asked = {"model": "spam-filter", "messages": [{"role": "user", "content": mail.question}]}
+    chat, _ = _posted(f"{router}/v1/chat/completions", {**asked, "max_tokens": 40, "temperature": 0})
+    assert answer["raw_response"] == chat["choices"][0]["message"]["content"]
+    long, _ = _posted(
+        f"{router}/models/spam-filter/predict", {**body, "input_text": "메일 " * 2000, "confidence": False}
+    )
+    assert (long["truncated"], long["confidence_score"]) == (True, None)
+    batch, _ = _posted(f"{router}/batch", {"inputs": [{"input_text": mail.question}] * 3, "max_new_tokens": 4})
+    assert len(batch["results"]) == 3
+    with urllib.request.urlopen(f"{router}/health", timeout=30) as health:
+        assert json.load(health)["ready"] == ["spam-filter"]
+    assert _status(f"{router}/predict", {**body, "max_new_tokens": 512}) == 422
 
 
 def test_the_engine_answers_nobody_without_the_routers_key(told: tuple[Story, Killer]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     ENGINE_KEY_VARIABLE,
+    TASKS_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
     KeyRoute,
@@ -43,7 +44,12 @@ class Echo(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Echo).serve_forever()
 """
 SALT = "s"
-KEYS = {ENGINE_KEY_VARIABLE: "engine-key", ADMIN_KEY_VARIABLE: "admin-key", USER_KEY_VARIABLE: "user-key"}
+KEYS = {
+    ENGINE_KEY_VARIABLE: "engine-key",
+    ADMIN_KEY_VARIABLE: "admin-key",
+    USER_KEY_VARIABLE: "user-key",
+    TASKS_KEY_VARIABLE: "tasks-key",
+}
 
 
 def _table() -> RouteTable:

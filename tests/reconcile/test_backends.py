@@ -56,7 +56,8 @@ def test_it_is_registered_asked_by_the_routers_and_routed_once_it_answers(world:
     assert world.registry.aliases == {("spam", "production"): "1"}
     assert world.registry.versions[0].uri == "backend-https://api.example.com/v1/models"
     assert _table(world)["models"]["spam"]["default"] == "hosted"
-    assert {name for kind, name in world.api.objects if kind == "Deployment"} == {"anneal-router", "anneal-recorder"}
+    made = {name for kind, name in world.api.objects if kind == "Deployment"}
+    assert made == {"anneal-router", "anneal-recorder", "anneal-tasks"}
     world.api.writes.clear()
     _settle(world, "hosted")
     world.api.reads.clear()

@@ -12,7 +12,7 @@ from anneal_operator.errors import ApiError
 from .test_model_version import SPEC
 from .world import World
 
-NAMES = {"engineKey", "adminKey", "userKey"}
+NAMES = {"engineKey", "adminKey", "userKey", "tasksKey"}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_whoever_comes_first_makes_them_and_both_mean_the_same(world: World) -> 
     _look(world)
     first = _data(world)
     assert set(first) == NAMES
-    assert len(set(first.values())) == 3
+    assert len(set(first.values())) == 4
     assert min(map(len, first.values())) >= 43
     secret = world.api.objects["Secret", "anneal-router"]["metadata"]
     assert "ownerReferences" not in secret

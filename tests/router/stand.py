@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from serving_runtime.plan import (
     ADMIN_KEY_VARIABLE,
     ENGINE_KEY_VARIABLE,
+    TASKS_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
     KeyRoute,
@@ -53,7 +54,12 @@ __all__ = [
 
 SALT = "s"
 LINEAGE = "2026-03-01T12:00:00Z"
-KEYS = {ENGINE_KEY_VARIABLE: "engine-key", ADMIN_KEY_VARIABLE: "admin-key", USER_KEY_VARIABLE: "user-key\n"}
+KEYS = {
+    ENGINE_KEY_VARIABLE: "engine-key",
+    ADMIN_KEY_VARIABLE: "admin-key",
+    USER_KEY_VARIABLE: "user-key\n",
+    TASKS_KEY_VARIABLE: "tasks-key",
+}
 """As from a Secret that was made of files."""
 TRIES = 3
 _INIT = "init_by_lua_block {"

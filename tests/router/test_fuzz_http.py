@@ -134,7 +134,7 @@ UNREAD = [
     ("GET", "/health", 200),
     ("POST", "/health", 200),
     ("POST", "/nowhere", 404),
-    ("PATCH", "/", 404),
+    ("PATCH", "/", 503),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from training_runtime.errors import DataError, PlanError
 from training_runtime.plan import CleanPlan, ColumnsPlan, DatasetPlan, PromptPlan, QualityPlan, SplitPlan
 from training_runtime.prepare.quality import Gate, score
-from training_runtime.rows.clean import Cleaner
+from training_runtime.rows.clean import cleaner_of
 from training_runtime.rows.conversations import Conversation, Part, Rejected, question, with_texts
 from training_runtime.rows.templates import Renderer, detected_template
 
@@ -274,7 +274,7 @@ def test_columns_that_no_template_knows_are_named() -> None:
 
 def test_a_bad_pattern_is_a_bad_plan() -> None:
     with pytest.raises(PlanError, match=r"clean\.removePattern, which is no regular expression"):
-        Cleaner(CleanPlan(remove_pattern="["))
+        cleaner_of(CleanPlan(remove_pattern="["))
 
 
 @pytest.mark.parametrize(

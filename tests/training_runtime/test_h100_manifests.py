@@ -1,5 +1,7 @@
 """Every h100 manifest, dry: its plan against a base of the real shape, from the template to the memory of each GPU."""
 
+import csv
+import io
 import json
 import math
 import shutil
@@ -17,16 +19,22 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from anneal_operator.api.fine_tune_job import FineTuneJobSpec
 from anneal_operator.desired.plan import Base, make_plan
+from anneal_operator.desired.publishing import model_version
+from anneal_operator.desired.tasks import task_table
 from demo.users import example_generator
+from serving_runtime.tasks.asked import BatchItem, Sampling
+from serving_runtime.tasks.question import Asked, Question, asked_by
 from tests.support.overlays import job_of
 from training_runtime.architecture import count_parameters, empty_model
-from training_runtime.plan import Plan
+from training_runtime.plan import Plan, Published
 from training_runtime.prepare.pii import Finder
 from training_runtime.prepare.stage import prepare
 from training_runtime.prepare.tokens import IGNORED
 from training_runtime.prepared import part_files
-from training_runtime.rows.clean import Cleaner
+from training_runtime.rows.clean import cleaner_of
 from training_runtime.rows.prompted import prompted_tokenizer
+from training_runtime.rows.prompting import Prompting
+from training_runtime.rows.templates import Renderer, detected_template
 from training_runtime.train.arguments import adapter_config
 from training_runtime.train.dataset import packed
 from training_runtime.train.strategy import choose
@@ -41,6 +49,7 @@ PAGE = ROOT / "docs/fine-tune-jobs.md"
 _ROWS, _TOKENS = 10_000, 500
 """What the page tells steps for."""
 _H100 = 80.0
+_DIGEST = "sha256:" + "0" * 64
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ def test_claims_are_asked_for_by_the_team_s_prompt_with_the_row_s_dictionary_or_
     prepare(plan)
     text, defaults = str(spec.prompt.text).partition("{output}")[0], spec.prompt.defaults
     rows = [json.loads(line) for line in _data(name).read_text(encoding="utf-8").splitlines()]
-    cleaned, masked = Cleaner(plan.dataset.clean), Finder.of(plan.dataset.pii.entities).mask
+    cleaned, masked = cleaner_of(plan.dataset.clean), Finder.of(plan.dataset.pii.entities).mask
     dictionaries = {row.get("category_dict", defaults["category_dict"]): "category_dict" in row for row in rows}
     expected = {
         text.replace("{instruction}", defaults["instruction"])
@@ -187,6 +196,45 @@ def test_civil_law_is_asked_for_under_the_manifest_s_system_prompt(tmp_path: Pat
     told = "<|start_header_id|>system<|end_header_id|>"
     for asked in _before_the_answer(plan):
         assert str(_spec(name).prompt.system_prompt) in asked.partition(told)[2].partition("<|eot_id|>")[0]
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    content = _data(name).read_bytes()
+    if MANIFESTS[name].data.endswith(".csv"):
+        return list(csv.DictReader(io.StringIO(content.decode("cp949"))))
+    return [json.loads(line) for line in content.decode().splitlines()]
+
+
+def _asked(row: dict[str, Any], plan: Plan) -> Asked:
+    """What a client of the task API asks for this row."""
+    given = row[plan.dataset.columns.input or "input"]
+    categories = row.get("category_dict")
+    posted = {"input_text": given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)}
+    posted |= {"input_categories": categories} if categories else {}
+    posted |= {"instruction": row["instruction"]} if "instruction" in row else {}
+    item = BatchItem(**posted)
+    return asked_by(item, Sampling())
+
+
+@pytest.mark.parametrize("name", ["claims-extraction/h100", "civil-law-qa/h100", "spam-filter/h100"])
+def test_the_task_api_asks_by_the_tokens_of_training(name: str, tmp_path: Path) -> None:
+    spec, plan = _spec(name), _plan(name, tmp_path)
+    prepare(plan)
+    parent = {"apiVersion": "v1", "kind": "FineTuneJob", "metadata": {"name": "job", "namespace": "team", "uid": "u"}}
+    published = Published(run_id="r", experiment_id="1", uri="mlflow-artifacts:/1/r/m", digest=_DIGEST, format="Merged")
+    rules = task_table([model_version(parent, spec, published, _DIGEST)]).rules_of("job")
+    assert rules
+    rows, tokenizer = _rows(name)[:200], prompted_tokenizer(plan)
+    template = (
+        detected_template(rows[0], plan.dataset.columns) if spec.dataset.template == "Auto" else spec.dataset.template
+    )
+    renderer, prompting = Renderer(plan.dataset, template), Prompting(tokenizer)
+    for row in rows:
+        body = Question.of(_asked(row, plan), rules).body
+        asked = [{**body["messages"][0], "variables": body.get("chat_template_kwargs", {})}]
+        trained = renderer(row).messages[:-1]
+        assert tokenizer.encode(prompting.prompt(asked)) == tokenizer.encode(prompting.prompt(trained))
+    assert len(rows) > 100
 
 
 @dataclass(frozen=True)

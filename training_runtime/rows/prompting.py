@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from prompts.fields import ALPACA, ALPACA_WITHOUT_INPUT, FieldText
+from prompts.fields import FieldText
 from prompts.rendering import PromptError, Rendered, is_marked, render
 from prompts.template import chat_template, text_template
 from prompts.thinking import opens_thought
@@ -47,21 +47,9 @@ def field_text(prompt: PromptPlan, columns: ColumnsPlan) -> FieldText | None:
     """Return what a user's turn looks like, None where it is the message; raise PlanError where it cannot be."""
     context = [path.rpartition(".")[2] for path in columns.context]
     try:
-        if prompt.format == "Text":
-            text, without = _whole_text(prompt)
-            return FieldText.of_whole(text, without, context, prompt.defaults)
-        if prompt.text is None:
-            return None
-        without = prompt.text_without_input and prompt.text_without_input.rstrip("\n")
-        return FieldText(prompt.text.rstrip("\n"), without, context, prompt.defaults)
+        return FieldText.of_prompt(prompt.format, prompt.text, prompt.text_without_input, context, prompt.defaults)
     except PromptError as error:
         raise PlanError(str(error)) from error
-
-
-def _whole_text(prompt: PromptPlan) -> tuple[str, str | None]:
-    if prompt.text is None:
-        return ALPACA, ALPACA_WITHOUT_INPUT
-    return prompt.text, prompt.text_without_input
 
 
 def template_of(

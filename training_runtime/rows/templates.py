@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from prompts.fields import Said, plainly_said
 from training_runtime.errors import DataError
 from training_runtime.plan import ColumnsPlan, DatasetPlan, RowTemplate
 
-from .clean import Cleaner
+from .clean import cleaner_of
 from .conversations import Conversation, Message, Part, Rejected, at_path
 from .messages import as_text, message_of, tools_of, without_thought
 from .prompting import field_text
@@ -40,7 +41,7 @@ class Renderer:
     def __init__(self, plan: DatasetPlan, template: RowTemplate) -> None:
         self._columns = plan.columns
         self._label = plan.split.stratify_by or plan.columns.label
-        self._cleaner = Cleaner(plan.clean)
+        self._cleaner = cleaner_of(plan.clean)
         self._prompt = plan.prompt
         self._fields = field_text(plan.prompt, plan.columns)
         system = plan.prompt.system_prompt
@@ -107,21 +108,22 @@ class Renderer:
         part = Part(len(self._system), len(said) - len(own))
         return _carrying(chat, {**variables, **self._context(row)}), (part,)
 
-    def _said(self, instruction: str, given: str) -> tuple[str, dict[str, str]]:
+    def _said(self, instruction: str, given: str) -> Said:
         """What a client would say for this row, and what it would give by name beside it."""
         fields = self._fields
-        has_both = bool(fields and fields.reads_instruction and fields.reads_input)
-        if has_both and not instruction and "instruction" not in self._prompt.defaults:
+        if fields is None:
+            return plainly_said(instruction, given)
+        if (
+            fields.reads_instruction
+            and fields.reads_input
+            and not instruction
+            and "instruction" not in self._prompt.defaults
+        ):
             raise Rejected(
                 "incomplete",
                 "has no instruction: give prompt.defaults.instruction a value, or set dataset.columns.instruction",
             )
-        if not (instruction and fields and fields.reads_instruction and fields.reads_input):
-            return "\n".join(part for part in (instruction, given) if part), {}
-        if given:
-            return given, {"instruction": instruction}
-        # Where the instruction has a default, a message alone would be an input.
-        return instruction, {"instruction": instruction, "input": ""} if "instruction" in fields.defaults else {}
+        return fields.said(instruction, given)
 
     def _context(self, row: dict[str, Any]) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -177,8 +177,8 @@ class Dataset(Schema):
     evaluation's suite of type `JSON` counts the model's answers that keep to theirs, as `in_dictionary`.
     """
     clean: Clean = Field(default_factory=Clean)
-    """What is done to the questions' texts, in rows and in evaluation's cases. Requests are not cleaned: a client does
-    the same before it asks.
+    """What is done to the questions' texts, in rows and in evaluation's cases. The task API cleans requests
+    alike; chats and completions are passed on as they are, so their clients do the same before they ask.
     """
     pii: Pii = Field(default_factory=Pii)
     """Personal data."""

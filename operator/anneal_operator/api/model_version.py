@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from .artifact import MLFLOW, MOUNTED, Artifact
 from .backend import Backend
 from .conditions import Conditions
-from .prompt import Prompt
+from .prompt import VersionPrompt
 from .schema import (
     ALIASES_RULE,
     Alias,
@@ -96,9 +96,9 @@ class ModelVersionSpec(Schema):
     """
     aliases: SetOf[Alias] = Field(default=[], max_length=16)
     """Aliases set in MLflow once, when they enter this list; one that somebody moves later is left where it is."""
-    prompt: Prompt | None = None
-    """How the job wrote its rows, recorded from it. The chat template beside the weights renders requests; of this only
-    `thinking` is read, to separate thoughts from answers.
+    prompt: VersionPrompt | None = None
+    """How the job wrote its rows, recorded from it. The chat template beside the weights renders requests; `thinking`
+    separates thoughts from answers, and the task API asks and reads by the rest.
     """
     provenance: ModelVersionProvenance | None = None
     """What it was made from. MLflow registers what lies in its own store (`mlflow-artifacts:/`) only with the run whose

@@ -8,9 +8,10 @@ from pydantic import Field, StringConstraints
 
 from training_runtime.plan import PromptFormat, Thinking
 
-from .schema import Rule, Schema
+from .dataset import ResponseDictionary
+from .schema import FreeObject, Rule, Schema
 
-__all__ = ["Prompt"]
+__all__ = ["Prompt", "RequestClean", "VersionPrompt"]
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=20000)]
 _ENDS_WITH_OUTPUT = re.compile(r"\{output\}[ \n]*\Z")
@@ -86,3 +87,23 @@ class Prompt(Schema):
             lambda prompt: not prompt.defaults or prompt.text is not None or prompt.format == "Text",
         ),
     )
+
+
+class RequestClean(Schema):
+    """What is done to a request's text before anything else, as was done to a question's."""
+
+    remove_pattern: str | None = Field(default=None, min_length=1, max_length=500)
+    """A Python regular expression whose matches are removed."""
+    collapse_whitespace: bool = False
+    """Whether runs of white space become one space, and the ends are trimmed."""
+
+
+class VersionPrompt(Prompt):
+    """How a version was asked in training, and what its answers look like."""
+
+    clean: RequestClean | None = None
+    """How the task API cleans what it is asked. Chats and completions are passed on as they are."""
+    response_schema: FreeObject | None = None
+    """A JSON Schema that binds the task API's answers."""
+    response_dictionary: ResponseDictionary | None = None
+    """Where they name words of a dictionary that requests bring."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from serving_runtime.plan import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, USER_KEY_VARIABLE
+from serving_runtime.plan import ADMIN_KEY_VARIABLE, ENGINE_KEY_VARIABLE, TASKS_KEY_VARIABLE, USER_KEY_VARIABLE
 
 from .operations import Create, Operation, Patch
 from .pods import Manifest, labels
@@ -41,6 +41,8 @@ class Keys:
     """What routers and recorders demand of the operator, and recorders of routers."""
     user: str = field(repr=False)
     """What users' names are hashed with."""
+    tasks: str = field(repr=False)
+    """By which routers know the task API."""
 
     def of_engine(self) -> str:
         """Tell one engine's key from another, by nothing that leads to it."""
@@ -52,13 +54,18 @@ class Keys:
 
     def of_router(self) -> str:
         """The same for all of them."""
-        return _fingerprint(self.engine, self.admin, self.user)
+        return _fingerprint(self.engine, self.admin, self.user, self.tasks)
+
+    def of_tasks(self) -> str:
+        """The same for what the task API shows."""
+        return _fingerprint(self.tasks)
 
 
 _NAMES: Mapping[str, tuple[str, str]] = {
     ENGINE_KEY_VARIABLE: ("engine", "engineKey"),
     ADMIN_KEY_VARIABLE: ("admin", "adminKey"),
     USER_KEY_VARIABLE: ("user", "userKey"),
+    TASKS_KEY_VARIABLE: ("tasks", "tasksKey"),
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anneal_operator.api.resources import OWNER_ANNOTATION
-from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT
+from serving_runtime.plan import ADMIN_PORT, CLIENT_PORT, RECORDER_PORT, TASKS_PORT
 
 from .fetching import FETCH_LABEL
 from .pods import Manifest, labels, owned_by_all
@@ -22,6 +22,7 @@ _OURS = {"app.kubernetes.io/managed-by": "anneal"}
 ROUTER_PODS = {"app.kubernetes.io/name": "router", **_OURS}
 _SCORER = {"app.kubernetes.io/name": "scorer", **_OURS}
 _RECORDER = {"app.kubernetes.io/name": "recorder", **_OURS}
+_TASKS = {"app.kubernetes.io/name": "tasks", **_OURS}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def policies(namespace: str, owners: Sequence[Manifest], env: PolicyEnvironment)
     guarded: list[tuple[str, Manifest, list[Manifest]]] = [
         ("anneal-router", {"matchLabels": ROUTER_PODS}, to_router),
         ("anneal-recorder", {"matchLabels": _RECORDER}, [_from([router, scorer, operator], RECORDER_PORT)]),
+        ("anneal-tasks", {"matchLabels": _TASKS}, [_from([router], TASKS_PORT)]),
         ("anneal-engines", engines, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-shared-engines", shared, [_from([router, operator, *env.scrapers], ENGINE_PORT)]),
         ("anneal-weights", _with(FETCH_LABEL), [_from([operator], ENGINE_PORT)]),

@@ -4,6 +4,7 @@ from anneal_operator.api.ab_experiment import ABExperimentSpec, Variant
 from anneal_operator.api.artifact import Artifact, ArtifactBase
 from anneal_operator.api.fine_tune_job import ExperimentTemplate, FineTuneJobSpec
 from anneal_operator.api.model_version import ModelVersionProvenance, ModelVersionSpec
+from anneal_operator.api.prompt import RequestClean, VersionPrompt
 from anneal_operator.api.resources import GROUP, VERSION
 from anneal_operator.api.schema import LocalReference
 from training_runtime.plan import Published
@@ -26,7 +27,7 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
             base=_base(published),
         ),
         aliases=spec.output.aliases,
-        prompt=spec.prompt,
+        prompt=_prompt(spec),
         provenance=ModelVersionProvenance(
             fine_tune_job_ref=LocalReference(name=metadata["name"]),
             fine_tune_job_uid=metadata["uid"],
@@ -45,6 +46,18 @@ def model_version(parent: Manifest, spec: FineTuneJobSpec, published: Published,
         },
         "spec": made.dump(),
     }
+
+
+def _prompt(spec: FineTuneJobSpec) -> VersionPrompt:
+    """How rows were written, cleaned and held to their answers' form."""
+    data = spec.dataset
+    clean = RequestClean(remove_pattern=data.clean.remove_pattern, collapse_whitespace=data.clean.collapse_whitespace)
+    return VersionPrompt(
+        **dict(spec.prompt),
+        clean=clean if clean != RequestClean() else None,
+        response_schema=data.response_schema,
+        response_dictionary=data.response_dictionary,
+    )
 
 
 def _base(published: Published) -> ArtifactBase | None:

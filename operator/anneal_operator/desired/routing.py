@@ -18,6 +18,7 @@ from serving_runtime.plan import (
     CLIENT_PORT,
     ENGINE_KEY_VARIABLE,
     RECORDS_FOLDER,
+    TASKS_KEY_VARIABLE,
     USER_KEY_VARIABLE,
     ExperimentRoute,
     KeyRoute,
@@ -52,6 +53,7 @@ from .pods import (
 from .recorder import ADDRESS_FILE, address_mount, address_volume
 from .scorer import scored_experiments
 from .serving import ENGINE_PORT, digest_of, server_name
+from .tasks import tasks_mount, tasks_volume
 from .weights import Authorities, authorities_volumes, trusting
 
 __all__ = [
@@ -404,6 +406,7 @@ def _deployment(env: RouterEnvironment) -> Manifest:
                     {"name": "routes", "configMap": {"name": ROUTER}},
                     {"name": "token", "projected": {"sources": _TOKEN_SOURCES}},
                     address_volume(),
+                    tasks_volume(),
                     *key_volumes(env.backend_keys),
                     *trusted_volumes(env.trusted),
                     *authorities_volumes(env.authorities),
@@ -425,10 +428,15 @@ def _nginx(env: RouterEnvironment) -> Manifest:
     made = _router_container("nginx", env, ["-m", "serving_runtime.router"], "256Mi")
     cores = {"resourceFieldRef": {"containerName": "nginx", "resource": "requests.cpu"}}
     made["env"] = [*made["env"], {"name": "ANNEAL_CORES", "valueFrom": cores}]  # rounded up: a worker for each
-    made["env"] += map(key_variable, (ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE))
+    made["env"] += map(key_variable, (ENGINE_KEY_VARIABLE, ADMIN_KEY_VARIABLE, USER_KEY_VARIABLE, TASKS_KEY_VARIABLE))
     made["ports"] = [{"name": "http", "containerPort": _HTTP}, {"name": "admin", "containerPort": _ADMIN}]
-    made["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2}
-    made["volumeMounts"] += [address_mount(), *key_mounts(env.backend_keys), *trusted_mounts(env.trusted)]
+    made["readinessProbe"] = {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 2}
+    made["volumeMounts"] += [
+        address_mount(),
+        tasks_mount(),
+        *key_mounts(env.backend_keys),
+        *trusted_mounts(env.trusted),
+    ]
     return trusting(made, env.authorities)
 
 

@@ -42,6 +42,8 @@ SHARED_BASE_LABEL = "anneal.dev/shared-base"
 """On those of one engine: its name."""
 _TOLD_ANNOTATION = "anneal.dev/adapters"
 _FOLDER = "/etc/anneal"
+_OF_TASKS = {"clean", "response_schema", "response_dictionary"}
+"""Of a prompt, what no engine reads: versions that differ in it alone share one."""
 _OF_NO_ENGINE = {"replicas", "rollback_window", "retire_after"}
 
 
@@ -78,7 +80,7 @@ def engine_name(spec: ModelVersionSpec) -> str:
     if not spec.shares_base or spec.serving is None or spec.artifact is None or spec.artifact.base is None:
         return ""
     base = spec.artifact.base.model_dump(mode="json", exclude_defaults=True)
-    prompt = spec.prompt.model_dump(mode="json", exclude_defaults=True) if spec.prompt else {}
+    prompt = spec.prompt.model_dump(mode="json", exclude=_OF_TASKS, exclude_defaults=True) if spec.prompt else {}
     settings = spec.serving.model_dump(mode="json", exclude=_OF_NO_ENGINE, exclude_defaults=True)
     return f"shared-base-{digest_of([base, prompt, settings])}"
 

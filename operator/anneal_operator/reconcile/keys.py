@@ -18,7 +18,7 @@ _BYTES = 32
 
 async def key_ring(context: Context, reader: Reader, namespace: str) -> KeyRing:
     """Return the namespace's keys, and what its Secret has of them."""
-    drawn = context.drawn_keys.setdefault(namespace, Keys(_draw(), _draw(), _draw()))
+    drawn = context.drawn_keys.setdefault(namespace, Keys(_draw(), _draw(), _draw(), _draw()))
     ring = ring_of(await reader.get("Secret", namespace, KEYS), drawn)
     if ring.is_kept:
         context.drawn_keys.pop(namespace, None)
@@ -27,7 +27,7 @@ async def key_ring(context: Context, reader: Reader, namespace: str) -> KeyRing:
 
 async def admin_key(reader: Reader, namespace: str) -> str:
     """Return the key that routers and recorders demand of the operator; empty while there is none."""
-    nothing = Keys("", "", "")
+    nothing = Keys("", "", "", "")
     return ring_of(await reader.get("Secret", namespace, KEYS), nothing).keys.admin
 
 

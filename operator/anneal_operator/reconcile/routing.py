@@ -69,6 +69,7 @@ from .neighbours import ROUTER_KIND, is_answered
 from .queue import Key
 from .recorder import ObservedRecorder, observed_recorder, recorder_steps
 from .scorer import ObservedScorer, observed_scorer, scorer_steps
+from .tasks import tasks_address, tasks_steps
 from .workload_seen import own_workload
 
 __all__ = ["RouterKind"]
@@ -106,6 +107,8 @@ class ObservedRouter:
     ring: KeyRing
     recorder: ObservedRecorder
     scorer: ObservedScorer
+    tasks: str | None
+    """The address of the task API's Service."""
     is_held_up: bool
     """Whether a step was refused the last time."""
     may_be_new: bool
@@ -195,6 +198,7 @@ class RouterKind:
             ring=ring,
             recorder=await observed_recorder(reader, namespace),
             scorer=await observed_scorer(reader, namespace),
+            tasks=await tasks_address(reader, namespace),
             is_held_up=namespace in self._context.router_problems,
             may_be_new=all(one.spec.is_plain for one in found)
             or await self._may_be_new(reader, namespace, table, key, now),
@@ -336,7 +340,7 @@ class RouterKind:
         # The last version may go between two readings: made for nobody, nothing would ever end the router.
         made = (Programme(table, stamp, scored),) if observed.owners else ()
         looks = [look_again(observed.pods, now) if stamp == observed.stamp else _TOLD_SECONDS]
-        if made and not observed.recorder.address and not observed.is_held_up:
+        if made and not (observed.recorder.address and observed.tasks) and not observed.is_held_up:
             looks.append(_ADDRESS_SECONDS)
         if made and scored and not observed.scorer.address and not observed.is_held_up:
             looks.append(_ADDRESS_SECONDS)
@@ -371,8 +375,9 @@ class RouterKind:
         scorer = scorer_steps(item.namespace, observed.owners, intent.scored, observed.recorder.address, keys, settings)
         gateways = GatewayEnvironment(settings.gateways, settings.gateway_hostnames)
         routes = [http_route(item.namespace, observed.owners, gateways)] if gateways.parents else []
-        own = [*map(Apply, made), *recorder, *scorer]
-        return [*kept(item.namespace, observed.ring), *own, *map(Apply, [*guards, *routes])]
+        tasks = tasks_steps(item.namespace, observed.owners, observed.tasks, keys, settings)
+        own = [*map(Apply, made), *recorder, *scorer, *map(Apply, [*guards, *routes]), *tasks]
+        return [*kept(item.namespace, observed.ring), *own]
 
     async def carry_out(self, item: RouterItem, observed: ObservedRouter, effect: Await) -> None:
         """Keep what is waited for; the versions and experiments tell it."""
