@@ -7,6 +7,7 @@ finds. Routers are there for more than backends: what cannot be read is told, an
 
 import logging
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ PUBLIC = "/etc/ssl/certs/ca-certificates.crt"
 """Whom everybody trusts; `router.conf` says so, too."""
 _ASKING, _NEXT, _BEGIN = "      proxy_pass $upstream;", "    location = /v1/models {", 'router = require "router"'
 """In `router.conf`: from where on it says how a backend is asked, what follows that, and where the router begins."""
+_CERTIFICATE = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
 log = logging.getLogger("router")
 
 
@@ -47,8 +49,12 @@ def of_backends(folder: Path = Path(BACKEND_AUTHORITIES_FOLDER)) -> dict[str, st
 
 
 def _certificates(path: Path, what: str) -> str:
+    """Return the certificates of a file alone: beside them bundles have names in any alphabet, which Python does not
+    read, and lists and keys, of which a broken one would keep nginx from starting.
+    """
     try:
-        text = path.read_text()
+        held = path.read_bytes().decode("ascii", "replace").replace("\ufffd", "?")
+        text = "".join(f"{found.group()}\n" for found in _CERTIFICATE.finditer(held))
         ssl.create_default_context().load_verify_locations(cadata=text)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, FileNotFoundError) else "it holds no certificates as PEM"
@@ -76,12 +82,19 @@ def trusting_alone(authorities: str) -> ssl.SSLContext:
 
 
 def configuration(ours: Path, own: str, backends: Mapping[str, str]) -> Path:
-    """Return nginx's configuration: ours, and where there are authorities of one's own, the same with these."""
+    """Return nginx's configuration: ours, and where there are authorities of one's own, the same with these.
+
+    nginx gets what was read here, and not the kubelet's files, which may have changed meanwhile.
+    """
     if not own and not backends:
         return ours
     folder = Path(tempfile.mkdtemp())
     trusted, made = folder / "trusted.pem", folder / ours.name
-    text = with_backends(ours.read_text(), {name: f"{BACKEND_AUTHORITIES_FOLDER}/{name}" for name in backends})
+    files = {name: folder / "backends" / name for name in backends}
+    for name, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(backends[name])
+    text = with_backends(ours.read_text(), {name: str(path) for name, path in files.items()})
     if own:
         trusted.write_text(f"{Path(PUBLIC).read_text()}\n{own}")
         text = text.replace(PUBLIC, str(trusted))

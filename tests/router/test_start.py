@@ -11,7 +11,6 @@ import pytest
 from serving_runtime.plan import (
     ADMIN_PORT,
     AUTHORITIES_VARIABLE,
-    BACKEND_AUTHORITIES_FOLDER,
     BACKEND_KEYS_FOLDER,
     CLIENT_PORT,
     RECORDS_FOLDER,
@@ -85,9 +84,10 @@ def test_what_a_single_backend_is_verified_by_stands_beside_what_the_others_are(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ours = Path(router.__file__).parent / "router.conf"
-    made = authorities.configuration(ours, "", {"v/0a": "PEM", "w/0b": "PEM"}).read_text()
-    files = [f"{BACKEND_AUTHORITIES_FOLDER}/{name}" for name in ("v/0a", "w/0b")]
-    assert re.findall("proxy_ssl_trusted_certificate (.*);", made) == [authorities.PUBLIC, *files]
+    made = authorities.configuration(ours, "", {"v/0a": "PEM of v", "w/0b": "PEM of w"}).read_text()
+    public, *files = re.findall("proxy_ssl_trusted_certificate (.*);", made)
+    assert public == authorities.PUBLIC
+    assert [Path(file).read_text() for file in files] == ["PEM of v", "PEM of w"]
     assert re.findall("location @(v.*|w.*) {", made) == ["v/0a", "w/0b"]
     assert 'router.trust({ ["v/0a"] = true, ["w/0b"] = true, })' in made
     asking = [part.partition("\n    }\n")[0] for part in made.split("      proxy_pass $upstream;")[1:]]
@@ -96,6 +96,30 @@ def test_what_a_single_backend_is_verified_by_stands_beside_what_the_others_are(
     ]
     assert plain == [plain[0]] * 3
     assert authorities.configuration(ours, "", {}) == ours
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "# NetLock Arany (Class Gold) Főtanúsítvány\n",
+        "\ufeff",
+        "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+    ],
+)
+def test_what_stands_beside_certificates_keeps_no_router_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, beside: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = authority(_made(tmp_path / "own"))
+    found = _made(_made(tmp_path / "mounted") / "v") / "0a"
+    found.write_text(f"{beside}{own.file.read_text()}")
+    trusted = authorities.of_backends(tmp_path / "mounted")
+    made = authorities.configuration(Path(router.__file__).parent / "router.conf", "", trusted)
+    _, file = re.findall("proxy_ssl_trusted_certificate (.*);", made.read_text())
+    places = {"/authorities/own": file}
+    with stand.standing(_made(tmp_path / "router"), places, files={"v/0a": "/authorities/own"}) as standing:
+        assert standing.chat().status == 200
 
 
 def _made(folder: Path) -> Path:

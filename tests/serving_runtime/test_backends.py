@@ -172,7 +172,10 @@ def test_authorities_that_cannot_be_read_are_told_of_and_keep_no_router_from_sta
     assert caplog.messages == [f"ca.crt of the ConfigMap that the chart's `server.authorities` names: {said}"]
 
 
-@pytest.mark.parametrize("text", [None, "", "junk"])
+_CUT = "-----BEGIN CERTIFICATE-----\nAAAA\n"
+
+
+@pytest.mark.parametrize("text", [None, "", "junk", "# é\n", _CUT, f"{_CUT}é\n-----END CERTIFICATE-----\n"])
 def test_one_without_its_own_authorities_is_told_of_by_the_field_and_not_asked(
     tmp_path: Path, api: Hosted, text: str | None
 ) -> None:
