@@ -83,7 +83,8 @@ PURE = {
     | {"anneal_operator.desired", "base64", "datetime", "hashlib", "html", "pathlib.Path", "urllib.parse"},
     f"{ROOMS}/reasons.py": {"enum"},
     "prompts": SAFE | {"datetime", "functools", "itertools", "jinja2", "prompts", "pydantic"},
-    "serving_runtime/plan.py": SAFE | {"hashlib", "pydantic", "serving_runtime.terms"},
+    "serving_runtime/plan.py": SAFE | {"hashlib", "pydantic", "serving_runtime.task_table", "serving_runtime.terms"},
+    "serving_runtime/task_table.py": SAFE | {"pydantic"},
     "serving_runtime/scoring.py": {"hashlib", "json", "pydantic", "typing"},
     "training_runtime/plan.py": {"pathlib.Path", "pydantic", "training_runtime.HEARTBEAT_VARIABLE", "typing"},
 }

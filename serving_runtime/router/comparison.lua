@@ -31,7 +31,7 @@ end
 local function noting(answer)
   return function(piece, status, streams)
     answer.status = status
-    if status ~= 200 then return true end
+    if status ~= 200 then return false end -- its status says all: it may have no end
     answer.now, answer.streams = ngx.now(), streams
     if streams then
       stream.pass(answer, piece, false)

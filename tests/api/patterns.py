@@ -83,7 +83,7 @@ class _Parser:
         escaped = self.pattern[self.at]
         self.at += 1
         if escaped != "x":
-            return escaped
+            return "\n" if escaped == "n" else escaped
         self.at += 2
         return chr(int(self.pattern[self.at - 2 : self.at], 16))
 

@@ -116,7 +116,8 @@ def test_policies_let_in_the_operator_s_pods_and_the_scrapers_that_are_named(hel
     pod = by_name["Deployment", "anneal-operator"]["spec"]["template"]
     environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
     told = PolicyEnvironment(environment["ANNEAL_NAMESPACE"], json.loads(environment["ANNEAL_SCRAPERS"]))
-    router, _, engines, shared, *_ = policies("team", [], told)
+    guards = {made["metadata"]["name"]: made for made in policies("team", [], told)}
+    router, engines, shared = (guards[f"anneal-{name}"] for name in ("router", "engines", "shared-engines"))
     admin = next(rule for rule in router["spec"]["ingress"] if rule["ports"][0]["port"] == ADMIN_PORT)
     assert admin["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert admin["from"][1:] == engines["spec"]["ingress"][0]["from"][2:] == scrapers

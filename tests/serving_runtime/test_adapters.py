@@ -540,4 +540,6 @@ def test_a_web_socket_is_closed(scene: Scene, shared: Vllm) -> None:
 
 def test_what_is_passed_on_is_what_a_router_asks() -> None:
     surface = (Path(adapters.__file__).parent / "router/surface.lua").read_text()
-    assert set(re.findall(r'^  \["(/[a-z/1_]+)"\] = \{ kind', surface, re.MULTILINE)) == PASSED_ON
+    paths = re.findall(r'^  \["(/[a-z/1_]+)"\] = \{ kind(?!.*asked_at)', surface, re.MULTILINE)
+    assert set(paths) == PASSED_ON
+    assert set(re.findall('asked_at = "(.*?)"', surface)) <= PASSED_ON

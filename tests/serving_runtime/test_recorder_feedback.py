@@ -143,6 +143,7 @@ def test_what_is_said_of_an_answer_that_counts_nowhere_is_told_so_and_does_not_w
         "newest": None,
         "reported": pytest.approx(time.time(), abs=60),
         "feedback": {"waiting": 0, "dead": {"not counted": 1}},
+        "scoring": None,
     }
 
 

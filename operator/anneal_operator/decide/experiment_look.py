@@ -1,6 +1,5 @@
 """A look at what was counted of an ABExperiment: it is judged once, and told, with the decision where it shows one."""
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -146,6 +145,6 @@ def snapshot_of(seen: ObservedExperiment, counts: Counts) -> Snapshot:
 def _costs(seen: ObservedExperiment) -> dict[str, VariantCost | None]:
     """A version that several variants are on has one cost, which is none of theirs alone."""
     known = {variant.name: variant.cost for variant in seen.previous.variants}
-    on = Counter(variant.model_version_ref.name for variant in seen.spec.variants)
-    alone = {one.name for one in seen.spec.variants if on[one.model_version_ref.name] == 1}
+    on = [variant.model_version_ref.name for variant in seen.spec.variants]
+    alone = {one.name for one in seen.spec.variants if on.count(one.model_version_ref.name) == 1}
     return {name: counted_since(known.get(name), one.cost) for name, one in seen.variants.items() if name in alone}
