@@ -137,8 +137,8 @@ class SecondaryMetric(Schema):
     """What is measured, as of `primary`; of `Feedback` all that was said so far counts, whatever it is."""
 
     @property
-    def alone(self) -> PrimaryMetric:
-        """The same, as if it were to decide."""
+    def as_primary(self) -> PrimaryMetric:
+        """The same, as if it were to decide: which way is better is never told of it."""
         direction: Literal["Increase"] | None = "Increase" if self.source == "OutputTokens" else None
         return PrimaryMetric(name=self.name, source=self.source, direction=direction)
 
