@@ -18,7 +18,7 @@ __all__ = ["alone", "secondary_told"]
 def alone(spec: ABExperimentSpec, metric: SecondaryMetric) -> ABExperimentSpec:
     """Return the experiment as if it were decided by this metric, and by nothing else.
 
-    No rule of `Metrics` holds of that: of times of tokens these demand a guardrail, as nothing else may promote by them.
+    No rule of `Metrics` holds of that: they demand a guardrail with times of tokens, as these may promote somebody.
     """
     metrics = spec.metrics.model_copy(update={"primary": metric.as_primary, "secondary": [], "guardrails": []})
     return spec.model_copy(update={"metrics": metrics})
