@@ -49,8 +49,8 @@ def _takes_no_copies(seen: ObservedExperiment, variant: Variant) -> Finding | No
         return None
     message = (
         f"ModelVersion {variant.model_version_ref.name} has `backend.caCertificateRef`, and routers send copies only "
-        "to backends whose certificates the usual authorities vouch for: have the chart's `server.authorities` name this "
-        "one and leave `caCertificateRef` out, or set `type: AB`"
+        "to backends whose certificates the usual authorities vouch for: have the chart's `server.authorities` name "
+        "this one and leave `caCertificateRef` out, or set `type: AB`"
     )
     return Finding(ConditionType.VARIANTS_READY, "False", Reason.VERSION_CANNOT_SHADOW, message)
 
