@@ -94,6 +94,7 @@ class Reason(StrEnum):
     # ABExperiment
     VERSION_NOT_FOUND = "VersionNotFound"
     VERSION_OF_ANOTHER_MODEL = "VersionOfAnotherModel"
+    VERSION_CANNOT_SHADOW = "VersionCannotShadow"
     VERSION_NOT_READY = "VersionNotReady"
     VERSION_REPLACED = "VersionReplaced"
     VARIANT_LOST = "VariantLost"

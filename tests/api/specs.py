@@ -655,7 +655,7 @@ CASES = [
         for side in ("requests", "limits")
         for name, refused in (
             *((known, None) for known in ("cpu", "ephemeral-storage", "rdma/hca", "nvidia.com/gpu")),
-            *((odd, "name what Kubernetes knows") for odd in ("gpu", "CPU", "storage")),
+            *((odd, "must be resource names that Kubernetes knows") for odd in ("gpu", "CPU", "storage")),
         )
     ),
     _case("FineTuneJob", "podTemplate.tolerations", [{"operator": "Exists"}]),
@@ -1018,7 +1018,7 @@ CASES = [
             ({"source": "Errors", "minimumDetectableEffect": 0.01}, None),
             ({"source": "Latency", "minimumDetectableEffect": 0.1, "missing": "Ignore"}, None),
             ({"source": "TimeToFirstToken"}, _FAILING),
-            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 2}, _FAILING),
+            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 0.005}, _FAILING),
             ({"source": "OutputTokens", "direction": "Increase", "minimumDetectableEffect": 20}, None),
             ({"source": "OutputTokens", "direction": "Decrease"}, _FAILING),
             ({"source": "OutputTokens"}, _WAY),
@@ -1029,6 +1029,7 @@ CASES = [
             ({"source": "Errors", "range": {"min": 0, "max": 1}, "window": "24h", "missing": "Zero"}, _SAID),
             ({"source": "Errors", "minimumDetectableEffect": 1}, _PART),
             ({"source": "TimeToFirstToken", "minimumDetectableEffect": 30}, _PART),
+            ({"source": "TimePerOutputToken", "minimumDetectableEffect": 5}, "0.005 is five milliseconds"),
         )
     ),
     _case("ABExperiment", "type", "AB"),
@@ -1127,7 +1128,13 @@ CASES = [
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": "Errors"}], _PATTERN),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 5}]),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 0.001}], "above a millisecond"),
+    _case(
+        "ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 2000}], "the most that is count"
+    ),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "TimePerOutputToken", "max": 0.001}]),
+    _case(
+        "ABExperiment", "metrics.guardrails", [{**_RARE, "source": "TimePerOutputToken", "max": 50}], "0.05 is 50 ms"
+    ),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "direction": "Decrease"}], "leave it out"),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", **_TENTH}]),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", "max": 300}]),

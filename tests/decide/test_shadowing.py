@@ -134,6 +134,20 @@ def test_it_rests_and_is_aborted_as_others_are() -> None:
     assert (replaced.phase, replaced.decision and replaced.decision.outcome) == ("Aborted", "ControlReplaced")
 
 
+@pytest.mark.parametrize("previous", [ABExperimentStatus(), None])
+def test_a_challenger_that_routers_cannot_send_copies_is_told(previous: ABExperimentStatus | None) -> None:
+    seen = _seen(**({} if previous is None else {"previous": previous, "record": None}))
+    blind = {name: replace(found, takes_copies=name == "c") for name, found in seen.variants.items()}
+    verdict = decide(replace(seen, variants=blind), NOW)
+    assert (verdict.status.phase, verdict.apply) == ("Running" if previous is None else "Pending", ())
+    assert condition(verdict.status, "VariantsReady") == ("False", "VersionCannotShadow")
+    assert next(one for one in verdict.status.conditions if one.type == "VariantsReady").message.startswith(
+        "ModelVersion m-2 has `backend.caCertificateRef`"
+    )
+    control = {name: replace(found, takes_copies=name != "a") for name, found in seen.variants.items()}
+    assert condition(decide(replace(seen, variants=control), NOW).status, "VariantsReady")[0] == "True"
+
+
 def test_its_end_stands_whatever_is_counted_later() -> None:
     spec = _spec(shadow={"comparisons": 90})
     ended = decide(_seen(spec=spec), NOW).status

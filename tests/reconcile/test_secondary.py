@@ -1,13 +1,14 @@
 """Secondary metrics: told beside the one that decides, whatever becomes of them."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from anneal_operator.outside.registry import Registration
-from tests.support.counted import answers_told, metric_told
+from tests.support.counted import answers_told, metric_told, ratio_over
 
 from .world import NAMESPACE, World
 
@@ -78,6 +79,28 @@ def test_each_is_told_with_an_interval_of_its_own() -> None:
     assert (told["solved"]["mean"], told["solved"]["lift"]) == (0.75, 0.25)
     assert told["solved"]["lower"] < 0.25 < told["solved"]["upper"]
     assert (told["failures"]["users"], told["failures"]["mean"], told["failures"]["lift"]) == (400, 0.2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("source", "measure"),
+    [
+        ("Latency", "answers.latency"),
+        ("TimeToFirstToken", "answers.first"),
+        ("TimePerOutputToken", "answers.pace"),
+        ("OutputTokens", "answers.tokens"),
+    ],
+)
+def test_whatever_is_measured_of_answers_may_be_told(source: str, measure: str) -> None:
+    """As a primary some take a guardrail of errors; what decides nothing takes none."""
+    secondary = [{"name": "beside", "source": source}]
+    world = _begun(metrics={"primary": {"name": "rating"}, "secondary": secondary})
+    told = _told(400, (3.0, 3.0))
+    for arm in told["open"]["variants"].values():
+        arm["ratios"][measure] = dataclasses.asdict(ratio_over([1, 3] * 200, [1] * 400))
+    told["open"]["parts"][measure] = 1
+    _look(world, told, {})
+    beside = _metrics(world)["beside"]
+    assert (beside["users"], beside["lift"]) == (400, 0)
 
 
 def test_the_recorder_is_asked_once_more_for_each_of_feedback_and_not_for_what_it_tells_anyway() -> None:

@@ -93,6 +93,15 @@ def test_routers_of_an_earlier_build_are_told_nothing_that_they_cannot_read(worl
     assert next(one for one in status["conditions"] if one["type"] == "RouteProgrammed")["status"] == "False"
 
 
+def test_a_challenger_whose_certificate_is_of_an_authority_of_its_own_is_not_shadowed(world: World) -> None:
+    backend = {"url": "https://api.example.com/v1", "caCertificateRef": {"name": "company-ca"}}
+    world.api.put("ModelVersion", "two", spec={"modelName": "spam", "backend": backend})
+    world.api.edit("ModelVersion", "two", status={"phase": "Ready"})
+    world.api.put("ABExperiment", "x", spec=SHADOW, metadata={"uid": "uid-x", "generation": 1})
+    world.reconcile("ABExperiment", "x")
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("Pending", "VersionCannotShadow")
+
+
 def test_where_the_recorder_is_silent_it_goes_on(world: World) -> None:
     _begin(world)
     world.later(3600)

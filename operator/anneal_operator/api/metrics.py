@@ -80,7 +80,7 @@ class PrimaryMetric(_Measured):
     """What reports call it; of `Feedback` the metric's name in `POST /v1/feedback`, for example `user_rating`."""
     source: MetricSource = "Feedback"
     """What is measured. `Feedback`: what clients post about answers they got; a user's value is the mean of theirs.
-    The others are of all answers so far, and need nobody to say anything. `Errors`: the share of requests that fail by
+    The others are of all answers so far, and need no feedback. `Errors`: the share of requests that fail by
     the variant's fault. `Latency`: the time to the end of a complete answer, its geometric mean; a failure counts as
     600 s. `TimeToFirstToken`: of complete streams, the same of the time to the first content. `TimePerOutputToken`: of
     complete streams, the time from the first content to the last, over the tokens. `OutputTokens`: tokens per request.
@@ -110,8 +110,8 @@ class PrimaryMetric(_Measured):
     """The least difference of the means that matters: `status.power` tells how many users it takes to find it, a fixed
     horizon takes as many, and a sequence ends without a winner once it shows that no challenger is better by as much.
     Of `Feedback` in the metric's own unit, of `Errors` a share of the requests (0.01 is one in a hundred), of `Latency`
-    and `TimeToFirstToken` a part of the control's (0.1 is a tenth less), of `TimePerOutputToken` seconds, and of
-    `OutputTokens` tokens.
+    and `TimeToFirstToken` a part of the control's (0.1 is a tenth less), of `TimePerOutputToken` seconds
+    (0.005 is five milliseconds), and of `OutputTokens` tokens.
     """
 
     rules: ClassVar = (
@@ -139,6 +139,16 @@ class PrimaryMetric(_Measured):
             lambda metric: (
                 metric.minimum_detectable_effect is None
                 or metric.source not in {"Errors", *LOGARITHMS, *SCORES}
+                or metric.minimum_detectable_effect < 1
+            ),
+        ),
+        Rule(
+            "!has(self.minimumDetectableEffect) || self.source != 'TimePerOutputToken' || "
+            "self.minimumDetectableEffect < 1.0",
+            "`minimumDetectableEffect` of `TimePerOutputToken` is in seconds, below 1: 0.005 is five milliseconds",
+            lambda metric: (
+                metric.minimum_detectable_effect is None
+                or metric.source != "TimePerOutputToken"
                 or metric.minimum_detectable_effect < 1
             ),
         ),
@@ -198,8 +208,8 @@ class SecondaryMetric(_Measured):
     rules: ClassVar = _SCORED_RULES
 
     @property
-    def alone(self) -> PrimaryMetric:
-        """The same, as if it were to decide."""
+    def as_primary(self) -> PrimaryMetric:
+        """The same, as if it were to decide: which way is better is never told of it."""
         direction: Literal["Increase"] | None = "Increase" if self.source == "OutputTokens" else None
         return PrimaryMetric(
             name=self.name,
@@ -234,8 +244,8 @@ class Guardrail(Schema):
     """By how much it may be worse than the control's, in percent of that."""
     max: float | None = Field(default=None, ge=0.000001, le=1000000)
     """What it may be at most, whatever the control's is: for `Errors` a share (0.01 is one request in a hundred), for
-    times seconds, for `OutputTokens` tokens. Where errors are rare, this is the limit to take: that a challenger fails
-    no more often than a control that never does cannot be shown.
+    times seconds (0.05 is 50 ms), for `OutputTokens` tokens. Where errors are rare, this is the limit to take: that a
+    challenger fails no more often than a control that never does cannot be shown.
     """
 
     rules: ClassVar = (
@@ -265,9 +275,16 @@ class Guardrail(Schema):
             lambda one: one.max is None or one.source != "Errors" or one.max < 1,
         ),
         Rule(
-            "!has(self.max) || !(self.source in ['Latency', 'TimeToFirstToken']) || self.max > 0.001",
-            "`max` of `Latency` and `TimeToFirstToken` is in seconds, above a millisecond",
-            lambda one: one.max is None or one.source not in {"Latency", "TimeToFirstToken"} or one.max > 0.001,
+            "!has(self.max) || !(self.source in ['Latency', 'TimeToFirstToken']) "
+            "|| (self.max > 0.001 && self.max < 600.0)",
+            "`max` of `Latency` and `TimeToFirstToken` is in seconds, above a millisecond and below 600, which is the "
+            "most that is counted",
+            lambda one: one.max is None or one.source not in LOGARITHMS or 0.001 < one.max < 600,
+        ),
+        Rule(
+            "!has(self.max) || self.source != 'TimePerOutputToken' || self.max < 10.0",
+            "`max` of `TimePerOutputToken` is in seconds, below 10, which is the most that is counted: 0.05 is 50 ms",
+            lambda one: one.max is None or one.source != "TimePerOutputToken" or one.max < 10,
         ),
     )
 

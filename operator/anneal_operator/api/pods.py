@@ -59,8 +59,8 @@ class ResourceRequirements(Schema):
             " && ".join(
                 f"(!has(self.{side}) || self.{side}.all(k, {_IS_RESOURCE}))" for side in ("requests", "limits")
             ),
-            "`requests` and `limits` name what Kubernetes knows: `cpu`, `memory`, `ephemeral-storage`, `hugepages-*`, "
-            "or a name with a domain, as `nvidia.com/gpu`",
+            "names in `requests` and `limits` must be resource names that Kubernetes knows: `cpu`, `memory`, "
+            "`ephemeral-storage`, `hugepages-*`, or one with a domain, such as `nvidia.com/gpu`",
             lambda wanted: all(map(_is_resource, {**wanted.requests, **wanted.limits})),
         ),
     )

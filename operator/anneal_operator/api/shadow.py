@@ -13,7 +13,7 @@ __all__ = ["Shadow", "ShadowStatus"]
 
 class Shadow(Schema):
     """How much of what the control is asked the challengers are asked, too. Limits are those of one router's pod, of
-    which a namespace has two. What is beyond them is not sent, and waits for nothing.
+    which a namespace has two. What is beyond them is dropped, not queued.
     """
 
     percent: int = Field(default=10, ge=1, le=100)
@@ -23,10 +23,10 @@ class Shadow(Schema):
     max_in_flight: int = Field(default=4, ge=1, le=64)
     """How many copies are being answered at once at most: the challengers' GPUs have no more to do for them."""
     timeout: Duration = "60s"
-    """After which a copy is given up. It is not sent again."""
+    """How long to wait before giving up on a copy. It is not sent again."""
     comparisons: int | None = Field(default=None, ge=1, le=100000000)
-    """So many answers compared of each challenger end it, once `stopping.minDuration` is over; left out,
-    `stopping.maxDuration` does.
+    """Ends once this many answers of each challenger have been compared and `stopping.minDuration` is over; left out,
+    it ends at `stopping.maxDuration`.
     """
 
     rules: ClassVar = (bounded_duration("timeout", "timeout", "1s", "600s"),)
@@ -46,7 +46,7 @@ class ShadowStatus(StatusPart):
     identical: Number | None = None
     """The share of these whose texts are the same."""
     similarity: Number | None = None
-    """How many of their words both have, on average, from 0 to 1: the F1 of words, whatever their order."""
+    """How many words they share, on average, from 0 to 1: the F1 of words, whatever their order."""
     latency_seconds: Number | None = None
     """To the end of its answers."""
     control_latency_seconds: Number | None = None

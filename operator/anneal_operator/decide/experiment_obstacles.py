@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 
+from anneal_operator.api.ab_experiment import Variant
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
@@ -31,6 +32,8 @@ def obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Findi
                 f"ModelVersion {variant.model_version_ref.name} is of model {version.model}, not {seen.spec.model_name}"
             )
             return Finding(kind, "False", Reason.VERSION_OF_ANOTHER_MODEL, message + ": create the experiment anew")
+        if found := _takes_no_copies(seen, variant):
+            return found
     if busy := _busy_with(seen):
         return Finding(kind, "False", Reason.MODEL_BUSY, busy)
     for variant in variants:
@@ -38,6 +41,19 @@ def obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Findi
             message = f"ModelVersion {variant.model_version_ref.name} does not answer"
             return _lost(seen, now, Finding(kind, "False", Reason.VERSION_NOT_READY, message), started=started)
     return None if started else _not_to_begin(seen)
+
+
+def _takes_no_copies(seen: ObservedExperiment, variant: Variant) -> Finding | None:
+    """Of a Shadow that runs, too: every copy for such a challenger is dropped, so nothing would ever be compared."""
+    is_asked = seen.spec.type != "Shadow" or variant.name == seen.spec.control
+    if is_asked or seen.variants[variant.name].takes_copies:
+        return None
+    message = (
+        f"ModelVersion {variant.model_version_ref.name} has `backend.caCertificateRef`, and routers send copies only "
+        "to backends whose certificates the usual authorities vouch for: have the chart's `server.authorities` name "
+        "this one and leave `caCertificateRef` out, or set `type: AB`"
+    )
+    return Finding(ConditionType.VARIANTS_READY, "False", Reason.VERSION_CANNOT_SHADOW, message)
 
 
 def _not_to_begin(seen: ObservedExperiment) -> Finding | None:

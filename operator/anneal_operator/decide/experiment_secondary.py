@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import MetricStatus
-from anneal_operator.api.metrics import Metrics, SecondaryMetric
+from anneal_operator.api.metrics import SecondaryMetric
 
 from .experiment_sample import metrics_told
 from .experiment_terms import terms_of
@@ -23,8 +23,12 @@ __all__ = ["alone", "secondary_told"]
 
 
 def alone(spec: ABExperimentSpec, metric: SecondaryMetric) -> ABExperimentSpec:
-    """Return the experiment as if it were decided by this metric, and by nothing else."""
-    return spec.model_copy(update={"metrics": Metrics(primary=metric.alone)})
+    """Return the experiment as if it were decided by this metric, and by nothing else.
+
+    No rule of `Metrics` holds of that: they demand a guardrail with times of tokens, as these may promote somebody.
+    """
+    metrics = spec.metrics.model_copy(update={"primary": metric.as_primary, "secondary": [], "guardrails": []})
+    return spec.model_copy(update={"metrics": metrics})
 
 
 def secondary_told(seen: ObservedExperiment, place: int, *, is_told: bool, has_means: bool) -> list[MetricStatus]:

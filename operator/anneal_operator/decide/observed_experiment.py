@@ -61,6 +61,8 @@ class VariantSeen:
     """As its status has read."""
     cost: Cost | None = None
     """As its status tells."""
+    takes_copies: bool = True
+    """Whether routers can send it copies of requests."""
 
 
 FRESH_FOR = timedelta(minutes=5)

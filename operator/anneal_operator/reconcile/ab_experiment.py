@@ -372,4 +372,5 @@ def _seen(version: Manifest | None) -> VariantSeen:
     except ValueError:
         return VariantSeen(model, ready=False, digest=digest)
     number, aliases = (status.registry.version, status.registry.aliases) if status.registry else ("", [])
-    return VariantSeen(model, status.phase in ANSWERING, number, digest, PRODUCTION in aliases, status.cost)
+    is_ready, copies = status.phase in ANSWERING, "caCertificateRef" not in (spec.get("backend") or {})
+    return VariantSeen(model, is_ready, number, digest, PRODUCTION in aliases, status.cost, copies)
