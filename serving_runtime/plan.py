@@ -467,6 +467,11 @@ class ExperimentRoute(_Part):
     override: OverrideRoute | None = None
     shadow: ShadowRoute | None = Field(default=None, exclude_if=lambda shadow: shadow is None)
     """Where challengers get copies alone; then nobody takes part. Other tables are as an earlier build writes them."""
+    fallback: str | None = Field(default=None, exclude_if=lambda fallback: fallback is None)
+    """The variant that answers in `control`'s place where that is a winner that bakes, as `control` does in the others'.
+
+    A router of an earlier build ignores it: nobody answers there in the winner's place.
+    """
 
     @property
     def is_plain(self) -> bool:
@@ -565,6 +570,7 @@ def _plain(route: Mapping[str, Any]) -> dict[str, Any]:
     told = split and {
         **{name: split[name] for name in _PLAIN_FIELDS},
         "headers": [key["name"] for key in split["keys"]],
+        **{name: split[name] for name in ("fallback",) if name in split},
     }
     return {"default": route["default"], "named": route["named"], "experiment": told}
 

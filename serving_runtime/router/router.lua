@@ -67,7 +67,7 @@ local function version_in(split, user, path, seen)
   if path.counts then seen.user, seen.experiment = user, takes_part and split or nil end
   seen.variant = variant.name
   if split.shadow and path.counts then shadow.sample(split, seen) end
-  if variant.target ~= split.control.target then seen.spare = split.control.target end
+  seen.spare = assignment.spare_of(split, variant)
   return variant.target
 end
 
@@ -86,6 +86,7 @@ local function version_of(name, path, seen, found)
     return nil, 404, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
   end
   if path.counts then seen.user = user end
+  seen.spare = route.spare
   return route.default
 end
 

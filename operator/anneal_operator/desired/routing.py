@@ -283,6 +283,7 @@ def _experiment_route(experiment: Split) -> ExperimentRoute:
         layer=layer and LayerRoute(salt=experiment.layer_salt, begin=layer.begin, end=layer.end),
         override=override and OverrideRoute(header=override.header.lower(), users=override.users),
         shadow=_shadow_route(spec.shadow or Shadow()) if spec.type == "Shadow" else None,
+        fallback=spec.control if experiment.baking else None,
     )
 
 
