@@ -468,7 +468,7 @@ class ExperimentRoute(_Part):
     shadow: ShadowRoute | None = Field(default=None, exclude_if=lambda shadow: shadow is None)
     """Where challengers get copies alone; then nobody takes part. Other tables are as an earlier build writes them."""
     fallback: str | None = Field(default=None, exclude_if=lambda fallback: fallback is None)
-    """The variant that answers in `control`'s place where that is a winner that bakes, as `control` does in the others'.
+    """Which variant answers in `control`'s place where that is a winner that bakes, as `control` does in others'.
 
     A router of an earlier build ignores it: nobody answers there in the winner's place.
     """
