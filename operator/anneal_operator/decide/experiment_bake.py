@@ -4,9 +4,9 @@ The alias is moved last. So a return is a change of routes alone: it waits for n
 to move back, and a person who moves `production` meanwhile has the last word. Until then a part of the control's users
 stays with it, so it keeps its pods, and has them for everybody who returns.
 
-Why everybody returned is kept before anybody is told, and ends it: somebody aborted it, or the winner did not answer, or
-was shown to be beyond a guardrail. Where nobody can tell whether it is, its end waits a while for the numbers, and not
-for ever.
+Why everybody returned is kept before anybody is told, and ends it: somebody aborted it, or the winner did not answer,
+or was shown to be beyond a guardrail. Where nobody can tell whether it is, its end waits a while for the numbers, and
+not for ever.
 """
 
 from datetime import datetime, timedelta
