@@ -491,6 +491,11 @@ class ExperimentRoute(_Part):
     """Where challengers get copies alone; then nobody takes part. Other tables are as an earlier build writes them."""
     scores: ScoresRoute | None = Field(default=None, exclude_if=lambda scores: scores is None)
     """Where answers are scored; other tables are as an earlier build writes them."""
+    fallback: str | None = Field(default=None, exclude_if=lambda fallback: fallback is None)
+    """Which variant answers in `control`'s place where that is a winner that bakes, as `control` does in others'.
+
+    A router of an earlier build ignores it: nobody answers there in the winner's place.
+    """
 
     @property
     def is_plain(self) -> bool:
@@ -589,7 +594,7 @@ def _plain(route: Mapping[str, Any]) -> dict[str, Any]:
     told = split and {
         **{name: split[name] for name in _PLAIN_FIELDS},
         "headers": [key["name"] for key in split["keys"]],
-        **({"scores": split["scores"]} if split.get("scores") else {}),
+        **{name: split[name] for name in ("fallback", "scores") if split.get(name)},
     }
     return {"default": route["default"], "named": route["named"], "experiment": told}
 

@@ -125,6 +125,7 @@ class Reason(StrEnum):
     BAKED = "Baked"
     ABORTED = "Aborted"
     CONTROL_REPLACED = "ControlReplaced"
+    WINNER_LOST = "WinnerLost"
     PROMOTED = "Promoted"
     CONTROL_WINS = "ControlWins"
     OBSERVED = "Observed"

@@ -126,7 +126,7 @@ local function split_of(experiment)
     by_name = {}, covered = experiment.covered or BUCKETS, epoch = experiment.epoch ~= 0 and experiment.epoch or nil,
   }
   for _, variant in ipairs(experiment.variants) do split.by_name[variant.name] = variant end
-  split.control = split.by_name[experiment.control]
+  split.control, split.fallback = split.by_name[experiment.control], split.by_name[experiment.fallback]
   if type(experiment.layer) == "table" then
     local layer = experiment.layer
     split.layer = { prefix = layer.salt .. ":", first = layer.begin, last = layer["end"] - 1 }
@@ -142,6 +142,13 @@ function assignment.splits(route)
   local told, splits = route.experiments or { type(route.experiment) == "table" and route.experiment or nil }, {}
   for i, experiment in ipairs(told) do splits[i] = split_of(experiment) end
   return splits[1] and splits
+end
+
+-- The version that answers in place of the default where that is a winner that bakes: who is in no layer gets it, too.
+function assignment.spare(route)
+  for _, split in ipairs(route.splits or {}) do
+    if split.fallback and split.control.target == route.default then return split.fallback.target end
+  end
 end
 
 -- Whether a user may be named in the body.
@@ -172,6 +179,13 @@ function assignment.variant(split, user)
   local variants, i = split.variants, 1
   while place >= variants[i].up_to do i = i + 1 end
   return variants[i], true
+end
+
+-- The version that answers in a variant's place: the control, or, where that is a winner that bakes, the control before it
+-- in its own; nil where there is no other.
+function assignment.spare_of(split, variant)
+  local spare = variant.target == split.control.target and split.fallback or split.control
+  return spare.target ~= variant.target and spare.target or nil
 end
 
 -- Whether this is a tester, and the variant that they choose, if they do; a sentence and the header's name besides where

@@ -70,7 +70,7 @@ local function version_in(split, user, path, seen)
   seen.variant = variant.name
   if split.shadow and path.counts then shadow.sample(split, seen) end
   if split.scores and seen.experiment and user then scored.sample(split, seen) end
-  if variant.target ~= split.control.target then seen.spare = split.control.target end
+  seen.spare = assignment.spare_of(split, variant)
   return variant.target
 end
 
@@ -90,6 +90,7 @@ local function version_of(name, path, seen, found)
     return nil, 404, "no version of `" .. name .. "` answers yet; `kubectl get modelversions` shows why"
   end
   if path.counts then seen.user = user end
+  seen.spare = route.spare
   return route.default
 end
 

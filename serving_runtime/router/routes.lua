@@ -75,6 +75,7 @@ local function prepare(models)
   local reads_body = false
   for _, route in pairs(models) do
     route.splits = assignment.splits(route)
+    route.spare = assignment.spare(route)
     reads_body = reads_body or route.splits ~= nil and assignment.reads_body(route.splits)
   end
   return reads_body

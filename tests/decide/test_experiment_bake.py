@@ -22,6 +22,7 @@ from anneal_operator.decide.observed_experiment import (
     RecordDecision,
     Returned,
     Stored,
+    VariantSeen,
 )
 from anneal_operator.decide.statistics.guarded import Guards
 from tests.support.counted import failures
@@ -173,6 +174,103 @@ def test_a_return_of_which_another_build_knows_the_cause_stands() -> None:
     returned = replace(record, returned=Returned("Unheard", "errors rose"), is_closed=True)
     verdict = decide(replace(seen, record=returned, remembered=returned.content), NOW)
     assert (verdict.status.phase, verdict.apply, verdict.effects) == ("RolledBack", (), ())
+
+
+def _silent(seen: ObservedExperiment, *variants: str, is_there: bool = True) -> ObservedExperiment:
+    """Return one whose variants do not answer."""
+    found = {name: replace(seen.variants[name], ready=False) for name in variants}
+    gone = {name: VariantSeen(None, ready=False) for name in variants}
+    return replace(seen, variants={**seen.variants, **(found if is_there else gone)})
+
+
+@pytest.mark.parametrize(
+    ("is_there", "reason", "message"),
+    [
+        (True, "VersionNotReady", "ModelVersion m-2 does not answer; the control answers in its place"),
+        (False, "VersionNotFound", "there is no ModelVersion m-2; the control answers in its place"),
+    ],
+)
+def test_a_winner_that_does_not_answer_for_30_s_while_it_bakes_returns_everybody_without_mlflow(
+    is_there: bool, reason: str, message: str
+) -> None:
+    seen = _silent(_baking(registry_problem="MLflow is down"), "b", is_there=is_there)
+    waits = decide(seen, NOW).status
+    found = waits.condition("VariantsReady")
+    assert found is not None
+    assert (waits.phase, found.status, found.reason, found.message) == ("Baking", "False", reason, message)
+    seen = replace(seen, previous=waits)
+    young = decide(seen, NOW + timedelta(seconds=29))
+    assert (young.status.phase, young.apply) == ("Baking", ())
+    verdict = decide(replace(seen, previous=young.status), NOW + timedelta(seconds=30))
+    (kept,) = verdict.apply
+    told = "b did not answer for 30 s while it baked, so everybody returned to the control"
+    assert kept == KeepReturn(Returned("WinnerLost", told)), "kept before it is told"
+    assert (verdict.status.phase, verdict.status.reason, verdict.effects) == ("RolledBack", "WinnerLost", ())
+    assert {variant.name: variant.weight for variant in verdict.status.variants} == {"a": 3, "b": 0, "c": 0}
+    for kind, stands in (("Baked", "False"), ("VariantsReady", "False"), ("Decided", "True")):
+        assert condition(verdict.status, kind) == (stands, "WinnerLost")
+    assert seen.record is not None
+    record = replace(seen.record, returned=kept.returned, is_closed=True)
+    for previous in (verdict.status, young.status, FRESH):  # not written, or lost
+        after = replace(seen, previous=previous, record=record, remembered=record.content, registry_problem="")
+        again = decide(replace(after, variants=_baking().variants), NOW + HOUR * 3)
+        assert (again.status.phase, again.apply, again.effects) == ("RolledBack", (), ())
+        assert condition(again.status, "Decided") == ("True", "WinnerLost")
+    lost = replace(seen, previous=verdict.status, generation=2)
+    again = decide(lost, NOW + HOUR)
+    assert again.apply == (kept,), "the status alone tells of it, and goes on telling why"
+    assert condition(again.status, "Decided") == ("True", "WinnerLost")
+
+
+def test_a_winner_that_answers_again_in_time_goes_on_baking() -> None:
+    status = decide(_silent(_baking(), "b"), NOW).status
+    back = decide(_baking(previous=status), NOW + timedelta(seconds=29)).status
+    assert (back.phase, condition(back, "VariantsReady")) == ("Baking", ("True", "AllReady"))
+    status = decide(_silent(_baking(previous=back), "b"), NOW + timedelta(seconds=31)).status
+    assert decide(_silent(_baking(previous=status), "b"), NOW + timedelta(seconds=60)).status.phase == "Baking"
+    assert decide(_silent(_baking(previous=status), "b"), NOW + timedelta(seconds=61)).status.phase == "RolledBack"
+
+
+def test_nobody_returns_to_a_control_that_does_not_answer_either() -> None:
+    status = decide(_silent(_baking(), "a", "b"), NOW).status
+    assert condition(status, "VariantsReady") == ("Unknown", "VersionNotReady")
+    later = decide(_silent(_baking(previous=status), "a", "b"), NOW + HOUR / 2).status
+    assert later.phase == "Baking"
+    alone = decide(_silent(_baking(previous=later), "b"), NOW + HOUR / 2).status
+    assert (alone.phase, condition(alone, "VariantsReady")) == ("Baking", ("False", "VersionNotReady"))
+    over = decide(_silent(_baking(previous=alone), "b"), NOW + HOUR / 2 + timedelta(seconds=30)).status
+    assert over.phase == "RolledBack"
+
+
+@pytest.mark.parametrize("variant", ["a", "c"])
+def test_only_a_winner_that_does_not_answer_returns_anybody(variant: str) -> None:
+    status = decide(_silent(_baking(), variant), NOW).status
+    assert decide(_silent(_baking(previous=status), variant), NOW + HOUR / 2).status.phase == "Baking"
+
+
+def test_production_goes_to_no_winner_that_does_not_answer_as_the_time_ends() -> None:
+    waits = decide(_silent(_baking(), "b"), NOW + HOUR).status
+    assert (waits.phase, condition(waits, "Baked")) == ("Baking", ("False", "VersionNotReady"))
+    assert decide(_baking(previous=waits), NOW + HOUR + timedelta(seconds=5)).status.phase == "Promoted"
+    later = decide(_silent(_baking(previous=waits), "b"), NOW + HOUR + timedelta(seconds=30)).status
+    assert later.phase == "RolledBack"
+
+
+@pytest.mark.parametrize(("route", "phase"), [(SPLIT, "Baking"), (WON, "RolledBack")])
+def test_a_winner_that_has_no_traffic_yet_is_waited_for(route: RouteSeen, phase: str) -> None:
+    behind = replace(route, arrival=Arrival(ARRIVED.stamp, 1, ("r",)))
+    status = decide(_silent(_decided(route=behind)[0], "b"), NOW).status
+    assert status.baking_since is None
+    later = decide(_silent(_decided(route=behind, previous=status)[0], "b"), NOW + HOUR).status
+    assert later.phase == phase, "also while some routers are yet to lead to it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase"), [({"production": "3"}, "Promoted"), ({"spec": spec_of(**BAKE, abort=True)}, "Aborted")]
+)
+def test_what_people_want_comes_before_a_winner_that_does_not_answer(changes: dict[str, Any], phase: str) -> None:
+    status = decide(_silent(_baking(), "b"), NOW).status
+    assert decide(_silent(_baking(previous=status, **changes), "b"), NOW + HOUR / 2).status.phase == phase
 
 
 GUARDED: dict[str, Any] = {
@@ -386,6 +484,19 @@ def test_everybody_returns_at_once_where_the_record_is_lost_and_mlflow_away_and_
     (kept,) = decide(replace(seen, previous=remembered.status, baked=KEEPS), NOW + HOUR).apply
     assert isinstance(kept, KeepReturn)
     assert kept.returned.outcome == outcome
+
+
+def test_a_winner_that_does_not_answer_returns_everybody_where_the_record_is_lost_and_mlflow_away() -> None:
+    lost = replace(_silent(_baking(), "b"), **UNHEARD)
+    waits = decide(lost, NOW).status
+    assert (waits.phase, condition(waits, "VariantsReady")) == ("Baking", ("False", "VersionNotReady"))
+    returned = decide(replace(lost, previous=waits), NOW + timedelta(seconds=30))
+    assert (returned.status.phase, returned.apply, returned.effects) == ("RolledBack", (), ())
+    assert condition(returned.status, "Decided") == ("True", "WinnerLost")
+    back = decide(_baking(previous=returned.status), NOW + HOUR)
+    (kept,) = back.apply
+    assert isinstance(kept, KeepReturn)
+    assert (kept.returned.outcome, back.status.phase) == ("WinnerLost", "RolledBack")
 
 
 @pytest.mark.parametrize("baked", [KEEPS, None])

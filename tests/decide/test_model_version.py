@@ -940,6 +940,7 @@ EDITED = ModelVersionStatus(registry=REGISTRY, observed_generation=3)
         ({"engine": OLD}, ""),
         ({"engine": OLD, **EXPERIMENT}, "its experiment is decided"),
         ({"engine": OLD, "contests": [_contest("b")], "aliases": {"production": "3"}}, ""),
+        ({"engine": OLD, "contests": [_contest("b", phase="Baking")]}, "the winner of its experiment has baked"),
         # another's turn
         ({"engine": OLD, **_others(z=Engine(1, "s:2", is_rolling=True))}, "z is"),
         ({"engine": replace(OLD, build=""), **_others(z=Engine(1, "s:2", is_rolling=True))}, "z is"),

@@ -185,6 +185,31 @@ def test_users_of_a_variant_that_was_dropped_get_the_control_s_answers_from_rout
     assert json.loads(_objects(_table(split=DROPPED))[0]["data"]["routes.json"])["format"] == PLAIN_FORMAT
 
 
+def test_of_a_winner_that_bakes_routers_of_any_build_are_told_and_ours_that_the_control_answers_in_its_place() -> None:
+    baking = replace(_split(), uid="uid-bake", baking="b")
+    table, plain = _table(split=baking), _table(split=_split())
+    (told,) = table.models["m"].experiments
+    assert (told.control, told.fallback, [(one.name, one.up_to) for one in told.variants]) == (
+        "b",
+        "a",
+        [("a", 1000), ("b", 10_000)],
+    )
+    config_map = _objects(table)[0]
+    written = json.loads(config_map["data"]["routes.json"])
+    assert written["format"] == PLAIN_FORMAT
+    assert written["models"]["m"]["experiment"] == {
+        "name": "x",
+        "uid": "uid-bake",
+        "salt": "team/x",
+        "headers": ["x-user-id"],
+        "control": "b",
+        "fallback": "a",
+        "variants": [{"name": "a", "target": "one", "up_to": 1000}, {"name": "b", "target": "two", "up_to": 10_000}],
+    }
+    assert stamp_of(config_map) == table.stamped("2026-03-01T12:00:00Z", 7), "it is the table that was written"
+    assert "fallback" not in plain.model_dump_json(), "so no other table's digest changes"
+
+
 def test_of_a_shadow_everybody_gets_the_control_and_routers_are_told_what_to_copy() -> None:
     told: dict[str, Any] = {"type": "Shadow", "decision": {"mode": "Observe"}}
     spec = {**_split().spec.dump(), **told, "stopping": {}, "assignment": {}}

@@ -247,6 +247,43 @@ def test_a_winner_that_fails_while_it_bakes_returns_everybody_without_mlflow(wor
     assert world.registry.aliases["spam", "production"] == "1"
 
 
+def test_a_winner_that_does_not_answer_while_it_bakes_returns_everybody_without_mlflow(world: World) -> None:
+    _begin(world, **BAKE)
+    _count(world)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world), _fallback(world)) == ("Baking", ("two", HELD), "a")
+    world.registry.down = True
+    deployment = world.api.objects["Deployment", "two-server"]
+    world.api.edit("Deployment", "two-server", status={**deployment["status"], "readyReplicas": 0})
+    for _ in range(5):
+        _settle(world, 1)
+        assert (_status(world)["phase"], _route(world)) == ("Baking", ("two", HELD)), "the control answers in its place"
+        world.later(5)
+    assert _message(world, "VariantsReady").startswith("ModelVersion two does not answer")
+    world.later(5)
+    world.reconcile("ABExperiment", "x", 2)
+    kept = json.loads(_record(world)["data"]["return.json"])
+    assert (kept["outcome"], _record(world)["immutable"]) == ("WinnerLost", True)
+    _settle(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("RolledBack", "WinnerLost")
+    assert _route(world) == ("one", [])
+    told = [message for reason, message in world.api.events if reason == "WinnerLost"]
+    assert told == [kept["reason"]], "one Event, of the three conditions"
+    assert "WinnerLost" in world.api.warnings
+    world.registry.down = False
+    world.later(7200)
+    _settle(world)
+    _forget(world)
+    assert (_status(world)["phase"], _status(world)["reason"]) == ("RolledBack", "WinnerLost")
+    assert (_route(world), _pods(world, "one")) == (("one", []), 1)
+    assert world.registry.aliases["spam", "production"] == "1"
+
+
+def _fallback(world: World) -> str:
+    table = json.loads(world.api.objects["ConfigMap", "anneal-router"]["data"]["routes.json"])
+    return str(table["models"]["spam"]["experiment"]["fallback"])
+
+
 @pytest.mark.parametrize("bake", ["1h", "0s"])
 def test_a_winner_that_fails_before_routers_lead_to_it_returns_everybody_without_mlflow(
     world: World, bake: str

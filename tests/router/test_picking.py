@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 
-from serving_runtime.plan import ExperimentRoute, KeyRoute, ModelRoute, RouteTable, Target, VariantRoute, bucket
+from serving_runtime.plan import (
+    ExperimentRoute,
+    KeyRoute,
+    LayerRoute,
+    ModelRoute,
+    RouteTable,
+    Target,
+    VariantRoute,
+    bucket,
+)
 from serving_runtime.router.endpoints import FORMAT
 from toolbox.polling import poll
 
@@ -37,6 +46,8 @@ SHORTER = """init_worker_by_lua_block {
   require("pick").pause = function() return 1 end"""
 CHANGES = {"content_by_lua_block { router.list_models() }": TOLD}
 STABLE, TUNED = (next(u for u in map(str, range(99)) if (bucket(SALT, u) < 5000) == low) for low in (True, False))
+HELD = next(u for u in map(str, range(99)) if bucket(SALT, u) < 1000)
+"""Who stays with `stable` while `tuned` bakes."""
 
 
 @dataclass
@@ -107,8 +118,15 @@ def _table(closed: int) -> RouteTable:
     models = {
         "m": ModelRoute(default="one", named=named),
         "split": ModelRoute(default="one", named=named, experiments=[split]),
+        "baking": ModelRoute(default="two", named=named, experiments=[_baking(split)]),
     }
     return RouteTable(targets=targets, models=models)
+
+
+def _baking(split: ExperimentRoute, layer: LayerRoute | None = None) -> ExperimentRoute:
+    """The same once `tuned` has won."""
+    arms = [arm.model_copy(update={"up_to": end}) for arm, end in zip(split.variants, (1000, 10_000), strict=True)]
+    return split.model_copy(update={"control": "tuned", "fallback": "stable", "variants": arms, "layer": layer})
 
 
 @contextmanager
@@ -446,6 +464,71 @@ def test_a_variant_on_the_control_s_version_is_answered_for_by_nobody_else(tmp_p
         assert poll(lambda: "x-anneal-fallback" not in made.chat(model="split", X_User_Id=TUNED).headers, 5)
         answer = made.chat(model="split", scenario="busy-once", X_User_Id=TUNED)
         assert (answer.headers["x-anneal-variant"], "x-anneal-fallback" in answer.headers) == ("tuned", False)
+
+
+def _told(made: Scene, user: str | None, scenario: str = "echo") -> tuple[Any, ...]:
+    """Status, version, variant and fallback of an answer while `tuned` bakes; the record says the same."""
+    before, said = len(made.router.records()), {"X_User_Id": user} if user else {}
+    answer = made.chat("q", model="baking", scenario=scenario, **said)
+    assert poll(lambda: len(made.router.records()) > before, 5)
+    line = made.router.records()[-1]
+    version, variant, fallback = (answer.headers.get(f"x-anneal-{name}") for name in ("version", "variant", "fallback"))
+    told = (answer.status, version, variant, fallback == "true")
+    assert (line["status"], line["version"], line.get("variant"), line.get("fallback", False)) == told
+    return told
+
+
+@pytest.mark.parametrize("user", [TUNED, None])
+@pytest.mark.parametrize("pods", [0, 1, 3])
+def test_a_winner_without_pods_is_answered_for_by_the_control_while_it_bakes(
+    tmp_path: Path, pods: int, user: str | None
+) -> None:
+    with scene(tmp_path, 2) as made, ExitStack() as stack:
+        gone = [stack.enter_context(socket.socket()) for _ in range(pods)]
+        for one in gone:
+            one.bind(("127.0.0.1", 0))
+        made.lead("two", *(int(one.getsockname()[1]) for one in gone))
+        assert _told(made, user) == (200, "one", "tuned", True)
+
+
+@pytest.mark.parametrize("user", [TUNED, None])
+def test_a_winner_that_bakes_is_answered_for_only_where_it_does_not_take_the_request(
+    tmp_path: Path, user: str | None
+) -> None:
+    with scene(tmp_path, 1) as made, engine() as winner:
+        made.lead("two", winner.port)
+        assert _told(made, user) == (200, "two", "tuned", False)
+        made.engines[0].asked["busy-once"] = 1
+        assert _told(made, user, "busy-once") == (200, "one", "tuned", True)
+
+
+def test_who_stays_with_the_control_while_a_winner_bakes_is_answered_for_by_the_winner(tmp_path: Path) -> None:
+    with scene(tmp_path, 1) as made, engine() as winner:
+        made.lead("two", winner.port)
+        assert _told(made, HELD) == (200, "one", "stable", False)
+        made.lead("one")
+        assert _told(made, HELD) == (200, "two", "stable", True)
+
+
+@pytest.mark.parametrize("is_baking", [True, False])
+def test_who_is_in_no_layer_is_answered_for_by_the_control_of_a_winner_that_bakes(
+    tmp_path: Path, is_baking: bool
+) -> None:
+    layer = LayerRoute(salt="layer", begin=0, end=1)
+    user = next(name for name in map(str, range(99)) if bucket("layer", name) >= 1)
+    with scene(tmp_path, 1) as made:
+        table = _table(made.closed)
+        (split,) = table.models["split"].experiments
+        one = _baking(split, layer) if is_baking else split.model_copy(update={"layer": layer})
+        route = ModelRoute(default="two", named={}, experiments=[one])
+        made.router.write(RouteTable(targets=table.targets, models={**table.models, "layered": route}))
+        made.lead("two")
+        assert poll(lambda: made.chat(model="layered", X_User_Id=user).status != 404, 5)
+        for who in (user, None):
+            answer = made.chat(model="layered", **({"X_User_Id": who} if who else {}))
+            told = (answer.status, answer.headers.get("x-anneal-version"), answer.headers.get("x-anneal-fallback"))
+            assert told == ((200, "one", "true") if is_baking else (503, None, None))
+            assert "x-anneal-variant" not in answer.headers
 
 
 def _assert_booked_to_the_variant(made: Scene, answer: Answer, status: int, pod: str | None) -> None:

@@ -168,6 +168,8 @@ def test_testers_have_their_variant_and_take_no_part() -> None:
         ({"epoch": 2}, FORMAT),
         ({"layer": LayerRoute(salt="l", begin=0, end=10_000)}, FORMAT),
         ({"override": OverrideRoute(header="x", users=["u"])}, FORMAT),
+        ({"fallback": "arm-1"}, PLAIN_FORMAT),
+        ({"fallback": "arm-1", "epoch": 2}, FORMAT),
     ],
 )
 def test_a_table_is_written_in_the_first_format_that_says_it_and_read_again(
@@ -182,7 +184,7 @@ def test_a_table_is_written_in_the_first_format_that_says_it_and_read_again(
     if format_ == PLAIN_FORMAT:
         told = document["models"]["m"]["experiment"]
         assert (set(told), told["headers"]) == (
-            {"name", "uid", "salt", "headers", "control", "variants"},
+            {"name", "uid", "salt", "headers", "control", "variants", *changes},
             ["x-user-id"],
         )
         assert document["models"]["other"] == {"default": None, "named": {}, "experiment": None}

@@ -88,7 +88,7 @@ class Decision(Schema):
     bake: Duration = "0s"
     """How long a winner that has the traffic is tried before it is given `production`. Meanwhile a part of the users
     stays with the control, whose pods stay, too, and `abort` returns everybody to it, as does a guardrail that the
-    winner is shown to be beyond.
+    winner is shown to be beyond, and a winner that does not answer for 30 s.
     """
     bake_holdback_percent: int = Field(default=10, ge=1, le=50)
     """Meanwhile, the share of all users who stay with the control: only of those who had it, and no more than these."""

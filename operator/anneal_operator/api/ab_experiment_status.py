@@ -184,9 +184,9 @@ class ABExperimentStatus(ObjectStatus):
 
     phase: str = "Pending"
     """`Pending`, `WarmingUp`, `Running`, `Paused`, `Baking` (the winner has the traffic, and not `production` yet),
-    `Promoted`, `RolledBack` (the control won, or a guardrail was broken: by every challenger, or by the winner while it
-    baked), `Observed` (a winner that nothing follows from, as its mode says, the verdict of `type: AA`, or the end of
-    a Shadow), `Inconclusive` or `Aborted`.
+    `Promoted`, `RolledBack` (the control won, every challenger broke a guardrail, or the winner broke one or did not
+    answer while it baked), `Observed` (a winner that nothing follows from, as its mode says, the verdict of `type: AA`,
+    or the end of a Shadow), `Inconclusive` or `Aborted`.
     """
     conditions: Conditions = Field(default=[])
     """`VariantsReady`, `RouteProgrammed`, `DataFresh` (what routers counted is stored), `AssignmentHealthy`,

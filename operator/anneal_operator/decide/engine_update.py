@@ -1,4 +1,6 @@
-"""When an engine is made as this build would make it: one version after the other, and none in an experiment."""
+"""When an engine is made as this build would make it: one version after the other, and none in an experiment, nor while
+its winner bakes, which is returned where it does not answer.
+"""
 
 from .observed_version import ObservedVersion
 from .serving_engine import Engine
@@ -18,6 +20,8 @@ def update_waits_for(seen: ObservedVersion) -> str:
         return ""
     if any(contest.status.decision is None for contest in seen.contests):
         return "its experiment is decided"
+    if any(contest.status.phase == "Baking" for contest in seen.contests):
+        return "the winner of its experiment has baked"
     if waits_for_router(seen):
         return "no router of an earlier build is left"
     other = _whose_turn(seen)

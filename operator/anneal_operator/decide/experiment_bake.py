@@ -4,8 +4,9 @@ The alias is moved last. So a return is a change of routes alone: it waits for n
 to move back, and a person who moves `production` meanwhile has the last word. Until then a part of the control's users
 stays with it, so it keeps its pods, and has them for everybody who returns.
 
-Why everybody returned is kept before anybody is told, and ends it: somebody aborted it, or the winner was shown to be
-beyond a guardrail. Where nobody can tell whether it is, its end waits a while for the numbers, and not for ever.
+Why everybody returned is kept before anybody is told, and ends it: somebody aborted it, or the winner did not answer,
+or was shown to be beyond a guardrail. Where nobody can tell whether it is, its end waits a while for the numbers, and
+not for ever.
 """
 
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
 from .bake_guardrails import bake_freshness, breach_before_traffic, breach_while_baking
+from .bake_loss import loss_while_baking, winner_answering
 from .conditions import Finding, merged, without
 from .observed_experiment import WAITED_FOR, ExperimentVerdict, KeepReturn, ObservedExperiment, Record, Returned
 from .verdict import Verdict
@@ -27,11 +29,15 @@ _PERIOD_SECONDS = 5.0
 _RETURNED: dict[str, tuple[ExperimentPhase, Reason]] = {
     "Aborted": ("Aborted", Reason.ABORTED),
     "GuardrailBreach": ("RolledBack", Reason.GUARDRAIL_BREACH),
+    "WinnerLost": ("RolledBack", Reason.WINNER_LOST),
 }
 """By the outcome; another build may know more."""
 _ABORTED = Returned("Aborted", "it was aborted by `abort` while the winner baked, so everybody returned to the control")
-_RETURNED_AS = {ends_as[0]: ends_as for ends_as in _RETURNED.values()}
-"""By the phase."""
+_SHOWN_BY = {
+    Reason.GUARDRAIL_BREACH: ConditionType.GUARDRAILS_HEALTHY,
+    Reason.WINNER_LOST: ConditionType.VARIANTS_READY,
+}
+"""The condition that what ended it concerns."""
 
 
 def bake_uid(uid: str) -> str:
@@ -48,10 +54,17 @@ def promotion_stage(
     """
     if record and record.returned:
         return _ends_as(record.returned)
-    if status.decision and status.phase in _RETURNED_AS:
-        return _RETURNED_AS[status.phase]
+    if returned := _returned_as(status):
+        return returned
     is_over = status.phase == "Promoted" or (record is not None and record.is_closed)
     return ("Promoted", Reason.PROMOTED) if is_over or not seconds(spec.decision.bake) else ("Baking", Reason.BAKING)
+
+
+def _returned_as(status: ABExperimentStatus) -> tuple[ExperimentPhase, Reason] | None:
+    """Return how the status tells of a return; where another build named the cause, as the first that ended so."""
+    told = status.condition(ConditionType.DECIDED)
+    found = [ends_as for ends_as in _RETURNED.values() if status.decision and ends_as[0] == status.phase]
+    return next((ends_as for ends_as in found if told and told.reason == ends_as[1]), next(iter(found), None))
 
 
 def baking(
@@ -93,8 +106,11 @@ def return_due(
     is_baking = status.phase == "Baking"
     if is_baking and seen.spec.abort:
         return _ABORTED
-    breached = breach_before_traffic(seen, decision, now)
-    return breached or (breach_while_baking(seen, decision, now) if is_baking else None)
+    if breached := breach_before_traffic(seen, decision, now):
+        return breached
+    if not is_baking:
+        return None
+    return breach_while_baking(seen, decision, now) or loss_while_baking(seen, status, decision, now)
 
 
 def return_told(seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus) -> Returned | None:
@@ -110,13 +126,18 @@ def return_told(seen: ObservedExperiment, status: ABExperimentStatus, decision: 
 def _waiting(
     seen: ObservedExperiment, status: ABExperimentStatus, decision: DecisionStatus, now: datetime
 ) -> ExperimentVerdict:
-    if fresh := bake_freshness(seen, now):
-        status = status.having(conditions=merged(status.conditions, [fresh], seen.generation, timestamp(now)))
+    fresh, answering = bake_freshness(seen, now), winner_answering(seen, status, decision)
+    found = list(filter(None, (fresh, answering)))
+    status = status.having(conditions=merged(status.conditions, found, seen.generation, timestamp(now)))
     since = status.baking_since or (timestamp(now) if _is_led(seen, decision) else None)
     if since is None:
         finding = Finding(ConditionType.BAKED, "False", Reason.ROUTER_BEHIND, _waits_for(seen, decision))
         return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
     end = datetime.fromisoformat(since) + timedelta(seconds=seconds(seen.spec.decision.bake))
+    if now >= end and answering and answering.status != "True":
+        late = f"the time is over, and the winner is waited for: {answering.message}"
+        finding = Finding(ConditionType.BAKED, "False", answering.reason, late)
+        return Verdict(_told(seen, status, finding, now), "Working", again=_PERIOD_SECONDS)
     if now >= end and fresh and fresh.status != "True" and now < end + WAITED_FOR:
         late = f"the time is over, and what was counted is waited for: {fresh.message}"
         finding = Finding(ConditionType.BAKED, "False", fresh.reason, late)
@@ -151,8 +172,8 @@ def told_return(
     found = [Finding(ConditionType.DECIDED, "True", reason, returned.reason)]
     if seconds(seen.spec.decision.bake):
         found.append(Finding(ConditionType.BAKED, "False", reason, returned.reason))
-    if reason == Reason.GUARDRAIL_BREACH:
-        found.append(Finding(ConditionType.GUARDRAILS_HEALTHY, "False", reason, returned.reason))
+    if shown_by := _SHOWN_BY.get(reason):
+        found.append(Finding(shown_by, "False", reason, returned.reason))
     kept = without(status.conditions, [ConditionType.ALIAS_MOVED])
     told = status.having(reason=reason.value, conditions=merged(kept, found, seen.generation, timestamp(now)))
     return told.led_to(seen.spec.control).having(phase=phase)

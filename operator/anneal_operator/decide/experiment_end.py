@@ -7,6 +7,7 @@ from anneal_operator.api.ab_experiment_status import ABExperimentStatus, Decisio
 from anneal_operator.api.schema import timestamp
 from anneal_operator.reasons import ConditionType, Reason
 
+from .bake_loss import winner_answering
 from .conditions import Finding, merged, without
 from .experiment_bake import (
     bake_uid,
@@ -166,8 +167,9 @@ def _unheard(
     is_over = status.phase not in {"Baking", "Promoted"} or is_followed(status)
     if returned := None if is_over else return_due(seen, status, decision, now):
         status = told_return(seen, status, returned, now)
-    lost = lost_record(seen)
-    told = status.having(conditions=merged(status.conditions, [lost], seen.generation, timestamp(now)))
+    answering = winner_answering(seen, status, decision) if status.phase == "Baking" else None
+    found = [lost_record(seen), *filter(None, [answering])]
+    told = status.having(conditions=merged(status.conditions, found, seen.generation, timestamp(now)))
     return Verdict(told, "Working", again=_PERIOD_SECONDS)
 
 

@@ -12,10 +12,12 @@ from .experiment_equals import artifacts_differ
 from .layers import clash
 from .observed_experiment import ObservedExperiment, VariantSeen
 
-__all__ = ["obstacle", "routing_told"]
+__all__ = ["GRACE", "obstacle", "routing_told"]
 
-_GRACE = timedelta(seconds=30)
-"""For how long a variant may not answer before its users are sent to the default version."""
+GRACE = timedelta(seconds=30)
+"""For how long a variant may not answer before its users are sent to the default version, or a winner before everybody
+returns from it.
+"""
 
 
 def obstacle(seen: ObservedExperiment, now: datetime, *, started: bool) -> Finding | None:
@@ -103,7 +105,7 @@ def _lost(seen: ObservedExperiment, now: datetime, finding: Finding, *, started:
     """
     known = seen.previous.condition(finding.type)
     since = known.last_transition_time if known and known.status == "False" else timestamp(now)
-    is_waited_for = seen.identity in seen.route.split_by and now - datetime.fromisoformat(since) < _GRACE
+    is_waited_for = seen.identity in seen.route.split_by and now - datetime.fromisoformat(since) < GRACE
     if not started or is_waited_for:
         return finding
     message = f"{finding.message}; meanwhile all users get the default version and nothing is counted"

@@ -110,7 +110,7 @@ class Returned:
     """Why everybody returned to the control from a winner that was baking."""
 
     outcome: str
-    """`Aborted` by a person, or `GuardrailBreach`."""
+    """`Aborted` by a person, `GuardrailBreach` or `WinnerLost`."""
     reason: str
     """In a sentence."""
 

@@ -294,6 +294,7 @@ def _experiment_route(experiment: Split, scorer: str | None) -> ExperimentRoute:
         override=override and OverrideRoute(header=override.header.lower(), users=override.users),
         shadow=_shadow_route(spec.shadow or Shadow()) if spec.type == "Shadow" else None,
         scores=_scores_route(experiment, scorer),
+        fallback=spec.control if experiment.baking else None,
     )
 
 

@@ -29,6 +29,7 @@ _WARNINGS = {
         Reason.UNSOUND,
         Reason.VARIANT_LOST,
         Reason.WEIGHTS_FAILED,
+        Reason.WINNER_LOST,
     )
 }
 log = logging.getLogger("anneal.events")
