@@ -5,6 +5,7 @@ Read once, as a container of the router starts: nginx reads its own once, and wh
 finds. Routers are there for more than backends: what cannot be read is told, and keeps none from starting.
 """
 
+import base64
 import logging
 import os
 import ssl
@@ -26,6 +27,7 @@ __all__ = [
 
 PUBLIC = "/etc/ssl/certs/ca-certificates.crt"
 """Whom everybody trusts; `router.conf` says so, too."""
+_BEGINNING, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _ASKING, _NEXT, _BEGIN = "      proxy_pass $upstream;", "    location = /v1/models {", 'router = require "router"'
 """In `router.conf`: from where on it says how a backend is asked, what follows that, and where the router begins."""
 log = logging.getLogger("router")
@@ -47,14 +49,22 @@ def of_backends(folder: Path = Path(BACKEND_AUTHORITIES_FOLDER)) -> dict[str, st
 
 
 def _certificates(path: Path, what: str) -> str:
+    """Written anew: by a key or a list of what was revoked beside them that is broken nginx would not start."""
     try:
-        text = path.read_text()
-        ssl.create_default_context().load_verify_locations(cadata=text)
+        found = [_decoded(part) for part in path.read_text(errors="replace").split(_BEGINNING)[1:]]
+        ssl.create_default_context().load_verify_locations(cadata=b"".join(found))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, FileNotFoundError) else "it holds no certificates as PEM"
         log.warning("%s: %s", what, why)
         return ""
-    return text
+    return "".join(map(ssl.DER_cert_to_PEM_cert, found))
+
+
+def _decoded(part: str) -> bytes:
+    inner, end, _ = part.partition(_END)
+    if not end:
+        raise ValueError("it ends within a certificate")
+    return base64.b64decode(inner)
 
 
 def trusting(own: str) -> ssl.SSLContext:
@@ -81,7 +91,11 @@ def configuration(ours: Path, own: str, backends: Mapping[str, str]) -> Path:
         return ours
     folder = Path(tempfile.mkdtemp())
     trusted, made = folder / "trusted.pem", folder / ours.name
-    text = with_backends(ours.read_text(), {name: f"{BACKEND_AUTHORITIES_FOLDER}/{name}" for name in backends})
+    files = {name: folder / "backends" / f"{name}.pem" for name in backends}
+    for name, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(backends[name])
+    text = with_backends(ours.read_text(), {name: str(file) for name, file in files.items()})
     if own:
         trusted.write_text(f"{Path(PUBLIC).read_text()}\n{own}")
         text = text.replace(PUBLIC, str(trusted))

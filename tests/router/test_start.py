@@ -11,7 +11,6 @@ import pytest
 from serving_runtime.plan import (
     ADMIN_PORT,
     AUTHORITIES_VARIABLE,
-    BACKEND_AUTHORITIES_FOLDER,
     BACKEND_KEYS_FOLDER,
     CLIENT_PORT,
     RECORDS_FOLDER,
@@ -85,9 +84,9 @@ def test_what_a_single_backend_is_verified_by_stands_beside_what_the_others_are(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ours = Path(router.__file__).parent / "router.conf"
-    made = authorities.configuration(ours, "", {"v/0a": "PEM", "w/0b": "PEM"}).read_text()
-    files = [f"{BACKEND_AUTHORITIES_FOLDER}/{name}" for name in ("v/0a", "w/0b")]
-    assert re.findall("proxy_ssl_trusted_certificate (.*);", made) == [authorities.PUBLIC, *files]
+    made = authorities.configuration(ours, "", {"v/0a": "one's", "w/0b": "another's"}).read_text()
+    public, *files = re.findall("proxy_ssl_trusted_certificate (.*);", made)
+    assert (public, [Path(file).read_text() for file in files]) == (authorities.PUBLIC, ["one's", "another's"])
     assert re.findall("location @(v.*|w.*) {", made) == ["v/0a", "w/0b"]
     assert 'router.trust({ ["v/0a"] = true, ["w/0b"] = true, })' in made
     asking = [part.partition("\n    }\n")[0] for part in made.split("      proxy_pass $upstream;")[1:]]

@@ -172,7 +172,12 @@ def test_authorities_that_cannot_be_read_are_told_of_and_keep_no_router_from_sta
     assert caplog.messages == [f"ca.crt of the ConfigMap that the chart's `server.authorities` names: {said}"]
 
 
-@pytest.mark.parametrize("text", [None, "", "junk"])
+_BEGINNING = "-----BEGIN CERTIFICATE-----"
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "junk", _BEGINNING, f"{_BEGINNING}\nAAAA\n-----END CERTIFICATE-----", _BEGINNING * 30_000]
+)
 def test_one_without_its_own_authorities_is_told_of_by_the_field_and_not_asked(
     tmp_path: Path, api: Hosted, text: str | None
 ) -> None:
@@ -182,6 +187,20 @@ def test_one_without_its_own_authorities_is_told_of_by_the_field_and_not_asked(
     told = _look(looking)
     assert (told["problem"], api.keys) == ("AuthoritiesMissing", [])
     assert "`backend.caCertificateRef`" in told["message"]
+
+
+def test_what_stands_beside_certificates_goes_no_further(
+    tmp_path: Path, trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nginx would not start by a list or key that is broken, nor what starts it by a letter that is not ASCII."""
+    certificate = trusted.file.read_text()
+    others = ("X509 CRL", "RSA PRIVATE KEY", "TRUSTED CERTIFICATE")
+    broken = "".join(f"-----BEGIN {what}-----\nAAAA\n-----END {what}-----\n" for what in others)
+    _made(tmp_path, "v/one", f"# Türk kök\r\n{certificate}{broken}{certificate}")
+    assert of_backends(tmp_path / "trusted") == {"v/one": certificate * 2}
+    (tmp_path / "ca.crt").write_bytes(b"\xff\xfe " + certificate.encode())
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(tmp_path / "ca.crt"))
+    assert own_authorities() == certificate
 
 
 def test_its_own_authorities_alone_vouch_for_one_and_for_no_other(tmp_path: Path, trusted: Authority) -> None:
