@@ -81,6 +81,15 @@ def test_who_is_left_more_often_is_not_promoted_where_times_of_whole_answers_are
         assert judged.outcome == (None if waits else "Winner")
 
 
+def test_a_fixed_horizon_that_is_over_says_that_answers_were_left() -> None:
+    counts = _latency(1.2, 0.9)
+    assert counts.guards is not None
+    left = replace(counts, guards=replace(counts.guards, left=(5, 40)))
+    found = Snapshot("m", ("a", "b"), _terms("Latency", "FixedHorizon"), left).conclusion()
+    assert found is not None
+    assert found.reason.startswith("b looks better than a, but its users leave answers before their end more often: m")
+
+
 def test_a_ratio_s_welch_is_gbstats_and_tea_tasting_s() -> None:
     ratios = ratio_over([3, 1, 4, 0, 2], [4, 2, 5, 3, 2]), ratio_over([4, 2, 5, 1, 0, 3], [5, 2, 5, 4, 1, 3])
     found = _only(judge(_terms("OutputTokens", "FixedHorizon", least=2), _counts("OutputTokens", *ratios)))
