@@ -67,10 +67,14 @@ def _latency(control: float, challenger: float, users: int = 400) -> Counts:
         ((5, 40), {"method": "FixedHorizon"}, True),
         ((5, 40), {"source": "Errors"}, False),
         ((5, 40), {"source": "Errors", "guardrails": (Guardrail("slow", "TimePerOutputToken", most=0.1),)}, True),
+        ((5, 40), {"source": "OutputTokens"}, True),
+        ((5, 40), {"source": "OutputTokens", "increases": True}, False),
+        ((5, 40), {"source": "Errors", "guardrails": (Guardrail("short", "OutputTokens", most=90.0),)}, True),
+        ((5, 40), {"source": "Errors", "guardrails": (Guardrail("long", "OutputTokens", True, 0.1),)}, False),
         ((5, 40), {"rule": EQUALS_RULE}, False),
     ],
 )
-def test_who_is_left_more_often_is_not_promoted_where_times_of_whole_answers_are_compared(
+def test_who_is_left_more_often_is_not_promoted_where_it_looks_better_by_that(
     left: tuple[int, ...], changes: dict[str, Any], waits: bool
 ) -> None:
     counts = _latency(1.2, 0.9)
