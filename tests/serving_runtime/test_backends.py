@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 import tracemalloc
@@ -19,7 +20,7 @@ from typing_extensions import override
 
 from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
 from serving_runtime.router import addresses, backends, probe
-from serving_runtime.router.authorities import of_backends, own_authorities
+from serving_runtime.router.authorities import of_backends, own_authorities, trusting
 from serving_runtime.router.backends import Backends
 from serving_runtime.router.endpoints import Known, endpoints_document, hosts_before
 from serving_runtime.terms import AUTHORITIES_VARIABLE, digest_of_target
@@ -170,6 +171,23 @@ def test_authorities_that_cannot_be_read_are_told_of_and_keep_no_router_from_sta
         (tmp_path / "ca.crt").write_text(text)
     assert own_authorities() == ""
     assert caplog.messages == [f"ca.crt of the ConfigMap that the chart's `server.authorities` names: {said}"]
+
+
+def test_what_asks_it_is_as_strict_as_nginx_whichever_python_it_is(
+    trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 takes an authority without its root, by which nginx would answer 502 for what is told as ready."""
+    plain, made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.create_default_context
+    strict = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    def as_in_3_13() -> ssl.SSLContext:
+        context = made()
+        context.verify_flags |= strict
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", as_in_3_13)
+    for own in ("", trusted.file.read_text()):
+        assert trusting(own).verify_flags & strict == plain.verify_flags & strict == 0
 
 
 _BEGINNING = "-----BEGIN CERTIFICATE-----"
