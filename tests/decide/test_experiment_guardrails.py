@@ -168,6 +168,17 @@ def test_of_several_challengers_one_is_dropped_and_the_rest_goes_on() -> None:
     assert (last.status.phase, last.status.dropped) == ("RolledBack", ["b", "c"])
 
 
+def test_who_was_dropped_is_compared_no_more_as_its_users_get_the_control_s_answers() -> None:
+    measured = {"primary": {"name": "failing", "source": "Errors"}, "guardrails": [ERRORS]}
+    seen = _seen(_spec("abc", metrics=measured), (200, 0), (200, 200), (200, 0))
+    found = _next(seen)
+    again = _next(_followed(seen, found))
+    for status, has_lift in ((found.status, [False, True, True]), (again.status, [False, False, True])):
+        told = [one.metrics[0] for one in status.variants]
+        assert [one.users for one in told] == [200] * 3
+        assert [one.lift is not None and one.p_value is not None for one in told] == has_lift
+
+
 def _better(spec: ABExperimentSpec, *arms: tuple[int, int], **changes: Any) -> ObservedExperiment:
     seen = _seen(spec, *arms)
     assert seen.observations is not None

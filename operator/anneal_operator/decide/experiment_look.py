@@ -94,13 +94,15 @@ def _decisive(seen: ObservedExperiment, look: Look) -> Counts:
 
 
 def _variants(seen: ObservedExperiment, look: Look, *, is_told: bool) -> list[VariantStatus]:
-    judged = look.judged
+    """Who was dropped at an earlier look is compared no more: its users have had the control's answers since."""
+    judged, out = look.judged, breaches(seen.latches)
     names, level = [variant.name for variant in seen.spec.variants], seen.terms.level
-    compared = {name: one for name, one in zip(names, judged.compared, strict=True) if one and is_told}
+    told = [is_told and place not in out for place in range(len(names))]
+    compared = {name: one for name, one, may in zip(names, judged.compared, told, strict=True) if one and may}
     stand = {name: guardrails_told(judged, place, level, is_told=is_told) for place, name in enumerate(names)}
     has_means = is_told or seen.terms.method != "FixedHorizon"
     beside = {
-        name: secondary_told(seen, place, is_told=is_told, has_means=has_means) for place, name in enumerate(names)
+        name: secondary_told(seen, place, is_told=told[place], has_means=has_means) for place, name in enumerate(names)
     }
     return variants_told(seen.spec, look.counts, compared, _costs(seen), stand, secondary=beside, has_means=has_means)
 
