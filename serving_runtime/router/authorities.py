@@ -5,9 +5,9 @@ Read once, as a container of the router starts: nginx reads its own once, and wh
 finds. Routers are there for more than backends: what cannot be read is told, and keeps none from starting.
 """
 
+import base64
 import logging
 import os
-import re
 import ssl
 import tempfile
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ __all__ = [
 
 PUBLIC = "/etc/ssl/certs/ca-certificates.crt"
 """Whom everybody trusts; `router.conf` says so, too."""
+_BEGINNING, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _ASKING, _NEXT, _BEGIN = "      proxy_pass $upstream;", "    location = /v1/models {", 'router = require "router"'
 """In `router.conf`: from where on it says how a backend is asked, what follows that, and where the router begins."""
-_CERTIFICATE = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
 log = logging.getLogger("router")
 
 
@@ -49,27 +49,31 @@ def of_backends(folder: Path = Path(BACKEND_AUTHORITIES_FOLDER)) -> dict[str, st
 
 
 def _certificates(path: Path, what: str) -> str:
-    """Return the certificates of a file alone: beside them bundles have names in any alphabet, which Python does not
-    read, and lists and keys, of which a broken one would keep nginx from starting.
-    """
+    """Written anew: by a key or a list of what was revoked beside them that is broken nginx would not start."""
     try:
-        held = path.read_bytes().decode("ascii", "replace").replace("\ufffd", "?")
-        text = "".join(f"{found.group()}\n" for found in _CERTIFICATE.finditer(held))
-        ssl.create_default_context().load_verify_locations(cadata=text)
+        found = [_decoded(part) for part in path.read_text(errors="replace").split(_BEGINNING)[1:]]
+        ssl.create_default_context().load_verify_locations(cadata=b"".join(found))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, FileNotFoundError) else "it holds no certificates as PEM"
         log.warning("%s: %s", what, why)
         return ""
-    return text
+    return "".join(map(ssl.DER_cert_to_PEM_cert, found))
+
+
+def _decoded(part: str) -> bytes:
+    inner, end, _ = part.partition(_END)
+    if not end:
+        raise ValueError("it ends within a certificate")
+    return base64.b64decode(inner)
 
 
 def trusting(own: str) -> ssl.SSLContext:
     """Return how a backend is asked over TLS: as nginx does it, which takes certificates whose issuer left out an
-    extension, as many a company's own did.
+    extension, as many a company's own did, and none of which it does not know the root.
     """
     context = ssl.create_default_context()
+    context.verify_flags &= ~(ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN)
     if own:
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.load_verify_locations(cadata=own)
     return context
 
@@ -90,11 +94,11 @@ def configuration(ours: Path, own: str, backends: Mapping[str, str]) -> Path:
         return ours
     folder = Path(tempfile.mkdtemp())
     trusted, made = folder / "trusted.pem", folder / ours.name
-    files = {name: folder / "backends" / name for name in backends}
-    for name, path in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(backends[name])
-    text = with_backends(ours.read_text(), {name: str(path) for name, path in files.items()})
+    files = {name: folder / "backends" / f"{name}.pem" for name in backends}
+    for name, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(backends[name])
+    text = with_backends(ours.read_text(), {name: str(file) for name, file in files.items()})
     if own:
         trusted.write_text(f"{Path(PUBLIC).read_text()}\n{own}")
         text = text.replace(PUBLIC, str(trusted))

@@ -84,10 +84,11 @@ def test_routers_mount_who_vouches_for_it_and_are_replaced_when_that_changes(wor
     assert mounting == {"nginx", "agent"}
     assert world.reconcile("Router", "anneal-router") == 30.0, "nobody tells of the ConfigMap"
     found = [without]
-    for text in ("one", "one", "two"):
-        world.api.put("ConfigMap", "company", data={"root.pem": text})
+    for held in ({"data": "one"}, {"data": "one"}, {"data": "two"}, {"binaryData": "b25l"}, {"binaryData": "dHdv"}):
+        world.api.put("ConfigMap", "company", **{kind: {"root.pem": text} for kind, text in held.items()})
         found.append(made()[1])
-    assert found[0] != found[1] == found[2] != found[3]
+    assert found[0] != found[1] == found[2] != found[3] != found[4] != found[5]
+    assert found[4] != found[0], "so kubectl has a file that is no UTF-8, and the kubelet mounts it as any"
 
 
 def test_routers_mount_its_key_and_nothing_else_has_it(world: World) -> None:

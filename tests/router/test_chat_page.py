@@ -200,3 +200,43 @@ def test_its_files_may_load_nothing_from_elsewhere_and_nothing_else_is_there(sta
         assert page.url == f"http://127.0.0.1:{stand.port}/ui/"
     folder = Path(__file__).parents[2] / "serving_runtime/router/ui"
     assert not re.search(r"https?://", "".join(file.read_text() for file in folder.iterdir()))
+
+
+def test_a_setting_that_cannot_be_is_shown_where_it_would_keep_a_question_from_being_asked(page: Page) -> None:
+    page.get_by_text("Settings").click()
+    longest = page.get_by_label("Longest answer")
+    longest.fill("")
+    page.get_by_text("Settings").click()
+    expect(longest).to_be_hidden()
+    page.get_by_label("Message", exact=True).fill("hello")
+    page.get_by_role("button", name="Send").click()
+    expect(longest).to_be_focused()
+
+
+def test_the_keyboard_stays_where_it_is_as_an_answer_ends(page: Page) -> None:
+    page.get_by_text("Settings").click()
+    turn = _ask(page, "silence")
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+    page.get_by_label("Instructions for the model").focus()
+    page.evaluate("document.getElementById('stop').click()")
+    expect(turn.get_by_role("alert")).not_to_be_empty()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    expect(page.get_by_label("Instructions for the model")).to_be_focused()
+
+
+def test_a_conversation_that_is_closed_is_waited_for_no_longer(page: Page) -> None:
+    page.get_by_role("button", name="Compare two").click()
+    page.get_by_label("Model", exact=True).last.fill("split")
+    first = page.get_by_role("article").first
+    _ask(page, "silence", model="nobody")
+    expect(first.get_by_role("alert")).to_contain_text("nobody")
+    with page.expect_event("requestfailed"):
+        page.get_by_role("button", name="Compare two").click()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_a_browser_that_keeps_nothing_has_the_page_all_the_same(page: Page) -> None:
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new DOMException() }})")
+    page.reload()
+    expect(page.get_by_label("Model", exact=True)).to_have_value("alike")
+    expect(_ask(page, "hello").locator(".answer")).to_have_text("hello ")

@@ -84,10 +84,9 @@ def test_what_a_single_backend_is_verified_by_stands_beside_what_the_others_are(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ours = Path(router.__file__).parent / "router.conf"
-    made = authorities.configuration(ours, "", {"v/0a": "PEM of v", "w/0b": "PEM of w"}).read_text()
+    made = authorities.configuration(ours, "", {"v/0a": "one's", "w/0b": "another's"}).read_text()
     public, *files = re.findall("proxy_ssl_trusted_certificate (.*);", made)
-    assert public == authorities.PUBLIC
-    assert [Path(file).read_text() for file in files] == ["PEM of v", "PEM of w"]
+    assert (public, [Path(file).read_text() for file in files]) == (authorities.PUBLIC, ["one's", "another's"])
     assert re.findall("location @(v.*|w.*) {", made) == ["v/0a", "w/0b"]
     assert 'router.trust({ ["v/0a"] = true, ["w/0b"] = true, })' in made
     asking = [part.partition("\n    }\n")[0] for part in made.split("      proxy_pass $upstream;")[1:]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 import tracemalloc
@@ -19,7 +20,7 @@ from typing_extensions import override
 
 from serving_runtime.plan import BackendTarget, ModelRoute, RouteTable, Target
 from serving_runtime.router import addresses, backends, probe
-from serving_runtime.router.authorities import of_backends, own_authorities
+from serving_runtime.router.authorities import of_backends, own_authorities, trusting
 from serving_runtime.router.backends import Backends
 from serving_runtime.router.endpoints import Known, endpoints_document, hosts_before
 from serving_runtime.terms import AUTHORITIES_VARIABLE, digest_of_target
@@ -172,10 +173,29 @@ def test_authorities_that_cannot_be_read_are_told_of_and_keep_no_router_from_sta
     assert caplog.messages == [f"ca.crt of the ConfigMap that the chart's `server.authorities` names: {said}"]
 
 
-_CUT = "-----BEGIN CERTIFICATE-----\nAAAA\n"
+def test_what_asks_it_is_as_strict_as_nginx_whichever_python_it_is(
+    trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 takes an authority without its root, by which nginx would answer 502 for what is told as ready."""
+    plain, made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.create_default_context
+    strict = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    def as_in_3_13() -> ssl.SSLContext:
+        context = made()
+        context.verify_flags |= strict
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", as_in_3_13)
+    for own in ("", trusted.file.read_text()):
+        assert trusting(own).verify_flags & strict == plain.verify_flags & strict == 0
 
 
-@pytest.mark.parametrize("text", [None, "", "junk", "# é\n", _CUT, f"{_CUT}é\n-----END CERTIFICATE-----\n"])
+_BEGINNING = "-----BEGIN CERTIFICATE-----"
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "junk", _BEGINNING, f"{_BEGINNING}\nAAAA\n-----END CERTIFICATE-----", _BEGINNING * 30_000]
+)
 def test_one_without_its_own_authorities_is_told_of_by_the_field_and_not_asked(
     tmp_path: Path, api: Hosted, text: str | None
 ) -> None:
@@ -185,6 +205,20 @@ def test_one_without_its_own_authorities_is_told_of_by_the_field_and_not_asked(
     told = _look(looking)
     assert (told["problem"], api.keys) == ("AuthoritiesMissing", [])
     assert "`backend.caCertificateRef`" in told["message"]
+
+
+def test_what_stands_beside_certificates_goes_no_further(
+    tmp_path: Path, trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nginx would not start by a list or key that is broken, nor what starts it by a letter that is not ASCII."""
+    certificate = trusted.file.read_text()
+    others = ("X509 CRL", "RSA PRIVATE KEY", "TRUSTED CERTIFICATE")
+    broken = "".join(f"-----BEGIN {what}-----\nAAAA\n-----END {what}-----\n" for what in others)
+    _made(tmp_path, "v/one", f"# Türk kök\r\n{certificate}{broken}{certificate}")
+    assert of_backends(tmp_path / "trusted") == {"v/one": certificate * 2}
+    (tmp_path / "ca.crt").write_bytes(b"\xff\xfe " + certificate.encode())
+    monkeypatch.setenv(AUTHORITIES_VARIABLE, str(tmp_path / "ca.crt"))
+    assert own_authorities() == certificate
 
 
 def test_its_own_authorities_alone_vouch_for_one_and_for_no_other(tmp_path: Path, trusted: Authority) -> None:

@@ -121,8 +121,8 @@ def sufficiency(seen: ObservedExperiment, counts: Counts, judged: Judgement) -> 
     if judged.left:
         names = ", ".join(spec.variants[place].name for place in judged.left)
         message += (
-            f", but users of {names} leave answers before their end more often than those of {spec.control}, and no "
-            "time is known of these; it is not promoted: have clients wait longer than any variant takes"
+            f", but users of {names} leave answers before their end more often than those of {spec.control}, and these "
+            "have no time, and fewer tokens; it is not promoted: have clients wait longer than any variant takes"
         )
         return Finding(kind, "False", Reason.RESPONSE_DIFFERS, message)
     if any(judged.compared[place] is None for place in left if place != seen.terms.control):

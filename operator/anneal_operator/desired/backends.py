@@ -28,7 +28,9 @@ class Trusted:
 
     of: CaCertificates
     content: str = ""
-    """The PEM as it is now, empty where there is none: routers read theirs once, so another takes other pods."""
+    """The PEM as the ConfigMap has it now, empty where there is none: routers read theirs once, so another takes other
+    pods.
+    """
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class AskedBackend:
         """Return it with what the ConfigMap holds that it names."""
         if self.trusted is None:
             return self
-        content = ((config_map or {}).get("data") or {}).get(self.trusted.of.key, "")
+        held = [(config_map or {}).get(kind) or {} for kind in ("data", "binaryData")]  # no UTF-8 is in the latter
+        content = next((one[self.trusted.of.key] for one in held if self.trusted.of.key in one), "")
         return replace(self, trusted=replace(self.trusted, content=str(content)))
 
 

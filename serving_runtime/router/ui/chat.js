@@ -6,7 +6,7 @@ const byId = (id) => document.getElementById(id);
 const settings = byId("settings");
 const message = byId("message");
 const columns = [];
-let asking = null;
+let isAsking = false;
 
 const setting = (name) => settings.elements[name].value.trim();
 const percent = (share) => `${Math.round(100 * share)} %`;
@@ -32,17 +32,23 @@ class Column {
     this.turns.setAttribute("aria-label", `${name}: messages`);
   }
 
+  stop() {
+    this.asking?.abort();
+  }
+
   restart() {
+    this.stop();
     this.messages = [];
     this.turns.replaceChildren();
   }
 
-  async ask(question, signal) {
+  async ask(question) {
+    const { signal } = (this.asking = new AbortController());
     const turn = new Turn(this.turns, question);
     const asked = [...this.messages, { role: "user", content: question }];
     try {
       const text = await turn.follow(answer(requested(this.model.value.trim(), asked), named(), signal));
-      this.messages = [...asked, { role: "assistant", content: text }];
+      if (!signal.aborted) this.messages = [...asked, { role: "assistant", content: text }];
     } catch (problem) {
       turn.fail(signal.aborted ? "Stopped; the model will not remember this question." : problem.message);
     }
@@ -157,21 +163,25 @@ class Turn {
   }
 }
 
-function isAsking(controller) {
-  asking = controller;
-  byId("send").hidden = Boolean(controller);
-  byId("stop").hidden = !controller;
+// One of the two buttons goes, and whoever was on it is led to the message; nobody else is led anywhere.
+function show(asking) {
+  const [send, stop, at] = [byId("send"), byId("stop"), document.activeElement];
+  isAsking = asking;
+  send.hidden = asking;
+  stop.hidden = !asking;
+  if ([send, stop, document.body].includes(at)) message.focus();
 }
 
 async function ask() {
   const question = message.value.trim();
   const fields = [...settings.elements, ...columns.map((column) => column.model)];
-  if (asking || !question || !fields.every((field) => field.reportValidity())) return;
+  if (isAsking || !question) return;
+  settings.parentElement.open ||= !settings.checkValidity(); // a field that is not seen says nothing
+  if (!fields.every((field) => field.reportValidity())) return;
   message.value = "";
-  isAsking(new AbortController());
-  await Promise.all(columns.map((column) => column.ask(question, asking.signal)));
-  isAsking(null);
-  message.focus();
+  show(true);
+  await Promise.all(columns.map((column) => column.ask(question)));
+  show(false);
 }
 
 function compare() {
@@ -180,18 +190,30 @@ function compare() {
     columns[1].model.select();
     columns[1].model.focus();
   } else {
-    columns.pop().section.remove();
+    const closed = columns.pop();
+    closed.stop();
+    closed.section.remove();
   }
   byId("compare").setAttribute("aria-pressed", columns.length === 2);
 }
 
 function remember() {
   const kept = [...settings.elements].map((field) => [field.name, field.type === "checkbox" ? field.checked : field.value]);
-  localStorage.setItem("anneal-chat", JSON.stringify(Object.fromEntries(kept)));
+  try {
+    localStorage.setItem("anneal-chat", JSON.stringify(Object.fromEntries(kept)));
+  } catch {} // a browser may keep nothing for anybody
+}
+
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem("anneal-chat")) ?? {};
+  } catch {
+    return {};
+  }
 }
 
 function recall() {
-  const kept = JSON.parse(localStorage.getItem("anneal-chat") ?? "{}");
+  const kept = remembered();
   settings.elements.user.value = `chat-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
   for (const field of settings.elements) {
     if (!(field.name in kept)) continue;
@@ -208,11 +230,10 @@ async function begin() {
   settings.addEventListener("submit", (event) => event.preventDefault());
   byId("compare").addEventListener("click", compare);
   byId("restart").addEventListener("click", () => {
-    asking?.abort();
     for (const column of columns) column.restart();
     message.focus();
   });
-  byId("stop").addEventListener("click", () => asking.abort());
+  byId("stop").addEventListener("click", () => columns.forEach((column) => column.stop()));
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     ask();

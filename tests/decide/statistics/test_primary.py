@@ -67,10 +67,14 @@ def _latency(control: float, challenger: float, users: int = 400) -> Counts:
         ((5, 40), {"method": "FixedHorizon"}, True),
         ((5, 40), {"source": "Errors"}, False),
         ((5, 40), {"source": "Errors", "guardrails": (Guardrail("slow", "TimePerOutputToken", most=0.1),)}, True),
+        ((5, 40), {"source": "OutputTokens"}, True),
+        ((5, 40), {"source": "OutputTokens", "increases": True}, False),
+        ((5, 40), {"source": "Errors", "guardrails": (Guardrail("short", "OutputTokens", most=90.0),)}, True),
+        ((5, 40), {"source": "Errors", "guardrails": (Guardrail("long", "OutputTokens", True, 0.1),)}, False),
         ((5, 40), {"rule": EQUALS_RULE}, False),
     ],
 )
-def test_who_is_left_more_often_is_not_promoted_where_times_of_whole_answers_are_compared(
+def test_who_is_left_more_often_is_not_promoted_where_it_looks_better_by_that(
     left: tuple[int, ...], changes: dict[str, Any], waits: bool
 ) -> None:
     counts = _latency(1.2, 0.9)
@@ -79,6 +83,15 @@ def test_who_is_left_more_often_is_not_promoted_where_times_of_whole_answers_are
     assert judged.left == ((1,) if waits else ())
     if not changes:
         assert judged.outcome == (None if waits else "Winner")
+
+
+def test_a_fixed_horizon_that_is_over_says_that_answers_were_left() -> None:
+    counts = _latency(1.2, 0.9)
+    assert counts.guards is not None
+    left = replace(counts, guards=replace(counts.guards, left=(5, 40)))
+    found = Snapshot("m", ("a", "b"), _terms("Latency", "FixedHorizon"), left).conclusion()
+    assert found is not None
+    assert found.reason.startswith("b looks better than a, but its users leave answers before their end more often: m")
 
 
 def test_a_ratio_s_welch_is_gbstats_and_tea_tasting_s() -> None:

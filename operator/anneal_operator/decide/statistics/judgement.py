@@ -52,7 +52,7 @@ class Judgement:
     fell_back: tuple[int, ...] = ()
     """The challengers of whose requests another variant's server answered too many."""
     left: tuple[int, ...] = ()
-    """The challengers whose users leave answers more often than the control's, so that the slowest may be missing."""
+    """The challengers whose users leave answers more often than the control's, so that the worst may be missing."""
     guarded: tuple[tuple[Guarded, ...], ...] = ()
     """How each variant stands by each guardrail."""
     outcome: Outcome | None = None
@@ -193,16 +193,21 @@ def _fell_back(counts: Counts, place: int) -> bool:
 
 
 def _leave(terms: Terms, counts: Counts, place: int) -> bool:
-    """Whether more of a challenger's users leave answers, where times of whole ones are compared: each user's first
-    such answer is a coin, as of failures.
+    """Whether more of a challenger's users leave answers, where it would look better by that: each user's first such
+    answer is a coin, as of failures.
     """
-    sources = {terms.source, *(guardrail.source for guardrail in terms.guardrails)}
-    is_asked = terms.asks_for_many and not terms.is_of_equals and bool(sources & TIMES)
+    is_asked = terms.asks_for_many and not terms.is_of_equals and _is_flattered(terms)
     if not (is_asked and counts.guards and counts.guards.left):
         return False
     own, control = terms.shares[place], terms.shares[terms.control]
     left = counts.guards.left
     return log_failure_evidence(left[place], left[terms.control], own / (own + control)) >= -math.log(terms.level)
+
+
+def _is_flattered(terms: Terms) -> bool:
+    """Whether anything is measured of which answers that were left have none, or, where fewer are better, not all."""
+    measured = [(one.source, one.increases) for one in (terms, *terms.guardrails)]
+    return any(source in TIMES or (source == "OutputTokens" and not increases) for source, increases in measured)
 
 
 def _is_better_at_worst(terms: Terms, counts: Counts, place: int) -> bool:

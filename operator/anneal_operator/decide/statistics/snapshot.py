@@ -146,6 +146,8 @@ class Snapshot:
     def _withheld(self, judged: Judgement, place: int) -> str:
         if place in judged.fell_back:
             return "other variants' servers answered too many of its requests"
+        if place in judged.left:
+            return "its users leave answers before their end more often"
         if unshown := judged.unshown(place, self.terms.level):
             return f"is not shown to keep within {', '.join(unshown)}"
         have = "give" if self.terms.source == "Feedback" else "have"
