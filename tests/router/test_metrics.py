@@ -32,6 +32,8 @@ NAMES = {
     "ejections": "counter",
     "shadow_requests": "counter",
     "shadow_dropped": "counter",
+    "scored": "counter",
+    "scored_dropped": "counter",
     "records_waiting": "gauge",
     "recorder_lag_seconds": "gauge",
     "routes_generation": "gauge",

@@ -206,7 +206,7 @@ def _leave(terms: Terms, counts: Counts, place: int) -> bool:
 
 def _is_flattered(terms: Terms) -> bool:
     """Whether anything is measured of which answers that were left have none, or, where fewer are better, not all."""
-    measured = [(one.source, one.increases) for one in (terms, *terms.guardrails)]
+    measured = [(terms.source, terms.increases), *((one.source, one.increases) for one in terms.guardrails)]
     return any(source in TIMES or (source == "OutputTokens" and not increases) for source, increases in measured)
 
 
