@@ -417,7 +417,7 @@ def test_what_users_say_is_beyond_a_limit_from_a_hundred_who_say_something_on(us
 
 def test_users_who_all_say_the_same_are_no_surer_than_one_more_could_make_them() -> None:
     arm = Said((sums_of(100, 4.0, 0.0),), PARTS).arm(0, 4.0)
-    assert arm == Arm(100, 4.0, pytest.approx((4 / 100) ** 2))
+    assert arm == Arm(100, 4.0, (4 / 100) ** 2)
     assert Said((sums_of(0, 0.0, 0.0),), PARTS).arm(0, 4.0) is None
 
 

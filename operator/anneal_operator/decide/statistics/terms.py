@@ -36,8 +36,9 @@ RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE = 1, 2, 3, 4
 judge what has guardrails, which it would not see, nor where users who said nothing count as 0; without these, both are
 the same. The third asks whether variants that
 are the same look the same, whatever the metric. The last is of a metric that is measured of answers, where others would
-look for what users said, and of guardrails of times and tokens, which from the third on say nothing by answers that a
-few users have. Before, those began by the second, too, and silent users counted by the first.
+look for what users said, of guardrails of what users say, and of those of times and tokens, which from the third on say
+nothing by answers that a few users have. Before, the latter began by the second, too, and silent users counted by the
+first.
 """
 
 
