@@ -310,6 +310,8 @@ _FAILING = "or looks better: add a guardrail of `Errors`"
 _TOKENS: Json = {"name": "tokens", "source": "OutputTokens"}
 _TENTH, _ALL = {"maxRegressionPercent": 10}, {"maxRegressionPercent": 100}
 _MORE = "where more is better, the limit is a `maxRegressionPercent` below 100"
+_STARS: Json = {"name": "stars", "source": "Feedback", "range": {"min": 1, "max": 5}}
+_AROUND_ZERO: Json = {"range": {"min": -1, "max": 1}}
 _WAY, _SAID = "`OutputTokens` need a `direction`", "are of what users say"
 _PART = "a part of the control's: below 1"
 _EXPERIMENT: Json = {"candidatePercent": 20, "metrics": {"primary": {"name": "user_rating"}}}
@@ -1124,7 +1126,8 @@ CASES = [
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Refusals"}], _ENUM),
     _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "max": 5}], _REQUIRED),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": 1}], "a share of the requests, below 1"),
-    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": 0}], _LOW),
+    *(_case("ABExperiment", "metrics.guardrails", [{**_RARE, "max": one}], "is from 0.000001") for one in (0, -1)),
+    _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", "max": 1e7}], "is from 0.000001"),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "name": "Errors"}], _PATTERN),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 5}]),
     _case("ABExperiment", "metrics.guardrails", [{**_RARE, "source": "Latency", "max": 0.001}], "above a millisecond"),
@@ -1142,6 +1145,42 @@ CASES = [
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", "max": 300}], _MORE),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Increase", **_ALL}], _MORE),
     _case("ABExperiment", "metrics.guardrails", [{**_TOKENS, "direction": "Decrease", **_ALL}]),
+    *(
+        _case("ABExperiment", "metrics.guardrails", [{**_STARS, **changes}], told)
+        for changes, told in (
+            (_TENTH, None),
+            ({"min": 3.5}, None),
+            ({"min": 3.5, "direction": "Increase"}, None),
+            ({"max": 3.5, "direction": "Decrease"}, None),
+            ({**_ALL, "direction": "Decrease"}, None),
+            ({"min": -0.5, **_AROUND_ZERO}, None),
+            ({"max": -0.5, "direction": "Decrease", **_AROUND_ZERO}, None),
+            ({}, "a guardrail has one limit"),
+            ({**_TENTH, "min": 3.5}, "a guardrail has one limit"),
+            ({"max": 3.5}, "the limit is `min`"),
+            (_ALL, "the limit is `min`"),
+            ({"min": 3.5, "direction": "Decrease"}, "`min` is of `Feedback`"),
+            ({"min": 1}, "at neither end of it"),
+            ({"min": 5.5}, "at neither end of it"),
+            ({"max": 5, "direction": "Decrease"}, "at neither end of it"),
+            ({**_TENTH, **_AROUND_ZERO}, "only where none is below 0"),
+        )
+    ),
+    _case(
+        "ABExperiment", "metrics.guardrails", [{"name": "stars", "source": "Feedback", **_TENTH}], "needs the `range`"
+    ),
+    _case("ABExperiment", "metrics.guardrails", [{**_RARE, "range": {"min": 0, "max": 1}}], "leave it out"),
+    _case("ABExperiment", "metrics.guardrails", [{"name": "errors", "source": "Errors", "min": 0.1}], "`min` is of"),
+    *(
+        _case("ABExperiment", "metrics", {"primary": primary, "guardrails": [{**_STARS, **_TENTH}]}, told)
+        for primary, told in (
+            ({"name": "stars", "range": {"min": 1, "max": 5}}, None),
+            ({"name": "stars", "source": "Latency"}, None),
+            ({"name": "solved", "range": {"min": 0, "max": 1}}, None),
+            ({"name": "stars"}, "is of the same `range`"),
+            ({"name": "stars", "range": {"min": 0, "max": 5}}, "is of the same `range`"),
+        )
+    ),
     _case("ABExperiment", "metrics.primary.minimumDetectableEffect", 0.2),
     _case("ABExperiment", "metrics.primary.minimumDetectableEffect", 0, _LOW),
     _case("ABExperiment", "stopping.method", "FixedHorizon"),

@@ -284,6 +284,32 @@ def _fallback(world: World) -> str:
     return str(table["models"]["spam"]["experiment"]["fallback"])
 
 
+SAID = {
+    **SPEC["metrics"],
+    "guardrails": [{"name": "stars", "source": "Feedback", "range": {"min": 1, "max": 5}, "min": 3}],
+}
+
+
+def test_a_winner_that_users_rate_worse_while_it_bakes_returns_everybody(world: World) -> None:
+    _begin(world, **BAKE, metrics=SAID)
+    world.routers.counted_of = {"stars": _rated(a=(300, 4.5), b=(300, 4.5))}
+    _count(world)
+    _settle(world)
+    assert (_status(world)["phase"], _route(world)) == ("Baking", ("two", HELD))
+    world.routers.counted = {"control": None}
+    world.routers.counted_of = {"stars": _rated(a=(100, 4.5), b=(900, 1.5))}
+    world.later(5)
+    world.reconcile("ABExperiment", "x", 2)
+    kept = json.loads(_record(world)["data"]["return.json"])
+    assert kept["reason"].startswith("b was shown to be beyond stars while it baked (Feedback 1.5")
+    told = {"control": "a", "ranges": {"stars": {"min": 1, "max": 5}}}
+    assert world.routers.defined["uid-x-bake"] == told, "feedback beyond is refused meanwhile, too"
+
+
+def _rated(**arms: tuple[int, float]) -> dict[str, Any]:
+    return {"variants": {name: {"metric": metric_told(n, mean, float(n))} for name, (n, mean) in arms.items()}}
+
+
 @pytest.mark.parametrize("bake", ["1h", "0s"])
 def test_a_winner_that_fails_before_routers_lead_to_it_returns_everybody_without_mlflow(
     world: World, bake: str

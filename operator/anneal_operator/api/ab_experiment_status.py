@@ -94,7 +94,7 @@ class GuardrailStatus(StatusPart):
     ratio: Number | None = None
     """That over the control's."""
     bound: Number | None = None
-    """What it is shown not to be beyond, as its limit is told: over the control's, or with `max` by itself."""
+    """What it is shown not to be beyond, as its limit is told: over the control's, or with `max` or `min` by itself."""
 
 
 class VariantCost(StatusPart):

@@ -1,5 +1,6 @@
 """What an experiment measures: the number that decides, and those that must not get worse meanwhile."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -15,7 +16,7 @@ _MetricName = Annotated[str, StringConstraints(min_length=1, max_length=63, patt
 _SchemaText = Annotated[str, StringConstraints(min_length=2, max_length=20000, pattern=r"^[{][^\x00]*[}][ \n]*$")]
 _ALL = 100
 _SCORED = "self.source in ['SchemaValidity', 'Refusals']"
-GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
+GuardrailSource = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens", "Feedback"]
 
 
 class Range(Schema):
@@ -231,43 +232,90 @@ class Guardrail(Schema):
     """
 
     name: _MetricName
-    """What reports call it."""
+    """What reports call it; of `Feedback` the metric's name in `POST /v1/feedback`."""
     source: GuardrailSource
     """What of the answers is measured. `Errors`: the share of requests that fail by the variant's fault.
     `Latency`: the time to the end of a complete answer, its geometric mean; a failure counts as 600 s.
     `TimeToFirstToken`: of streams, the same of the time to the first content. `TimePerOutputToken`: of streams, the
-    time from the first content to the last, over the tokens. `OutputTokens`: tokens per request.
+    time from the first content to the last, over the tokens. `OutputTokens`: tokens per request. `Feedback`: what
+    users said so far, each user's mean, of those who said something.
     """
+    range: Range | None = None
+    """Of `Feedback`, between what values it lies: feedback beyond is refused."""
     direction: Literal["Increase", "Decrease"] | None = None
-    """Which way is better, of `OutputTokens`; of the others less is."""
+    """Which way is better, of `OutputTokens`; of `Feedback` more is, unless this says otherwise. Of the others less is.
+    """
     max_regression_percent: float | None = Field(default=None, ge=0.1, le=1000)
     """By how much it may be worse than the control's, in percent of that."""
-    max: float | None = Field(default=None, ge=0.000001, le=1000000)
+    min: float | None = Field(default=None, ge=-1e12, le=1e12)
+    """What it may be at least, whatever the control's is: of `Feedback`, where more is better."""
+    max: float | None = Field(default=None, ge=-1e12, le=1e12)
     """What it may be at most, whatever the control's is: for `Errors` a share (0.01 is one request in a hundred), for
-    times seconds (0.05 is 50 ms), for `OutputTokens` tokens. Where errors are rare, this is the limit to take: that a
-    challenger fails no more often than a control that never does cannot be shown.
+    times seconds (0.05 is 50 ms), for `OutputTokens` tokens, for `Feedback` within its `range`. Where errors are rare,
+    this is the limit to take: that a challenger fails no more often than a control that never does cannot be shown.
     """
 
     rules: ClassVar = (
         Rule(
-            "has(self.max) != has(self.maxRegressionPercent)",
-            "a guardrail has one limit: set `maxRegressionPercent`, or `max`",
-            lambda one: (one.max is None) != (one.max_regression_percent is None),
+            "[has(self.min), has(self.max), has(self.maxRegressionPercent)].exists_one(limit, limit)",
+            "a guardrail has one limit: set `maxRegressionPercent`, or `max`, or of `Feedback` `min`",
+            lambda one: [one.min, one.max, one.max_regression_percent].count(None) == 2,
         ),
         Rule(
-            "has(self.direction) == (self.source == 'OutputTokens')",
-            "`OutputTokens` need a `direction`, which says whether more is better; of the other sources less is: leave "
-            "it out",
-            lambda one: (one.direction is not None) == (one.source == "OutputTokens"),
+            "self.source == 'Feedback' || has(self.direction) == (self.source == 'OutputTokens')",
+            "`OutputTokens` need a `direction`, which says whether more is better; of the other sources but `Feedback` "
+            "less is: leave it out",
+            lambda one: one.source == "Feedback" or (one.direction is not None) == (one.source == "OutputTokens"),
         ),
         Rule(
-            "!has(self.direction) || self.direction != 'Increase' || "
+            "self.source == 'Feedback' || !has(self.direction) || self.direction != 'Increase' || "
             "(has(self.maxRegressionPercent) && self.maxRegressionPercent < 100.0)",
             "where more is better, the limit is a `maxRegressionPercent` below 100",
             lambda one: (
-                one.direction != "Increase"
+                one.source == "Feedback"
+                or one.direction != "Increase"
                 or (one.max_regression_percent is not None and one.max_regression_percent < 100)
             ),
+        ),
+        Rule(
+            "has(self.range) == (self.source == 'Feedback')",
+            "`Feedback` needs the `range` in which it lies; of the other sources leave it out",
+            lambda one: (one.range is not None) == (one.source == "Feedback"),
+        ),
+        Rule(
+            "!has(self.min) || (self.source == 'Feedback' && (!has(self.direction) || self.direction == 'Increase'))",
+            "`min` is of `Feedback` where more is better: set `max`, or `maxRegressionPercent`",
+            lambda one: one.min is None or (one.source == "Feedback" and one.increases),
+        ),
+        Rule(
+            "self.source != 'Feedback' || (has(self.direction) && self.direction == 'Decrease') || "
+            "(!has(self.max) && (!has(self.maxRegressionPercent) || self.maxRegressionPercent < 100.0))",
+            "of `Feedback` where more is better, the limit is `min`, or a `maxRegressionPercent` below 100",
+            lambda one: (
+                one.source != "Feedback"
+                or not one.increases
+                or (one.max is None and (one.max_regression_percent is None or one.max_regression_percent < 100))
+            ),
+        ),
+        Rule(
+            "!has(self.maxRegressionPercent) || !has(self.range) || self.range.min >= 0.0",
+            "a mean has a `maxRegressionPercent` only where none is below 0: with a `range` that begins there set "
+            "`min`, or `max`",
+            lambda one: one.max_regression_percent is None or one.range is None or one.range.min >= 0,
+        ),
+        Rule(
+            "!has(self.range) || ((!has(self.min) || (self.min > self.range.min && self.min < self.range.max)) && "
+            "(!has(self.max) || (self.max > self.range.min && self.max < self.range.max)))",
+            "`min` and `max` of `Feedback` lie within its `range`, at neither end of it",
+            lambda one: (
+                one.range is None
+                or all(one.range.min < limit < one.range.max for limit in (one.min, one.max) if limit is not None)
+            ),
+        ),
+        Rule(
+            "self.source == 'Feedback' || !has(self.max) || (self.max >= 0.000001 && self.max <= 1000000.0)",
+            "`max` is from 0.000001 to 1000000; only of `Feedback` it may be another",
+            lambda one: one.source == "Feedback" or one.max is None or 0.000001 <= one.max <= 1000000,
         ),
         Rule(
             "!has(self.max) || self.source != 'Errors' || self.max < 1.0",
@@ -287,6 +335,11 @@ class Guardrail(Schema):
             lambda one: one.max is None or one.source != "TimePerOutputToken" or one.max < 10,
         ),
     )
+
+    @property
+    def increases(self) -> bool:
+        """Whether more is better."""
+        return self.direction == "Increase" or (self.direction is None and self.source == "Feedback")
 
 
 class Metrics(Schema):
@@ -317,6 +370,20 @@ class Metrics(Schema):
                 not metrics.primary.is_blind_to_failures or any(one.source == "Errors" for one in metrics.guardrails)
             ),
         ),
+        Rule(
+            "self.primary.source != 'Feedback' || self.guardrails.all(g, g.source != 'Feedback' || "
+            "g.name != self.primary.name || !has(g.range) || (has(self.primary.range) && "
+            "g.range.min == self.primary.range.min && g.range.max == self.primary.range.max))",
+            "a guardrail on the metric that decides is of the same `range`: give `primary` that",
+            lambda metrics: (
+                metrics.primary.source != "Feedback"
+                or all(
+                    one.range == metrics.primary.range
+                    for one in metrics.guardrails
+                    if one.source == "Feedback" and one.name == metrics.primary.name and one.range is not None
+                )
+            ),
+        ),
     )
 
     @property
@@ -324,3 +391,14 @@ class Metrics(Schema):
         """How answers are scored, by the metrics that take that."""
         asked = [self.primary.scored, *(one.scored for one in self.secondary)]
         return [one for one in asked if one]
+
+    @property
+    def said(self) -> list[Guardrail]:
+        """The guardrails of what users say."""
+        return [one for one in self.guardrails if one.source == "Feedback"]
+
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """Between what values that lies which users say, by the metric's name, where it is known."""
+        known = {one.name: one.range for one in self.said if one.range}
+        return known | ({self.primary.name: self.primary.range} if self.primary.range else {})

@@ -14,7 +14,8 @@ from anneal_operator.reasons import ConditionType, Reason
 from .conditions import Finding
 from .experiment_approval import without_advice
 from .observed_experiment import Intent, KeepLatches, ObservedExperiment, dropped_by
-from .statistics.guarded import unknown_to
+from .statistics.guard_responses import unevenly_said
+from .statistics.guarded import FEEDBACK, unknown_to
 from .statistics.guardrails import Guarded, breach
 from .statistics.judgement import Judgement
 from .statistics.snapshot import stands
@@ -76,7 +77,16 @@ def guardrails_kept(seen: ObservedExperiment, counts: Counts, judged: Judgement,
             f"the recorder does not tell what {', '.join(sources)} are judged by, so no breach is seen, and {held}: "
             "have the chart's recorder run this release"
         )
+        if sources == [FEEDBACK]:
+            message = f"the recorder does not tell what users said, so no breach by it is seen, and {held}"
         return Finding(kind, "Unknown", Reason.GUARDRAILS_UNKNOWN, message)
+    if uneven := unevenly_said(judged.latched):
+        held = "the set-up is not found sound" if terms.is_of_equals else "none is promoted"
+        message = (
+            f"no breach, but users of one variant give {', '.join(uneven)} more often than those of another, so its "
+            f"mean may be of others: no challenger is shown to keep within it, and {held}"
+        )
+        return Finding(kind, "Unknown", Reason.RESPONSE_DIFFERS, message)
     if terms.method == "FixedHorizon" and not is_told:
         message = "no breach; how far challengers keep within the guardrails is told with the one look"
         return Finding(kind, "Unknown", Reason.GUARDRAILS_NOT_SHOWN, message)

@@ -41,7 +41,10 @@ def _guardrail(spec: GuardrailSpec) -> Guardrail:
     return Guardrail(
         name=spec.name,
         source=spec.source,
-        increases=spec.direction == "Increase",
+        increases=spec.increases,
         regression=None if percent is None else round(percent / 100, 9),
         most=spec.max,
+        least=spec.min,
+        low=spec.range.min if spec.range else None,
+        high=spec.range.max if spec.range else None,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from anneal_operator.api.ab_experiment import ABExperimentSpec
 from anneal_operator.api.ab_experiment_status import ABExperimentStatus, DecisionStatus
 from anneal_operator.api.amounts import SAID
-from anneal_operator.api.metrics import PrimaryMetric, SecondaryMetric
+from anneal_operator.api.metrics import Guardrail, PrimaryMetric, SecondaryMetric
 from anneal_operator.api.model_version import ANSWERING, PRODUCTION, ModelVersionSpec, ModelVersionStatus
 from anneal_operator.cluster.kinds import Manifest
 from anneal_operator.cluster.reading import Reader
@@ -39,7 +39,7 @@ from anneal_operator.decide.observed_experiment import (
     VariantSeen,
 )
 from anneal_operator.decide.statistics.cuped import History
-from anneal_operator.decide.statistics.guarded import Guards, Source, is_ratio
+from anneal_operator.decide.statistics.guarded import Guards, Said, Source, is_ratio
 from anneal_operator.decide.statistics.lee import CELL
 from anneal_operator.decide.statistics.packed import packed
 from anneal_operator.decide.statistics.sums import Scale, Sums
@@ -65,7 +65,7 @@ from .acknowledgements import route_seen
 from .compared_seen import compared_in
 from .context import Context
 from .experiment_records import kept_record, record_of, remembered_of, start_of, text_of
-from .guards_seen import guards_in
+from .guards_seen import guards_in, said_in, with_said
 from .keys import admin_key
 from .kind import Item
 from .neighbours import ROUTER_KIND, neighbours
@@ -210,13 +210,22 @@ class ABExperimentKind:
 
     async def _counted(self, reader: Reader, item: ExperimentItem, uid: str, found: Manifest) -> Counts | None:
         if found.get("control") is None:  # its volume may be another than the one that was told
-            url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
-            with contextlib.suppress(RouterError):
-                await self._context.routers.define(url, key, uid, _definition(item.spec))
+            await self._define(reader, item, uid)
         try:
-            return _counts(item.spec, found)
+            counts = _counts(item.spec, found)
         except _NOT_TOLD:
             return None  # another version's, or another's: as if nothing had been answered
+        said = await self._said(reader, item, uid, [variant.name for variant in item.spec.variants])
+        return replace(counts, guards=with_said(counts.guards, said))
+
+    async def _said(self, reader: Reader, item: ExperimentItem, uid: str, variants: Sequence[str]) -> dict[str, Said]:
+        """What users said by each guardrail of it; what is not told is not there."""
+        said = {}
+        for guardrail in item.spec.metrics.said:
+            if told := await self._told_of(reader, item, uid, guardrail.name):
+                with contextlib.suppress(*_NOT_TOLD):
+                    said[guardrail.name] = said_in(told, variants)
+        return said
 
     async def _secondary(self, reader: Reader, item: ExperimentItem, uid: str, found: Manifest) -> dict[str, Counts]:
         """What was counted of each secondary metric; what is not told is not there, and holds up nothing."""
@@ -238,13 +247,23 @@ class ABExperimentKind:
     async def _baked(
         self, reader: Reader, item: ExperimentItem, seen: ObservedExperiment, decision: DecisionStatus
     ) -> Guards | None:
-        """What guardrails are judged by needs no definition: no value of feedback is among it."""
-        found = await self._told_of(reader, item, bake_uid(seen.identity), item.spec.metrics.primary.name)
-        sources = sorted({one.source for one in seen.terms.guardrails})
+        """Only what users say by a guardrail needs a definition: nothing else of it has a range."""
+        uid, arms = bake_uid(seen.identity), [seen.spec.control, str(decision.winner)]
+        found = await self._told_of(reader, item, uid, item.spec.metrics.primary.name)
+        if found is None:
+            return None
+        if item.spec.metrics.said and found.get("control") is None:
+            await self._define(reader, item, uid)
         try:
-            return guards_in(found, [seen.spec.control, str(decision.winner)], sources) if found else None
+            guards = guards_in(found, arms, _sources_of(item.spec.metrics.guardrails))
         except _NOT_TOLD:
             return None
+        return with_said(guards, await self._said(reader, item, uid, arms))
+
+    async def _define(self, reader: Reader, item: ExperimentItem, uid: str) -> None:
+        url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
+        with contextlib.suppress(RouterError):
+            await self._context.routers.define(url, key, uid, _definition(item.spec))
 
     async def _told_of(self, reader: Reader, item: ExperimentItem, uid: str, metric: str) -> Manifest | None:
         url, key = recorder_url(item.namespace), await admin_key(reader, item.namespace)
@@ -261,8 +280,7 @@ def _counted_as(metric: PrimaryMetric | SecondaryMetric) -> str:
 
 def _definition(spec: ABExperimentSpec) -> dict[str, Any]:
     """What the recorder has to know of an experiment: it keeps values within a range, and compares with the control."""
-    primary = spec.metrics.primary
-    ranges = {primary.name: {"min": primary.range.min, "max": primary.range.max}} if primary.range else {}
+    ranges = {name: {"min": one.min, "max": one.max} for name, one in spec.metrics.ranges.items()}
     return {"control": spec.control, "ranges": ranges}
 
 
@@ -300,7 +318,11 @@ def _sources(spec: ABExperimentSpec) -> list[Source]:
     """What has to be known of answers."""
     primary = spec.metrics.primary.source
     measured: set[Source] = {primary} if is_ratio(primary) else set()
-    return sorted(measured.union(one.source for one in spec.metrics.guardrails))
+    return sorted(measured.union(_sources_of(spec.metrics.guardrails)))
+
+
+def _sources_of(guardrails: Iterable[Guardrail]) -> list[Source]:
+    return sorted({one.source for one in guardrails if one.source != "Feedback"})
 
 
 def _whole(told: dict[str, Any], kind: type[Sums | History], largest: int, *, signed: bool = False) -> list[int]:

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anneal_operator.decide.statistics.guarded import EVENTS, Guards, Ratio, Source
+from anneal_operator.decide.statistics.guarded import EVENTS, Guards, Ratio, Said, Source
+from anneal_operator.decide.statistics.sums import Sums
 
-__all__ = ["guards_in"]
+__all__ = ["guards_in", "said_in", "with_said"]
 
 _MEASURES: Mapping[Source, str] = {
     "Errors": "answers.errors",
@@ -60,6 +61,29 @@ def _ratios(arms: Sequence[Mapping[str, Any]], exposed: Sequence[int], source: S
             raise ValueError(f"{ratio} was not counted")
         found.append(ratio)
     return tuple(found)
+
+
+def said_in(found: Mapping[str, Any], variants: Sequence[str]) -> Said:
+    """Return what a recorder's statistics say of a metric of feedback; of variants by which nobody spoke, nothing.
+
+    Raise an error of a value, type or key of what no recorder of ours tells.
+    """
+    metrics = [found["variants"].get(name, {}).get("metric") or {"sums": {}} for name in variants]
+    parts = max(1, *(min(_whole(metric.get("parts", 1)), _MOST_PARTS) for metric in metrics))
+    return Said(tuple(_sums(metric["sums"]) for metric in metrics), parts)
+
+
+def _sums(told: Mapping[str, Any]) -> Sums:
+    y = int(told.get("y", 0))
+    sums = Sums(_whole(told.get("n", 0)), y, _whole(told.get("yy", 0)))
+    if abs(y) > _LARGEST or y**2 > sums.n * sums.yy:
+        raise ValueError(f"{sums} was not counted")
+    return sums
+
+
+def with_said(guards: Guards | None, said: Mapping[str, Said]) -> Guards | None:
+    """Return what is known of answers with what users said."""
+    return dataclasses.replace(guards or Guards((), {}, {}), said=said) if said else guards
 
 
 def _whole(told: Any) -> int:  # noqa: ANN401 - whatever is told

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from anneal_operator.decide.statistics.evidence import log_failure_evidence, odds_against
-from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
+from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio, Said
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.sums import Scale, Sums
 from anneal_operator.decide.statistics.terms import MEASURED_RULE, Counts, Terms
 
 PARTS = 1000
 TOKENS = Guardrail("tokens", "OutputTokens", regression=0.1)
+STARS = Guardrail("stars", "Feedback", increases=True, regression=0.1, low=1.0, high=5.0)
 ERRORS = Guardrail("errors", "Errors", regression=0.5)
 LOOKS = np.geomspace(100, 2500, 20).astype(int).tolist()
 RUNS = pytest.mark.parametrize("runs", [30, pytest.param(2000, marks=pytest.mark.soak)])
@@ -97,6 +98,62 @@ def test_a_better_rating_promotes_who_is_well_within_the_margins_and_nobody_who_
         outcome, _ = _ends(_terms(1), [control, _arm(rng, LOOKS[-1], rate=rate, tokens=tokens, lift=0.6)])
         promoted += outcome == "Winner"
     assert promoted >= 0.9 * runs if is_within else promoted <= _beyond(0.05, runs) * runs
+
+
+def _said(rng: Any, users: int, *, mean: float, tells: float) -> Any:
+    """Of each user the mean of one to five stars, of what they said one to six times; NaN of who said nothing."""
+    own, times = rng.beta(2 * (mean - 1), 2 * (5 - mean), users), 1 + rng.integers(0, 6, users)
+    stars = 1 + rng.binomial(4 * times, own) / times
+    return np.where(rng.random(users) < tells, stars, np.nan)
+
+
+def _sums(values: Any, parts: int = 60_000) -> Sums:
+    whole = np.rint(values[~np.isnan(values)] * parts).astype(np.int64)
+    return Sums(len(whole), int(whole.sum()), int((whole * whole).sum()))
+
+
+def _judged(control: Any, challenger: Any, *, lift: float) -> tuple[bool, bool]:
+    """Whether the challenger was promoted first, or dropped; by what decides it is better by so much, or alike."""
+    terms = replace(_terms(1), guardrails=(STARS,))
+    latched: frozenset[str] = frozenset()
+    for n in LOOKS:
+        guards = Guards((), {}, {}, said={"stars": Said((_sums(control[:n]), _sums(challenger[:n])), 60_000)})
+        rated = tuple(Sums(n, round(n * mean * PARTS), round(n * (mean**2 + 2) * PARTS**2)) for mean in (3, 3 + lift))
+        judged = judge(terms, Counts((n, n), (n, n), (0, 0), rated, Scale(PARTS), latched=latched, guards=guards))
+        latched = judged.latched
+        if judged.outcome is not None:
+            return judged.outcome == "Winner", bool(judged.dropped)
+    return False, False
+
+
+@RUNS
+@pytest.mark.parametrize(
+    ("seed", "stars", "expected"), [(15, 3.6, "neither"), (16, 4.0, "promoted"), (17, 3.2, "dropped")]
+)
+def test_what_users_say_drops_who_is_beyond_a_limit_and_promotes_who_is_within(
+    runs: int, seed: int, stars: float, expected: str
+) -> None:
+    """At its limit, a tenth of four stars, a challenger that is better otherwise; of users a half says something."""
+    rng, promoted, dropped = np.random.default_rng(seed), 0, 0
+    for _ in range(runs):
+        arms = (_said(rng, LOOKS[-1], mean=mean, tells=0.5) for mean in (4.0, stars))
+        was_promoted, was_dropped = _judged(*arms, lift=1.0)
+        promoted, dropped = promoted + was_promoted, dropped + was_dropped
+    assert promoted >= 0.9 * runs if expected == "promoted" else promoted <= _beyond(0.05, runs) * runs
+    assert dropped >= 0.9 * runs if expected == "dropped" else dropped <= _beyond(0.05, runs) * runs
+
+
+@RUNS
+def test_where_only_the_content_of_one_variant_speak_it_is_not_promoted(runs: int) -> None:
+    """Its users are as unhappy as its limit lets them, and of those below three and a half stars most keep silent: that
+    takes some hundred users to be seen, as what decides does here.
+    """
+    rng, promoted = np.random.default_rng(18), 0
+    for _ in range(runs):
+        control, said = (_said(rng, LOOKS[-1], mean=mean, tells=1.0) for mean in (4.0, 3.6))
+        silent = (said < 3.5) & (rng.random(len(said)) < 0.9)
+        promoted += _judged(control, np.where(silent, np.nan, said), lift=0.2)[0]
+    assert promoted <= _beyond(0.05, runs) * runs
 
 
 @pytest.mark.parametrize("runs", [100, pytest.param(1000, marks=pytest.mark.soak)])

@@ -1,5 +1,6 @@
 """Guardrails: the golden numbers (of scipy, gbstats and confseq), and what follows from them row by row."""
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 
 from anneal_operator.decide.statistics.comparison import rho2_of
 from anneal_operator.decide.statistics.evidence import log_evidence_above, log_failure_evidence, odds_against
-from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio
+from anneal_operator.decide.statistics.guard_responses import unevenly_said
+from anneal_operator.decide.statistics.guarded import Guardrail, Guards, Ratio, Said, unknown_to
 from anneal_operator.decide.statistics.guardrails import Guarded, breach, breaches, guarded
 from anneal_operator.decide.statistics.judgement import judge
 from anneal_operator.decide.statistics.sums import Arm, Scale
@@ -343,6 +345,151 @@ def test_nothing_is_shown_by_answers_most_of_which_one_user_has(rule: int, says:
     assert (found.is_breached, found.p_value < 0.05) == (says and own == 300, says and own == 100)
 
 
+STARS = Guardrail("stars", "Feedback", increases=True, regression=0.1, low=1.0, high=5.0)
+AT_LEAST = replace(STARS, regression=None, least=3.5)
+GRUMBLE = Guardrail("stars", "Feedback", most=3.5, low=1.0, high=5.0)
+
+
+def _saying(guardrail: Guardrail, *said: tuple[int, float], users: int = 2000, **changes: Any) -> tuple[Terms, Counts]:
+    """Of each variant how many said something, and the mean of that; by another metric challengers are better."""
+    sums = tuple(sums_of(n, mean, 1.2 * max(n - 1, 0)) for n, mean in said)
+    rated = tuple(sums_of(users, mean, users - 1.0) for mean in (3.0, 4.0, 4.0)[: len(said)])
+    shares = (10000 // len(said),) * len(said)
+    terms = replace(TERMS, guardrails=(guardrail,), shares=shares, rule=MEASURED_RULE, **changes)
+    guards = Guards((), {}, {}, said={guardrail.name: Said(sums, PARTS)})
+    return terms, Counts(
+        (users,) * len(said), (users,) * len(said), (0,) * len(said), rated, Scale(PARTS), guards=guards
+    )
+
+
+@pytest.mark.parametrize(
+    ("guardrail", "control", "challenger", "state"),
+    [
+        (STARS, 4.0, 4.0, "kept"),
+        (STARS, 4.0, 3.65, "open"),
+        (STARS, 4.0, 3.0, "breached"),
+        (AT_LEAST, 4.0, 3.8, "kept"),
+        (AT_LEAST, 4.0, 3.55, "open"),
+        (AT_LEAST, 4.0, 3.2, "breached"),
+        (AT_LEAST, 3.2, 3.0, "open"),  # the control breaks it, too
+        (GRUMBLE, 3.0, 3.2, "kept"),
+        (GRUMBLE, 3.0, 4.0, "breached"),
+        (GRUMBLE, 4.0, 4.2, "open"),
+        (replace(GRUMBLE, most=None, regression=0.2), 3.0, 3.2, "kept"),
+        (replace(GRUMBLE, most=None, regression=0.2), 3.0, 4.2, "breached"),
+        (replace(AT_LEAST, least=-0.5, low=-1.0, high=1.0), 0.0, 0.0, "kept"),
+        (replace(AT_LEAST, least=-0.5, low=-1.0, high=1.0), 0.0, -0.9, "breached"),
+    ],
+)
+@pytest.mark.parametrize("method", ["Sequential", "FixedHorizon"])
+def test_what_users_say_is_held_to_a_limit_by_each_one_s_mean(
+    method: str, guardrail: Guardrail, control: float, challenger: float, state: str
+) -> None:
+    terms, counts = _saying(guardrail, (800, control), (800, challenger), method=method)
+    (found,) = _stand(terms, counts, 1)
+    told = "breached" if found.is_breached else "kept" if found.p_value <= 0.05 else "open"
+    assert told == state
+    assert found.value == pytest.approx(challenger, abs=1e-3)
+    assert (found.ratio is None) is (guardrail.low == -1.0), "of means about 0 there is no ratio"
+    judged = judge(terms, counts)
+    assert judged.outcome == {"breached": "GuardrailBreach", "kept": "Winner"}.get(state, judged.outcome)
+    assert (judged.winner == 1) is (state == "kept")
+    assert judged.latched == ({breach("stars", 1)} if state == "breached" else set())
+
+
+def test_evidence_of_what_users_say_is_that_of_their_means() -> None:
+    """The same numbers as of tokens, above: both are means of users, with the variances of these."""
+    ratios = _normal(400, 812, 240), _normal(390, 842, 255)
+    as_tokens = _stand(*_of(TOKENS, *ratios), 1)[0]
+    sums = tuple(sums_of(n, mean, (n - 1) * stddev**2) for n, mean, stddev in ((400, 812, 240), (390, 842, 255)))
+    terms, counts = _of(replace(TOKENS, name="t", source="Feedback", low=0.0, high=2000.0), *ratios)
+    guards = Guards((), {}, {}, said={"t": Said(sums, PARTS)})
+    (found,) = _stand(terms, replace(counts, guards=guards), 1)
+    assert 1 / found.p_value == pytest.approx(1 / as_tokens.p_value, rel=1e-4)
+    assert found.bound == pytest.approx(as_tokens.bound, rel=1e-5)
+
+
+@pytest.mark.parametrize(("users", "is_breached"), [(99, False), (100, True)])
+def test_what_users_say_is_beyond_a_limit_from_a_hundred_who_say_something_on(users: int, is_breached: bool) -> None:
+    (found,) = _stand(*_saying(STARS, (users, 4.9), (users, 1.5)), 1)
+    assert found.is_breached is is_breached
+
+
+def test_users_who_all_say_the_same_are_no_surer_than_one_more_could_make_them() -> None:
+    arm = Said((sums_of(100, 4.0, 0.0),), PARTS).arm(0, 4.0)
+    assert arm == Arm(100, 4.0, (4 / 100) ** 2)
+    assert Said((sums_of(0, 0.0, 0.0),), PARTS).arm(0, 4.0) is None
+
+
+@pytest.mark.parametrize("guardrail", [AT_LEAST, GRUMBLE, STARS])
+def test_a_bound_of_what_users_say_is_the_narrowest_that_would_be_kept(guardrail: Guardrail) -> None:
+    arms = (800, 3.2), (800, 3.3)
+    (found,) = _stand(*_saying(guardrail, *arms), 1)
+    assert found.bound is not None
+    for wider, is_kept in ((0.001, True), (-0.001, False)):
+        limit = found.bound + (-wider if guardrail.increases else wider)
+        one = replace(guardrail, regression=1 - limit) if guardrail.regression else guardrail
+        one = replace(one, least=limit) if guardrail.least else one
+        one = replace(one, most=limit) if guardrail.most else one
+        assert (_stand(*_saying(one, *arms), 1)[0].p_value <= 0.05) is is_kept
+    (early,) = _stand(*_saying(AT_LEAST, (100, 3.2), (100, 1.2)), 1)
+    assert early.bound is None, "nothing within the range is shown"
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"), [(((1000, 4.0), (1000, 4.0)), "Winner"), (((1000, 4.0), (1300, 4.0)), None)]
+)
+def test_nobody_is_promoted_by_what_users_of_one_variant_say_more_often(
+    said: tuple[tuple[int, float], ...], outcome: str | None
+) -> None:
+    terms, counts = _saying(STARS, *said)
+    judged = judge(terms, counts)
+    assert judged.outcome == outcome
+    assert judged.latched == (set() if outcome else {"response:stars"})
+    assert judged.unshown(1, 0.05) == ([] if outcome else ["stars"])
+    later = judge(terms, replace(_saying(STARS, (1300, 4.0), (1300, 4.0))[1], latched=judged.latched))
+    assert later.outcome == outcome, "it stands"
+    assert unevenly_said(later.latched) == ([] if outcome else ["stars"])
+
+
+def test_a_breach_of_what_users_of_one_variant_say_more_often_returns_users_all_the_same() -> None:
+    judged = judge(*_saying(STARS, (1000, 4.0), (1300, 2.0)))
+    assert (judged.outcome, judged.dropped) == ("GuardrailBreach", {1: ["stars"]})
+
+
+def test_what_a_recorder_does_not_tell_of_what_users_say_holds_up_a_promotion() -> None:
+    terms, counts = _saying(STARS, (1000, 4.0), (1000, 4.0))
+    for guards in (None, Guards((), {}, {}), Guards((), {}, {}, said={"other": Said((), 1)})):
+        assert judge(terms, replace(counts, guards=guards)).outcome is None
+        assert unknown_to(guards, terms.guardrails) == ["Feedback"]
+
+
+def test_what_users_say_is_read_again_with_the_terms_and_the_counts() -> None:
+    for guardrail in (STARS, AT_LEAST, GRUMBLE):
+        terms, counts = _saying(guardrail, (800, 4.0), (800, 3.0))
+        assert Terms.read(json.loads(json.dumps(terms.told()))) == terms
+        assert Counts.read(json.loads(json.dumps(counts.told()))) == counts
+    assert "said" not in _failing((20, 0), (20, 3)).told()["guards"], "as an earlier build kept it"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"low": None},
+        {"low": 5.0},
+        {"regression": 1.0},
+        {"low": -1.0},
+        {"least": 3.0},
+        {"regression": None, "most": 3.0},
+        {"regression": None, "least": 1.0},
+        {"source": "OutputTokens", "regression": None, "least": 1.0},
+    ],
+)
+def test_there_is_something_to_hold_what_users_say_to(changes: dict[str, Any]) -> None:
+    assert STARS.can_be()
+    assert not replace(STARS, **changes).can_be()
+
+
 @pytest.mark.parametrize(
     ("guardrails", "missing", "rule"),
     [
@@ -350,6 +497,7 @@ def test_nothing_is_shown_by_answers_most_of_which_one_user_has(rule: int, says:
         ((), "Zero", GUARDED_RULE),
         ((ERRORS,), "Ignore", GUARDED_RULE),
         ((ERRORS, SLOW), "Zero", MEASURED_RULE),
+        ((ERRORS, STARS), "Ignore", MEASURED_RULE),
     ],
 )
 def test_the_rule_is_the_first_that_knows_of_the_guardrails_and_of_silent_users(

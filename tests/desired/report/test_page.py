@@ -153,6 +153,9 @@ def test_each_challenger_stands_beside_each_guardrail_s_limit() -> None:
     assert "Ratio to the control's" not in early.words
 
 
+SAID = {"source": "Feedback", "range": {"min": 1, "max": 5}}
+
+
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
@@ -160,6 +163,9 @@ def test_each_challenger_stands_beside_each_guardrail_s_limit() -> None:
         ({"source": "TimeToFirstToken", "maxRegressionPercent": 10}, "at most 1.1 times the control"),
         ({"source": "OutputTokens", "direction": "Decrease", "max": 800}, "at most 800 tokens"),
         ({"source": "OutputTokens", "direction": "Increase", "maxRegressionPercent": 20}, "at least 0.8 times"),
+        ({**SAID, "maxRegressionPercent": 20}, "at least 0.8 times the control"),
+        ({**SAID, "min": 3.5}, "at least 3.5"),
+        ({**SAID, "direction": "Decrease", "max": 2.5}, "at most 2.5"),
     ],
 )
 def test_a_limit_is_told_in_its_unit(limit: dict[str, Any], said: str) -> None:

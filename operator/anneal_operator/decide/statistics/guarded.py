@@ -1,25 +1,40 @@
-"""What guardrails are held to, and what was counted of answers: ratios of totals, and users who had a failure.
+"""What guardrails are held to, and what was counted: of answers ratios of totals, and users who had a failure; and what
+users said.
 
 The unit is the user here, too: a ratio's spread is that of users' totals and counts, which vary together.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import astuple, dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from typing_extensions import TypeIs
 
 from anneal_operator.api.amounts import LOGARITHMS, SAID, MetricSource
 
-from .sums import Arm
+from .sums import Arm, Scale, Sums, arm_of
 
-__all__ = ["EVENTS", "Guardrail", "Guards", "Ratio", "Source", "is_ratio", "joined", "natural", "unknown_to"]
+__all__ = [
+    "EVENTS",
+    "FEEDBACK",
+    "Guardrail",
+    "Guards",
+    "Ratio",
+    "Said",
+    "Source",
+    "is_ratio",
+    "joined",
+    "natural",
+    "unknown_to",
+]
 
 Source = Literal["Errors", "Latency", "TimeToFirstToken", "TimePerOutputToken", "OutputTokens"]
 """What is a ratio of users' totals."""
 EVENTS = "Errors"
 """Of which each is 0 or 1."""
+FEEDBACK: Literal["Feedback"] = "Feedback"
+"""Of which each user has a mean, and not all have one."""
 _LEAST_ALIKE = 50
 """Of fewer users the spread of those who ask most is not known, and intervals are too narrow. Measured."""
 
@@ -39,17 +54,39 @@ class Guardrail:
     """A number, and how much worse than the control's it may be, or what it may be at most."""
 
     name: str
-    source: Source
+    source: MetricSource
     increases: bool = False
     """Whether more is better."""
     regression: float | None = None
     """As a part of the control's."""
     most: float | None = None
+    least: float | None = None
+    """Of what users say, where more is better."""
+    low: float | None = None
+    high: float | None = None
+    """Between what values that lies which users say."""
 
     def can_be(self) -> bool:
         """Whether there is something to hold a challenger to."""
-        limits = [limit for limit in (self.regression, self.most) if limit is not None]
-        return self.source in get_args(Source) and len(limits) == 1 and limits[0] > 0
+        limits = [limit for limit in (self.regression, self.most, self.least) if limit is not None]
+        if len(limits) != 1 or (self.regression is not None and self.regression <= 0):
+            return False
+        if self.source == FEEDBACK:
+            return self._is_of_means()
+        return self.source in get_args(Source) and self.least is None and limits[0] > 0
+
+    def _is_of_means(self) -> bool:
+        if self.low is None or self.high is None or self.low >= self.high:
+            return False
+        if self.regression is not None:
+            return self.low >= 0 and (self.regression < 1 or not self.increases)
+        limit = self.least if self.increases else self.most
+        return limit is not None and self.low < limit < self.high
+
+    @property
+    def width(self) -> float | None:
+        """How far two values can be apart, where that is known."""
+        return None if self.low is None or self.high is None else self.high - self.low
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +134,21 @@ def joined(ratios: Iterable[Ratio]) -> Ratio:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What users said, of each variant: their means in whole numbers, of which `parts` make one."""
+
+    sums: tuple[Sums, ...]
+    parts: int
+
+    def arm(self, place: int, width: float | None) -> Arm | None:
+        """Return a variant's mean and its variance, no surer than one more user a `width` away would leave it."""
+        sums, scale = self.sums[place], Scale(self.parts)
+        return arm_of(sums.mean(scale), sums.variance(scale), sums.n, width) if sums.n else None
+
+
+@dataclass(frozen=True)
 class Guards:
-    """What was counted of answers, for guardrails and a primary metric, all of it in the order of the variants."""
+    """What was counted for guardrails, and for a metric that is measured of answers, in the order of the variants."""
 
     failed: tuple[int, ...]
     """Users who had a failure."""
@@ -108,20 +158,37 @@ class Guards:
     """How many of a source's whole numbers make one."""
     left: tuple[int, ...] = ()
     """Users who left an answer before its end; nothing where that is not known."""
+    said: Mapping[str, Said] = field(default_factory=dict)
+    """By guardrail."""
 
     def told(self) -> dict[str, Any]:
         """Return it for JSON."""
         ratios = {source: [astuple(one) for one in arms] for source, arms in self.ratios.items()}
         told = {"failed": self.failed, "ratios": ratios, "parts": self.parts}
-        return told | ({"left": self.left} if self.left else {})
+        said = {
+            name: {"sums": [astuple(sums) for sums in one.sums], "parts": one.parts} for name, one in self.said.items()
+        }
+        return told | ({"left": self.left} if self.left else {}) | ({"said": said} if said else {})
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
         """Return it from JSON; raise TypeError or KeyError where it is none."""
         ratios = {source: tuple(Ratio(*one) for one in arms) for source, arms in told["ratios"].items()}
-        return cls(tuple(told["failed"]), ratios, dict(told["parts"]), tuple(told.get("left", ())))
+        said = {
+            name: Said(tuple(Sums(*sums) for sums in one["sums"]), one["parts"])
+            for name, one in told.get("said", {}).items()
+        }
+        return cls(tuple(told["failed"]), ratios, dict(told["parts"]), tuple(told.get("left", ())), said)
 
 
 def unknown_to(guards: Guards | None, guardrails: Iterable[Guardrail]) -> list[str]:
     """Return the sources of guardrails that the recorder does not tell of."""
-    return sorted({one.source for one in guardrails}.difference(guards.ratios if guards else ()))
+    known: Collection[str] = guards.ratios if guards else ()
+    said: Collection[str] = guards.said if guards else ()
+    return sorted(
+        {
+            one.source
+            for one in guardrails
+            if (one.name not in said if one.source == FEEDBACK else one.source not in known)
+        }
+    )

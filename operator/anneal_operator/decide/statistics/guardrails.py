@@ -13,7 +13,7 @@ from anneal_operator.api.amounts import LOGARITHMS
 
 from .comparison import LEAST_P, welch_above
 from .evidence import log_evidence_above, log_failure_evidence, odds_against
-from .guarded import EVENTS, Guardrail, Guards, natural
+from .guarded import EVENTS, FEEDBACK, Guardrail, Guards, is_ratio, natural
 from .sums import Arm
 from .terms import Terms
 
@@ -44,8 +44,9 @@ class Guarded:
 
     @property
     def ratio(self) -> float | None:
-        """The challenger's over the control's."""
-        return self.value / self.control if self.value is not None and self.control else None
+        """The challenger's over the control's; nothing where both may be below 0."""
+        has_ratio = self.guardrail.low is None or self.guardrail.low >= 0
+        return self.value / self.control if self.value is not None and self.control and has_ratio else None
 
 
 def breach(guardrail: str, place: int) -> str:
@@ -71,15 +72,11 @@ def guarded(terms: Terms, guards: Guards | None, place: int) -> tuple[Guarded, .
 
 
 def _guarded(terms: Terms, guards: Guards | None, guardrail: Guardrail, place: int) -> Guarded:
-    ratios = guards.ratios.get(guardrail.source) if guards else None
-    if guards is None or ratios is None:
-        return Guarded(guardrail)
-    parts = guards.parts[guardrail.source]
     pair = terms.control, place
-    control, challenger = (ratios[one].arm(parts, guardrail.source) for one in pair)
-    if control is None or challenger is None:
+    control, challenger = (_arm(guards, guardrail, one) for one in pair)
+    if guards is None or control is None or challenger is None:
         return Guarded(guardrail)
-    few = terms.asks_for_many and any(ratios[one].hangs_on_few(guardrail.source, terms.least) for one in pair)
+    few = terms.asks_for_many and any(_hangs_on_few(terms, guards, guardrail, one) for one in pair)
     has_sample = min(control.n, challenger.n) >= terms.least and not few
     return Guarded(
         guardrail,
@@ -89,6 +86,24 @@ def _guarded(terms: Terms, guards: Guards | None, guardrail: Guardrail, place: i
         bound=_bound(terms, guardrail, control, challenger) if has_sample else None,
         is_breached=not few and _is_breached(terms, guards, guardrail, place, (control, challenger)),
     )
+
+
+def _arm(guards: Guards | None, guardrail: Guardrail, place: int) -> Arm | None:
+    """A variant's number, as surely as it is known; nothing where the recorder does not tell it."""
+    if guards is None:
+        return None
+    if not is_ratio(guardrail.source):
+        said = guards.said.get(guardrail.name)
+        return said.arm(place, guardrail.width) if said else None
+    ratios = guards.ratios.get(guardrail.source)
+    return ratios[place].arm(guards.parts[guardrail.source], guardrail.source) if ratios else None
+
+
+def _hangs_on_few(terms: Terms, guards: Guards, guardrail: Guardrail, place: int) -> bool:
+    """Whoever says much has one mean, as everybody has."""
+    if not is_ratio(guardrail.source):
+        return False
+    return guards.ratios[guardrail.source][place].hangs_on_few(guardrail.source, terms.least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,8 @@ class _Room:
 
 def _room(guardrail: Guardrail, control: Arm, challenger: Arm) -> _Room:
     is_logarithm = guardrail.source in LOGARITHMS
+    if guardrail.least is not None:
+        return _Room(challenger.mean - guardrail.least, (challenger,))
     if guardrail.regression is None:
         most = guardrail.most or 0.0
         return _Room((math.log(most * 1000) if is_logarithm else most) - challenger.mean, (challenger,))
@@ -137,6 +154,9 @@ def _bound(terms: Terms, guardrail: Guardrail, control: Arm, challenger: Arm) ->
     def is_kept(limit: float) -> bool:
         return _p_value(terms, _room(_limited(guardrail, limit), control, challenger)) <= terms.share_of_level
 
+    if guardrail.source == FEEDBACK and guardrail.regression is None:
+        end = guardrail.low if guardrail.increases else guardrail.high
+        return None if end is None else _narrowest(is_kept, challenger.mean, end)
     if guardrail.most is not None:
         least = natural(guardrail.source, challenger.mean)
         return _narrowest(is_kept, least, max(least, guardrail.most) * _WIDEST)
@@ -148,6 +168,8 @@ def _bound(terms: Terms, guardrail: Guardrail, control: Arm, challenger: Arm) ->
 
 
 def _limited(guardrail: Guardrail, limit: float) -> Guardrail:
+    if guardrail.least is not None:
+        return replace(guardrail, least=limit)
     if guardrail.most is not None:
         return replace(guardrail, most=limit)
     return replace(guardrail, regression=1 - limit if guardrail.increases else limit - 1)
@@ -167,7 +189,7 @@ def _is_breached(terms: Terms, guards: Guards, guardrail: Guardrail, place: int,
     none: failures per request have to be beyond the limit, too.
     """
     room, (control, challenger) = _room(guardrail, *arms), arms
-    if room.value >= 0 or (guardrail.most is not None and _room(guardrail, control, control).value < 0):
+    if room.value >= 0 or (guardrail.regression is None and _room(guardrail, control, control).value < 0):
         return False
     needed = math.log(2 * len(terms.guardrails) * (len(terms.shares) - 1) / HARM_LEVEL)
     if guardrail.source == EVENTS:

@@ -14,6 +14,7 @@ from anneal_operator.api.amounts import TIMES
 
 from .comparison import LEAST_P, Comparison
 from .evidence import log_failure_evidence
+from .guard_responses import uneven, unshown_by
 from .guarded import unknown_to
 from .guardrails import Guarded, breach, breaches, guarded
 from .holm import adjusted
@@ -90,6 +91,7 @@ def judge(terms: Terms, counts: Counts) -> Judgement:
     spread = log_evidence(counts.users, terms.shares)
     stand = tuple(guarded(terms, counts.guards, place) for place in range(len(terms.shares)))
     latched = counts.latched | _found(terms, counts, spread, stand)
+    stand = tuple(unshown_by(latched, one) for one in stand)
     users, enough = values(terms, counts), powered(terms, counts)
     needed = max(terms.least, enough or 0) if terms.method == "FixedHorizon" else terms.least
     left = [place for place in range(len(terms.shares)) if place not in breaches(latched)]
@@ -121,7 +123,8 @@ def _found(terms: Terms, counts: Counts, spread: float, stand: Sequence[Sequence
     users = values(terms, counts)
     response = log_evidence([users[place] for place in left], [terms.shares[place] for place in left])
     looked_at = [(SPREAD, spread), *([(RESPONSE, response)] if terms.missing == "Ignore" else [])]
-    return beyond | {name for name, evidence in looked_at if evidence >= LATCH}
+    found = {name for name, evidence in looked_at if evidence >= LATCH}
+    return beyond | found | uneven(terms, counts.guards, left)
 
 
 def _decided(terms: Terms, counts: Counts, judgement: Judgement) -> Judgement:

@@ -11,6 +11,7 @@ from anneal_operator.api.amounts import difference
 from anneal_operator.api.minimum_effect import beside_minimum
 
 from .comparison import LEAST_P, Comparison
+from .guard_responses import unevenly_said
 from .guardrails import HARM_LEVEL, Guarded
 from .judgement import RESPONSE, SPREAD, Judgement, Outcome, judge
 from .terms import RULES, Counts, Terms
@@ -93,6 +94,8 @@ class Snapshot:
         if RESPONSE in judged.latched:
             verb = "give" if self.terms.source == "Feedback" else "have"
             yield f"users of one variant {verb} {self.metric} more often than those of another"
+        for name in unevenly_said(judged.latched):
+            yield f"users of one variant give {name} more often than those of another"
         if judged.dropped:
             verb = "was" if len(judged.dropped) == 1 else "were"
             yield f"{self._named(judged.dropped)} {verb} shown to be beyond {self._beyond(judged)}"
@@ -157,7 +160,9 @@ class Snapshot:
 def stands(found: Guarded) -> str:
     """Return how a challenger stands by a guardrail, for people."""
     limit = found.guardrail
-    if limit.most is not None:
+    if limit.least is not None:
+        allowed = f"at least {limit.least:.3g}"
+    elif limit.most is not None:
         allowed = f"at most {limit.most:.3g}"
     else:
         factor = 1 + (limit.regression or 0.0) * (-1 if limit.increases else 1)

@@ -37,10 +37,10 @@ RULES = RULE, GUARDED_RULE, EQUALS_RULE, MEASURED_RULE, SCORED_RULE, SCORED_EQUA
 """The version of the rule: another one would decide otherwise from the same numbers. Who knows only the first is not to
 judge what has guardrails, which it would not see, nor where users who said nothing count as 0; without these, both are
 the same. The third asks whether variants that are the same look the same, whatever the metric. The fourth is of a
-metric that is measured of answers, where others would look for what users said, and of guardrails of times and tokens,
-which from the third on say nothing by answers that a few users have. Before, those began by the second, too, and silent
-users counted by the first. The last two are of scores, which are users' means as what they say is, where others would
-look for what is measured of answers; the sixth asks what the third does.
+metric that is measured of answers, where others would look for what users said, of guardrails of what users say, and of
+those of times and tokens, which from the third on say nothing by answers that a few users have. Before, the latter
+began by the second, too, and silent users counted by the first. The last two are of scores, which are users' means as
+what they say is, where others would look for what is measured of answers; the sixth asks what the third does.
 """
 
 

@@ -51,12 +51,13 @@ def _row(limit: Guardrail, told: GuardrailStatus) -> Iterator[str]:
 
 
 def _limit(limit: Guardrail) -> str:
-    if limit.max is not None:
-        return _within(limit, limit.max)
+    absolute = limit.min if limit.max is None else limit.max
+    if absolute is not None:
+        return _within(limit, absolute)
     worse = (limit.max_regression_percent or 0.0) / 100
-    return _within(limit, 1 - worse if limit.direction == "Increase" else 1 + worse)
+    return _within(limit, 1 - worse if limit.increases else 1 + worse)
 
 
 def _within(limit: Guardrail, bound: float) -> str:
-    way = "at least" if limit.direction == "Increase" else "at most"
-    return f"{way} {amount(limit.source, bound) if limit.max is not None else f'{bound:.4g} times the control'}"
+    way, is_absolute = "at least" if limit.increases else "at most", limit.max_regression_percent is None
+    return f"{way} {amount(limit.source, bound) if is_absolute else f'{bound:.4g} times the control'}"
