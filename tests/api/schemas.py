@@ -135,23 +135,35 @@ def _compare(spec: Json) -> None:
         spec.setdefault("stopping", {})["maxDuration"] = "8760h"
     for number, beside in enumerate((spec.get("metrics") or {}).get("secondary") or ()):
         beside["name"], primary["name"] = f"s{number}", "primary"
+        _score(beside)
     for number, guardrail in enumerate((spec.get("metrics") or {}).get("guardrails") or ()):
         guardrail |= {"name": f"g{number}", "maxRegressionPercent": 10}
-        guardrail.pop("max", None)
-        guardrail.pop("direction", None)
-        if guardrail.get("source") == "OutputTokens":
-            guardrail["direction"] = "Increase"
+        for name in ("min", "max", "range", "direction"):
+            guardrail.pop(name, None)
+        guardrail |= {"direction": "Increase"} if guardrail.get("source") == "OutputTokens" else {}
+        guardrail |= {"range": {"min": 0, "max": 5}} if guardrail.get("source") == "Feedback" else {}
+
+
+def _score(metric: Json) -> None:
+    """Tie what no schema ties of what answers are worth."""
+    if metric.get("source") not in {"SchemaValidity", "Refusals"}:
+        metric.pop("samplePercent", None)
+    metric.pop("responseSchema", None)
+    metric |= {"responseSchema": '{"type": "object"}'} if metric.get("source") == "SchemaValidity" else {}
 
 
 def _measure(primary: Json) -> None:
     """Tie what no schema ties of the number that decides."""
+    _score(primary)
+    if primary.get("missing") == "Zero":
+        primary |= {"window": "24h"}
     if primary.get("source", "Feedback") != "Feedback":
         for name in ("window", "range", "missing", "direction"):
             primary.pop(name, None)
         primary |= {"direction": "Increase"} if primary["source"] == "OutputTokens" else {}
         primary |= {"minimumDetectableEffect": 0.5} if "minimumDetectableEffect" in primary else {}
     if primary.keys() & {"window", "range"}:
-        primary["range"] = {"min": 1, "max": 5}
+        primary["range"] = {"min": 0, "max": 5}
 
 
 def _value(schema: Json, rng: random.Random) -> Any:
