@@ -138,7 +138,7 @@ def test_tokens_and_times_of_streams_are_counted(own: Stand) -> None:
     for name, low, high in [
         ("request_duration", 0.12, 2),
         ("time_to_first_token", 0.06, 2),
-        ("time_per_output_token", 0.03, 1),
+        ("time_per_output_token", 0.02, 1),  # a piece may be read late, and the next in time
     ]:
         assert _is(own, 3, f"{name}_seconds_count", **WHO)
         assert low * 3 <= value(own, f"{name}_seconds_sum", **WHO) <= high * 3
