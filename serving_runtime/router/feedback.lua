@@ -1,20 +1,13 @@
--- What users say goes on to the recorder, at the address that a file holds: no name server is needed, and the file follows
--- when the address changes. Models answer whether the recorder does or not.
-local balancer = require "ngx.balancer"
+-- What users say goes on to the recorder. Models answer whether the recorder does or not.
 local errors = require "errors"
-local followed = require "followed"
+local service = require "service"
 
 local feedback = {}
-local PERIOD, RETRY_AFTER = 1, 5
-local host, port
-
-local function apply(text)
-  local found, at = text:match("^[^\n]*"):match("^(.+):(%d+)$")
-  if found then host, port = found, tonumber(at) end
-end
+local RETRY_AFTER = 5
+local recorder = service.new "the recorder"
 
 function feedback.start(path)
-  followed.start(path, PERIOD, apply)
+  recorder:follow(path)
 end
 
 function feedback.away()
@@ -31,14 +24,13 @@ function feedback.route()
     ngx.header["Allow"] = "POST"
     return errors.refuse(405, "use POST")
   end
-  if not host then return feedback.away() end
+  if not recorder.host then return feedback.away() end
   ngx.req.read_body()
   return ngx.exec("@recorder")
 end
 
 function feedback.balance()
-  local done, problem = balancer.set_current_peer(host, port)
-  if not done then ngx.log(ngx.ERR, "no connection to the recorder: ", problem) end
+  recorder:balance()
 end
 
 return feedback

@@ -1,24 +1,18 @@
--- The task API (serving_runtime/tasks) before which this router stands: its paths go on to it, at the address that a file
--- holds, and it asks here for its answers as any client does. Models answer whether it does or not.
-local balancer = require "ngx.balancer"
+-- The task API (serving_runtime/tasks) before which this router stands: its paths go on to it, and it asks here for its
+-- answers as any client does. Models answer whether it does or not.
 local cjson = require "cjson.safe"
 local endpoints = require "endpoints"
 local errors = require "errors"
-local followed = require "followed"
 local keys = require "keys"
 local routes = require "routes"
+local service = require "service"
 
 local tasks = {}
-local PERIOD, RETRY_AFTER = 1, 5
-local host, port
-
-local function apply(text)
-  local found, at = text:match("^[^\n]*"):match("^(.+):(%d+)$")
-  if found then host, port = found, tonumber(at) end
-end
+local RETRY_AFTER = 5
+local api = service.new "the task API"
 
 function tasks.start(path)
-  followed.start(path, PERIOD, apply)
+  api:follow(path)
 end
 
 function tasks.away()
@@ -28,16 +22,15 @@ end
 
 -- Of a router that knows of none yet, whether it answers itself.
 function tasks.ask_health()
-  if not host then return ngx.exec("@own_health") end
+  if not api.host then return ngx.exec("@own_health") end
 end
 
 function tasks.route()
-  if not host then return tasks.away() end
+  if not api.host then return tasks.away() end
 end
 
 function tasks.balance()
-  local done, problem = balancer.set_current_peer(host, port)
-  if not done then ngx.log(ngx.ERR, "no connection to the task API: ", problem) end
+  api:balance()
 end
 
 -- Whether the request is the task API's own; a part of an answer, so it is counted with that alone.

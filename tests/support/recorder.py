@@ -2,10 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import uvicorn
-
 from serving_runtime.plan import ADMIN_KEY_VARIABLE
 from serving_runtime.recorder.__main__ import guarded
 from serving_runtime.recorder.app import create_app
 from serving_runtime.records import POSITION, RECORDS_PATH, SOURCE
+
+from .asgi import served
 
 __all__ = ["KEY", "at", "counted", "erase", "line", "recorder", "send", "shipping"]
 
@@ -30,16 +28,8 @@ _OURS = {"Authorization": f"Bearer {KEY}"}
 @contextmanager
 def recorder(folder: Path, port: int = 0) -> Iterator[str]:
     """Serve it; gives its host and port."""
-    listener = socket.create_server(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(guarded(create_app(folder), KEY), log_level="error"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with served(guarded(create_app(folder), KEY), port) as address:
+        yield address
 
 
 @contextmanager
