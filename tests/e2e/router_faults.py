@@ -80,9 +80,11 @@ def _lose_router(served: Served, _: Traffic) -> float:
     processes = served.processes(router)
     disk = served.cluster.layout.state / "kubelet/pods" / router["metadata"]["uid"] / "volumes/kubernetes.io~empty-dir"
     at = time.time()
+    for process in processes:  # killed ones would be started again until the kubelet hears of the deletion
+        send(process, signal.SIGSTOP)
+    served.cluster.kubectl("delete", "pod", router["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
     _kill(processes)
     shutil.rmtree(disk / "shared/records")
-    served.cluster.kubectl("delete", "pod", router["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
     return at
 
 
@@ -118,7 +120,8 @@ def _scale_engines(served: Served, traffic: Traffic) -> None:
 def _roll_engines(served: Served, _: Traffic) -> None:
     before = {version: _names(served.engines(version)) for version in VERSIONS}
     for version in VERSIONS:
-        served.change(version, maxModelLength=1024 if time.time() % 2 < 1 else 4096)
+        serving = served.cluster.api.object("ModelVersion", version)["spec"]["serving"]
+        served.change(version, maxModelLength=4096 if serving.get("maxModelLength") == 1024 else 1024)
     assert poll(
         lambda: not any(before[version] & _names(served.engines(version)) for version in VERSIONS), 180, every=1.0
     )
