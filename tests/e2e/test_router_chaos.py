@@ -5,11 +5,9 @@ the newest routes afterwards. The engines are played (paced_engine), as a real o
 answer 200 times a second; everything else is real. A sample in `make test`; each fault alone in `make soak`.
 """
 
-import json
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +75,7 @@ def _play(scene: Served, faults: Sequence[str], log: Path, streams: int, rate: f
         return not found.missing
 
     poll(is_recorded, 60, every=1.0)
-    log.with_suffix(".found.json").write_text(json.dumps({**asdict(found), "lost_at": lost_at}, default=sorted))
+    log.with_suffix(".found").write_text(f"{found}\nrouters lost at {lost_at}\n")
     return found
 
 
